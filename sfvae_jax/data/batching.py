@@ -1,0 +1,42 @@
+"""Which examples each step sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def batch_indices(
+    seed: int, num_examples: int, batch_size: int, first_step: int, num_steps: int
+) -> np.ndarray:
+    """Indices of the examples of a run of steps, shuffled per epoch without replacement.
+
+    The epochs' permutations are laid end to end and cut into batches, so every example is seen
+    once an epoch and none is dropped where the batch size does not divide their number; a batch
+    may then span two epochs. The answer is a function of the step alone: a resumed run draws what
+    the first would have.
+
+    Args:
+        seed: of the permutations; each epoch folds its number in.
+        num_examples: N.
+        batch_size: B, at most N.
+        first_step: steps taken before.
+        num_steps: S.
+
+    Returns:
+        int32 [S, B], each in [0, N).
+
+    Raises:
+        ValueError: if the batch size is not in 1..N.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(f"batch_size must be in 1..{num_examples}, got {batch_size}")
+    start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
+    first_epoch, last_epoch = start // num_examples, (stop - 1) // num_examples
+    stream = np.concatenate(
+        [
+            np.random.default_rng([seed, epoch]).permutation(num_examples)
+            for epoch in range(first_epoch, last_epoch + 1)
+        ]
+    )
+    offset = first_epoch * num_examples
+    return stream[start - offset : stop - offset].reshape(num_steps, batch_size).astype(np.int32)

@@ -1,0 +1,99 @@
+"""The pictures of a run. Imported where they are drawn: matplotlib takes a while to load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own canvas, apart from pyplot's global state and from any display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    partial.replace(path)
+
+
+def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Training curves: the loss, its two parts, and the size of the gradient."""
+    steps = [record["step"] for record in records]
+    panels = (
+        ("loss", "loss (nats per image)"),
+        ("log_likelihood", "log likelihood (nats)"),
+        ("kl", "KL divergence (nats)"),
+        ("grad_norm", "gradient norm"),
+    )
+    figure = new_figure(12, 3.2)
+    figure.suptitle(title)
+    for axes, (key, label), color in zip(figure.subplots(1, 4), panels, COLORS, strict=False):
+        axes.plot(steps, [record[key] for record in records], color=color)
+        axes.set(xlabel="step", ylabel=label)
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def draw_latent_kl(
+    kl: np.ndarray, *, epsilon: float, delta: float, fraction: float, title: str, path: Path
+) -> None:
+    """The KL divergence of every latent dimension, sorted: its mean, and what decides collapse."""
+    mean = np.sort(kl.mean(axis=0))[::-1]
+    quantile = np.sort(np.quantile(kl, 1.0 - delta, axis=0, method="inverted_cdf"))[::-1]
+    ranks = np.arange(1, kl.shape[1] + 1)
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    axes.plot(ranks, quantile, ".", color=COLORS[0], label=f"{1 - delta:.0%} quantile over images")
+    axes.plot(ranks, mean, ".", color=COLORS[2], label="mean over images")
+    axes.axhline(epsilon, color=COLORS[1], label=f"epsilon = {epsilon:g}")
+    axes.set(
+        xlabel="latent dimension, sorted",
+        ylabel="KL(q(z_i|x) || p(z_i)) in nats",
+        title=f"{title}: {fraction:.1%} of {kl.shape[1]} dimensions collapsed",
+    )
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-8))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, path)
+
+
+def draw_reconstructions(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
+    """One row of images for each entry: [N, ...] arrays of pixels in [0, 1]."""
+    num_images = len(next(iter(rows.values())))
+    figure = new_figure(0.9 * num_images + 1.2, 0.95 * len(rows) + 0.5)
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), num_images, squeeze=False)
+    for line, (label, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(as_picture(image), cmap="gray", vmin=0.0, vmax=1.0)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label)
+    save(figure, path)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """An example as [H, W] or [H, W, 3] in [0, 1]; one that is no image becomes a strip."""
+    image = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+    if image.ndim == 3 and image.shape[-1] == 3:
+        return image
+    if image.ndim == 3 and image.shape[-1] == 1:
+        return image[..., 0]
+    if image.ndim == 2:
+        return image
+    side = math.isqrt(image.size)
+    return image.reshape(side, side) if side * side == image.size else image.reshape(1, -1)

@@ -1,0 +1,107 @@
+"""Trains and evaluates an autoencoding generative model.
+
+  python -m sfvae_jax.main --config=configs/mnist_collapse.py:laptop --workdir=runs/collapse
+
+--config names a file of configs/, with an optional preset behind a colon (no preset: the paper's
+own setting; laptop: minutes on two CPU cores, no download). Any value of it can be changed:
+
+  --config.objective.name=sampling    another objective (sampling, sampling_free)
+  --config.seed=1                     another initialisation, order and noise
+  --config.data.name=fashion_mnist    mnist_5k, npz:PATH, or a TFDS name (found in TFDS_DATA_DIR)
+  --config.model.latent_size=32       and so on; an unknown key is an error
+
+The same command and --workdir again go on from the last checkpoint. A workdir holds config.json,
+metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside it.
+Compare runs with: python -m sfvae_jax.report runs/A runs/B
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from sfvae_jax.errors import RunError, UsageError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run reads and writes.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train_and_evaluate",
+    ["train", "evaluate", "train_and_evaluate"],
+    "Whether to train, to evaluate the last checkpoint, or both.",
+)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags ask for; a user's error ends in one line and exit status 2 or 1."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; values are given as --flag=value", 2)
+    if _CONFIG.value is None or _WORKDIR.value is None:
+        _fail("--config=FILE.py[:PRESET] and --workdir=DIR are needed; see --help", 2)
+    _set_up_logging()
+    try:
+        _run()
+    except (UsageError, RunError) as error:
+        _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _run() -> None:
+    # Imported here so that a mistyped flag is answered at once.
+    from sfvae_jax.evaluate import evaluate
+    from sfvae_jax.train import train
+
+    if _MODE.value != "evaluate":
+        train(_CONFIG.value, _WORKDIR.value)
+    if _MODE.value != "train":
+        evaluate(_CONFIG.value, _WORKDIR.value)
+
+
+def _set_up_logging() -> None:
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax and TFDS tell of every file
+    logger = logging.getLogger("sfvae_jax")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
+    except (flags.Error, UsageError, OSError, AttributeError, KeyError, TypeError, ValueError) as e:
+        _fail(_one_line(e), 2)
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error met while flags were parsed, without the traceback it may hold."""
+    # str() of a KeyError is the repr of its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = str(message).strip().splitlines() or [type(error).__name__]
+    if "Traceback" not in str(message):
+        return " ".join(lines)
+    # ml_collections puts the config file's whole traceback into the message; its last line counts.
+    return f"{_CONFIG.name}: {lines[-1].removeprefix('sfvae_jax.errors.UsageError: ')}"
+
+
+def _asks_for_help(argv: list[str]) -> bool:
+    return any(arg.lstrip("-").startswith("help") for arg in argv[1:])
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"sfvae_jax: error: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(status) if status == 130 else sys.exit(status)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,52 @@
+"""The diagonal Gaussian posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives import gaussian
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DiagonalGaussian:
+    """q(z|x) = N(mean, diag(stddev^2))   (SFVAE Eq. 4, with stddev = sqrt(h(x))).
+
+    Attributes:
+        mean: [m].
+        stddev: positive, [m].
+    """
+
+    mean: Array
+    stddev: Array
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
+        z = self.mean + self.stddev * jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        return z, gaussian.gaussian_log_prob(z, self.mean, jnp.square(self.stddev))
+
+    def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """The same values; the density's own parameters carry no gradient, only z does."""
+        z, _ = self.sample_and_log_prob(rng)
+        mean, stddev = jax.lax.stop_gradient((self.mean, self.stddev))
+        return z, gaussian.gaussian_log_prob(z, mean, jnp.square(stddev))
+
+    def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
+        """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
+        return gaussian.gaussian_expected_log_prior(self.mean, self.stddev, prior_stddev)
+
+    def entropy(self) -> Array:
+        """-E_q log q(z|x) in nats, a scalar."""
+        return gaussian.gaussian_entropy(self.stddev)
+
+    def kl_per_dimension(self, prior_stddev: Array | float = 1.0) -> Array:
+        """KL(q(z_i|x) || N(0, prior_stddev_i^2)) in nats, [m]."""
+        return gaussian.gaussian_kl_per_dimension(self.mean, self.stddev, prior_stddev)
+
+    def kl_to_prior(self, prior_stddev: Array | float = 1.0) -> Array:
+        """KL(q(z|x) || N(0, diag(prior_stddev^2))) in nats, a scalar."""
+        return jnp.sum(self.kl_per_dimension(prior_stddev))

@@ -1,0 +1,148 @@
+"""The training loop: config -> data -> model -> objective -> step -> checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, evaluation, models
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.objective import build_elbo
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.progress import Progress
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.workdir import Workdir
+
+log = logging.getLogger("sfvae_jax")
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+    """Trains to `train.steps`, going on from the last checkpoint in the workdir.
+
+    Args:
+        config: as from a file of configs/.
+        workdir: folder for everything that is written.
+
+    Raises:
+        UsageError: if something asked for cannot be; nothing has been trained.
+        RunError: if the loss turns non-finite; the checkpoints before it are kept.
+    """
+    # ---- what to do, refused here if it cannot be done ----
+    configuration.validate(config)
+    images = data.load(config.data, "train")
+    batch_size = config.train.batch_size or len(images)
+    if batch_size > len(images):
+        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
+    evaluated = images
+    if config.evaluations.steps and config.evaluations.part != "train":
+        evaluated = data.load(config.data, config.evaluations.part)
+
+    # ---- model, objective, step ----
+    keys = make_keys(config.seed)
+    model = models.build(config.model, images.shape[1:])
+    optimizer = make_optimizer(config.train)
+    gamma = configuration.gamma_schedule(config)
+    step_fn = make_train_step(
+        model, build_elbo(config), optimizer, gamma, keys.training, axis_name=AXIS_NAME
+    )
+    steps = ParallelSteps(step_fn, images, batch_size)
+    state = steps.place(create_state(keys.initialisation, model, optimizer, images.shape[1:]))
+
+    # ---- where to write, and where to go on from ----
+    files = Workdir(workdir)
+    files.claim(configuration.as_dict(config))
+    with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
+        if checkpoints.last_step is not None:
+            state = checkpoints.restore(state)
+        start = int(state.step)
+        files.cut_metrics(start)
+        history = _history_up_to(files.read_results().get("history", {}), start)
+        _log_run(config, images, state.params, files, start)
+
+        # ---- the loop: one call of the device, then the host's part ----
+        ends = chunk_ends(
+            start,
+            config.train.steps,
+            every=(config.train.steps_per_call, config.train.checkpoint_every),
+            at=config.evaluations.steps,
+        )
+        with Progress(start, config.train.steps) as progress:
+            step = start
+            for end in ends:
+                indices = data.batch_indices(config.seed, len(images), batch_size, step, end - step)
+                state, metrics = steps(state, indices)
+                metrics = jax.device_get(metrics)
+                _stop_if_not_finite(metrics, step, config.objective.name, checkpoints.last_step)
+                rate = progress.update(end, float(metrics["loss"][-1]))
+                files.append_metrics(_records(metrics, step, rate, config.train))
+                if end in config.evaluations.steps:
+                    trained = evaluation.TrainedModel(
+                        model,
+                        state.params,
+                        evaluated,
+                        keys.evaluation,
+                        config.evaluations.batch_size,
+                    )
+                    history[str(end)] = evaluation.measure(trained, config.evaluations)
+                    files.write_results(
+                        config=configuration.as_dict(config),
+                        history=history,
+                        published=config.published.to_dict(),
+                    )
+                if end % config.train.checkpoint_every == 0 or end == config.train.steps:
+                    checkpoints.save(state)
+                step = end
+
+
+def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
+    return {key: value for key, value in history.items() if int(key) <= step}
+
+
+def _records(
+    metrics: dict[str, np.ndarray], first: int, rate: float, config: ml_collections.ConfigDict
+) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl of one call: first and last step, and every `log_every`."""
+    records = []
+    for i in range(len(metrics["loss"])):
+        step = first + i + 1
+        if step in (1, config.steps) or step % config.log_every == 0:
+            values = {key: float(value[i]) for key, value in metrics.items()}
+            values["learning_rate"] = config.learning_rate
+            records.append({"step": step, **values, "steps_per_second": rate})
+    return records
+
+
+def _stop_if_not_finite(
+    metrics: dict[str, np.ndarray], first: int, objective: str, last_good: int | None
+) -> None:
+    finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"])
+    if finite.all():
+        return
+    step = first + int(np.argmin(finite)) + 1
+    kept = "there is no checkpoint" if last_good is None else f"checkpoint {last_good} is kept"
+    raise RunError(
+        f"the loss of objective {objective!r} or its gradient is not finite at step {step}; {kept}."
+        " Lower train.learning_rate, or objective.gamma of a sampling-free objective"
+    )
+
+
+def _log_run(
+    config: ml_collections.ConfigDict, images: np.ndarray, params: Any, files: Workdir, start: int
+) -> None:
+    devices = jax.local_devices()
+    shape = "x".join(map(str, images.shape[1:]))
+    log.info("device: %d x %s (%s)", len(devices), devices[0].device_kind, devices[0].platform)
+    log.info("data: %s, %d training images of %s", config.data.name, len(images), shape)
+    log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
+    log.info("objective: %s; results go to %s", config.objective.name, files.folder)
+    if start:
+        log.info("resuming from the checkpoint of step %d of %d", start, config.train.steps)

@@ -1,0 +1,21 @@
+"""Cutting a run into calls of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def chunk_ends(
+    start: int, total: int, *, every: Sequence[int], at: Sequence[int] = ()
+) -> Iterator[int]:
+    """The steps at which calls end, from `start` to `total`.
+
+    A call ends at each multiple of each number of `every`, at each step of `at` and at `total`.
+    The next end depends on the current step alone, so a run resumed from any of them makes the
+    same calls, and thereby the same rounding, as one that was never stopped.
+    """
+    step = start
+    while step < total:
+        ends = [total, *(n * (step // n + 1) for n in every), *(end for end in at if end > step)]
+        step = min(ends)
+        yield step

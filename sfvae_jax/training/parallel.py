@@ -1,0 +1,83 @@
+"""Running train steps on the local devices. The only file that knows `pmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.step import Batch, Metrics
+
+AXIS_NAME = "batch"
+
+
+class ParallelSteps:
+    """Several train steps in one call, each batch shared evenly by the devices.
+
+    The data set lies on every device; a call sends indices alone. The state is one copy, alike on
+    all devices, so that checkpoints do not know how many there were.
+    """
+
+    def __init__(
+        self,
+        train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+        images: np.ndarray,
+        batch_size: int,
+        devices: Sequence[Any] | None = None,
+    ) -> None:
+        """Places the images on the devices (default: all local ones).
+
+        Raises:
+            UsageError: if the devices cannot share a batch evenly.
+        """
+        self._devices = list(devices or jax.local_devices())
+        if batch_size % len(self._devices):
+            raise UsageError(
+                f"a batch of {batch_size} cannot be shared evenly by {len(self._devices)} devices;"
+                " choose train.batch_size (or, for a full batch, data.num_examples) as a multiple"
+            )
+
+        def steps(state: TrainState, images: Array, indices: Array) -> tuple[TrainState, Metrics]:
+            share = indices.shape[1]  # indices [S, b]
+            positions = jax.lax.axis_index(AXIS_NAME) * share + jnp.arange(share)
+
+            def one(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
+                return train_step(state, Batch(images[index], positions))
+
+            return jax.lax.scan(one, state, indices)
+
+        self._call = jax.pmap(
+            steps,
+            axis_name=AXIS_NAME,
+            in_axes=(None, None, 0),
+            out_axes=(None, None),
+            devices=self._devices,
+            donate_argnums=0,
+        )
+        mesh = jax.sharding.Mesh(np.array(self._devices), (AXIS_NAME,))
+        self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self._images = jax.device_put(images, self._everywhere)
+
+    def place(self, state: TrainState) -> TrainState:
+        """The state, alike on all devices, as the steps take it."""
+        return jax.device_put(state, self._everywhere)
+
+    def __call__(self, state: TrainState, indices: np.ndarray) -> tuple[TrainState, Metrics]:
+        """Takes S steps.
+
+        Args:
+            state: from `place` or an earlier call; its buffers are given up.
+            indices: of the examples of each batch, [S, B].
+
+        Returns:
+            The state after them, and each step's metrics as arrays [S].
+        """
+        num_steps, batch_size = indices.shape
+        shares = indices.reshape(num_steps, len(self._devices), batch_size // len(self._devices))
+        return self._call(state, self._images, shares.swapaxes(0, 1))

@@ -1,0 +1,43 @@
+"""Progress for a person: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Shows loss, steps per second and time left. A context manager."""
+
+    def __init__(self, start: int, total: int) -> None:
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=start, unit="step", disable=not self._terminal)
+        self._step, self._time = start, time.monotonic()
+        self._next_line = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self._bar.close()
+
+    def update(self, step: int, loss: float) -> float:
+        """Takes note of the step reached; returns the steps per second since the last note."""
+        now = time.monotonic()
+        rate = (step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        if self._terminal:
+            self._bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif step == self._total or now >= self._next_line:
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            left = f"{(self._total - step) / rate:.0f} s left"
+            line = f"step {step}/{self._total}  loss {loss:.2f}  {rate:.2f} steps/s  {left}"
+            print(line, file=sys.stderr, flush=True)
+        return rate

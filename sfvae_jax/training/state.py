@@ -1,0 +1,57 @@
+"""What training changes, and the keys that it never changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jax import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a step reads and writes; a pytree, checkpointed whole.
+
+    Attributes:
+        step: number of updates taken, int32 scalar.
+        params: the model's parameters.
+        opt_state: the optimiser's state.
+    """
+
+    step: Array
+    params: Any
+    opt_state: Any
+
+
+class Keys(NamedTuple):
+    """Independent streams of randomness of one seed."""
+
+    initialisation: Array
+    training: Array
+    evaluation: Array
+
+
+def make_keys(seed: int) -> Keys:
+    """The streams of a config's `seed`."""
+    return Keys(*jax.random.split(jax.random.key(seed), 3))
+
+
+def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """The optimiser that a `train` group describes."""
+    return optax.adam(config.learning_rate)
+
+
+def create_state(
+    rng: Array, model: nn.Module, optimizer: optax.GradientTransformation, data_shape: tuple
+) -> TrainState:
+    """A fresh state for examples of one shape."""
+    params = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params)
+    )

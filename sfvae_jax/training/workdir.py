@@ -1,0 +1,128 @@
+"""The files of a run: its configuration, metrics and results. Nothing is written elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sfvae_jax.config import flatten
+from sfvae_jax.errors import UsageError
+
+
+class Workdir:
+    """Names and reads and writes the files of one run."""
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.json"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.results = self.folder / "results.json"
+        self.checkpoints = self.folder / "checkpoints"
+        self.figures = self.folder / "figures"
+
+    def claim(self, config: dict[str, Any]) -> None:
+        """Makes the folder this configuration's own, or finds that it already is.
+
+        Raises:
+            UsageError: if it cannot be written, or holds a run of another configuration; the
+                message shows what differs.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.config.exists():
+                self._refuse_foreign_run()
+                write_json(self.config, config)
+            elif not os.access(self.folder, os.W_OK):
+                raise PermissionError(13, "permission denied")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to workdir {self.folder}: {error.strerror or error}"
+            ) from error
+        self.check(config)
+
+    def check(self, config: dict[str, Any]) -> None:
+        """Refuses a folder whose run has another configuration, or none."""
+        found = flatten(read_json(self.config))
+        asked = flatten(config)
+        differing = [
+            f"{key} is {_shown(found, key)} there and {_shown(asked, key)} here"
+            for key in sorted(found.keys() | asked.keys())
+            if found.get(key, _ABSENT) != asked.get(key, _ABSENT)
+        ]
+        if differing:
+            raise UsageError(
+                f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
+                " Give another --workdir, or the same config"
+            )
+
+    def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, up to a step; a last line cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break  # the process was killed while it wrote this line
+        return [record for record in records if up_to is None or record["step"] <= up_to]
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops the records after a step, which a resumed run writes again."""
+        lines = [json.dumps(record) + "\n" for record in self.read_metrics(up_to=step)]
+        write_text(self.metrics, "".join(lines))
+
+    def append_metrics(self, records: Iterable[dict[str, Any]]) -> None:
+        """Adds one line a record."""
+        with self.metrics.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+
+    def read_results(self) -> dict[str, Any]:
+        """results.json, or an empty dictionary where there is none yet."""
+        return read_json(self.results) if self.results.exists() else {}
+
+    def write_results(self, **changed: Any) -> None:
+        """Replaces the named entries of results.json and keeps the others."""
+        write_json(self.results, {**self.read_results(), **changed})
+
+    def _refuse_foreign_run(self) -> None:
+        leftovers = [path.name for path in (self.metrics, self.checkpoints) if path.exists()]
+        if leftovers:
+            raise UsageError(
+                f"workdir {self.folder} holds {', '.join(leftovers)} but no config.json;"
+                " give another --workdir"
+            )
+
+
+_ABSENT = object()
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        UsageError: if it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _shown(flat: dict[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "absent"
