@@ -110,24 +110,6 @@ def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
     return objectives.constant_gamma(objective.gamma)
 
 
-def as_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The configuration as plain values that JSON can hold, without the published figures."""
-    plain = config.to_dict()
-    plain.pop("published")
-    return _listed(plain)
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 _POSITIVE_INTEGERS = (
     "model.latent_size",
     "objective.num_samples",
@@ -193,12 +175,3 @@ def _require(config: ml_collections.ConfigDict, key: str, holds: Any, expected: 
 
 def _all_positive(values: tuple[int, ...]) -> bool:
     return all(isinstance(value, int) and value > 0 for value in values)
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, all the way down, as JSON reads them back."""
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_listed(item) for item in value]
-    return value

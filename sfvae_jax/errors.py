@@ -22,5 +22,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that a table does not hold, with the nearest known one."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

@@ -35,28 +35,19 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> d
     files = Workdir(workdir)
     if not files.config.exists():
         raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
-    files.check(configuration.as_dict(config))
+    files.check(config)
 
     # ---- model and images ----
     images = data.load(config.data, config.evaluations.part)
     model = models.build(config.model, images.shape[1:])
     state = restore(config, files, images.shape[1:])
     trained = evaluation.TrainedModel(
-        model=model,
-        params=state.params,
-        images=images,
-        rng=make_keys(config.seed).evaluation,
-        batch_size=config.evaluations.batch_size,
+        model, state.params, images, make_keys(config.seed).evaluation, config.evaluations
     )
 
     # ---- measures, then pictures ----
-    metrics = evaluation.measure(trained, config.evaluations)
-    files.write_results(
-        config=configuration.as_dict(config),
-        step=int(state.step),
-        metrics=metrics,
-        published=config.published.to_dict(),
-    )
+    metrics = evaluation.measure(trained)
+    files.write_results(config, step=int(state.step), metrics=metrics)
     for name, value in metrics.items():
         log.info("%s: %.4g", name, value)
     draw(config, files, trained)

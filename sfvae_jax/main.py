@@ -76,21 +76,29 @@ def _set_up_logging() -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    if _asks_for_help(argv):
+        return app.parse_flags_with_usage(argv)
     try:
-        return app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
-    except (flags.Error, UsageError, OSError, AttributeError, KeyError, TypeError, ValueError) as e:
-        _fail(_one_line(e), 2)
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.keys()  # a file that could not be read shows only when it is used
+    except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
+        _fail(_one_line(error), 2)
+    return rest
 
 
 def _one_line(error: Exception) -> str:
     """The message of an error met while flags were parsed, without the traceback it may hold."""
-    # str() of a KeyError is the repr of its message.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    lines = str(message).strip().splitlines() or [type(error).__name__]
-    if "Traceback" not in str(message):
-        return " ".join(lines)
-    # ml_collections puts the config file's whole traceback into the message; its last line counts.
-    return f"{_CONFIG.name}: {lines[-1].removeprefix('sfvae_jax.errors.UsageError: ')}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, (KeyError, AttributeError)):
+        while isinstance(error, Exception) and error.args:
+            error = error.args[0]  # ml_collections wraps one in the other
+        message = " ".join(str(error).split())
+        return f"unknown config key {message}"
+    if isinstance(error, OSError) or "Traceback" in str(error):
+        # ml_collections tells the whole story; what went wrong stands in its last line.
+        return f"--config: {lines[-1].strip().removeprefix('sfvae_jax.errors.UsageError: ')}"
+    return " ".join(lines)
 
 
 def _asks_for_help(argv: list[str]) -> bool:

@@ -38,13 +38,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     """
     # ---- what to do, refused here if it cannot be done ----
     configuration.validate(config)
+    files = Workdir(workdir)
+    files.check(config)
     images = data.load(config.data, "train")
     batch_size = config.train.batch_size or len(images)
     if batch_size > len(images):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
-    evaluated = images
-    if config.evaluations.steps and config.evaluations.part != "train":
-        evaluated = data.load(config.data, config.evaluations.part)
+    part = config.evaluations.part
+    evaluated = images if part == "train" else data.load(config.data, part)
 
     # ---- model, objective, step ----
     keys = make_keys(config.seed)
@@ -58,8 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     state = steps.place(create_state(keys.initialisation, model, optimizer, images.shape[1:]))
 
     # ---- where to write, and where to go on from ----
-    files = Workdir(workdir)
-    files.claim(configuration.as_dict(config))
+    files.claim(config)
     with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
@@ -69,6 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
         _log_run(config, images, state.params, files, start)
 
         # ---- the loop: one call of the device, then the host's part ----
+        step = start
         ends = chunk_ends(
             start,
             config.train.steps,
@@ -76,7 +77,6 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
             at=config.evaluations.steps,
         )
         with Progress(start, config.train.steps) as progress:
-            step = start
             for end in ends:
                 indices = data.batch_indices(config.seed, len(images), batch_size, step, end - step)
                 state, metrics = steps(state, indices)
@@ -86,18 +86,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 files.append_metrics(_records(metrics, step, rate, config.train))
                 if end in config.evaluations.steps:
                     trained = evaluation.TrainedModel(
-                        model,
-                        state.params,
-                        evaluated,
-                        keys.evaluation,
-                        config.evaluations.batch_size,
+                        model, state.params, evaluated, keys.evaluation, config.evaluations
                     )
-                    history[str(end)] = evaluation.measure(trained, config.evaluations)
-                    files.write_results(
-                        config=configuration.as_dict(config),
-                        history=history,
-                        published=config.published.to_dict(),
-                    )
+                    history[str(end)] = evaluation.measure(trained)
+                    files.write_results(config, history=history)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
                     checkpoints.save(state)
                 step = end

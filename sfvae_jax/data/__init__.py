@@ -74,7 +74,7 @@ def _read(part: Part, indices: np.ndarray) -> np.ndarray:
             f"{len(indices)} images of shape {part.shape[1:]} need {num_bytes / 2**30:.1f} GiB of"
             f" memory, over the {MAX_BYTES / 2**30:.0f} GiB that are held; set data.num_examples"
         )
-    return np.asarray(part[np.sort(indices)])
+    return np.asarray(part[indices])
 
 
 __all__ = ["MAX_BYTES", "batch_indices", "load", "open_source", "to_unit_interval"]

@@ -68,11 +68,11 @@ def _npz(path: str) -> Mapping[str, Part]:
         # A .npy file loads as a bare array, which has no names to look up.
         archive = np.load(path, allow_pickle=False)
         names = list(getattr(archive, "files", []))
-        for part in ("train", "test"):
-            if f"x_{part}" not in names:
+        for part in ("x_train", "x_test"):
+            if part not in names:
                 found = ", ".join(names) or "no named arrays"
                 raise UsageError(f"{path} needs arrays x_train and x_test; it holds: {found}")
-            parts[part] = as_stored(archive[f"x_{part}"], f"x_{part} of {path}")
+            parts[part] = archive[part]
     except FileNotFoundError:
         raise UsageError(f"there is no file {path!r}; give npz:PATH of an .npz file") from None
     except UsageError:
@@ -83,14 +83,15 @@ def _npz(path: str) -> Mapping[str, Part]:
     for part, images in parts.items():
         if images.ndim < 2 or 0 in images.shape:
             raise UsageError(
-                f"x_{part} of {path} has shape {images.shape}; expected [N, ...], not empty"
+                f"{part} of {path} has shape {images.shape}; expected [N, ...], not empty"
             )
-    if parts["train"].shape[1:] != parts["test"].shape[1:]:
+    train, test = (as_stored(images, f"{part} of {path}") for part, images in parts.items())
+    if train.shape[1:] != test.shape[1:]:
         raise UsageError(
             f"x_train and x_test of {path} differ in the shape of an example:"
-            f" {parts['train'].shape[1:]} and {parts['test'].shape[1:]}"
+            f" {train.shape[1:]} and {test.shape[1:]}"
         )
-    return parts
+    return {"train": train, "test": test}
 
 
 class _TfdsPart:
@@ -129,7 +130,8 @@ def _tfds(name: str) -> Mapping[str, Part]:
         builder = tfds.builder(name)
     except (ValueError, ImportError) as error:
         raise _unknown_data(name) from error
-    image = getattr(builder.info.features, "get", lambda _: None)("image")
+    features = builder.info.features
+    image = features["image"] if "image" in (features or ()) else None
     if image is None or image.shape is None or None in image.shape:
         raise UsageError(f"TFDS set {name!r} has no 'image' of one fixed size; it cannot be used")
     if not builder.info.splits:

@@ -37,11 +37,11 @@ EVALUATIONS = {
 }
 
 
-def measure(trained: TrainedModel, config: ml_collections.ConfigDict) -> dict[str, float]:
-    """All measures that an `evaluations` group names, in one flat dictionary."""
+def measure(trained: TrainedModel) -> dict[str, float]:
+    """All measures that its `evaluations` group names, in one flat dictionary."""
     metrics = {}
-    for name in config.names:
-        metrics.update(EVALUATIONS[name].function(trained, config[name]))
+    for name in trained.config.names:
+        metrics.update(EVALUATIONS[name].function(trained, trained.config[name]))
     return metrics
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import ml_collections
 import numpy as np
 from jax import Array
 
@@ -24,14 +25,14 @@ class TrainedModel:
         params: its parameters.
         images: stored images [N, ...].
         rng: key of the evaluation's own noise; image i folds i in.
-        batch_size: images in one pass.
+        config: the `evaluations` group of the run's configuration.
     """
 
     model: nn.Module
     params: Any
     images: np.ndarray
     rng: Array
-    batch_size: int
+    config: ml_collections.ConfigDict
 
     def encode(self, params: Any, x: Array) -> Any:
         """The posterior of one example."""
@@ -59,7 +60,7 @@ class TrainedModel:
             return jax.vmap(function, (None, 0, 0))(params, to_unit_interval(batch), keys)
 
         batches = []
-        for start in range(0, len(images), self.batch_size):
-            part = slice(start, start + self.batch_size)
+        for start in range(0, len(images), self.config.batch_size):
+            part = slice(start, start + self.config.batch_size)
             batches.append(jax.device_get(apply(self.params, images[part], keys[part])))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)

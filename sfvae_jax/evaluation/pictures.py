@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+if "MPLCONFIGDIR" not in os.environ:
+    # matplotlib would keep its font cache in the home directory; a run writes to its workdir only.
+    _cache = tempfile.TemporaryDirectory()
+    os.environ["MPLCONFIGDIR"] = _cache.name
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -84,6 +92,51 @@ def draw_reconstructions(rows: dict[str, np.ndarray], title: str, path: Path) ->
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(label)
     save(figure, path)
+
+
+def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
+    """One panel for each measure: bars of every method, obtained (filled) beside published."""
+    measures = list(methods[0]["measures"])
+    figure = new_figure(3.4 * len(measures) + 1, 3.8)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        _draw_bars(axes, [(m["method"], m["measures"].get(measure, {})) for m in methods])
+        axes.set_title(title(measure), fontsize="medium")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
+    save(figure, path)
+
+
+def title(measure: str) -> str:
+    """A measure's name as a person writes it."""
+    return measure.replace("_", " ").replace("kl ", "KL ")
+
+
+def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
+    steps = list(methods[0][1])
+    width = 0.8 / (2 * len(methods))
+    for number, (name, cells) in enumerate(methods):
+        color = COLORS[number % len(COLORS)]
+        for second, kind in enumerate(("obtained", "published")):
+            offset = (2 * number + second + 0.5) * width - 0.4
+            bars = [
+                (place + offset, *(_bar(cells[step], kind)))
+                for place, step in enumerate(steps)
+                if step in cells and _bar(cells[step], kind)
+            ]
+            if not bars:
+                continue
+            places, heights, errors = zip(*bars, strict=True)
+            face = color if kind == "obtained" else "white"
+            style = {"color": face, "edgecolor": color, "label": f"{name}, {kind}"}
+            axes.bar(places, heights, width, yerr=errors, capsize=3, **style)
+    axes.set_xticks(range(len(steps)), [f"step {step}" for step in steps])
+
+
+def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:
+    if kind == "obtained":
+        return cell["mean"], cell["std"] or 0.0
+    return cell["published"] and tuple(cell["published"])
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:

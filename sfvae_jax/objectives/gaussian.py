@@ -80,7 +80,7 @@ def gaussian_kl_per_dimension(
     s = prior_stddev   (the divergence in SFVAE Eqs. 20 and 22)
 
     Written with t = log(stddev / s) as 1/2 [(mean / s)^2 + expm1(2 t) - 2 t], which keeps its
-    digits near collapse, where stddev / s is close to 1 and the plain form cancels.
+    digits near collapse, where exp(2 t) - 1 cancels, and does not underflow for a tiny stddev.
 
     Args:
         mean: posterior mean, [m].

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sfvae_jax.config import flatten
+import ml_collections
+
 from sfvae_jax.errors import UsageError
 
 
@@ -23,40 +24,38 @@ class Workdir:
         self.checkpoints = self.folder / "checkpoints"
         self.figures = self.folder / "figures"
 
-    def claim(self, config: dict[str, Any]) -> None:
-        """Makes the folder this configuration's own, or finds that it already is.
+    def check(self, config: ml_collections.ConfigDict) -> None:
+        """Refuses a folder that cannot be written or is another run's; writes nothing.
 
         Raises:
-            UsageError: if it cannot be written, or holds a run of another configuration; the
-                message shows what differs.
+            UsageError: saying why; for a run of another configuration, what differs.
+        """
+        parent = next(
+            path for path in (self.folder, *self.folder.absolute().parents) if path.exists()
+        )
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
+        if self.config.exists():
+            self._check_config(config)
+            return
+        leftovers = [path.name for path in (self.metrics, self.checkpoints) if path.exists()]
+        if leftovers:
+            raise UsageError(
+                f"workdir {self.folder} holds {' and '.join(leftovers)} but no config.json;"
+                " give another --workdir"
+            )
+
+    def claim(self, config: ml_collections.ConfigDict) -> None:
+        """Makes the folder this configuration's own.
+
+        Raises:
+            UsageError: if it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not self.config.exists():
-                self._refuse_foreign_run()
-                write_json(self.config, config)
-            elif not os.access(self.folder, os.W_OK):
-                raise PermissionError(13, "permission denied")
+            write_json(self.config, plain(config))
         except OSError as error:
-            raise UsageError(
-                f"cannot write to workdir {self.folder}: {error.strerror or error}"
-            ) from error
-        self.check(config)
-
-    def check(self, config: dict[str, Any]) -> None:
-        """Refuses a folder whose run has another configuration, or none."""
-        found = flatten(read_json(self.config))
-        asked = flatten(config)
-        differing = [
-            f"{key} is {_shown(found, key)} there and {_shown(asked, key)} here"
-            for key in sorted(found.keys() | asked.keys())
-            if found.get(key, _ABSENT) != asked.get(key, _ABSENT)
-        ]
-        if differing:
-            raise UsageError(
-                f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
-                " Give another --workdir, or the same config"
-            )
+            raise UsageError(f"cannot write to workdir {self.folder}: {error.strerror}") from error
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, up to a step; a last line cut short is left out."""
@@ -84,20 +83,44 @@ class Workdir:
         """results.json, or an empty dictionary where there is none yet."""
         return read_json(self.results) if self.results.exists() else {}
 
-    def write_results(self, **changed: Any) -> None:
+    def write_results(self, config: ml_collections.ConfigDict, **entries: Any) -> None:
         """Replaces the named entries of results.json and keeps the others."""
-        write_json(self.results, {**self.read_results(), **changed})
+        kept = {"config": plain(config), **self.read_results(), **entries}
+        write_json(self.results, {**kept, "published": config.published.to_dict()})
 
-    def _refuse_foreign_run(self) -> None:
-        leftovers = [path.name for path in (self.metrics, self.checkpoints) if path.exists()]
-        if leftovers:
+    def _check_config(self, config: ml_collections.ConfigDict) -> None:
+        found, asked = flatten(read_json(self.config)), flatten(plain(config))
+        differing = [
+            f"{key} is {_shown(found, key)} there and {_shown(asked, key)} here"
+            for key in sorted(found.keys() | asked.keys())
+            if found.get(key, _ABSENT) != asked.get(key, _ABSENT)
+        ]
+        if differing:
             raise UsageError(
-                f"workdir {self.folder} holds {', '.join(leftovers)} but no config.json;"
-                " give another --workdir"
+                f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
+                " Give another --workdir, or the same config"
             )
 
 
 _ABSENT = object()
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """A configuration as JSON reads it back, without the published figures: they are no setting."""
+    content = json.loads(json.dumps(config.to_dict()))
+    content.pop("published")
+    return content
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def read_json(path: Path) -> Any:

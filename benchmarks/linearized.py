@@ -1,0 +1,105 @@
+"""Speed of the choices inside the sampling-free ELBO, as ratios measured in one run.
+
+  python benchmarks/linearized.py
+
+Times value and gradient of a batch: the two solvers of the m x m system on its own, then the
+whole objective with each solver, and with the Jacobian by `jax.linearize` (what the library does),
+by `jax.jvp` and by `jax.jacrev`. Variants take turns, and the fastest of the rounds counts, so
+that a busy machine disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sfvae_jax import objectives
+from sfvae_jax.models import MlpVae
+from sfvae_jax.objectives import low_rank_gaussian_log_prob
+
+ROUNDS = 7
+
+
+def fastest(variants: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Seconds of the fastest call of each variant."""
+    seconds = dict.fromkeys(variants, float("inf"))
+    for round_number in range(ROUNDS + 1):
+        for name, call in variants.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            if round_number:  # the first one compiles
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
+
+
+def show(title: str, seconds: dict[str, float]) -> None:
+    """Prints each variant's time and its ratio to the first one's."""
+    print(title)
+    base = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        print(f"  {name:12s} {1e3 * value:9.2f} ms   {value / base:.2f}")
+
+
+def solvers(batch: int, n: int, m: int) -> dict[str, float]:
+    """Value and gradient of the low-rank Gaussian alone."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    residual, factor = (
+        jax.random.normal(keys[0], (batch, n)),
+        jax.random.normal(keys[1], (batch, n, m)),
+    )
+
+    def make(solver: str) -> Callable[[], Any]:
+        def total(residual: jax.Array, factor: jax.Array) -> jax.Array:
+            one = jax.vmap(lambda r, u: low_rank_gaussian_log_prob(r, u, 0.5, solver=solver))
+            return jnp.sum(one(residual, factor))
+
+        function = jax.jit(jax.value_and_grad(total, (0, 1)))
+        return lambda: function(residual, factor)
+
+    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")})
+
+
+def jacobians(batch: int, m: int) -> dict[str, float]:
+    """Value and gradient in the parameters of the mean log likelihood, Jacobian by three ways."""
+    model = MlpVae((28, 28, 1), m)
+    x = jax.random.uniform(jax.random.key(0), (batch, 28, 28, 1))
+    params = model.init(jax.random.key(1), x[0])
+
+    def by_jvp(decode: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        push = jax.vmap(lambda t: jax.jvp(decode, (z,), (t,)), out_axes=(None, -1))
+        x_hat, jacobian = push(jnp.eye(m))
+        return x_hat, jacobian.reshape(x_hat.size, m)
+
+    def by_jacrev(decode: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x_hat = decode(z)
+        return x_hat, jax.jacrev(decode)(z).reshape(x_hat.size, m)
+
+    def make(way: Callable) -> Callable[[], Any]:
+        def loss(params: Any) -> jax.Array:
+            def one(x: jax.Array) -> jax.Array:
+                posterior = model.apply(params, x, method="encode")
+                x_hat, jacobian = way(
+                    lambda z: model.apply(params, z, method="decode"), posterior.mean
+                )
+                factor = jacobian * posterior.stddev[None, :]
+                return low_rank_gaussian_log_prob((x_hat - x).ravel(), factor, 0.5, gamma=0.5)
+
+            return -jnp.mean(jax.vmap(one)(x))
+
+        function = jax.jit(jax.value_and_grad(loss))
+        return lambda: function(params)
+
+    ways = {"linearize": objectives.decoder_jacobian, "jvp": by_jvp, "jacrev": by_jacrev}
+    return fastest({name: make(way) for name, way in ways.items()})
+
+
+if __name__ == "__main__":
+    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
+    for m in (16, 100, 200):
+        show(f"m x m system, batch 64, n = 784, m = {m}", solvers(64, 784, m))
+    for m in (16, 100):
+        show(f"decoder Jacobian and objective, batch 32, m = {m}", jacobians(32, m))

@@ -1,0 +1,202 @@
+"""Tables runs: obtained beside published, one row a method.
+
+  python -m sfvae_jax.report RUN [RUN ...] [--output=DIR]
+
+RUN is the workdir of a finished run, or a folder with such workdirs below it. Runs that differ
+in their seed alone are one method: its mean and standard deviation over the seeds. Prints
+Markdown, and writes it with report.json and report.png into DIR (default: the folder that the
+runs share).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from absl import app, flags
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation import pictures
+from sfvae_jax.training.workdir import flatten, read_json, write_json, write_text
+
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for report.md, report.json and report.png.")
+
+_SEED_KEYS = ("seed",)
+
+
+def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
+    """The results.json of every run that the folders are or hold.
+
+    Raises:
+        UsageError: if a folder has none.
+    """
+    found = []
+    for folder in map(Path, folders):
+        results = sorted(folder.rglob("results.json"))
+        if not results:
+            raise UsageError(
+                f"{folder} holds no results.json; give the --workdir of a finished run"
+            )
+        found += [path for path in results if path not in found]
+    return found
+
+
+def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Groups runs into methods and takes mean and standard deviation over their seeds.
+
+    Args:
+        runs: contents of results.json.
+
+    Returns:
+        "methods", a list of {"method", "runs", "seeds", "measures"}, where "measures" maps a
+        measure and a step to its "mean", "std" (null for one run), "published" [mean, std] (null
+        where the paper has none) and "published_step"; "published", the paper's source and
+        setting; and "differences", config keys with their values here and in the paper.
+
+    Raises:
+        UsageError: if a run has no final measures.
+    """
+    for run in runs:
+        if "metrics" not in run:
+            raise UsageError("a run has no final measures; finish it with --mode=evaluate")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    varying = _varying_keys([flatten(run["config"]) for run in runs])
+    for run in runs:
+        groups.setdefault(_label(flatten(run["config"]), varying), []).append(run)
+    published = runs[0].get("published") or {}
+    return {
+        "methods": [_summarize_method(label, group) for label, group in groups.items()],
+        "published": {key: published[key] for key in published if key != "rows"},
+        "differences": _differences(flatten(runs[0]["config"]), published),
+    }
+
+
+def to_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a table; every cell is "obtained / published", each mean ± deviation."""
+    columns = _columns(summary)
+    head = [f"{pictures.title(measure)}, step {step}" for measure, step in columns]
+    rows = []
+    for method in summary["methods"]:
+        cells = [
+            _cell(measure, step, method["measures"].get(measure, {}).get(step))
+            for measure, step in columns
+        ]
+        rows.append([f"`{method['method']}`", str(method["runs"]), *cells])
+    lines = ["| " + " | ".join(row) + " |" for row in (["method", "runs", *head], *rows)]
+    lines.insert(1, "|" + " --- |" * (len(head) + 2))
+    return "\n".join([*lines, "", _notes(summary)]) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Prints and writes the report of the runs named on the command line."""
+    try:
+        if len(argv) < 2:
+            raise UsageError("name at least one run: python -m sfvae_jax.report RUN [RUN ...]")
+        paths = find_runs(argv[1:])
+        summary = summarize([read_json(path) for path in paths])
+        output = Path(_OUTPUT.value or os.path.commonpath([path.parent for path in paths]))
+        text = to_markdown(summary)
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / "report.md", text)
+        write_json(output / "report.json", summary)
+        pictures.draw_report(summary["methods"], output / "report.png")
+    except UsageError as error:
+        print(f"sfvae_jax: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    print(text)
+    print(f"written to {output}: report.md, report.json, report.png", file=sys.stderr)
+
+
+def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    config = flatten(runs[0]["config"])
+    rows = (runs[0].get("published") or {}).get("rows", {}).get(config["objective.name"], {})
+    points = [{**run.get("history", {}), str(run["step"]): run["metrics"]} for run in runs]
+    steps = sorted(set.intersection(*(set(point) for point in points)), key=int)
+    measures: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        for measure in (m for m in runs[0]["metrics"] if all(m in p[step] for p in points)):
+            values = [point[step][measure] for point in points]
+            published = _published_at(rows.get(measure, {}), step, last=step == steps[-1])
+            measures.setdefault(measure, {})[step] = {
+                "mean": mean(values),
+                "std": stdev(values) if len(values) > 1 else None,
+                **published,
+            }
+    return {
+        "method": label,
+        "runs": len(runs),
+        "seeds": sorted(run["config"]["seed"] for run in runs),
+        "measures": measures,
+    }
+
+
+def _published_at(row: dict[str, Any], step: str, *, last: bool) -> dict[str, Any]:
+    """The paper's figure at this step; at the end of a shorter run, the one at its own end."""
+    if step in row:
+        return {"published": row[step], "published_step": step}
+    if last and row:
+        final = max(row, key=int)
+        return {"published": row[final], "published_step": final}
+    return {"published": None, "published_step": None}
+
+
+def _varying_keys(configs: list[dict[str, Any]]) -> list[str]:
+    keys = sorted(set().union(*configs) - set(_SEED_KEYS) - {"objective.name"})
+    return [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+
+
+def _label(config: dict[str, Any], varying: list[str]) -> str:
+    details = ", ".join(f"{key}={config.get(key)}" for key in varying)
+    return f"{config['objective.name']} ({details})" if details else config["objective.name"]
+
+
+def _differences(config: dict[str, Any], published: dict[str, Any]) -> dict[str, list[Any]]:
+    setting = flatten(published.get("setting", {}))
+    return {
+        key: [config.get(key), value] for key, value in setting.items() if config.get(key) != value
+    }
+
+
+def _columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    measures = summary["methods"][0]["measures"]
+    return [(measure, step) for measure, cells in measures.items() for step in cells]
+
+
+def _notes(summary: dict[str, Any]) -> str:
+    published = summary["published"]
+    note = "Mean ± standard deviation over seeds"
+    if not published:
+        return f"{note}."
+    note += f"; after the slash {published['source']} ({published['num_runs']} runs)."
+    differences = [
+        f"{key} {here} (paper: {paper})" for key, (here, paper) in summary["differences"].items()
+    ]
+    if differences:
+        note += f" These runs differ from the paper's: {', '.join(differences)}."
+    return note
+
+
+def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "—"
+    obtained = _number(measure, cell["mean"], cell["std"])
+    if not cell["published"]:
+        return obtained
+    published = _number(measure, *cell["published"])
+    elsewhere = "" if cell["published_step"] == step else f" (step {cell['published_step']})"
+    return f"{obtained} / {published}{elsewhere}"
+
+
+def _number(measure: str, value: float, deviation: float | None) -> str:
+    if measure.endswith("_fraction"):
+        shown = f"{100 * value:.1f}%"
+        return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
+    return f"{value:.1f}" if deviation is None else f"{value:.1f} ± {deviation:.1f}"
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,90 @@
+"""Two host devices, a shared compilation cache, and errors where JAX would be silent."""
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def keys():
+    """Fresh keys, one a `next`, the same in every run."""
+    return map(jax.random.key, itertools.count(1234))
+
+
+@pytest.fixture
+def float64():
+    """Double precision for the length of a test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture
+def tiny_config():
+    """The collapse experiment in a second: 40 images, a small network, `changes` on top."""
+
+    def make(**changes):
+        config = load_config("mnist_collapse").get_config("laptop")
+        for key, value in {**TINY, **changes}.items():
+            config.update_from_flattened_dict({key: value})
+        return config
+
+    return make
+
+
+@pytest.fixture
+def run_main():
+    """Runs `python -m sfvae_jax.main` with the tiny config as a user would; returns the process."""
+
+    def run(workdir, *arguments, devices=1, start=subprocess.run, **environment):
+        flags = [f"--config.{key}={value}" for key, value in TINY.items()]
+        config = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
+        command = [sys.executable, "-m", "sfvae_jax.main", f"--workdir={workdir}", config]
+        forced = f"--xla_force_host_platform_device_count={devices}"
+        return start(
+            [*command, *flags, *arguments],
+            env={**os.environ, "XLA_FLAGS": forced, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+TINY = {
+    "data.num_examples": 40,
+    "model.latent_size": 4,
+    "model.hidden_sizes": (16, 8),
+    "train.steps": 12,
+    "train.steps_per_call": 3,
+    "train.log_every": 2,
+    "train.checkpoint_every": 4,
+    "evaluations.steps": (5, 12),
+}
+
+
+def load_config(name):
+    """A file of configs/ as a module, found by path as the command line does."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

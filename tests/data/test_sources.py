@@ -1,0 +1,210 @@
+"""Sources: real digits, TFDS sets where they are prepared, users' arrays, and what is refused."""
+
+import os
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import pytest
+
+from sfvae_jax import data
+from sfvae_jax.errors import UsageError
+
+
+def group(name, **changes):
+    defaults = {"num_examples": 0, "num_valid": 0, "num_test": 0, "seed": 0}
+    return ml_collections.ConfigDict({"name": name, **defaults, **changes})
+
+
+def prepared(name):
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / name
+    return pytest.mark.skipif(not folder.exists(), reason=f"TFDS_DATA_DIR holds no prepared {name}")
+
+
+# ---- mnist_5k ----
+
+
+def test_mnist_5k_is_the_real_digits():
+    images = data.load(group("mnist_5k"), "train")
+    assert images.shape == (5000, 28, 28, 1)
+    assert images.dtype == np.uint8
+    assert (images.min(), images.max()) == (0, 255)
+    # The mean and deviation of all of MNIST, from 5,000 of its digits.
+    unit = np.asarray(data.to_unit_interval(images))
+    np.testing.assert_allclose([unit.mean(), unit.std()], [0.1307, 0.3081], atol=0.005)
+    assert len(np.unique(images.reshape(5000, -1), axis=0)) == 5000
+
+
+def test_subsets_are_random_and_follow_data_seed():
+    first = data.load(group("mnist_5k", num_examples=50), "train")
+    again = data.load(group("mnist_5k", num_examples=50), "train")
+    other = data.load(group("mnist_5k", num_examples=50, seed=1), "train")
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (50, 28, 28, 1)
+    assert not np.array_equal(first, other)
+
+
+def test_parts_are_disjoint_and_complete():
+    config = group("mnist_5k", num_valid=300, num_test=500)
+    parts = [data.load(config, part) for part in ("train", "valid", "test")]
+    assert [len(part) for part in parts] == [4200, 300, 500]
+    rows = np.concatenate([part.reshape(len(part), -1) for part in parts])
+    assert len(np.unique(rows, axis=0)) == 5000
+
+
+def test_more_images_than_there_are():
+    with pytest.raises(UsageError, match="5001 asked for, but mnist_5k has 5000 training images"):
+        data.load(group("mnist_5k", num_examples=5001), "train")
+    with pytest.raises(UsageError, match="4901 asked for, but mnist_5k has 4900"):
+        data.load(group("mnist_5k", num_examples=4901, num_valid=100), "train")
+    with pytest.raises(UsageError, match="mnist_5k has no test part of its own"):
+        data.load(group("mnist_5k"), "test")
+
+
+def test_more_than_fits_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(data, "MAX_BYTES", 1000)
+    with pytest.raises(UsageError, match=r"need .* GiB of memory.*set data.num_examples"):
+        data.load(group("mnist_5k", num_examples=2), "train")
+
+
+# ---- TFDS ----
+
+
+@prepared("mnist")
+def test_mnist_by_tfds():
+    test = data.load(group("mnist", num_test=200), "test")
+    assert test.shape == (200, 28, 28, 1)
+    assert (test.min(), test.max()) == (0, 255)
+    train = data.load(group("mnist", num_examples=100), "train")
+    np.testing.assert_allclose(train.mean() / 255, 0.1307, atol=0.02)
+    with pytest.raises(UsageError, match="60001 asked for, but mnist has 60000"):
+        data.load(group("mnist", num_examples=60_001), "train")
+    with pytest.raises(UsageError, match="10001 asked for, but mnist has 10000 test images"):
+        data.load(group("mnist", num_test=10_001), "test")
+
+
+@prepared("fashion_mnist")
+def test_fashion_mnist_by_tfds():
+    images = data.load(group("fashion_mnist", num_examples=100), "train")
+    assert images.shape == (100, 28, 28, 1)
+    np.testing.assert_allclose(images.mean() / 255, 0.286, atol=0.04)
+
+
+@prepared("omniglot")
+def test_omniglot_has_light_ink_on_a_dark_ground():
+    """Its one-bit images decode to {0, 1}, ink dark: a few percent of ink must come out at 255."""
+    images = data.load(group("omniglot", num_examples=50), "train")
+    assert images.shape == (50, 105, 105, 1)
+    np.testing.assert_array_equal(np.unique(images), [0, 255])
+    assert 0.01 < np.mean(images == 255) < 0.2
+
+
+def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("sfvae_jax.data.sources.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UsageError) as caught:
+        data.load(group("cifar10"), "train")
+    message = str(caught.value)
+    for part in ("'cifar10'", "TFDS_DATA_DIR", "tensorflow", "preparing", "mnist_5k"):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_an_unknown_set_lists_the_known_ones():
+    with pytest.raises(UsageError) as caught:
+        data.load(group("fashion_mnst"), "train")
+    message = str(caught.value)
+    for part in ("'fashion_mnst'", "Did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
+        assert part in message
+
+
+# ---- npz ----
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return group(f"npz:{path}")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "arrays.npz"
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (np.array([[0, 255], [51, 102]], np.uint8), [[0, 1], [0.2, 0.4]]),
+        (np.array([[0, 255], [51, 102]], np.int64), [[0, 1], [0.2, 0.4]]),
+        (np.array([[0.0, 1.0], [0.25, 0.5]]), [[0, 1], [0.25, 0.5]]),
+        (np.array([[False, True], [True, True]]), [[0, 1], [1, 1]]),
+    ],
+)
+def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
+    config = save(path, x_train=stored, x_test=stored[:1])
+    train, test = (
+        np.asarray(data.to_unit_interval(data.load(config, p))) for p in ("train", "test")
+    )
+    assert train.dtype == np.float32
+    np.testing.assert_allclose(np.sort(train, axis=0), np.sort(expected, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(test, expected[:1], rtol=1e-6)
+
+
+ZEROS = np.zeros((3, 4))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": ZEROS}, "needs arrays x_train and x_test; it holds: images"),
+        ({"x_train": ZEROS}, "needs arrays x_train and x_test; it holds: x_train"),
+        ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"differ in the shape.*\(4,\) and \(5,\)"),
+        ({"x_train": np.zeros(3), "x_test": np.zeros(3)}, r"has shape \(3,\); expected \[N, ...\]"),
+        ({"x_train": np.zeros((0, 4)), "x_test": ZEROS}, "not empty"),
+        ({"x_train": ZEROS * np.nan, "x_test": ZEROS}, "x_train of .* not finite"),
+        ({"x_train": ZEROS, "x_test": ZEROS + np.inf}, "x_test of .* not finite"),
+        (
+            {"x_train": ZEROS + 2.0, "x_test": ZEROS},
+            r"values from 2 to 2; expected floats in \[0, 1\]",
+        ),
+        ({"x_train": np.full((3, 4), 256), "x_test": ZEROS}, r"expected whole numbers in 0..255"),
+        ({"x_train": np.full((3, 4), "a"), "x_test": ZEROS}, "expected numbers"),
+        ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "without unpickling"),
+    ],
+)
+def test_bad_npz_is_refused(path, arrays, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        data.load(save(path, **arrays), "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickled_object_is_never_loaded(path, tmp_path):
+    """Its unpickling would write a file; it must not appear."""
+    trace = tmp_path / "executed"
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(trace), "w"))
+
+    bomb = np.empty(1, object)
+    bomb[0] = Bomb()
+    with pytest.raises(UsageError, match="without unpickling"):
+        data.load(save(path, x_train=bomb, x_test=ZEROS), "train")
+    assert not trace.exists()
+
+
+def test_files_that_are_no_npz(tmp_path):
+    with pytest.raises(UsageError, match="there is no file"):
+        data.load(group(f"npz:{tmp_path}/none.npz"), "train")
+    text = tmp_path / "text.npz"
+    text.write_text("not an archive")
+    with pytest.raises(UsageError, match="cannot read"):
+        data.load(group(f"npz:{text}"), "train")
+    np.save(tmp_path / "bare.npy", ZEROS)
+    with pytest.raises(UsageError, match="no named arrays"):
+        data.load(group(f"npz:{tmp_path}/bare.npy"), "train")
+    truncated = tmp_path / "cut.npz"
+    np.savez(truncated, x_train=ZEROS, x_test=ZEROS)
+    truncated.write_bytes(truncated.read_bytes()[:-40])
+    with pytest.raises(UsageError, match="cannot read"):
+        data.load(group(f"npz:{truncated}"), "train")

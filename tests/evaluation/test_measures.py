@@ -1,0 +1,80 @@
+"""Measures of a hand-made linear model, by NumPy."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import evaluation
+from sfvae_jax.config import base_config
+from sfvae_jax.posteriors import DiagonalGaussian
+
+STDDEV = np.array([0.5, 1.0])
+
+
+class Linear(nn.Module):
+    """Encodes the first two pixels as the mean; decodes by `weights`."""
+
+    def setup(self):
+        self.weights = self.param("weights", nn.initializers.ones, (6, 2))
+
+    def encode(self, x):
+        return DiagonalGaussian(x.ravel()[:2], jnp.array(STDDEV, jnp.float32))
+
+    def decode(self, z):
+        return (self.weights @ z).reshape(2, 3)
+
+    def __call__(self, x):
+        return self.decode(self.encode(x).mean)
+
+
+@pytest.fixture
+def trained():
+    rng = np.random.default_rng(0)
+    config = base_config().evaluations
+    config.batch_size = 7  # does not divide the number of images
+    weights = rng.normal(size=(6, 2)).astype(np.float32)
+    images = rng.integers(0, 256, size=(40, 2, 3), dtype=np.uint8)
+    params = {"params": {"weights": weights}}
+    return evaluation.TrainedModel(Linear(), params, images, jax.random.key(3), config)
+
+
+def _by_hand(trained):
+    x = trained.images.reshape(40, 6) / 255.0
+    weights = trained.params["params"]["weights"].astype(float)
+    return x, weights, x[:, :2]
+
+
+def test_kl(trained):
+    _, _, means = _by_hand(trained)
+    kl = 0.5 * (means**2 + STDDEV**2 - 1 - np.log(STDDEV**2))
+    np.testing.assert_allclose(evaluation.kl_matrix(trained), kl, rtol=1e-5, atol=1e-7)
+    metrics = evaluation.measure(trained)
+    np.testing.assert_allclose(metrics["kl_divergence"], kl.sum(axis=1).mean(), rtol=1e-5)
+    collapsed = (kl < 0.05).mean(axis=0) >= 0.99
+    assert metrics["collapse_fraction"] == collapsed.mean()
+
+
+def test_reconstruction_at_the_mean_and_at_a_sample(trained):
+    """At the mean exactly; at samples, tr(W diag(h) W') more within 4 standard errors."""
+    x, weights, means = _by_hand(trained)
+    at_mean, at_sample = evaluation.squared_errors(trained, num_samples=2000)
+    expected = np.sum((means @ weights.T - x) ** 2, axis=1)
+    np.testing.assert_allclose(at_mean, expected, rtol=1e-4)
+    metrics = evaluation.measure(trained)
+    np.testing.assert_allclose(metrics["reconstruction_error"], expected.mean(), rtol=1e-4)
+    excess = at_sample - expected
+    standard_error = excess.std(ddof=1) / np.sqrt(len(excess))
+    assert abs(excess.mean() - np.sum(weights**2 * STDDEV**2)) < 4 * standard_error
+
+
+def test_batches_do_not_change_the_noise(trained):
+    small = evaluation.measure(trained)
+    trained.config.batch_size = 40
+    assert evaluation.measure(trained) == pytest.approx(small, rel=1e-5)
+
+
+def test_only_the_named_evaluations_run(trained):
+    trained.config.names = ("collapse",)
+    assert set(evaluation.measure(trained)) == {"collapse_fraction"}

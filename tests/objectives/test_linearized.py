@@ -1,0 +1,253 @@
+"""The Woodbury form against dense n x n Gaussians, the Jacobian against jax.jacfwd."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from jax.test_util import check_grads
+
+from sfvae_jax import objectives
+from sfvae_jax.objectives import low_rank_gaussian_log_prob
+
+SOLVERS = ("cholesky", "slogdet")
+
+
+def factor_with_condition(rng, n, m, condition, largest=1e4):
+    """U [n, m] whose U'U has the given condition number and largest eigenvalue."""
+    left, _ = np.linalg.qr(rng.normal(size=(n, m)))
+    right, _ = np.linalg.qr(rng.normal(size=(m, m)))
+    eigenvalues = largest * np.logspace(0, -np.log10(condition), m)
+    return left * np.sqrt(eigenvalues) @ right.T
+
+
+def dense_log_prob(residual, factor, variance, gamma=1.0):
+    """Float64 SciPy on the n x n covariance; gamma mixes in the independent quadratic form."""
+    n = len(residual)
+    covariance = factor @ factor.T + np.diag(np.broadcast_to(variance, n))
+    full = scipy.stats.multivariate_normal(np.zeros(n), covariance).logpdf(residual)
+    # SFVAE Eq. 21: the inverse covariance is gamma Sigma^-1 + (1 - gamma) (c I)^-1.
+    independent = residual @ (residual / variance)
+    exact = residual @ np.linalg.solve(covariance, residual)
+    return full - 0.5 * (1.0 - gamma) * (independent - exact)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
+def test_woodbury_is_the_dense_gaussian_in_float64(float64, solver, condition, gamma):
+    rng = np.random.default_rng(int(np.log10(condition)))
+    for n, m in ((40, 7), (12, 12), (9, 1)):
+        factor = factor_with_condition(rng, n, m, condition)
+        residual = rng.normal(size=n)
+        expected = dense_log_prob(residual, factor, 0.5, gamma)
+        obtained = low_rank_gaussian_log_prob(
+            jnp.array(residual), jnp.array(factor), 0.5, gamma=gamma, solver=solver
+        )
+        np.testing.assert_allclose(obtained, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_variance_per_pixel(float64, solver):
+    rng = np.random.default_rng(0)
+    factor, residual = rng.normal(size=(20, 4)), rng.normal(size=20)
+    variance = rng.uniform(0.1, 3.0, size=20)
+    obtained = low_rank_gaussian_log_prob(
+        jnp.array(residual), jnp.array(factor), jnp.array(variance), gamma=0.7, solver=solver
+    )
+    expected = dense_log_prob(residual, factor, variance, 0.7)
+    np.testing.assert_allclose(obtained, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
+def test_float32_keeps_four_digits_to_condition_1e4(solver, condition):
+    rng = np.random.default_rng(int(condition))
+    factor = factor_with_condition(rng, 200, 30, condition).astype(np.float32)
+    residual = rng.normal(size=200).astype(np.float32)
+    expected = dense_log_prob(residual.astype(float), factor.astype(float), 0.5)
+    obtained = low_rank_gaussian_log_prob(
+        jnp.array(residual), jnp.array(factor), 0.5, solver=solver
+    )
+    np.testing.assert_allclose(obtained, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("largest", [1e4, 1e8, 1e12])
+@pytest.mark.parametrize("condition", [1e6, 1e8, 1e12])
+@pytest.mark.parametrize("m", [1, 2, 30])
+def test_float32_stays_finite_beyond(largest, condition, m):
+    """Value and gradient, also where I + U'U/c is no longer definite in float32."""
+    value_and_grad = jax.jit(jax.value_and_grad(low_rank_gaussian_log_prob, (0, 1)))
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        factor = factor_with_condition(rng, 200, m, condition, largest).astype(np.float32)
+        factor[:, -1] = factor[:, 0]  # and exactly singular
+        residual = rng.normal(size=200).astype(np.float32)
+        value, grads = value_and_grad(jnp.array(residual), jnp.array(factor), 0.5)
+        assert np.isfinite(value)
+        assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_cholesky_is_at_least_as_accurate():
+    """Float32 error summed over many ill-conditioned systems, against float64."""
+    errors = dict.fromkeys(SOLVERS, 0.0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        factor = factor_with_condition(rng, 100, 20, 1e6, largest=1e6).astype(np.float32)
+        residual = rng.normal(size=100).astype(np.float32)
+        expected = dense_log_prob(residual.astype(float), factor.astype(float), 0.5)
+        for solver in SOLVERS:
+            obtained = low_rank_gaussian_log_prob(
+                jnp.array(residual), jnp.array(factor), 0.5, solver=solver
+            )
+            errors[solver] += abs(float(obtained) - expected)
+    assert errors["cholesky"] <= 1.1 * errors["slogdet"]
+
+
+def _decode(z):
+    """A smooth decoder to a 2 x 3 x 1 "image", with curvature in every direction."""
+    weights = jnp.arange(1.0, 19.0).reshape(6, 3) / 10.0
+    return jnp.tanh(weights @ z + 0.1 * (z @ z)).reshape(2, 3, 1)
+
+
+Z = np.array([0.3, -0.7, 0.5])
+STDDEV = np.array([0.4, 0.9, 1.3])
+X = np.linspace(-1.0, 1.0, 6).reshape(2, 3, 1)
+
+
+def test_jacobian_is_jacfwds(float64):
+    x_hat, jacobian = objectives.decoder_jacobian(_decode, jnp.array(Z))
+    assert x_hat.shape == (2, 3, 1)
+    assert jacobian.shape == (6, 3)
+    np.testing.assert_allclose(x_hat, _decode(jnp.array(Z)), rtol=1e-12)
+    expected = jax.jacfwd(_decode)(jnp.array(Z)).reshape(6, 3)
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-12)
+
+
+def test_jacobian_evaluates_the_decoder_once():
+    calls = []
+
+    def decode(z):
+        jax.debug.callback(lambda: calls.append(1))
+        return _decode(z)
+
+    jax.block_until_ready(objectives.decoder_jacobian(decode, jnp.array(Z)))
+    jax.effects_barrier()
+    assert len(calls) == 1
+
+
+def test_no_array_of_n_by_n_is_formed():
+    """The largest intermediate has n x m elements, by the jaxpr of value and gradient."""
+    n, m = 500, 4
+    weights = jnp.ones((n, m))
+
+    def value(mean):
+        return objectives.sampling_free_elbo(
+            lambda z: weights @ z, jnp.zeros(n), mean, jnp.ones(m), observation_variance=0.5
+        ).value
+
+    jaxpr = jax.make_jaxpr(jax.grad(value))(jnp.ones(m))
+    sizes = [v.aval.size for eqn in _equations(jaxpr.jaxpr) for v in eqn.outvars]
+    assert max(sizes) == n * m
+
+
+def _equations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
+
+
+def test_linear_decoder_in_closed_form(float64):
+    """gamma = 1 on x = W z + b: log N(x; f(g), W diag(h) W' + c I) - KL, by SciPy."""
+    rng = np.random.default_rng(3)
+    weights, offset, x = rng.normal(size=(8, 3)), rng.normal(size=8), rng.normal(size=8)
+    elbo = objectives.sampling_free_elbo(
+        lambda z: jnp.array(weights) @ z + jnp.array(offset),
+        jnp.array(x),
+        jnp.array(Z),
+        jnp.array(STDDEV),
+        observation_variance=0.5,
+        prior_stddev=2.0,
+    )
+    covariance = weights * STDDEV**2 @ weights.T + 0.5 * np.eye(8)
+    log_likelihood = scipy.stats.multivariate_normal(weights @ Z + offset, covariance).logpdf(x)
+    kl = np.sum(np.log(2.0 / STDDEV) + (STDDEV**2 + Z**2) / 8.0 - 0.5)
+    np.testing.assert_allclose(elbo.log_likelihood, log_likelihood, rtol=1e-12)
+    np.testing.assert_allclose(elbo.kl, kl, rtol=1e-12)
+    np.testing.assert_allclose(elbo.kl_per_dimension.sum(), kl, rtol=1e-12)
+    np.testing.assert_allclose(elbo.value, log_likelihood - kl, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_curved_decoder_is_the_dense_gaussian_of_its_linearisation(float64, gamma):
+    elbo = objectives.sampling_free_elbo(
+        _decode,
+        jnp.array(X),
+        jnp.array(Z),
+        jnp.array(STDDEV),
+        observation_variance=jnp.array(X**2 + 0.2),
+        gamma=gamma,
+    )
+    factor = np.asarray(jax.jacfwd(_decode)(jnp.array(Z)).reshape(6, 3)) * STDDEV
+    residual = np.asarray(_decode(jnp.array(Z)) - X).ravel()
+    expected = dense_log_prob(residual, factor, (X**2 + 0.2).ravel(), gamma)
+    np.testing.assert_allclose(elbo.log_likelihood, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_gradients(float64, solver):
+    """With respect to decoder, data, mean, stddev, variance and gamma, by finite differences."""
+
+    def value(scale, x, mean, stddev, variance, gamma):
+        return objectives.sampling_free_elbo(
+            lambda z: scale * _decode(z),
+            x,
+            mean,
+            stddev,
+            observation_variance=variance,
+            gamma=gamma,
+            solver=solver,
+        ).value
+
+    arguments = (1.3, X, Z, STDDEV, 0.5, 0.7)
+    check_grads(value, tuple(jnp.array(a) for a in arguments), order=1, modes=["rev", "fwd"])
+
+
+def test_no_noise_no_variance_is_the_autoencoder(float64):
+    """As stddev -> 0 the likelihood is that of the reconstruction alone."""
+    elbo = objectives.sampling_free_elbo(
+        _decode, jnp.array(X), jnp.array(Z), jnp.full(3, 1e-9), observation_variance=0.5
+    )
+    expected = scipy.stats.norm(np.asarray(_decode(jnp.array(Z))), np.sqrt(0.5)).logpdf(X).sum()
+    np.testing.assert_allclose(elbo.log_likelihood, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("stddev", [1e-8, 1e4])
+def test_extreme_stddev_is_finite_with_finite_gradients(stddev):
+    def value(mean, stddev):
+        return objectives.sampling_free_elbo(
+            _decode, jnp.array(X, jnp.float32), mean, stddev, observation_variance=0.5
+        ).value
+
+    value, grads = jax.value_and_grad(value, (0, 1))(
+        jnp.array(Z, jnp.float32), jnp.full(3, stddev, jnp.float32)
+    )
+    assert np.isfinite(value)
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_bad_arguments_are_refused():
+    factor, residual = jnp.ones((4, 2)), jnp.ones(4)
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\], got 1.5"):
+        low_rank_gaussian_log_prob(residual, factor, 0.5, gamma=1.5)
+    with pytest.raises(ValueError, match="unknown solver 'lu'; expected one of cholesky, slogdet"):
+        low_rank_gaussian_log_prob(residual, factor, 0.5, solver="lu")
+    with pytest.raises(AssertionError):
+        low_rank_gaussian_log_prob(jnp.ones(3), factor, 0.5)
+    with pytest.raises(AssertionError):
+        objectives.sampling_free_elbo(
+            _decode, jnp.zeros(6), jnp.array(Z), jnp.array(STDDEV), observation_variance=0.5
+        )

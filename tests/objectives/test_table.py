@@ -1,0 +1,39 @@
+"""The table of objectives says what the functions are."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from sfvae_jax import objectives
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_entries_fit_their_functions(name):
+    info = objectives.OBJECTIVES[name]
+    function = getattr(objectives, info.function)
+    takes_rng = "rng" in inspect.signature(function).parameters
+    assert takes_rng != info.deterministic
+    assert "Raises" in inspect.getdoc(function)
+    assert info.posteriors
+    assert info.likelihoods
+
+
+def test_the_heart_imports_nothing_of_the_project_but_itself():
+    """No Flax, no config: someone with another network library uses it as it is."""
+    script = (
+        "import sys, importlib.util\n"
+        "import types\n"
+        "package = types.ModuleType('sfvae_jax')\n"
+        "package.__path__ = importlib.util.find_spec('sfvae_jax').submodule_search_locations\n"
+        "sys.modules['sfvae_jax'] = package\n"
+        "import sfvae_jax.objectives\n"
+        "mine = {n for n in sys.modules if n.startswith('sfvae_jax.')}\n"
+        "print(sorted(n for n in mine if not n.startswith('sfvae_jax.objectives')),\n"
+        "      'flax' in sys.modules, 'ml_collections' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["[]", "False", "False"]

@@ -1,0 +1,218 @@
+"""The command as a user types it, in real processes."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from sfvae_jax import evaluate
+from sfvae_jax.training.workdir import Workdir
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+def assert_one_line_error(done, status, *parts):
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("sfvae_jax: error: ")
+    for part in parts:
+        assert part in last
+
+
+def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path):
+    home, workdir = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    done = run_main(workdir, HOME=str(home), TMPDIR=str(home))
+    assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == []
+    names = {"config.json", "metrics.jsonl", "results.json", "checkpoints", "figures"}
+    assert {path.name for path in workdir.iterdir()} == names
+
+    # First and last step, and every log_every = 2 between; every value finite.
+    logged = records(workdir)
+    assert [record["step"] for record in logged] == [1, 2, 4, 6, 8, 10, 12]
+    keys = {"step", "loss", "log_likelihood", "kl", "grad_norm", "gamma", "learning_rate"}
+    assert all(set(record) == keys | {"steps_per_second"} for record in logged)
+    assert np.isfinite([list(record.values()) for record in logged]).all()
+    assert logged[-1]["loss"] < logged[0]["loss"]
+    for record in logged:
+        assert record["loss"] == pytest.approx(record["kl"] - record["log_likelihood"], rel=1e-5)
+
+    found = results(workdir)
+    assert found["step"] == 12
+    measures = {"collapse_fraction", "kl_divergence", "reconstruction_error"}
+    assert set(found["metrics"]) == measures | {"reconstruction_error_at_sample"}
+    assert set(found["history"]) == {"5", "12"}
+    assert found["history"]["12"] == pytest.approx(found["metrics"])
+    assert found["published"]["rows"]["sampling"]["collapse_fraction"]["1000"] == [0.6, 0.157]
+    assert found["config"] == json.loads((workdir / "config.json").read_text())
+
+    for name in ("training", "latent_kl", "reconstructions"):
+        assert (workdir / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for part in ("device: 1 x cpu", "mnist_5k, 40 training images", "parameters", str(workdir)):
+        assert part in done.stderr
+    assert "step 12/12" in done.stderr
+    assert "\r" not in done.stderr
+
+    # The same command again has nothing left to do and changes nothing.
+    before = (workdir / "metrics.jsonl").read_bytes()
+    again = run_main(workdir)
+    assert again.returncode == 0, again.stderr
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+    assert results(workdir)["metrics"] == pytest.approx(found["metrics"])
+
+    # Another config is refused in the same folder, and nothing is lost.
+    other = run_main(workdir, "--config.train.learning_rate=0.5")
+    assert_one_line_error(other, 2, "learning_rate is 0.001 there and 0.5 here")
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, tiny_config):
+    """SIGKILL in mid-run; then the same command. Parameters, metrics and results are those of a
+    run that was never stopped."""
+    long = {
+        "train.steps": 3000,
+        "train.steps_per_call": 7,
+        "train.checkpoint_every": 100,
+        "evaluations.steps": (50, 450, 3000),
+        "objective.name": "sampling",
+        "train.batch_size": 16,
+    }
+    flags = [f"--config.{key}={value}" for key, value in long.items()]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    process = run_main(killed, *flags, start=subprocess.Popen)
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoints" / "500").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "checkpoints" / "3000").exists()
+
+    done = run_main(killed, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from the checkpoint of step" in done.stderr
+    assert run_main(whole, *flags).returncode == 0
+
+    config = tiny_config(**long)
+    states = [evaluate.restore(config, Workdir(folder), (28, 28, 1)) for folder in (whole, killed)]
+    assert int(states[0].step) == 3000
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+    def without_rate(workdir):
+        return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records(workdir)]
+
+    assert without_rate(killed) == without_rate(whole)
+    for key in ("metrics", "history", "step"):
+        assert results(killed)[key] == results(whole)[key]
+
+
+@pytest.mark.parametrize("objective", ["sampling", "sampling_free"])
+def test_two_devices_take_the_steps_of_one(run_main, tmp_path, objective):
+    logged = []
+    for devices in (1, 2):
+        workdir = tmp_path / str(devices)
+        flags = (f"--config.objective.name={objective}", "--mode=train")
+        done = run_main(workdir, *flags, devices=devices)
+        assert done.returncode == 0, done.stderr
+        assert f"device: {devices} x cpu" in done.stderr
+        logged.append(records(workdir))
+    for one, two in zip(*logged, strict=True):
+        for key in ("loss", "log_likelihood", "kl", "grad_norm"):
+            assert two[key] == pytest.approx(one[key], rel=1e-5), key
+
+
+def test_a_batch_the_devices_cannot_share_is_refused(run_main, tmp_path):
+    done = run_main(tmp_path / "run", "--config.data.num_examples=41", devices=2)
+    assert_one_line_error(done, 2, "a batch of 41 cannot be shared evenly by 2 devices")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(run_main, tmp_path):
+    flags = ("--config.train.learning_rate=1e18", "--config.train.checkpoint_every=1")
+    done = run_main(tmp_path, *flags)
+    assert_one_line_error(done, 1, "objective 'sampling_free'", "not finite at step 2", "1 is kept")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    assert [record["step"] for record in records(tmp_path)] == [1]
+
+
+def test_train_and_evaluate_apart(run_main, tmp_path):
+    early = run_main(tmp_path, "--mode=evaluate")
+    assert_one_line_error(early, 2, "holds no run; train first")
+    assert list(tmp_path.iterdir()) == []
+    assert run_main(tmp_path, "--mode=train").returncode == 0
+    assert "metrics" not in results(tmp_path)
+    assert run_main(tmp_path, "--mode=evaluate").returncode == 0
+    assert results(tmp_path)["metrics"] == pytest.approx(results(tmp_path)["history"]["12"])
+
+
+def test_a_users_own_arrays(run_main, tmp_path):
+    """Vectors of 20 numbers, mini-batches that do not divide them, a test part, linear gamma."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x_train=rng.random((30, 20)), x_test=rng.random((10, 20)))
+    done = run_main(
+        tmp_path / "run",
+        f"--config.data.name=npz:{tmp_path}/own.npz",
+        "--config.data.num_examples=0",
+        "--config.train.batch_size=8",
+        "--config.evaluations.part=test",
+        "--config.objective.gamma_schedule=linear",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 training images of 20" in done.stderr
+    gammas = [record["gamma"] for record in records(tmp_path / "run")]
+    assert gammas == sorted(gammas, reverse=True)
+    assert gammas[0] == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [
+        ("--config.objective.gamma=1.5", ["objective.gamma must be a number in [0, 1], got 1.5"]),
+        ("--config.objective.gama=1", ["unknown config key", "gamma"]),
+        ("--config.nogroup.x=1", ["unknown config key"]),
+        ("--config.train.steps=many", ["train.steps", "'many'"]),
+        ("--config.data.num_examples=6000", ["6000 asked for", "5000"]),
+        ("--config.train.batch_size=50", ["train.batch_size 50 is more than the 40 images"]),
+        ("--config.data.name=npz:none.npz", ["there is no file 'none.npz'"]),
+        ("--config.evaluations.part=test", ["mnist_5k has no test part", "data.num_test"]),
+        ("--config=configs/none.py", ["No such file", "configs/none.py"]),
+        ("--config=configs/mnist_collapse.py:desktop", ["unknown preset 'desktop'", "laptop"]),
+        ("--mode=tain", ["--mode=tain", "train_and_evaluate"]),
+        ("--wrkdir=x", ["Unknown command line flag 'wrkdir'"]),
+        ("stray", ["unexpected argument 'stray'"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(run_main, tmp_path, flag, parts):
+    done = run_main(tmp_path / "run", flag)
+    assert_one_line_error(done, 2, *parts)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_cannot_be_written(run_main, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line_error(run_main(tmp_path / "file" / "run"), 2, "cannot write to workdir")
+
+
+def test_help_helps(run_main, tmp_path):
+    done = run_main(tmp_path / "run", "--help")
+    text = done.stdout + done.stderr
+    for part in ("--workdir", "--mode", "configs/mnist_collapse.py:laptop", "objective.name"):
+        assert part in text
+    assert not Path(tmp_path / "run").exists()

@@ -1,0 +1,88 @@
+"""The report's numbers, by hand."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import load_config
+
+from sfvae_jax import report
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.workdir import plain
+
+
+def _run(objective, seed, collapse, **changes):
+    config = load_config("mnist_collapse").get_config("laptop")
+    config.update_from_flattened_dict({"objective.name": objective, "seed": seed, **changes})
+    last = {"collapse_fraction": collapse, "reconstruction_error_at_sample": 30.0 + seed}
+    return {
+        "config": plain(config),
+        "step": 200,
+        "metrics": last,
+        "history": {"100": {**last, "collapse_fraction": 1.0}, "200": last},
+        "published": json.loads(json.dumps(config.published.to_dict())),
+    }
+
+
+RUNS = [
+    _run("sampling", 0, 0.2),
+    _run("sampling", 1, 0.4),
+    _run("sampling", 2, 0.6),
+    _run("sampling_free", 0, 0.0),
+]
+
+
+def test_mean_and_standard_deviation_over_seeds():
+    sampling, free = report.summarize(RUNS)["methods"]
+    assert (sampling["method"], sampling["runs"], sampling["seeds"]) == ("sampling", 3, [0, 1, 2])
+    cell = sampling["measures"]["collapse_fraction"]["200"]
+    assert (cell["mean"], cell["std"]) == pytest.approx((0.4, 0.2))
+    assert cell["published"] == [0.6, 0.157]
+    assert cell["published_step"] == "1000"
+    assert sampling["measures"]["collapse_fraction"]["100"]["published"] == [0.99, 0.015]
+    assert (free["runs"], free["measures"]["collapse_fraction"]["200"]["std"]) == (1, None)
+
+
+def test_markdown():
+    text = report.to_markdown(report.summarize(RUNS))
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == 2
+    assert "40.0% ± 20.0% / 60.0% ± 15.7% (step 1000)" in rows[0]
+    assert "| 31.0 ± 1.0 |" in rows[0]
+    assert "| 0.0% / 0.6% ± 0.6% (step 1000) |" in rows[1]
+    assert "SFVAE, Table 4 (10 runs)" in text
+    assert "model.latent_size 100 (paper: 200)" in text
+
+
+def test_runs_of_other_settings_are_other_methods():
+    runs = [*RUNS[:2], _run("sampling", 0, 0.1, **{"objective.num_samples": 5})]
+    labels = [method["method"] for method in report.summarize(runs)["methods"]]
+    assert labels == [
+        "sampling (objective.num_samples=1)",
+        "sampling (objective.num_samples=5)",
+    ]
+
+
+def test_unfinished_runs_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="no final measures"):
+        report.summarize([{"config": RUNS[0]["config"], "history": {}}])
+    with pytest.raises(UsageError, match="holds no results.json"):
+        report.find_runs([tmp_path])
+
+
+def test_command_writes_three_files(tmp_path):
+    for i, run in enumerate(RUNS):
+        (tmp_path / f"run{i}").mkdir()
+        (tmp_path / f"run{i}" / "results.json").write_text(json.dumps(run))
+    command = [sys.executable, "-m", "sfvae_jax.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("| method | runs |")
+    assert (tmp_path / "report.md").read_text() in done.stdout
+    assert json.loads((tmp_path / "report.json").read_text())["methods"][0]["runs"] == 3
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+    failed = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert "Traceback" not in failed.stderr
+    assert "holds no results.json" in failed.stderr

@@ -1,0 +1,113 @@
+"""The train step: one device or two, its noise, its gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, models
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.objective import build_elbo
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.step import make_train_step
+
+SHAPE = (6, 5)
+
+
+def _steps(config, num_devices, *, num_images=24, optimizer=None):
+    images = np.random.default_rng(0).integers(0, 256, (num_images, *SHAPE), np.uint8)
+    keys = make_keys(config.seed)
+    model = models.build(config.model, SHAPE)
+    optimizer = optimizer or optax.adam(1e-2)
+    gamma = configuration.gamma_schedule(config)
+    elbo = build_elbo(config)
+    step = make_train_step(model, elbo, optimizer, gamma, keys.training, axis_name=AXIS_NAME)
+    devices = jax.local_devices()[:num_devices]
+    assert len(devices) == num_devices
+    steps = ParallelSteps(step, images, config.train.batch_size or num_images, devices)
+    return steps, steps.place(create_state(keys.initialisation, model, optimizer, SHAPE))
+
+
+@pytest.mark.parametrize("objective", ["sampling", "sampling_free"])
+@pytest.mark.parametrize("batch_size", [0, 8])
+def test_two_devices_take_the_steps_of_one(tiny_config, objective, batch_size):
+    """Same noise, same steps: metrics and parameters agree to 1e-5 after 20 steps."""
+    config = tiny_config(**{"objective.name": objective, "train.batch_size": batch_size})
+    indices = data.batch_indices(0, 24, batch_size or 24, 0, 20)
+    results = []
+    for num_devices in (1, 2):
+        steps, state = _steps(config, num_devices)
+        state, metrics = steps(state, indices)
+        results.append(jax.device_get((state.params, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), *results)
+    assert int(state.step) == 20
+
+
+def test_noise_belongs_to_the_place_in_the_batch(tiny_config):
+    """The loss at step s is the mean over i of the ELBO with key fold_in(fold_in(rng, s), i)."""
+    config = tiny_config(**{"objective.name": "sampling"})
+    steps, state = _steps(config, 2)
+    params = jax.device_get(state.params)
+    indices = data.batch_indices(0, 24, 24, 0, 1)
+    _, metrics = steps(state, indices)
+
+    images = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
+    model, elbo = models.build(config.model, SHAPE), build_elbo(config)
+    step_rng = jax.random.fold_in(make_keys(config.seed).training, 0)
+    values = []
+    for place, index in enumerate(indices[0]):
+        x = jnp.array(images[index] / np.float32(255))
+        values.append(
+            elbo(
+                jax.random.fold_in(step_rng, place),
+                lambda z: model.apply(params, z, method="decode"),
+                x,
+                model.apply(params, x, method="encode"),
+                0.5,
+            ).value
+        )
+    np.testing.assert_allclose(metrics["loss"][0], -np.mean(values), rtol=1e-5)
+
+
+def test_many_steps_in_a_call_are_the_same_steps(tiny_config):
+    config = tiny_config(**{"objective.name": "sampling", "train.batch_size": 8})
+    indices = data.batch_indices(0, 24, 8, 0, 6)
+    steps, state = _steps(config, 1)
+    together, _ = steps(state, indices)
+    steps, state = _steps(config, 1)
+    for index in indices:
+        state, _ = steps(state, index[None])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        *jax.device_get((together.params, state.params)),
+    )
+
+
+def test_gamma_follows_its_schedule(tiny_config):
+    config = tiny_config(
+        **{
+            "objective.gamma_schedule": "piecewise",
+            "objective.gamma_values": (0.9, 0.7, 0.5),
+            "train.steps": 6,
+        }
+    )
+    steps, state = _steps(config, 1)
+    _, metrics = steps(state, data.batch_indices(0, 24, 24, 0, 6))
+    np.testing.assert_allclose(metrics["gamma"], [0.9, 0.9, 0.7, 0.7, 0.5, 0.5], rtol=1e-6)
+
+
+def test_gradient_is_that_of_the_mean_loss(tiny_config):
+    """One step of plain gradient descent lowers the loss by rate * |gradient|^2, to first order."""
+    rate = 1e-5
+    steps, state = _steps(tiny_config(), 2, optimizer=optax.sgd(rate))
+    _, metrics = steps(state, data.batch_indices(0, 24, 24, 0, 2))
+    expected = rate * float(metrics["grad_norm"][0]) ** 2
+    np.testing.assert_allclose(metrics["loss"][0] - metrics["loss"][1], expected, rtol=0.1)
+
+
+def test_a_batch_that_does_not_divide_is_refused(tiny_config):
+    with pytest.raises(UsageError, match="a batch of 7 cannot be shared evenly by 2 devices"):
+        _steps(tiny_config(**{"train.batch_size": 7}), 2)
