@@ -7,6 +7,7 @@ n x m Jacobian of f at g(x), U = J sqrt(h), r = f(g(x)) - x.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from sfvae_jax.objectives.gaussian import (
 
 # Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU,
 # TF32 on a GPU); the determinant of I + U'U/c does not survive that.
-_matmul = jax.tree_util.Partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
@@ -71,13 +72,12 @@ def low_rank_gaussian_log_prob(
     gamma/(2c) (r'U) (c I + U'U)^-1 (U'r). gamma scales that term alone: 1 is the exact log
     density, smaller values are the paper's regularisation (Eq. 21) and no longer a density.
 
-    Solvers. "cholesky" (default) factors A = L L' once, reads the determinant off the diagonal of
-    L and needs one triangular solve: about a third of the work of the two LU factorisations of
-    "slogdet", which calls `jnp.linalg.slogdet` and `jnp.linalg.solve`. It is also at least as
-    accurate: A is symmetric with eigenvalues >= 1, for which Cholesky is backward stable without
-    pivoting, and it cannot report a negative determinant or quadratic form. Where rounding has
-    made A indefinite (in float32, eigenvalues of U'U/c beyond about 1e7), it adds the smallest
-    diagonal that lets the factorisation pass, so that value and gradient stay finite.
+    Solvers. "cholesky" (default) factors A = L L' once; "slogdet" calls `jnp.linalg.slogdet` and
+    `jnp.linalg.solve`, two LU factorisations of twice the work each. Cholesky is the faster (see
+    benchmarks/linearized.py) and at least as accurate: A is symmetric with eigenvalues >= 1, for
+    which it is backward stable without pivoting, and it cannot report a negative determinant.
+    Where rounding has made A indefinite (in float32, eigenvalues of U'U/c beyond about 1e7), it
+    adds the rounding error to the diagonal, so that value and gradient stay finite.
 
     Args:
         residual: r, [n].
@@ -104,9 +104,9 @@ def low_rank_gaussian_log_prob(
     scaled_residual = residual * inverse_scale  # s [n]
     gram = _matmul(scaled_factor.T, scaled_factor)  # V'V [m, m]
     projection = _matmul(scaled_factor.T, scaled_residual)  # V's [m]
-    log_det, quadratic = _SOLVERS[solver](
-        gram + jnp.eye(gram.shape[0], dtype=gram.dtype), projection
-    )
+    system = gram + jnp.eye(gram.shape[0], dtype=gram.dtype)  # A [m, m]
+    inverse, log_det = _inverse_and_log_det(system, solver)
+    quadratic = _matmul(projection, _matmul(inverse, projection))
     independent = gaussian_log_prob(residual, jnp.zeros_like(residual), variance)
     return independent - 0.5 * log_det + 0.5 * gamma * quadratic
 
@@ -172,26 +172,45 @@ def sampling_free_elbo(
     )
 
 
-def _cholesky_terms(matrix: Array, projection: Array) -> tuple[Array, Array]:
-    """log det A and b' A^-1 b from one Cholesky factorisation."""
-    factor = _positive_cholesky(matrix)
-    whitened = jax.scipy.linalg.solve_triangular(factor, projection[:, None], lower=True)
-    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor))), jnp.sum(jnp.square(whitened))
+def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
+    """A^-1 and log det A from one Cholesky factorisation."""
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    trial = jnp.linalg.cholesky(matrix)
+    # The rounding error of A's entries: with so much on the diagonal the factorisation passes.
+    rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
+    factor = jax.lax.cond(
+        jnp.all(jnp.isfinite(trial)),
+        lambda: trial,
+        lambda: jnp.linalg.cholesky(matrix + rounding * identity),
+    )
+    inverse_factor = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
+    return _matmul(inverse_factor.T, inverse_factor), log_det
 
 
-def _positive_cholesky(matrix: Array) -> Array:
-    """Cholesky factor of A, or of A plus the rounding error of its entries where A's fails."""
-    # The trial only chooses the diagonal; no gradient may pass through a factorisation that failed.
-    trial = jnp.linalg.cholesky(jax.lax.stop_gradient(matrix))
-    rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(jax.lax.stop_gradient(matrix))
-    diagonal = jnp.where(jnp.all(jnp.isfinite(trial)), jnp.zeros_like(rounding), rounding)
-    return jnp.linalg.cholesky(matrix + diagonal * jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+def _slogdet_inverse(matrix: Array) -> tuple[Array, Array]:
+    """A^-1 and log |det A| from two LU factorisations."""
+    inverse = jnp.linalg.solve(matrix, jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+    return inverse, jnp.linalg.slogdet(matrix)[1]
 
 
-def _slogdet_terms(matrix: Array, projection: Array) -> tuple[Array, Array]:
-    """log |det A| and b' A^-1 b from two LU factorisations."""
-    _, log_det = jnp.linalg.slogdet(matrix)
-    return log_det, projection @ jnp.linalg.solve(matrix, projection[:, None])[:, 0]
+_SOLVERS = {"cholesky": _cholesky_inverse, "slogdet": _slogdet_inverse}
 
 
-_SOLVERS: dict[str, Any] = {"cholesky": _cholesky_terms, "slogdet": _slogdet_terms}
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _inverse_and_log_det(matrix: Array, solver: str) -> tuple[Array, Array]:
+    """A^-1 and log det A of a symmetric A [m, m], differentiable to any order."""
+    solve = _SOLVERS[solver]
+    # Under vmap the CPU takes one matrix at a time: jaxlib 0.10's batched LAPACK calls wait for
+    # threads of the pool that they occupy, and hang when as many of them run as there are threads.
+    one_by_one = jax.custom_batching.sequential_vmap(solve)
+    return jax.lax.platform_dependent(matrix, cpu=one_by_one, default=solve)
+
+
+@_inverse_and_log_det.defjvp
+def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """d A^-1 = -A^-1 dA A^-1 and d log det A = tr(A^-1 dA): no factorisation is differentiated."""
+    (matrix,), (tangent,) = primals, tangents
+    inverse, log_det = _inverse_and_log_det(matrix, solver)
+    inverse_tangent = -_matmul(_matmul(inverse, tangent), inverse)
+    return (inverse, log_det), (inverse_tangent, jnp.sum(inverse * tangent.T))

@@ -1,5 +1,8 @@
 """The Woodbury form against dense n x n Gaussians, the Jacobian against jax.jacfwd."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -237,6 +240,32 @@ def test_extreme_stddev_is_finite_with_finite_gradients(stddev):
     )
     assert np.isfinite(value)
     assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_large_batches_on_two_cpu_devices_do_not_hang(solver):
+    """Batched LAPACK calls of jaxlib 0.10 wait for each other when they outnumber the threads."""
+    script = f"""
+import jax, jax.numpy as jnp
+from sfvae_jax.objectives import low_rank_gaussian_log_prob as log_prob
+def total(factor):
+    one = lambda u: log_prob(jnp.ones(150), u, 0.5, solver={solver!r})
+    return sum(jnp.sum(jax.vmap(one)(scale * factor)) for scale in (1.0, 2.0, 3.0))
+step = jax.pmap(jax.value_and_grad(total))
+factor = jax.random.normal(jax.random.key(0), (2, 32, 150, 128)) / 10.0
+for _ in range(10):
+    jax.block_until_ready(step(factor))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
+
+
+def test_second_derivatives(float64):
+    """The custom rule differentiates again: the Hessian in the factor, by finite differences."""
+
+    def value(factor):
+        return low_rank_gaussian_log_prob(jnp.array([1.0, -0.5, 0.3]), factor, 0.5, gamma=0.8)
+
+    check_grads(value, (jnp.array([[0.5, 1.0], [-0.3, 0.2], [0.9, 0.1]]),), order=2)
 
 
 def test_bad_arguments_are_refused():
