@@ -2,10 +2,10 @@
 
   python benchmarks/linearized.py
 
-Times value and gradient of a batch: the two solvers of the m x m system on its own, then the
-whole objective with each solver, and with the Jacobian by `jax.linearize` (what the library does),
-by `jax.jvp` and by `jax.jacrev`. Variants take turns, and the fastest of the rounds counts, so
-that a busy machine disturbs all alike.
+Times the two solvers of the m x m system, alone and inside the low-rank Gaussian with its gradient,
+and the decoder's Jacobian by `jax.jvp` (what the library does), by `jax.linearize` and by
+`jax.jacrev`, inside the objective with its gradient. Variants take turns, and the fastest of the
+rounds counts, so that a busy machine disturbs all alike.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from sfvae_jax import objectives
 from sfvae_jax.models import MlpVae
 from sfvae_jax.objectives import low_rank_gaussian_log_prob
+from sfvae_jax.objectives.linearized import _inverse_and_log_det
 
 ROUNDS = 7
 
@@ -44,13 +45,23 @@ def show(title: str, seconds: dict[str, float]) -> None:
         print(f"  {name:12s} {1e3 * value:9.2f} ms   {value / base:.2f}")
 
 
-def solvers(batch: int, n: int, m: int) -> dict[str, float]:
-    """Value and gradient of the low-rank Gaussian alone."""
+def systems(batch: int, m: int) -> dict[str, float]:
+    """The m x m system alone: inverse and log determinant."""
+    root = jax.random.normal(jax.random.key(0), (batch, m, m))
+    matrices = root @ root.mT / m + jnp.eye(m)
+
+    def make(solver: str) -> Callable[[], Any]:
+        function = jax.jit(jax.vmap(lambda matrix: _inverse_and_log_det(matrix, solver)))
+        return lambda: function(matrices)
+
+    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")})
+
+
+def densities(batch: int, n: int, m: int) -> dict[str, float]:
+    """Value and gradient of the low-rank Gaussian, U'U and all."""
     keys = jax.random.split(jax.random.key(0), 2)
-    residual, factor = (
-        jax.random.normal(keys[0], (batch, n)),
-        jax.random.normal(keys[1], (batch, n, m)),
-    )
+    residual = jax.random.normal(keys[0], (batch, n))
+    factor = jax.random.normal(keys[1], (batch, n, m))
 
     def make(solver: str) -> Callable[[], Any]:
         def total(residual: jax.Array, factor: jax.Array) -> jax.Array:
@@ -69,10 +80,9 @@ def jacobians(batch: int, m: int) -> dict[str, float]:
     x = jax.random.uniform(jax.random.key(0), (batch, 28, 28, 1))
     params = model.init(jax.random.key(1), x[0])
 
-    def by_jvp(decode: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        push = jax.vmap(lambda t: jax.jvp(decode, (z,), (t,)), out_axes=(None, -1))
-        x_hat, jacobian = push(jnp.eye(m))
-        return x_hat, jacobian.reshape(x_hat.size, m)
+    def by_linearize(decode: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x_hat, push = jax.linearize(decode, z)
+        return x_hat, jax.vmap(push, out_axes=-1)(jnp.eye(m)).reshape(x_hat.size, m)
 
     def by_jacrev(decode: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         x_hat = decode(z)
@@ -93,13 +103,14 @@ def jacobians(batch: int, m: int) -> dict[str, float]:
         function = jax.jit(jax.value_and_grad(loss))
         return lambda: function(params)
 
-    ways = {"linearize": objectives.decoder_jacobian, "jvp": by_jvp, "jacrev": by_jacrev}
+    ways = {"jvp": objectives.decoder_jacobian, "linearize": by_linearize, "jacrev": by_jacrev}
     return fastest({name: make(way) for name, way in ways.items()})
 
 
 if __name__ == "__main__":
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
     for m in (16, 100, 200):
-        show(f"m x m system, batch 64, n = 784, m = {m}", solvers(64, 784, m))
+        show(f"m x m system alone, batch 64, m = {m}", systems(64, m))
+        show(f"low-rank Gaussian with gradient, batch 64, n = 784, m = {m}", densities(64, 784, m))
     for m in (16, 100):
         show(f"decoder Jacobian and objective, batch 32, m = {m}", jacobians(32, m))

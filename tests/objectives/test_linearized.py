@@ -1,5 +1,6 @@
 """The Woodbury form against dense n x n Gaussians, the Jacobian against jax.jacfwd."""
 
+import functools
 import subprocess
 import sys
 
@@ -92,19 +93,23 @@ def test_float32_stays_finite_beyond(largest, condition, m):
 
 
 def test_cholesky_is_at_least_as_accurate():
-    """Float32 error summed over many ill-conditioned systems, against float64."""
-    errors = dict.fromkeys(SOLVERS, 0.0)
-    for seed in range(20):
+    """Float32 errors of 200 ill-conditioned systems against float64: the mean of the paired
+    differences is no more than 2 standard errors above 0, nor the mean error above 2e-2 nats."""
+    solve = {
+        solver: jax.jit(functools.partial(low_rank_gaussian_log_prob, solver=solver))
+        for solver in SOLVERS
+    }
+    errors = {solver: [] for solver in SOLVERS}
+    for seed in range(200):
         rng = np.random.default_rng(seed)
         factor = factor_with_condition(rng, 100, 20, 1e6, largest=1e6).astype(np.float32)
         residual = rng.normal(size=100).astype(np.float32)
         expected = dense_log_prob(residual.astype(float), factor.astype(float), 0.5)
         for solver in SOLVERS:
-            obtained = low_rank_gaussian_log_prob(
-                jnp.array(residual), jnp.array(factor), 0.5, solver=solver
-            )
-            errors[solver] += abs(float(obtained) - expected)
-    assert errors["cholesky"] <= 1.1 * errors["slogdet"]
+            errors[solver].append(abs(float(solve[solver](residual, factor, 0.5)) - expected))
+    excess = np.subtract(errors["cholesky"], errors["slogdet"])
+    assert excess.mean() < 2 * excess.std(ddof=1) / np.sqrt(len(excess))
+    assert np.mean(errors["cholesky"]) < 2e-2
 
 
 def _decode(z):
