@@ -130,7 +130,13 @@ def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
             face = color if kind == "obtained" else "white"
             style = {"color": face, "edgecolor": color, "label": f"{name}, {kind}"}
             axes.bar(places, heights, width, yerr=errors, capsize=3, **style)
-    axes.set_xticks(range(len(steps)), [f"step {step}" for step in steps])
+    axes.set_xticks(range(len(steps)), [_step_label(step, methods) for step in steps])
+
+
+def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
+    published = {cells[step]["published_step"] for _, cells in methods if step in cells}
+    elsewhere = published - {step, None}
+    return f"step {step}" + (f"\n(published: {', '.join(sorted(elsewhere))})" if elsewhere else "")
 
 
 def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:

@@ -15,7 +15,9 @@ class Checkpoints:
     """The checkpoints of one run; the last few are kept. A context manager."""
 
     def __init__(self, folder: Path, num_kept: int) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, create=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=num_kept, create=True, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def __enter__(self) -> Checkpoints:
