@@ -78,7 +78,9 @@ def _published() -> ml_collections.ConfigDict:
             "setting": {
                 "data": {"num_examples": 1000},
                 "model": {"latent_size": 200},
-                "train": {"steps": 1000},
+                "likelihood": {"variance": 0.5},
+                "objective": {"gamma": 0.5, "num_samples": 1},
+                "train": {"steps": 1000, "batch_size": 0, "learning_rate": 1e-3},
             },
             "rows": {
                 "sampling": {

@@ -91,8 +91,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
         _require(config, key, lambda value: value > 0, "positive")
     _require(config, "evaluations.collapse.delta", lambda value: 0 <= value < 1, "in [0, 1)")
     _require(config, "model.hidden_sizes", _all_positive, "positive sizes, such as (512, 256)")
+    _require(config, "seed", lambda value: value < 2**32, "below 2**32")
+    _require(config, "evaluations.names", lambda names: len(names) > 0, "at least one name")
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
-    _check_gamma_schedule(config.objective)
+    _check_gamma_schedule(config)
 
 
 def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
@@ -147,21 +149,20 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
     info = objectives.OBJECTIVES[config.objective.name]
     for group, known in (("posterior", info.posteriors), ("likelihood", info.likelihoods)):
         name = config[group].name
-        if name and name not in known:
+        if name not in known and not (group == "posterior" and name == ""):
             raise UsageError(
                 f"objective {config.objective.name!r} does not take {group} {name!r};"
                 f" it takes: {', '.join(known)}"
             )
 
 
-def _check_gamma_schedule(objective: ml_collections.ConfigDict) -> None:
-    if not objective.gamma_values:
-        raise UsageError("objective.gamma_values must hold at least one value in [0, 1]")
-    boundaries = objective.gamma_boundaries or range(1, len(objective.gamma_values))
+def _check_gamma_schedule(config: ml_collections.ConfigDict) -> None:
     try:
-        objectives.piecewise_gamma(objective.gamma_values, tuple(boundaries))
-    except ValueError as error:
-        raise UsageError(f"objective.gamma_values, objective.gamma_boundaries: {error}") from error
+        gamma_schedule(config)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"objective.gamma_schedule {config.objective.gamma_schedule!r}: {error}"
+        ) from error
 
 
 def _require(config: ml_collections.ConfigDict, key: str, holds: Any, expected: str) -> None:

@@ -60,9 +60,12 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
     model = models.build(config.model, data_shape)
     optimizer = make_optimizer(config.train)
     fresh = create_state(make_keys(config.seed).initialisation, model, optimizer, data_shape)
+    nothing = UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
+    if not files.checkpoints.exists():
+        raise nothing
     with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
         if checkpoints.last_step is None:
-            raise UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
+            raise nothing
         return checkpoints.restore(fresh)
 
 

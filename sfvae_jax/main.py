@@ -18,7 +18,6 @@ Compare runs with: python -m sfvae_jax.report runs/A runs/B
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 from absl import app, flags
@@ -43,19 +42,21 @@ def main(argv: list[str]) -> None:
     """Runs what the flags ask for; a user's error ends in one line and exit status 2 or 1."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; values are given as --flag=value", 2)
-    if _CONFIG.value is None or _WORKDIR.value is None:
+    if _CONFIG.value is None or not _WORKDIR.value:
         _fail("--config=FILE.py[:PRESET] and --workdir=DIR are needed; see --help", 2)
     _set_up_logging()
     try:
         _run()
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
+    except OSError as error:  # a full disk, a folder in the place of a file
+        _fail(" ".join(str(error).split()), RunError.exit_status)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from the last checkpoint", 130)
 
 
 def _run() -> None:
-    # Imported here so that a mistyped flag is answered at once.
+    # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train
 
@@ -107,8 +108,7 @@ def _asks_for_help(argv: list[str]) -> bool:
 
 def _fail(message: str, status: int) -> None:
     print(f"sfvae_jax: error: {message}", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(status) if status == 130 else sys.exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
         UsageError: if a folder has none.
     """
     found = []
-    for folder in map(Path, folders):
+    for folder in (Path(folder).expanduser().resolve() for folder in folders):
         results = sorted(folder.rglob("results.json"))
         if not results:
             raise UsageError(
@@ -45,24 +45,36 @@ def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
     return found
 
 
+def read_run(path: Path) -> dict[str, Any]:
+    """The results.json of a finished run.
+
+    Raises:
+        UsageError: if it is not one, or the run is not at its end.
+    """
+    run = read_json(path)
+    if not run.get("metrics") or not {"config", "step"} <= run.keys():
+        raise UsageError(f"{path} has no final measures; finish the run with --mode=evaluate")
+    if run["step"] != run["config"]["train"]["steps"]:
+        steps = run["config"]["train"]["steps"]
+        raise UsageError(f"{path} is of step {run['step']} of {steps}; let the run end first")
+    return run
+
+
 def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Groups runs into methods and takes mean and standard deviation over their seeds.
 
     Args:
-        runs: contents of results.json.
+        runs: contents of results.json, as from `read_run`.
 
     Returns:
         "methods", a list of {"method", "runs", "seeds", "measures"}, where "measures" maps a
         measure and a step to its "mean", "std" (null for one run), "published" [mean, std] (null
         where the paper has none) and "published_step"; "published", the paper's source and
-        setting; and "differences", config keys with their values here and in the paper.
+        setting; and "differences", config keys with the values here (a list) and the paper's.
 
     Raises:
-        UsageError: if a run has no final measures.
+        UsageError: if two runs are of the same config and seed.
     """
-    for run in runs:
-        if "metrics" not in run:
-            raise UsageError("a run has no final measures; finish it with --mode=evaluate")
     groups: dict[str, list[dict[str, Any]]] = {}
     varying = _varying_keys([flatten(run["config"]) for run in runs])
     for run in runs:
@@ -71,7 +83,7 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "methods": [_summarize_method(label, group) for label, group in groups.items()],
         "published": {key: published[key] for key in published if key != "rows"},
-        "differences": _differences(flatten(runs[0]["config"]), published),
+        "differences": _differences([flatten(run["config"]) for run in runs], published),
     }
 
 
@@ -97,7 +109,7 @@ def main(argv: list[str]) -> None:
         if len(argv) < 2:
             raise UsageError("name at least one run: python -m sfvae_jax.report RUN [RUN ...]")
         paths = find_runs(argv[1:])
-        summary = summarize([read_json(path) for path in paths])
+        summary = summarize([read_run(path) for path in paths])
         output = Path(_OUTPUT.value or os.path.commonpath([path.parent for path in paths]))
         text = to_markdown(summary)
         output.mkdir(parents=True, exist_ok=True)
@@ -107,12 +119,18 @@ def main(argv: list[str]) -> None:
     except UsageError as error:
         print(f"sfvae_jax: error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        print(f"sfvae_jax: error: cannot write the report: {error}", file=sys.stderr)
+        sys.exit(2)
     print(text)
     print(f"written to {output}: report.md, report.json, report.png", file=sys.stderr)
 
 
 def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     config = flatten(runs[0]["config"])
+    seeds = sorted(run["config"]["seed"] for run in runs)
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"two runs of {label} have the same seed; name each run once: {seeds}")
     rows = (runs[0].get("published") or {}).get("rows", {}).get(config["objective.name"], {})
     points = [{**run.get("history", {}), str(run["step"]): run["metrics"]} for run in runs]
     steps = sorted(set.intersection(*(set(point) for point in points)), key=int)
@@ -129,7 +147,7 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "method": label,
         "runs": len(runs),
-        "seeds": sorted(run["config"]["seed"] for run in runs),
+        "seeds": seeds,
         "measures": measures,
     }
 
@@ -154,16 +172,21 @@ def _label(config: dict[str, Any], varying: list[str]) -> str:
     return f"{config['objective.name']} ({details})" if details else config["objective.name"]
 
 
-def _differences(config: dict[str, Any], published: dict[str, Any]) -> dict[str, list[Any]]:
-    setting = flatten(published.get("setting", {}))
-    return {
-        key: [config.get(key), value] for key, value in setting.items() if config.get(key) != value
-    }
+def _differences(configs: list[dict[str, Any]], published: dict[str, Any]) -> dict[str, list[Any]]:
+    differences = {}
+    for key, value in flatten(published.get("setting", {})).items():
+        here = list(dict.fromkeys(config.get(key) for config in configs))
+        if here != [value]:
+            differences[key] = [here, value]
+    return differences
 
 
 def _columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    measures = summary["methods"][0]["measures"]
-    return [(measure, step) for measure, cells in measures.items() for step in cells]
+    columns: dict[str, dict[str, None]] = {}
+    for method in summary["methods"]:
+        for measure, cells in method["measures"].items():
+            columns.setdefault(measure, {}).update(dict.fromkeys(cells))
+    return [(m, step) for m, steps in columns.items() for step in sorted(steps, key=int)]
 
 
 def _notes(summary: dict[str, Any]) -> str:
@@ -173,7 +196,8 @@ def _notes(summary: dict[str, Any]) -> str:
         return f"{note}."
     note += f"; after the slash {published['source']} ({published['num_runs']} runs)."
     differences = [
-        f"{key} {here} (paper: {paper})" for key, (here, paper) in summary["differences"].items()
+        f"{key} {' and '.join(map(str, here))} (paper: {paper})"
+        for key, (here, paper) in summary["differences"].items()
     ]
     if differences:
         note += f" These runs differ from the paper's: {', '.join(differences)}."

@@ -116,13 +116,14 @@ def _records(
 def _stop_if_not_finite(
     metrics: dict[str, np.ndarray], first: int, objective: str, last_good: int | None
 ) -> None:
-    finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"])
+    finite = np.isfinite([metrics[key] for key in ("loss", "grad_norm", "param_norm")]).all(axis=0)
     if finite.all():
         return
     step = first + int(np.argmin(finite)) + 1
     kept = "there is no checkpoint" if last_good is None else f"checkpoint {last_good} is kept"
     raise RunError(
-        f"the loss of objective {objective!r} or its gradient is not finite at step {step}; {kept}."
+        f"the loss of objective {objective!r}, its gradient or its update is not finite at step"
+        f" {step}; {kept}."
         " Lower train.learning_rate, or objective.gamma of a sampling-free objective"
     )
 

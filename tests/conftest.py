@@ -54,8 +54,8 @@ def tiny_config():
 def run_main():
     """Runs `python -m sfvae_jax.main` with the tiny config as a user would; returns the process."""
 
-    def run(workdir, *arguments, devices=1, start=subprocess.run, **environment):
-        flags = [f"--config.{key}={value}" for key, value in TINY.items()]
+    def run(workdir, *arguments, changes=(), devices=1, start=subprocess.run, **environment):
+        flags = [f"--config.{key}={value}" for key, value in {**TINY, **dict(changes)}.items()]
         config = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
         command = [sys.executable, "-m", "sfvae_jax.main", f"--workdir={workdir}", config]
         forced = f"--xla_force_host_platform_device_count={devices}"

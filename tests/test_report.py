@@ -65,10 +65,33 @@ def test_runs_of_other_settings_are_other_methods():
 
 
 def test_unfinished_runs_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="no final measures"):
-        report.summarize([{"config": RUNS[0]["config"], "history": {}}])
+    path = tmp_path / "run" / "results.json"
+    path.parent.mkdir()
+    for content, message in (
+        ({"config": RUNS[0]["config"], "history": {}}, "has no final measures"),
+        ({**RUNS[0], "step": 100}, "is of step 100 of 200; let the run end first"),
+        ([], "holds no JSON object"),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=message):
+            report.read_run(path)
+    path.unlink()
+    path.parent.rmdir()
     with pytest.raises(UsageError, match="holds no results.json"):
         report.find_runs([tmp_path])
+
+
+def test_the_same_run_twice_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="have the same seed"):
+        report.summarize([RUNS[0], RUNS[0]])
+    (tmp_path / "results.json").write_text("{}")
+    assert len(report.find_runs([tmp_path, tmp_path / ".." / tmp_path.name])) == 1
+
+
+def test_every_difference_from_the_paper_is_told():
+    runs = [RUNS[0], _run("sampling", 1, 0.1, **{"train.learning_rate": 1e-2})]
+    text = report.to_markdown(report.summarize(runs))
+    assert "train.learning_rate 0.001 and 0.01 (paper: 0.001)" in text
 
 
 def test_command_writes_three_files(tmp_path):

@@ -13,7 +13,8 @@ def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
     """Images as they are kept: uint8 in 0..255, or float32 in [0, 1].
 
     Args:
-        images: [N, ...] of booleans, whole numbers in 0..255 or floats in [0, 1].
+        images: [N, ...] of booleans or whole numbers in {0, 1} (one bit a pixel), whole numbers in
+            0..255, or floats in [0, 1]; not empty.
         origin: where they come from, for the message.
 
     Returns:
@@ -22,8 +23,6 @@ def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
     Raises:
         UsageError: if the values are not finite, or in neither range.
     """
-    if images.dtype == np.uint8:
-        return images
     if images.dtype == bool:
         return images.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
@@ -35,7 +34,9 @@ def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
     if low < 0 or high > (255 if whole else 1):
         expected = "whole numbers in 0..255" if whole else "floats in [0, 1]"
         raise UsageError(f"{origin} has values from {low:g} to {high:g}; expected {expected}")
-    return images.astype(np.uint8 if whole else np.float32)
+    if whole and high <= 1:  # one bit a pixel
+        return images.astype(np.uint8) * np.uint8(255)
+    return images.astype(np.uint8 if whole else np.float32, copy=False)
 
 
 def to_unit_interval(images: Array) -> Array:

@@ -11,6 +11,7 @@ import importlib.resources
 import importlib.util
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -66,18 +67,18 @@ def _npz(path: str) -> Mapping[str, Part]:
     parts = {}
     try:
         # A .npy file loads as a bare array, which has no names to look up.
-        archive = np.load(path, allow_pickle=False)
+        archive = np.load(os.path.expanduser(path), allow_pickle=False)
         names = list(getattr(archive, "files", []))
         for part in ("x_train", "x_test"):
             if part not in names:
                 found = ", ".join(names) or "no named arrays"
                 raise UsageError(f"{path} needs arrays x_train and x_test; it holds: {found}")
-            parts[part] = archive[part]
+            parts[part] = np.asanyarray(archive[part])
     except FileNotFoundError:
         raise UsageError(f"there is no file {path!r}; give npz:PATH of an .npz file") from None
     except UsageError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         detail = " ".join(str(error).split())
         raise UsageError(f"cannot read {path} without unpickling: {detail}") from error
     for part, images in parts.items():
@@ -98,17 +99,20 @@ class _TfdsPart:
     """One split of a prepared TFDS image set, read by random access and without TensorFlow."""
 
     def __init__(self, name: str, builder: Any, split: str) -> None:
-        self._source = builder.as_data_source(split, decoders=None)
+        self._folder = builder.data_dir
+        self._source = builder.as_data_source(split)
         self._clean = _CLEANERS.get(name, lambda images: images)
         shape = builder.info.features["image"].shape
         # Cleaning may change the shape; an all-zero image tells how.
         self.shape = (len(self._source), *self._clean(np.zeros((1, *shape), np.uint8)).shape[1:])
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        images = np.empty((len(indices), *self.shape[1:]), np.uint8)
-        for position, index in enumerate(indices):
-            images[position] = self._clean(self._source[int(index)]["image"][None])[0]
-        return images
+        try:
+            images = [self._source[int(index)]["image"] for index in indices]
+        except Exception as error:  # whatever the reader of a damaged file raises
+            reason = " ".join(str(error).split())
+            raise UsageError(f"cannot read the images in {self._folder}: {reason}") from error
+        return as_stored(self._clean(np.stack(images)), f"the images in {self._folder}")
 
 
 def _omniglot_as_light_ink(images: np.ndarray) -> np.ndarray:
@@ -127,9 +131,14 @@ def _tfds(name: str) -> Mapping[str, Part]:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name)
-    except (ValueError, ImportError) as error:
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    except ImportError as error:  # a builder that cannot even describe itself without TensorFlow
+        raise _not_prepared(name) from error
+    except tfds.core.DatasetNotFoundError as error:
         raise _unknown_data(name) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"tensorflow-datasets cannot open {name!r}: {reason}") from error
     features = builder.info.features
     image = features["image"] if "image" in (features or ()) else None
     if image is None or image.shape is None or None in image.shape:
@@ -152,20 +161,27 @@ def _prepare(name: str) -> Any:
     """Downloads and prepares a TFDS set, which only TensorFlow can do."""
     import tensorflow_datasets as tfds
 
+    if importlib.util.find_spec("tensorflow") is None:
+        raise _not_prepared(name)
+    try:
+        folder = os.environ.get("TFDS_DATA_DIR")
+        builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+        builder.download_and_prepare()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{_not_prepared(name)} (preparing failed: {reason})") from error
+    return builder
+
+
+def _not_prepared(name: str) -> UsageError:
+    import tensorflow_datasets as tfds
+
     folder = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
-    refusal = (
+    return UsageError(
         f"TFDS set {name!r} is not prepared in {folder}. Set TFDS_DATA_DIR to a folder that has it"
         " as ArrayRecord, or install tensorflow, which preparing needs (reading does not)"
         ", with a network; --config.data.name=mnist_5k needs neither"
     )
-    if importlib.util.find_spec("tensorflow") is None:
-        raise UsageError(refusal)
-    try:
-        builder = tfds.builder(name, file_format="array_record")
-        builder.download_and_prepare()
-    except Exception as error:
-        raise UsageError(f"{refusal} (preparing failed: {' '.join(str(error).split())})") from error
-    return builder
 
 
 def _unknown_data(name: str) -> UsageError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
+from sfvae_jax.errors import RunError
 from sfvae_jax.evaluation.codes import TrainedModel
 from sfvae_jax.evaluation.collapse import (
     collapse_fraction,
@@ -38,10 +40,17 @@ EVALUATIONS = {
 
 
 def measure(trained: TrainedModel) -> dict[str, float]:
-    """All measures that its `evaluations` group names, in one flat dictionary."""
+    """All measures that its `evaluations` group names, in one flat dictionary.
+
+    Raises:
+        RunError: if one of them is not finite, naming it.
+    """
     metrics = {}
     for name in trained.config.names:
         metrics.update(EVALUATIONS[name].function(trained, trained.config[name]))
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise RunError(f"not finite at this checkpoint: {', '.join(broken)}; the model diverged")
     return metrics
 
 

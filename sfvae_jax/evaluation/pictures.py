@@ -1,4 +1,4 @@
-"""The pictures of a run. Imported where they are drawn: matplotlib takes a while to load."""
+"""The pictures of a run and of a report. Train and evaluate import it late: it loads matplotlib."""
 
 from __future__ import annotations
 

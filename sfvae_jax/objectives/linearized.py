@@ -82,6 +82,7 @@ def low_rank_gaussian_log_prob(
     most of it) and is as accurate in float32: A is symmetric with eigenvalues >= 1, so that it
     needs no pivoting. Where rounding has made A indefinite (in float32, eigenvalues of U'U/c
     beyond about 1e7), it adds the rounding error to the diagonal: value and gradient stay finite.
+    "slogdet" has no such net and may return nan there.
 
     Args:
         residual: r, [n].
@@ -95,13 +96,15 @@ def low_rank_gaussian_log_prob(
 
     Raises:
         AssertionError: if the shapes do not fit.
-        ValueError: if the solver is unknown, or gamma is a Python number outside [0, 1].
+        ValueError: if the solver is unknown, or gamma lies outside [0, 1] and is not traced.
     """
     chex.assert_rank([residual, factor], [1, 2])
     chex.assert_equal(residual.shape[0], factor.shape[0])
+    if jnp.ndim(variance):
+        chex.assert_shape(variance, residual.shape)
     if solver not in _SOLVERS:
         raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(_SOLVERS)}")
-    if isinstance(gamma, (int, float)) and not 0.0 <= gamma <= 1.0:
+    if not isinstance(gamma, jax.core.Tracer) and not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
     inverse_scale = jax.lax.rsqrt(jnp.broadcast_to(variance, residual.shape).astype(factor.dtype))
     scaled_factor = factor * inverse_scale[:, None]  # V [n, m]
@@ -145,7 +148,7 @@ def sampling_free_elbo(
         x: one example, of any shape with n elements.
         mean: posterior mean g(x), [m].
         stddev: posterior standard deviations sqrt(h(x)), [m].
-        observation_variance: c, a positive scalar or one per element, shaped like x.
+        observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         gamma: weight of the quadratic correction, in [0, 1].
         prior_stddev: prior standard deviations, a scalar or [m].
         solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
@@ -155,7 +158,7 @@ def sampling_free_elbo(
 
     Raises:
         AssertionError: if the shapes do not fit.
-        ValueError: if the solver is unknown, or gamma is a Python number outside [0, 1].
+        ValueError: if the solver is unknown, or gamma lies outside [0, 1] and is not traced.
     """
     chex.assert_rank([mean, stddev], 1)
     chex.assert_equal_shape([mean, stddev])
@@ -164,7 +167,7 @@ def sampling_free_elbo(
     log_likelihood = low_rank_gaussian_log_prob(
         (x_hat - x).ravel(),
         jacobian * stddev[None, :],
-        jnp.broadcast_to(observation_variance, x.shape).ravel(),
+        jnp.ravel(observation_variance) if jnp.ndim(observation_variance) else observation_variance,
         gamma=gamma,
         solver=solver,
     )

@@ -39,6 +39,8 @@ def piecewise_gamma(values: Sequence[float], boundaries: Sequence[int]) -> Sched
     Raises:
         ValueError: if a value lies outside [0, 1], or the boundaries do not fit or rise.
     """
+    if not values:
+        raise ValueError("at least one value is needed")
     if len(boundaries) != len(values) - 1:
         raise ValueError(
             f"{len(values)} values need {len(values) - 1} boundaries, got {len(boundaries)}"
@@ -50,7 +52,13 @@ def piecewise_gamma(values: Sequence[float], boundaries: Sequence[int]) -> Sched
 
 
 def equal_boundaries(num_values: int, num_steps: int) -> tuple[int, ...]:
-    """Boundaries that give each of `num_values` pieces an equal share of `num_steps` steps."""
+    """Boundaries that give each of `num_values` pieces an equal share of `num_steps` steps.
+
+    Raises:
+        ValueError: if there are fewer steps than pieces.
+    """
+    if num_steps < num_values:
+        raise ValueError(f"{num_values} values need at least as many steps, got {num_steps}")
     return tuple(round(num_steps * i / num_values) for i in range(1, num_values))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from sfvae_jax.errors import RunError
 from sfvae_jax.training.state import TrainState
 
 
@@ -39,6 +40,14 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, like: TrainState) -> TrainState:
-        """The last checkpoint, with the structure and placement of `like`."""
+        """The last checkpoint, with the structure and placement of `like`.
+
+        Raises:
+            RunError: if it cannot be read, or is of other shapes than this model's.
+        """
         target = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
-        return self._manager.restore(self.last_step, args=ocp.args.StandardRestore(target))
+        try:
+            return self._manager.restore(self.last_step, args=ocp.args.StandardRestore(target))
+        except Exception as error:  # Orbax raises many kinds for a damaged or misshapen checkpoint
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"cannot restore checkpoint {self.last_step}: {reason}") from error

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 10.0
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
 
 class Progress:
@@ -17,8 +18,9 @@ class Progress:
     def __init__(self, start: int, total: int) -> None:
         self._total = total
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=start, unit="step", disable=not self._terminal)
+        self._bar = tqdm(total=total, initial=start, disable=not self._terminal, bar_format=_BAR)
         self._step, self._time = start, time.monotonic()
+        self._warm: tuple[int, float] | None = None  # step and time after the first call
         self._next_line = 0.0
 
     def __enter__(self) -> Progress:
@@ -32,12 +34,17 @@ class Progress:
         now = time.monotonic()
         rate = (step - self._step) / max(now - self._time, 1e-9)
         self._step, self._time = step, now
+        if self._warm is None:
+            self._warm = (step, now)  # the first call compiles; what is left will not
+            average = rate
+        else:
+            average = (step - self._warm[0]) / max(now - self._warm[1], 1e-9)
+        left = f"{(self._total - step) / average:.0f} s left"
         if self._terminal:
-            self._bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.2f}, {average:.2f} steps/s, {left}", False)
             self._bar.update(step - self._bar.n)
         elif step == self._total or now >= self._next_line:
             self._next_line = now + _SECONDS_BETWEEN_LINES
-            left = f"{(self._total - step) / rate:.0f} s left"
-            line = f"step {step}/{self._total}  loss {loss:.2f}  {rate:.2f} steps/s  {left}"
+            line = f"step {step}/{self._total}  loss {loss:.2f}  {average:.2f} steps/s  {left}"
             print(line, file=sys.stderr, flush=True)
         return rate

@@ -69,7 +69,8 @@ def make_train_step(
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics |= {"grad_norm": optax.tree.norm(grads), "gamma": step_gamma}
+        norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
+        metrics |= {**norms, "gamma": step_gamma}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ class Workdir:
     """Names and reads and writes the files of one run."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.config = self.folder / "config.json"
         self.metrics = self.folder / "metrics.jsonl"
         self.results = self.folder / "results.json"
@@ -30,15 +31,19 @@ class Workdir:
         Raises:
             UsageError: saying why; for a run of another configuration, what differs.
         """
-        parent = next(
-            path for path in (self.folder, *self.folder.absolute().parents) if path.exists()
-        )
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
+        try:
+            places = (self.folder, *self.folder.absolute().parents)
+            parent = next(path for path in places if path.exists())
+        except OSError as error:
+            raise UsageError(f"cannot write to workdir {self.folder}: {error.strerror}") from error
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
         if self.config.exists():
             self._check_config(config)
             return
-        leftovers = [path.name for path in (self.metrics, self.checkpoints) if path.exists()]
+        leftovers = [
+            path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
+        ]
         if leftovers:
             raise UsageError(
                 f"workdir {self.folder} holds {' and '.join(leftovers)} but no config.json;"
@@ -46,14 +51,19 @@ class Workdir:
             )
 
     def claim(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the folder this configuration's own.
+        """Makes the folder this configuration's own, and this process's until it ends.
 
         Raises:
-            UsageError: if it cannot be written.
+            UsageError: if it cannot be written, or another process is at work in it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.config, plain(config))
+            if not self.config.exists():
+                write_json(self.config, plain(config))
+            self._lock = self.config.open()
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"another process is at work in workdir {self.folder}") from error
         except OSError as error:
             raise UsageError(f"cannot write to workdir {self.folder}: {error.strerror}") from error
 
@@ -85,8 +95,8 @@ class Workdir:
 
     def write_results(self, config: ml_collections.ConfigDict, **entries: Any) -> None:
         """Replaces the named entries of results.json and keeps the others."""
-        kept = {"config": plain(config), **self.read_results(), **entries}
-        write_json(self.results, {**kept, "published": config.published.to_dict()})
+        settings = {"config": plain(config), "published": config.published.to_dict()}
+        write_json(self.results, {**self.read_results(), **settings, **entries})
 
     def _check_config(self, config: ml_collections.ConfigDict) -> None:
         found, asked = flatten(read_json(self.config)), flatten(plain(config))
@@ -123,21 +133,24 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
 
     Raises:
-        UsageError: if it is missing or is not JSON.
+        UsageError: if it is missing or holds something else.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"cannot read {path}: it holds no JSON object")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,9 @@
 """Sources: real digits, TFDS sets where they are prepared, users' arrays, and what is refused."""
 
+import importlib.util
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import ml_collections
@@ -114,6 +117,26 @@ def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
     assert "\n" not in message
 
 
+def test_a_set_whose_builder_needs_tensorflow_is_not_called_unknown(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    if importlib.util.find_spec("tensorflow"):
+        pytest.skip("TensorFlow is installed")
+    with pytest.raises(UsageError, match="'coco' is not prepared in .*TFDS_DATA_DIR"):
+        data.load(group("coco"), "train")
+
+
+@prepared("mnist")
+def test_a_damaged_prepared_set_is_told(monkeypatch, tmp_path):
+    whole = Path(os.environ["TFDS_DATA_DIR"]) / "mnist"
+    shutil.copytree(whole, tmp_path / "mnist", copy_function=shutil.copyfile)
+    for shard in tmp_path.rglob("*train.array_record*"):
+        shard.write_bytes(b"")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UsageError, match="cannot read the images in .*mnist") as caught:
+        data.load(group("mnist", num_examples=3), "train")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unknown_set_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         data.load(group("fashion_mnst"), "train")
@@ -142,6 +165,8 @@ def path(tmp_path):
         (np.array([[0, 255], [51, 102]], np.int64), [[0, 1], [0.2, 0.4]]),
         (np.array([[0.0, 1.0], [0.25, 0.5]]), [[0, 1], [0.25, 0.5]]),
         (np.array([[False, True], [True, True]]), [[0, 1], [1, 1]]),
+        (np.array([[0, 1], [1, 1]], np.uint8), [[0, 1], [1, 1]]),
+        (np.array([[0, 1], [1, 1]], np.int32), [[0, 1], [1, 1]]),
     ],
 )
 def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
@@ -207,6 +232,11 @@ def test_files_that_are_no_npz(tmp_path):
     np.save(tmp_path / "bare.npy", ZEROS)
     with pytest.raises(UsageError, match="no named arrays"):
         data.load(group(f"npz:{tmp_path}/bare.npy"), "train")
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
+        archive.writestr("x_train", b"raw")
+        archive.writestr("x_test", b"raw")
+    with pytest.raises(UsageError, match="other.npz"):
+        data.load(group(f"npz:{tmp_path}/other.npz"), "train")
     truncated = tmp_path / "cut.npz"
     np.savez(truncated, x_train=ZEROS, x_test=ZEROS)
     truncated.write_bytes(truncated.read_bytes()[:-40])

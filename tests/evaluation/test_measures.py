@@ -1,5 +1,7 @@
 """Measures of a hand-made linear model, by NumPy."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 from sfvae_jax import evaluation
 from sfvae_jax.config import base_config
+from sfvae_jax.errors import RunError
 from sfvae_jax.posteriors import DiagonalGaussian
 
 STDDEV = np.array([0.5, 1.0])
@@ -27,6 +30,13 @@ class Linear(nn.Module):
 
     def __call__(self, x):
         return self.decode(self.encode(x).mean)
+
+
+class OneDead(Linear):
+    """Its first stddev is the prior's."""
+
+    def encode(self, x):
+        return DiagonalGaussian(x.ravel()[:2], jnp.array([1.0, 0.5]))
 
 
 @pytest.fixture
@@ -54,6 +64,23 @@ def test_kl(trained):
     np.testing.assert_allclose(metrics["kl_divergence"], kl.sum(axis=1).mean(), rtol=1e-5)
     collapsed = (kl < 0.05).mean(axis=0) >= 0.99
     assert metrics["collapse_fraction"] == collapsed.mean()
+
+
+def test_collapse_of_posteriors_in_literals(trained):
+    """Dimension 0 at the prior on all images but one of 200, dimension 1 away from it on all."""
+    images = np.zeros((200, 2, 3), np.uint8)
+    images[0, 0, 0] = 255
+    away = dataclasses.replace(trained, model=OneDead(), images=images)
+    kl = evaluation.kl_matrix(away)
+    np.testing.assert_allclose(kl[0], [0.5, 0.3181472], rtol=1e-5)  # 1/2; (1/4 - 1 + log 4) / 2
+    np.testing.assert_allclose(kl[1:, 0], 0.0, atol=1e-7)
+    assert evaluation.measure(away)["collapse_fraction"] == 0.5
+
+
+def test_a_diverged_model_has_no_measures(trained):
+    broken = jax.tree.map(lambda weights: weights * np.inf, trained.params)
+    with pytest.raises(RunError, match="not finite at this checkpoint: reconstruction_error"):
+        evaluation.measure(dataclasses.replace(trained, params=broken))
 
 
 def test_reconstruction_at_the_mean_and_at_a_sample(trained):

@@ -41,8 +41,9 @@ def dense_log_prob(residual, factor, variance, gamma=1.0):
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
 def test_woodbury_is_the_dense_gaussian_in_float64(float64, solver, condition, gamma):
     rng = np.random.default_rng(int(np.log10(condition)))
-    for n, m in ((40, 7), (12, 12), (9, 1)):
-        factor = factor_with_condition(rng, n, m, condition)
+    # The largest eigenvalue too, up to the condition: I + U'U/c is then as ill-conditioned as U'U.
+    for n, m, largest in ((40, 7, 1e4), (12, 12, 1e4), (9, 1, 1e4), (40, 7, max(condition, 1.0))):
+        factor = factor_with_condition(rng, n, m, condition, largest)
         residual = rng.normal(size=n)
         expected = dense_log_prob(residual, factor, 0.5, gamma)
         obtained = low_rank_gaussian_log_prob(
@@ -277,6 +278,10 @@ def test_bad_arguments_are_refused():
     factor, residual = jnp.ones((4, 2)), jnp.ones(4)
     with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\], got 1.5"):
         low_rank_gaussian_log_prob(residual, factor, 0.5, gamma=1.5)
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
+        low_rank_gaussian_log_prob(residual, factor, 0.5, gamma=np.float32(2.0))
+    with pytest.raises(AssertionError):
+        low_rank_gaussian_log_prob(residual, factor, jnp.ones(2))
     with pytest.raises(ValueError, match="unknown solver 'lu'; expected one of cholesky, slogdet"):
         low_rank_gaussian_log_prob(residual, factor, 0.5, solver="lu")
     with pytest.raises(AssertionError):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from sfvae_jax import likelihoods, objectives, posteriors
 
@@ -91,6 +92,40 @@ def test_the_same_key_draws_the_same():
     first, second = (_elbo(jax.random.key(7), 3).value for _ in range(2))
     assert first == second
     assert first != _elbo(jax.random.key(8), 3).value
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_gradients(float64, num_samples):
+    """With respect to decoder, data, mean, stddev and variance at a fixed key."""
+
+    def value(scale, x, mean, stddev, variance):
+        return objectives.sampling_elbo(
+            jax.random.key(0),
+            lambda z: jnp.tanh(scale * _decode(z)),
+            x,
+            posteriors.DiagonalGaussian(mean, stddev),
+            likelihoods.Gaussian(variance),
+            num_samples=num_samples,
+        ).value
+
+    arguments = (1.3, X, MEAN, STDDEV, VARIANCE)
+    check_grads(value, tuple(jnp.array(a) for a in arguments), order=1)
+
+
+def test_a_posterior_without_closed_forms(keys):
+    """Only `sample_and_log_prob`: its sampled KL meets the closed one within 4 standard errors."""
+
+    class Bare:
+        sample_and_log_prob = POSTERIOR.sample_and_log_prob
+
+    def kl(key):
+        return objectives.sampling_elbo(
+            key, _decode, jnp.array(X), Bare(), likelihoods.Gaussian(VARIANCE), prior_stddev=1.5
+        ).kl
+
+    draws = jax.vmap(kl)(jax.random.split(next(keys), 20_000))
+    standard_error = np.std(draws, ddof=1) / np.sqrt(len(draws))
+    assert abs(np.mean(draws) - POSTERIOR.kl_to_prior(1.5)) < 4 * standard_error
 
 
 def test_no_samples_are_refused():

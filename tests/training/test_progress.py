@@ -26,7 +26,8 @@ def test_loss_rate_and_time_left_are_shown(monkeypatch, is_terminal):
     assert "20/20" in text
     if is_terminal:
         assert "\r" in text
-        assert "step/s" in text
+        assert "steps/s" in text
+        assert "s left" in text
     else:
         assert "\r" not in text
         assert "steps/s" in text

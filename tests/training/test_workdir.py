@@ -64,6 +64,27 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     assert all(json.loads(line) for line in files.metrics.read_text().splitlines())
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"\xff\xfe"])
+def test_a_config_json_that_is_none_is_told(tmp_path, tiny_config, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"cannot read .*config\.json"):
+        Workdir(tmp_path).check(tiny_config())
+
+
+def test_a_name_that_is_too_long(tmp_path, tiny_config):
+    with pytest.raises(UsageError, match="cannot write to workdir"):
+        Workdir(tmp_path / ("x" * 300)).check(tiny_config())
+
+
+def test_old_results_never_speak_for_a_new_run(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    files.write_results(tiny_config(seed=1), metrics={"kl": 1.0})
+    with pytest.raises(UsageError, match=r"holds results\.json but no config\.json"):
+        files.check(tiny_config())
+    files.write_results(tiny_config(seed=2), metrics={"kl": 2.0})
+    assert files.read_results()["config"]["seed"] == 2
+
+
 def test_results_keep_what_is_not_replaced(tmp_path, tiny_config):
     files = Workdir(tmp_path)
     assert files.read_results() == {}
