@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -18,7 +19,10 @@ class Progress:
     def __init__(self, start: int, total: int) -> None:
         self._total = total
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=start, disable=not self._terminal, bar_format=_BAR)
+        # A terminal may not tell its size, and tqdm would then draw nothing.
+        width, height = shutil.get_terminal_size()
+        bar = {"ncols": width, "nrows": height, "bar_format": _BAR, "disable": not self._terminal}
+        self._bar = tqdm(total=total, initial=start, **bar)
         self._step, self._time = start, time.monotonic()
         self._warm: tuple[int, float] | None = None  # step and time after the first call
         self._next_line = 0.0
