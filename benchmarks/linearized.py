@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from sfvae_jax import objectives
 from sfvae_jax.models import MlpVae
 from sfvae_jax.objectives import low_rank_gaussian_log_prob
-from sfvae_jax.objectives.linearized import _inverse_and_log_det
+from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
 
 ROUNDS = 7
 
@@ -51,7 +51,7 @@ def systems(batch: int, m: int) -> dict[str, float]:
     matrices = root @ root.mT / m + jnp.eye(m)
 
     def make(solver: str) -> Callable[[], Any]:
-        function = jax.jit(jax.vmap(lambda matrix: _inverse_and_log_det(matrix, solver)))
+        function = jax.jit(jax.vmap(lambda matrix: inverse_and_log_det(matrix, solver)))
         return lambda: function(matrices)
 
     return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")})

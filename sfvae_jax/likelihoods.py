@@ -1,9 +1,17 @@
-"""Likelihoods p(x|z): what a decoder's output means as a distribution of the data."""
+"""Likelihoods p(x|z): what a decoder's output means as a distribution of the data.
+
+Each takes the decoder's output for one latent as `parameters` and says of it: `log_prob(x,
+parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng, parameters)`; and
+`fisher(parameters)`, the diagonal of the Fisher information of the mean (of the location, for the
+discretised logistic), shaped like x.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -38,3 +46,161 @@ class Gaussian:
     def fisher(self, parameters: Array) -> Array:
         """Diagonal Fisher information of the mean, 1 / variance, shaped like x."""
         return 1.0 / jnp.broadcast_to(self.variance, parameters.shape)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HeteroscedasticGaussian:
+    """p(x|z) = N(x; mean, diag(T)), the variance T learned too   (BACK Section 5, its Figure 6a).
+
+    `parameters` is the pair (mean, variance), both shaped like x. Unbounded, its likelihood grows
+    without limit as T -> 0 on data that the decoder fits: training diverges, as the paper shows.
+    With bounds, T = min + v r / (v + r), r = max - min, for the decoder's v: between them,
+    increasing, and the decoder's own where there are none.
+
+    Attributes:
+        min_variance: lower bound of T, not negative.
+        max_variance: upper bound of T.
+    """
+
+    min_variance: float = dataclasses.field(default=0.0, metadata={"static": True})
+    max_variance: float = dataclasses.field(default=math.inf, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        if not 0.0 <= self.min_variance < self.max_variance:
+            raise ValueError(
+                f"need 0 <= min_variance < max_variance, got {self.min_variance} and"
+                f" {self.max_variance}"
+            )
+
+    def variance(self, parameters: tuple[Array, Array]) -> Array:
+        """T, within the bounds, shaped like x."""
+        _, variance = parameters
+        span = self.max_variance - self.min_variance
+        if math.isinf(span):
+            return self.min_variance + variance
+        return self.min_variance + variance * (span / (variance + span))
+
+    def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
+        """log p(x|z) in nats, summed over x."""
+        return gaussian_log_prob(x, parameters[0], self.variance(parameters))
+
+    def mean(self, parameters: tuple[Array, Array]) -> Array:
+        """E[x|z], shaped like x."""
+        return parameters[0]
+
+    def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
+        """A draw of x, shaped like x."""
+        mean = parameters[0]
+        noise = jax.random.normal(rng, mean.shape, mean.dtype)
+        return mean + jnp.sqrt(self.variance(parameters)) * noise
+
+    def fisher(self, parameters: tuple[Array, Array]) -> Array:
+        """Diagonal Fisher information of the mean, 1 / T, shaped like x."""
+        return 1.0 / self.variance(parameters)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """p(x_j = 1|z) = sigmoid(parameters_j), independently; `parameters` are logits, shaped like x.
+
+    A distribution of x in {0, 1}. Grey levels between them are scored too, as the cross entropy
+    that many papers report; that is no density of theirs, and such a bound compares with its like.
+    """
+
+    def log_prob(self, x: Array, parameters: Array) -> Array:
+        """sum_j x_j l_j - log(1 + e^l_j) in nats, finite for any finite logits l."""
+        chex.assert_equal_shape([x, parameters])
+        return jnp.sum(x * parameters - jax.nn.softplus(parameters))
+
+    def mean(self, parameters: Array) -> Array:
+        """E[x|z] = sigmoid(logits), shaped like x."""
+        return jax.nn.sigmoid(parameters)
+
+    def sample(self, rng: Array, parameters: Array) -> Array:
+        """A draw of x in {0, 1}, shaped like x."""
+        return jax.random.bernoulli(rng, self.mean(parameters)).astype(parameters.dtype)
+
+    def fisher(self, parameters: Array) -> Array:
+        """Diagonal Fisher information of the mean p, 1 / (p (1 - p)), shaped like x."""
+        # 1 / (sigmoid(l) sigmoid(-l)) = 2 + 2 cosh(l); beyond 80 it would leave float32.
+        return 2.0 + 2.0 * jnp.cosh(jnp.clip(parameters, -80.0, 80.0))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogistic:
+    """Levels 0, 1/(L-1), ..., 1 with the mass that a logistic has on their bins (GAPS 6.1.3).
+
+    P(x) = F((x + h - mu) / s) - F((x - h - mu) / s),   F = sigmoid, h = 1/2 / (L - 1)
+
+    With all mass below h at level 0, and all above 1 - h at level 1 (Kingma et al., 2016).
+    `parameters` is the pair (mu, log s): mu shaped like x; log s one that broadcasts to it, such as
+    one learned scale a channel, [C].
+
+    Attributes:
+        num_levels: L, at least 2; 256 for 8-bit pixels in [0, 1].
+    """
+
+    num_levels: int = dataclasses.field(default=256, metadata={"static": True})
+
+    def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
+        """log P(x|z) in nats, summed over x; x in [0, 1] on the levels."""
+        chex.assert_equal_shape([x, parameters[0]])
+        return jnp.sum(self._log_mass(x, parameters))
+
+    def mean(self, parameters: tuple[Array, Array]) -> Array:
+        """E[x|z] over the levels, exactly: the mean of P(x > edge) over the L - 1 inner edges."""
+        location, inverse_scale = self._location(parameters)
+
+        def add(total: Array, edge: Array) -> tuple[Array, None]:
+            return total + jax.nn.sigmoid((location - edge) * inverse_scale), None
+
+        edges = (jnp.arange(self.num_levels - 1, dtype=location.dtype) + 0.5) * self._spacing
+        return jax.lax.scan(add, jnp.zeros_like(location), edges)[0] * self._spacing
+
+    def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
+        """A draw of x on the levels, shaped like x."""
+        location, inverse_scale = self._location(parameters)
+        noise = jax.random.logistic(rng, location.shape, location.dtype)
+        levels = jnp.round((location + noise / inverse_scale) / self._spacing)
+        return jnp.clip(levels, 0, self.num_levels - 1) * self._spacing
+
+    def fisher(self, parameters: tuple[Array, Array]) -> Array:
+        """Diagonal Fisher information of the location mu, exact: sum_x P(x) (d log P / d mu)^2."""
+        location, log_scale = parameters
+
+        def add(total: Array, level: Array) -> tuple[Array, None]:
+            def log_mass(location: Array) -> Array:
+                return self._log_mass(jnp.full_like(location, level), (location, log_scale))
+
+            value, slope = jax.jvp(log_mass, (location,), (jnp.ones_like(location),))
+            return total + jnp.exp(value) * jnp.square(slope), None
+
+        levels = jnp.arange(self.num_levels, dtype=location.dtype) * self._spacing
+        return jax.lax.scan(add, jnp.zeros_like(location), levels)[0]
+
+    @property
+    def _spacing(self) -> float:
+        return 1.0 / (self.num_levels - 1)
+
+    def _location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+        location, log_scale = parameters
+        shape = (1,) * (location.ndim - jnp.ndim(log_scale)) + jnp.shape(log_scale)
+        return location, jnp.broadcast_to(jnp.exp(-log_scale).reshape(shape), location.shape)
+
+    def _log_mass(self, x: Array, parameters: tuple[Array, Array]) -> Array:
+        """log P of every element.
+
+        With a > b the scaled edges, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation,
+        neither in the tails nor for a bin much narrower than the scale.
+        """
+        location, inverse_scale = self._location(parameters)
+        half = 0.5 * self._spacing
+        upper = jax.nn.log_sigmoid((x - location + half) * inverse_scale)  # log F(a)
+        lower = jax.nn.log_sigmoid((location - x + half) * inverse_scale)  # log F(-b)
+        width = jnp.log(-jnp.expm1(-self._spacing * inverse_scale))
+        inside = upper + lower + width
+        return jnp.where(x < half, upper, jnp.where(x > 1.0 - half, lower, inside))

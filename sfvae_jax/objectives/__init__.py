@@ -12,7 +12,33 @@ from __future__ import annotations
 
 import dataclasses
 
+from sfvae_jax.objectives.batch_information import (
+    bilbo,
+    bilbo_baggins,
+    constant_variance_elbo,
+    floating_prior_variance,
+)
+from sfvae_jax.objectives.deterministic import (
+    MMD_SCALES,
+    cv_vae_loss,
+    gradient_penalty,
+    hutchinson_gradient_penalty,
+    maximum_mean_discrepancy,
+    rae_loss,
+    spectral_norm,
+    squared_error,
+    squared_norm,
+    wae_mmd_loss,
+)
 from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.evidence import (
+    constant_variance_penalty,
+    linearized_elbo,
+    log_evidence,
+    posterior_gap,
+    posterior_gap_second_order,
+    posterior_precision,
+)
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
@@ -24,14 +50,24 @@ from sfvae_jax.objectives.linearized import (
     low_rank_gaussian_log_prob,
     sampling_free_elbo,
 )
-from sfvae_jax.objectives.monte_carlo import sampling_elbo
+from sfvae_jax.objectives.monte_carlo import (
+    iwae_bound,
+    sampling_elbo,
+    sticking_the_landing_elbo,
+)
 from sfvae_jax.objectives.regularizers import (
     FIGURE_1_GAMMAS,
     Schedule,
+    batch_free_bits_kl,
     constant_gamma,
+    constant_weight,
+    cyclic_weight,
     equal_boundaries,
+    free_bits_kl,
     linear_gamma,
+    linear_weight,
     piecewise_gamma,
+    weighted_value,
 )
 
 
@@ -47,7 +83,8 @@ class ObjectiveInfo:
         deterministic: whether it draws no noise.
         batch_statistic: whether it is a statement about a batch, not about one example.
         closed_form_kl: whether its KL divergence is exact.
-        bound: whether its expectation is a lower bound of log p(x).
+        parts: whether it is an `Elbo`, on whose parts beta and annealing act.
+        bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder.
     """
 
@@ -58,51 +95,223 @@ class ObjectiveInfo:
     deterministic: bool
     batch_statistic: bool
     closed_form_kl: bool
-    bound: bool
+    parts: bool
+    bound: str
     decoder_passes: str
 
+
+_WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
+_WITH_INVERSE = tuple(name for name in _WITH_DENSITY if name != "planar")
+_FACTORIZED = ("diagonal", "constant")
+_ALL_LIKELIHOODS = ("gaussian", "heteroscedastic_gaussian", "bernoulli", "discretized_logistic")
+
+_DETERMINISTIC = {
+    "posteriors": ("none",),
+    "likelihoods": ("gaussian",),
+    "deterministic": True,
+    "batch_statistic": False,
+    "closed_form_kl": False,
+    "parts": False,
+    "bound": "no: a squared error",
+}
 
 OBJECTIVES = {
     "sampling": ObjectiveInfo(
         function="sampling_elbo",
         source="SFVAE Eqs. 7-9",
-        posteriors=("diagonal",),
-        likelihoods=("gaussian",),
+        posteriors=_WITH_DENSITY,
+        likelihoods=_ALL_LIKELIHOODS,
         deterministic=False,
         batch_statistic=False,
         closed_form_kl=True,
-        bound=True,
+        parts=True,
+        bound="yes, in expectation",
+        decoder_passes="num_samples",
+    ),
+    "sticking_the_landing": ObjectiveInfo(
+        function="sticking_the_landing_elbo",
+        source="SFVAE Table 3, Roeder et al. 2017",
+        posteriors=_WITH_INVERSE,
+        likelihoods=_ALL_LIKELIHOODS,
+        deterministic=False,
+        batch_statistic=False,
+        closed_form_kl=False,
+        parts=True,
+        bound="yes, in expectation",
+        decoder_passes="num_samples",
+    ),
+    "iwae": ObjectiveInfo(
+        function="iwae_bound",
+        source="GAPS Eq. 9",
+        posteriors=_WITH_DENSITY,
+        likelihoods=_ALL_LIKELIHOODS,
+        deterministic=False,
+        batch_statistic=False,
+        closed_form_kl=False,
+        parts=False,
+        bound="yes, in expectation",
         decoder_passes="num_samples",
     ),
     "sampling_free": ObjectiveInfo(
         function="sampling_free_elbo",
         source="SFVAE Eqs. 14-21",
-        posteriors=("diagonal",),
+        posteriors=_FACTORIZED,
         likelihoods=("gaussian",),
         deterministic=True,
         batch_statistic=False,
         closed_form_kl=True,
-        bound=False,
+        parts=True,
+        bound="no: an approximation",
         decoder_passes="1 + m tangents",
+    ),
+    "linearized": ObjectiveInfo(
+        function="linearized_elbo",
+        source="BACK Eq. 17",
+        posteriors=_FACTORIZED,
+        likelihoods=("gaussian",),
+        deterministic=True,
+        batch_statistic=False,
+        closed_form_kl=True,
+        parts=True,
+        bound="no: an approximation",
+        decoder_passes="1 + m tangents",
+    ),
+    "log_evidence": ObjectiveInfo(
+        function="log_evidence",
+        source="BACK Eqs. 16, 26",
+        posteriors=("none",),
+        likelihoods=("gaussian",),
+        deterministic=True,
+        batch_statistic=False,
+        closed_form_kl=False,
+        parts=False,
+        bound="no: an approximation",
+        decoder_passes="1 + m tangents",
+    ),
+    "constant_variance": ObjectiveInfo(
+        function="constant_variance_elbo",
+        source="BACK Eqs. 2, 4",
+        posteriors=("constant",),
+        likelihoods=_ALL_LIKELIHOODS,
+        deterministic=False,
+        batch_statistic=True,
+        closed_form_kl=True,
+        parts=True,
+        bound="yes, in expectation, under the batch's own prior",
+        decoder_passes="1",
+    ),
+    "bilbo": ObjectiveInfo(
+        function="bilbo",
+        source="BACK Eq. 24",
+        posteriors=("constant",),
+        likelihoods=_ALL_LIKELIHOODS,
+        deterministic=False,
+        batch_statistic=True,
+        closed_form_kl=True,
+        parts=False,
+        bound="yes, in expectation, under the batch's own prior",
+        decoder_passes="1",
+    ),
+    "bilbo_baggins": ObjectiveInfo(
+        function="bilbo_baggins",
+        source="BACK Eqs. 29, 30",
+        posteriors=("constant",),
+        likelihoods=("gaussian",),
+        deterministic=False,
+        batch_statistic=True,
+        closed_form_kl=True,
+        parts=False,
+        bound="no: its variance follows the residual",
+        decoder_passes="1",
+    ),
+    "autoencoder": ObjectiveInfo(
+        function="squared_error",
+        source="RAE Eq. 8",
+        **_DETERMINISTIC,
+        decoder_passes="1",
+    ),
+    "rae": ObjectiveInfo(
+        function="rae_loss",
+        source="RAE Eq. 11",
+        **_DETERMINISTIC,
+        decoder_passes="1",
+    ),
+    "rae_l2": ObjectiveInfo(
+        function="rae_loss",
+        source="RAE Eq. 11, L_L2",
+        **_DETERMINISTIC,
+        decoder_passes="1",
+    ),
+    "rae_gp": ObjectiveInfo(
+        function="rae_loss",
+        source="RAE Eq. 11, L_GP",
+        **_DETERMINISTIC,
+        decoder_passes="1 + m tangents, or num_probes",
+    ),
+    "rae_sn": ObjectiveInfo(
+        function="rae_loss",
+        source="RAE Eq. 11, SN",
+        **_DETERMINISTIC,
+        decoder_passes="1",
+    ),
+    "cv_vae": ObjectiveInfo(
+        function="cv_vae_loss",
+        source="RAE Eq. 10",
+        **{**_DETERMINISTIC, "posteriors": ("constant",), "deterministic": False},
+        decoder_passes="1",
+    ),
+    "wae_mmd": ObjectiveInfo(
+        function="wae_mmd_loss",
+        source="RAE Table 1, Tolstikhin et al. 2018",
+        **{**_DETERMINISTIC, "deterministic": False, "batch_statistic": True},
+        decoder_passes="1",
     ),
 }
 
 __all__ = [
     "FIGURE_1_GAMMAS",
+    "MMD_SCALES",
     "OBJECTIVES",
     "Elbo",
     "ObjectiveInfo",
     "Schedule",
+    "batch_free_bits_kl",
+    "bilbo",
+    "bilbo_baggins",
     "constant_gamma",
+    "constant_variance_elbo",
+    "constant_variance_penalty",
+    "constant_weight",
+    "cv_vae_loss",
+    "cyclic_weight",
     "decoder_jacobian",
     "equal_boundaries",
+    "floating_prior_variance",
+    "free_bits_kl",
     "gaussian_entropy",
     "gaussian_expected_log_prior",
     "gaussian_kl_per_dimension",
     "gaussian_log_prob",
+    "gradient_penalty",
+    "hutchinson_gradient_penalty",
+    "iwae_bound",
     "linear_gamma",
+    "linear_weight",
+    "linearized_elbo",
+    "log_evidence",
     "low_rank_gaussian_log_prob",
+    "maximum_mean_discrepancy",
     "piecewise_gamma",
+    "posterior_gap",
+    "posterior_gap_second_order",
+    "posterior_precision",
+    "rae_loss",
     "sampling_elbo",
     "sampling_free_elbo",
+    "spectral_norm",
+    "squared_error",
+    "squared_norm",
+    "sticking_the_landing_elbo",
+    "wae_mmd_loss",
+    "weighted_value",
 ]

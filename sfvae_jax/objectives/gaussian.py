@@ -30,6 +30,11 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
     return -0.5 * jnp.sum(_LOG_2_PI + jnp.log(variance) + jnp.square(x - mean) / variance)
 
 
+def standard_normal_log_prob(noise: Array) -> Array:
+    """log N(e; 0, I) = -1/2 sum_i [log 2 pi + e_i^2], in nats, a scalar."""
+    return -0.5 * jnp.sum(_LOG_2_PI + jnp.square(noise))
+
+
 def gaussian_entropy(stddev: Array) -> Array:
     """Entropy of N(., diag(stddev^2)): sum_i [1/2 log(2 pi e) + log stddev_i].
 

@@ -7,9 +7,7 @@ n x m Jacobian of f at g(x), U = J sqrt(h), r = f(g(x)) - x.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import chex
 import jax
@@ -23,10 +21,7 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_kl_per_dimension,
     gaussian_log_prob,
 )
-
-# Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU,
-# TF32 on a GPU); the determinant of I + U'U/c does not survive that.
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+from sfvae_jax.objectives.linear_algebra import SOLVERS, inverse_and_log_det, matmul
 
 
 def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
@@ -102,18 +97,18 @@ def low_rank_gaussian_log_prob(
     chex.assert_equal(residual.shape[0], factor.shape[0])
     if jnp.ndim(variance):
         chex.assert_shape(variance, residual.shape)
-    if solver not in _SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(_SOLVERS)}")
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
     if not isinstance(gamma, jax.core.Tracer) and not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
     inverse_scale = jax.lax.rsqrt(jnp.broadcast_to(variance, residual.shape).astype(factor.dtype))
     scaled_factor = factor * inverse_scale[:, None]  # V [n, m]
     scaled_residual = residual * inverse_scale  # s [n]
-    gram = _matmul(scaled_factor.T, scaled_factor)  # V'V [m, m]
-    projection = _matmul(scaled_factor.T, scaled_residual)  # V's [m]
+    gram = matmul(scaled_factor.T, scaled_factor)  # V'V [m, m]
+    projection = matmul(scaled_factor.T, scaled_residual)  # V's [m]
     system = gram + jnp.eye(gram.shape[0], dtype=gram.dtype)  # A [m, m]
-    inverse, log_det = _inverse_and_log_det(system, solver)
-    quadratic = _matmul(projection, _matmul(inverse, projection))
+    inverse, log_det = inverse_and_log_det(system, solver)
+    quadratic = matmul(projection, matmul(inverse, projection))
     independent = gaussian_log_prob(residual, jnp.zeros_like(residual), variance)
     return independent - 0.5 * log_det + 0.5 * gamma * quadratic
 
@@ -177,47 +172,3 @@ def sampling_free_elbo(
         entropy=gaussian_entropy(stddev),
         kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
     )
-
-
-def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
-    """A^-1 and log det A from one Cholesky factorisation."""
-    factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
-    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    trial = factorize(matrix)
-    # The rounding error of A's entries: with so much on the diagonal the factorisation passes.
-    rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
-    factor = jax.lax.cond(
-        jnp.isfinite(trial[-1, -1]),  # where a pivot fails, all that comes after is nan
-        lambda: trial,
-        lambda: factorize(matrix + rounding * identity),
-    )
-    log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
-    return jax.scipy.linalg.cho_solve((factor, True), identity), log_det
-
-
-def _slogdet_inverse(matrix: Array) -> tuple[Array, Array]:
-    """A^-1 and log |det A| from two LU factorisations."""
-    inverse = jnp.linalg.solve(matrix, jnp.eye(matrix.shape[0], dtype=matrix.dtype))
-    return inverse, jnp.linalg.slogdet(matrix)[1]
-
-
-_SOLVERS = {"cholesky": _cholesky_inverse, "slogdet": _slogdet_inverse}
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _inverse_and_log_det(matrix: Array, solver: str) -> tuple[Array, Array]:
-    """A^-1 and log det A of a symmetric A [m, m], differentiable to any order."""
-    solve = _SOLVERS[solver]
-    # Under vmap the CPU takes one matrix at a time: jaxlib 0.10's batched LAPACK calls wait for
-    # threads of the pool that they occupy, and hang when as many of them run as there are threads.
-    one_by_one = jax.custom_batching.sequential_vmap(solve)
-    return jax.lax.platform_dependent(matrix, cpu=one_by_one, default=solve)
-
-
-@_inverse_and_log_det.defjvp
-def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """d A^-1 = -A^-1 dA A^-1 and d log det A = tr(A^-1 dA): no factorisation is differentiated."""
-    (matrix,), (tangent,) = primals, tangents
-    inverse, log_det = _inverse_and_log_det(matrix, solver)
-    inverse_tangent = -_matmul(_matmul(inverse, tangent), inverse)
-    return (inverse, log_det), (inverse_tangent, jnp.sum(inverse * tangent.T))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,9 @@ def sampling_elbo(
     kl             = KL(q(z|x) || N(0, diag(prior_stddev^2))), in closed form where the posterior
                      has one, else 1/k sum_k [log q(z_k|x) - log p(z_k)]
 
-    (SFVAE Eqs. 7-9, after Kingma and Welling.) Unbiased, and a lower bound of log p(x) in
-    expectation.
+    (SFVAE Eqs. 7-9, after Kingma and Welling; FLOW Eqs. 11 and 12; with a posterior of z and an
+    auxiliary v, whose log q is log q(z, v|x) - log r(v|x, z), GAPS Eqs. 7 and 14.) Unbiased, and a
+    lower bound of log p(x) in expectation.
 
     Args:
         rng: key of this example's noise.
@@ -48,10 +50,8 @@ def sampling_elbo(
     Raises:
         ValueError: if num_samples is less than 1.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-
-    z, log_q = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, num_samples))
+    draw = posterior.sample_and_log_prob
+    z, log_q = _samples(rng, draw, num_samples)
     log_likelihood = jnp.mean(jax.vmap(lambda z: likelihood.log_prob(x, decode(z)))(z))
     if not hasattr(posterior, "entropy"):
         log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
@@ -63,6 +63,97 @@ def sampling_elbo(
         entropy=posterior.entropy(),
         kl_per_dimension=per_dimension(prior_stddev),
     )
+
+
+def sticking_the_landing_elbo(
+    rng: Array,
+    decode: Callable[[Array], Any],
+    x: Array,
+    posterior: Any,
+    likelihood: Any,
+    *,
+    num_samples: int = 1,
+    prior_stddev: Array | float = 1.0,
+) -> Elbo:
+    """The sampled ELBO whose gradient leaves the score of the posterior out.
+
+    1/k sum_k [log p(x | decode(z_k)) + log p(z_k) - log q_stop(z_k|x)],   z_k ~ q(z|x)
+
+    Where q_stop is q with its parameters held fixed: only the path through z_k carries a gradient
+    (Roeder, Wu and Duvenaud, 2017; SFVAE Table 3, "Stick"). The score that is left out has mean
+    zero, so that the gradient is unbiased; at the exact posterior it is zero for every sample.
+
+    Args:
+        rng: key of this example's noise.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: one example.
+        posterior: q(z|x), with `sample_and_path_log_prob`.
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        num_samples: k, at least 1.
+        prior_stddev: prior standard deviations, a scalar or [m].
+
+    Returns:
+        An `Elbo` of scalars, in nats; every part is a mean over the samples.
+
+    Raises:
+        ValueError: if num_samples is less than 1.
+        NotImplementedError: if the posterior has no tractable inverse.
+    """
+    z, log_q = _samples(rng, posterior.sample_and_path_log_prob, num_samples)
+    log_likelihood = jax.vmap(lambda z: likelihood.log_prob(x, decode(z)))(z)
+    log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
+    return Elbo(jnp.mean(log_likelihood), jnp.mean(log_prior), -jnp.mean(log_q))
+
+
+def iwae_bound(
+    rng: Array,
+    decode: Callable[[Array], Any],
+    x: Array,
+    posterior: Any,
+    likelihood: Any,
+    *,
+    num_samples: int,
+    prior_stddev: Array | float = 1.0,
+) -> Array:
+    """The importance-weighted bound with k samples.
+
+    log 1/k sum_k p(x | decode(z_k)) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
+
+    (Burda, Grosse and Salakhutdinov, 2016; GAPS Eq. 9.) In expectation a lower bound of log p(x)
+    that rises with k towards it; k = 1 is the ELBO with a sampled KL divergence. Taken as a
+    log-sum-exp, so that weights far below the smallest float count.
+
+    Args:
+        rng: key of this example's noise.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: one example.
+        posterior: q(z|x), with `sample_and_log_prob`.
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        num_samples: k, at least 1.
+        prior_stddev: prior standard deviations, a scalar or [m].
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        ValueError: if num_samples is less than 1.
+    """
+    z, log_q = _samples(rng, posterior.sample_and_log_prob, num_samples)
+
+    def log_joint(z: Array) -> Array:
+        return likelihood.log_prob(x, decode(z)) + _log_prior(z, prior_stddev)
+
+    log_weights = jax.vmap(log_joint)(z) - log_q  # [k]
+    return jax.nn.logsumexp(log_weights) - math.log(num_samples)
+
+
+def _samples(
+    rng: Array, draw: Callable[[Array], tuple[Array, Array]], num_samples: int
+) -> tuple[Array, Array]:
+    """k draws of (z [m], log q), stacked."""
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    return jax.vmap(draw)(jax.random.split(rng, num_samples))
 
 
 def _log_prior(z: Array, prior_stddev: Array | float) -> Array:

@@ -1,12 +1,22 @@
-"""Weights that change with the training step: pure functions of the step, resolved outside."""
+"""Weights on the parts of an ELBO, and how they change with the training step.
+
+FLOW is Pavesi, "Variational Auto Encoders"; GAPS is Cremer, Li and Duvenaud, "Inference
+Suboptimality in Variational Autoencoders". Schedules are pure functions of the step, resolved
+outside the objectives.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
 
+import chex
+import jax.numpy as jnp
 import optax
 from jax import Array
+
+from sfvae_jax.objectives.batch import batch_mean
+from sfvae_jax.objectives.elbo import Elbo
 
 Schedule = Callable[[Array | int], Array | float]
 
@@ -60,6 +70,145 @@ def equal_boundaries(num_values: int, num_steps: int) -> tuple[int, ...]:
     if num_steps < num_values:
         raise ValueError(f"{num_values} values need at least as many steps, got {num_steps}")
     return tuple(round(num_steps * i / num_values) for i in range(1, num_values))
+
+
+def constant_weight(weight: float) -> Schedule:
+    """The same weight at every step."""
+    return optax.constant_schedule(_not_negative(weight))
+
+
+def linear_weight(start: float, end: float, num_steps: int) -> Schedule:
+    """A straight line from `start` at step 0 to `end` at step `num_steps`, then `end`.
+
+    From 0 to 1 on beta it is KL annealing (FLOW Eq. 13, after Bowman et al., 2015), on the entropy
+    weight entropy annealing (GAPS Section 5.3.1).
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be positive, got {num_steps}")
+    return optax.linear_schedule(_not_negative(start), _not_negative(end), num_steps)
+
+
+def cyclic_weight(
+    start: float, end: float, num_steps: int, *, num_cycles: int = 4, ramp: float = 0.5
+) -> Schedule:
+    """`num_cycles` equal cycles over `num_steps` steps: up in a straight line, then level.
+
+    Each cycle rises from `start` to `end` over its first share `ramp` and stays at `end` for the
+    rest of it (Fu et al., 2019); after the last cycle the weight is `end`.
+
+    Raises:
+        ValueError: if there are fewer steps than cycles, or ramp lies outside (0, 1].
+    """
+    if not 1 <= num_cycles <= num_steps:
+        raise ValueError(f"num_cycles must lie in 1..{num_steps} (the steps), got {num_cycles}")
+    if not 0.0 < ramp <= 1.0:
+        raise ValueError(f"ramp must lie in (0, 1], got {ramp}")
+    start, end = _not_negative(start), _not_negative(end)
+
+    def weight(step: Array | int) -> Array:
+        step = jnp.asarray(step)
+        phase = (step * num_cycles % num_steps) / num_steps  # whole numbers: no drift
+        rising = start + (end - start) * jnp.minimum(phase / ramp, 1.0)
+        return jnp.where(step < num_steps, rising, end)
+
+    return weight
+
+
+def weighted_value(
+    elbo: Elbo, *, beta: Array | float = 1.0, entropy_weight: Array | float = 1.0
+) -> Array:
+    """An ELBO with its KL divergence weighted by beta, and the posterior's entropy by lambda.
+
+    log_likelihood + beta (log_prior + lambda entropy)
+
+    beta alone is the beta-VAE and KL annealing (FLOW Eq. 13); lambda alone is
+    E_q[log p(x, z) - lambda log q(z|x)], entropy annealing (GAPS Section 5.3.1). 1 and 1 is
+    `elbo.value`; nothing else bounds log p(x).
+
+    Args:
+        elbo: parts of any shape.
+        beta: weight of the KL divergence.
+        entropy_weight: lambda, weight of the entropy in it.
+
+    Returns:
+        The shape of the parts, in nats.
+    """
+    return elbo.log_likelihood + beta * (elbo.log_prior + entropy_weight * elbo.entropy)
+
+
+def free_bits_kl(
+    kl_per_dimension: Array, *, minimum: float, group_sizes: Sequence[int] | None = None
+) -> Array:
+    """The KL divergence of one example with a floor under each group of dimensions.
+
+    sum_j max(minimum, sum_{i in group j} KL_i)   (FLOW Eq. 14)
+
+    Below the floor a group costs the same whatever it does, and has no gradient.
+
+    Args:
+        kl_per_dimension: KL(q(z_i|x) || p(z_i)), [m], in nats.
+        minimum: the floor lambda, in nats, not negative.
+        group_sizes: sizes of consecutive groups, with sum m; None: every dimension is a group.
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        AssertionError: if kl_per_dimension is not of rank 1.
+        ValueError: if the groups do not fit, or the minimum is negative.
+    """
+    chex.assert_rank(kl_per_dimension, 1)
+    return jnp.sum(jnp.maximum(minimum, _by_group(kl_per_dimension, minimum, group_sizes)))
+
+
+def batch_free_bits_kl(
+    kl_per_dimension: Array,
+    *,
+    minimum: float,
+    group_sizes: Sequence[int] | None = None,
+    axis_name: str | None = None,
+) -> Array:
+    """The mean KL divergence of a batch with a floor under each group's batch mean.
+
+    sum_j max(minimum, mean over the batch of sum_{i in group j} KL_i)   (Kingma et al., 2016)
+
+    Gentler than `free_bits_kl`: single examples may fall below the floor.
+
+    Args:
+        kl_per_dimension: KL(q(z_i|x) || p(z_i)), [B, m], in nats.
+        minimum: the floor lambda, in nats, not negative.
+        group_sizes: sizes of consecutive groups, with sum m; None: every dimension is a group.
+        axis_name: axis over which the batch is shared.
+
+    Returns:
+        A scalar, in nats per example.
+
+    Raises:
+        AssertionError: if kl_per_dimension is not of rank 2.
+        ValueError: if the groups do not fit, or the minimum is negative.
+    """
+    chex.assert_rank(kl_per_dimension, 2)
+    mean = batch_mean(kl_per_dimension, axis_name)
+    return jnp.sum(jnp.maximum(minimum, _by_group(mean, minimum, group_sizes)))
+
+
+def _by_group(kl: Array, minimum: float, group_sizes: Sequence[int] | None) -> Array:
+    if minimum < 0.0:
+        raise ValueError(f"minimum must not be negative, got {minimum}")
+    if group_sizes is None:
+        return kl
+    if sum(group_sizes) != kl.size or min(group_sizes) < 1:
+        raise ValueError(
+            f"group sizes {tuple(group_sizes)} must be positive and sum to the {kl.size} latents"
+        )
+    starts = list(itertools.accumulate(group_sizes, initial=0))
+    return jnp.stack([jnp.sum(kl[low:high]) for low, high in itertools.pairwise(starts)])
+
+
+def _not_negative(weight: float) -> float:
+    if not 0.0 <= weight < float("inf"):
+        raise ValueError(f"a weight must be finite and not negative, got {weight}")
+    return float(weight)
 
 
 def _in_unit_interval(gamma: float) -> float:

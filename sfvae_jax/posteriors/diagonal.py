@@ -14,7 +14,7 @@ from sfvae_jax.objectives import gaussian
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DiagonalGaussian:
-    """q(z|x) = N(mean, diag(stddev^2))   (SFVAE Eq. 4, with stddev = sqrt(h(x))).
+    """q(z|x) = N(mean, diag(stddev^2))   (SFVAE Eq. 4, with stddev = sqrt(h(x)); FLOW Eq. 22).
 
     Attributes:
         mean: [m].
@@ -26,14 +26,20 @@ class DiagonalGaussian:
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
-        z = self.mean + self.stddev * jax.random.normal(rng, self.mean.shape, self.mean.dtype)
-        return z, gaussian.gaussian_log_prob(z, self.mean, jnp.square(self.stddev))
+        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        # From the noise, not from (z - mean) / stddev, which rounding spoils for a tiny stddev.
+        return self.mean + self.stddev * noise, self._log_prob(noise)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does."""
-        z, _ = self.sample_and_log_prob(rng)
-        mean, stddev = jax.lax.stop_gradient((self.mean, self.stddev))
-        return z, gaussian.gaussian_log_prob(z, mean, jnp.square(stddev))
+        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        z = self.mean + self.stddev * noise
+        fixed = jax.lax.stop_gradient(self)
+        return z, fixed._log_prob(noise + (z - jax.lax.stop_gradient(z)) / fixed.stddev)
+
+    def log_prob(self, z: Array) -> Array:
+        """log q(z|x) in nats, a scalar, of any z [m]."""
+        return self._log_prob((z - self.mean) / self.stddev)
 
     def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
@@ -44,9 +50,12 @@ class DiagonalGaussian:
         return gaussian.gaussian_entropy(self.stddev)
 
     def kl_per_dimension(self, prior_stddev: Array | float = 1.0) -> Array:
-        """KL(q(z_i|x) || N(0, prior_stddev_i^2)) in nats, [m]."""
+        """KL(q(z_i|x) || N(0, prior_stddev_i^2)) in nats, [m]   (FLOW Eq. 23 for each i)."""
         return gaussian.gaussian_kl_per_dimension(self.mean, self.stddev, prior_stddev)
 
     def kl_to_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """KL(q(z|x) || N(0, diag(prior_stddev^2))) in nats, a scalar."""
         return jnp.sum(self.kl_per_dimension(prior_stddev))
+
+    def _log_prob(self, noise: Array) -> Array:
+        return gaussian.standard_normal_log_prob(noise) - jnp.sum(jnp.log(self.stddev))

@@ -1,0 +1,24 @@
+"""A batch that several devices share: its keys and its means."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
+    """`fold_in(rng, i)` for the places i that this device's share has in the whole batch."""
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * share
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng, first + jnp.arange(share))
+
+
+def batch_mean(values: Array, axis_name: str | None = None) -> Array:
+    """Mean over the leading axis and, where the batch is shared, over the devices."""
+    mean = jnp.mean(values, axis=0)
+    return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+
+
+def whole_batch(values: Array, axis_name: str | None = None) -> Array:
+    """The shares of all devices, [B, ...], in their order."""
+    return values if axis_name is None else jax.lax.all_gather(values, axis_name, tiled=True)

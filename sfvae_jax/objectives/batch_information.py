@@ -1,0 +1,212 @@
+"""Objectives of a batch: the prior's variance floats with the codes (BACK, Sections 4.3 to 5.1).
+
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". One posterior
+variance Sigma serves all examples, and the prior's variance follows the codes: S^2 = Sigma + M_B,
+M_B the batch's mean of mu^2. A batch shared by several devices has one S^2: with `axis_name` (of
+`jax.pmap`, `shard_map` or `vmap`) the functions see one device's share, and their statistics and
+noise are those of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.batch import batch_mean, example_keys
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+)
+
+_LOG_2_PI = 1.8378770664093453
+
+
+def floating_prior_variance(
+    means: Array, posterior_variance: Array, *, axis_name: str | None = None
+) -> Array:
+    """The prior variance that fits a batch of codes best.
+
+    S^2 = Sigma + M_B,   M_B = mean over the batch of mu^2   (BACK Eq. 4, on the diagonal)
+
+    Not centred: the prior's mean is zero.
+
+    Args:
+        means: posterior means mu, [B, m].
+        posterior_variance: Sigma, positive, [m].
+        axis_name: axis over which the batch is shared.
+
+    Returns:
+        Shape [m].
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_rank([means, posterior_variance], [2, 1])
+    chex.assert_equal(means.shape[1:], posterior_variance.shape)
+    return posterior_variance + batch_mean(jnp.square(means), axis_name)
+
+
+def constant_variance_elbo(
+    rng: Array,
+    decode: Callable[[Array], Any],
+    x: Array,
+    means: Array,
+    posterior_variance: Array,
+    likelihood: Any,
+    *,
+    axis_name: str | None = None,
+) -> Elbo:
+    """The ELBO of every example under one posterior variance and the prior that fits the batch.
+
+    log_likelihood_i = log p(x_i | decode(z_i)),   z_i ~ N(mu_i, Sigma), one sample
+    kl_i             = KL(N(mu_i, Sigma) || N(0, S^2)),   S^2 = `floating_prior_variance`
+
+    (BACK Eq. 2 with Eq. 4.) Its mean over the batch equals `bilbo` under the same noise, gradients
+    included: S^2 is the batch's optimum, so that the trace and the squared codes sum to m.
+
+    Args:
+        rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: the batch, [B, ...].
+        means: posterior means mu, [B, m].
+        posterior_variance: Sigma, positive, [m].
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        axis_name: axis over which the batch is shared.
+
+    Returns:
+        An `Elbo` of arrays [B], in nats, with `kl_per_dimension` [B, m].
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    prior_stddev = jnp.sqrt(floating_prior_variance(means, posterior_variance, axis_name=axis_name))
+    stddev = jnp.sqrt(posterior_variance)
+
+    def parts(mean: Array) -> tuple[Array, Array]:
+        return (
+            gaussian_expected_log_prior(mean, stddev, prior_stddev),
+            gaussian_kl_per_dimension(mean, stddev, prior_stddev),
+        )
+
+    log_prior, kl_per_dimension = jax.vmap(parts)(means)
+    z = _sample(rng, means, posterior_variance, axis_name)
+    return Elbo(
+        log_likelihood=_log_likelihoods(decode, x, z, likelihood),
+        log_prior=log_prior,
+        entropy=jnp.full(means.shape[:1], gaussian_entropy(stddev)),
+        kl_per_dimension=kl_per_dimension,
+    )
+
+
+def bilbo(
+    rng: Array,
+    decode: Callable[[Array], Any],
+    x: Array,
+    means: Array,
+    posterior_variance: Array,
+    likelihood: Any,
+    *,
+    axis_name: str | None = None,
+) -> Array:
+    """The Batch Information Lower Bound.
+
+    -1/2 log det(I + Sigma^-1 M_B) + mean over the batch of log p(x_i | decode(z_i)),
+    z_i ~ N(mu_i, Sigma), M_B = mean over the batch of mu^2   (BACK Eq. 24, on the diagonal)
+
+    In expectation a lower bound of the batch's mean of log p(x) under the prior N(0, Sigma + M_B)
+    that the batch itself sets.
+
+    Args:
+        rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: the batch, [B, ...].
+        means: posterior means mu, [B, m].
+        posterior_variance: Sigma, positive, [m].
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        axis_name: axis over which the batch is shared.
+
+    Returns:
+        A scalar, in nats per example, alike on all devices.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    scatter = _scatter(means, posterior_variance, axis_name)
+    z = _sample(rng, means, posterior_variance, axis_name)
+    log_likelihood = batch_mean(_log_likelihoods(decode, x, z, likelihood), axis_name)
+    return log_likelihood - 0.5 * jnp.sum(jnp.log1p(scatter))
+
+
+def bilbo_baggins(
+    rng: Array,
+    decode: Callable[[Array], Array],
+    x: Array,
+    means: Array,
+    posterior_variance: Array,
+    *,
+    tau: float,
+    axis_name: str | None = None,
+) -> Array:
+    """BILBO with a Gaussian likelihood whose variance is bounded by the batch's information.
+
+    -1/2 [log det(I + Sigma^-1 M_B) + 1/tau tr(I + Sigma^-1 M_B) + mean_i n log(2 pi T_i)],
+    T_i = tau |x_i - decode(z_i)|^2 / tr(Sigma^-1 S^2),   S^2 = Sigma + M_B
+
+    (BACK Eqs. 29 and 30.) T_i is one variance for the n elements of example i, so that the term in
+    1/tau is its share of the squared residual; gradients flow through T_i and M_B. Data and decoder
+    scaled by lambda change the value by -n log lambda, whatever the scale. log |x - decode(z)|^2 is
+    floored where the residual is zero, with gradient zero there.
+
+    Args:
+        rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
+        decode: maps one latent [m] to a mean shaped like an example.
+        x: the batch, [B, ...], each with n elements.
+        means: posterior means mu, [B, m].
+        posterior_variance: Sigma, positive, [m].
+        tau: the information factor, positive.
+        axis_name: axis over which the batch is shared.
+
+    Returns:
+        A scalar, in nats per example, alike on all devices.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+        ValueError: if tau is not positive and not traced.
+    """
+    if not isinstance(tau, jax.core.Tracer) and not tau > 0.0:
+        raise ValueError(f"tau must be positive, got {tau}")
+    scatter = _scatter(means, posterior_variance, axis_name)
+    information = jnp.sum(1.0 + scatter)  # tr(Sigma^-1 S^2)
+    x_hat = jax.vmap(decode)(_sample(rng, means, posterior_variance, axis_name))
+    chex.assert_equal_shape([x, x_hat])
+    squares = jnp.sum(jnp.square(x - x_hat).reshape(x.shape[0], -1), axis=1)
+    log_squares = jnp.log(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
+    log_variance = batch_mean(log_squares, axis_name) + jnp.log(tau) - jnp.log(information)
+    return -0.5 * (
+        jnp.sum(jnp.log1p(scatter)) + information / tau + x[0].size * (_LOG_2_PI + log_variance)
+    )
+
+
+def _scatter(means: Array, posterior_variance: Array, axis_name: str | None) -> Array:
+    """The diagonal of Sigma^-1 M_B, [m]."""
+    chex.assert_rank([means, posterior_variance], [2, 1])
+    chex.assert_equal(means.shape[1:], posterior_variance.shape)
+    return batch_mean(jnp.square(means), axis_name) / posterior_variance
+
+
+def _sample(rng: Array, means: Array, variance: Array, axis_name: str | None) -> Array:
+    """z_i ~ N(mu_i, Sigma), [B, m]; noise by the example's place in the whole batch."""
+    keys = example_keys(rng, means.shape[0], axis_name)
+    noise = jax.vmap(lambda key: jax.random.normal(key, variance.shape, means.dtype))(keys)
+    return means + jnp.sqrt(variance)[None, :] * noise
+
+
+def _log_likelihoods(decode: Callable[[Array], Any], x: Array, z: Array, likelihood: Any) -> Array:
+    return jax.vmap(lambda x, z: likelihood.log_prob(x, decode(z)))(x, z)

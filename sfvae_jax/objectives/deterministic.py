@@ -1,0 +1,289 @@
+"""Losses of deterministic autoencoders: squared errors, as their papers have them, not nats.
+
+RAE is Ghosh et al., "From Variational to Deterministic Autoencoders". All of these are minimised;
+none bounds a likelihood.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.batch import batch_mean, example_keys, whole_batch
+from sfvae_jax.objectives.linearized import decoder_jacobian
+
+MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Multiples of 2 m that the kernels of `maximum_mean_discrepancy` have as their scale."""
+
+
+def squared_error(decode: Callable[[Array], Array], x: Array, z: Array) -> Array:
+    """|x - decode(z)|^2, summed over the elements of one example   (RAE Eq. 8).
+
+    Args:
+        decode: maps one latent [m] to a reconstruction shaped like x.
+        x: one example.
+        z: its code, [m].
+
+    Returns:
+        A scalar, in squared units of x.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_rank(z, 1)
+    x_hat = decode(z)
+    chex.assert_equal_shape([x, x_hat])
+    return jnp.sum(jnp.square(x - x_hat))
+
+
+def rae_loss(
+    decode: Callable[[Array], Array],
+    x: Array,
+    z: Array,
+    *,
+    beta: Array | float,
+    penalty: Array | float = 0.0,
+) -> Array:
+    """The loss of a regularised autoencoder on one example.
+
+    |x - decode(z)|^2 + beta/2 |z|^2 + penalty   (RAE Eq. 11)
+
+    `penalty` is lambda L_REG, already weighted: `gradient_penalty` (RAE-GP), `squared_norm` of the
+    decoder's parameters (RAE-L2), or nothing (RAE; and RAE-SN, which instead divides each of the
+    decoder's weights by its `spectral_norm`). beta = 0 and no penalty is the plain autoencoder.
+
+    Args:
+        decode: maps one latent [m] to a reconstruction shaped like x.
+        x: one example.
+        z: its code, [m].
+        beta: weight of the code's size.
+        penalty: the weighted regulariser of the decoder.
+
+    Returns:
+        A scalar, in squared units of x.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    return squared_error(decode, x, z) + 0.5 * beta * jnp.sum(jnp.square(z)) + penalty
+
+
+def gradient_penalty(decode: Callable[[Array], Array], z: Array) -> Array:
+    """Squared Frobenius norm of the decoder's Jacobian with respect to its latent.
+
+    |d decode(z) / d z|_F^2 = sum_ji J_ji^2   (L_GP of RAE Section 3.1)
+
+    Of the whole Jacobian, n x m, neither of the gradient of a sum of outputs nor of the encoder's.
+    One decoder pass and m tangent passes; `hutchinson_gradient_penalty` needs fewer.
+
+    Args:
+        decode: maps one latent [m] to an array of any shape.
+        z: latent, [m].
+
+    Returns:
+        A scalar.
+
+    Raises:
+        AssertionError: if z is not of rank 1.
+    """
+    _, jacobian = decoder_jacobian(decode, z)
+    return jnp.sum(jnp.square(jacobian))
+
+
+def hutchinson_gradient_penalty(
+    rng: Array, decode: Callable[[Array], Array], z: Array, *, num_probes: int = 1
+) -> Array:
+    """An unbiased estimate of `gradient_penalty` from a few directions.
+
+    1/k sum_k |J u_k|^2,   u_k in {-1, 1}^m at random, so that E[u u'] = I
+
+    The probes lie in the latent space: one tangent pass each, whatever n is, and less noise than
+    probes of the n outputs. For a Jacobian with orthogonal columns one probe is exact.
+
+    Args:
+        rng: key of this example's probes.
+        decode: maps one latent [m] to an array of any shape.
+        z: latent, [m].
+        num_probes: k, at least 1.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        AssertionError: if z is not of rank 1.
+        ValueError: if num_probes is less than 1.
+    """
+    chex.assert_rank(z, 1)
+    if num_probes < 1:
+        raise ValueError(f"num_probes must be at least 1, got {num_probes}")
+    probes = jax.random.rademacher(rng, (num_probes, z.size), z.dtype)
+
+    def squared_push(probe: Array) -> Array:
+        return jnp.sum(jnp.square(jax.jvp(decode, (z,), (probe,))[1]))
+
+    return jnp.mean(jax.vmap(squared_push)(probes))
+
+
+def squared_norm(params: Any) -> Array:
+    """Sum of the squares of every parameter in a tree   (|theta|^2, L_L2 of RAE Section 3.1)."""
+    return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> tuple[Array, Array]:
+    """Largest singular value of a layer's weight, by power iteration.
+
+    With W the kernel as a matrix [fan_in, out]:  v <- W u / |W u|,  u <- W' v / |W' v|,  s = v' W u
+
+    (Miyato et al., 2018; RAE Section 3.1.) A layer divided by s is normalised. s is differentiable
+    in the kernel; u and v carry no gradient, so that d s / d W = v u', the derivative of the
+    singular value once they have converged. Carry u from step to step: as weights move slowly, one
+    iteration each is enough.
+
+    Args:
+        kernel: weight, output features on the last axis: [in, out] of a dense layer,
+            [..., in, out] of a convolution.
+        vector: u, the estimate of the right singular vector, [out], not zero.
+        num_iterations: at least 1.
+
+    Returns:
+        (s, u): a scalar, and the vector to go on from.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+        ValueError: if num_iterations is less than 1.
+    """
+    chex.assert_shape(vector, kernel.shape[-1:])
+    if num_iterations < 1:
+        raise ValueError(f"num_iterations must be at least 1, got {num_iterations}")
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    fixed, right = jax.lax.stop_gradient((matrix, vector))
+    for _ in range(num_iterations):
+        left = _unit(fixed @ right)
+        right = _unit(fixed.T @ left)
+    return left @ matrix @ right, right
+
+
+def cv_vae_loss(
+    rng: Array,
+    decode: Callable[[Array], Array],
+    x: Array,
+    mean: Array,
+    *,
+    variance: Array | float,
+    beta: Array | float = 1.0,
+) -> Array:
+    """The loss of a constant-variance VAE on one example.
+
+    |x - decode(mean + sqrt(variance) eps)|^2 + beta |mean|^2,   eps ~ N(0, I)
+
+    (RAE Eq. 10 and its L_KL^CV = |mean|^2, the divergence up to a factor and a constant.)
+
+    Args:
+        rng: key of this example's noise.
+        decode: maps one latent [m] to a reconstruction shaped like x.
+        x: one example.
+        mean: its code, [m].
+        variance: of the noise, not negative; a scalar or [m].
+        beta: weight of the code's size.
+
+    Returns:
+        A scalar, in squared units of x.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    noise = jax.random.normal(rng, mean.shape, mean.dtype)
+    z = mean + jnp.broadcast_to(jnp.sqrt(variance), mean.shape) * noise
+    return squared_error(decode, x, z) + beta * jnp.sum(jnp.square(mean))
+
+
+def wae_mmd_loss(
+    rng: Array,
+    decode: Callable[[Array], Array],
+    x: Array,
+    z: Array,
+    *,
+    weight: Array | float,
+    axis_name: str | None = None,
+) -> Array:
+    """The loss of a Wasserstein autoencoder whose codes are held to N(0, I) by their MMD.
+
+    mean_i |x_i - decode(z_i)|^2 + weight MMD^2(z, e),   e_i ~ N(0, I)
+
+    (Tolstikhin et al., 2018, as in RAE Table 1.) See `maximum_mean_discrepancy`.
+
+    Args:
+        rng: key of the step; prior sample i of the whole batch is drawn from `fold_in(rng, i)`.
+        decode: maps one latent [m] to a reconstruction shaped like an example.
+        x: the batch, [B, ...].
+        z: its codes, [B, m].
+        weight: of the discrepancy.
+        axis_name: axis over which the batch is shared; the discrepancy is of the whole batch.
+
+    Returns:
+        A scalar per example, in squared units of x, alike on all devices.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+        ValueError: if the whole batch is a single example.
+    """
+    chex.assert_rank(z, 2)
+    errors = jax.vmap(lambda x, z: squared_error(decode, x, z))(x, z)
+    keys = example_keys(rng, z.shape[0], axis_name)
+    prior = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:], z.dtype))(keys)
+    codes, prior = (whole_batch(sample, axis_name) for sample in (z, prior))
+    return batch_mean(errors, axis_name) + weight * maximum_mean_discrepancy(codes, prior)
+
+
+def maximum_mean_discrepancy(
+    first: Array, second: Array, *, scales: Sequence[float] = MMD_SCALES
+) -> Array:
+    """Unbiased estimate of the squared MMD between two samples.
+
+    sum_s [mean_{i != j} k_s(a_i, a_j) + mean_{i != j} k_s(b_i, b_j) - 2 mean_ij k_s(a_i, b_j)],
+    k_s(a, b) = C / (C + |a - b|^2),   C = 2 m s
+
+    Inverse multiquadratic kernels at several scales, about the expected squared distance 2 m of
+    two draws of N(0, I) (Tolstikhin et al., 2018). Its mean is 0 for two samples of one
+    distribution, so that single values may be negative.
+
+    Args:
+        first: a, [A, m], at least two.
+        second: b, [B, m], at least two.
+        scales: s, positive.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+        ValueError: if a sample has fewer than two points.
+    """
+    chex.assert_rank([first, second], 2)
+    chex.assert_equal(first.shape[1], second.shape[1])
+    if min(len(first), len(second)) < 2:
+        raise ValueError(
+            f"the unbiased MMD needs two points of each, got {len(first)} and {len(second)}"
+        )
+    constants = [2.0 * first.shape[1] * scale for scale in scales]
+
+    def kernels(a: Array, b: Array) -> Array:
+        squares = jnp.sum(jnp.square(a[:, None] - b[None, :]), axis=-1)
+        return sum(constant / (constant + squares) for constant in constants)
+
+    def mean_of_pairs(a: Array) -> Array:
+        return (jnp.sum(kernels(a, a)) - len(a) * len(scales)) / (len(a) * (len(a) - 1))
+
+    cross = jnp.mean(kernels(first, second))
+    return mean_of_pairs(first) + mean_of_pairs(second) - 2.0 * cross
+
+
+def _unit(vector: Array) -> Array:
+    """The vector at length 1; the zero vector, of a weight that is all zero, stays as it is."""
+    return vector / jnp.maximum(jnp.linalg.norm(vector), math.sqrt(jnp.finfo(vector.dtype).tiny))

@@ -1,0 +1,232 @@
+"""The log evidence of a locally linear decoder, and how far a Gaussian posterior is from it.
+
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". Its m and n are
+swapped here: m is the latent size and n the data size. S is the prior's standard deviation, c the
+observation variance (the paper's T; I where it leaves it out), J the n x m Jacobian of the decoder
+at the posterior mean mu, Sigma the posterior covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+    gaussian_log_prob,
+)
+from sfvae_jax.objectives.linear_algebra import inverse_and_log_det, matmul
+from sfvae_jax.objectives.linearized import decoder_jacobian, low_rank_gaussian_log_prob
+
+
+def linearized_elbo(
+    decode: Callable[[Array], Array],
+    x: Array,
+    mean: Array,
+    stddev: Array,
+    *,
+    observation_variance: Array | float,
+    prior_stddev: Array | float = 1.0,
+) -> Elbo:
+    """The ELBO of a Gaussian VAE with the decoder replaced by its tangent at the posterior mean.
+
+        log_likelihood = log N(x; f(mu), diag(c)) - 1/2 tr(J' diag(1/c) J Sigma)
+        kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2))),   Sigma = diag(stddev^2)
+
+    (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) For a decoder that is linear where the
+    posterior has its mass it is the ELBO, exactly, without a sample. Elsewhere it approximates it
+    and bounds nothing. Unlike `sampling_free_elbo` it expects the logarithm, not the density.
+
+    Args:
+        decode: maps one latent [m] to a mean shaped like x.
+        x: one example, of any shape with n elements.
+        mean: posterior mean mu, [m].
+        stddev: posterior standard deviations, [m].
+        observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
+        prior_stddev: prior standard deviations, a scalar or [m].
+
+    Returns:
+        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_rank([mean, stddev], 1)
+    chex.assert_equal_shape([mean, stddev])
+    x_hat, jacobian = decoder_jacobian(decode, mean)
+    chex.assert_equal_shape([x, x_hat])
+    variance = _per_element(observation_variance, x)
+    # tr(J' diag(1/c) J Sigma), as a sum of squares of the scaled Jacobian's entries.
+    scaled = jacobian * stddev[None, :] * jax.lax.rsqrt(variance)[:, None]
+    return Elbo(
+        log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance)
+        - 0.5 * jnp.sum(jnp.square(scaled)),
+        log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
+        entropy=gaussian_entropy(stddev),
+        kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
+    )
+
+
+def log_evidence(
+    decode: Callable[[Array], Array],
+    x: Array,
+    mean: Array,
+    *,
+    observation_variance: Array | float,
+    prior_stddev: Array | float = 1.0,
+) -> Array:
+    """log p(x) of the decoder's tangent at mu, by a change of variables; no posterior variance.
+
+    -1/2 [n log 2 pi + |S^-1 mu|^2 + r' diag(1/c) r + log det(J S^2 J' + diag(c))],
+    r = x - f(mu), S = diag(prior_stddev)
+
+    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). The paper prints J J' S^2 where shapes ask
+    for J S^2 J', and "m log 2 pi" for n log 2 pi.) The determinant comes from an m x m system. For
+    a linear decoder and mu the exact posterior mean it is log p(x) itself; for another mu it is
+    less. For a curved decoder it is an approximation and bounds nothing.
+
+    Args:
+        decode: maps one latent [m] to a mean shaped like x.
+        x: one example, of any shape with n elements.
+        mean: the code mu, [m].
+        observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
+        prior_stddev: prior standard deviations, a scalar or [m].
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    x_hat, jacobian = decoder_jacobian(decode, mean)
+    chex.assert_equal_shape([x, x_hat])
+    prior_stddev = jnp.broadcast_to(prior_stddev, mean.shape)
+    # gamma = 0 keeps the determinant of J S^2 J' + diag(c) and leaves the residual unwhitened.
+    noise = low_rank_gaussian_log_prob(
+        (x_hat - x).ravel(),
+        jacobian * prior_stddev[None, :],
+        _per_element(observation_variance, x),
+        gamma=0.0,
+    )
+    return noise - 0.5 * jnp.sum(jnp.square(mean / prior_stddev))
+
+
+def posterior_precision(
+    decode: Callable[[Array], Array],
+    mean: Array,
+    *,
+    observation_variance: Array | float,
+    prior_stddev: Array | float = 1.0,
+) -> Array:
+    """Precision of the posterior that the decoder's tangent at mu implies.
+
+    S^-2 + J' diag(1/c) J   (BACK Eqs. 12 and 25, for c = 1)
+
+    With `likelihood.fisher` as 1/c, and `decode` giving the likelihood's mean, it is the
+    generalisation that the paper asserts for other likelihoods.
+
+    Args:
+        decode: maps one latent [m] to a mean of any shape with n elements.
+        mean: the code mu, [m].
+        observation_variance: c, positive; a scalar or one per element, shaped like the mean or [n].
+        prior_stddev: prior standard deviations, a scalar or [m].
+
+    Returns:
+        Shape [m, m], symmetric positive definite.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    x_hat, jacobian = decoder_jacobian(decode, mean)
+    scaled = jacobian * jax.lax.rsqrt(_per_element(observation_variance, x_hat))[:, None]
+    prior_precision = 1.0 / jnp.square(jnp.broadcast_to(prior_stddev, mean.shape))
+    return jnp.diag(prior_precision) + matmul(scaled.T, scaled)
+
+
+def posterior_gap(precision: Array, covariance: Array) -> Array:
+    """How far the linearised ELBO of a posterior covariance lies below the log evidence.
+
+    1/2 [tr(A Sigma) - log det(e A Sigma)],   A = S^-2 + J' diag(1/c) J
+
+    (BACK Eq. 18: `log_evidence` - `linearized_elbo`; Eq. 19 says that it is least, 0, at
+    Sigma = A^-1.) It is KL(N(mu, Sigma) || N(mu, A^-1)).
+
+    Args:
+        precision: A, [m, m], as from `posterior_precision`.
+        covariance: Sigma, [m, m], or its diagonal [m].
+
+    Returns:
+        A scalar, in nats, at least 0.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_rank([precision, covariance], [2, {1, 2}])
+    _, log_det = inverse_and_log_det(precision)
+    if covariance.ndim == 1:
+        trace = jnp.sum(jnp.diagonal(precision) * covariance)
+        log_det += jnp.sum(jnp.log(covariance))
+    else:
+        trace = jnp.sum(precision * covariance.T)
+        log_det += inverse_and_log_det(covariance)[1]
+    return 0.5 * (trace - precision.shape[0] - log_det)
+
+
+def posterior_gap_second_order(precision: Array, covariance: Array) -> Array:
+    """The leading term of `posterior_gap` around Sigma = A^-1.
+
+    1/4 tr((A Sigma - I)^2)   (BACK Eq. 21, which writes tr^2(M) for tr(M^2))
+
+    Args:
+        precision: A, [m, m].
+        covariance: Sigma, [m, m], or its diagonal [m].
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_rank([precision, covariance], [2, {1, 2}])
+    covariance = jnp.diag(covariance) if covariance.ndim == 1 else covariance
+    excess = matmul(precision, covariance) - jnp.eye(precision.shape[0], dtype=precision.dtype)
+    return 0.25 * jnp.sum(excess * excess.T)
+
+
+def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
+    """What one posterior covariance for all examples costs, in nats per example.
+
+    With A_i the examples' precisions and Sigma = (mean_i A_i)^-1, the best constant covariance:
+
+        exact        = mean_i 1/2 [tr(A_i Sigma) - log det(e A_i Sigma)]   (BACK Eq. 18)
+        second order = mean_i 1/4 tr((A_i Sigma - I)^2)                   (BACK Eqs. 21, 22)
+
+    The second is a quarter of the squared coefficient of variation of A, as the paper writes it.
+
+    Args:
+        precisions: A_i, [N, m, m], as from `posterior_precision`.
+
+    Returns:
+        (exact, second order), scalars.
+
+    Raises:
+        AssertionError: if precisions is not of rank 3.
+    """
+    chex.assert_rank(precisions, 3)
+    covariance, _ = inverse_and_log_det(jnp.mean(precisions, axis=0))
+    exact = jax.vmap(posterior_gap, (0, None))(precisions, covariance)
+    second_order = jax.vmap(posterior_gap_second_order, (0, None))(precisions, covariance)
+    return jnp.mean(exact), jnp.mean(second_order)
+
+
+def _per_element(variance: Array | float, x: Array) -> Array:
+    """A scalar, [n] or x-shaped variance as [n]."""
+    variance = jnp.ravel(variance) if jnp.ndim(variance) else variance
+    return jnp.broadcast_to(jnp.asarray(variance, x.dtype), (x.size,))

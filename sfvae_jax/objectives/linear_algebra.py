@@ -1,0 +1,84 @@
+"""Small dense systems under `jax.vmap`, with derivatives that factor nothing.
+
+Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU,
+TF32 on a GPU); the determinant of I + U'U/c does not survive that, so that products here and in
+`linearized` ask for full precision.
+
+Under vmap the CPU takes one matrix at a time: jaxlib 0.10's batched LAPACK calls wait for threads
+of the pool that they occupy, and hang when as many of them run as there are threads.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+def _one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
+    sequential = jax.custom_batching.sequential_vmap(function)
+    return jax.lax.platform_dependent(matrix, cpu=sequential, default=function)
+
+
+def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
+    """A^-1 and log det A from one Cholesky factorisation."""
+    factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    trial = factorize(matrix)
+    # The rounding error of A's entries: with so much on the diagonal the factorisation passes.
+    rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
+    factor = jax.lax.cond(
+        jnp.isfinite(trial[-1, -1]),  # where a pivot fails, all that comes after is nan
+        lambda: trial,
+        lambda: factorize(matrix + rounding * identity),
+    )
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
+    return jax.scipy.linalg.cho_solve((factor, True), identity), log_det
+
+
+def _slogdet_inverse(matrix: Array) -> tuple[Array, Array]:
+    """A^-1 and log |det A| from two LU factorisations."""
+    inverse = jnp.linalg.solve(matrix, jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+    return inverse, jnp.linalg.slogdet(matrix)[1]
+
+
+SOLVERS = {"cholesky": _cholesky_inverse, "slogdet": _slogdet_inverse}
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def inverse_and_log_det(matrix: Array, solver: str = "cholesky") -> tuple[Array, Array]:
+    """A^-1 and log det A of a symmetric positive definite A [m, m], differentiable to any order."""
+    return _one_by_one_on_cpu(SOLVERS[solver], matrix)
+
+
+@inverse_and_log_det.defjvp
+def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """d A^-1 = -A^-1 dA A^-1 and d log det A = tr(A^-1 dA): no factorisation is differentiated."""
+    (matrix,), (tangent,) = primals, tangents
+    inverse, log_det = inverse_and_log_det(matrix, solver)
+    inverse_tangent = -matmul(matmul(inverse, tangent), inverse)
+    return (inverse, log_det), (inverse_tangent, jnp.sum(inverse * tangent.T))
+
+
+def _lower_triangular_inverse(matrix: Array) -> Array:
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    return jax.scipy.linalg.solve_triangular(matrix, identity, lower=True)
+
+
+@jax.custom_jvp
+def triangular_inverse(matrix: Array) -> Array:
+    """L^-1 of a lower triangular L [m, m] without zeros on its diagonal."""
+    return _one_by_one_on_cpu(_lower_triangular_inverse, matrix)
+
+
+@triangular_inverse.defjvp
+def _triangular_inverse_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (matrix,), (tangent,) = primals, tangents
+    inverse = triangular_inverse(matrix)
+    return inverse, -matmul(matmul(inverse, jnp.tril(tangent)), inverse)

@@ -1,0 +1,152 @@
+"""A flow of the latent and an auxiliary variable, as in GAPS.
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+
+_MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
+
+
+def init_auxiliary_flow(
+    rng: Array,
+    latent_size: int,
+    *,
+    num_flows: int = 2,
+    hidden_sizes: Sequence[int] = (100, 100),
+    context_size: int = 0,
+) -> dict[str, Any]:
+    """Parameters of the networks of an `AuxiliaryFlow`; the defaults are GAPS Table 8.
+
+    Args:
+        rng: key of the initialisation.
+        latent_size: m, of z and of v.
+        num_flows: T.
+        hidden_sizes: of every network.
+        context_size: size of the encoder's context h, which q(v_0|z_0) and r(v|z) then see too; 0
+            for none, as in Table 8.
+
+    Returns:
+        {"initial": q(v_0|z_0), "reverse": r(v_T|z_T), "flows": T times four networks}.
+    """
+    initial_key, reverse_key, *flow_keys = jax.random.split(rng, 2 + num_flows)
+    to_gaussian = (latent_size, *hidden_sizes, 2 * latent_size)
+    to_latent = (latent_size, *hidden_sizes, latent_size)
+    return {
+        "initial": init_network(initial_key, to_gaussian, context_size),
+        "reverse": init_network(reverse_key, to_gaussian, context_size),
+        "flows": tuple(
+            {
+                name: init_network(part, to_latent)
+                for name, part in zip(_MAPS, jax.random.split(key, len(_MAPS)), strict=True)
+            }
+            for key in flow_keys
+        ),
+    }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryFlow:
+    """q(z, v|x) from z_0 ~ N(mean, diag(stddev^2)), v_0 ~ q(v_0|z_0) and T steps that turn about.
+
+    v <- v * sigma_1(z) + mu_1(z),   then   z <- z * sigma_2(v) + mu_2(v)   (GAPS Eqs. 12, 13)
+
+    With the reverse model r(v|x, z) the bound of log p(x) is E[log p(x, z) + log r(v|x, z) -
+    log q(z, v|x)] (GAPS Eqs. 7 and 14): where another posterior returns log q(z|x), this one returns
+    log q(z, v|x) - log r(v|x, z). Its expectation is at least that of log q(z|x), so that the bound
+    stays a bound. sigma = 2 sigmoid(.), positive and 1 where its network gives 0.
+
+    Attributes:
+        mean: of z_0, [m].
+        stddev: of z_0, positive, [m].
+        context: h from the encoder, [c], or None.
+        networks: as from `init_auxiliary_flow`; shared by all examples, or an example's own.
+    """
+
+    mean: Array
+    stddev: Array
+    context: Array | None
+    networks: dict[str, Any]
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z [m] and log q(z, v|x) - log r(v|x, z) in nats, a scalar."""
+        (z, v), log_q = self._sample(rng)
+        return z, log_q - self.reverse(z).log_prob(v)
+
+    def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do."""
+        (z, v), _ = self._sample(rng)
+        fixed = jax.lax.stop_gradient(self)
+        return z, fixed.joint_log_prob(z, v) - self.reverse(z).log_prob(v)
+
+    def joint_log_prob(self, z: Array, v: Array) -> Array:
+        """log q(z, v|x) in nats, a scalar, of any z and v [m], through the inverse."""
+        z, v, log_det = self.inverse(z, v)
+        return self._base.log_prob(z) + self.initial(z).log_prob(v) + log_det
+
+    def initial(self, z: Array) -> DiagonalGaussian:
+        """q(v_0|z_0)."""
+        return self._gaussian(self.networks["initial"], z)
+
+    def reverse(self, z: Array) -> DiagonalGaussian:
+        """r(v|x, z)."""
+        return self._gaussian(self.networks["reverse"], z)
+
+    def forward(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
+        """(z_0, v_0) to (z_T, v_T), and log |det| of that map in nats (GAPS Section 6.3)."""
+        log_det = jnp.zeros((), z.dtype)
+        for maps in self.networks["flows"]:
+            log_scale, shift = _affine(maps, "v", z)
+            v = v * jnp.exp(log_scale) + shift
+            log_det += jnp.sum(log_scale)
+            log_scale, shift = _affine(maps, "z", v)
+            z = z * jnp.exp(log_scale) + shift
+            log_det += jnp.sum(log_scale)
+        return z, v, log_det
+
+    def inverse(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
+        """(z_T, v_T) to (z_0, v_0), and log |det| of that map in nats."""
+        log_det = jnp.zeros((), z.dtype)
+        for maps in self.networks["flows"][::-1]:
+            log_scale, shift = _affine(maps, "z", v)
+            z = (z - shift) * jnp.exp(-log_scale)
+            log_det -= jnp.sum(log_scale)
+            log_scale, shift = _affine(maps, "v", z)
+            v = (v - shift) * jnp.exp(-log_scale)
+            log_det -= jnp.sum(log_scale)
+        return z, v, log_det
+
+    @property
+    def _base(self) -> DiagonalGaussian:
+        return DiagonalGaussian(self.mean, self.stddev)
+
+    def _sample(self, rng: Array) -> tuple[tuple[Array, Array], Array]:
+        """(z, v) [m] each and log q(z, v|x)."""
+        z_rng, v_rng = jax.random.split(rng)
+        z, log_q_z = self._base.sample_and_log_prob(z_rng)
+        v, log_q_v = self.initial(z).sample_and_log_prob(v_rng)
+        z, v, log_det = self.forward(z, v)
+        return (z, v), log_q_z + log_q_v - log_det
+
+    def _gaussian(self, network: Network, z: Array) -> DiagonalGaussian:
+        mean, log_variance = jnp.split(apply_network(network, z, self.context), 2)
+        return DiagonalGaussian(mean, jnp.exp(0.5 * log_variance))
+
+
+def _affine(maps: dict[str, Network], variable: str, other: Array) -> tuple[Array, Array]:
+    """log sigma and mu [m] for one variable, given the other."""
+    raw = apply_network(maps[f"log_scale_{variable}"], other)
+    log_scale = jnp.log(2.0) + jax.nn.log_sigmoid(raw)
+    return log_scale, apply_network(maps[f"shift_{variable}"], other)

@@ -1,0 +1,136 @@
+"""A diagonal Gaussian pushed through inverse autoregressive flows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+
+# Kingma et al. start the gate towards open, so that a fresh flow is close to the identity.
+_GATE_BIAS = 2.0
+
+
+def init_iaf(
+    rng: Array,
+    latent_size: int,
+    *,
+    num_flows: int = 2,
+    hidden_sizes: Sequence[int] = (100, 100),
+    context_size: int = 0,
+) -> tuple[Network, ...]:
+    """Parameters of the K masked networks of an `InverseAutoregressiveFlow`.
+
+    Args:
+        rng: key of the initialisation.
+        latent_size: m.
+        num_flows: K.
+        hidden_sizes: of every network.
+        context_size: size of the encoder's context h; 0 for none.
+
+    Returns:
+        A tuple of K networks from m to 2 m.
+    """
+    sizes = (latent_size, *hidden_sizes, 2 * latent_size)
+    return tuple(init_network(key, sizes, context_size) for key in jax.random.split(rng, num_flows))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class InverseAutoregressiveFlow:
+    """z_K of z_0 ~ N(mean, diag(stddev^2)) after K gated autoregressive steps.
+
+    z_k = sigma * z_{k-1} + (1 - sigma) * mu,   sigma = sigmoid(s + 2),   (mu, s) = MADE(z_{k-1}, h)
+    log q(z_K|x) = log q(z_0|x) - sum_k sum_i log sigma_{k,i}
+
+    (FLOW Eqs. 31 to 33 in the numerically stable form of Kingma et al., 2016.) Output i of MADE
+    sees the inputs before i and all of the context h; every second step runs through the
+    dimensions in reverse order. The inverse takes m passes through each network.
+
+    Attributes:
+        mean: of the base, [m].
+        stddev: of the base, positive, [m].
+        context: h from the encoder, [c], or None.
+        networks: as from `init_iaf`; shared by all examples, or an example's own.
+    """
+
+    mean: Array
+    stddev: Array
+    context: Array | None
+    networks: tuple[Network, ...]
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z_K [m] and log q(z_K|x) in nats, a scalar."""
+        z, log_q = self._base.sample_and_log_prob(rng)
+        z, log_det = self.forward(z)
+        return z, log_q - log_det
+
+    def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """The same values; the density's own parameters carry no gradient, only z does."""
+        z, _ = self.sample_and_log_prob(rng)
+        return z, jax.lax.stop_gradient(self).log_prob(z)
+
+    def log_prob(self, z: Array) -> Array:
+        """log q(z|x) in nats, a scalar, of any z [m], through the inverse."""
+        z, log_det = self.inverse(z)
+        return self._base.log_prob(z) + log_det
+
+    def forward(self, z: Array) -> tuple[Array, Array]:
+        """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        log_det = jnp.zeros((), z.dtype)
+        for step in range(len(self.networks)):
+            mu, s = self._gate(step, z)
+            z = z * jax.nn.sigmoid(s) + mu * jax.nn.sigmoid(-s)
+            log_det += jnp.sum(jax.nn.log_sigmoid(s))
+        return z, log_det
+
+    def inverse(self, z: Array) -> tuple[Array, Array]:
+        """z_K [m] to z_0 [m], and log |det d z_0 / d z_K| in nats, a scalar."""
+        log_det = jnp.zeros((), z.dtype)
+        for step in reversed(range(len(self.networks))):
+            z = self._invert_step(step, z)
+            log_det -= jnp.sum(jax.nn.log_sigmoid(self._gate(step, z)[1]))
+        return z, log_det
+
+    def _invert_step(self, step: int, target: Array) -> Array:
+        def refine(guess: Array, _: None) -> tuple[Array, None]:
+            # An element is right once those before it are: m rounds settle all of them.
+            mu, s = self._gate(step, guess)
+            return target + (target - mu) * jnp.exp(-s), None
+
+        return jax.lax.scan(refine, target, None, length=target.size)[0]
+
+    @property
+    def _base(self) -> DiagonalGaussian:
+        return DiagonalGaussian(self.mean, self.stddev)
+
+    def _gate(self, step: int, z: Array) -> tuple[Array, Array]:
+        """mu and s [m] of one step; every second one counts the dimensions from the last."""
+        network, order = self.networks[step], slice(None, None, -1 if step % 2 else 1)
+        out = apply_network(network, z[order], self.context, _masks(network))
+        mu, s = jnp.split(out, 2)
+        return mu[order], s[order] + _GATE_BIAS
+
+
+def _masks(network: Network) -> list[np.ndarray]:
+    """0/1 masks that let output i see only the inputs before i (Germain et al., 2015).
+
+    A hidden unit of degree d sees the inputs 1..d; d runs from 0, so that output 1 sees units that
+    carry the context alone.
+    """
+    size = network[0]["kernel"].shape[0]
+    degrees = np.arange(1, size + 1)
+    masks = []
+    for layer in network[:-1]:
+        hidden = np.arange(layer["kernel"].shape[1]) % size
+        masks.append(np.asarray(degrees[:, None] <= hidden[None, :], np.float32))
+        degrees = hidden
+    outputs = np.tile(np.arange(1, size + 1), 2)
+    masks.append(np.asarray(degrees[:, None] < outputs[None, :], np.float32))
+    return masks

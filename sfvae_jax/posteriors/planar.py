@@ -1,0 +1,75 @@
+"""A diagonal Gaussian pushed through planar flows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+
+# Keeps 1 + u'w h' away from 0 where softplus underflows.
+_MARGIN = 1e-5
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PlanarFlow:
+    """z_K = f_K(... f_1(z_0)), z_0 ~ N(mean, diag(stddev^2)), f_k(z) = z + u_k tanh(w_k'z + b_k).
+
+    (FLOW Eqs. 26 to 29.) Every f_k is invertible: u_k is moved along w_k so that w_k'u_k > -1
+    (Rezende and Mohamed, 2015, Appendix A.1), which the arguments need not fulfil.
+
+    Attributes:
+        mean: of the base, [m].
+        stddev: of the base, positive, [m].
+        u: [K, m].
+        w: [K, m].
+        b: [K].
+    """
+
+    mean: Array
+    stddev: Array
+    u: Array
+    w: Array
+    b: Array
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z_K [m] and log q(z_K|x) in nats, a scalar."""
+        z, log_q = DiagonalGaussian(self.mean, self.stddev).sample_and_log_prob(rng)
+        z, log_det = self.forward(z)
+        return z, log_q - log_det
+
+    def sample_and_path_log_prob(self, rng: Array) -> NoReturn:
+        """Refused: a planar flow has no inverse in closed form.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        del rng
+        raise NotImplementedError(
+            "sticking-the-landing needs the density of a given z, and a planar flow has no inverse"
+            " in closed form; use sampling_elbo, or a diagonal, full_covariance, IAF or auxiliary"
+            " flow posterior"
+        )
+
+    def forward(self, z: Array) -> tuple[Array, Array]:
+        """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        log_det = jnp.zeros((), z.dtype)
+        for u, w, b in zip(self.u, self.w, self.b, strict=True):
+            direction, slope = _invertible(u, w)
+            h = jnp.tanh(w @ z + b)
+            z = z + direction * h
+            log_det += jnp.log1p(slope * (1.0 - jnp.square(h)))
+        return z, log_det
+
+
+def _invertible(u: Array, w: Array) -> tuple[Array, Array]:
+    """u moved along w so that w'u = softplus(w'u) - 1 > -1, and that w'u."""
+    slope = jax.nn.softplus(w @ u) - 1.0 + _MARGIN
+    # A direction of length zero has nothing to be moved along, and nothing to fear.
+    length = jnp.maximum(w @ w, 1e-12)
+    return u + (slope - w @ u) * w / length, slope
