@@ -50,6 +50,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.train.steps = 1000
     config.train.batch_size = 0
     config.train.learning_rate = 1e-3
+    config.evaluations.names = ("collapse", "kl_divergence", "reconstruction")
     config.evaluations.steps = (100, 1000)
     config.evaluations.part = "train"
     config.published = _published()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
+from ml_collections import config_dict
 
-from sfvae_jax import evaluation, models, objectives
+from sfvae_jax import data, evaluation, models, objectives
 from sfvae_jax.errors import UsageError, unknown_name
 
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
+BETA_SCHEDULES = ("constant", "linear", "cyclic")
+ENTROPY_SCHEDULES = ("constant", "linear")
+
+# beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
+# on held-out digits; docs/objectives.md says which grid, which measure and by which command.
+DEFAULT_BETAS = {"rae": 1e-2, "rae_l2": 1e-2, "rae_gp": 1e-2, "rae_sn": 1e-2, "cv_vae": 1e-2}
+DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-4, "rae_gp": 1e-4, "wae_mmd": 10.0}
 
 
 def base_config() -> ml_collections.ConfigDict:
@@ -25,6 +33,9 @@ def base_config() -> ml_collections.ConfigDict:
     config.data.num_valid = 0  # held out of the training images
     config.data.num_test = 0  # of the test part, 0 = all; held out where the source has none
     config.data.seed = 0  # which images are drawn; apart from `seed`, so that runs share them
+    config.data.image_size = 0  # square images resized to so many pixels a side; 0 = as they are
+    config.data.scale = 1.0  # pixels lie in [0, scale]
+    config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
     config.model.name = "mlp"
@@ -32,13 +43,21 @@ def base_config() -> ml_collections.ConfigDict:
     config.model.hidden_sizes = (512, 256)  # of the encoder; the decoder has the reverse
     config.model.activation = "relu"
     config.model.initializer = "lecun_normal"
+    config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
 
     config.posterior = ml_collections.ConfigDict()
     config.posterior.name = ""  # empty: the objective's natural posterior
+    config.posterior.variance = 1.0  # of a constant posterior
+    config.posterior.stddev = "exp"  # exp: the encoder gives log variances; or softplus
+    config.posterior.num_flows = 2  # of planar, iaf, auxiliary_flow
+    config.posterior.hidden_sizes = (100, 100)  # of the networks of iaf, auxiliary_flow
+    config.posterior.context_size = 32  # what these networks see of the encoder
 
     config.likelihood = ml_collections.ConfigDict()
     config.likelihood.name = "gaussian"
-    config.likelihood.variance = 0.5
+    config.likelihood.variance = 0.5  # of gaussian
+    config.likelihood.min_variance = 0.0  # of heteroscedastic_gaussian
+    config.likelihood.max_variance = 0.0  # 0 = no bound
 
     config.objective = ml_collections.ConfigDict()
     config.objective.name = "sampling_free"
@@ -49,6 +68,24 @@ def base_config() -> ml_collections.ConfigDict:
     config.objective.gamma_steps = 0  # ... over so many steps; 0 = train.steps
     config.objective.gamma_values = objectives.FIGURE_1_GAMMAS  # piecewise: these in turn ...
     config.objective.gamma_boundaries = ()  # ... from these steps on; empty = equal shares
+    # Weight of the KL divergence, or of the codes' size; empty: 1, or the loss's own.
+    config.objective.beta = config_dict.placeholder(float)
+    config.objective.beta_schedule = "constant"
+    config.objective.beta_start = 0.0  # linear, cyclic: from here to `beta` ...
+    config.objective.beta_steps = 0  # ... over so many steps; 0 = train.steps
+    config.objective.beta_cycles = 4
+    config.objective.beta_ramp = 0.5  # share of a cycle that rises
+    config.objective.entropy_weight = 1.0  # of the posterior's entropy
+    config.objective.entropy_schedule = "constant"
+    config.objective.entropy_start = 0.0  # linear: from here to `entropy_weight` ...
+    config.objective.entropy_steps = 0  # ... over so many steps; 0 = train.steps
+    config.objective.free_bits = 0.0  # least KL divergence of a group, in nats
+    config.objective.free_bits_groups = ()  # sizes of consecutive groups; empty: each dimension
+    config.objective.free_bits_of_batch = False  # whether it bounds the batch's mean instead
+    config.objective.tau = 0.2  # information factor of bilbo_baggins
+    # Weight of rae_l2's and rae_gp's penalty and of wae_mmd's discrepancy; empty: the loss's own.
+    config.objective.penalty_weight = config_dict.placeholder(float)
+    config.objective.num_probes = 0  # of rae_gp; 0 = the exact Jacobian
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
@@ -60,7 +97,7 @@ def base_config() -> ml_collections.ConfigDict:
     config.train.checkpoints_kept = 3
 
     config.evaluations = ml_collections.ConfigDict()
-    config.evaluations.names = tuple(evaluation.EVALUATIONS)
+    config.evaluations.names = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
     config.evaluations.steps = ()  # besides the end
     config.evaluations.part = "test"  # train, valid or test
     config.evaluations.batch_size = 500
@@ -69,6 +106,32 @@ def base_config() -> ml_collections.ConfigDict:
     config.evaluations.num_pictured = 10  # images in figures/reconstructions.png
 
     config.published = ml_collections.ConfigDict()  # the paper's own figures
+    return config
+
+
+class Schedules(NamedTuple):
+    """What an objective is weighted with, as functions of the step."""
+
+    gamma: objectives.Schedule
+    beta: objectives.Schedule
+    entropy: objectives.Schedule
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The configuration with everything filled in that follows from the rest.
+
+    Raises:
+        UsageError: if it cannot be run; before anything is loaded or written.
+    """
+    validate(config)
+    config = config.copy_and_resolve_references()
+    objective = config.objective
+    with config.unlocked():
+        config.posterior.name = _posterior_name(config)
+        if objective.beta is None:
+            objective.beta = DEFAULT_BETAS.get(objective.name, 1.0)
+        if objective.penalty_weight is None:
+            objective.penalty_weight = DEFAULT_PENALTY_WEIGHTS.get(objective.name, 0.0)
     return config
 
 
@@ -83,18 +146,43 @@ def validate(config: ml_collections.ConfigDict) -> None:
         _require(config, key, lambda value: value >= 1, "a positive whole number")
     for key in _COUNTS:
         _require(config, key, lambda value: value >= 0, "a whole number, 0 or more")
-    for key in ("train.learning_rate", "likelihood.variance"):
+    for key in _POSITIVE:
         _require(config, key, lambda value: 0 < value < math.inf, "a positive, finite number")
+    for key in _WEIGHTS:
+        expected = "a finite number, 0 or more"
+        _require(config, key, lambda value: value is None or 0 <= value < math.inf, expected)
     for key in ("objective.gamma", "objective.gamma_start"):
         _require(config, key, lambda value: 0 <= value <= 1, "a number in [0, 1]")
     for key in ("evaluations.collapse.epsilon", "evaluations.reconstruction.num_samples"):
         _require(config, key, lambda value: value > 0, "positive")
     _require(config, "evaluations.collapse.delta", lambda value: 0 <= value < 1, "in [0, 1)")
-    _require(config, "model.hidden_sizes", _all_positive, "positive sizes, such as (512, 256)")
+    for key in ("model.hidden_sizes", "posterior.hidden_sizes"):
+        _require(config, key, _all_positive, "positive sizes, such as (512, 256)")
     _require(config, "seed", lambda value: value < 2**32, "below 2**32")
     _require(config, "evaluations.names", lambda names: len(names) > 0, "at least one name")
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
-    _check_gamma_schedule(config)
+    _check_variance_bounds(config)
+    _check_weights_fit(config)
+    _check_schedules(config)
+
+
+def schedules(config: ml_collections.ConfigDict) -> Schedules:
+    """A resolved config's weights as functions of the step."""
+    objective, num_steps = config.objective, config.train.steps
+    beta = objectives.constant_weight(1.0 if objective.beta is None else objective.beta)
+    if objective.beta_schedule != "constant":
+        steps = objective.beta_steps or num_steps
+        end = beta(0)
+        beta = objectives.linear_weight(objective.beta_start, end, steps)
+        if objective.beta_schedule == "cyclic":
+            cycles = {"num_cycles": objective.beta_cycles, "ramp": objective.beta_ramp}
+            beta = objectives.cyclic_weight(objective.beta_start, end, steps, **cycles)
+    entropy = objectives.constant_weight(objective.entropy_weight)
+    if objective.entropy_schedule == "linear":
+        entropy = objectives.linear_weight(
+            objective.entropy_start, objective.entropy_weight, objective.entropy_steps or num_steps
+        )
+    return Schedules(gamma_schedule(config), beta, entropy)
 
 
 def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
@@ -120,6 +208,10 @@ _POSITIVE_INTEGERS = (
     "train.log_every",
     "train.checkpoint_every",
     "train.checkpoints_kept",
+    "posterior.num_flows",
+    "objective.beta_cycles",
+    "evaluations.lower_bound.num_samples",
+    "evaluations.iwae_bound.num_samples",
     "evaluations.batch_size",
     "evaluations.num_pictured",
 )
@@ -129,8 +221,31 @@ _COUNTS = (
     "data.num_examples",
     "data.num_valid",
     "data.num_test",
+    "data.image_size",
     "train.batch_size",
     "objective.gamma_steps",
+    "objective.beta_steps",
+    "objective.entropy_steps",
+    "objective.num_probes",
+    "posterior.context_size",
+)
+_POSITIVE = (
+    "train.learning_rate",
+    "likelihood.variance",
+    "posterior.variance",
+    "model.latent_scale",
+    "data.scale",
+    "objective.tau",
+)
+_WEIGHTS = (
+    "objective.beta",
+    "objective.beta_start",
+    "objective.entropy_weight",
+    "objective.entropy_start",
+    "objective.free_bits",
+    "objective.penalty_weight",
+    "likelihood.min_variance",
+    "likelihood.max_variance",
 )
 
 
@@ -141,6 +256,10 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("initializer", config.model.initializer, models.INITIALIZERS),
         ("objective", config.objective.name, objectives.OBJECTIVES),
         ("gamma schedule", config.objective.gamma_schedule, GAMMA_SCHEDULES),
+        ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),
+        ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
+        ("stddev", config.posterior.stddev, models.STDDEVS),
+        ("binarization", config.data.binarization, data.BINARIZATIONS),
         ("part of the data", config.evaluations.part, ("train", "valid", "test")),
         *(("evaluation", name, evaluation.EVALUATIONS) for name in config.evaluations.names),
     ):
@@ -156,12 +275,63 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
             )
 
 
-def _check_gamma_schedule(config: ml_collections.ConfigDict) -> None:
+def _posterior_name(config: ml_collections.ConfigDict) -> str:
+    return config.posterior.name or objectives.OBJECTIVES[config.objective.name].posteriors[0]
+
+
+def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
+    low, high = config.likelihood.min_variance, config.likelihood.max_variance
+    if high and low >= high:
+        raise UsageError(
+            f"likelihood.min_variance {low} must be below likelihood.max_variance {high}"
+        )
+
+
+def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
+    """Refuses weights on terms that the objective does not have."""
+    objective = config.objective
+    info = objectives.OBJECTIVES[objective.name]
+    if not info.parts and objective.name not in DEFAULT_BETAS:
+        changed = objective.beta not in (None, 1.0) or objective.beta_schedule != "constant"
+        if changed or objective.entropy_weight != 1.0 or objective.entropy_schedule != "constant":
+            raise UsageError(
+                f"objective {objective.name!r} has no KL divergence of its own to weight;"
+                " leave objective.beta and objective.entropy_weight as they are"
+            )
+    if objective.free_bits:
+        _check_free_bits(config, info)
+
+
+def _check_free_bits(config: ml_collections.ConfigDict, info: objectives.ObjectiveInfo) -> None:
+    objective, posterior = config.objective, _posterior_name(config)
+    fitting = posterior in ("diagonal", "constant") and info.closed_form_kl and info.parts
+    if not fitting:
+        raise UsageError(
+            f"objective.free_bits needs a KL divergence of each latent dimension in closed form;"
+            f" objective {objective.name!r} with posterior {posterior!r} has none"
+        )
+    if objective.entropy_weight != 1.0 or objective.entropy_schedule != "constant":
+        raise UsageError("objective.free_bits and a weight on the entropy exclude each other")
+    groups, size = objective.free_bits_groups, config.model.latent_size
+    if groups and (not _all_positive(groups) or sum(groups) != size):
+        raise UsageError(
+            f"objective.free_bits_groups {tuple(groups)} must be positive sizes with sum"
+            f" model.latent_size = {size}"
+        )
+
+
+def _check_schedules(config: ml_collections.ConfigDict) -> None:
     try:
         gamma_schedule(config)
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"objective.gamma_schedule {config.objective.gamma_schedule!r}: {error}"
+        ) from error
+    try:
+        schedules(config)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"objective.beta_schedule {config.objective.beta_schedule!r}: {error}"
         ) from error
 
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import ml_collections
+import numpy as np
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, evaluation, models
+from sfvae_jax import data, evaluation, likelihoods, models, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, create_state, make_keys, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 
+# Trained with a prior that follows the codes (BACK Eq. 4).
+_FLOATING_PRIOR = ("constant_variance", "bilbo", "bilbo_baggins")
+# Trained without a prior; a density of the codes is for afterwards.
+_NO_PRIOR = ("autoencoder", "rae", "rae_l2", "rae_gp", "rae_sn", "cv_vae")
 
-def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> dict[str, float]:
+
+def evaluate(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> dict[str, float | None]:
     """Runs the config's evaluations on the last checkpoint, and draws the run's pictures.
 
     Args:
@@ -31,35 +44,69 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> d
         UsageError: if the workdir holds no checkpoint of this config.
     """
     # ---- the run ----
-    configuration.validate(config)
+    config = configuration.resolve(config)
     files = Workdir(workdir)
     if not files.config.exists():
         raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
     files.check(config)
 
     # ---- model and images ----
-    images = data.load(config.data, config.evaluations.part)
-    model = models.build(config.model, images.shape[1:])
+    images = data.load(config.data, config.evaluations.part, for_evaluation=True)
+    model = models.build(config, images.shape[1:])
     state = restore(config, files, images.shape[1:])
-    trained = evaluation.TrainedModel(
-        model, state.params, images, make_keys(config.seed).evaluation, config.evaluations
-    )
+    trained = trained_model(config, model, state, images)
 
     # ---- measures, then pictures ----
-    metrics = evaluation.measure(trained)
-    files.write_results(config, step=int(state.step), metrics=metrics)
-    for name, value in metrics.items():
-        log.info("%s: %.4g", name, value)
+    entries = measure(trained)
+    files.write_results(config, step=int(state.step), **entries)
+    for name, value in entries["metrics"].items():
+        reason = entries["not_applicable"].get(name)
+        log.info("%s: %s", name, f"does not apply: {reason}" if reason else f"{value:.4g}")
     draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
-    return metrics
+    return entries["metrics"]
+
+
+def trained_model(
+    config: ml_collections.ConfigDict, model: nn.Module, state: TrainState, images: np.ndarray
+) -> evaluation.TrainedModel:
+    """A checkpoint's model on these images, with the prior that belongs to its objective."""
+    name = config.objective.name
+    trained = evaluation.TrainedModel(
+        model=model,
+        params=normalize(state.params, state.vectors)[0],
+        images=images,
+        rng=make_keys(config.seed).evaluation,
+        config=config.evaluations,
+        likelihood=likelihoods.build(config.likelihood),
+        prior_stddev=None if name in _NO_PRIOR else 1.0,
+        no_bound=_why_no_bound(name),
+        data_scale=config.data.scale,
+    )
+    if name not in _FLOATING_PRIOR:
+        return trained
+    training_images = data.load(config.data, "train", for_evaluation=True)
+    return dataclasses.replace(
+        trained,
+        prior_stddev=evaluation.floating_prior_stddev(
+            dataclasses.replace(trained, images=training_images), config.posterior.variance
+        ),
+    )
+
+
+def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
+    """The entries of results.json: "metrics", "not_applicable", and a floating "prior_stddev"."""
+    metrics, reasons = evaluation.measure(trained)
+    entries = {"metrics": metrics, "not_applicable": reasons}
+    if np.ndim(trained.prior_stddev):
+        entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]
+    return entries
 
 
 def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple) -> TrainState:
     """The state of a run's last checkpoint."""
-    model = models.build(config.model, data_shape)
-    optimizer = make_optimizer(config.train)
-    fresh = create_state(make_keys(config.seed).initialisation, model, optimizer, data_shape)
+    model = models.build(config, data_shape)
+    fresh = create_state(config, model, make_optimizer(config.train), data_shape)
     nothing = UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
     if not files.checkpoints.exists():
         raise nothing
@@ -72,26 +119,60 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
 def draw(
     config: ml_collections.ConfigDict, files: Workdir, trained: evaluation.TrainedModel
 ) -> None:
-    """Training curves, the KL divergence of every latent dimension, reconstructions."""
+    """Training curves, and what applies of: KL by latent dimension, images, the latent plane."""
     from sfvae_jax.evaluation import pictures
 
     title = f"{config.objective.name} on {config.data.name}"
-    pictures.draw_training(files.read_metrics(), title, files.figures / "training.png")
-    kl = evaluation.kl_matrix(trained)
-    epsilon, delta = config.evaluations.collapse.epsilon, config.evaluations.collapse.delta
+    figures, scale = files.figures, trained.data_scale
+    pictures.draw_training(files.read_metrics(), title, figures / "training.png")
+    _draw_latent_kl(trained, title, figures / "latent_kl.png")
+    num_pictured = min(config.evaluations.num_pictured, len(trained.images))
+    originals = data.to_unit_interval(trained.images[:num_pictured])
+    rebuilt = evaluation.reconstructions(trained, num_pictured)
+    pictures.draw_images(
+        {"image": originals} | {key: row / scale for key, row in rebuilt.items()},
+        f"{title}: reconstructions",
+        figures / "reconstructions.png",
+    )
+    if trained.prior_stddev is not None:
+        rows = evaluation.prior_samples(trained, config.model.latent_size, (5, num_pictured))
+        pictures.draw_images(
+            {f"row {i + 1}": row / scale for i, row in enumerate(rows)},
+            f"{title}: means of p(x|z) for z from the prior",
+            figures / "samples.png",
+        )
+    if config.model.latent_size == 2:
+        labels = data.load_labels(config.data, config.evaluations.part)
+        pictures.draw_latent_plane(
+            evaluation.latent_plane(trained), labels, title, figures / "latent_plane.png"
+        )
+        pictures.draw_manifold(
+            evaluation.manifold(trained) / scale, f"{title}: manifold", figures / "manifold.png"
+        )
+
+
+def _draw_latent_kl(trained: evaluation.TrainedModel, title: str, path: Path) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    try:
+        kl = evaluation.kl_matrix(trained)
+    except evaluation.NotApplicable:
+        return
+    epsilon, delta = trained.config.collapse.epsilon, trained.config.collapse.delta
     pictures.draw_latent_kl(
         kl,
         epsilon=epsilon,
         delta=delta,
         fraction=evaluation.collapse_fraction(kl, epsilon=epsilon, delta=delta),
         title=title,
-        path=files.figures / "latent_kl.png",
+        path=path,
     )
-    num_pictured = min(config.evaluations.num_pictured, len(trained.images))
-    at_mean, at_sample = evaluation.reconstructions(trained, num_pictured)
-    originals = data.to_unit_interval(trained.images[:num_pictured])
-    pictures.draw_reconstructions(
-        {"image": originals, "at mean": at_mean, "at sample": at_sample},
-        f"{title}: reconstructions",
-        files.figures / "reconstructions.png",
-    )
+
+
+def _why_no_bound(name: str) -> str:
+    source = objectives.OBJECTIVES[name].bound
+    if name == "bilbo_baggins":
+        return "BAGGINS sets the likelihood's variance by the residual: there is no p(x|z)"
+    if source == "no: a squared error":
+        return "the loss is a squared error: there is no p(x|z)"
+    return ""

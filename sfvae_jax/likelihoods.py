@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 import chex
 import jax
@@ -17,6 +18,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
+
+if TYPE_CHECKING:
+    import ml_collections
 
 
 @jax.tree_util.register_dataclass
@@ -204,3 +208,12 @@ class DiscretizedLogistic:
         width = jnp.log(-jnp.expm1(-self._spacing * inverse_scale))
         inside = upper + lower + width
         return jnp.where(x < half, upper, jnp.where(x > 1.0 - half, lower, inside))
+
+
+def build(config: ml_collections.ConfigDict) -> Any:
+    """The likelihood that the `likelihood` group of a config describes."""
+    if config.name == "gaussian":
+        return Gaussian(config.variance)
+    if config.name == "heteroscedastic_gaussian":
+        return HeteroscedasticGaussian(config.min_variance, config.max_variance or math.inf)
+    return {"bernoulli": Bernoulli, "discretized_logistic": DiscretizedLogistic}[config.name]()

@@ -131,12 +131,13 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = sorted(run["config"]["seed"] for run in runs)
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"two runs of {label} have the same seed; name each run once: {seeds}")
-    rows = (runs[0].get("published") or {}).get("rows", {}).get(config["objective.name"], {})
+    rows = _published_row(runs[0].get("published") or {}, config)
     points = [{**run.get("history", {}), str(run["step"]): run["metrics"]} for run in runs]
     steps = sorted(set.intersection(*(set(point) for point in points)), key=int)
     measures: dict[str, dict[str, Any]] = {}
     for step in steps:
-        for measure in (m for m in runs[0]["metrics"] if all(m in p[step] for p in points)):
+        measured = [m for m in runs[0]["metrics"] if all(_has(p[step], m) for p in points)]
+        for measure in measured:
             values = [point[step][measure] for point in points]
             published = _published_at(rows.get(measure, {}), step, last=step == steps[-1])
             measures.setdefault(measure, {})[step] = {
@@ -152,24 +153,49 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _has(metrics: dict[str, Any], measure: str) -> bool:
+    """Whether the measure was taken; null is one that does not apply to the model."""
+    return metrics.get(measure) is not None
+
+
+def _published_row(published: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The paper's row for a run: the one whose "where" the config meets; without, by objective."""
+    for name, row in published.get("rows", {}).items():
+        where = row.get("where", {"objective.name": name})
+        if all(config.get(key) == value for key, value in where.items()):
+            return {key: value for key, value in row.items() if key != "where"}
+    return {}
+
+
 def _published_at(row: dict[str, Any], step: str, *, last: bool) -> dict[str, Any]:
-    """The paper's figure at this step; at the end of a shorter run, the one at its own end."""
+    """The paper's figure at this step; at the end of a run, the one at the paper's own end.
+
+    A figure without a step, of the end of its training, has the key "end".
+    """
     if step in row:
         return {"published": row[step], "published_step": step}
     if last and row:
-        final = max(row, key=int)
-        return {"published": row[final], "published_step": final}
+        final = "end" if "end" in row else max(row, key=int)
+        return {"published": row[final], "published_step": step if final == "end" else final}
     return {"published": None, "published_step": None}
 
 
-def _varying_keys(configs: list[dict[str, Any]]) -> list[str]:
+def _varying_keys(configs: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """For every objective the keys, but for the seed, in which its runs differ."""
     keys = sorted(set().union(*configs) - set(_SEED_KEYS) - {"objective.name"})
-    return [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+    by_objective: dict[str, list[dict[str, Any]]] = {}
+    for config in configs:
+        by_objective.setdefault(config["objective.name"], []).append(config)
+    return {
+        name: [key for key in keys if len({repr(config.get(key)) for config in group}) > 1]
+        for name, group in by_objective.items()
+    }
 
 
-def _label(config: dict[str, Any], varying: list[str]) -> str:
-    details = ", ".join(f"{key}={config.get(key)}" for key in varying)
-    return f"{config['objective.name']} ({details})" if details else config["objective.name"]
+def _label(config: dict[str, Any], varying: dict[str, list[str]]) -> str:
+    name = config["objective.name"]
+    details = ", ".join(f"{key}={config.get(key)}" for key in varying[name])
+    return f"{name} ({details})" if details else name
 
 
 def _differences(configs: list[dict[str, Any]], published: dict[str, Any]) -> dict[str, list[Any]]:

@@ -11,11 +11,11 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, evaluation, models
+from sfvae_jax import data, models
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluate import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
-from sfvae_jax.training.objective import build_elbo
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
@@ -37,7 +37,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
         RunError: if the loss turns non-finite; the checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
-    configuration.validate(config)
+    config = configuration.resolve(config)
     files = Workdir(workdir)
     files.check(config)
     images = data.load(config.data, "train")
@@ -45,18 +45,16 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     if batch_size > len(images):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
     part = config.evaluations.part
-    evaluated = images if part == "train" else data.load(config.data, part)
+    evaluated = data.load(config.data, part, for_evaluation=True)
 
     # ---- model, objective, step ----
-    keys = make_keys(config.seed)
-    model = models.build(config.model, images.shape[1:])
+    model = models.build(config, images.shape[1:])
     optimizer = make_optimizer(config.train)
-    gamma = configuration.gamma_schedule(config)
-    step_fn = make_train_step(
-        model, build_elbo(config), optimizer, gamma, keys.training, axis_name=AXIS_NAME
-    )
+    schedules = configuration.schedules(config)
+    rng = make_keys(config.seed).training
+    step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     steps = ParallelSteps(step_fn, images, batch_size)
-    state = steps.place(create_state(keys.initialisation, model, optimizer, images.shape[1:]))
+    state = steps.place(create_state(config, model, optimizer, images.shape[1:]))
 
     # ---- where to write, and where to go on from ----
     files.claim(config)
@@ -85,10 +83,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 files.append_metrics(_records(metrics, step, rate, config.train))
                 if end in config.evaluations.steps:
-                    trained = evaluation.TrainedModel(
-                        model, state.params, evaluated, keys.evaluation, config.evaluations
-                    )
-                    history[str(end)] = evaluation.measure(trained)
+                    trained = trained_model(config, model, state, evaluated)
+                    history[str(end)] = measure(trained)["metrics"]
                     files.write_results(config, history=history)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
                     checkpoints.save(state)

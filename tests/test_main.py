@@ -1,6 +1,5 @@
 """The command as a user types it, in real processes."""
 
-import dataclasses
 import json
 import signal
 import subprocess
@@ -165,17 +164,16 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
         **{"objective.gamma_schedule": "piecewise", "objective.gamma_values": (0.9, 0.5)}
     )
 
-    def build_broken(config):
-        healthy = objective.build_elbo(config)
+    def build_broken(config, axis_name):
+        healthy = objective.build_loss(config, axis_name)
 
-        def elbo(rng, decode, x, posterior, gamma):
-            parts = healthy(rng, decode, x, posterior, gamma)
-            broken = jax.numpy.where(gamma < 0.6, jax.numpy.nan, parts.log_likelihood)
-            return dataclasses.replace(parts, log_likelihood=broken)
+        def loss(rng, functions, x, weights):
+            value, metrics = healthy(rng, functions, x, weights)
+            return jax.numpy.where(weights.gamma < 0.6, jax.numpy.nan, value), metrics
 
-        return elbo
+        return loss
 
-    monkeypatch.setattr("sfvae_jax.train.build_elbo", build_broken)
+    monkeypatch.setattr("sfvae_jax.training.step.build_loss", build_broken)
     with pytest.raises(RunError, match="not finite at step 7; checkpoint 4 is kept"):
         train(config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]

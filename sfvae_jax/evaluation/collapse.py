@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import jax
+from typing import Any
+
 import ml_collections
 import numpy as np
+from jax import Array
 
-from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.evaluation.codes import TrainedModel, require
 
 
 def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0.01) -> float:
@@ -38,8 +40,19 @@ def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0
 
 
 def kl_matrix(trained: TrainedModel) -> np.ndarray:
-    """KL(q(z_i|x) || p(z_i)) of every image and latent dimension, [N, m], in nats."""
-    return np.asarray(jax.vmap(lambda posterior: posterior.kl_per_dimension())(trained.posteriors))
+    """KL(q(z_i|x) || p(z_i)) of every image and latent dimension, [N, m], in nats.
+
+    Raises:
+        NotApplicable: if the posterior has no such divergence, or the model no prior.
+    """
+    prior_stddev = trained.prior()
+
+    def kl(params: Any, x: Array, key: Array) -> Array:
+        del key
+        purpose = "KL divergence of a latent dimension in closed form"
+        return require(trained.encode(params, x), "kl_per_dimension", purpose)(prior_stddev)
+
+    return trained.map_images(kl)
 
 
 def evaluate_collapse(
@@ -53,4 +66,11 @@ def evaluate_collapse(
 def evaluate_kl(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict[str, float]:
     """The evaluation `kl_divergence`: of the whole posterior, mean over the images, in nats."""
     del options
-    return {"kl_divergence": float(np.mean(np.sum(kl_matrix(trained), axis=1, dtype=np.float64)))}
+    prior_stddev = trained.prior()
+
+    def kl(params: Any, x: Array, key: Array) -> Array:
+        del key
+        purpose = "KL divergence in closed form"
+        return require(trained.encode(params, x), "kl_to_prior", purpose)(prior_stddev)
+
+    return {"kl_divergence": float(np.mean(trained.map_images(kl), dtype=np.float64))}

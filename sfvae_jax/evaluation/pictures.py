@@ -38,20 +38,27 @@ def save(figure: Figure, path: Path) -> None:
     partial.replace(path)
 
 
+PANELS = {
+    "loss": "loss (per image)",
+    "log_likelihood": "log likelihood (nats)",
+    "kl": "KL divergence (nats)",
+    "squared_error": "squared error",
+    "code_norm": "|z|^2",
+    "penalty": "decoder penalty, unweighted",
+    "grad_norm": "gradient norm",
+}
+
+
 def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Training curves: the loss, its two parts, and the size of the gradient."""
+    """Training curves: the loss, the parts that its objective has, and the gradient's size."""
     steps = [record["step"] for record in records]
-    panels = (
-        ("loss", "loss (nats per image)"),
-        ("log_likelihood", "log likelihood (nats)"),
-        ("kl", "KL divergence (nats)"),
-        ("grad_norm", "gradient norm"),
-    )
-    figure = new_figure(12, 3.2)
+    present = [key for key in PANELS if key in records[0]]
+    figure = new_figure(3 * len(present), 3.2)
     figure.suptitle(title)
-    for axes, (key, label), color in zip(figure.subplots(1, 4), panels, COLORS, strict=False):
+    grid = figure.subplots(1, len(present), squeeze=False)[0]
+    for axes, key, color in zip(grid, present, COLORS, strict=False):
         axes.plot(steps, [record[key] for record in records], color=color)
-        axes.set(xlabel="step", ylabel=label)
+        axes.set(xlabel="step", ylabel=PANELS[key])
         axes.grid(alpha=0.3)
     save(figure, path)
 
@@ -80,7 +87,7 @@ def draw_latent_kl(
     save(figure, path)
 
 
-def draw_reconstructions(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
+def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
     """One row of images for each entry: [N, ...] arrays of pixels in [0, 1]."""
     num_images = len(next(iter(rows.values())))
     figure = new_figure(0.9 * num_images + 1.2, 0.95 * len(rows) + 0.5)
@@ -94,9 +101,51 @@ def draw_reconstructions(rows: dict[str, np.ndarray], title: str, path: Path) ->
     save(figure, path)
 
 
+def draw_latent_plane(
+    plane: tuple[np.ndarray, np.ndarray | None],
+    labels: np.ndarray | None,
+    title: str,
+    path: Path,
+) -> None:
+    """Posterior means by label and, where they differ, variances against means (BACK Figures 2, 3).
+
+    Args:
+        plane: means [N, 2], and variances [N, 2] or None.
+        labels: [N], or None.
+        title: of the figure.
+        path: of the file.
+    """
+    means, variances = plane
+    varied = variances is not None and np.ptp(variances) > 1e-6 * np.max(variances)
+    figure = new_figure(6.5 + 8 * varied, 5.5)
+    figure.suptitle(title)
+    panels = figure.subplots(1, 3 if varied else 1, squeeze=False)[0]
+    shown = np.zeros(len(means), int) if labels is None else labels
+    known = np.unique(shown)
+    style = {"s": 4, "cmap": "tab10" if len(known) <= 10 else "viridis", "rasterized": True}
+    points = panels[0].scatter(*means.T, c=shown, **style)
+    panels[0].set(xlabel="mean 1", ylabel="mean 2", aspect="equal")
+    if 1 < len(known) <= 10:
+        panels[0].legend(*points.legend_elements(), title="label", fontsize="small")
+    for i, axes in enumerate(panels[1:]):
+        axes.scatter(means[:, i], variances[:, i], c=shown, **style)
+        axes.set(xlabel=f"mean {i + 1}", ylabel=f"variance {i + 1}", yscale="log")
+    save(figure, path)
+
+
+def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
+    """A grid of images [side, side, ...] without gaps (BACK Figures 12 to 15)."""
+    tiles = [np.concatenate([as_picture(image) for image in row], axis=1) for row in images]
+    figure = new_figure(7, 7.4)
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(tiles), cmap="gray", vmin=0.0, vmax=1.0)
+    axes.set(xticks=[], yticks=[], title=title)
+    save(figure, path)
+
+
 def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
     """One panel for each measure: bars of every method, obtained (filled) beside published."""
-    measures = list(methods[0]["measures"])
+    measures = list(dict.fromkeys(m for method in methods for m in method["measures"]))
     figure = new_figure(3.4 * len(measures) + 1, 3.8)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
@@ -113,7 +162,7 @@ def title(measure: str) -> str:
 
 
 def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
-    steps = list(methods[0][1])
+    steps = sorted({step for _, cells in methods for step in cells}, key=int)
     width = 0.8 / (2 * len(methods))
     for number, (name, cells) in enumerate(methods):
         color = COLORS[number % len(COLORS)]

@@ -10,52 +10,59 @@ import ml_collections
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 
 
-def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """|f(z) - x|^2 summed over the pixels of every image, in squared units of [0, 1] pixels.
+def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """|E[x|z] - x|^2 summed over the pixels of every image, in squared units of the pixels.
 
     Args:
         trained: model and images.
         num_samples: draws of z ~ q(z|x) for each image.
 
     Returns:
-        (at the mean z = E q(z|x), [N]; mean over the draws, [N]).
+        (at the posterior's `mean`, for a flow that of its base, [N]; mean over the draws, [N], or
+        None for a posterior without samples).
     """
 
-    def errors(params: Any, x: Array, key: Array) -> tuple[Array, Array]:
+    def errors(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
         posterior = trained.encode(params, x)
 
         def error(z: Array) -> Array:
-            return jnp.sum(jnp.square(trained.decode(params, z) - x))
+            return jnp.sum(jnp.square(trained.reconstruct(params, z) - x))
 
-        def error_at_sample(key: Array) -> Array:
-            return error(posterior.sample_and_log_prob(key)[0])
-
+        if not hasattr(posterior, "sample_and_log_prob"):
+            return error(posterior.mean), None
         keys = jax.random.split(key, num_samples)
-        return error(posterior.mean), jnp.mean(jax.vmap(error_at_sample)(keys))
+        draws = jax.vmap(lambda key: error(posterior.sample_and_log_prob(key)[0]))(keys)
+        return error(posterior.mean), jnp.mean(draws)
 
     return trained.map_images(errors)
 
 
-def reconstructions(trained: TrainedModel, num_images: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images' reconstructions at the mean and at one sample, [num_images, ...] each."""
+def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndarray]:
+    """The first images' reconstructions [num_images, ...] at the mean and, if any, at a sample."""
 
-    def both(params: Any, x: Array, key: Array) -> tuple[Array, Array]:
+    def both(params: Any, x: Array, key: Array) -> dict[str, Array]:
         posterior = trained.encode(params, x)
-        sample, _ = posterior.sample_and_log_prob(key)
-        return trained.decode(params, posterior.mean), trained.decode(params, sample)
+        rows = {"at mean": trained.reconstruct(params, posterior.mean)}
+        if hasattr(posterior, "sample_and_log_prob"):
+            sample, _ = posterior.sample_and_log_prob(key)
+            rows["at sample"] = trained.reconstruct(params, sample)
+        return rows
 
     return trained.map_images(both, trained.images[:num_images])
 
 
 def evaluate_reconstruction(
     trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float]:
+) -> dict[str, float | NotApplicable]:
     """The evaluation `reconstruction`: mean over the images of both errors."""
     at_mean, at_sample = squared_errors(trained, options.num_samples)
+    sampled = NotApplicable("a deterministic model has no samples of a posterior")
     return {
         "reconstruction_error": float(np.mean(at_mean, dtype=np.float64)),
-        "reconstruction_error_at_sample": float(np.mean(at_sample, dtype=np.float64)),
+        "reconstruction_error_at_sample": sampled
+        if at_sample is None
+        else float(np.mean(at_sample, dtype=np.float64)),
     }

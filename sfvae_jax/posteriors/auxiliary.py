@@ -63,10 +63,11 @@ class AuxiliaryFlow:
 
     v <- v * sigma_1(z) + mu_1(z),   then   z <- z * sigma_2(v) + mu_2(v)   (GAPS Eqs. 12, 13)
 
-    With the reverse model r(v|x, z) the bound of log p(x) is E[log p(x, z) + log r(v|x, z) -
-    log q(z, v|x)] (GAPS Eqs. 7 and 14): where another posterior returns log q(z|x), this one returns
-    log q(z, v|x) - log r(v|x, z). Its expectation is at least that of log q(z|x), so that the bound
-    stays a bound. sigma = 2 sigmoid(.), positive and 1 where its network gives 0.
+    With the reverse model r(v|x, z) the bound of log p(x) is
+    E[log p(x, z) + log r(v|x, z) - log q(z, v|x)] (GAPS Eqs. 7 and 14): where another posterior
+    returns log q(z|x), this one returns log q(z, v|x) - log r(v|x, z). Its expectation is at least
+    that of log q(z|x), so that the bound stays a bound. sigma = 2 sigmoid(.), positive, and 1 where
+    its network gives 0.
 
     Attributes:
         mean: of z_0, [m].

@@ -1,54 +1,311 @@
-"""From a config's `objective` and `likelihood` groups to the ELBO of one example."""
+"""From a config's objective to the loss of one device's share of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
 from sfvae_jax import likelihoods, objectives
+from sfvae_jax.objectives.batch import example_keys
 
-# (rng, decode, x, posterior, gamma) -> Elbo of one example
-ExampleElbo = Callable[[Array, Callable, Array, Any, Array], objectives.Elbo]
+Metrics = dict[str, Array]
 
 
-def build_elbo(config: ml_collections.ConfigDict) -> ExampleElbo:
-    """The ELBO that the config names, as a function of one example.
+class Functions(NamedTuple):
+    """What an objective sees of a model.
 
-    A deterministic objective is given the key and does not use it; one without gamma likewise.
+    Attributes:
+        encode: x to a posterior.
+        decode: a latent [m] to the likelihood's parameters.
+        decoder_params: the decoder's own parameters.
     """
-    return _BUILDERS[config.objective.name](config)
+
+    encode: Callable[[Array], Any]
+    decode: Callable[[Array], Any]
+    decoder_params: Any
 
 
-def _sampling(config: ml_collections.ConfigDict) -> ExampleElbo:
-    likelihood = likelihoods.Gaussian(config.likelihood.variance)
-    num_samples = config.objective.num_samples
+class Weights(NamedTuple):
+    """What the schedules give at one step."""
 
-    def elbo(
-        rng: Array, decode: Callable, x: Array, posterior: Any, gamma: Array
-    ) -> objectives.Elbo:
-        del gamma
-        return objectives.sampling_elbo(
-            rng, decode, x, posterior, likelihood, num_samples=num_samples
-        )
-
-    return elbo
+    gamma: Array
+    beta: Array
+    entropy: Array
 
 
-def _sampling_free(config: ml_collections.ConfigDict) -> ExampleElbo:
+# (rng of the step, functions, x [b, ...], weights) -> (loss, metrics). The mean over the devices of
+# the loss is the loss of the whole batch, and likewise of the metrics.
+BatchLoss = Callable[[Array, Functions, Array, Weights], tuple[Array, Metrics]]
+
+
+def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    """The loss that a resolved config names, to be minimised, per example.
+
+    Args:
+        config: resolved.
+        axis_name: axis over which the batch is shared, or None for a batch on one device.
+    """
+    return _BUILDERS[config.objective.name](config, axis_name)
+
+
+def _of_elbos(
+    elbos_of_batch: Callable[..., objectives.Elbo],
+    config: ml_collections.ConfigDict,
+    axis_name: str | None,
+) -> BatchLoss:
+    """The loss of an objective in parts: weighted, and with free bits where asked for."""
+    settings = config.objective
+    floor = {"minimum": settings.free_bits, "group_sizes": settings.free_bits_groups or None}
+
+    def values(elbos: objectives.Elbo, weights: Weights) -> Array:
+        if not settings.free_bits:
+            entropy, beta = weights.entropy, weights.beta
+            return objectives.weighted_value(elbos, beta=beta, entropy_weight=entropy)
+        kls = elbos.kl_per_dimension
+        if settings.free_bits_of_batch:
+            kl = objectives.batch_free_bits_kl(kls, axis_name=axis_name, **floor)
+        else:
+            kl = jax.vmap(lambda kl: objectives.free_bits_kl(kl, **floor))(kls)
+        return elbos.log_likelihood - weights.beta * kl
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        elbos = elbos_of_batch(rng, functions, x, weights)
+        parts = {"log_likelihood": jnp.mean(elbos.log_likelihood), "kl": jnp.mean(elbos.kl)}
+        used = {"beta": weights.beta, "entropy_weight": weights.entropy}
+        return -jnp.mean(values(elbos, weights)), parts | used
+
+    return loss
+
+
+def _of_examples(
+    value: Callable[..., Any], config: ml_collections.ConfigDict, axis_name: str | None
+) -> BatchLoss:
+    """The loss of an ELBO or a bound of one example: value(rng, functions, x, weights)."""
+    in_parts = objectives.OBJECTIVES[config.objective.name].parts
+
+    def values(rng: Array, functions: Functions, x: Array, weights: Weights) -> Any:
+        keys = example_keys(rng, x.shape[0], axis_name)
+        return jax.vmap(lambda key, x: value(key, functions, x, weights))(keys, x)
+
+    if in_parts:
+        return _of_elbos(values, config, axis_name)
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        return -jnp.mean(values(rng, functions, x, weights)), {}
+
+    return loss
+
+
+def _estimator(function: Callable[..., Any]) -> Callable[..., BatchLoss]:
+    """A builder for an objective that samples one example's posterior."""
+
+    def build(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+        likelihood = likelihoods.build(config.likelihood)
+        num_samples = config.objective.num_samples
+
+        def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> Any:
+            del weights
+            posterior = functions.encode(x)
+            return function(
+                rng, functions.decode, x, posterior, likelihood, num_samples=num_samples
+            )
+
+        return _of_examples(value, config, axis_name)
+
+    return build
+
+
+def _sampling_free(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
     variance = config.likelihood.variance
 
-    def elbo(
-        rng: Array, decode: Callable, x: Array, posterior: Any, gamma: Array
-    ) -> objectives.Elbo:
+    def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
         del rng
+        q = functions.encode(x)
         return objectives.sampling_free_elbo(
-            decode, x, posterior.mean, posterior.stddev, observation_variance=variance, gamma=gamma
+            functions.decode,
+            x,
+            q.mean,
+            q.stddev,
+            observation_variance=variance,
+            gamma=weights.gamma,
         )
 
-    return elbo
+    plain = _of_examples(value, config, axis_name)
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        value, metrics = plain(rng, functions, x, weights)
+        return value, metrics | {"gamma": weights.gamma}
+
+    return loss
 
 
-_BUILDERS = {"sampling": _sampling, "sampling_free": _sampling_free}
+def _linearized(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    variance = config.likelihood.variance
+
+    def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
+        del rng, weights
+        q = functions.encode(x)
+        return objectives.linearized_elbo(
+            functions.decode, x, q.mean, q.stddev, observation_variance=variance
+        )
+
+    return _of_examples(value, config, axis_name)
+
+
+def _log_evidence(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    variance = config.likelihood.variance
+
+    def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> Array:
+        del rng, weights
+        code = functions.encode(x).mean
+        return objectives.log_evidence(functions.decode, x, code, observation_variance=variance)
+
+    return _of_examples(value, config, axis_name)
+
+
+def _constant_variance(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    likelihood = likelihoods.build(config.likelihood)
+
+    def elbos(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
+        del weights
+        means, variance = _constant_posterior(config, functions, x)
+        return objectives.constant_variance_elbo(
+            rng, functions.decode, x, means, variance, likelihood, axis_name=axis_name
+        )
+
+    return _of_elbos(elbos, config, axis_name)
+
+
+def _bilbo(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    likelihood = likelihoods.build(config.likelihood)
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        del weights
+        means, variance = _constant_posterior(config, functions, x)
+        value = objectives.bilbo(
+            rng, functions.decode, x, means, variance, likelihood, axis_name=axis_name
+        )
+        return -value, {}
+
+    return loss
+
+
+def _bilbo_baggins(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    tau = config.objective.tau
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        del weights
+        means, variance = _constant_posterior(config, functions, x)
+        value = objectives.bilbo_baggins(
+            rng, functions.decode, x, means, variance, tau=tau, axis_name=axis_name
+        )
+        return -value, {}
+
+    return loss
+
+
+def _constant_posterior(
+    config: ml_collections.ConfigDict, functions: Functions, x: Array
+) -> tuple[Array, Array]:
+    """Means [b, m] and the one variance [m]."""
+    means = jax.vmap(lambda x: functions.encode(x).mean)(x)
+    return means, jnp.full(means.shape[1:], config.posterior.variance, means.dtype)
+
+
+def _regularized(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    """autoencoder, rae, rae_l2, rae_gp; and rae_sn, whose decoder the step has normalised."""
+    settings = config.objective
+    size_weight = 0.0 if settings.name == "autoencoder" else settings.beta
+
+    def penalty(rng: Array, functions: Functions, z: Array) -> Array:
+        if settings.name == "rae_l2":
+            return objectives.squared_norm(functions.decoder_params)
+        if settings.name == "rae_gp" and settings.num_probes:
+            return objectives.hutchinson_gradient_penalty(
+                rng, functions.decode, z, num_probes=settings.num_probes
+            )
+        if settings.name == "rae_gp":
+            return objectives.gradient_penalty(functions.decode, z)
+        return jnp.zeros(())
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        del weights
+
+        def example(key: Array, x: Array) -> tuple[Array, Array, Array]:
+            z = functions.encode(x).mean
+            regularizer = penalty(key, functions, z)
+            value = objectives.rae_loss(
+                functions.decode,
+                x,
+                z,
+                beta=size_weight,
+                penalty=settings.penalty_weight * regularizer,
+            )
+            return value, jnp.sum(jnp.square(z)), regularizer
+
+        keys = example_keys(rng, x.shape[0], axis_name)
+        values, squares, penalties = (jnp.mean(part) for part in jax.vmap(example)(keys, x))
+        weighted = 0.5 * size_weight * squares + settings.penalty_weight * penalties
+        parts = {"squared_error": values - weighted, "code_norm": squares, "penalty": penalties}
+        return values, parts
+
+    return loss
+
+
+def _cv_vae(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    settings, variance = config.objective, config.posterior.variance
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        del weights
+
+        def example(key: Array, x: Array) -> tuple[Array, Array]:
+            mean = functions.encode(x).mean
+            value = objectives.cv_vae_loss(
+                key, functions.decode, x, mean, variance=variance, beta=settings.beta
+            )
+            return value, jnp.sum(jnp.square(mean))
+
+        keys = example_keys(rng, x.shape[0], axis_name)
+        values, squares = (jnp.mean(part) for part in jax.vmap(example)(keys, x))
+        return values, {"squared_error": values - settings.beta * squares, "code_norm": squares}
+
+    return loss
+
+
+def _wae_mmd(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    weight = config.objective.penalty_weight
+
+    def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
+        del weights
+        codes = jax.vmap(lambda x: functions.encode(x).mean)(x)
+        value = objectives.wae_mmd_loss(
+            rng, functions.decode, x, codes, weight=weight, axis_name=axis_name
+        )
+        return value, {"code_norm": jnp.mean(jnp.sum(jnp.square(codes), axis=1))}
+
+    return loss
+
+
+_BUILDERS = {
+    "sampling": _estimator(objectives.sampling_elbo),
+    "sticking_the_landing": _estimator(objectives.sticking_the_landing_elbo),
+    "iwae": _estimator(objectives.iwae_bound),
+    "sampling_free": _sampling_free,
+    "linearized": _linearized,
+    "log_evidence": _log_evidence,
+    "constant_variance": _constant_variance,
+    "bilbo": _bilbo,
+    "bilbo_baggins": _bilbo_baggins,
+    "autoencoder": _regularized,
+    "rae": _regularized,
+    "rae_l2": _regularized,
+    "rae_gp": _regularized,
+    "rae_sn": _regularized,
+    "cv_vae": _cv_vae,
+    "wae_mmd": _wae_mmd,
+}

@@ -12,6 +12,8 @@ import ml_collections
 import optax
 from jax import Array
 
+from sfvae_jax.training.spectral import Vectors, start_vectors
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +24,13 @@ class TrainState:
         step: number of updates taken, int32 scalar.
         params: the model's parameters.
         opt_state: the optimiser's state.
+        vectors: of the decoder's spectral normalisation, by kernel; empty without it.
     """
 
     step: Array
     params: Any
     opt_state: Any
+    vectors: Vectors = dataclasses.field(default_factory=dict)
 
 
 class Keys(NamedTuple):
@@ -48,10 +52,18 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
 
 
 def create_state(
-    rng: Array, model: nn.Module, optimizer: optax.GradientTransformation, data_shape: tuple
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    data_shape: tuple,
 ) -> TrainState:
-    """A fresh state for examples of one shape."""
+    """A fresh state of a resolved config, for examples of one shape."""
+    rng = make_keys(config.seed).initialisation
     params = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+    normalized = config.objective.name == "rae_sn"
     return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params)
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
     )

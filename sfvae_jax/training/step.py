@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 from jax import Array
 
-from sfvae_jax.data import to_unit_interval
+from sfvae_jax.data import binarize_now, to_unit_interval
 from sfvae_jax.objectives import Schedule
-from sfvae_jax.training.objective import ExampleElbo
+from sfvae_jax.training.objective import Functions, Metrics, Weights, build_loss
+from sfvae_jax.training.spectral import Vectors, normalize
 from sfvae_jax.training.state import TrainState
 
-Metrics = dict[str, Array]
+_PIXELS = 2**31 - 1  # folded into an example's key for its pixels, apart from its posterior's noise
 
 
 class Batch(NamedTuple):
@@ -32,45 +34,53 @@ class Batch(NamedTuple):
 
 
 def make_train_step(
+    config: ml_collections.ConfigDict,
     model: nn.Module,
-    elbo: ExampleElbo,
     optimizer: optax.GradientTransformation,
-    gamma: Schedule,
+    schedules: Sequence[Schedule],
     rng: Array,
     *,
     axis_name: str,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The step that minimises the mean over the batch of -ELBO, in nats per example.
+    """The step that minimises a resolved config's objective, averaged over the batch.
+
+    `schedules` are the weights of `Weights`, in its order, as functions of the step.
 
     The example at place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients
     and metrics are means over the named axis: one device with batch B and D devices with B/D each
     take the same step.
     """
+    batch_loss = build_loss(config, axis_name)
+    binarize_anew = config.data.binarization == "dynamic"
 
-    def loss_fn(params: Any, x: Array, keys: Array, gamma: Array) -> tuple[Array, Metrics]:
-        def decode(z: Array) -> Array:
-            return model.apply(params, z, method="decode")
-
-        def example_elbo(key: Array, x: Array) -> Any:
-            return elbo(key, decode, x, model.apply(params, x, method="encode"), gamma)
-
-        elbos = jax.vmap(example_elbo)(keys, x)
-        loss = -jnp.mean(elbos.value)
-        parts = {"log_likelihood": jnp.mean(elbos.log_likelihood), "kl": jnp.mean(elbos.kl)}
-        return loss, {"loss": loss, **parts}
+    def loss_fn(
+        params: Any, vectors: Vectors, rng: Array, x: Array, weights: Weights
+    ) -> tuple[Array, tuple[Metrics, Vectors]]:
+        params, vectors = normalize(params, vectors)
+        functions = Functions(
+            encode=lambda x: model.apply(params, x, method="encode"),
+            decode=lambda z: model.apply(params, z, method="decode"),
+            decoder_params=params["params"]["decoder"],
+        )
+        loss, metrics = batch_loss(rng, functions, x, weights)
+        return loss, ({"loss": loss, **metrics}, vectors)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         step_rng = jax.random.fold_in(rng, state.step)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(step_rng, batch.positions)
-        step_gamma = jnp.asarray(gamma(state.step), jnp.float32)
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(
-            state.params, to_unit_interval(batch.images), keys, step_gamma
+        x = to_unit_interval(batch.images)
+        if binarize_anew:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(step_rng, batch.positions)
+            pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
+            x = jax.vmap(binarize_now)(pixel_keys, x)
+        x = config.data.scale * x
+        weights = Weights(*(jnp.asarray(weight(state.step), jnp.float32) for weight in schedules))
+        grads, (metrics, vectors) = jax.grad(loss_fn, has_aux=True)(
+            state.params, state.vectors, step_rng, x, weights
         )
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
-        metrics |= {**norms, "gamma": step_gamma}
-        return TrainState(state.step + 1, params, opt_state), metrics
+        return TrainState(state.step + 1, params, opt_state, vectors), metrics | norms
 
     return train_step

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from sfvae_jax import data
+from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
 
 
 def group(name, **changes):
-    defaults = {"num_examples": 0, "num_valid": 0, "num_test": 0, "seed": 0}
-    return ml_collections.ConfigDict({"name": name, **defaults, **changes})
+    config = base_config().data
+    config.update({"name": name, **changes})
+    return config
 
 
 def prepared(name):

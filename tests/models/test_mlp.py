@@ -2,22 +2,19 @@
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
 from sfvae_jax import models
+from sfvae_jax.config import base_config
 
 
 def _build(**changes):
-    config = {
-        "name": "mlp",
-        "latent_size": 3,
-        "hidden_sizes": (8, 5),
-        "activation": "relu",
-        "initializer": "lecun_normal",
-    }
-    return models.build(ml_collections.ConfigDict({**config, **changes}), (4, 3, 1))
+    """A model for examples [4, 3, 1]; `changes` are keys of a config."""
+    config = base_config()
+    small = {"model.latent_size": 3, "model.hidden_sizes": (8, 5), "posterior.name": "diagonal"}
+    config.update_from_flattened_dict({**small, **changes})
+    return models.build(config, (4, 3, 1))
 
 
 def _numpy_mlp(layers, x, activation):
@@ -32,7 +29,7 @@ def _numpy_mlp(layers, x, activation):
     ("name", "activation"), [("relu", lambda x: np.maximum(x, 0)), ("tanh", np.tanh)]
 )
 def test_encoder_and_decoder_are_the_papers_layers(keys, name, activation):
-    model = _build(activation=name)
+    model = _build(**{"model.activation": name})
     x = jax.random.uniform(next(keys), (4, 3, 1))
     params = model.init(next(keys), x)
     networks = params["params"]

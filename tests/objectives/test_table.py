@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sfvae_jax import objectives
+from sfvae_jax import models, objectives
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
@@ -16,8 +16,9 @@ def test_entries_fit_their_functions(name):
     takes_rng = "rng" in inspect.signature(function).parameters
     assert takes_rng != info.deterministic
     assert "Raises" in inspect.getdoc(function)
-    assert info.posteriors
+    assert set(info.posteriors) <= set(models.POSTERIORS)
     assert info.likelihoods
+    assert info.bound.split(":")[0].split(",")[0] in ("yes", "no")
 
 
 def test_the_heart_imports_nothing_of_the_project_but_itself():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from sfvae_jax import config as configuration
 from sfvae_jax import objectives
 from sfvae_jax.posteriors import DiagonalGaussian
 from sfvae_jax.training import objective
@@ -15,14 +16,15 @@ MEAN, STDDEV = np.array([0.4, -0.2]), np.array([0.8, 0.3])
 
 
 def _log_likelihood(config, gamma, key):
-    elbo = objective.build_elbo(config)(
-        key,
-        lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
-        jnp.array(X),
-        DiagonalGaussian(jnp.array(MEAN), jnp.array(STDDEV)),
-        gamma,
+    """That of a batch of one example, whose place is 0."""
+    loss = objective.build_loss(configuration.resolve(config), None)
+    functions = objective.Functions(
+        encode=lambda x: DiagonalGaussian(jnp.array(MEAN), jnp.array(STDDEV)),
+        decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
+        decoder_params={},
     )
-    return elbo.log_likelihood
+    weights = objective.Weights(gamma=gamma, beta=1.0, entropy=1.0)
+    return loss(key, functions, jnp.array(X)[None], weights)[1]["log_likelihood"]
 
 
 def test_every_objective_of_the_table_can_be_built():

@@ -7,9 +7,8 @@ import optax
 import pytest
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, models
+from sfvae_jax import data, likelihoods, models, objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.objective import build_elbo
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import make_train_step
@@ -19,16 +18,15 @@ SHAPE = (6, 5)
 
 def _steps(config, num_devices, *, num_images=24, optimizer=None):
     images = np.random.default_rng(0).integers(0, 256, (num_images, *SHAPE), np.uint8)
-    keys = make_keys(config.seed)
-    model = models.build(config.model, SHAPE)
+    config = configuration.resolve(config)
+    model = models.build(config, SHAPE)
     optimizer = optimizer or optax.adam(1e-2)
-    gamma = configuration.gamma_schedule(config)
-    elbo = build_elbo(config)
-    step = make_train_step(model, elbo, optimizer, gamma, keys.training, axis_name=AXIS_NAME)
+    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
+    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     devices = jax.local_devices()[:num_devices]
     assert len(devices) == num_devices
     steps = ParallelSteps(step, images, config.train.batch_size or num_images, devices)
-    return steps, steps.place(create_state(keys.initialisation, model, optimizer, SHAPE))
+    return steps, steps.place(create_state(config, model, optimizer, SHAPE))
 
 
 @pytest.mark.parametrize("objective", ["sampling", "sampling_free"])
@@ -55,20 +53,19 @@ def test_noise_belongs_to_the_place_in_the_batch(tiny_config):
     _, metrics = steps(state, indices)
 
     images = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
-    model, elbo = models.build(config.model, SHAPE), build_elbo(config)
+    model = models.build(configuration.resolve(config), SHAPE)
     step_rng = jax.random.fold_in(make_keys(config.seed).training, 0)
     values = []
     for place, index in enumerate(indices[0]):
         x = jnp.array(images[index] / np.float32(255))
-        values.append(
-            elbo(
-                jax.random.fold_in(step_rng, place),
-                lambda z: model.apply(params, z, method="decode"),
-                x,
-                model.apply(params, x, method="encode"),
-                0.5,
-            ).value
+        elbo = objectives.sampling_elbo(
+            jax.random.fold_in(step_rng, place),
+            lambda z: model.apply(params, z, method="decode"),
+            x,
+            model.apply(params, x, method="encode"),
+            likelihoods.Gaussian(config.likelihood.variance),
         )
+        values.append(elbo.value)
     np.testing.assert_allclose(metrics["loss"][0], -np.mean(values), rtol=1e-5)
 
 

@@ -1,0 +1,65 @@
+"""Bounds of log p(x) on images, whatever objective the model was trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require
+from sfvae_jax.likelihoods import Gaussian
+
+
+def evaluate_lower_bound(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float]:
+    """The evaluation `lower_bound`: the ELBO by sampling, mean over the images, in nats."""
+
+    def elbo(*arguments: Any, **settings: Any) -> Array:
+        return objectives.sampling_elbo(*arguments, **settings).value
+
+    return {"lower_bound": _mean_bound(trained, elbo, options.num_samples)}
+
+
+def evaluate_iwae_bound(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `iwae_bound`: the bound of k samples, mean over the images, in nats.
+
+    For a Gaussian likelihood with fixed variance c also `nll_without_constant`, the bound's
+    negative less n/2 log(2 pi c): what is left of -log p(x) without the noise's constant.
+    """
+    bound = _mean_bound(trained, objectives.iwae_bound, options.num_samples)
+    if not isinstance(trained.likelihood, Gaussian):
+        varying = NotApplicable("the likelihood is no Gaussian with fixed variance")
+        return {"iwae_bound": bound, "nll_without_constant": varying}
+    num_pixels = math.prod(trained.images.shape[1:])
+    constant = 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
+    return {"iwae_bound": bound, "nll_without_constant": -bound - constant}
+
+
+def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:
+    if trained.no_bound:
+        raise NotApplicable(trained.no_bound)
+    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+
+    def value(params: Any, x: Array, key: Array) -> Array:
+        posterior = trained.encode(params, x)
+        require(posterior, "sample_and_log_prob", "samples")
+        return bound(
+            key,
+            lambda z: trained.decode(params, z),
+            x,
+            posterior,
+            trained.likelihood,
+            num_samples=num_samples,
+            prior_stddev=prior_stddev,
+        )
+
+    return float(np.mean(trained.map_images(value), dtype=np.float64))

@@ -1,0 +1,61 @@
+"""What the codes of a trained model say about its prior and its posterior (BACK)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+
+
+def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
+    """S of BACK Eq. 4 from one exact pass over the images, [m].
+
+    sqrt(Sigma + mean over all images of mu^2), Sigma the constant posterior variance; in float64.
+    """
+    codes = trained.map_images(lambda params, x, key: trained.encode(params, x).mean)
+    return np.sqrt(variance + np.mean(np.square(codes, dtype=np.float64), axis=0))
+
+
+def precisions(trained: TrainedModel) -> np.ndarray:
+    """S^-2 + J' F J at every image's code, [N, m, m]; F the likelihood's Fisher information.
+
+    F is that of the mean (BACK Eqs. 12 and 25, where it is the identity).
+    """
+    prior_stddev = trained.prior()
+
+    def precision(params: Any, x: Array, key: Array) -> Array:
+        del key
+        code = trained.encode(params, x).mean
+        fisher = trained.likelihood.fisher(trained.decode(params, code))
+        return objectives.posterior_precision(
+            lambda z: trained.reconstruct(params, z),
+            code,
+            observation_variance=1.0 / fisher,
+            prior_stddev=prior_stddev,
+        )
+
+    return trained.map_images(precision)
+
+
+def evaluate_constant_variance_penalty(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float]:
+    """The evaluation `constant_variance_penalty` (BACK Eqs. 18 and 22), in nats per image."""
+    del options
+    if trained.no_bound:
+        raise NotApplicable(trained.no_bound)
+    # In float64: one covariance must serve precisions that may differ by orders of magnitude.
+    with jax.enable_x64(True):
+        exact, second_order = objectives.constant_variance_penalty(
+            np.asarray(precisions(trained), np.float64)
+        )
+    return {
+        "constant_variance_gap": float(exact),
+        "constant_variance_penalty": float(second_order),
+    }

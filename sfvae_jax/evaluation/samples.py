@@ -1,0 +1,52 @@
+"""Images and codes that a trained model is looked at by: prior samples, the latent plane."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax.evaluation.codes import TrainedModel
+
+
+def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Means of p(x|z) for z ~ N(0, diag(prior_stddev^2)), [*shape, ...]."""
+    noise = jax.random.normal(jax.random.fold_in(trained.rng, 2**31 - 1), (*shape, latent_size))
+    prior_stddev = jnp.broadcast_to(jnp.asarray(trained.prior(), noise.dtype), (latent_size,))
+    return _decode(trained, noise * prior_stddev.reshape((1,) * len(shape) + (-1,)))
+
+
+def manifold(trained: TrainedModel, side: int = 20) -> np.ndarray:
+    """Means of p(x|z) on a grid of equal prior mass of a latent plane, [side, side, ...].
+
+    Row by row from the largest second latent down; a model without a prior is shown on the normal
+    that its codes fit.
+    """
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)]
+    grid = np.stack(np.meshgrid(quantiles, quantiles[::-1]), axis=-1)
+    if trained.prior_stddev is not None:
+        return _decode(trained, grid * np.broadcast_to(trained.prior_stddev, (2,)))
+    means, _ = latent_plane(trained)
+    return _decode(trained, means.mean(axis=0) + grid * means.std(axis=0))
+
+
+def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
+    """Posterior means [N, m] and, of a diagonal posterior, variances [N, m], else None."""
+
+    def code(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
+        posterior = trained.encode(params, x)
+        stddev = getattr(posterior, "stddev", None)
+        return posterior.mean, None if stddev is None else jnp.square(stddev)
+
+    return trained.map_images(code)
+
+
+def _decode(trained: TrainedModel, z: Array | np.ndarray) -> np.ndarray:
+    """E[x|z] of latents [..., m]."""
+    flat = jnp.asarray(z, jnp.float32).reshape(-1, z.shape[-1])
+    images = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))(trained.params, flat)
+    return np.asarray(images).reshape(*z.shape[:-1], *images.shape[1:])

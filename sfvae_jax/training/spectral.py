@@ -1,0 +1,53 @@
+"""A decoder whose every weight is divided by its largest singular value (RAE-SN).
+
+The step changes the raw kernels; `normalize` makes of them what the objective and the evaluations
+see. The estimates of the singular vectors are part of the train state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jax import Array
+
+from sfvae_jax.objectives import spectral_norm
+
+Vectors = dict[str, Array]
+
+_FIRST_ITERATIONS = 20  # from a random vector; later steps go on from the last one's
+
+
+def start_vectors(rng: Array, params: Any) -> Vectors:
+    """Estimates of the right singular vectors of the decoder's kernels, by their paths."""
+    kernels = _kernels(params)
+    keys = jax.random.split(rng, len(kernels))
+    random = {
+        path: jax.random.normal(key, kernel.shape[-1:], kernel.dtype)
+        for key, (path, kernel) in zip(keys, kernels.items(), strict=True)
+    }
+    return normalize(params, random, num_iterations=_FIRST_ITERATIONS)[1]
+
+
+def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[Any, Vectors]:
+    """Parameters with the kernels that `vectors` names at norm 1, and the vectors to go on from.
+
+    No vectors: the parameters as they are.
+    """
+    flat = traverse_util.flatten_dict(params, sep="/")
+    following = {}
+    for path, vector in vectors.items():
+        norm, following[path] = spectral_norm(flat[path], vector, num_iterations=num_iterations)
+        flat[path] = flat[path] / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
+    return traverse_util.unflatten_dict(flat, sep="/"), following
+
+
+def _kernels(params: Any) -> dict[str, Array]:
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return {
+        path: leaf
+        for path, leaf in flat.items()
+        if path.startswith("params/decoder/") and path.endswith("/kernel")
+    }
