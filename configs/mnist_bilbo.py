@@ -98,7 +98,7 @@ def _published() -> ml_collections.ConfigDict:
             },
             "rows": {
                 name: {
-                    "where": {"objective.name": name, "model.latent_size": 2},
+                    "where": {"objective": {"name": name}, "model": {"latent_size": 2}},
                     "lower_bound": {"end": (value, None)},
                 }
                 for name, value in bounds.items()

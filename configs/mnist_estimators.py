@@ -129,7 +129,8 @@ def _published() -> ml_collections.ConfigDict:
 
 
 def _row(value: float, data: str, objective: str, num_samples: int | None) -> dict:
-    where = {"data.name": data, "objective.name": objective}
+    chosen = {"name": objective}
     if num_samples is not None:
-        where["objective.num_samples"] = num_samples
+        chosen["num_samples"] = num_samples
+    where = {"data": {"name": data}, "objective": chosen}
     return {"where": where, "nll_without_constant": {"end": (value, None)}}

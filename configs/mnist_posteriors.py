@@ -92,7 +92,7 @@ def _published() -> ml_collections.ConfigDict:
             },
             "rows": {
                 posterior: {
-                    "where": {"objective.name": "sampling", "posterior.name": posterior},
+                    "where": {"objective": {"name": "sampling"}, "posterior": {"name": posterior}},
                     "lower_bound": {"end": (bound, None)},
                     "iwae_bound": {"end": (log_p, None)},
                 }

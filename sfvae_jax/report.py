@@ -161,7 +161,7 @@ def _has(metrics: dict[str, Any], measure: str) -> bool:
 def _published_row(published: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The paper's row for a run: the one whose "where" the config meets; without, by objective."""
     for name, row in published.get("rows", {}).items():
-        where = row.get("where", {"objective.name": name})
+        where = flatten(row.get("where", {"objective": {"name": name}}))
         if all(config.get(key) == value for key, value in where.items()):
             return {key: value for key, value in row.items() if key != "where"}
     return {}

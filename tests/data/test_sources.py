@@ -6,7 +6,6 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 import pytest
 
