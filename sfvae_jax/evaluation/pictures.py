@@ -126,7 +126,8 @@ def draw_latent_plane(
     points = panels[0].scatter(*means.T, c=shown, **style)
     panels[0].set(xlabel="mean 1", ylabel="mean 2", aspect="equal")
     if 1 < len(known) <= 10:
-        panels[0].legend(*points.legend_elements(), title="label", fontsize="small")
+        beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
+        panels[0].legend(*points.legend_elements(), title="label", **beside)
     for i, axes in enumerate(panels[1:]):
         axes.scatter(means[:, i], variances[:, i], c=shown, **style)
         axes.set(xlabel=f"mean {i + 1}", ylabel=f"variance {i + 1}", yscale="log")

@@ -4,6 +4,8 @@ It is known in closed form for a linear decoder with Gaussian noise, and by quad
 latents. Every tolerance is 4 standard errors of a mean over draws with a fixed key.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,7 +182,7 @@ def test_gradients_are_unbiased(keys):
 def test_iwae_rises_towards_log_p(keys):
     """k = 1 is the ELBO; more samples tighten it; its exponential has mean p(x) for every k."""
     sizes = (1, 4, 16, 64)
-    draws = jax.random.split(next(keys), 10_000)
+    draws = jax.random.split(next(keys), 20_000)
     bounds = jax.jit(
         jax.vmap(lambda k: [_estimate(objectives.iwae_bound, k, _wrong(), n) for n in sizes])
     )(draws)
@@ -194,7 +196,7 @@ def test_iwae_rises_towards_log_p(keys):
         mean, error = _mean_and_error(np.exp(bound - LOG_P))
         assert abs(mean - 1.0) < 4 * error
         assert 4 * error < 0.06
-    for fewer, more in zip(bounds[:-1], bounds[1:], strict=True):
+    for fewer, more in itertools.pairwise(bounds):
         mean, error = _mean_and_error(more - fewer)
         assert mean > 4 * error
     # The gap falls about as 1/k.
@@ -202,59 +204,57 @@ def test_iwae_rises_towards_log_p(keys):
     assert gaps[3] < 0.5 * gaps[2] < 0.25 * gaps[1]
 
 
+def _bound_and_samples(key, posterior, likelihood, x, k):
+    """iwae_bound under a prior of `PRIOR`, and its z_k [k, m]."""
+
+    @jax.jit
+    def both(posterior, x):
+        prior = jnp.array(PRIOR, x.dtype)
+        bound = objectives.iwae_bound(
+            key, _linear, x, posterior, likelihood, num_samples=k, prior_stddev=prior
+        )
+        return bound, jax.vmap(posterior.sample_and_log_prob)(jax.random.split(key, k))[0]
+
+    bound, z = both(posterior, jnp.array(x, posterior.mean.dtype))
+    return bound, np.asarray(z, np.float64)
+
+
+def _log_prior_ratio(z):
+    """log p(z) - log q(z|x) of every row."""
+    ratio = scipy.stats.norm(0, PRIOR).logpdf(z) - scipy.stats.norm(MEAN, STDDEV).logpdf(z)
+    return ratio.sum(axis=1)
+
+
 def test_tiny_weights_count():
     """Log weights about -1e5, whose exponentials are 0 in any precision, against float64 SciPy."""
-    key, k = jax.random.key(3), 7
-    likelihood = likelihoods.Gaussian(1e-4)
-    x = np.array([3.0, -2.0, 2.5], np.float32)
-    bound = objectives.iwae_bound(key, _linear, x, _wrong(), likelihood, num_samples=k)
-    z = jax.vmap(_wrong().sample_and_log_prob)(jax.random.split(key, k))[0]
-    z = np.asarray(z, np.float64)
-    log_weights = (
-        scipy.stats.norm(z @ WEIGHTS.T + OFFSET, 1e-2).logpdf(x.astype(float)).sum(axis=1)
-        + scipy.stats.norm(0, 1).logpdf(z).sum(axis=1)
-        - scipy.stats.norm(MEAN, STDDEV).logpdf(z).sum(axis=1)
-    )
-    assert log_weights.max() < -3e4
-    assert log_weights.min() < -1e5
+    x, k = np.array([3.0, -2.0, 2.5]), 7
+    bound, z = _bound_and_samples(jax.random.key(3), _wrong(), likelihoods.Gaussian(5e-5), x, k)
+    log_likelihood = scipy.stats.norm(z @ WEIGHTS.T + OFFSET, 5e-5**0.5).logpdf(x)
+    log_weights = log_likelihood.sum(axis=1) + _log_prior_ratio(z)
+    assert log_weights.min() < -1e5 < log_weights.max() < -5e4
     expected = scipy.special.logsumexp(log_weights) - np.log(k)
     np.testing.assert_allclose(bound, expected, rtol=1e-5)
-    # With no spread the log of the mean weight is the weight: nothing is lost to k.
-    point = posteriors.DiagonalGaussian(jnp.array(MEAN), jnp.full(2, 1e-8))
-    one, many = (
-        objectives.iwae_bound(key, lambda z: jnp.zeros(3), x, point, likelihood, num_samples=n)
-        + jnp.mean(jax.vmap(point.sample_and_log_prob)(jax.random.split(key, n))[1])
-        for n in (1, k)
-    )
-    np.testing.assert_allclose(many, one, rtol=1e-4)
 
 
-def test_one_bernoulli_sample_by_hand(float64):
-    """iwae with k = 1: log p(x|z) + log p(z) - log q(z|x), by SciPy."""
-    key, x = jax.random.key(5), np.array([1.0, 0.0, 1.0])
-    posterior = _wrong(jnp.float64)
-    bound = objectives.iwae_bound(
-        key,
-        _linear,
-        jnp.array(x),
-        posterior,
-        likelihoods.Bernoulli(),
-        num_samples=1,
-        prior_stddev=jnp.array(PRIOR),
-    )
-    z = np.asarray(posterior.sample_and_log_prob(jax.random.split(key, 1)[0])[0])
-    probability = scipy.special.expit(WEIGHTS @ z + OFFSET)
-    expected = (
-        scipy.stats.bernoulli(probability).logpmf(x).sum()
-        + scipy.stats.norm(0, PRIOR).logpdf(z).sum()
-        - scipy.stats.norm(MEAN, STDDEV).logpdf(z).sum()
-    )
-    np.testing.assert_allclose(bound, expected, rtol=1e-12)
+@pytest.mark.parametrize("k", [1, 3])
+def test_bernoulli_samples_by_hand(float64, k):
+    """k = 1 is log p(x|z) + log p(z) - log q(z|x), by SciPy; k = 3 the log of a mean."""
+    key, posterior = jax.random.key(5), _wrong(jnp.float64)
+    bound, z = _bound_and_samples(key, posterior, likelihoods.Bernoulli(), BITS, k)
+    probability = scipy.special.expit(z @ WEIGHTS.T + OFFSET)
+    log_likelihood = scipy.stats.bernoulli(probability).logpmf(BITS)
+    log_weights = log_likelihood.sum(axis=1) + _log_prior_ratio(z)
+    assert k == 1 or np.ptp(log_weights) > 0.1
+    np.testing.assert_allclose(bound, np.log(np.mean(np.exp(log_weights))), rtol=1e-12)
 
 
 BITS = np.array([1.0, 0.0, 1.0])
 CASES = {  # likelihood, data, and NumPy's log p(x|z) of the decoder's output
-    "gaussian": (GAUSSIAN, X, lambda out: scipy.stats.norm(out, np.sqrt(VARIANCE)).logpdf(X)),
+    "gaussian": (
+        likelihoods.Gaussian(2.0),
+        X,
+        lambda out: scipy.stats.norm(out, np.sqrt(2.0)).logpdf(X),
+    ),
     "bernoulli": (
         likelihoods.Bernoulli(),
         BITS,
@@ -279,12 +279,12 @@ def _log_p(log_likelihood):
 
 def _family(name):
     """A wide posterior of each family, its flows small and random."""
-    mean, stddev = jnp.array([0.1, -0.1]), jnp.array([1.2, 0.8])
+    mean, stddev = jnp.array([-1.5, 0.1]), jnp.array([1.9, 1.3])
     key = jax.random.key(11)
     if name == "diagonal":
         return posteriors.DiagonalGaussian(mean, stddev)
     if name == "full_covariance":
-        return posteriors.FullCovarianceGaussian(mean, jnp.array([[1.2, 0.0], [-0.3, 0.8]]))
+        return posteriors.FullCovarianceGaussian(mean, jnp.array([[1.9, 0.0], [-0.3, 1.2]]))
     if name == "planar":
         u, w = 0.5 * jax.random.normal(key, (2, 3, 2))
         return posteriors.PlanarFlow(mean, stddev, u, w, jnp.array([0.3, -0.2, 0.0]))
@@ -302,7 +302,7 @@ FAMILIES = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bounds_of_every_family_hold(keys, name):
     """ELBO < IWAE < log p(x) by quadrature, and E exp(IWAE) = p(x), for both likelihoods."""
-    draws = jax.random.split(next(keys), 2000)
+    draws = jax.random.split(next(keys), 1000)
 
     @jax.jit
     def bounds(posterior):
@@ -324,10 +324,10 @@ def test_bounds_of_every_family_hold(keys, name):
         assert elbo_mean < log_p + 4 * elbo_error
         assert iwae_mean < log_p + 4 * iwae_error
         assert iwae_mean - elbo_mean > 4 * np.hypot(elbo_error, iwae_error)
-        assert log_p - iwae_mean < 0.02
+        assert log_p - iwae_mean < 0.01
         mean, error = _mean_and_error(np.exp(np.asarray(iwae, np.float64) - log_p))
         assert abs(mean - 1.0) < 4 * error
-        assert 4 * error < 0.02
+        assert 4 * error < 0.015
 
 
 @pytest.mark.parametrize("name", ["full_covariance", "iaf", "auxiliary_flow"])
