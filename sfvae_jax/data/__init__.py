@@ -116,5 +116,6 @@ __all__ = [
     "load",
     "load_labels",
     "open_source",
+    "resize",
     "to_unit_interval",
 ]

@@ -79,10 +79,10 @@ def test_penalties_differentiate_in_the_decoder(float64, num_probes):
 
 @pytest.mark.parametrize("num_probes", [1, 16])
 def test_hutchinson_is_unbiased(keys, num_probes):
-    """5,000 draws: the mean within 4 standard errors, the deviation that of Rademacher probes.
+    """4,000 draws: the mean within 4 standard errors, the deviation that of Rademacher probes.
 
-    Var u'Au = 2 sum_{i != j} A_ij^2, A = J'J, divided by k; a deviation of 5,000 draws is known to
-    1 %, a kurtosis of 3 being an upper bound here.
+    Var u'Au = 2 sum_{i != j} A_ij^2, A = J'J, divided by k; a deviation of 4,000 draws is known to
+    1.1 %, a kurtosis of 3 being an upper bound here.
     """
     z = jnp.array(Z, jnp.float32)
     draws = jax.jit(
@@ -91,21 +91,21 @@ def test_hutchinson_is_unbiased(keys, num_probes):
                 key, _curved, z, num_probes=num_probes
             )
         )
-    )(jax.random.split(next(keys), 5000))
+    )(jax.random.split(next(keys), 4000))
     jacobian = np.asarray(jax.jacfwd(_curved)(z)).reshape(6, 3)
     gram = jacobian.T @ jacobian
     deviation = np.sqrt(2.0 * (np.sum(gram**2) - np.sum(np.diag(gram) ** 2)) / num_probes)
-    assert abs(np.mean(draws) - np.trace(gram)) < 4 * deviation / np.sqrt(5000)
-    np.testing.assert_allclose(np.std(draws), deviation, rtol=0.04)
+    assert abs(np.mean(draws) - np.trace(gram)) < 4 * deviation / np.sqrt(4000)
+    np.testing.assert_allclose(np.std(draws), deviation, rtol=0.045)
     # The error bar is not a wide one.
-    assert 4 * deviation / np.sqrt(5000) < 0.05 * np.trace(gram)
+    assert 4 * deviation / np.sqrt(4000) < 0.05 * np.trace(gram)
 
 
 def test_hutchinson_probes_are_signs_of_the_latent(float64):
     """One probe gives one of the 4 values of |J u|^2, up to the sign of u; all of them occur."""
     keys = jax.random.split(jax.random.key(0), 50)
-    draws = jax.vmap(
-        lambda key: deterministic.hutchinson_gradient_penalty(key, _linear, jnp.array(Z))
+    draws = jax.jit(
+        jax.vmap(lambda key: deterministic.hutchinson_gradient_penalty(key, _linear, jnp.array(Z)))
     )(keys)
     signs = np.array([(1, *rest) for rest in itertools.product((-1, 1), repeat=2)])
     expected = np.sum((signs @ WEIGHTS.T) ** 2, axis=1)
@@ -122,7 +122,7 @@ def test_hutchinson_is_exact_for_orthogonal_columns(float64):
             key, lambda z: jnp.array(columns) @ z, jnp.array(Z)
         )
 
-    draws = jax.vmap(penalty)(jax.random.split(jax.random.key(0), 10))
+    draws = jax.jit(jax.vmap(penalty))(jax.random.split(jax.random.key(0), 10))
     np.testing.assert_allclose(draws, 9.0 + 1.0 + 0.04, rtol=1e-12)
 
 
@@ -171,7 +171,9 @@ def test_a_carried_vector_converges_with_one_iteration_a_call(float64):
     for _ in range(10):
         norm, vector = one(kernel, vector)
         norms.append(norm)
-    together = deterministic.spectral_norm(kernel, start, num_iterations=10)
+    together = jax.jit(
+        lambda kernel: deterministic.spectral_norm(kernel, start, num_iterations=10)
+    )(kernel)
     np.testing.assert_allclose(norms[-1], together[0], rtol=1e-14)
     np.testing.assert_allclose(vector, together[1], rtol=1e-12)
     errors = 3.0 - np.array(norms)
@@ -270,8 +272,8 @@ def test_mmd_is_the_sum_over_pairs(float64, scales):
 
 
 def test_mmd_is_unbiased(keys):
-    """Over 4,000 pairs of samples of 6 and 9: 0 within 4 standard errors where both are N(0, I),
-    beyond 40 where one is shifted by 1 in both coordinates."""
+    """Over 2,000 pairs of samples of 6 and 9: 0 within 4 standard errors where both are N(0, I),
+    beyond 30 where one is shifted by 1 in both coordinates."""
 
     def draw(key):
         both = jax.random.normal(key, (15, 2))
@@ -279,11 +281,11 @@ def test_mmd_is_unbiased(keys):
         mmd = deterministic.maximum_mean_discrepancy
         return jnp.stack([mmd(first, second), mmd(first, second + 1.0)])
 
-    draws = jax.jit(jax.vmap(draw))(jax.random.split(next(keys), 4000))
-    errors = np.std(draws, axis=0, ddof=1) / np.sqrt(4000)
+    draws = jax.jit(jax.vmap(draw))(jax.random.split(next(keys), 2000))
+    errors = np.std(draws, axis=0, ddof=1) / np.sqrt(2000)
     same, shifted = np.mean(draws, axis=0)
     assert abs(same) < 4 * errors[0]
-    assert shifted > 40 * errors[1]
+    assert shifted > 30 * errors[1]
     assert np.min(draws[:, 0]) < 0.0
 
 
@@ -295,7 +297,7 @@ def test_bad_samples_of_the_mmd_are_refused():
     with pytest.raises(AssertionError):
         mmd(two, jnp.ones((2, 2)))
     with pytest.raises(ValueError, match="needs two points of each, got 1 and 1"):
-        deterministic.wae_mmd_loss(jax.random.key(0), jnp.sum, jnp.ones(1), one, weight=1.0)
+        jax.eval_shape(_wae, jnp.ones((1, 2, 3, 1)), one)
 
 
 def _wae(x, z, axis_name=None):

@@ -1,0 +1,73 @@
+"""Binarisation and resizing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import data
+from sfvae_jax.config import base_config
+from sfvae_jax.errors import UsageError
+
+
+def test_pixels_are_drawn_with_their_grey_level_as_probability():
+    """40,000 draws a level: 4 standard errors are at most 0.01."""
+    levels = np.array([0, 51, 128, 255], np.uint8)
+    images = np.broadcast_to(levels, (40_000, 4))
+    drawn = data.binarize_once(images, seed=0)
+    assert set(np.unique(drawn)) == {0, 255}
+    np.testing.assert_allclose(drawn.mean(axis=0) / 255, levels / 255, atol=0.01)
+    assert np.all(drawn[:, 0] == 0)
+    assert np.all(drawn[:, 3] == 255)
+    np.testing.assert_array_equal(drawn, data.binarize_once(images, seed=0))
+    assert np.any(drawn != data.binarize_once(images, seed=1))
+    floats = data.binarize_once(np.broadcast_to(np.float32(levels / 255), (40_000, 4)), seed=0)
+    np.testing.assert_allclose(floats.mean(axis=0) / 255, levels / 255, atol=0.01)
+
+
+def test_binarised_now_follows_the_key():
+    x = jnp.array([0.0, 0.2, 0.5, 1.0])
+    draws = jax.vmap(lambda key: data.binarize_now(key, x))(
+        jax.random.split(jax.random.key(0), 40_000)
+    )
+    assert set(np.unique(draws)) == {0.0, 1.0}
+    np.testing.assert_allclose(draws.mean(axis=0), x, atol=0.01)
+
+
+def _group(**changes):
+    config = base_config().data
+    config.update({"num_examples": 30, "num_valid": 10, **changes})
+    return config
+
+
+def test_static_and_dynamic_parts():
+    grey = data.load(_group(), "train")
+    static = data.load(_group(binarization="static"), "train")
+    assert set(np.unique(static)) == {0, 255}
+    np.testing.assert_array_equal(static[grey == 0], 0)
+    np.testing.assert_array_equal(static[grey == 255], 255)
+    dynamic = _group(binarization="dynamic")
+    np.testing.assert_array_equal(data.load(dynamic, "train"), grey)
+    np.testing.assert_array_equal(data.load(dynamic, "train", for_evaluation=True), static)
+
+
+def test_labels_go_with_their_images():
+    """Of 4,000 digits drawn at random, all classes, and the ink of each label's mean differs."""
+    config = _group(num_examples=4000)
+    images, labels = data.load(config, "train"), data.load_labels(config, "train")
+    assert labels.shape == (4000,)
+    assert set(np.unique(labels)) == set(range(10))
+    ink = images.reshape(4000, -1).mean(axis=1)
+    assert ink[labels == 1].mean() < 0.6 * ink[labels == 0].mean()
+    held_out = data.load_labels(_group(), "valid")
+    np.testing.assert_array_equal(held_out, data.load_labels(_group(), "valid"))
+    assert held_out.shape == (10,)
+
+
+def test_area_means():
+    image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1) * 4
+    np.testing.assert_array_equal(data.resize(image, 2)[0, ..., 0], [[10, 18], [42, 50]])
+    assert data.resize(image, 4) is image
+    with pytest.raises(UsageError, match="data.image_size needs square images"):
+        data.resize(np.zeros((2, 4, 3, 1), np.uint8), 2)
+    assert data.load(_group(image_size=14), "train").shape == (30, 14, 14, 1)
