@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, load_config
 
 from sfvae_jax import config as configuration
+from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.workdir import flatten
 
@@ -85,7 +86,25 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("model.latent_size", 0, "model.latent_size must be a positive whole number, got 0"),
         ("model.hidden_sizes", (16, 0), "model.hidden_sizes must be positive sizes"),
         ("posterior.name", "iaf", "'sampling_free' does not take posterior 'iaf'; .* diagonal"),
+        ("posterior.name", "gaussian", "does not take posterior 'gaussian'"),
+        ("posterior.variance", 0.0, "posterior.variance must be a positive, finite number"),
+        ("posterior.num_flows", 0, "posterior.num_flows must be a positive whole number"),
+        ("posterior.hidden_sizes", (0,), "posterior.hidden_sizes must be positive sizes"),
+        ("posterior.context_size", -1, "posterior.context_size must be a whole number"),
+        ("posterior.stddev", "relu", "unknown stddev 'relu'. Known: exp, softplus"),
         ("likelihood.name", "bernoulli", "does not take likelihood 'bernoulli'"),
+        ("likelihood.min_variance", -1.0, "likelihood.min_variance must be a finite number, 0"),
+        ("data.binarization", "yes", "unknown binarization 'yes'"),
+        ("data.scale", 0.0, "data.scale must be a positive, finite number"),
+        ("data.image_size", -1, "data.image_size must be a whole number"),
+        ("model.latent_scale", -1.0, "model.latent_scale must be a positive, finite number"),
+        ("objective.beta", -1.0, "objective.beta must be a finite number, 0 or more, got -1.0"),
+        ("objective.beta_schedule", "cosine", "unknown beta schedule 'cosine'"),
+        ("objective.entropy_schedule", "cyclic", "unknown entropy schedule 'cyclic'"),
+        ("objective.penalty_weight", math.inf, "objective.penalty_weight must be a finite"),
+        ("objective.num_probes", -1, "objective.num_probes must be a whole number, 0 or more"),
+        ("objective.tau", 0.0, "objective.tau must be a positive, finite number, got 0.0"),
+        ("objective.free_bits", -0.1, "objective.free_bits must be a finite number"),
         ("likelihood.variance", 0.0, "likelihood.variance must be a positive, finite number"),
         ("train.learning_rate", -1e-3, "train.learning_rate must be a positive, finite number"),
         ("train.learning_rate", math.inf, "train.learning_rate must be a positive, finite number"),
@@ -130,3 +149,111 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
     config.objective.update(ml_collections.ConfigDict(changes))
     schedule = configuration.gamma_schedule(config)
     assert [float(schedule(step)) for step in (0, 50, 100)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "rae", "free_bits": 0.1}, "objective 'rae' with posterior 'none' has none"),
+        ({"name": "iwae", "free_bits": 0.1}, "objective 'iwae' with posterior 'diagonal' has none"),
+        (
+            {"name": "sticking_the_landing", "free_bits": 0.1},
+            "free_bits needs a KL divergence of each latent dimension in closed form",
+        ),
+        (
+            {"free_bits": 0.1, "free_bits_groups": (1, 2)},
+            r"free_bits_groups \(1, 2\) .* sum model.latent_size = 4",
+        ),
+        ({"free_bits": 0.1, "entropy_weight": 0.5}, "exclude each other"),
+        ({"name": "iwae", "beta": 0.5}, "objective 'iwae' has no KL divergence of its own"),
+        ({"name": "bilbo", "beta_schedule": "linear"}, "'bilbo' has no KL divergence of its own"),
+        ({"name": "log_evidence", "entropy_weight": 0.5}, "has no KL divergence of its own"),
+        ({"name": "wae_mmd", "beta": 2.0}, "'wae_mmd' has no KL divergence of its own"),
+        ({"beta_schedule": "cyclic", "beta_cycles": 20}, r"'cyclic': num_cycles must lie in 1..12"),
+        ({"beta_schedule": "cyclic", "beta_ramp": 0.0}, r"'cyclic': ramp must lie in \(0, 1\]"),
+    ],
+)
+def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, changes, message):
+    config = tiny_config(**{f"objective.{key}": value for key, value in changes.items()})
+    with pytest.raises(UsageError, match=message) as caught:
+        configuration.validate(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "posterior", "likelihood"),
+    [
+        ("sampling_free", "planar", "gaussian"),
+        ("sticking_the_landing", "planar", "gaussian"),
+        ("sampling", "none", "gaussian"),
+        ("bilbo", "diagonal", "bernoulli"),
+        ("bilbo_baggins", "constant", "bernoulli"),
+        ("log_evidence", "diagonal", "gaussian"),
+        ("rae_gp", "diagonal", "gaussian"),
+        ("cv_vae", "constant", "bernoulli"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelihood):
+    names = {"objective.name": objective, "posterior.name": posterior}
+    config = tiny_config(**names, **{"likelihood.name": likelihood})
+    with pytest.raises(UsageError, match=f"objective '{objective}' does not take (pos|lik)"):
+        configuration.validate(config)
+
+
+def test_bounds_of_the_variance_must_be_in_order(tiny_config):
+    config = tiny_config(**{"likelihood.min_variance": 2.0, "likelihood.max_variance": 1.0})
+    with pytest.raises(UsageError, match="min_variance 2.0 must be below likelihood.max_variance"):
+        configuration.validate(config)
+
+
+def test_what_is_left_open_is_filled_in(tiny_config):
+    filled = {}
+    for name in objectives.OBJECTIVES:
+        config = configuration.resolve(tiny_config(**{"objective.name": name}).lock())
+        assert config.is_locked
+        assert config.posterior.name == objectives.OBJECTIVES[name].posteriors[0]
+        filled[name] = (config.objective.beta, config.objective.penalty_weight)
+    assert filled["sampling"] == (1.0, 0.0)
+    for name in ("rae", "rae_l2", "rae_gp", "rae_sn", "cv_vae"):
+        assert filled[name][0] == configuration.DEFAULT_BETAS[name]
+    for name in ("rae_l2", "rae_gp", "wae_mmd"):
+        assert filled[name][1] == configuration.DEFAULT_PENALTY_WEIGHTS[name]
+    own = tiny_config(**{"objective.name": "rae", "objective.beta": 3.0})
+    assert configuration.resolve(own).objective.beta == 3.0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_run_of_every_sweep_is_valid_and_no_two_alike(name):
+    module, runs = load_config(name), []
+    module.sweep(lambda **changes: runs.append(changes))
+    assert len({repr(sorted(run.items())) for run in runs}) == len(runs)
+    for run in runs:
+        config = module.get_config()
+        config.update_from_flattened_dict(run)
+        configuration.resolve(config)
+
+
+def test_sweeps_are_the_papers_tables():
+    def count(name):
+        runs = []
+        load_config(name).sweep(lambda **changes: runs.append(changes))
+        return len(runs)
+
+    assert count("mnist_estimators") == 2 * 5 * (1 + 3 * 6)
+    assert count("mnist_bilbo") == 2 * 5 * 3 + 3 * 3 * (1 + 3)
+    assert count("mnist_baggins") == 2 * (1 + 2 * 3 + 4)
+    assert count("mnist_posteriors") == 5 * 5
+
+
+def test_papers_settings():
+    config = load_config("mnist_estimators").get_config()
+    assert (config.model.hidden_sizes, config.model.activation) == ((200, 200), "tanh")
+    assert (config.train.batch_size, config.likelihood.name) == (20, "gaussian")
+    config = load_config("mnist_bilbo").get_config()
+    assert (config.model.hidden_sizes, config.model.activation) == ((200,) * 4, "relu")
+    assert (config.likelihood.name, config.model.latent_size) == ("bernoulli", 2)
+    assert config.train.steps * config.train.batch_size == 200 * 60_000
+    assert (config.train.batch_size, config.train.learning_rate) == (300, 1e-3)
+    config = load_config("mnist_baggins").get_config()
+    assert (config.likelihood.name, config.model.latent_size) == ("gaussian", 100)
+    assert config.train.steps * config.train.batch_size == 400 * 60_000

@@ -40,21 +40,19 @@ def test_triangular_inverse_is_numpys(float64, size):
     np.testing.assert_allclose(inverse, np.linalg.inv(matrices), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_second_derivatives_of_inverse_and_log_det(float64, solver):
-    """In a factor of the matrix, which itself is defined where it is symmetric alone."""
+def test_second_derivatives(float64):
+    """Of all three, by finite differences of both modes: in a factor of the symmetric matrix,
+    which is where it is defined, and in the triangular one."""
 
     @jax.jit
-    def both(factor):
-        return inverse_and_log_det(factor @ factor.T + jnp.eye(2), solver)
+    def everything(factor, lower):
+        matrix = factor @ factor.T + jnp.eye(2)
+        both = [inverse_and_log_det(matrix, solver) for solver in SOLVERS]
+        return both, triangular_inverse(lower)
 
     factor = np.random.default_rng(2).normal(size=(2, 2))
-    check_grads(both, (jnp.array(factor),), order=2, modes=["rev", "fwd"])
-
-
-def test_second_derivatives_of_triangular_inverse(float64):
-    matrix = jnp.array(_lower(0, 2)[0])
-    check_grads(jax.jit(triangular_inverse), (matrix,), order=2, modes=["rev", "fwd"])
+    arguments = jnp.array(factor), jnp.array(_lower(0, 2)[0])
+    check_grads(everything, arguments, order=2, modes=["rev", "fwd"])
 
 
 def test_closed_form_gradients_under_vmap(float64):

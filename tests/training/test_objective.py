@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 from sfvae_jax import config as configuration
@@ -59,3 +60,116 @@ def test_sampling_has_the_configs_variance_and_number_of_samples(float64, keys, 
     deviation = np.sqrt(variance) / 1.4 / np.sqrt(4)
     assert abs(draws.mean() - expected) < 4 * deviation / np.sqrt(4000)
     np.testing.assert_allclose(draws.std(), deviation, rtol=0.1)
+
+
+def _loss(config, x, weights, key=None):
+    """The loss of a batch whose posteriors are at 1/2 of the example and of one stddev."""
+    functions = objective.Functions(
+        encode=lambda x: DiagonalGaussian(0.5 * x[:2], jnp.array(STDDEV)),
+        decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
+        decoder_params={"kernel": jnp.array(WEIGHTS)},
+    )
+    loss = objective.build_loss(configuration.resolve(config), None)
+    return loss(jax.random.key(0) if key is None else key, functions, x, weights)
+
+
+BATCH = np.array([[0.2, -0.1, 0.9], [1.4, 2.0, -0.3]])
+
+
+def _kl_by_hand():
+    mean = 0.5 * BATCH[:, :2]
+    return 0.5 * (mean**2 + STDDEV**2 - 1) - np.log(STDDEV)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, lambda kl: 2.0 * kl.sum(axis=1).mean()),
+        ({"free_bits": 0.4}, lambda kl: 2.0 * np.maximum(kl, 0.4).sum(axis=1).mean()),
+        (
+            {"free_bits": 1.0, "free_bits_groups": (2,)},
+            lambda kl: 2.0 * np.maximum(kl.sum(axis=1), 1.0).mean(),
+        ),
+        (
+            {"free_bits": 0.4, "free_bits_of_batch": True},
+            lambda kl: 2.0 * np.maximum(kl.mean(axis=0), 0.4).sum(),
+        ),
+    ],
+    ids=["beta", "each dimension", "one group", "of the batch"],
+)
+def test_beta_and_free_bits_reach_the_loss(float64, tiny_config, settings, expected):
+    """The difference to the loss with weight 0 on the KL divergence, beta = 2."""
+    changes = {f"objective.{key}": value for key, value in settings.items()}
+    config = tiny_config(**{"objective.name": "linearized", "model.latent_size": 2, **changes})
+    weigh = lambda beta: objective.Weights(0.5, beta, 1.0)  # noqa: E731
+    losses = [_loss(config, jnp.array(BATCH), weigh(beta))[0] for beta in (2.0, 0.0)]
+    kl = _kl_by_hand()
+    assert (kl < 0.4).any()
+    assert (kl > 0.4).any()
+    np.testing.assert_allclose(losses[0] - losses[1], expected(kl), rtol=1e-10)
+
+
+def test_entropy_weight_reaches_the_loss(float64, tiny_config):
+    config = tiny_config(**{"objective.name": "linearized"})
+    losses = [
+        _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, weight))[0]
+        for weight in (1.0, 0.25)
+    ]
+    entropy = np.sum(0.5 * np.log(2 * np.pi * np.e) + np.log(STDDEV))
+    np.testing.assert_allclose(losses[1] - losses[0], 0.75 * entropy, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty"),
+    [
+        ("autoencoder", 0.0),
+        ("rae", 0.0),
+        ("rae_l2", 0.3 * np.sum(WEIGHTS**2)),
+        ("rae_gp", 0.3 * np.sum(WEIGHTS**2)),
+        ("rae_sn", 0.0),
+    ],
+)
+def test_the_weights_of_the_rae_family_reach_the_loss(float64, tiny_config, name, penalty):
+    """A linear decoder's Jacobian is its weights. Parts in the metrics are unweighted."""
+    beta = 0.0 if name == "autoencoder" else 0.7
+    config = tiny_config(**{"objective.name": name, "objective.penalty_weight": 0.3})
+    config.objective.beta = beta or None
+    loss, metrics = _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, 1.0))
+    z = 0.5 * BATCH[:, :2]
+    errors = np.sum((z @ WEIGHTS.T - BATCH) ** 2, axis=1)
+    expected = np.mean(errors + 0.5 * beta * np.sum(z**2, axis=1)) + penalty
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
+    np.testing.assert_allclose(metrics["squared_error"], errors.mean(), rtol=1e-10)
+    np.testing.assert_allclose(metrics["code_norm"], np.sum(z**2, axis=1).mean(), rtol=1e-10)
+    np.testing.assert_allclose(0.3 * metrics["penalty"], penalty, rtol=1e-10, atol=1e-12)
+
+
+def test_variance_and_tau_of_the_constant_family(float64, tiny_config):
+    """BAGGINS by NumPy, with the posterior's variance and tau from the config."""
+    config = tiny_config(
+        **{"objective.name": "bilbo_baggins", "objective.tau": 0.5, "posterior.variance": 0.25}
+    )
+    loss, _ = _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, 1.0))
+    z = []
+    means = 0.5 * BATCH[:, :2]
+    for i, mean in enumerate(means):
+        key = jax.random.fold_in(jax.random.key(0), i)
+        z.append(mean + 0.5 * np.array(jax.random.normal(key, (2,), float)))
+    squares = np.sum((np.array(z) @ WEIGHTS.T - BATCH) ** 2, axis=1)
+    ratio = 1 + np.mean(means**2, axis=0) / 0.25
+    variances = 0.5 * squares / ratio.sum()
+    information = np.log(ratio).sum() + ratio.sum() / 0.5
+    expected = 0.5 * (information + np.mean(3 * np.log(2 * np.pi * variances)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
+
+
+def test_probes_estimate_the_penalty(float64, tiny_config):
+    """Mean over 2,000 keys within 4 standard errors; with 0 probes there is no noise."""
+    base = {"objective.name": "rae_gp", "objective.penalty_weight": 1.0}
+    weights = objective.Weights(0.5, 1.0, 1.0)
+    config = tiny_config(**base, **{"objective.num_probes": 1})
+    penalty = jax.vmap(lambda key: _loss(config, jnp.array(BATCH), weights, key)[1]["penalty"])
+    draws = penalty(jax.random.split(jax.random.key(1), 2000))
+    standard_error = draws.std(ddof=1) / np.sqrt(2000)
+    assert 0 < 4 * standard_error < 0.1 * np.sum(WEIGHTS**2)
+    assert abs(draws.mean() - np.sum(WEIGHTS**2)) < 4 * standard_error
