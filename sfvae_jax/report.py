@@ -201,7 +201,10 @@ def _label(config: dict[str, Any], varying: dict[str, list[str]]) -> str:
 def _differences(configs: list[dict[str, Any]], published: dict[str, Any]) -> dict[str, list[Any]]:
     differences = {}
     for key, value in flatten(published.get("setting", {})).items():
-        here = list(dict.fromkeys(config.get(key) for config in configs))
+        here: list[Any] = []
+        for config in configs:
+            if config.get(key) not in here:
+                here.append(config.get(key))
         if here != [value]:
             differences[key] = [here, value]
     return differences

@@ -64,6 +64,43 @@ def test_runs_of_other_settings_are_other_methods():
     ]
 
 
+def test_details_are_told_of_the_objective_that_they_tell_apart():
+    several = {"objective.num_samples": 5}
+    runs = [RUNS[0], _run("sampling", 0, 0.1, **several), RUNS[3]]
+    labels = [method["method"] for method in report.summarize(runs)["methods"]]
+    assert labels[2] == "sampling_free"
+    assert labels[1] == "sampling (objective.num_samples=5)"
+
+
+def test_published_rows_are_found_by_what_they_are_of():
+    """mnist_estimators: one row for each number of samples, at the end whatever the step."""
+    runs = []
+    for num_samples in (1, 20):
+        run = _run("iwae", 0, 0.1, **{"objective.num_samples": num_samples})
+        config = load_config("mnist_estimators").get_config("laptop")
+        run["published"] = json.loads(json.dumps(config.published.to_dict()))
+        run["metrics"] = {"nll_without_constant": 30.0, "collapse_fraction": None}
+        run["history"] = {}
+        runs.append(run)
+    one, twenty = report.summarize(runs)["methods"]
+    assert one["measures"]["nll_without_constant"]["200"]["published"] == [27.62, None]
+    assert twenty["measures"]["nll_without_constant"]["200"]["published"] == [26.11, None]
+    text = report.to_markdown(report.summarize(runs))
+    assert "| 30.0 / 26.1 |" in text
+    assert "collapse" not in text.splitlines()[0]  # null: it does not apply to these models
+
+
+def test_methods_with_different_measures(tmp_path):
+    deterministic = _run("rae", 0, None)
+    deterministic["history"] = {}
+    summary = report.summarize([RUNS[0], deterministic])
+    text = report.to_markdown(summary)
+    row = next(line for line in text.splitlines() if line.startswith("| `rae` |"))
+    assert "—" in row
+    report.pictures.draw_report(summary["methods"], tmp_path / "report.png")
+    assert (tmp_path / "report.png").exists()
+
+
 def test_unfinished_runs_are_refused(tmp_path):
     path = tmp_path / "run" / "results.json"
     path.parent.mkdir()

@@ -31,3 +31,34 @@ def test_nothing_half_written(tmp_path):
     pictures.save(figure, tmp_path / "new" / "a.png")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_panels_are_the_parts_that_a_run_has(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
+    records = [{"step": s, "loss": 1.0, "squared_error": 2.0, "grad_norm": 3.0} for s in (1, 2)]
+    pictures.draw_training(records, "title", tmp_path / "a.png")
+    labels = [axes.get_ylabel() for axes in drawn[0].axes]
+    assert labels == ["loss (per image)", "squared error", "gradient norm"]
+
+
+@pytest.mark.parametrize(("varied", "panels"), [(False, 1), (True, 3)])
+def test_variances_are_drawn_where_they_differ(tmp_path, monkeypatch, varied, panels):
+    drawn = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
+    means = np.random.default_rng(0).normal(size=(30, 2))
+    variances = np.exp(means) if varied else np.ones((30, 2))
+    labels = np.arange(30) % 3
+    pictures.draw_latent_plane((means, variances), labels, "title", tmp_path / "a.png")
+    axes = drawn[0].axes
+    assert len(axes) == panels
+    assert len(axes[0].get_legend().get_texts()) == 3
+    np.testing.assert_allclose(axes[0].collections[0].get_offsets(), means)
+    if varied:
+        offsets = axes[2].collections[0].get_offsets()
+        np.testing.assert_allclose(offsets, np.stack([means[:, 1], variances[:, 1]], axis=1))
+
+
+def test_a_plane_without_labels_or_variances(tmp_path):
+    pictures.draw_latent_plane((np.zeros((3, 2)), None), None, "title", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
