@@ -25,10 +25,10 @@ from sfvae_jax.evaluate import restore, trained_model
 from sfvae_jax.train import train
 from sfvae_jax.training.workdir import Workdir
 
-BETAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+BETAS = (1e-2, 1e-1, 1.0, 10.0)
 GRIDS = {
-    "rae_l2": (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
-    "rae_gp": (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+    "rae_l2": (1e-4, 1e-3, 1e-2, 1e-1),
+    "rae_gp": (1e-4, 1e-3, 1e-2, 1e-1),
     "wae_mmd": (1.0, 10.0, 100.0, 1000.0),
 }
 SEEDS = (0, 1)

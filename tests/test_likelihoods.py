@@ -70,7 +70,8 @@ def test_heteroscedastic_gaussian(float64, keys, likelihood, variance):
         return log_prob(x, parameters), *own, likelihood.fisher(parameters), draws
 
     keys = jax.random.split(next(keys), 10_000)
-    log_prob, own, mean, fisher, draws = values(jnp.array(x), parameters, keys)
+    obtained = jax.device_get(values(jnp.array(x), parameters, keys))
+    log_prob, own, mean, fisher, draws = obtained
     np.testing.assert_allclose(own, variance, rtol=1e-12)
     expected = scipy.stats.norm(MEAN, np.sqrt(variance)).logpdf(x).sum(axis=(1, 2))
     np.testing.assert_allclose(log_prob, expected, rtol=1e-12)
@@ -84,7 +85,7 @@ def test_heteroscedastic_gaussian(float64, keys, likelihood, variance):
 def test_bounds_of_the_variance_are_kept_and_met(float64):
     """Increasing from the lower bound to the upper; with neither the variance is the decoder's."""
     variance = jnp.array([0.0, *np.logspace(-8, 8, 50)])
-    bounded = HeteroscedasticGaussian(0.25, 4.0).variance((variance, variance))
+    bounded = np.asarray(HeteroscedasticGaussian(0.25, 4.0).variance((variance, variance)))
     assert bounded[0] == 0.25
     assert np.all(np.diff(bounded) > 0.0)
     assert np.all(bounded <= 4.0)
@@ -115,7 +116,8 @@ def test_bernoulli(float64, keys):
         return log_prob, likelihood.mean(logits), likelihood.fisher(logits), draws
 
     keys = jax.random.split(next(keys), 10_000)
-    log_prob, mean, fisher, draws = values(jnp.array(x), jnp.array(LOGITS), keys)
+    obtained = jax.device_get(values(jnp.array(x), jnp.array(LOGITS), keys))
+    log_prob, mean, fisher, draws = obtained
     p = 1.0 / (1.0 + np.exp(-LOGITS))
     expected = scipy.stats.bernoulli(p).logpmf(x).sum(axis=(1, 2))
     np.testing.assert_allclose(log_prob, expected, rtol=1e-10)
@@ -143,7 +145,9 @@ def test_bernoulli_at_extreme_logits():
     values, grads = jax.jit(jax.vmap(jax.value_and_grad(Bernoulli().log_prob, 1)))(x, logits)
     np.testing.assert_array_equal(values, [0.0, -5e3, -1e4, -1e4, -5e3, 0.0])
     np.testing.assert_array_equal(grads, [0.0, 0.5, 1.0, -1.0, -0.5, 0.0])
-    fisher, slope = jax.vmap(jax.value_and_grad(Bernoulli().fisher))(logits)
+    fisher, slope = jax.device_get(
+        jax.jit(jax.vmap(jax.value_and_grad(Bernoulli().fisher)))(logits)
+    )
     assert np.all(np.isfinite(fisher) & (fisher > 1e30))
     assert np.all(np.isfinite(slope))
 
@@ -178,7 +182,7 @@ LOCATIONS = np.array([-0.4, 0.0, 0.31, 0.45, 1.0, 2.0])
 @pytest.mark.parametrize("num_levels", [2, 256])
 def test_discretized_masses_are_scipys_and_sum_to_one(float64, num_levels):
     location, scale = map(np.ravel, np.meshgrid(LOCATIONS, [0.02, 0.1, 1.0]))
-    log_mass = _log_masses(num_levels)(jnp.array(location), jnp.log(scale))
+    log_mass = np.asarray(_log_masses(num_levels)(jnp.array(location), jnp.array(np.log(scale))))
     expected = _masses(num_levels, location, scale)
     np.testing.assert_allclose(np.exp(log_mass), expected, rtol=1e-7, atol=1e-15)
     np.testing.assert_allclose(np.exp(log_mass).sum(axis=-1), 1.0, rtol=1e-12)
@@ -204,7 +208,8 @@ def test_discretized_tails_are_finite_with_finite_gradients(location):
         return DiscretizedLogistic().log_prob(x[None], (location[None], log_scale))
 
     both = jax.jit(jax.vmap(jax.value_and_grad(log_prob, (1, 2)), (0, None, None)))
-    values, grads = both(jnp.array(levels, jnp.float32), jnp.array(location), jnp.array(-10.0))
+    arguments = jnp.array(levels, jnp.float32), jnp.array(location), jnp.array(-10.0)
+    values, grads = jax.device_get(both(*arguments))
     assert all(np.isfinite(grad).all() for grad in grads)
     # From the nearest level on: the distances of a bin's near and far edges, in scales.
     distance = np.sort(np.abs(location - levels))
@@ -228,7 +233,7 @@ def test_discretized_moments_and_fisher(float64):
         parameters = location, log_scale
         return likelihood.mean(parameters), likelihood.fisher(parameters)
 
-    mean, fisher = values(jnp.array(location), jnp.log(scale))
+    mean, fisher = values(jnp.array(location), jnp.array(np.log(scale)))
     masses = _masses(16, location, scale)
     np.testing.assert_allclose(mean, masses @ levels, rtol=1e-10)
     step = 1e-6
@@ -241,7 +246,7 @@ def test_discretized_moments_and_fisher(float64):
 def test_discretized_samples(keys, num_levels):
     """10,000 draws: frequencies within 4 standard errors and every one of them on a level."""
     likelihood, location, scale = DiscretizedLogistic(num_levels), 0.4, 0.15
-    parameters = jnp.full(10_000, location), jnp.log(scale)
+    parameters = jnp.full(10_000, location), jnp.array(np.log(scale), jnp.float32)
     draws = np.asarray(jax.jit(likelihood.sample)(next(keys), parameters)) * (num_levels - 1)
     levels = np.round(draws)
     np.testing.assert_allclose(draws, levels, atol=1e-4)
@@ -259,11 +264,11 @@ def test_discretized_samples_at_any_scale(keys):
     """Float32: a scale of 1e-8 rounds mu to a level, one of 1e4 draws the two end levels alike."""
     location = jnp.array(np.linspace(-0.5, 1.5, 10_000), jnp.float32)
     sample = jax.jit(DiscretizedLogistic().sample)
-    draws = sample(next(keys), (location, jnp.log(1e-8)))
-    expected = np.round(np.clip(location, 0.0, 1.0) * 255) / 255
+    draws = np.asarray(sample(next(keys), (location, jnp.float32(np.log(1e-8)))))
+    expected = np.round(np.clip(np.asarray(location), 0.0, 1.0) * 255) / 255
     # Within rounding of an edge either neighbour is right.
     assert np.mean(np.abs(draws - expected) > 1e-6) < 0.001
-    draws = np.asarray(sample(next(keys), (location, jnp.log(1e4))))
+    draws = np.asarray(sample(next(keys), (location, jnp.float32(np.log(1e4)))))
     assert np.mean((draws == 0.0) | (draws == 1.0)) > 0.999
     assert abs(draws.mean() - 0.5) < 4 * 0.5 / 100
 
@@ -283,7 +288,7 @@ def test_discretized_scale_of_a_channel(float64, keys):
     axes = 0, 0, None, None
     values = jax.jit(jax.vmap(every, axes))
     arguments = jnp.array(levels / 255), jnp.array(location)
-    channels = values(*arguments, jnp.log(scale), key := next(keys))
+    channels = values(*arguments, jnp.array(np.log(scale)), key := next(keys))
     full = np.broadcast_to(np.log(scale), (2, 3, 2))
     for obtained, expected in zip(channels, values(*arguments, jnp.array(full), key), strict=True):
         np.testing.assert_allclose(obtained, expected, rtol=1e-12)

@@ -53,7 +53,7 @@ def test_samples_and_densities(float64):
         again = flow.forward(z_0, v_0)
         return (z, v), densities, plain, path, (z_0, v_0, back), again, jacobian, conditionals
 
-    draws = draw(jax.random.split(jax.random.key(0), 200))
+    draws = jax.device_get(draw(jax.random.split(jax.random.key(0), 200)))
     (z, v), densities, plain, path, (z_0, v_0, back), again, jacobian, conditionals = draws
     log_det = np.linalg.slogdet(jacobian)[1]
     np.testing.assert_allclose(again[0], z, rtol=1e-9, atol=1e-9)
@@ -74,7 +74,7 @@ def test_samples_and_densities(float64):
     # standard errors.
     noise = np.stack(
         [
-            (z_0 - flow.mean[None]) / flow.stddev[None],
+            (z_0 - np.asarray(flow.mean)) / np.asarray(flow.stddev),
             (v_0 - conditionals[0].mean) / conditionals[0].stddev,
         ]
     )
@@ -125,10 +125,10 @@ def test_the_joint_integrates_to_one_and_the_bound_is_looser(float64, keys):
     assert gap > 0.05
 
     draw = jax.jit(jax.vmap(flow.sample_and_log_prob))
-    z, log_q = draw(jax.random.split(next(keys), 4000))
+    z, log_q = jax.device_get(draw(jax.random.split(next(keys), 4000)))
     standard_error = np.std(log_q, ddof=1) / np.sqrt(4000)
     assert abs(np.mean(log_q) - expected) < 4 * standard_error
-    excess = np.asarray(log_q) - np.interp(z[:, 0], grid, log_marginal)
+    excess = log_q - np.interp(z[:, 0], grid, log_marginal)
     standard_error = np.std(excess, ddof=1) / np.sqrt(4000)
     assert 4 * standard_error < np.mean(excess)
     assert abs(np.mean(excess) - gap) < 4 * standard_error
@@ -159,7 +159,7 @@ def test_path_log_prob_is_differentiated_through_z_and_v_and_r(float64):
         plain = jax.grad(lambda flow: flow.sample_and_log_prob(key)[1])(flow)
         return path, expected, plain, of_reverse
 
-    path, expected, plain, of_reverse = gradients(flow)
+    path, expected, plain, of_reverse = jax.device_get(gradients(flow))
     for own, other in zip(*map(jax.tree.leaves, (path, expected)), strict=True):
         assert np.abs(other).max() > 1e-4
         np.testing.assert_allclose(own, other, rtol=1e-6, atol=1e-8)
@@ -189,7 +189,7 @@ def _with_gates(bias):
 @pytest.mark.parametrize("bias", [-100.0, -20.0, 0.0, 1000.0])
 def test_shut_and_open_gates(method, bias):
     """Float32, sigma = 2 sigmoid(bias) everywhere: log q = log q_0 - sum log sigma - log r."""
-    pair, start, *log_q = _with_gates(bias)
+    pair, start, *log_q = jax.device_get(_with_gates(bias))
     sigma, norm = 2.0 / (1.0 + np.exp(-bias)), scipy.stats.norm()
     np.testing.assert_allclose(pair, start * sigma + 1.0, rtol=1e-5)
     expected = norm.logpdf(start).sum() - 4.0 * np.log(sigma) - norm.logpdf(pair[2:]).sum()

@@ -55,7 +55,7 @@ def test_log_prob_is_scipys(float64):
 def test_samples_have_mean_and_covariance(keys):
     """20,000 draws; a mean has variance S_ii / N, a covariance (S_ii S_jj + S_ij^2) / N."""
     draw = jax.jit(jax.vmap(_posterior().sample_and_log_prob))
-    z, _ = draw(jax.random.split(next(keys), 20_000))
+    z, _ = jax.device_get(draw(jax.random.split(next(keys), 20_000)))
     variance = np.diag(COVARIANCE)
     assert np.all(np.abs(z.mean(axis=0) - MEAN) < 4 * np.sqrt(variance / 20_000))
     error = np.sqrt((np.outer(variance, variance) + COVARIANCE**2) / 20_000)
@@ -64,7 +64,8 @@ def test_samples_have_mean_and_covariance(keys):
 
 @pytest.mark.parametrize("prior_stddev", [1.0, 1.5, np.array([0.7, 2.0, 1.1])])
 def test_closed_forms_are_the_dense_ones(float64, prior_stddev):
-    kl, entropy, obtained = jax.jit(_closed_forms)(_posterior(), jnp.asarray(prior_stddev))
+    forms = jax.jit(_closed_forms)(_posterior(), jnp.asarray(prior_stddev))
+    kl, entropy, obtained = jax.device_get(forms)
     np.testing.assert_allclose(kl, _dense_kl(MEAN, COVARIANCE, prior_stddev), rtol=1e-12)
     np.testing.assert_allclose(entropy, DENSE.entropy(), rtol=1e-12)
     # E_q log N(z; 0, S) = log N(mean; 0, S) - tr(S^-1 L L') / 2.
@@ -95,7 +96,9 @@ def test_entries_above_the_diagonal_are_ignored(float64):
         values, pull = jax.vjp(everything, scale_tril)
         return values, pull(jnp.linspace(0.5, 2.0, len(values)))[0]
 
-    values, grad = values_and_grad(jnp.array(TRIL + np.triu(np.full((3, 3), 1e3), 1)))
+    values, grad = jax.device_get(
+        values_and_grad(jnp.array(TRIL + np.triu(np.full((3, 3), 1e3), 1)))
+    )
     np.testing.assert_array_equal(values, values_and_grad(jnp.array(TRIL))[0])
     np.testing.assert_array_equal(grad[np.triu_indices(3, 1)], 0.0)
     assert np.all(np.abs(grad[np.tril_indices(3)]) > 1e-3)
@@ -111,7 +114,8 @@ def test_path_log_prob_has_the_value_but_not_the_score(float64):
 
     keys = jax.random.split(jax.random.key(0), 3)
     jacobian = jax.jit(jax.vmap(jax.jacrev(log_probs, (0, 1), has_aux=True)))
-    (plain, path), z = jacobian(jnp.array(MEANS), jnp.array(FACTORS), keys)
+    grads = jacobian(jnp.array(MEANS), jnp.array(FACTORS), keys)
+    (plain, path), z = jax.device_get(grads)
     for i, (mean, factor) in enumerate(zip(MEANS, FACTORS, strict=True)):
         slope = -np.linalg.solve(factor @ factor.T, z[i] - mean)
         noise = np.linalg.solve(factor, z[i] - mean)
@@ -129,7 +133,8 @@ def test_log_prob_differentiates_in_all_arguments(float64):
         return FullCovarianceGaussian(mean, scale_tril).log_prob(z)
 
     both = jax.jit(jax.vmap(jax.value_and_grad(log_prob, (0, 1, 2))))
-    values, grads = both(jnp.array(POINTS[:3]), jnp.array(MEANS), jnp.array(FACTORS))
+    arguments = jnp.array(POINTS[:3]), jnp.array(MEANS), jnp.array(FACTORS)
+    values, grads = jax.device_get(both(*arguments))
     for i, (z, mean, factor) in enumerate(zip(POINTS[:3], MEANS, FACTORS, strict=True)):
         dense = scipy.stats.multivariate_normal(mean, factor @ factor.T)
         np.testing.assert_allclose(values[i], dense.logpdf(z), rtol=1e-12)
@@ -165,28 +170,32 @@ def test_one_dimension(float64):
     """Every value of `_everything` by SciPy's normal."""
     norm = scipy.stats.norm(0.3, 2.0)
     posterior = _posterior(np.array([0.3]), np.array([[2.0]]))
-    z, log_q, path_z, path_log_q, *rest = jax.jit(_everything)(posterior, jax.random.key(0))
+    values = np.asarray(jax.jit(_everything)(posterior, jax.random.key(0)))
+    z, log_q, path_z, path_log_q, *rest = values
     np.testing.assert_allclose([z, log_q, path_log_q], [path_z, *2 * [norm.logpdf(z)]], rtol=1e-12)
     kl = np.log(1.5 / 2.0) + (4.0 + 0.09) / (2 * 2.25) - 0.5
     expected = [norm.logpdf(1.0), kl, norm.entropy(), -kl - norm.entropy()]
     np.testing.assert_allclose(rest, expected, rtol=1e-12)
 
 
+@jax.jit
+def _densities_and_closed_forms(mean, scale_tril):
+    """Both log q of a sample and the closed forms, and their gradients."""
+
+    def stacked(mean, scale_tril):
+        posterior = FullCovarianceGaussian(mean, scale_tril)
+        values = [getattr(posterior, method)(jax.random.key(0))[1] for method in METHODS]
+        return jnp.stack([*values, *_closed_forms(posterior, 1.0)])
+
+    return stacked(mean, scale_tril), jax.jacrev(stacked, (0, 1))(mean, scale_tril)
+
+
 @pytest.mark.parametrize("below", [0.0, 1.0])
 def test_extreme_stddev_is_finite_with_finite_gradients(below):
     """1e-8 and 1e4 side by side, in float32; the values are those of the diagonal."""
-
-    @jax.jit
-    def value_and_grad(mean, scale_tril):
-        def stacked(mean, scale_tril):
-            posterior = FullCovarianceGaussian(mean, scale_tril)
-            values = [getattr(posterior, method)(jax.random.key(0))[1] for method in METHODS]
-            return jnp.stack([*values, *_closed_forms(posterior, 1.0)])
-
-        return stacked(mean, scale_tril), jax.jacrev(stacked, (0, 1))(mean, scale_tril)
-
     scale_tril = np.diag([1e-8, 1e4, 1e-8]) + np.tril(np.full((3, 3), below), -1)
-    values, grads = value_and_grad(jnp.array(MEAN, jnp.float32), jnp.array(scale_tril, jnp.float32))
+    arguments = jnp.array(MEAN, jnp.float32), jnp.array(scale_tril, jnp.float32)
+    values, grads = jax.device_get(_densities_and_closed_forms(*arguments))
     assert all(np.isfinite(grad).all() for grad in grads)
     log_det, square = np.log(1e-12), 1e8 + 4 * below + 0.16 + 4.0 + 0.49
     entropy, prior = 1.5 * np.log(2 * np.pi * np.e) + log_det, -1.5 * np.log(2 * np.pi)

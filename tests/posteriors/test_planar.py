@@ -43,7 +43,7 @@ def test_log_det_is_the_jacobians(float64):
     assert products.min() < -1.0 < 0.0 < products.max()
     flow = _flow(mean=np.zeros(4), stddev=np.ones(4), u=u, w=w, b=b)
     points = rng.normal(size=(20, 4))
-    z, log_det, jacobian = _with_jacobian(flow, jnp.array(points))
+    z, log_det, jacobian = jax.device_get(_with_jacobian(flow, jnp.array(points)))
     sign, expected = np.linalg.slogdet(jacobian)
     np.testing.assert_array_equal(sign, 1.0)
     np.testing.assert_allclose(log_det, expected, rtol=1e-8, atol=1e-10)
@@ -60,7 +60,7 @@ def test_it_is_invertible_whatever_the_arguments(float64, strength):
     flow = _flow(u=strength * w[None], w=w[None], b=np.array([0.2]))
     steps = np.linspace(-4.0, 4.0, 401)
     line = steps[:, None] * w + np.array([0.7, 0.1])
-    z, log_det, jacobian = _with_jacobian(flow, jnp.array(line))
+    z, log_det, jacobian = jax.device_get(_with_jacobian(flow, jnp.array(line)))
     assert np.all(np.diff(z @ w) > 0.0)
     determinant = np.linalg.det(jacobian)
     assert np.all(determinant > 0.0)
@@ -69,9 +69,9 @@ def test_it_is_invertible_whatever_the_arguments(float64, strength):
 
 def _recovered(flow, z):
     """z_0 of points z: w'z = a + w'd tanh(a + b) for a = w'z_0, by bracketing."""
-    w, b = np.asarray(flow.w[0]), float(flow.b[0])
+    w, b = np.asarray(flow.w)[0], np.asarray(flow.b)[0]
     reference = np.array([0.9, 0.8])
-    pushed = np.asarray(flow.forward(jnp.array(reference))[0])
+    pushed = np.asarray(jax.jit(flow.forward)(jnp.array(reference))[0])
     direction = (pushed - reference) / np.tanh(w @ reference + b)
     reach = abs(w @ direction) + 1.0
     along = np.array(
@@ -94,7 +94,8 @@ def test_the_density_integrates_to_one(float64):
     starts = _recovered(flow, along[:, None] * w)
     normal = np.array([-w[1], w[0]])
     z_0 = starts[:, None] + across[:, None] * normal
-    z, log_det = jax.jit(jax.vmap(jax.vmap(flow.forward)))(jnp.array(z_0))
+    pushed = jax.jit(jax.vmap(jax.vmap(flow.forward)))(jnp.array(z_0))
+    z, log_det = jax.device_get(pushed)
     np.testing.assert_allclose(z, along[:, None, None] * w + across[:, None] * normal, atol=1e-10)
     log_base = scipy.stats.norm(ONE.mean, ONE.stddev).logpdf(z_0).sum(axis=-1)
     density = np.exp(log_base - log_det)
@@ -106,8 +107,8 @@ def test_log_prob_of_a_sample(float64):
     """log q(z) = log q(z_0) - log |det|, z_0 being solved for; 1000 draws."""
     flow = _flow()
     keys = jax.random.split(jax.random.key(0), 1000)
-    z, log_q = jax.jit(jax.vmap(flow.sample_and_log_prob))(keys)
-    z_0 = _recovered(flow, np.asarray(z))
+    z, log_q = jax.device_get(jax.jit(jax.vmap(flow.sample_and_log_prob))(keys))
+    z_0 = _recovered(flow, z)
     pushed, _, jacobian = _with_jacobian(flow, jnp.array(z_0))
     np.testing.assert_allclose(pushed, z, rtol=1e-9)
     expected = scipy.stats.norm(ONE.mean, ONE.stddev).logpdf(z_0).sum(axis=-1)
@@ -129,9 +130,9 @@ def test_extremes_are_finite_with_finite_gradients():
         return log_q + jnp.sum(z)
 
     u, w = map(np.ravel, np.meshgrid([-1e3, 0.0, 1e3], [-1e3, 0.0, 1e-7, 1e3]))
-    values, grads = jax.jit(jax.vmap(jax.value_and_grad(total, (0, 1))))(
-        jnp.array(u, jnp.float32), jnp.array(w, jnp.float32)
-    )
+    both = jax.jit(jax.vmap(jax.value_and_grad(total, (0, 1))))
+    arguments = jnp.array(u, jnp.float32), jnp.array(w, jnp.float32)
+    values, grads = jax.device_get(both(*arguments))
     finite = np.all(np.isfinite([values, *grads]), axis=0)
     assert finite.all(), np.stack([u, w], axis=1)[~finite]
 
