@@ -22,11 +22,6 @@ from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 
-# Trained with a prior that follows the codes (BACK Eq. 4).
-_FLOATING_PRIOR = ("constant_variance", "bilbo", "bilbo_baggins")
-# Trained without a prior; a density of the codes is for afterwards.
-_NO_PRIOR = ("autoencoder", "rae", "rae_l2", "rae_gp", "rae_sn", "cv_vae")
-
 
 def evaluate(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike
@@ -72,6 +67,7 @@ def trained_model(
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective."""
     name = config.objective.name
+    info = objectives.OBJECTIVES[name]
     trained = evaluation.TrainedModel(
         model=model,
         params=normalize(state.params, state.vectors)[0],
@@ -79,11 +75,11 @@ def trained_model(
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
         likelihood=likelihoods.build(config.likelihood),
-        prior_stddev=None if name in _NO_PRIOR else 1.0,
-        no_bound=_why_no_bound(name),
+        prior_stddev=None if info.prior == "none" else 1.0,
+        no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
     )
-    if name not in _FLOATING_PRIOR:
+    if info.prior != "floating":
         return trained
     training_images = data.load(config.data, "train", for_evaluation=True)
     return dataclasses.replace(
@@ -167,12 +163,3 @@ def _draw_latent_kl(trained: evaluation.TrainedModel, title: str, path: Path) ->
         title=title,
         path=path,
     )
-
-
-def _why_no_bound(name: str) -> str:
-    source = objectives.OBJECTIVES[name].bound
-    if name == "bilbo_baggins":
-        return "BAGGINS sets the likelihood's variance by the residual: there is no p(x|z)"
-    if source == "no: a squared error":
-        return "the loss is a squared error: there is no p(x|z)"
-    return ""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sfvae_jax import objectives
+from sfvae_jax.config import base_config
 
 
 @pytest.fixture
@@ -27,12 +28,33 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     np.testing.assert_allclose(slope, difference, rtol=0.02)
 
 
-def test_the_table_of_objectives_is_that_of_the_code(readme):
+def test_the_table_of_objectives_is_that_of_the_code(root):
+    lines = (root / "docs" / "objectives.md").read_text().splitlines()
     for name, info in objectives.OBJECTIVES.items():
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` | `obj"))
-        assert f"`objectives.{info.function}`" in row
-        assert info.source in row
-        assert info.decoder_passes.replace("num_samples", "`num_samples`") in row
+        row = next(line for line in lines if line.startswith(f"| `{name}` | `obj"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        noise = "no" if info.deterministic else "yes"
+        expected = [f"`objectives.{info.function}`", info.source, info.bound, noise]
+        assert cells[1:5] == expected
+        assert cells[5].replace("`", "") == info.decoder_passes
+        if not cells[6].startswith("any"):
+            assert cells[6].replace("`", "").split(", ") == list(info.posteriors)
+
+
+def test_every_name_in_the_readme_is_a_function_or_an_objective(readme):
+    families = readme[readme.index("| family |") : readme.index("[docs/objectives.md]")]
+    rows = [line.split("|")[2:4] for line in families.splitlines()[2:] if line.startswith("|")]
+    functions, names = (
+        set(re.findall(r"`(\w+)`", " ".join(cells))) for cells in zip(*rows, strict=True)
+    )
+    assert all(callable(getattr(objectives, name)) for name in functions)
+    settings = base_config().objective
+    assert names - set(settings) == set(objectives.OBJECTIVES)
+
+
+def test_every_config_is_in_the_readme(readme, root):
+    for path in (root / "configs").glob("*.py"):
+        assert f"`configs/{path.name}`" in readme
 
 
 def test_pictures_exist(readme, root):

@@ -84,6 +84,8 @@ class ObjectiveInfo:
         batch_statistic: whether it is a statement about a batch, not about one example.
         closed_form_kl: whether its KL divergence is exact.
         parts: whether it is an `Elbo`, on whose parts beta and annealing act.
+        prior: "fixed", N(0, I); "floating", N(0, S^2) with S^2 from the codes; or "none".
+        density: whether it trains a density p(x|z), not a reconstruction alone.
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder.
     """
@@ -96,6 +98,8 @@ class ObjectiveInfo:
     batch_statistic: bool
     closed_form_kl: bool
     parts: bool
+    prior: str
+    density: bool
     bound: str
     decoder_passes: str
 
@@ -112,6 +116,8 @@ _DETERMINISTIC = {
     "batch_statistic": False,
     "closed_form_kl": False,
     "parts": False,
+    "prior": "none",
+    "density": False,
     "bound": "no: a squared error",
 }
 
@@ -125,6 +131,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=True,
         parts=True,
+        prior="fixed",
+        density=True,
         bound="yes, in expectation",
         decoder_passes="num_samples",
     ),
@@ -137,6 +145,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=False,
         parts=True,
+        prior="fixed",
+        density=True,
         bound="yes, in expectation",
         decoder_passes="num_samples",
     ),
@@ -149,6 +159,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=False,
         parts=False,
+        prior="fixed",
+        density=True,
         bound="yes, in expectation",
         decoder_passes="num_samples",
     ),
@@ -161,6 +173,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=True,
         parts=True,
+        prior="fixed",
+        density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
     ),
@@ -173,6 +187,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=True,
         parts=True,
+        prior="fixed",
+        density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
     ),
@@ -185,6 +201,8 @@ OBJECTIVES = {
         batch_statistic=False,
         closed_form_kl=False,
         parts=False,
+        prior="fixed",
+        density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
     ),
@@ -197,6 +215,8 @@ OBJECTIVES = {
         batch_statistic=True,
         closed_form_kl=True,
         parts=True,
+        prior="floating",
+        density=True,
         bound="yes, in expectation, under the batch's own prior",
         decoder_passes="1",
     ),
@@ -209,6 +229,8 @@ OBJECTIVES = {
         batch_statistic=True,
         closed_form_kl=True,
         parts=False,
+        prior="floating",
+        density=True,
         bound="yes, in expectation, under the batch's own prior",
         decoder_passes="1",
     ),
@@ -221,6 +243,8 @@ OBJECTIVES = {
         batch_statistic=True,
         closed_form_kl=True,
         parts=False,
+        prior="floating",
+        density=False,
         bound="no: its variance follows the residual",
         decoder_passes="1",
     ),
@@ -263,7 +287,7 @@ OBJECTIVES = {
     "wae_mmd": ObjectiveInfo(
         function="wae_mmd_loss",
         source="RAE Table 1, Tolstikhin et al. 2018",
-        **{**_DETERMINISTIC, "deterministic": False, "batch_statistic": True},
+        **{**_DETERMINISTIC, "deterministic": False, "batch_statistic": True, "prior": "fixed"},
         decoder_passes="1",
     ),
 }
