@@ -209,4 +209,5 @@ def _sample(rng: Array, means: Array, variance: Array, axis_name: str | None) ->
 
 
 def _log_likelihoods(decode: Callable[[Array], Any], x: Array, z: Array, likelihood: Any) -> Array:
+    chex.assert_equal(x.shape[0], z.shape[0])
     return jax.vmap(lambda x, z: likelihood.log_prob(x, decode(z)))(x, z)

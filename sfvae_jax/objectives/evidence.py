@@ -21,9 +21,14 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
     gaussian_log_prob,
+    per_element,
 )
 from sfvae_jax.objectives.linear_algebra import inverse_and_log_det, matmul
-from sfvae_jax.objectives.linearized import decoder_jacobian, low_rank_gaussian_log_prob
+from sfvae_jax.objectives.linearized import (
+    decoder_jacobian,
+    low_rank_gaussian_log_prob,
+    variance_per_element,
+)
 
 
 def linearized_elbo(
@@ -62,7 +67,7 @@ def linearized_elbo(
     chex.assert_equal_shape([mean, stddev])
     x_hat, jacobian = decoder_jacobian(decode, mean)
     chex.assert_equal_shape([x, x_hat])
-    variance = _per_element(observation_variance, x)
+    variance = variance_per_element(observation_variance, x)
     # tr(J' diag(1/c) J Sigma), as a sum of squares of the scaled Jacobian's entries.
     scaled = jacobian * stddev[None, :] * jax.lax.rsqrt(variance)[:, None]
     return Elbo(
@@ -107,12 +112,12 @@ def log_evidence(
     """
     x_hat, jacobian = decoder_jacobian(decode, mean)
     chex.assert_equal_shape([x, x_hat])
-    prior_stddev = jnp.broadcast_to(prior_stddev, mean.shape)
+    prior_stddev = per_element(prior_stddev, mean)
     # gamma = 0 keeps the determinant of J S^2 J' + diag(c) and leaves the residual unwhitened.
     noise = low_rank_gaussian_log_prob(
         (x_hat - x).ravel(),
         jacobian * prior_stddev[None, :],
-        _per_element(observation_variance, x),
+        variance_per_element(observation_variance, x),
         gamma=0.0,
     )
     return noise - 0.5 * jnp.sum(jnp.square(mean / prior_stddev))
@@ -145,8 +150,8 @@ def posterior_precision(
         AssertionError: if the shapes do not fit.
     """
     x_hat, jacobian = decoder_jacobian(decode, mean)
-    scaled = jacobian * jax.lax.rsqrt(_per_element(observation_variance, x_hat))[:, None]
-    prior_precision = 1.0 / jnp.square(jnp.broadcast_to(prior_stddev, mean.shape))
+    scaled = jacobian * jax.lax.rsqrt(variance_per_element(observation_variance, x_hat))[:, None]
+    prior_precision = 1.0 / jnp.square(per_element(prior_stddev, mean))
     return jnp.diag(prior_precision) + matmul(scaled.T, scaled)
 
 
@@ -168,7 +173,7 @@ def posterior_gap(precision: Array, covariance: Array) -> Array:
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    chex.assert_rank([precision, covariance], [2, {1, 2}])
+    _assert_fit(precision, covariance)
     _, log_det = inverse_and_log_det(precision)
     if covariance.ndim == 1:
         trace = jnp.sum(jnp.diagonal(precision) * covariance)
@@ -194,7 +199,7 @@ def posterior_gap_second_order(precision: Array, covariance: Array) -> Array:
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    chex.assert_rank([precision, covariance], [2, {1, 2}])
+    _assert_fit(precision, covariance)
     covariance = jnp.diag(covariance) if covariance.ndim == 1 else covariance
     excess = matmul(precision, covariance) - jnp.eye(precision.shape[0], dtype=precision.dtype)
     return 0.25 * jnp.sum(excess * excess.T)
@@ -217,16 +222,18 @@ def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
         (exact, second order), scalars.
 
     Raises:
-        AssertionError: if precisions is not of rank 3.
+        AssertionError: if the shapes do not fit.
     """
     chex.assert_rank(precisions, 3)
+    chex.assert_equal(precisions.shape[1], precisions.shape[2])
     covariance, _ = inverse_and_log_det(jnp.mean(precisions, axis=0))
     exact = jax.vmap(posterior_gap, (0, None))(precisions, covariance)
     second_order = jax.vmap(posterior_gap_second_order, (0, None))(precisions, covariance)
     return jnp.mean(exact), jnp.mean(second_order)
 
 
-def _per_element(variance: Array | float, x: Array) -> Array:
-    """A scalar, [n] or x-shaped variance as [n]."""
-    variance = jnp.ravel(variance) if jnp.ndim(variance) else variance
-    return jnp.broadcast_to(jnp.asarray(variance, x.dtype), (x.size,))
+def _assert_fit(precision: Array, covariance: Array) -> None:
+    chex.assert_rank([precision, covariance], [2, {1, 2}])
+    m = precision.shape[0]
+    chex.assert_shape(precision, (m, m))
+    chex.assert_shape(covariance, (m,) * covariance.ndim)

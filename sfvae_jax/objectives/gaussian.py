@@ -9,6 +9,16 @@ from jax import Array
 _LOG_2_PI = 1.8378770664093453
 
 
+def per_element(value: Array | float, like: Array) -> Array:
+    """A scalar, or an array shaped like another, as an array of that shape.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
+    """
+    chex.assert_shape(value, jnp.shape(value) and like.shape)
+    return jnp.broadcast_to(value, like.shape)
+
+
 def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
     """Log density of x under N(mean, diag(variance)), summed over all of x.
 
@@ -26,7 +36,7 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
         AssertionError: if the shapes do not fit.
     """
     chex.assert_equal_shape([x, mean])
-    variance = jnp.broadcast_to(variance, x.shape)
+    variance = per_element(variance, x)
     return -0.5 * jnp.sum(_LOG_2_PI + jnp.log(variance) + jnp.square(x - mean) / variance)
 
 
@@ -71,7 +81,7 @@ def gaussian_expected_log_prior(
     """
     chex.assert_rank([mean, stddev], 1)
     chex.assert_equal_shape([mean, stddev])
-    prior_stddev = jnp.broadcast_to(prior_stddev, mean.shape)
+    prior_stddev = per_element(prior_stddev, mean)
     scaled_square = jnp.square(mean / prior_stddev) + jnp.square(stddev / prior_stddev)
     return -0.5 * jnp.sum(_LOG_2_PI + 2.0 * jnp.log(prior_stddev) + scaled_square)
 
@@ -100,6 +110,6 @@ def gaussian_kl_per_dimension(
     """
     chex.assert_rank([mean, stddev], 1)
     chex.assert_equal_shape([mean, stddev])
-    prior_stddev = jnp.broadcast_to(prior_stddev, mean.shape)
+    prior_stddev = per_element(prior_stddev, mean)
     log_ratio = jnp.log(stddev / prior_stddev)
     return 0.5 * (jnp.square(mean / prior_stddev) + jnp.expm1(2.0 * log_ratio) - 2.0 * log_ratio)

@@ -20,6 +20,7 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
     gaussian_log_prob,
+    per_element,
 )
 from sfvae_jax.objectives.linear_algebra import SOLVERS, inverse_and_log_det, matmul
 
@@ -162,7 +163,7 @@ def sampling_free_elbo(
     log_likelihood = low_rank_gaussian_log_prob(
         (x_hat - x).ravel(),
         jacobian * stddev[None, :],
-        jnp.ravel(observation_variance) if jnp.ndim(observation_variance) else observation_variance,
+        variance_per_element(observation_variance, x),
         gamma=gamma,
         solver=solver,
     )
@@ -172,3 +173,10 @@ def sampling_free_elbo(
         entropy=gaussian_entropy(stddev),
         kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
     )
+
+
+def variance_per_element(variance: Array | float, x: Array) -> Array:
+    """A scalar, [n] or x-shaped variance as [n]."""
+    if jnp.shape(variance) == (x.size,):
+        return jnp.asarray(variance)
+    return per_element(variance, x).ravel()
