@@ -25,8 +25,10 @@ from sfvae_jax.evaluate import restore, trained_model
 from sfvae_jax.train import train
 from sfvae_jax.training.workdir import Workdir
 
-BETAS = (1e-2, 1e-1, 1.0, 10.0)
 GRIDS = {
+    "rae": (1e-2, 1e-1, 1.0, 10.0),
+    "rae_sn": (1e-4, 1e-3, 1e-2, 1e-1),
+    "cv_vae": (1e-4, 1e-3, 1e-2, 1e-1),
     "rae_l2": (1e-4, 1e-3, 1e-2, 1e-1),
     "rae_gp": (1e-4, 1e-3, 1e-2, 1e-1),
     "wae_mmd": (1.0, 10.0, 100.0, 1000.0),
@@ -106,9 +108,9 @@ def main() -> None:
     print("| loss | weights | Frechet distance, mean (range) of two seeds | held-out error |")
     print("| --- | --- | --- | --- |")
     search("autoencoder", "penalty_weight", (0.0,))  # which it does not use
-    beta = search("rae", "beta", BETAS)
+    beta = search("rae", "beta", GRIDS["rae"])
     for name in ("rae_sn", "cv_vae"):
-        search(name, "beta", BETAS)
+        search(name, "beta", GRIDS[name])
     for name in ("rae_l2", "rae_gp"):
         search(name, "penalty_weight", GRIDS[name], beta=beta)
     search("wae_mmd", "penalty_weight", GRIDS["wae_mmd"])
