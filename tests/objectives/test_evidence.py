@@ -380,6 +380,21 @@ def test_errors_of_the_tangent(float64, regime):
         np.testing.assert_allclose(errors[name], expected, atol=1e-5, err_msg=name)
 
 
+def test_the_docs_quote_these_errors(root):
+    """Row by row the table of docs/objectives.md is ERRORS."""
+    text = (root / "docs" / "objectives.md").read_text()
+    rows = {
+        "`linearized`, error": "linearized - E log p(x|z)",
+        "`sampling_free`, gamma 0.5, error": "sampling_free(0.5) - E log p(x|z)",
+        "`sampling_free`, gamma 1, error": "sampling_free(1) - E log p(x|z)",
+        "`log_evidence`, error": "log_evidence - log p(x)",
+    }
+    for start, name in rows.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+        quoted = [float(cell) for cell in row.strip("| ").split("|")[1:]]
+        assert quoted == [errors[name] for errors in ERRORS.values()]
+
+
 def _finite_and_right(function, expected, *arguments):
     """Value close to `expected`, gradients finite, both in float32."""
     arguments = [jnp.array(argument, jnp.float32) for argument in arguments]
