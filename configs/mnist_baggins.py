@@ -26,7 +26,6 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import unknown_name
 
 PRESETS = ("laptop",)
 SCALES = (0.1, 1.0, 10.0)
@@ -35,10 +34,7 @@ TAUS = (0.05, 0.2, 1.0, 5.0)
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The paper's setting, or a preset of it."""
-    if preset and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    config = base_config()
-    config.preset = preset
+    config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.model.latent_size = 100
     config.model.hidden_sizes = (200, 200, 200, 200)

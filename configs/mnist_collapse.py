@@ -29,17 +29,13 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import unknown_name
 
 PRESETS = ("laptop",)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The paper's setting, or a preset of it."""
-    if preset and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    config = base_config()
-    config.preset = preset
+    config = base_config(preset, PRESETS)
     config.data.name = "mnist_5k"
     config.data.num_examples = 1000
     config.model.latent_size = 200

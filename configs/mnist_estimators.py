@@ -27,7 +27,6 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import unknown_name
 
 PRESETS = ("laptop",)
 SAMPLES = (1, 5, 20, 50, 100, 200)
@@ -35,10 +34,7 @@ SAMPLES = (1, 5, 20, 50, 100, 200)
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The paper's setting, or a preset of it."""
-    if preset and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    config = base_config()
-    config.preset = preset
+    config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.data.image_size = 28
     config.model.latent_size = 50

@@ -21,7 +21,6 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import unknown_name
 
 PRESETS = ("laptop",)
 POSTERIORS = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow")
@@ -29,10 +28,7 @@ POSTERIORS = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow")
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The setting above, or a preset of it."""
-    if preset and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    config = base_config()
-    config.preset = preset
+    config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.data.binarization = "static"
     config.model.latent_size = 50

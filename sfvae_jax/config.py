@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -21,10 +22,20 @@ DEFAULT_BETAS = {"rae": 1e-2, "rae_l2": 1e-2, "rae_gp": 1e-2, "rae_sn": 1e-2, "c
 DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-4, "rae_gp": 1e-4, "wae_mmd": 10.0}
 
 
-def base_config() -> ml_collections.ConfigDict:
-    """All groups with their defaults; a config file changes what its experiment needs."""
+def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """All groups with their defaults; a config file changes what its experiment needs.
+
+    Args:
+        preset: which variant of the config file is asked for; "" for the paper's setting.
+        presets: those that it has.
+
+    Raises:
+        UsageError: if it has none of that name.
+    """
+    if preset and preset not in presets:
+        raise unknown_name("preset", preset, presets)
     config = ml_collections.ConfigDict()
-    config.preset = ""  # which variant of the config file this is, for the report
+    config.preset = preset
     config.seed = 0  # initialisation, order of the batches, noise
 
     config.data = ml_collections.ConfigDict()
