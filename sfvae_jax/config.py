@@ -18,8 +18,8 @@ ENTROPY_SCHEDULES = ("constant", "linear")
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
-DEFAULT_BETAS = {"rae": 1e-2, "rae_l2": 1e-2, "rae_gp": 1e-2, "rae_sn": 1e-2, "cv_vae": 1e-2}
-DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-4, "rae_gp": 1e-4, "wae_mmd": 10.0}
+DEFAULT_BETAS = {"rae": 1.0, "rae_l2": 1.0, "rae_gp": 1.0, "rae_sn": 1e-3, "cv_vae": 1e-3}
+DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-3, "rae_gp": 1e-3, "wae_mmd": 100.0}
 
 
 def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections.ConfigDict:
