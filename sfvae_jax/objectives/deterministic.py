@@ -6,7 +6,6 @@ none bounds a likelihood.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,7 +147,8 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
     Args:
         kernel: weight, output features on the last axis: [in, out] of a dense layer,
             [..., in, out] of a convolution.
-        vector: u, the estimate of the right singular vector, [out], not zero.
+        vector: u, the estimate of the right singular vector, [out], not zero; kept
+            where the kernel is all zero.
         num_iterations: at least 1.
 
     Returns:
@@ -164,8 +164,8 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
     matrix = kernel.reshape(-1, kernel.shape[-1])
     fixed, right = jax.lax.stop_gradient((matrix, vector))
     for _ in range(num_iterations):
-        left = _unit(fixed @ right)
-        right = _unit(fixed.T @ left)
+        left = _unit(fixed @ right, jnp.zeros(fixed.shape[0], fixed.dtype))
+        right = _unit(fixed.T @ left, right)
     return left @ matrix @ right, right
 
 
@@ -284,6 +284,7 @@ def maximum_mean_discrepancy(
     return mean_of_pairs(first) + mean_of_pairs(second) - 2.0 * cross
 
 
-def _unit(vector: Array) -> Array:
-    """The vector at length 1; the zero vector, of a weight that is all zero, stays as it is."""
-    return vector / jnp.maximum(jnp.linalg.norm(vector), math.sqrt(jnp.finfo(vector.dtype).tiny))
+def _unit(vector: Array, otherwise: Array) -> Array:
+    """The vector at length 1, or what to have instead of one that is zero."""
+    norm = jnp.linalg.norm(vector)
+    return jnp.where(norm > 0.0, vector / jnp.where(norm > 0.0, norm, 1.0), otherwise)

@@ -15,6 +15,7 @@ from jax import Array
 
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
 
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
 
@@ -88,9 +89,9 @@ class AuxiliaryFlow:
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do."""
-        (z, v), _ = self._sample(rng)
-        fixed = jax.lax.stop_gradient(self)
-        return z, fixed.joint_log_prob(z, v) - self.reverse(z).log_prob(v)
+        (z, v), log_q = self._sample(rng)
+        joint = jax.lax.stop_gradient(self).joint_log_prob(z, v)
+        return z, with_gradient_of(joint, log_q) - self.reverse(z).log_prob(v)
 
     def joint_log_prob(self, z: Array, v: Array) -> Array:
         """log q(z, v|x) in nats, a scalar, of any z and v [m], through the inverse."""
@@ -122,10 +123,10 @@ class AuxiliaryFlow:
         log_det = jnp.zeros((), z.dtype)
         for maps in self.networks["flows"][::-1]:
             log_scale, shift = _affine(maps, "z", v)
-            z = (z - shift) * jnp.exp(-log_scale)
+            z = (z - shift) * jnp.exp(-invertible_log_scale(log_scale))
             log_det -= jnp.sum(log_scale)
             log_scale, shift = _affine(maps, "v", z)
-            v = (v - shift) * jnp.exp(-log_scale)
+            v = (v - shift) * jnp.exp(-invertible_log_scale(log_scale))
             log_det -= jnp.sum(log_scale)
         return z, v, log_det
 

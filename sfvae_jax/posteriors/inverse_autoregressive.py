@@ -12,6 +12,7 @@ from jax import Array
 
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
 
 # Kingma et al. start the gate towards open, so that a fresh flow is close to the identity.
 _GATE_BIAS = 2.0
@@ -73,8 +74,8 @@ class InverseAutoregressiveFlow:
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does."""
-        z, _ = self.sample_and_log_prob(rng)
-        return z, jax.lax.stop_gradient(self).log_prob(z)
+        z, log_q = self.sample_and_log_prob(rng)
+        return z, with_gradient_of(jax.lax.stop_gradient(self).log_prob(z), log_q)
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m], through the inverse."""
@@ -102,7 +103,7 @@ class InverseAutoregressiveFlow:
         def refine(guess: Array, _: None) -> tuple[Array, None]:
             # An element is right once those before it are: m rounds settle all of them.
             mu, s = self._gate(step, guess)
-            return target + (target - mu) * jnp.exp(-s), None
+            return target + (target - mu) * jnp.exp(-invertible_log_scale(s)), None
 
         return jax.lax.scan(refine, target, None, length=target.size)[0]
 

@@ -69,7 +69,9 @@ class PlanarFlow:
 
 def _invertible(u: Array, w: Array) -> tuple[Array, Array]:
     """u moved along w so that w'u = softplus(w'u) - 1 > -1, and that w'u."""
-    slope = jax.nn.softplus(w @ u) - 1.0 + _MARGIN
-    # A direction of length zero has nothing to be moved along, and nothing to fear.
-    length = jnp.maximum(w @ w, 1e-12)
-    return u + (slope - w @ u) * w / length, slope
+    product, square = w @ u, w @ w
+    target = jax.nn.softplus(product) - 1.0 + _MARGIN
+    # A w of next to no length gives nothing to move along, and its map cannot fold.
+    long = square > 1e-12
+    shift = jnp.where(long, (target - product) / jnp.where(long, square, 1.0), 0.0)
+    return u + shift * w, jnp.where(long, target, product)

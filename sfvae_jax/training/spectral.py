@@ -40,7 +40,7 @@ def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[A
     following = {}
     for path, vector in vectors.items():
         norm, following[path] = spectral_norm(flat[path], vector, num_iterations=num_iterations)
-        flat[path] = flat[path] / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
+        flat[path] = flat[path] / jnp.where(norm == 0.0, 1.0, norm)
     return traverse_util.unflatten_dict(flat, sep="/"), following
 
 
