@@ -107,7 +107,7 @@ def main() -> None:
     """Runs the searches."""
     print("| loss | weights | Frechet distance, mean (range) of two seeds | held-out error |")
     print("| --- | --- | --- | --- |")
-    search("autoencoder", "penalty_weight", (0.0,))  # which it does not use
+    search("rae", "beta", (0.0,))  # the plain autoencoder
     beta = search("rae", "beta", GRIDS["rae"])
     for name in ("rae_sn", "cv_vae"):
         search(name, "beta", GRIDS[name])

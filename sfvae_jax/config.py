@@ -19,7 +19,7 @@ ENTROPY_SCHEDULES = ("constant", "linear")
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
 DEFAULT_BETAS = {"rae": 1.0, "rae_l2": 1.0, "rae_gp": 1.0, "rae_sn": 1e-3, "cv_vae": 1e-3}
-DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-3, "rae_gp": 1e-3, "wae_mmd": 100.0}
+DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-3, "rae_gp": 1e-4, "wae_mmd": 100.0}
 
 
 def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections.ConfigDict:
@@ -174,26 +174,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
     _check_variance_bounds(config)
     _check_weights_fit(config)
+    _check_pixels(config)
     _check_schedules(config)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
     """A resolved config's weights as functions of the step."""
-    objective, num_steps = config.objective, config.train.steps
-    beta = objectives.constant_weight(1.0 if objective.beta is None else objective.beta)
-    if objective.beta_schedule != "constant":
-        steps = objective.beta_steps or num_steps
-        end = beta(0)
-        beta = objectives.linear_weight(objective.beta_start, end, steps)
-        if objective.beta_schedule == "cyclic":
-            cycles = {"num_cycles": objective.beta_cycles, "ramp": objective.beta_ramp}
-            beta = objectives.cyclic_weight(objective.beta_start, end, steps, **cycles)
-    entropy = objectives.constant_weight(objective.entropy_weight)
-    if objective.entropy_schedule == "linear":
-        entropy = objectives.linear_weight(
-            objective.entropy_start, objective.entropy_weight, objective.entropy_steps or num_steps
-        )
-    return Schedules(gamma_schedule(config), beta, entropy)
+    return Schedules(gamma_schedule(config), _beta_schedule(config), _entropy_schedule(config))
 
 
 def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
@@ -211,6 +198,27 @@ def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
     return objectives.constant_gamma(objective.gamma)
 
 
+def _beta_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
+    objective = config.objective
+    start, end = objective.beta_start, 1.0 if objective.beta is None else objective.beta
+    steps = objective.beta_steps or config.train.steps
+    if objective.beta_schedule == "linear":
+        return objectives.linear_weight(start, end, steps)
+    if objective.beta_schedule == "cyclic":
+        cycles = {"num_cycles": objective.beta_cycles, "ramp": objective.beta_ramp}
+        return objectives.cyclic_weight(start, end, steps, **cycles)
+    return objectives.constant_weight(end)
+
+
+def _entropy_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
+    objective = config.objective
+    if objective.entropy_schedule == "linear":
+        steps = objective.entropy_steps or config.train.steps
+        return objectives.linear_weight(objective.entropy_start, objective.entropy_weight, steps)
+    return objectives.constant_weight(objective.entropy_weight)
+
+
+_WEIGHT_SCHEDULES = {"beta_schedule": _beta_schedule, "entropy_schedule": _entropy_schedule}
 _POSITIVE_INTEGERS = (
     "model.latent_size",
     "objective.num_samples",
@@ -300,17 +308,38 @@ def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
 
 def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
     """Refuses weights on terms that the objective does not have."""
-    objective = config.objective
-    info = objectives.OBJECTIVES[objective.name]
-    if not info.parts and objective.name not in DEFAULT_BETAS:
-        changed = objective.beta not in (None, 1.0) or objective.beta_schedule != "constant"
-        if changed or objective.entropy_weight != 1.0 or objective.entropy_schedule != "constant":
-            raise UsageError(
-                f"objective {objective.name!r} has no KL divergence of its own to weight;"
-                " leave objective.beta and objective.entropy_weight as they are"
-            )
-    if objective.free_bits:
+    objective, name = config.objective, config.objective.name
+    info = objectives.OBJECTIVES[name]
+    annealed = (
+        objective.beta_schedule != "constant"
+        or objective.entropy_schedule != "constant"
+        or objective.entropy_weight != 1.0
+    )
+    weighted = objective.beta not in (None, 1.0) and name not in DEFAULT_BETAS
+    if not info.parts and (annealed or weighted):
+        raise UsageError(
+            f"objective {name!r} has no KL divergence of its own to weight or anneal; leave"
+            " objective.beta, beta_schedule, entropy_weight and entropy_schedule as they are"
+        )
+    if objective.penalty_weight is not None and name not in DEFAULT_PENALTY_WEIGHTS:
+        raise UsageError(
+            f"objective {name!r} has no penalty for objective.penalty_weight to weight; those"
+            f" that have: {', '.join(DEFAULT_PENALTY_WEIGHTS)}"
+        )
+    if objective.free_bits or objective.free_bits_groups:
         _check_free_bits(config, info)
+    if name == "wae_mmd" and config.train.batch_size == 1:
+        raise UsageError("objective 'wae_mmd' compares pairs; train.batch_size must be 2 or more")
+
+
+def _check_pixels(config: ml_collections.ConfigDict) -> None:
+    """Refuses a likelihood of pixels in [0, 1] for others."""
+    name, data_config = config.likelihood.name, config.data
+    if name in ("bernoulli", "discretized_logistic") and data_config.scale != 1.0:
+        raise UsageError(
+            f"likelihood {name!r} is of pixels in [0, 1]; data.scale must be 1, got"
+            f" {data_config.scale}"
+        )
 
 
 def _check_free_bits(config: ml_collections.ConfigDict, info: objectives.ObjectiveInfo) -> None:
@@ -338,12 +367,11 @@ def _check_schedules(config: ml_collections.ConfigDict) -> None:
         raise UsageError(
             f"objective.gamma_schedule {config.objective.gamma_schedule!r}: {error}"
         ) from error
-    try:
-        schedules(config)
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"objective.beta_schedule {config.objective.beta_schedule!r}: {error}"
-        ) from error
+    for key in ("beta_schedule", "entropy_schedule"):
+        try:
+            _WEIGHT_SCHEDULES[key](config)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"objective.{key} {config.objective[key]!r}: {error}") from error
 
 
 def _require(config: ml_collections.ConfigDict, key: str, holds: Any, expected: str) -> None:

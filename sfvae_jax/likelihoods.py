@@ -2,8 +2,8 @@
 
 Each takes the decoder's output for one latent as `parameters` and says of it: `log_prob(x,
 parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng, parameters)`; and
-`fisher(parameters)`, the diagonal of the Fisher information of the mean (of the location, for the
-discretised logistic), shaped like x.
+`fisher(parameters)`, the diagonal of the Fisher information of `location(parameters)`, shaped like
+x: of the mean, but for the discretised logistic.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Gaussian:
 
     def mean(self, parameters: Array) -> Array:
         """E[x|z], shaped like x."""
+        return parameters
+
+    def location(self, parameters: Array) -> Array:
+        """The mean, what `fisher` is the information of; shaped like x."""
         return parameters
 
     def sample(self, rng: Array, parameters: Array) -> Array:
@@ -94,6 +98,10 @@ class HeteroscedasticGaussian:
         """E[x|z], shaped like x."""
         return parameters[0]
 
+    def location(self, parameters: tuple[Array, Array]) -> Array:
+        """The mean, what `fisher` is the information of; shaped like x."""
+        return parameters[0]
+
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x, shaped like x."""
         mean = parameters[0]
@@ -123,6 +131,10 @@ class Bernoulli:
         """E[x|z] = sigmoid(logits), shaped like x."""
         return jax.nn.sigmoid(parameters)
 
+    def location(self, parameters: Array) -> Array:
+        """The mean, what `fisher` is the information of; shaped like x."""
+        return self.mean(parameters)
+
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x in {0, 1}, shaped like x."""
         return jax.random.bernoulli(rng, self.mean(parameters)).astype(parameters.dtype)
@@ -150,6 +162,11 @@ class DiscretizedLogistic:
 
     num_levels: int = dataclasses.field(default=256, metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        """Checks the number of levels."""
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels must be at least 2, got {self.num_levels}")
+
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log P(x|z) in nats, summed over x; x in [0, 1] on the levels."""
         chex.assert_equal_shape([x, parameters[0]])
@@ -164,6 +181,10 @@ class DiscretizedLogistic:
 
         edges = (jnp.arange(self.num_levels - 1, dtype=location.dtype) + 0.5) * self._spacing
         return jax.lax.scan(add, jnp.zeros_like(location), edges)[0] * self._spacing
+
+    def location(self, parameters: tuple[Array, Array]) -> Array:
+        """mu, what `fisher` is the information of; shaped like x."""
+        return parameters[0]
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x on the levels, shaped like x."""
@@ -205,9 +226,17 @@ class DiscretizedLogistic:
         half = 0.5 * self._spacing
         upper = jax.nn.log_sigmoid((x - location + half) * inverse_scale)  # log F(a)
         lower = jax.nn.log_sigmoid((location - x + half) * inverse_scale)  # log F(-b)
-        width = jnp.log(-jnp.expm1(-self._spacing * inverse_scale))
+        width = _log_one_minus_exp(self._spacing * inverse_scale)
         inside = upper + lower + width
         return jnp.where(x < half, upper, jnp.where(x > 1.0 - half, lower, inside))
+
+
+def _log_one_minus_exp(x: Array) -> Array:
+    """log(1 - exp(-x)) for x > 0, finite down to the smallest x and with a finite gradient."""
+    x = jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+    small = x < 1e-3
+    series = jnp.log(jnp.where(small, x, 1.0)) - 0.5 * x
+    return jnp.where(small, series, jnp.log(-jnp.expm1(-jnp.where(small, 1.0, x))))
 
 
 def build(config: ml_collections.ConfigDict) -> Any:

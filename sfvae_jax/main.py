@@ -5,7 +5,7 @@
 --config names a file of configs/, with an optional preset behind a colon (no preset: the paper's
 own setting; laptop: minutes on two CPU cores, no download). Any value of it can be changed:
 
-  --config.objective.name=sampling    another objective (sampling, sampling_free)
+  --config.objective.name=sampling    another objective; docs/objectives.md has all
   --config.seed=1                     another initialisation, order and noise
   --config.data.name=fashion_mnist    mnist_5k, npz:PATH, or a TFDS name (found in TFDS_DATA_DIR)
   --config.model.latent_size=32       and so on; an unknown key is an error

@@ -199,8 +199,13 @@ def _label(config: dict[str, Any], varying: dict[str, list[str]]) -> str:
 
 
 def _differences(configs: list[dict[str, Any]], published: dict[str, Any]) -> dict[str, list[Any]]:
+    """Settings that are not the paper's, but for those that its rows tell apart."""
+    rows = published.get("rows", {}).values()
+    of_rows = {key for row in rows for key in flatten(row.get("where", {}))}
     differences = {}
     for key, value in flatten(published.get("setting", {})).items():
+        if key in of_rows:
+            continue
         here: list[Any] = []
         for config in configs:
             if config.get(key) not in here:

@@ -44,6 +44,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     batch_size = config.train.batch_size or len(images)
     if batch_size > len(images):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
+    _check_images(config, images, batch_size)
     part = config.evaluations.part
     evaluated = data.load(config.data, part, for_evaluation=True)
 
@@ -79,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 indices = data.batch_indices(config.seed, len(images), batch_size, step, end - step)
                 state, metrics = steps(state, indices)
                 metrics = jax.device_get(metrics)
-                _stop_if_not_finite(metrics, step, config.objective.name, checkpoints.last_step)
+                _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 files.append_metrics(_records(metrics, step, rate, config.train))
                 if end in config.evaluations.steps:
@@ -89,6 +90,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
                     checkpoints.save(state)
                 step = end
+
+
+def _check_images(config: ml_collections.ConfigDict, images: np.ndarray, batch_size: int) -> None:
+    """Refuses images that the likelihood or the objective has no place for."""
+    if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
+        raise UsageError(
+            "likelihood 'discretized_logistic' is of 256 levels;"
+            f" {config.data.name} holds {images.dtype} pixels, give uint8"
+        )
+    if config.objective.name == "wae_mmd" and batch_size < 2:
+        raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
 
 
 def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
@@ -110,17 +122,24 @@ def _records(
 
 
 def _stop_if_not_finite(
-    metrics: dict[str, np.ndarray], first: int, objective: str, last_good: int | None
+    metrics: dict[str, np.ndarray],
+    first: int,
+    config: ml_collections.ConfigDict,
+    last_good: int | None,
 ) -> None:
     finite = np.isfinite([metrics[key] for key in ("loss", "grad_norm", "param_norm")]).all(axis=0)
     if finite.all():
         return
     step = first + int(np.argmin(finite)) + 1
     kept = "there is no checkpoint" if last_good is None else f"checkpoint {last_good} is kept"
+    advice = "Lower train.learning_rate"
+    if config.likelihood.name == "heteroscedastic_gaussian":
+        advice += ", or bound the learned variance with likelihood.min_variance"
+    elif config.objective.name == "sampling_free":
+        advice += ", or objective.gamma"
     raise RunError(
-        f"the loss of objective {objective!r}, its gradient or its update is not finite at step"
-        f" {step}; {kept}."
-        " Lower train.learning_rate, or objective.gamma of a sampling-free objective"
+        f"the loss of objective {config.objective.name!r}, its gradient or its update is not finite"
+        f" at step {step}; {kept}. {advice}"
     )
 
 

@@ -169,6 +169,15 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
         ({"name": "bilbo", "beta_schedule": "linear"}, "'bilbo' has no KL divergence of its own"),
         ({"name": "log_evidence", "entropy_weight": 0.5}, "has no KL divergence of its own"),
         ({"name": "wae_mmd", "beta": 2.0}, "'wae_mmd' has no KL divergence of its own"),
+        ({"name": "rae", "beta_schedule": "linear"}, "'rae' has no KL divergence of its own"),
+        ({"name": "cv_vae", "entropy_weight": 0.5}, "'cv_vae' has no KL divergence of its own"),
+        ({"name": "rae", "penalty_weight": 5.0}, "'rae' has no penalty for objective.penalty_w"),
+        ({"penalty_weight": 0.0}, "'sampling_free' has no penalty .* rae_l2, rae_gp, wae_mmd"),
+        ({"free_bits_groups": (1, 7)}, r"free_bits_groups \(1, 7\) .* sum model.latent_size = 4"),
+        (
+            {"entropy_schedule": "linear", "entropy_start": -1.0},
+            "objective.entropy_start must be a finite number",
+        ),
         ({"beta_schedule": "cyclic", "beta_cycles": 20}, r"'cyclic': num_cycles must lie in 1..12"),
         ({"beta_schedule": "cyclic", "beta_ramp": 0.0}, r"'cyclic': ramp must lie in \(0, 1\]"),
     ],
@@ -197,6 +206,19 @@ def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelih
     names = {"objective.name": objective, "posterior.name": posterior}
     config = tiny_config(**names, **{"likelihood.name": likelihood})
     with pytest.raises(UsageError, match=f"objective '{objective}' does not take (pos|lik)"):
+        configuration.validate(config)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])
+def test_likelihoods_of_pixels_refuse_scaled_ones(tiny_config, likelihood):
+    names = {"objective.name": "sampling", "likelihood.name": likelihood}
+    with pytest.raises(UsageError, match=f"{likelihood}' is of pixels in .0, 1.; data.scale must"):
+        configuration.validate(tiny_config(**names, **{"data.scale": 10.0}))
+
+
+def test_pairs_need_two(tiny_config):
+    config = tiny_config(**{"objective.name": "wae_mmd", "train.batch_size": 1})
+    with pytest.raises(UsageError, match="'wae_mmd' compares pairs; train.batch_size must be 2"):
         configuration.validate(config)
 
 

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
-from sfvae_jax.errors import RunError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.train import train
 from sfvae_jax.training import objective
 from sfvae_jax.training.workdir import Workdir
@@ -47,8 +48,9 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path):
     # First and last step, and every log_every = 2 between; every value finite.
     logged = records(workdir)
     assert [record["step"] for record in logged] == [1, 2, 4, 6, 8, 10, 12]
-    keys = {"step", "loss", "log_likelihood", "kl", "grad_norm", "gamma", "learning_rate"}
-    assert all(set(record) == keys | {"param_norm", "steps_per_second"} for record in logged)
+    keys = {"step", "loss", "log_likelihood", "kl", "grad_norm", "param_norm", "learning_rate"}
+    weights = {"gamma", "beta", "entropy_weight"}
+    assert all(set(record) == keys | weights | {"steps_per_second"} for record in logged)
     assert np.isfinite([list(record.values()) for record in logged]).all()
     assert logged[-1]["loss"] < logged[0]["loss"]
     for record in logged:
@@ -87,10 +89,10 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
     """SIGKILL in mid-run; then the same command. Parameters, metrics and results are those of a
     run that was never stopped."""
     long = {
-        "train.steps": 1500,
+        "train.steps": 900,
         "train.steps_per_call": 7,
         "train.checkpoint_every": 100,
-        "evaluations.steps": (50, 450, 1500),
+        "evaluations.steps": (50, 250, 900),
         "objective.name": "sampling",
         "train.batch_size": 16,
     }
@@ -100,23 +102,23 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
 
     process = run_main(killed, start=subprocess.Popen, **alone)
     deadline = time.monotonic() + 120
-    while not (killed / "checkpoints" / "500").exists():
+    while not (killed / "checkpoints" / "300").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (killed / "checkpoints" / "1500").exists()
+    assert not (killed / "checkpoints" / "900").exists()
 
     done = run_main(killed, **alone)
     assert done.returncode == 0, done.stderr
     assert "resuming from the checkpoint of step" in done.stderr
     assert run_main(whole, **alone).returncode == 0
 
-    config = tiny_config(**long)
+    config = configuration.resolve(tiny_config(**long))
     states = [evaluate.restore(config, Workdir(folder), (28, 28, 1)) for folder in (whole, killed)]
-    assert int(states[0].step) == 1500
+    assert int(states[0].step) == 900
     jax.tree.map(np.testing.assert_array_equal, *states)
 
     def without_rate(workdir):
@@ -185,9 +187,28 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
 def test_a_second_process_in_the_same_workdir_is_refused(run_main, tmp_path, tiny_config):
     """The first one holds a lock on it until it ends."""
     first = Workdir(tmp_path)
-    first.claim(tiny_config())
+    first.claim(configuration.resolve(tiny_config()))
     assert_one_line_error(run_main(tmp_path), 2, "another process is at work in workdir")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective.name": "sampling", "likelihood.name": "discretized_logistic"},
+            "256 levels; npz:.* holds float32 pixels, give uint8",
+        ),
+        ({"objective.name": "wae_mmd", "data.num_examples": 1}, "a batch needs two images"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(tmp_path, tiny_config, changes, message):
+    images = np.random.default_rng(0).random((5, 4, 4), np.float32)
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images)
+    base = {"data.name": f"npz:{tmp_path}/a.npz", "data.num_examples": 0}
+    with pytest.raises(UsageError, match=message):
+        train(tiny_config(**base | changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_empty_workdir_flag_is_refused(run_main):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,7 +76,7 @@ def _resize_one(image: np.ndarray, side: int) -> np.ndarray:
 BINARIZATIONS = ("none", "static", "dynamic")
 
 
-def binarize_once(images: np.ndarray, seed: int) -> np.ndarray:
+def binarize_once(images: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     """Stored images with every pixel 0 or 255, drawn once with its grey level as probability.
 
     Static binarisation (Larochelle and Murray, 2011; GAPS 6.1.2): the same draw for the same seed.

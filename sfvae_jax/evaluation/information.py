@@ -17,6 +17,7 @@ def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
     """S of BACK Eq. 4 from one exact pass over the images, [m].
 
     sqrt(Sigma + mean over all images of mu^2), Sigma the constant posterior variance; in float64.
+    Images that training binarises anew at every visit are here one fixed draw of their pixels.
     """
     codes = trained.map_images(lambda params, x, key: trained.encode(params, x).mean)
     return np.sqrt(variance + np.mean(np.square(codes, dtype=np.float64), axis=0))
@@ -25,16 +26,17 @@ def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
 def precisions(trained: TrainedModel) -> np.ndarray:
     """S^-2 + J' F J at every image's code, [N, m, m]; F the likelihood's Fisher information.
 
-    F is that of the mean (BACK Eqs. 12 and 25, where it is the identity).
+    J is the Jacobian of the parameter that F is of, the likelihood's `location` (BACK Eqs. 12 and
+    25, where F is the identity).
     """
     prior_stddev = trained.prior()
 
     def precision(params: Any, x: Array, key: Array) -> Array:
         del key
-        code = trained.encode(params, x).mean
+        code = trained.encode(params, x).center()
         fisher = trained.likelihood.fisher(trained.decode(params, code))
         return objectives.posterior_precision(
-            lambda z: trained.reconstruct(params, z),
+            lambda z: trained.likelihood.location(trained.decode(params, z)),
             code,
             observation_variance=1.0 / fisher,
             prior_stddev=prior_stddev,

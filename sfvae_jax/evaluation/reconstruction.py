@@ -21,7 +21,7 @@ def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray,
         num_samples: draws of z ~ q(z|x) for each image.
 
     Returns:
-        (at the posterior's `mean`, for a flow that of its base, [N]; mean over the draws, [N], or
+        (at the posterior's `center()`, of a Gaussian its mean, [N]; mean over the draws, [N], or
         None for a posterior without samples).
     """
 
@@ -32,10 +32,10 @@ def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray,
             return jnp.sum(jnp.square(trained.reconstruct(params, z) - x))
 
         if not hasattr(posterior, "sample_and_log_prob"):
-            return error(posterior.mean), None
+            return error(posterior.center()), None
         keys = jax.random.split(key, num_samples)
         draws = jax.vmap(lambda key: error(posterior.sample_and_log_prob(key)[0]))(keys)
-        return error(posterior.mean), jnp.mean(draws)
+        return error(posterior.center()), jnp.mean(draws)
 
     return trained.map_images(errors)
 
@@ -45,7 +45,7 @@ def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndar
 
     def both(params: Any, x: Array, key: Array) -> dict[str, Array]:
         posterior = trained.encode(params, x)
-        rows = {"at mean": trained.reconstruct(params, posterior.mean)}
+        rows = {"at mean": trained.reconstruct(params, posterior.center())}
         if hasattr(posterior, "sample_and_log_prob"):
             sample, _ = posterior.sample_and_log_prob(key)
             rows["at sample"] = trained.reconstruct(params, sample)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.posteriors import DiagonalGaussian
 
 
 def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -35,12 +36,12 @@ def manifold(trained: TrainedModel, side: int = 20) -> np.ndarray:
 
 
 def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Posterior means [N, m] and, of a diagonal posterior, variances [N, m], else None."""
+    """Posterior centers [N, m] and, of a diagonal posterior, variances [N, m], else None."""
 
     def code(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
         posterior = trained.encode(params, x)
-        stddev = getattr(posterior, "stddev", None)
-        return posterior.mean, None if stddev is None else jnp.square(stddev)
+        variance = jnp.square(posterior.stddev) if isinstance(posterior, DiagonalGaussian) else None
+        return posterior.center(), variance
 
     return trained.map_images(code)
 

@@ -161,7 +161,7 @@ def bilbo_baggins(
 
     (BACK Eqs. 29 and 30.) T_i is one variance for the n elements of example i, so that the term in
     1/tau is its share of the squared residual; gradients flow through T_i and M_B. Data and decoder
-    scaled by lambda change the value by -n log lambda, whatever the scale. log |x - decode(z)|^2 is
+    scaled by lambda change the value by -n log lambda. log |x - decode(z)|^2 is
     floored where the residual is zero, with gradient zero there.
 
     Args:

@@ -12,9 +12,11 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives.batch import batch_mean, example_keys, whole_batch
+from sfvae_jax.objectives.linear_algebra import matmul
 from sfvae_jax.objectives.linearized import decoder_jacobian
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -197,7 +199,10 @@ def cv_vae_loss(
 
     Raises:
         AssertionError: if the shapes do not fit.
+        ValueError: if the variance is negative and not traced.
     """
+    if not isinstance(variance, jax.core.Tracer) and np.any(np.asarray(variance) < 0.0):
+        raise ValueError(f"variance must not be negative, got {variance}")
     noise = jax.random.normal(rng, mean.shape, mean.dtype)
     z = mean + jnp.broadcast_to(jnp.sqrt(variance), mean.shape) * noise
     return squared_error(decode, x, z) + beta * jnp.sum(jnp.square(mean))
@@ -274,11 +279,14 @@ def maximum_mean_discrepancy(
     constants = [2.0 * first.shape[1] * scale for scale in scales]
 
     def kernels(a: Array, b: Array) -> Array:
-        squares = jnp.sum(jnp.square(a[:, None] - b[None, :]), axis=-1)
+        lengths = [jnp.sum(jnp.square(points), axis=1) for points in (a, b)]
+        squares = lengths[0][:, None] + lengths[1][None, :] - 2.0 * matmul(a, b.T)
+        squares = jnp.maximum(squares, 0.0)  # rounding
         return sum(constant / (constant + squares) for constant in constants)
 
     def mean_of_pairs(a: Array) -> Array:
-        return (jnp.sum(kernels(a, a)) - len(a) * len(scales)) / (len(a) * (len(a) - 1))
+        values = kernels(a, a)
+        return (jnp.sum(values) - jnp.trace(values)) / (len(a) * (len(a) - 1))
 
     cross = jnp.mean(kernels(first, second))
     return mean_of_pairs(first) + mean_of_pairs(second) - 2.0 * cross

@@ -97,16 +97,19 @@ def cyclic_weight(
     rest of it (Fu et al., 2019); after the last cycle the weight is `end`.
 
     Raises:
-        ValueError: if there are fewer steps than cycles, or ramp lies outside (0, 1].
+        ValueError: if there are fewer steps than cycles, or their product exceeds 32 bits, or ramp
+            lies outside (0, 1].
     """
     if not 1 <= num_cycles <= num_steps:
         raise ValueError(f"num_cycles must lie in 1..{num_steps} (the steps), got {num_cycles}")
     if not 0.0 < ramp <= 1.0:
         raise ValueError(f"ramp must lie in (0, 1], got {ramp}")
+    if num_steps * num_cycles >= 2**31:
+        raise ValueError(f"{num_cycles} cycles over {num_steps} steps are too many to count")
     start, end = _not_negative(start), _not_negative(end)
 
     def weight(step: Array | int) -> Array:
-        step = jnp.asarray(step)
+        step = jnp.minimum(step, num_steps)
         phase = (step * num_cycles % num_steps) / num_steps  # whole numbers: no drift
         rising = start + (end - start) * jnp.minimum(phase / ramp, 1.0)
         return jnp.where(step < num_steps, rising, end)

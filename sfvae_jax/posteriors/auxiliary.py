@@ -17,6 +17,7 @@ from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
 
+_LARGEST_LOG_VARIANCE = 20.0
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
 
 
@@ -88,10 +89,26 @@ class AuxiliaryFlow:
         return z, log_q - self.reverse(z).log_prob(v)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do."""
+        """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do.
+
+        The way back from z and v is known, so that the inverse is not run but differentiated.
+        First derivatives only.
+        """
         (z, v), log_q = self._sample(rng)
-        joint = jax.lax.stop_gradient(self).joint_log_prob(z, v)
-        return z, with_gradient_of(joint, log_q) - self.reverse(z).log_prob(v)
+        fixed = jax.lax.stop_gradient(self)
+        way = [fixed._start(rng)[0]]
+        for maps, variable in fixed._half_steps()[:-1]:
+            way.append(_push(maps, variable, way[-1])[0])
+        moved, log_det = {"z": z, "v": v}, jnp.zeros((), z.dtype)
+        for (maps, variable), before in zip(fixed._half_steps()[::-1], way[::-1], strict=True):
+            moved = _pull(maps, variable, moved, before)
+            log_det += _push(maps, variable, moved)[1]
+        start = fixed._base.log_prob(moved["z"]) + fixed.initial(moved["z"]).log_prob(moved["v"])
+        return z, with_gradient_of(start - log_det, log_q) - self.reverse(z).log_prob(v)
+
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole: where the means of z_0 and v_0 go."""
+        return self.forward(self.mean, self.initial(self.mean).mean)[0]
 
     def joint_log_prob(self, z: Array, v: Array) -> Array:
         """log q(z, v|x) in nats, a scalar, of any z and v [m], through the inverse."""
@@ -108,47 +125,73 @@ class AuxiliaryFlow:
 
     def forward(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
         """(z_0, v_0) to (z_T, v_T), and log |det| of that map in nats (GAPS Section 6.3)."""
-        log_det = jnp.zeros((), z.dtype)
-        for maps in self.networks["flows"]:
-            log_scale, shift = _affine(maps, "v", z)
-            v = v * jnp.exp(log_scale) + shift
-            log_det += jnp.sum(log_scale)
-            log_scale, shift = _affine(maps, "z", v)
-            z = z * jnp.exp(log_scale) + shift
-            log_det += jnp.sum(log_scale)
-        return z, v, log_det
+        pair, log_det = {"z": z, "v": v}, jnp.zeros((), z.dtype)
+        for maps, variable in self._half_steps():
+            pair, change = _push(maps, variable, pair)
+            log_det += change
+        return pair["z"], pair["v"], log_det
 
     def inverse(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
         """(z_T, v_T) to (z_0, v_0), and log |det| of that map in nats."""
-        log_det = jnp.zeros((), z.dtype)
-        for maps in self.networks["flows"][::-1]:
-            log_scale, shift = _affine(maps, "z", v)
-            z = (z - shift) * jnp.exp(-invertible_log_scale(log_scale))
+        pair, log_det = {"z": z, "v": v}, jnp.zeros((), z.dtype)
+        for maps, variable in self._half_steps()[::-1]:
+            log_scale, shift = _affine(maps, variable, pair)
+            scale = jnp.exp(-invertible_log_scale(log_scale))
+            pair = {**pair, variable: (pair[variable] - shift) * scale}
             log_det -= jnp.sum(log_scale)
-            log_scale, shift = _affine(maps, "v", z)
-            v = (v - shift) * jnp.exp(-invertible_log_scale(log_scale))
-            log_det -= jnp.sum(log_scale)
-        return z, v, log_det
+        return pair["z"], pair["v"], log_det
 
     @property
     def _base(self) -> DiagonalGaussian:
         return DiagonalGaussian(self.mean, self.stddev)
 
-    def _sample(self, rng: Array) -> tuple[tuple[Array, Array], Array]:
-        """(z, v) [m] each and log q(z, v|x)."""
+    def _half_steps(self) -> list[tuple[dict[str, Network], str]]:
+        """What turns about: the networks, and which variable they move."""
+        return [(maps, variable) for maps in self.networks["flows"] for variable in ("v", "z")]
+
+    def _start(self, rng: Array) -> tuple[dict[str, Array], Array]:
+        """z_0 and v_0 [m], and log q(z_0, v_0|x)."""
         z_rng, v_rng = jax.random.split(rng)
         z, log_q_z = self._base.sample_and_log_prob(z_rng)
         v, log_q_v = self.initial(z).sample_and_log_prob(v_rng)
-        z, v, log_det = self.forward(z, v)
-        return (z, v), log_q_z + log_q_v - log_det
+        return {"z": z, "v": v}, log_q_z + log_q_v
+
+    def _sample(self, rng: Array) -> tuple[tuple[Array, Array], Array]:
+        """(z, v) [m] each and log q(z, v|x)."""
+        start, log_q = self._start(rng)
+        z, v, log_det = self.forward(start["z"], start["v"])
+        return (z, v), log_q - log_det
 
     def _gaussian(self, network: Network, z: Array) -> DiagonalGaussian:
-        mean, log_variance = jnp.split(apply_network(network, z, self.context), 2)
+        mean, raw = jnp.split(apply_network(network, z, self.context), 2)
+        # Linear in z, a log variance would leave the range of floats where z is large.
+        log_variance = _LARGEST_LOG_VARIANCE * jnp.tanh(raw / _LARGEST_LOG_VARIANCE)
         return DiagonalGaussian(mean, jnp.exp(0.5 * log_variance))
 
 
-def _affine(maps: dict[str, Network], variable: str, other: Array) -> tuple[Array, Array]:
+def _affine(maps: dict[str, Network], variable: str, pair: dict[str, Array]) -> tuple[Array, Array]:
     """log sigma and mu [m] for one variable, given the other."""
+    other = pair["z" if variable == "v" else "v"]
     raw = apply_network(maps[f"log_scale_{variable}"], other)
     log_scale = jnp.log(2.0) + jax.nn.log_sigmoid(raw)
     return log_scale, apply_network(maps[f"shift_{variable}"], other)
+
+
+def _push(
+    maps: dict[str, Network], variable: str, pair: dict[str, Array]
+) -> tuple[dict[str, Array], Array]:
+    """One variable moved, and the log determinant of that."""
+    log_scale, shift = _affine(maps, variable, pair)
+    return {**pair, variable: pair[variable] * jnp.exp(log_scale) + shift}, jnp.sum(log_scale)
+
+
+def _pull(
+    maps: dict[str, Network], variable: str, moved: dict[str, Array], before: dict[str, Array]
+) -> dict[str, Array]:
+    """`before`, from which `moved` came, with the gradient of having been pulled back from it."""
+    log_scale, _ = _affine(maps, variable, moved)
+    pushed = _push(maps, variable, {**moved, variable: before[variable]})[0][variable]
+    change = moved[variable] - pushed
+    change = change - jax.lax.stop_gradient(change)
+    scale = jnp.exp(-invertible_log_scale(jax.lax.stop_gradient(log_scale)))
+    return {**moved, variable: before[variable] + scale * change}

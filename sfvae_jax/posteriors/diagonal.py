@@ -37,6 +37,10 @@ class DiagonalGaussian:
         fixed = jax.lax.stop_gradient(self)
         return z, fixed._log_prob(noise + (z - jax.lax.stop_gradient(z)) / fixed.stddev)
 
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole: the mean."""
+        return self.mean
+
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
         return self._log_prob((z - self.mean) / self.stddev)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -41,6 +42,10 @@ class FullCovarianceGaussian:
         )
         return z, fixed._log_prob(noise + change)
 
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole: the mean."""
+        return self.mean
+
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
         return self._log_prob(matmul(triangular_inverse(jnp.tril(self.scale_tril)), z - self.mean))
@@ -60,7 +65,8 @@ class FullCovarianceGaussian:
 
         1/2 [|mean / s|^2 + tr(L L' / s^2) - m - log det(L L' / s^2)]   (FLOW Eq. 25, s = 1)
         """
-        prior_stddev = jnp.broadcast_to(prior_stddev, self.mean.shape)
+        chex.assert_shape(self.scale_tril, 2 * self.mean.shape)
+        prior_stddev = gaussian.per_element(prior_stddev, self.mean)
         scaled = jnp.tril(self.scale_tril) / prior_stddev[:, None]
         own = gaussian.gaussian_kl_per_dimension(
             self.mean, jnp.diagonal(self.scale_tril), prior_stddev
@@ -68,6 +74,7 @@ class FullCovarianceGaussian:
         return jnp.sum(own) + 0.5 * jnp.sum(jnp.square(jnp.tril(scaled, -1)))
 
     def _push(self, noise: Array) -> Array:
+        chex.assert_shape(self.scale_tril, 2 * self.mean.shape)
         return self.mean + matmul(jnp.tril(self.scale_tril), noise)
 
     def _log_prob(self, noise: Array) -> Array:

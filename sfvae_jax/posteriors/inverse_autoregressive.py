@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
@@ -73,9 +75,29 @@ class InverseAutoregressiveFlow:
         return z, log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the density's own parameters carry no gradient, only z does."""
+        """The same values; the density's own parameters carry no gradient, only z does.
+
+        The way back from z_K is known, so that the inverse is not run but differentiated: one
+        m x m triangular system a step. First derivatives only.
+        """
         z, log_q = self.sample_and_log_prob(rng)
-        return z, with_gradient_of(jax.lax.stop_gradient(self).log_prob(z), log_q)
+        fixed = jax.lax.stop_gradient(self)
+        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        way = [fixed.mean + fixed.stddev * noise]
+        for step in range(len(self.networks) - 1):
+            way.append(fixed._step(step, way[-1])[0])
+        moved, log_det = z, jnp.zeros((), z.dtype)
+        for step, before in reversed(list(enumerate(way))):
+            change = moved - jax.lax.stop_gradient(moved)  # zero, but for its gradient
+            moved = before + matmul(fixed._inverse_jacobian(step, before), change)
+            log_det += fixed._step(step, moved)[1]
+        change = (moved - jax.lax.stop_gradient(moved)) / fixed.stddev
+        density = gaussian.standard_normal_log_prob(noise + change) - log_det
+        return z, with_gradient_of(density, log_q)
+
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole: where the base's mean goes."""
+        return self.forward(self.mean)[0]
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m], through the inverse."""
@@ -86,9 +108,8 @@ class InverseAutoregressiveFlow:
         """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
         log_det = jnp.zeros((), z.dtype)
         for step in range(len(self.networks)):
-            mu, s = self._gate(step, z)
-            z = z * jax.nn.sigmoid(s) + mu * jax.nn.sigmoid(-s)
-            log_det += jnp.sum(jax.nn.log_sigmoid(s))
+            z, step_log_det = self._step(step, z)
+            log_det += step_log_det
         return z, log_det
 
     def inverse(self, z: Array) -> tuple[Array, Array]:
@@ -98,6 +119,19 @@ class InverseAutoregressiveFlow:
             z = self._invert_step(step, z)
             log_det -= jnp.sum(jax.nn.log_sigmoid(self._gate(step, z)[1]))
         return z, log_det
+
+    def _step(self, step: int, z: Array) -> tuple[Array, Array]:
+        """z_{k-1} to z_k, and the log determinant of that."""
+        mu, s = self._gate(step, z)
+        return z * jax.nn.sigmoid(s) + mu * jax.nn.sigmoid(-s), jnp.sum(jax.nn.log_sigmoid(s))
+
+    def _inverse_jacobian(self, step: int, z: Array) -> Array:
+        """(d z_k / d z_{k-1})^-1 at z_{k-1}, [m, m], of a triangular matrix."""
+        order = _order(step)
+        jacobian = jax.jacfwd(lambda z: self._step(step, z)[0])(z)[order, order]
+        log_scale = jax.nn.log_sigmoid(self._gate(step, z)[1])[order]
+        diagonal = jnp.diag(jnp.exp(invertible_log_scale(log_scale)))
+        return triangular_inverse(jnp.tril(jacobian, -1) + diagonal)[order, order]
 
     def _invert_step(self, step: int, target: Array) -> Array:
         def refine(guess: Array, _: None) -> tuple[Array, None]:
@@ -113,23 +147,27 @@ class InverseAutoregressiveFlow:
 
     def _gate(self, step: int, z: Array) -> tuple[Array, Array]:
         """mu and s [m] of one step; every second one counts the dimensions from the last."""
-        network, order = self.networks[step], slice(None, None, -1 if step % 2 else 1)
+        network, order = self.networks[step], _order(step)
         out = apply_network(network, z[order], self.context, _masks(network))
         mu, s = jnp.split(out, 2)
         return mu[order], s[order] + _GATE_BIAS
 
 
+def _order(step: int) -> slice:
+    return slice(None, None, -1 if step % 2 else 1)
+
+
 def _masks(network: Network) -> list[np.ndarray]:
     """0/1 masks that let output i see only the inputs before i (Germain et al., 2015).
 
-    A hidden unit of degree d sees the inputs 1..d; d runs from 0, so that output 1 sees units that
-    carry the context alone.
+    A hidden unit of degree d sees the inputs 1..d. Degrees are spread evenly over 0..m-1: from 0,
+    so that output 1 sees units that carry the context alone, to m-1 however few the units are.
     """
     size = network[0]["kernel"].shape[0]
     degrees = np.arange(1, size + 1)
     masks = []
     for layer in network[:-1]:
-        hidden = np.arange(layer["kernel"].shape[1]) % size
+        hidden = np.round(np.linspace(0, size - 1, layer["kernel"].shape[1]))
         masks.append(np.asarray(degrees[:, None] <= hidden[None, :], np.float32))
         degrees = hidden
     outputs = np.tile(np.arange(1, size + 1), 2)

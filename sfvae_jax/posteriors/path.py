@@ -11,7 +11,8 @@ from jax import Array
 
 def with_gradient_of(value: Array, known: Array) -> Array:
     """The known value with the gradient of one that rounding may have moved."""
-    return jax.lax.stop_gradient(known) + value - jax.lax.stop_gradient(value)
+    change = value - jax.lax.stop_gradient(value)
+    return jax.lax.stop_gradient(known) + jnp.where(jnp.isfinite(value), change, 0.0)
 
 
 def invertible_log_scale(log_scale: Array) -> Array:

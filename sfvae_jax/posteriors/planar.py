@@ -56,6 +56,10 @@ class PlanarFlow:
             " flow posterior"
         )
 
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole: where the base's mean goes."""
+        return self.forward(self.mean)[0]
+
     def forward(self, z: Array) -> tuple[Array, Array]:
         """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
         log_det = jnp.zeros((), z.dtype)

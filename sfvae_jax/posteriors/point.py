@@ -14,7 +14,11 @@ class Point:
     """A code without a distribution: no density, no sample, no divergence.
 
     Attributes:
-        mean: the code, [m]; named as the place where a posterior is decoded.
+        mean: the code, [m]; named as that of a posterior.
     """
 
     mean: Array
+
+    def center(self) -> Array:
+        """The code."""
+        return self.mean

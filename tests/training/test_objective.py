@@ -132,8 +132,9 @@ def test_entropy_weight_reaches_the_loss(float64, tiny_config):
 def test_the_weights_of_the_rae_family_reach_the_loss(float64, tiny_config, name, penalty):
     """A linear decoder's Jacobian is its weights. Parts in the metrics are unweighted."""
     beta = 0.0 if name == "autoencoder" else 0.7
-    config = tiny_config(**{"objective.name": name, "objective.penalty_weight": 0.3})
+    config = tiny_config(**{"objective.name": name})
     config.objective.beta = beta or None
+    config.objective.penalty_weight = 0.3 if penalty else None
     loss, metrics = _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, 1.0))
     z = 0.5 * BATCH[:, :2]
     errors = np.sum((z @ WEIGHTS.T - BATCH) ** 2, axis=1)
