@@ -61,3 +61,9 @@ def test_pictures_exist(readme, root):
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", readme)
     assert pictures
     assert all((root / picture).is_file() for picture in pictures)
+
+
+def test_nothing_is_left_to_fill_in(readme, root):
+    for text in (readme, (root / "docs" / "objectives.md").read_text()):
+        assert "@@" not in text
+        assert "TODO" not in text

@@ -72,7 +72,7 @@ def test_details_are_told_of_the_objective_that_they_tell_apart():
     assert labels[1] == "sampling (objective.num_samples=5)"
 
 
-def test_published_rows_are_found_by_what_they_are_of():
+def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     """mnist_estimators: one row for each number of samples, at the end whatever the step."""
     runs = []
     for num_samples in (1, 20):
@@ -88,6 +88,9 @@ def test_published_rows_are_found_by_what_they_are_of():
     text = report.to_markdown(report.summarize(runs))
     assert "| 30.0 / 26.1 |" in text
     assert "collapse" not in text.splitlines()[0]  # null: it does not apply to these models
+    assert "data.name" not in text  # the rows tell data sets apart: no difference from the paper
+    report.pictures.draw_report(report.summarize(runs)["methods"], tmp_path / "report.png")
+    assert (tmp_path / "report.png").exists()
 
 
 def test_methods_with_different_measures(tmp_path):

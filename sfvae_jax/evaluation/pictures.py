@@ -192,7 +192,10 @@ def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
 def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:
     if kind == "obtained":
         return cell["mean"], cell["std"] or 0.0
-    return cell["published"] and tuple(cell["published"])
+    if not cell["published"]:
+        return None
+    mean, deviation = cell["published"]
+    return mean, deviation or 0.0
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
