@@ -63,9 +63,16 @@ def evaluate(
 
 
 def trained_model(
-    config: ml_collections.ConfigDict, model: nn.Module, state: TrainState, images: np.ndarray
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    state: TrainState,
+    images: np.ndarray,
+    training_images: np.ndarray | None = None,
 ) -> evaluation.TrainedModel:
-    """A checkpoint's model on these images, with the prior that belongs to its objective."""
+    """A checkpoint's model on these images, with the prior that belongs to its objective.
+
+    A floating prior is of the training images, which are loaded where they are not given.
+    """
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
     trained = evaluation.TrainedModel(
@@ -81,7 +88,8 @@ def trained_model(
     )
     if info.prior != "floating":
         return trained
-    training_images = data.load(config.data, "train", for_evaluation=True)
+    if training_images is None:
+        training_images = data.load(config.data, "train", for_evaluation=True)
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(

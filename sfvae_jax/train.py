@@ -47,6 +47,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     _check_images(config, images, batch_size)
     part = config.evaluations.part
     evaluated = data.load(config.data, part, for_evaluation=True)
+    coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- model, objective, step ----
     model = models.build(config, images.shape[1:])
@@ -84,7 +85,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 files.append_metrics(_records(metrics, step, rate, config.train))
                 if end in config.evaluations.steps:
-                    trained = trained_model(config, model, state, evaluated)
+                    trained = trained_model(config, model, state, evaluated, coded)
                     history[str(end)] = measure(trained)["metrics"]
                     files.write_results(config, history=history)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:

@@ -10,7 +10,10 @@ from jax import Array
 
 
 def with_gradient_of(value: Array, known: Array) -> Array:
-    """The known value with the gradient of one that rounding may have moved."""
+    """The known value with the gradient of one that rounding may have moved.
+
+    Where rounding has broken it, not finite, there is no gradient.
+    """
     change = value - jax.lax.stop_gradient(value)
     return jax.lax.stop_gradient(known) + jnp.where(jnp.isfinite(value), change, 0.0)
 
