@@ -11,7 +11,7 @@ import scipy.stats
 
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluate import trained_model
+from sfvae_jax.evaluate import measure, trained_model
 from sfvae_jax.evaluation.information import precisions
 from sfvae_jax.training.state import TrainState
 
@@ -162,3 +162,15 @@ def test_each_objective_brings_its_prior(tiny_config, name, prior, bounded):
     trained = trained_model(config, Exact(), state, np.zeros((2, 2, 3), np.uint8))
     assert trained.prior_stddev == prior
     assert bool(trained.no_bound) != bounded
+
+
+def test_a_floating_prior_is_of_the_training_images_and_kept(tiny_config, trained):
+    config = tiny_config(**{"objective.name": "bilbo", "posterior.variance": 0.25})
+    config.evaluations.names = ("reconstruction",)
+    state = TrainState(jnp.array(0), {"params": {"weights": WEIGHTS}}, ())
+    other = np.zeros((3, 2, 3), np.uint8)
+    floating = trained_model(config, Exact(), state, other, trained.images)
+    expected = evaluation.floating_prior_stddev(trained, 0.25)
+    np.testing.assert_allclose(floating.prior_stddev, expected, rtol=1e-6)
+    assert measure(floating)["prior_stddev"] == pytest.approx(list(expected))
+    assert "prior_stddev" not in measure(trained_model(tiny_config(), Exact(), state, other))
