@@ -21,8 +21,9 @@ import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
-from sfvae_jax.evaluate import restore, trained_model
+from sfvae_jax.evaluate import restore
 from sfvae_jax.train import train
+from sfvae_jax.trained import trained_model
 from sfvae_jax.training.workdir import Workdir
 
 GRIDS = {

@@ -279,7 +279,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
-        ("part of the data", config.evaluations.part, ("train", "valid", "test")),
+        ("part of the data", config.evaluations.part, data.PARTS),
         *(("evaluation", name, evaluation.EVALUATIONS) for name in config.evaluations.names),
     ):
         if name not in known:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
-import flax.linen as nn
 import ml_collections
-import numpy as np
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, evaluation, likelihoods, models, objectives
+from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
+from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
-from sfvae_jax.training.spectral import normalize
-from sfvae_jax.training.state import TrainState, create_state, make_keys, make_optimizer
+from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
@@ -60,51 +56,6 @@ def evaluate(
     draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
-
-
-def trained_model(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    state: TrainState,
-    images: np.ndarray,
-    training_images: np.ndarray | None = None,
-) -> evaluation.TrainedModel:
-    """A checkpoint's model on these images, with the prior that belongs to its objective.
-
-    A floating prior is of the training images, which are loaded where they are not given.
-    """
-    name = config.objective.name
-    info = objectives.OBJECTIVES[name]
-    trained = evaluation.TrainedModel(
-        model=model,
-        params=normalize(state.params, state.vectors)[0],
-        images=images,
-        rng=make_keys(config.seed).evaluation,
-        config=config.evaluations,
-        likelihood=likelihoods.build(config.likelihood),
-        prior_stddev=None if info.prior == "none" else 1.0,
-        no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
-        data_scale=config.data.scale,
-    )
-    if info.prior != "floating":
-        return trained
-    if training_images is None:
-        training_images = data.load(config.data, "train", for_evaluation=True)
-    return dataclasses.replace(
-        trained,
-        prior_stddev=evaluation.floating_prior_stddev(
-            dataclasses.replace(trained, images=training_images), config.posterior.variance
-        ),
-    )
-
-
-def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
-    """The entries of results.json: "metrics", "not_applicable", and a floating "prior_stddev"."""
-    metrics, reasons = evaluation.measure(trained)
-    entries = {"metrics": metrics, "not_applicable": reasons}
-    if np.ndim(trained.prior_stddev):
-        entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]
-    return entries
 
 
 def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple) -> TrainState:

@@ -92,7 +92,7 @@ class HeteroscedasticGaussian:
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log p(x|z) in nats, summed over x."""
-        return gaussian_log_prob(x, parameters[0], self.variance(parameters))
+        return self._gaussian(parameters).log_prob(x, parameters[0])
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
         """E[x|z], shaped like x."""
@@ -104,13 +104,14 @@ class HeteroscedasticGaussian:
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x, shaped like x."""
-        mean = parameters[0]
-        noise = jax.random.normal(rng, mean.shape, mean.dtype)
-        return mean + jnp.sqrt(self.variance(parameters)) * noise
+        return self._gaussian(parameters).sample(rng, parameters[0])
 
     def fisher(self, parameters: tuple[Array, Array]) -> Array:
         """Diagonal Fisher information of the mean, 1 / T, shaped like x."""
-        return 1.0 / self.variance(parameters)
+        return self._gaussian(parameters).fisher(parameters[0])
+
+    def _gaussian(self, parameters: tuple[Array, Array]) -> Gaussian:
+        return Gaussian(self.variance(parameters))
 
 
 @jax.tree_util.register_dataclass

@@ -13,7 +13,7 @@ import numpy as np
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.evaluate import measure, trained_model
+from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps

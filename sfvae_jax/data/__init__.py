@@ -18,7 +18,7 @@ from sfvae_jax.data.preprocessing import (
 from sfvae_jax.data.sources import Part, open_source
 from sfvae_jax.errors import UsageError
 
-_PARTS = ("train", "valid", "test")
+PARTS = ("train", "valid", "test")
 
 MAX_BYTES = 8 * 2**30
 """Images are held in memory; more than this is refused before it is read."""
@@ -51,7 +51,7 @@ def load(
         images = resize(images, config.image_size)
     once = ("static", "dynamic") if for_evaluation else ("static",)
     if config.binarization in once:
-        return binarize_once(images, [config.seed, _PARTS.index(part)])
+        return binarize_once(images, [config.seed, PARTS.index(part)])
     return images
 
 
@@ -112,6 +112,7 @@ def _read(part: Part, indices: np.ndarray) -> np.ndarray:
 __all__ = [
     "BINARIZATIONS",
     "MAX_BYTES",
+    "PARTS",
     "batch_indices",
     "binarize_now",
     "binarize_once",

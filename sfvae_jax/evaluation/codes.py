@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.data import to_unit_interval
+from sfvae_jax.objectives.batch import example_keys
 
 
 class NotApplicable(Exception):
@@ -73,7 +74,7 @@ class TrainedModel:
         Image i gets the key `fold_in(rng, i)`, whatever the batch size.
         """
         images = self.images if images is None else images
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.rng, np.arange(len(images)))
+        keys = example_keys(self.rng, len(images))
 
         @jax.jit
         def apply(params: Any, batch: Array, keys: Array) -> Any:

@@ -20,12 +20,11 @@ from jax import Array
 from sfvae_jax.objectives.batch import batch_mean, example_keys
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
+    LOG_2_PI,
     gaussian_entropy,
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
 )
-
-_LOG_2_PI = 1.8378770664093453
 
 
 def floating_prior_variance(
@@ -48,9 +47,7 @@ def floating_prior_variance(
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    chex.assert_rank([means, posterior_variance], [2, 1])
-    chex.assert_equal(means.shape[1:], posterior_variance.shape)
-    return posterior_variance + batch_mean(jnp.square(means), axis_name)
+    return posterior_variance + _mean_square(means, posterior_variance, axis_name)
 
 
 def constant_variance_elbo(
@@ -161,8 +158,8 @@ def bilbo_baggins(
 
     (BACK Eqs. 29 and 30.) T_i is one variance for the n elements of example i, so that the term in
     1/tau is its share of the squared residual; gradients flow through T_i and M_B. Data and decoder
-    scaled by lambda change the value by -n log lambda. log |x - decode(z)|^2 is
-    floored where the residual is zero, with gradient zero there.
+    scaled by lambda change the value by -n log lambda. log |x - decode(z)|^2 is floored where the
+    residual is zero, with gradient zero there.
 
     Args:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -190,15 +187,20 @@ def bilbo_baggins(
     log_squares = jnp.log(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
     log_variance = batch_mean(log_squares, axis_name) + jnp.log(tau) - jnp.log(information)
     return -0.5 * (
-        jnp.sum(jnp.log1p(scatter)) + information / tau + x[0].size * (_LOG_2_PI + log_variance)
+        jnp.sum(jnp.log1p(scatter)) + information / tau + x[0].size * (LOG_2_PI + log_variance)
     )
 
 
 def _scatter(means: Array, posterior_variance: Array, axis_name: str | None) -> Array:
     """The diagonal of Sigma^-1 M_B, [m]."""
+    return _mean_square(means, posterior_variance, axis_name) / posterior_variance
+
+
+def _mean_square(means: Array, posterior_variance: Array, axis_name: str | None) -> Array:
+    """The diagonal of M_B, [m]."""
     chex.assert_rank([means, posterior_variance], [2, 1])
     chex.assert_equal(means.shape[1:], posterior_variance.shape)
-    return batch_mean(jnp.square(means), axis_name) / posterior_variance
+    return batch_mean(jnp.square(means), axis_name)
 
 
 def _sample(rng: Array, means: Array, variance: Array, axis_name: str | None) -> Array:

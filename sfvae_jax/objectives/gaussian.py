@@ -6,7 +6,7 @@ import chex
 import jax.numpy as jnp
 from jax import Array
 
-_LOG_2_PI = 1.8378770664093453
+LOG_2_PI = 1.8378770664093453
 
 
 def per_element(value: Array | float, like: Array) -> Array:
@@ -37,12 +37,12 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
     """
     chex.assert_equal_shape([x, mean])
     variance = per_element(variance, x)
-    return -0.5 * jnp.sum(_LOG_2_PI + jnp.log(variance) + jnp.square(x - mean) / variance)
+    return -0.5 * jnp.sum(LOG_2_PI + jnp.log(variance) + jnp.square(x - mean) / variance)
 
 
 def standard_normal_log_prob(noise: Array) -> Array:
     """log N(e; 0, I) = -1/2 sum_i [log 2 pi + e_i^2], in nats, a scalar."""
-    return -0.5 * jnp.sum(_LOG_2_PI + jnp.square(noise))
+    return -0.5 * jnp.sum(LOG_2_PI + jnp.square(noise))
 
 
 def gaussian_entropy(stddev: Array) -> Array:
@@ -58,7 +58,7 @@ def gaussian_entropy(stddev: Array) -> Array:
         AssertionError: if stddev is not of rank 1.
     """
     chex.assert_rank(stddev, 1)
-    return jnp.sum(0.5 * (_LOG_2_PI + 1.0) + jnp.log(stddev))
+    return jnp.sum(0.5 * (LOG_2_PI + 1.0) + jnp.log(stddev))
 
 
 def gaussian_expected_log_prior(
@@ -83,7 +83,7 @@ def gaussian_expected_log_prior(
     chex.assert_equal_shape([mean, stddev])
     prior_stddev = per_element(prior_stddev, mean)
     scaled_square = jnp.square(mean / prior_stddev) + jnp.square(stddev / prior_stddev)
-    return -0.5 * jnp.sum(_LOG_2_PI + 2.0 * jnp.log(prior_stddev) + scaled_square)
+    return -0.5 * jnp.sum(LOG_2_PI + 2.0 * jnp.log(prior_stddev) + scaled_square)
 
 
 def gaussian_kl_per_dimension(

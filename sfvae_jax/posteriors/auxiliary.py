@@ -15,7 +15,7 @@ from jax import Array
 
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
-from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
+from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
 
 _LARGEST_LOG_VARIANCE = 20.0
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
@@ -191,7 +191,6 @@ def _pull(
     """`before`, from which `moved` came, with the gradient of having been pulled back from it."""
     log_scale, _ = _affine(maps, variable, moved)
     pushed = _push(maps, variable, {**moved, variable: before[variable]})[0][variable]
-    change = moved[variable] - pushed
-    change = change - jax.lax.stop_gradient(change)
+    change = zero_with_gradient(moved[variable] - pushed)
     scale = jnp.exp(-invertible_log_scale(jax.lax.stop_gradient(log_scale)))
     return {**moved, variable: before[variable] + scale * change}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
+from sfvae_jax.posteriors.path import zero_with_gradient
 
 
 @jax.tree_util.register_dataclass
@@ -35,7 +36,7 @@ class DiagonalGaussian:
         noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
         z = self.mean + self.stddev * noise
         fixed = jax.lax.stop_gradient(self)
-        return z, fixed._log_prob(noise + (z - jax.lax.stop_gradient(z)) / fixed.stddev)
+        return z, fixed._log_prob(noise + zero_with_gradient(z) / fixed.stddev)
 
     def center(self) -> Array:
         """The latent [m] that stands for the whole: the mean."""

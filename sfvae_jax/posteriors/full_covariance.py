@@ -11,6 +11,7 @@ from jax import Array
 
 from sfvae_jax.objectives import gaussian
 from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
+from sfvae_jax.posteriors.path import zero_with_gradient
 
 
 @jax.tree_util.register_dataclass
@@ -37,9 +38,7 @@ class FullCovarianceGaussian:
         noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
         z = self._push(noise)
         fixed = jax.lax.stop_gradient(self)
-        change = matmul(
-            triangular_inverse(jnp.tril(fixed.scale_tril)), z - jax.lax.stop_gradient(z)
-        )
+        change = matmul(triangular_inverse(jnp.tril(fixed.scale_tril)), zero_with_gradient(z))
         return z, fixed._log_prob(noise + change)
 
     def center(self) -> Array:

@@ -14,7 +14,7 @@ from sfvae_jax.objectives import gaussian
 from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
-from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of
+from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
 
 # Kingma et al. start the gate towards open, so that a fresh flow is close to the identity.
 _GATE_BIAS = 2.0
@@ -88,10 +88,10 @@ class InverseAutoregressiveFlow:
             way.append(fixed._step(step, way[-1])[0])
         moved, log_det = z, jnp.zeros((), z.dtype)
         for step, before in reversed(list(enumerate(way))):
-            change = moved - jax.lax.stop_gradient(moved)  # zero, but for its gradient
+            change = zero_with_gradient(moved)
             moved = before + matmul(fixed._inverse_jacobian(step, before), change)
             log_det += fixed._step(step, moved)[1]
-        change = (moved - jax.lax.stop_gradient(moved)) / fixed.stddev
+        change = zero_with_gradient(moved) / fixed.stddev
         density = gaussian.standard_normal_log_prob(noise + change) - log_det
         return z, with_gradient_of(density, log_q)
 

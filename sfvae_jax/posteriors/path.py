@@ -1,4 +1,4 @@
-"""What the path derivative of a flow's density takes: an inverse that rounding does not spoil."""
+"""What path derivatives of a density take: a way back from z that rounding does not spoil."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import jax.numpy as jnp
 from jax import Array
 
 
+def zero_with_gradient(value: Array) -> Array:
+    """Zero, with the value's gradient: a change that has not happened."""
+    return value - jax.lax.stop_gradient(value)
+
+
 def with_gradient_of(value: Array, known: Array) -> Array:
     """The known value with the gradient of one that rounding may have moved.
 
     Where rounding has broken it, not finite, there is no gradient.
     """
-    change = value - jax.lax.stop_gradient(value)
+    change = zero_with_gradient(value)
     return jax.lax.stop_gradient(known) + jnp.where(jnp.isfinite(value), change, 0.0)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.training.objective import Metrics
 from sfvae_jax.training.state import TrainState
-from sfvae_jax.training.step import Batch, Metrics
 
 AXIS_NAME = "batch"
 
@@ -26,7 +25,7 @@ class ParallelSteps:
 
     def __init__(
         self,
-        train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+        train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
         images: np.ndarray,
         batch_size: int,
         devices: Sequence[Any] | None = None,
@@ -44,11 +43,9 @@ class ParallelSteps:
             )
 
         def steps(state: TrainState, images: Array, indices: Array) -> tuple[TrainState, Metrics]:
-            share = indices.shape[1]  # indices [S, b]
-            positions = jax.lax.axis_index(AXIS_NAME) * share + jnp.arange(share)
-
+            # indices [S, b]
             def one(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
-                return train_step(state, Batch(images[index], positions))
+                return train_step(state, images[index])
 
             return jax.lax.scan(one, state, indices)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,23 +14,12 @@ from jax import Array
 
 from sfvae_jax.data import binarize_now, to_unit_interval
 from sfvae_jax.objectives import Schedule
+from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.training.objective import Functions, Metrics, Weights, build_loss
 from sfvae_jax.training.spectral import Vectors, normalize
 from sfvae_jax.training.state import TrainState
 
 _PIXELS = 2**31 - 1  # folded into an example's key for its pixels, apart from its posterior's noise
-
-
-class Batch(NamedTuple):
-    """One device's share of a batch.
-
-    Attributes:
-        images: stored images [b, ...].
-        positions: places of these examples in the batch of all devices, [b].
-    """
-
-    images: Array
-    positions: Array
 
 
 def make_train_step(
@@ -41,10 +30,11 @@ def make_train_step(
     rng: Array,
     *,
     axis_name: str,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Array], tuple[TrainState, Metrics]]:
     """The step that minimises a resolved config's objective, averaged over the batch.
 
-    `schedules` are the weights of `Weights`, in its order, as functions of the step.
+    The step takes one device's share of the stored images. `schedules` are the weights of
+    `Weights`, in its order, as functions of the step.
 
     The example at place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients
     and metrics are means over the named axis: one device with batch B and D devices with B/D each
@@ -65,11 +55,11 @@ def make_train_step(
         loss, metrics = batch_loss(rng, functions, x, weights)
         return loss, ({"loss": loss, **metrics}, vectors)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
         step_rng = jax.random.fold_in(rng, state.step)
-        x = to_unit_interval(batch.images)
+        x = to_unit_interval(images)
         if binarize_anew:
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(step_rng, batch.positions)
+            keys = example_keys(step_rng, x.shape[0], axis_name)
             pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
             x = jax.vmap(binarize_now)(pixel_keys, x)
         x = config.data.scale * x
