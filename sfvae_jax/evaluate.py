@@ -81,6 +81,7 @@ def draw(
     figures, scale = files.figures, trained.data_scale
     pictures.draw_training(files.read_metrics(), title, figures / "training.png")
     _draw_latent_kl(trained, title, figures / "latent_kl.png")
+    evaluation.draw(trained, files.read_results(), title, figures)
     num_pictured = min(config.evaluations.num_pictured, len(trained.images))
     originals = data.to_unit_interval(trained.images[:num_pictured])
     rebuilt = evaluation.reconstructions(trained, num_pictured)

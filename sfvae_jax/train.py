@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, models
+from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
@@ -47,6 +47,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     _check_images(config, images, batch_size)
     part = config.evaluations.part
     evaluated = data.load(config.data, part, for_evaluation=True)
+    for needed in evaluation.needed_parts(config.evaluations):
+        data.check_part(config.data, needed)
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- model, objective, step ----

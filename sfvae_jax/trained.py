@@ -37,6 +37,8 @@ def trained_model(
         prior_stddev=None if info.prior == "none" else 1.0,
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
+        images_of=lambda part: data.load(config.data, part, for_evaluation=True),
+        labels_of=lambda part: data.load_labels(config.data, part),
     )
     if info.prior != "floating":
         return trained

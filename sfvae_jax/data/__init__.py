@@ -62,6 +62,15 @@ def load_labels(config: ml_collections.ConfigDict, part: str) -> np.ndarray | No
     return None if labels is None else labels(indices)
 
 
+def check_part(config: ml_collections.ConfigDict, part: str) -> None:
+    """Refuses a part that the data set has not, without reading its images.
+
+    Raises:
+        UsageError: saying how to get it.
+    """
+    _select(config, part)
+
+
 def _select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarray]:
     """The part of the source that holds a part of the data set, and which of its examples do."""
     source = open_source(config.name)
@@ -116,6 +125,7 @@ __all__ = [
     "batch_indices",
     "binarize_now",
     "binarize_once",
+    "check_part",
     "load",
     "load_labels",
     "open_source",

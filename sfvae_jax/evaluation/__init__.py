@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -30,6 +31,7 @@ from sfvae_jax.evaluation.reconstruction import (
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
 
 Measured = dict[str, float | NotApplicable]
+Draw = Callable[[TrainedModel, ml_collections.ConfigDict, Mapping[str, Any], str, Path], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +40,22 @@ class Evaluation:
 
     Attributes:
         function: gives the measures, single ones of them `NotApplicable`, or raises that.
-        metrics: the names of its measures.
+        metrics: the names of its measures, or what tells them from the options.
         options: the defaults of its group.
+        parts: of the data set, that it reads besides the images evaluated.
+        draw: its pictures at the end of a run: of a trained model, its options, the contents of
+            results.json, a title and the folder for the figures.
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | Callable[[ml_collections.ConfigDict], tuple[str, ...]]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    draw: Draw | None = None
+
+    def metric_names(self, options: ml_collections.ConfigDict) -> tuple[str, ...]:
+        """The names of its measures under these options."""
+        return self.metrics(options) if callable(self.metrics) else self.metrics
 
 
 EVALUATIONS = {
@@ -84,7 +95,7 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
         try:
             measured |= entry.function(trained, trained.config[name])
         except NotApplicable as reason:
-            measured |= dict.fromkeys(entry.metrics, reason)
+            measured |= dict.fromkeys(entry.metric_names(trained.config[name]), reason)
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
     metrics = {name: None if name in reasons else value for name, value in measured.items()}
     broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
@@ -93,17 +104,37 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
     return metrics, reasons
 
 
+def needed_parts(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The parts of the data set that an `evaluations` group reads."""
+    besides = (part for name in config.names for part in EVALUATIONS[name].parts)
+    return tuple(dict.fromkeys((config.part, *besides)))
+
+
+def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: Path) -> None:
+    """The pictures of every evaluation that has some and applies to this model."""
+    for name in trained.config.names:
+        entry = EVALUATIONS[name]
+        if entry.draw is None:
+            continue
+        try:
+            entry.draw(trained, trained.config[name], results, title, folder)
+        except NotApplicable:
+            continue
+
+
 __all__ = [
     "EVALUATIONS",
     "Evaluation",
     "NotApplicable",
     "TrainedModel",
     "collapse_fraction",
+    "draw",
     "floating_prior_stddev",
     "kl_matrix",
     "latent_plane",
     "manifold",
     "measure",
+    "needed_parts",
     "prior_samples",
     "reconstructions",
     "squared_errors",

@@ -34,6 +34,8 @@ class TrainedModel:
         prior_stddev: of the latents, a scalar or [m]; None where no prior has been trained with.
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
+        images_of: stored images of "train", "valid" or "test", read when they are asked for.
+        labels_of: their labels [N], or None where the data set has none.
     """
 
     model: nn.Module
@@ -45,6 +47,8 @@ class TrainedModel:
     prior_stddev: Any = 1.0
     no_bound: str = ""
     data_scale: float = 1.0
+    images_of: Callable[[str], np.ndarray] | None = None
+    labels_of: Callable[[str], np.ndarray | None] | None = None
 
     def encode(self, params: Any, x: Array) -> Any:
         """The posterior of one example."""
