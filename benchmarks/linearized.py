@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sfvae_jax import objectives
-from sfvae_jax.models import MlpVae
+from sfvae_jax import models, objectives
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.objectives import low_rank_gaussian_log_prob
 from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
 
@@ -76,7 +76,9 @@ def densities(batch: int, n: int, m: int) -> dict[str, float]:
 
 def jacobians(batch: int, m: int) -> dict[str, float]:
     """Value and gradient in the parameters of the mean log likelihood, Jacobian by three ways."""
-    model = MlpVae((28, 28, 1), m)
+    config = base_config()
+    config.model.latent_size = m
+    model = models.build(resolve(config), (28, 28, 1))
     x = jax.random.uniform(jax.random.key(0), (batch, 28, 28, 1))
     params = model.init(jax.random.key(1), x[0])
 

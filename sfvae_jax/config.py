@@ -51,7 +51,10 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model = ml_collections.ConfigDict()
     config.model.name = "mlp"
     config.model.latent_size = 16
-    config.model.hidden_sizes = (512, 256)  # of the encoder; the decoder has the reverse
+    config.model.hidden_sizes = (512, 256)  # of the mlp's encoder; the decoder has the reverse
+    config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
+    config.model.kernel_size = 0  # of the convolutions; 0: the paper's
+    config.model.lowering = "auto"  # of the convolutions: native, patches; auto: by the backend
     config.model.activation = "relu"
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
@@ -106,6 +109,10 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train.log_every = 10
     config.train.checkpoint_every = 100
     config.train.checkpoints_kept = 3
+    config.train.moments_decay = 0.99  # of the running averages of BatchNorm
+    config.train.validate_every = 0  # steps between losses on the valid part; 0 = never
+    config.train.plateau_patience = 0  # validations without a new least loss; 0 = no reduction
+    config.train.plateau_factor = 0.5  # the learning rate is multiplied by it then
 
     config.evaluations = ml_collections.ConfigDict()
     config.evaluations.names = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
@@ -167,8 +174,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("evaluations.collapse.epsilon", "evaluations.reconstruction.num_samples"):
         _require(config, key, lambda value: value > 0, "positive")
     _require(config, "evaluations.collapse.delta", lambda value: 0 <= value < 1, "in [0, 1)")
-    for key in ("model.hidden_sizes", "posterior.hidden_sizes"):
+    for key in ("model.hidden_sizes", "model.channels", "posterior.hidden_sizes"):
         _require(config, key, _all_positive, "positive sizes, such as (512, 256)")
+    _require(config, "train.moments_decay", lambda value: 0 <= value < 1, "in [0, 1)")
+    _require(config, "train.plateau_factor", lambda value: 0 < value < 1, "in (0, 1)")
+    if config.train.plateau_patience and not config.train.validate_every:
+        raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "seed", lambda value: value < 2**32, "below 2**32")
     _require(config, "evaluations.names", lambda names: len(names) > 0, "at least one name")
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
@@ -246,6 +257,9 @@ _COUNTS = (
     "objective.beta_steps",
     "objective.entropy_steps",
     "objective.num_probes",
+    "model.kernel_size",
+    "train.validate_every",
+    "train.plateau_patience",
     "posterior.context_size",
 )
 _POSITIVE = (
@@ -273,6 +287,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("model", config.model.name, models.MODELS),
         ("activation", config.model.activation, models.ACTIVATIONS),
         ("initializer", config.model.initializer, models.INITIALIZERS),
+        ("lowering", config.model.lowering, models.LOWERINGS),
         ("objective", config.objective.name, objectives.OBJECTIVES),
         ("gamma schedule", config.objective.gamma_schedule, GAMMA_SCHEDULES),
         ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),

@@ -20,6 +20,7 @@ from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.validation import Validation
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
@@ -47,6 +48,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     _check_images(config, images, batch_size)
     part = config.evaluations.part
     evaluated = data.load(config.data, part, for_evaluation=True)
+    held_out = None
+    if config.train.validate_every:
+        held_out = data.load(config.data, "valid", for_evaluation=True)
     for needed in evaluation.needed_parts(config.evaluations):
         data.check_part(config.data, needed)
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
@@ -58,6 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     rng = make_keys(config.seed).training
     step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     steps = ParallelSteps(step_fn, images, batch_size)
+    validation = held_out is not None and Validation(config, model, schedules, held_out)
     state = steps.place(create_state(config, model, optimizer, images.shape[1:]))
 
     # ---- where to write, and where to go on from ----
@@ -75,7 +80,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
         ends = chunk_ends(
             start,
             config.train.steps,
-            every=(config.train.steps_per_call, config.train.checkpoint_every),
+            every=(
+                config.train.steps_per_call,
+                config.train.checkpoint_every,
+                config.train.validate_every or config.train.steps,
+            ),
             at=config.evaluations.steps,
         )
         with Progress(start, config.train.steps) as progress:
@@ -85,7 +94,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 metrics = jax.device_get(metrics)
                 _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
-                files.append_metrics(_records(metrics, step, rate, config.train))
+                held_out_loss = None
+                if validation and end % config.train.validate_every == 0:
+                    held_out_loss = validation.loss(state)
+                    state = steps.place(validation.observe(state, held_out_loss))
+                files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
                 if end in config.evaluations.steps:
                     trained = trained_model(config, model, state, evaluated, coded)
                     history[str(end)] = measure(trained)["metrics"]
@@ -111,15 +124,26 @@ def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def _records(
-    metrics: dict[str, np.ndarray], first: int, rate: float, config: ml_collections.ConfigDict
+    metrics: dict[str, np.ndarray],
+    first: int,
+    rate: float,
+    config: ml_collections.ConfigDict,
+    held_out_loss: float | None,
 ) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of one call: first and last step, and every `log_every`."""
+    """The lines of metrics.jsonl of one call.
+
+    They are of the first and the last step, of every `log_every`, and of a validated one.
+    """
     records = []
+    last = first + len(metrics["loss"])
     for i in range(len(metrics["loss"])):
         step = first + i + 1
-        if step in (1, config.steps) or step % config.log_every == 0:
+        validated = step == last and held_out_loss is not None
+        if step in (1, config.steps) or step % config.log_every == 0 or validated:
             values = {key: float(value[i]) for key, value in metrics.items()}
-            values["learning_rate"] = config.learning_rate
+            values["learning_rate"] = config.learning_rate * values.pop("learning_rate_scale")
+            if validated:
+                values["validation_loss"] = held_out_loss
             records.append({"step": step, **values, "steps_per_second": rate})
     return records
 

@@ -29,7 +29,7 @@ def trained_model(
     info = objectives.OBJECTIVES[name]
     trained = evaluation.TrainedModel(
         model=model,
-        params=normalize(state.params, state.vectors)[0],
+        params=_variables(state),
         images=images,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
@@ -50,6 +50,12 @@ def trained_model(
             dataclasses.replace(trained, images=training_images), config.posterior.variance
         ),
     )
+
+
+def _variables(state: TrainState) -> dict[str, Any]:
+    """What the model is applied with: normalised kernels, and BatchNorm's running averages."""
+    params, _ = normalize(state.params, state.vectors)
+    return {**params, "batch_stats": state.batch_stats} if state.batch_stats else params
 
 
 def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:

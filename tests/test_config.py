@@ -80,7 +80,7 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("objective.gamma_schedule", "cosine", "unknown gamma schedule 'cosine'"),
         ("objective.name", "samplin", "unknown objective 'samplin'; did you mean 'sampling'"),
         ("objective.num_samples", 0, "objective.num_samples must be a positive whole number"),
-        ("model.name", "cnn", "unknown model 'cnn'. Known: mlp"),
+        ("model.name", "cnn", "unknown model 'cnn'; did you mean 'conv_bn'?"),
         ("model.activation", "gelu", "unknown activation 'gelu'.*relu, tanh"),
         ("model.initializer", "zeros", "unknown initializer 'zeros'"),
         ("model.latent_size", 0, "model.latent_size must be a positive whole number, got 0"),

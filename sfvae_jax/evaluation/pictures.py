@@ -58,6 +58,11 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
     grid = figure.subplots(1, len(present), squeeze=False)[0]
     for axes, key, color in zip(grid, present, COLORS, strict=False):
         axes.plot(steps, [record[key] for record in records], color=color)
+        if key == "loss" and any("validation_loss" in record for record in records):
+            validated = [r for r in records if "validation_loss" in r]
+            losses = [record["validation_loss"] for record in validated]
+            axes.plot([r["step"] for r in validated], losses, color=COLORS[1], label="valid part")
+            axes.legend()
         axes.set(xlabel="step", ylabel=PANELS[key])
         axes.grid(alpha=0.3)
     save(figure, path)

@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
+import jax
 import ml_collections
 
+from sfvae_jax.models import conv, conv_bn, mlp
+from sfvae_jax.models.convolution import LOWERINGS, convolve, convolve_transposed
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
-from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp, MlpVae, count_parameters
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
+from sfvae_jax.models.vae import MULTIPLES, Vae
 
-MODELS: dict[str, type[nn.Module]] = {"mlp": MlpVae}
+# (`model` group, shape of an example, outputs of the encoder, numbers for an element) to networks.
+MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "mlp": mlp.networks,
+    "conv": conv.networks,
+    "conv_bn": conv_bn.networks,
+}
 
 
-def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> nn.Module:
-    """The model that a resolved config describes, for examples of one shape."""
-    options = dict(config.model.items())
-    name, latent_size = options.pop("name"), options.pop("latent_size")
+def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae:
+    """The model that a resolved config describes, for examples of one shape.
+
+    Raises:
+        UsageError: if its networks do not take examples of that shape.
+    """
+    settings, likelihood = config.model, config.likelihood.name
     posterior = dict(config.posterior.items())
-    head = PosteriorHead(posterior.pop("name"), latent_size, **posterior)
-    return MODELS[name](
-        data_shape=tuple(data_shape), head=head, likelihood=config.likelihood.name, **options
+    head = PosteriorHead(posterior.pop("name"), settings.latent_size, **posterior)
+    multiple = MULTIPLES.get(likelihood, 1)
+    encoder, decoder = MODELS[settings.name](
+        settings, tuple(data_shape), head.num_outputs, multiple
     )
+    return Vae(
+        tuple(data_shape),
+        head,
+        encoder,
+        decoder,
+        likelihood,
+        settings.initializer,
+        settings.latent_scale,
+    )
+
+
+def count_parameters(params: Any) -> int:
+    """Number of scalars in a tree of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 __all__ = [
     "ACTIVATIONS",
     "INITIALIZERS",
+    "LOWERINGS",
     "MODELS",
     "POSTERIORS",
     "STDDEVS",
     "Mlp",
-    "MlpVae",
     "PosteriorHead",
+    "Vae",
     "build",
+    "convolve",
+    "convolve_transposed",
     "count_parameters",
 ]

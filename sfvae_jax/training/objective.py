@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -30,12 +31,27 @@ class Functions(NamedTuple):
     decoder_params: Any
 
 
+def model_functions(model: nn.Module, params: Any, batch_stats: Any) -> Functions:
+    """The functions of a model with these parameters and moments of BatchNorm, if it has any."""
+    variables = {**params, "batch_stats": batch_stats} if batch_stats else params
+    return Functions(
+        encode=lambda x: model.apply(variables, x, method="encode"),
+        decode=lambda z: model.apply(variables, z, method="decode"),
+        decoder_params=params["params"]["decoder"],
+    )
+
+
 class Weights(NamedTuple):
     """What the schedules give at one step."""
 
     gamma: Array
     beta: Array
     entropy: Array
+
+
+def weights_at(schedules: Sequence[objectives.Schedule], step: Array) -> Weights:
+    """What the schedules, in the order of `Weights`, give at a step."""
+    return Weights(*(jnp.asarray(schedule(step), jnp.float32) for schedule in schedules))
 
 
 # (rng of the step, functions, x [b, ...], weights) -> (loss, metrics). The mean over the devices of

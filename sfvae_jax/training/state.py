@@ -25,12 +25,21 @@ class TrainState:
         params: the model's parameters.
         opt_state: the optimiser's state.
         vectors: of the decoder's spectral normalisation, by kernel; empty without it.
+        batch_stats: running averages of BatchNorm's moments; empty without it.
+        plateau: what halves the learning rate; `plateau.scale` multiplies every update.
     """
 
     step: Array
     params: Any
     opt_state: Any
     vectors: Vectors = dataclasses.field(default_factory=dict)
+    batch_stats: Any = dataclasses.field(default_factory=dict)
+    plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
+
+
+def start_plateau() -> Any:
+    """The state of optax's `reduce_on_plateau` before any validation."""
+    return optax.contrib.reduce_on_plateau().init(jnp.zeros((), jnp.float32))
 
 
 class Keys(NamedTuple):
@@ -59,11 +68,13 @@ def create_state(
 ) -> TrainState:
     """A fresh state of a resolved config, for examples of one shape."""
     rng = make_keys(config.seed).initialisation
-    params = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+    variables = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+    params = {"params": variables["params"]}
     normalized = config.objective.name == "rae_sn"
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
         vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
+        batch_stats=variables.get("batch_stats", {}),
     )

@@ -7,15 +7,22 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 from jax import Array
 
+from sfvae_jax import objectives
 from sfvae_jax.data import binarize_now, to_unit_interval
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.batch import example_keys
-from sfvae_jax.training.objective import Functions, Metrics, Weights, build_loss
+from sfvae_jax.training.batch_norm import batch_moments, moving_average
+from sfvae_jax.training.objective import (
+    Metrics,
+    Weights,
+    build_loss,
+    model_functions,
+    weights_at,
+)
 from sfvae_jax.training.spectral import Vectors, normalize
 from sfvae_jax.training.state import TrainState
 
@@ -41,19 +48,25 @@ def make_train_step(
     take the same step.
     """
     batch_loss = build_loss(config, axis_name)
+    # Where the objective decodes samples, BatchNorm's moments are of samples too.
+    at_center = objectives.OBJECTIVES[config.objective.name].deterministic
     binarize_anew = config.data.binarization == "dynamic"
 
     def loss_fn(
-        params: Any, vectors: Vectors, rng: Array, x: Array, weights: Weights
-    ) -> tuple[Array, tuple[Metrics, Vectors]]:
-        params, vectors = normalize(params, vectors)
-        functions = Functions(
-            encode=lambda x: model.apply(params, x, method="encode"),
-            decode=lambda z: model.apply(params, z, method="decode"),
-            decoder_params=params["params"]["decoder"],
+        params: Any, state: TrainState, rng: Array, x: Array, weights: Weights
+    ) -> tuple[Array, tuple[Metrics, Vectors, Any]]:
+        params, vectors = normalize(params, state.vectors)
+        moments = batch_moments(
+            model,
+            {**params, "batch_stats": state.batch_stats},
+            rng,
+            x,
+            at_center=at_center,
+            axis_name=axis_name,
         )
+        functions = model_functions(model, params, moments)
         loss, metrics = batch_loss(rng, functions, x, weights)
-        return loss, ({"loss": loss, **metrics}, vectors)
+        return loss, ({"loss": loss, **metrics}, vectors, moments)
 
     def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
         step_rng = jax.random.fold_in(rng, state.step)
@@ -63,14 +76,27 @@ def make_train_step(
             pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
             x = jax.vmap(binarize_now)(pixel_keys, x)
         x = config.data.scale * x
-        weights = Weights(*(jnp.asarray(weight(state.step), jnp.float32) for weight in schedules))
-        grads, (metrics, vectors) = jax.grad(loss_fn, has_aux=True)(
-            state.params, state.vectors, step_rng, x, weights
+        weights = weights_at(schedules, state.step)
+        grads, (metrics, vectors, moments) = jax.grad(loss_fn, has_aux=True)(
+            state.params, state, step_rng, x, weights
         )
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
-        return TrainState(state.step + 1, params, opt_state, vectors), metrics | norms
+        scale = state.plateau.scale
+        params = optax.apply_updates(state.params, optax.tree.scale(scale, updates))
+        following = TrainState(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            vectors=vectors,
+            batch_stats=moving_average(state.batch_stats, moments, config.train.moments_decay),
+            plateau=state.plateau,
+        )
+        sizes = {
+            "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(params),
+            "learning_rate_scale": scale,
+        }
+        return following, metrics | sizes
 
     return train_step

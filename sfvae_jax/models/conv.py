@@ -1,0 +1,117 @@
+"""The convolutional networks of Higgins et al. (2017), for 64 x 64 images (SFVAE Appendix B.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import ml_collections
+from jax import Array
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.models.convolution import Convolution
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+
+CHANNELS = (32, 32, 64, 64, 256)
+KERNEL_SIZE = 4
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions of stride 2, one that leaves a single pixel, and a dense layer.
+
+    Attributes:
+        num_outputs: of the dense layer.
+        channels: of the convolutions.
+        kernel_size: of the convolutions; also the side of the image that the last one sees.
+        activation: after each convolution, a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`.
+        lowering: of the convolutions.
+    """
+
+    num_outputs: int
+    channels: Sequence[int] = CHANNELS
+    kernel_size: int = KERNEL_SIZE
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+    lowering: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array, axes: Axes = None) -> Array:
+        """[H, W, C] -> [num_outputs]; `axes` is for networks with BatchNorm."""
+        del axes
+        init = INITIALIZERS[self.initializer]
+        shared = {"lowering": self.lowering, "kernel_init": init}
+        for channels in self.channels[:-1]:
+            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = ACTIVATIONS[self.activation](x)
+        x = Convolution(self.channels[-1], self.kernel_size, padding="VALID", **shared)(x)
+        x = ACTIVATIONS[self.activation](x)
+        return nn.Dense(self.num_outputs, kernel_init=init)(x.ravel())
+
+
+class ConvDecoder(nn.Module):
+    """The encoder's reverse.
+
+    Attributes:
+        num_outputs: channels of the answer.
+        channels: of the encoder, from the data inwards.
+        kernel_size: of the convolutions.
+        activation: before each convolution, a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`.
+        lowering: of the convolutions.
+        multiple: the channels are so many sets of them.
+    """
+
+    num_outputs: int
+    channels: Sequence[int] = CHANNELS
+    kernel_size: int = KERNEL_SIZE
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+    lowering: str = "auto"
+    multiple: int = 1
+
+    @nn.compact
+    def __call__(self, z: Array, axes: Axes = None) -> Array:
+        """[m] -> [multiple, H, W, num_outputs]."""
+        del axes
+        init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
+        shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
+        *inner, last = self.channels
+        x = nn.Dense(last, kernel_init=init)(z).reshape(1, 1, last)
+        padding, stride = "VALID", 1
+        for channels in (*inner[::-1], self.multiple * self.num_outputs):
+            x = Convolution(channels, self.kernel_size, stride, padding, **shared)(activate(x))
+            padding, stride = "SAME", 2
+        return sets_first(x, self.multiple)
+
+
+def sets_first(x: Array, multiple: int) -> Array:
+    """[H, W, multiple C] -> [multiple, H, W, C]."""
+    return x.reshape(*x.shape[:2], multiple, -1).transpose(2, 0, 1, 3)
+
+
+def networks(
+    config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for images of kernel_size 2^(L-1) pixels a side, L the layers: 64 for 5.
+
+    Args:
+        config: the `model` group: channels, kernel_size, activation, initializer, lowering.
+        data_shape: [H, W, C] of one example.
+        num_outputs: of the encoder.
+        multiple: how many numbers the likelihood needs for an element.
+
+    Raises:
+        UsageError: if the images are of another size.
+    """
+    channels = tuple(config.channels) or CHANNELS
+    kernel_size = config.kernel_size or KERNEL_SIZE
+    side = kernel_size * 2 ** (len(channels) - 1)
+    if len(data_shape) != 3 or tuple(data_shape[:2]) != (side, side):
+        found = " x ".join(map(str, data_shape))
+        raise UsageError(
+            f"model 'conv' with {len(channels)} convolutions takes images of {side} x {side}, got"
+            f" {found}; set data.image_size={side}, or other model.channels"
+        )
+    style = (channels, kernel_size, config.activation, config.initializer, config.lowering)
+    return ConvEncoder(num_outputs, *style), ConvDecoder(data_shape[-1], *style, multiple)

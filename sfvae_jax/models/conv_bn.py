@@ -1,0 +1,132 @@
+"""The convolutional networks with BatchNorm of Ghosh et al. (RAE Appendix C)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import ml_collections
+from jax import Array
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.models.conv import sets_first
+from sfvae_jax.models.convolution import Convolution
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+
+CHANNELS = (128, 256, 512, 1024)
+FIRST_SIDE = 8  # of the image that the decoder's dense layer gives
+
+
+def normalize(x: Array, axes: Axes) -> Array:
+    """BatchNorm of one example by channel; call it in a compact module.
+
+    Args:
+        x: [..., C].
+        axes: None: by the moments in "batch_stats". Otherwise by the mean and the variance over
+            the example's pixels and these axes, which then are what "batch_stats" holds.
+    """
+    return nn.BatchNorm(
+        use_running_average=axes is None,
+        axis_name=axes,
+        momentum=0.0,  # averages over the steps are the train step's
+        use_fast_variance=False,  # E x^2 - (E x)^2 loses digits
+    )(x)
+
+
+class ConvBnEncoder(nn.Module):
+    """Convolutions of stride 2, each with BatchNorm and activation, and a dense layer.
+
+    Attributes:
+        num_outputs: of the dense layer.
+        channels: of the convolutions.
+        kernel_size: of the convolutions.
+        activation: a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`.
+        lowering: of the convolutions.
+    """
+
+    num_outputs: int
+    channels: Sequence[int] = CHANNELS
+    kernel_size: int = 4
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+    lowering: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array, axes: Axes = None) -> Array:
+        """[H, W, C] -> [num_outputs]; `axes` as in `normalize`."""
+        init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
+        shared = {"lowering": self.lowering, "kernel_init": init}
+        for channels in self.channels:
+            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = activate(normalize(x, axes))
+        return nn.Dense(self.num_outputs, kernel_init=init)(x.ravel())
+
+
+class ConvBnDecoder(nn.Module):
+    """A dense layer to 8 x 8 pixels, transposed convolutions of stride 2 with BatchNorm, one of 1.
+
+    Attributes:
+        num_outputs: channels of the answer.
+        num_doublings: transposed convolutions of stride 2.
+        channels: of the encoder, from the data inwards.
+        kernel_size: of the convolutions.
+        activation: a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`.
+        lowering: of the convolutions.
+        multiple: the channels are so many sets of them.
+    """
+
+    num_outputs: int
+    num_doublings: int
+    channels: Sequence[int] = CHANNELS
+    kernel_size: int = 4
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+    lowering: str = "auto"
+    multiple: int = 1
+
+    @nn.compact
+    def __call__(self, z: Array, axes: Axes = None) -> Array:
+        """[m] -> [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
+        init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
+        shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
+        first, *others = self.channels[::-1]
+        x = nn.Dense(FIRST_SIDE**2 * first, kernel_init=init)(z)
+        x = activate(normalize(x.reshape(FIRST_SIDE, FIRST_SIDE, first), axes))
+        for channels in others[: self.num_doublings]:
+            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = activate(normalize(x, axes))
+        x = Convolution(self.multiple * self.num_outputs, self.kernel_size, **shared)(x)
+        return sets_first(x, self.multiple)
+
+
+def networks(
+    config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for images of 8 2^d pixels a side; kernels of 4 x 4, at 64 of 5 x 5.
+
+    Args:
+        config: the `model` group: channels, kernel_size, activation, initializer, lowering.
+        data_shape: [H, W, C] of one example.
+        num_outputs: of the encoder.
+        multiple: how many numbers the likelihood needs for an element.
+
+    Raises:
+        UsageError: if the images are of another size.
+    """
+    channels = tuple(config.channels) or CHANNELS
+    sides = [FIRST_SIDE * 2**doublings for doublings in range(1, len(channels))]
+    if len(data_shape) != 3 or data_shape[0] != data_shape[1] or data_shape[0] not in sides:
+        found, known = " x ".join(map(str, data_shape)), " or ".join(map(str, sides))
+        raise UsageError(
+            f"model 'conv_bn' with {len(channels)} channels takes square images of {known} pixels a"
+            f" side, got {found}; pad (data.pad_to) or resize (data.image_size) them"
+        )
+    side = data_shape[0]
+    kernel_size = config.kernel_size or (5 if side == 64 else 4)
+    style = (channels, kernel_size, config.activation, config.initializer, config.lowering)
+    num_doublings = round(math.log2(side / FIRST_SIDE))
+    encoder = ConvBnEncoder(num_outputs, *style)
+    return encoder, ConvBnDecoder(data_shape[-1], num_doublings, *style, multiple)

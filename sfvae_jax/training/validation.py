@@ -1,0 +1,72 @@
+"""The loss on held-out images between the calls, and the learning rate that it halves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax import Array
+
+from sfvae_jax.data import to_unit_interval
+from sfvae_jax.objectives import Schedule
+from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.training.spectral import normalize
+from sfvae_jax.training.state import TrainState, make_keys
+
+
+class Validation:
+    """The training loss on images that are not trained on, and what follows from it.
+
+    BatchNorm uses its running averages; noise is the same each time; an objective of a batch is of
+    the batches of `evaluations.batch_size`.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        model: nn.Module,
+        schedules: Sequence[Schedule],
+        images: np.ndarray,
+    ) -> None:
+        batch_loss = build_loss(config, axis_name=None)
+
+        @jax.jit
+        def loss(state: TrainState, rng: Array, images: Array) -> Array:
+            params, _ = normalize(state.params, state.vectors)
+            functions = model_functions(model, params, state.batch_stats)
+            x = config.data.scale * to_unit_interval(images)
+            return batch_loss(rng, functions, x, weights_at(schedules, state.step))[0]
+
+        self._loss = loss
+        self._images = images
+        self._batch_size = config.evaluations.batch_size
+        self._rng = make_keys(config.seed).evaluation
+        self._plateau = optax.contrib.reduce_on_plateau(
+            config.train.plateau_factor, max(config.train.plateau_patience, 1)
+        )
+        self._halving = config.train.plateau_patience > 0
+
+    def loss(self, state: TrainState) -> float:
+        """Mean over the images of the objective's loss, in its own units."""
+        total = 0.0
+        for batch, start in enumerate(range(0, len(self._images), self._batch_size)):
+            images = self._images[start : start + self._batch_size]
+            rng = jax.random.fold_in(self._rng, batch)
+            total += len(images) * float(self._loss(state, rng, images))
+        return total / len(self._images)
+
+    def observe(self, state: TrainState, loss: float) -> TrainState:
+        """The state with the learning rate reduced where the loss has not fallen for long.
+
+        That is after `train.plateau_patience` validations without a new least loss; 0: never.
+        """
+        if not self._halving:
+            return state
+        _, plateau = self._plateau.update((), state.plateau, value=jnp.float32(loss))
+        return dataclasses.replace(state, plateau=plateau)

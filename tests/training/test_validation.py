@@ -1,0 +1,118 @@
+"""The loss on held-out images, and the learning rate that follows it."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import evaluation, models
+from sfvae_jax.errors import UsageError
+from sfvae_jax.train import train
+from sfvae_jax.trained import trained_model
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.validation import Validation
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (11, 6, 5), np.uint8)
+
+
+def _validation(config):
+    config = configuration.resolve(config)
+    model = models.build(config, (6, 5))
+    state = create_state(config, model, make_optimizer(config.train), (6, 5))
+    validation = Validation(config, model, configuration.schedules(config), IMAGES)
+    return config, model, state, validation
+
+
+def test_the_loss_is_the_mean_over_the_images(tiny_config):
+    """Batches of 4, 4 and 3; for a plain autoencoder it is the reconstruction error."""
+    changes = {"objective.name": "autoencoder", "evaluations.batch_size": 4}
+    config, model, state, validation = _validation(tiny_config(**changes))
+    trained = trained_model(config, model, state, IMAGES)
+    errors, _ = evaluation.squared_errors(trained, 1)
+    np.testing.assert_allclose(validation.loss(state), errors.mean(), rtol=1e-5)
+    assert validation.loss(state) == validation.loss(state)
+
+
+def test_the_learning_rate_halves_on_a_plateau(tiny_config):
+    """Patience 2: halved at the second validation in a row that is no better."""
+    changes = {"train.validate_every": 1, "train.plateau_patience": 2}
+    _, _, state, validation = _validation(tiny_config(**changes))
+    scales = []
+    for loss in (5.0, 4.0, 4.0, 4.5, 3.0, 3.0, 2.0, 2.0, 2.0):
+        state = validation.observe(state, loss)
+        scales.append(float(state.plateau.scale))
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_without_patience_nothing_changes(tiny_config):
+    _, _, state, validation = _validation(tiny_config(**{"train.validate_every": 1}))
+    for _ in range(20):
+        state = validation.observe(state, 1.0)
+    assert float(state.plateau.scale) == 1.0
+
+
+def test_a_run_halves_and_resumes(tiny_config, tmp_path, monkeypatch):
+    """Nothing improves at a learning rate of next to 0: halved at the second validation."""
+    changes = {
+        "data.num_valid": 20,
+        "train.learning_rate": 1e-30,
+        "train.validate_every": 4,
+        "train.plateau_patience": 1,
+        "train.checkpoint_every": 4,
+        "evaluations.steps": (),
+    }
+    config = tiny_config(**changes)
+    train(config, tmp_path / "whole")
+    records = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").open()]
+    validated = {r["step"]: r["validation_loss"] for r in records if "validation_loss" in r}
+    assert list(validated) == [4, 8, 12]
+    assert len(set(validated.values())) == 1
+    rates = {record["step"]: record["learning_rate"] for record in records}
+    assert (rates[4], rates[8], rates[10], rates[12]) == (1e-30, 1e-30, 5e-31, 5e-31)
+
+    observe = Validation.observe
+
+    def stop(self, state, loss):
+        if int(state.step) == 12:
+            raise KeyboardInterrupt
+        return observe(self, state, loss)
+
+    monkeypatch.setattr(Validation, "observe", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut")
+    monkeypatch.setattr(Validation, "observe", observe)
+    train(config, tmp_path / "cut")
+    cut = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").open()]
+    for record in (*records, *cut):
+        record.pop("steps_per_second")
+    assert cut == records
+
+
+def test_a_reduced_rate_reduces_the_update(tiny_config):
+    config, model, state, _ = _validation(tiny_config(**{"objective.name": "autoencoder"}))
+    optimizer, schedules = optax.sgd(1e-2), configuration.schedules(config)
+    state = create_state(config, model, optimizer, (6, 5))
+    step = make_train_step(
+        config, model, optimizer, schedules, make_keys(0).training, axis_name=AXIS_NAME
+    )
+    steps = ParallelSteps(step, IMAGES, 10, jax.local_devices()[:1])
+    state = jax.tree.map(np.array, state)
+    moves = []
+    for scale in (1.0, 0.5):
+        plateau = state.plateau._replace(scale=np.float32(scale))
+        placed = steps.place(dataclasses.replace(state, plateau=plateau))
+        after, _ = steps(placed, np.arange(10)[None])
+        moves.append(jax.tree.map(lambda a, b: np.asarray(a) - b, after.params, state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-3, atol=1e-6), *moves)
+
+
+def test_a_plateau_needs_validations(tiny_config):
+    config = tiny_config(**{"train.plateau_patience": 3})
+    with pytest.raises(UsageError, match=r"set train\.validate_every"):
+        configuration.resolve(config)
