@@ -244,6 +244,14 @@ _POSITIVE_INTEGERS = (
     "evaluations.iwae_bound.num_samples",
     "evaluations.batch_size",
     "evaluations.num_pictured",
+    "evaluations.pictures.num_traversed",
+    "evaluations.pictures.num_dimensions",
+    "evaluations.pictures.num_values",
+    "evaluations.pictures.num_interpolations",
+    "evaluations.pictures.num_steps",
+    "evaluations.pictures.num_samples",
+    "evaluations.pictures.num_neighbours",
+    "evaluations.pictures.manifold_side",
 )
 _COUNTS = (
     "seed",
@@ -269,6 +277,8 @@ _POSITIVE = (
     "model.latent_scale",
     "data.scale",
     "objective.tau",
+    "evaluations.pictures.limit",
+    "evaluations.pictures.manifold_limit",
 )
 _WEIGHTS = (
     "objective.beta",

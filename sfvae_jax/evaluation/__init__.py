@@ -19,6 +19,8 @@ from sfvae_jax.evaluation.collapse import (
     evaluate_kl,
     kl_matrix,
 )
+from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
+from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
@@ -76,6 +78,7 @@ EVALUATIONS = {
         evaluate_constant_variance_penalty,
         ("constant_variance_gap", "constant_variance_penalty"),
     ),
+    "pictures": Evaluation(evaluate_pictures, (), PICTURES, parts=("train",), draw=draw_gallery),
 }
 
 

@@ -18,21 +18,29 @@ def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...
     """Means of p(x|z) for z ~ N(0, diag(prior_stddev^2)), [*shape, ...]."""
     noise = jax.random.normal(jax.random.fold_in(trained.rng, 2**31 - 1), (*shape, latent_size))
     prior_stddev = jnp.broadcast_to(jnp.asarray(trained.prior(), noise.dtype), (latent_size,))
-    return _decode(trained, noise * prior_stddev.reshape((1,) * len(shape) + (-1,)))
+    return decode_means(trained, noise * prior_stddev.reshape((1,) * len(shape) + (-1,)))
 
 
-def manifold(trained: TrainedModel, side: int = 20) -> np.ndarray:
-    """Means of p(x|z) on a grid of equal prior mass of a latent plane, [side, side, ...].
+def manifold(trained: TrainedModel, side: int = 20, limit: float = 0.0) -> np.ndarray:
+    """Means of p(x|z) on a grid of a latent plane, [side, side, ...].
 
     Row by row from the largest second latent down; a model without a prior is shown on the normal
     that its codes fit.
+
+    Args:
+        trained: a model of two latents.
+        side: points in each direction.
+        limit: evenly from -limit to limit standard deviations of the prior (SFVAE Figure 2);
+            0: points of equal prior mass (BACK Figures 12 to 15).
     """
     quantiles = [NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)]
+    if limit:
+        quantiles = list(np.linspace(-limit, limit, side))
     grid = np.stack(np.meshgrid(quantiles, quantiles[::-1]), axis=-1)
     if trained.prior_stddev is not None:
-        return _decode(trained, grid * np.broadcast_to(trained.prior_stddev, (2,)))
+        return decode_means(trained, grid * np.broadcast_to(trained.prior_stddev, (2,)))
     means, _ = latent_plane(trained)
-    return _decode(trained, means.mean(axis=0) + grid * means.std(axis=0))
+    return decode_means(trained, means.mean(axis=0) + grid * means.std(axis=0))
 
 
 def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
@@ -46,8 +54,11 @@ def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     return trained.map_images(code)
 
 
-def _decode(trained: TrainedModel, z: Array | np.ndarray) -> np.ndarray:
-    """E[x|z] of latents [..., m]."""
-    flat = jnp.asarray(z, jnp.float32).reshape(-1, z.shape[-1])
-    images = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))(trained.params, flat)
-    return np.asarray(images).reshape(*z.shape[:-1], *images.shape[1:])
+def decode_means(trained: TrainedModel, z: Array | np.ndarray) -> np.ndarray:
+    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`."""
+    flat = np.asarray(z, np.float32).reshape(-1, z.shape[-1])
+    decode = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))
+    size = trained.config.batch_size
+    batches = [flat[start : start + size] for start in range(0, len(flat), size)]
+    images = np.concatenate([jax.device_get(decode(trained.params, batch)) for batch in batches])
+    return images.reshape(*z.shape[:-1], *images.shape[1:])

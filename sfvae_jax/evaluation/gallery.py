@@ -1,0 +1,147 @@
+"""The evaluation `pictures`: what a model has learned, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from sfvae_jax.data import to_unit_interval
+from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.evaluation.interpolation import slerp
+from sfvae_jax.evaluation.samples import decode_means, manifold
+from sfvae_jax.evaluation.traversals import centers, latent_order, nearest, traversals
+
+OPTIONS = {
+    "num_traversed": 2,  # images with a picture of their own, traversals_<i>.png
+    "num_dimensions": 10,  # latent dimensions in it, from the most informative down
+    "num_values": 9,  # of each, from -limit to limit ...
+    "limit": 3.0,  # ... standard deviations of the prior (SFVAE Figure 3)
+    "num_interpolations": 6,  # pairs of images
+    "num_steps": 9,  # from one to the other
+    "num_samples": 8,  # with their nearest training images ...
+    "num_neighbours": 5,  # ... so many (RAE Figure 6)
+    "manifold_side": 20,  # of two latents, over ...
+    "manifold_limit": 5.0,  # ... so many standard deviations of the prior (SFVAE Figure 2)
+}
+
+
+def evaluate_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
+    """The evaluation `pictures` has no measures; `draw_gallery` is what it is for."""
+    del trained, options
+    return {}
+
+
+def draw_gallery(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """Traversals, interpolations, samples with their neighbours and, of two latents, the manifold.
+
+    Args:
+        trained: model and images.
+        options: a group with the keys of `OPTIONS`.
+        results: of the run; not used.
+        title: of the pictures.
+        folder: where traversals_<i>.png, interpolations.png, neighbours.png and
+            manifold_wide.png are written.
+    """
+    del results
+    _draw_traversals(trained, options, title, folder)
+    _draw_interpolations(trained, options, title, folder)
+    _draw_neighbours(trained, options, title, folder)
+    if centers(trained, trained.images[:1]).shape[1] == 2:
+        _draw_manifold(trained, options, title, folder)
+
+
+def _draw_traversals(
+    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
+) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    order, scores, name = latent_order(trained)
+    dimensions = order[: options.num_dimensions]
+    values = np.linspace(-options.limit, options.limit, options.num_values)
+    images = trained.images[: options.num_traversed]
+    for number, code in enumerate(centers(trained, images)):
+        original = np.asarray(to_unit_interval(images[number]))
+        rebuilt = decode_means(trained, code) / trained.data_scale
+        moved = traversals(trained, code, dimensions, values) / trained.data_scale
+        rows = {
+            f"{dimension + 1} ({scores[dimension]:.2g})": np.stack([original, rebuilt, *row])
+            for dimension, row in zip(dimensions, moved, strict=True)
+        }
+        pictures.draw_images(
+            rows,
+            f"{title}: latent dimensions from -{options.limit:g} to {options.limit:g}"
+            f" (their {name}); first the image and its reconstruction",
+            folder / f"traversals_{number}.png",
+        )
+
+
+def _draw_interpolations(
+    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
+) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    pairs = min(options.num_interpolations, len(trained.images) // 2)
+    if not pairs:
+        return
+    codes = centers(trained, trained.images[: 2 * pairs])
+    weights = np.linspace(0.0, 1.0, options.num_steps)
+    ways = np.stack([slerp(codes[:pairs], codes[pairs:], weight) for weight in weights], axis=1)
+    images = decode_means(trained, ways) / trained.data_scale
+    pictures.draw_images(
+        {f"pair {i + 1}": row for i, row in enumerate(images)},
+        f"{title}: spherical interpolations of codes",
+        folder / "interpolations.png",
+    )
+
+
+def _draw_neighbours(
+    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
+) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    others = trained.images_of("train")
+    samples = decode_means(trained, _random_codes(trained, options.num_samples))
+    samples = np.clip(samples / trained.data_scale, 0.0, 1.0)
+    indices = nearest(samples, others, min(options.num_neighbours, len(others)))
+    rows = {
+        f"sample {i + 1}": np.stack([sample, *np.asarray(to_unit_interval(others[near]))])
+        for i, (sample, near) in enumerate(zip(samples, indices, strict=True))
+    }
+    pictures.draw_images(
+        rows, f"{title}: samples and the nearest training images", folder / "neighbours.png"
+    )
+
+
+def _random_codes(trained: TrainedModel, number: int) -> np.ndarray:
+    """From the prior, or from the normal that the codes of the images fit, [number, m]."""
+    codes = centers(trained)
+    seed = np.asarray(jax.random.key_data(trained.rng)).ravel().tolist()
+    rng = np.random.default_rng(seed)
+    if trained.prior_stddev is not None:
+        noise = rng.standard_normal((number, codes.shape[1]))
+        return noise * np.broadcast_to(trained.prior_stddev, codes.shape[1:])
+    covariance = np.atleast_2d(np.cov(codes, rowvar=False))
+    return rng.multivariate_normal(codes.mean(axis=0), covariance, size=number)
+
+
+def _draw_manifold(
+    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
+) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    limit = options.manifold_limit
+    images = manifold(trained, options.manifold_side, limit) / trained.data_scale
+    pictures.draw_manifold(
+        images, f"{title}: [-{limit:g}, {limit:g}]", folder / "manifold_wide.png"
+    )
