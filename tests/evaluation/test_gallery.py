@@ -1,0 +1,125 @@
+"""Traversals, neighbours and the pictures made of them, on a hand-made linear model."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfvae_jax import evaluation, likelihoods
+from sfvae_jax.config import base_config
+from sfvae_jax.evaluation.gallery import draw_gallery
+from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
+from sfvae_jax.posteriors import DiagonalGaussian, Point
+
+WEIGHTS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+
+
+class Linear(nn.Module):
+    """Codes are the first three pixels, of stddev 0.9, 0.1 and 0.5."""
+
+    deterministic: bool = False
+
+    def setup(self):
+        self.weights = self.param("weights", lambda _: jnp.array(WEIGHTS))
+
+    def encode(self, x):
+        mean = x.ravel()[:3]
+        return Point(mean) if self.deterministic else DiagonalGaussian(mean, STDDEV)
+
+    def decode(self, z):
+        return (self.weights @ z).reshape(4, 4, 1)
+
+    def __call__(self, x):
+        return self.decode(self.encode(x).mean)
+
+
+STDDEV = jnp.array([0.9, 0.1, 0.5])
+IMAGES = np.random.default_rng(1).integers(0, 256, (30, 4, 4, 1), np.uint8)
+
+
+@pytest.fixture
+def trained():
+    return evaluation.TrainedModel(
+        model=Linear(),
+        params={"params": {"weights": WEIGHTS}},
+        images=IMAGES[:12],
+        rng=jax.random.key(0),
+        config=base_config().evaluations,
+        likelihood=likelihoods.Gaussian(0.5),
+        prior_stddev=np.array([1.0, 1.0, 2.0]),
+        images_of=lambda part: IMAGES[12:],
+    )
+
+
+def test_dimensions_are_ordered_by_their_divergence(trained):
+    """KL(N(mu, s^2) || N(0, 1)) = (s^2 + mu^2 - 1) / 2 - log s, per dimension by hand."""
+    trained = dataclasses.replace(trained, prior_stddev=1.0)
+    order, scores, name = latent_order(trained)
+    means = IMAGES[:12].reshape(12, 16)[:, :3] / 255.0
+    stddev = np.asarray(STDDEV)
+    expected = 0.5 * (stddev**2 + np.mean(means**2, axis=0) - 1.0) - np.log(stddev)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+    assert name == "KL"
+    assert order.tolist() == [1, 2, 0]
+
+
+def test_without_a_divergence_they_are_ordered_by_the_codes_variance(trained):
+    trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
+    order, scores, name = latent_order(trained)
+    variances = (IMAGES[:12].reshape(12, 16)[:, :3] / 255.0).var(axis=0)
+    np.testing.assert_allclose(scores, variances, rtol=1e-4)
+    assert name == "variance"
+    np.testing.assert_array_equal(order, np.argsort(-variances))
+
+
+def test_a_traversal_changes_one_latent_by_standard_deviations_of_the_prior(trained):
+    code = np.array([0.3, -0.2, 0.1])
+    images = traversals(trained, code, [2, 0], [-3.0, 0.0, 3.0])
+    assert images.shape == (2, 3, 4, 4, 1)
+    for row, (dimension, stddev) in enumerate(((2, 2.0), (0, 1.0))):
+        for column, value in enumerate((-3.0, 0.0, 3.0)):
+            moved = code.copy()
+            moved[dimension] = stddev * value
+            np.testing.assert_allclose(
+                images[row, column].ravel(), WEIGHTS @ moved, rtol=1e-4, atol=1e-5
+            )
+
+
+def test_without_a_prior_it_counts_deviations_of_the_codes(trained):
+    trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
+    codes = IMAGES[:12].reshape(12, 16)[:, :3] / 255.0
+    image = traversals(trained, np.zeros(3), [1], [2.0])[0, 0]
+    moved = np.array([0.0, codes[:, 1].mean() + 2.0 * codes[:, 1].std(), 0.0])
+    np.testing.assert_allclose(image.ravel(), WEIGHTS @ moved, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_nearest_against_all_distances(dtype):
+    rng = np.random.default_rng(2)
+    others = rng.integers(0, 256, (4500, 3, 2)).astype(np.uint8)
+    images = rng.random((5, 3, 2))
+    if dtype == np.float32:
+        others = (others / 255.0).astype(np.float32)
+    pixels = others / (255.0 if dtype == np.uint8 else 1.0)
+    distances = np.square(images[:, None] - pixels).sum(axis=(2, 3))
+    expected = np.argsort(distances, axis=1)[:, :4]
+    np.testing.assert_array_equal(nearest(images, others, 4), expected)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_gallery_is_drawn(trained, tmp_path, deterministic):
+    if deterministic:
+        trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
+    options = trained.config.pictures
+    draw_gallery(trained, options, {}, "a model", tmp_path)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    names = ["interpolations.png", "neighbours.png", "traversals_0.png", "traversals_1.png"]
+    assert found == names
+    for name in names:
+        picture = np.asarray(Image.open(tmp_path / name).convert("L"))
+        assert picture.shape[1] > 400
+        assert len(np.unique(picture)) > 10  # images, not an empty page
