@@ -39,12 +39,22 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.seed = 0  # initialisation, order of the batches, noise
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "mnist_5k"  # mnist_5k, a TFDS name, or npz:PATH
+    # mnist_5k, sprites, sprites_gray, a TFDS name (mnist, cifar10, celeb_a, ...), npz:PATH of your
+    # own arrays, or folder:PATH of image files.
+    config.data.name = "mnist_5k"
     config.data.num_examples = 0  # random training images; 0 = all
-    config.data.num_valid = 0  # held out of the training images
+    config.data.num_valid = 0  # of the valid part, 0 = all; held out where the source has none
     config.data.num_test = 0  # of the test part, 0 = all; held out where the source has none
     config.data.seed = 0  # which images are drawn; apart from `seed`, so that runs share them
-    config.data.image_size = 0  # square images resized to so many pixels a side; 0 = as they are
+    # What is done to each image as it is read, in this order; 0 = nothing.
+    config.data.crop = 0  # side of the square cut from the middle
+    config.data.channels = 0  # 1 = gray, 3 = RGB
+    config.data.image_size = 0  # resized to so many pixels a side, cropped to a square before
+    config.data.pad_to = 0  # zeros around, to so many pixels a side
+    config.data.skip_corrupt = False  # of a folder: leave out what cannot be decoded
+    # A training set of more bytes is streamed to the devices and not held there, with the same
+    # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
+    config.data.device_bytes = 0
     config.data.scale = 1.0  # pixels lie in [0, scale]
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
@@ -180,6 +190,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _require(config, "train.plateau_factor", lambda value: 0 < value < 1, "in (0, 1)")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
+    _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
     _require(config, "seed", lambda value: value < 2**32, "below 2**32")
     _require(config, "evaluations.names", lambda names: len(names) > 0, "at least one name")
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
@@ -259,7 +270,10 @@ _COUNTS = (
     "data.num_examples",
     "data.num_valid",
     "data.num_test",
+    "data.crop",
     "data.image_size",
+    "data.pad_to",
+    "data.device_bytes",
     "train.batch_size",
     "objective.gamma_steps",
     "objective.beta_steps",

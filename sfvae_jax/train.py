@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -41,11 +42,16 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     config = configuration.resolve(config)
     files = Workdir(workdir)
     files.check(config)
-    images = data.load(config.data, "train")
+    images = data.open_images(config.data, "train")
+    streamed = not data.fits_on_device(config.data, images)
     batch_size = config.train.batch_size or len(images)
     if batch_size > len(images):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
     _check_images(config, images, batch_size)
+    if streamed:
+        _check_streamed(config, images, batch_size)
+    else:
+        images = images.all()
     part = config.evaluations.part
     evaluated = data.load(config.data, part, for_evaluation=True)
     held_out = None
@@ -61,7 +67,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training
     step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step_fn, images, batch_size)
+    steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
     validation = held_out is not None and Validation(config, model, schedules, held_out)
     state = steps.place(create_state(config, model, optimizer, images.shape[1:]))
 
@@ -77,20 +83,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
 
         # ---- the loop: one call of the device, then the host's part ----
         step = start
-        ends = chunk_ends(
-            start,
-            config.train.steps,
-            every=(
-                config.train.steps_per_call,
-                config.train.checkpoint_every,
-                config.train.validate_every or config.train.steps,
-            ),
-            at=config.evaluations.steps,
+        every = (
+            config.train.steps_per_call,
+            config.train.checkpoint_every,
+            config.train.validate_every or config.train.steps,
         )
-        with Progress(start, config.train.steps) as progress:
-            for end in ends:
-                indices = data.batch_indices(config.seed, len(images), batch_size, step, end - step)
-                state, metrics = steps(state, indices)
+        ends = list(chunk_ends(start, config.train.steps, every=every, at=config.evaluations.steps))
+        read = data.image_batches if streamed else data.index_batches
+        calls = closing(read(images, config.seed, batch_size, start, ends))
+        with Progress(start, config.train.steps) as progress, calls as batches:
+            for end, batch in zip(ends, batches, strict=True):
+                state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)
                 _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
@@ -108,7 +111,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 step = end
 
 
-def _check_images(config: ml_collections.ConfigDict, images: np.ndarray, batch_size: int) -> None:
+def _check_images(
+    config: ml_collections.ConfigDict, images: data.StoredImages, batch_size: int
+) -> None:
     """Refuses images that the likelihood or the objective has no place for."""
     if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
         raise UsageError(
@@ -117,6 +122,17 @@ def _check_images(config: ml_collections.ConfigDict, images: np.ndarray, batch_s
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
+
+
+def _check_streamed(
+    config: ml_collections.ConfigDict, images: data.StoredImages, batch_size: int
+) -> None:
+    """Refuses a full batch of images that are too many for the devices."""
+    if batch_size == len(images):
+        raise UsageError(
+            f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
+            " the devices' share; set train.batch_size, or data.device_bytes if they have the room"
+        )
 
 
 def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
@@ -171,12 +187,17 @@ def _stop_if_not_finite(
 
 
 def _log_run(
-    config: ml_collections.ConfigDict, images: np.ndarray, params: Any, files: Workdir, start: int
+    config: ml_collections.ConfigDict,
+    images: np.ndarray | data.StoredImages,
+    params: Any,
+    files: Workdir,
+    start: int,
 ) -> None:
     devices = jax.local_devices()
     shape = "x".join(map(str, images.shape[1:]))
+    how = "" if isinstance(images, np.ndarray) else ", streamed"
     log.info("device: %d x %s (%s)", len(devices), devices[0].device_kind, devices[0].platform)
-    log.info("data: %s, %d training images of %s", config.data.name, len(images), shape)
+    log.info("data: %s, %d training images of %s%s", config.data.name, len(images), shape, how)
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     log.info("objective: %s; results go to %s", config.objective.name, files.folder)
     if start:

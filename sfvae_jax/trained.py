@@ -19,11 +19,11 @@ def trained_model(
     model: nn.Module,
     state: TrainState,
     images: np.ndarray,
-    training_images: np.ndarray | None = None,
+    training_images: np.ndarray | data.StoredImages | None = None,
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective.
 
-    A floating prior is of the training images, which are loaded where they are not given.
+    A floating prior is of the training images, which are read where they are not given.
     """
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
@@ -43,7 +43,7 @@ def trained_model(
     if info.prior != "floating":
         return trained
     if training_images is None:
-        training_images = data.load(config.data, "train", for_evaluation=True)
+        training_images = data.open_images(config.data, "train", for_evaluation=True)
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(

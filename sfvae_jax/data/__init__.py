@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import math
-
 import ml_collections
 import numpy as np
 
 from sfvae_jax.data.batching import batch_indices
+from sfvae_jax.data.geometry import CHANNELS, Geometry, common_shape
+from sfvae_jax.data.images import StoredImages
+from sfvae_jax.data.parts import Part
 from sfvae_jax.data.preprocessing import (
     BINARIZATIONS,
     binarize_now,
     binarize_once,
-    resize,
     to_unit_interval,
 )
-from sfvae_jax.data.sources import Part, open_source
+from sfvae_jax.data.sources import open_source
+from sfvae_jax.data.streaming import fits_on_device, image_batches, index_batches
 from sfvae_jax.errors import UsageError
 
 PARTS = ("train", "valid", "test")
 
-MAX_BYTES = 8 * 2**30
-"""Images are held in memory; more than this is refused before it is read."""
 
-
-def load(
+def open_images(
     config: ml_collections.ConfigDict, part: str, *, for_evaluation: bool = False
-) -> np.ndarray:
-    """One part of the data set that a `data` group describes.
+) -> StoredImages:
+    """One part of the data set that a `data` group describes, read where it is indexed.
 
     `data.seed` alone decides which images each part holds, so that runs of different `seed` share
     them. Held-out images leave the training part; then `num_examples` are drawn from what is left.
 
     Args:
-        config: the `data` group: name, num_examples, num_valid, num_test, seed,
-            image_size, binarization.
+        config: the `data` group.
         part: "train", "valid" or "test".
         for_evaluation: whether images that training binarises anew at every visit are wanted
             binarised once and for all.
@@ -43,42 +40,59 @@ def load(
         Images [N, ...], uint8 in 0..255 or float32 in [0, 1].
 
     Raises:
-        UsageError: if the source cannot be read, or has too few images.
+        UsageError: if the source cannot be read, has too few images, or they cannot be brought to
+            one shape.
     """
-    source, indices = _select(config, part)
-    images = _read(source, indices)
-    if config.image_size:
-        images = resize(images, config.image_size)
+    source, indices = select(config, part)
+    geometry = Geometry.of(config)
+    shape = common_shape(source.image_shapes, geometry.shape, config.name)
     once = ("static", "dynamic") if for_evaluation else ("static",)
-    if config.binarization in once:
-        return binarize_once(images, [config.seed, PARTS.index(part)])
-    return images
+    seed = [config.seed, PARTS.index(part)] if config.binarization in once else None
+    return StoredImages(source, indices, shape, geometry, seed)
+
+
+def load(
+    config: ml_collections.ConfigDict, part: str, *, for_evaluation: bool = False
+) -> np.ndarray:
+    """The images of `open_images`, all of them in memory.
+
+    Raises:
+        UsageError: as that does, or if they are too many.
+    """
+    return open_images(config, part, for_evaluation=for_evaluation).all()
 
 
 def load_labels(config: ml_collections.ConfigDict, part: str) -> np.ndarray | None:
     """Labels [N] of the images that `load` gives, or None where the source has none."""
-    source, indices = _select(config, part)
+    source, indices = select(config, part)
     labels = getattr(source, "labels", None)
     return None if labels is None else labels(indices)
 
 
 def check_part(config: ml_collections.ConfigDict, part: str) -> None:
-    """Refuses a part that the data set has not, without reading its images.
+    """Refuses a part that the data set has not or that memory cannot hold, without reading it.
 
     Raises:
         UsageError: saying how to get it.
     """
-    _select(config, part)
+    open_images(config, part).check_fit()
 
 
-def _select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarray]:
-    """The part of the source that holds a part of the data set, and which of its examples do."""
-    source = open_source(config.name)
-    if part == "test" and "test" in source:
-        return source["test"], _subset(config, source["test"], config.num_test, "test")
-    order = np.random.default_rng(config.seed).permutation(source["train"].shape[0])
+def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarray]:
+    """The part of the source that holds a part of the data set, and which of its examples do.
+
+    What a source knows besides images and labels, such as the factors of sprites, is asked of it:
+    `source.factors(indices)`.
+
+    Raises:
+        UsageError: if there are not so many.
+    """
+    source = open_source(config)
+    if part != "train" and part in source:
+        return source[part], _subset(config, source[part], part)
+    order = np.random.default_rng(config.seed).permutation(len(source["train"]))
     num_test = 0 if "test" in source else config.num_test
-    held_out = num_test + config.num_valid
+    held_out = num_test + (0 if "valid" in source else config.num_valid)
     available = len(order) - held_out
     if available < max(config.num_examples, 1):
         wanted = config.num_examples or "at least 1"
@@ -99,36 +113,31 @@ def _select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndar
     return source["train"], indices
 
 
-def _subset(config: ml_collections.ConfigDict, part: Part, number: int, name: str) -> np.ndarray:
-    total = part.shape[0]
+def _subset(config: ml_collections.ConfigDict, source: Part, part: str) -> np.ndarray:
+    number, total = config[f"num_{part}"], len(source)
     if number > total:
         raise UsageError(
-            f"data.num_{name}: {number} asked for, but {config.name} has {total} {name} images"
+            f"data.num_{part}: {number} asked for, but {config.name} has {total} {part} images"
         )
     return np.random.default_rng(config.seed).permutation(total)[: number or total]
 
 
-def _read(part: Part, indices: np.ndarray) -> np.ndarray:
-    num_bytes = len(indices) * math.prod(part.shape[1:])
-    if num_bytes > MAX_BYTES:
-        raise UsageError(
-            f"{len(indices)} images of shape {part.shape[1:]} need {num_bytes / 2**30:.1f} GiB of"
-            f" memory, over the {MAX_BYTES / 2**30:.0f} GiB that are held; set data.num_examples"
-        )
-    return np.asarray(part[indices])
-
-
 __all__ = [
     "BINARIZATIONS",
-    "MAX_BYTES",
+    "CHANNELS",
     "PARTS",
+    "StoredImages",
     "batch_indices",
     "binarize_now",
     "binarize_once",
     "check_part",
+    "fits_on_device",
+    "image_batches",
+    "index_batches",
     "load",
     "load_labels",
+    "open_images",
     "open_source",
-    "resize",
+    "select",
     "to_unit_interval",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 
@@ -33,10 +35,14 @@ def batch_indices(
     start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
     first_epoch, last_epoch = start // num_examples, (stop - 1) // num_examples
     stream = np.concatenate(
-        [
-            np.random.default_rng([seed, epoch]).permutation(num_examples)
-            for epoch in range(first_epoch, last_epoch + 1)
-        ]
+        [_permutation(seed, epoch, num_examples) for epoch in range(first_epoch, last_epoch + 1)]
     )
     offset = first_epoch * num_examples
     return stream[start - offset : stop - offset].reshape(num_steps, batch_size).astype(np.int32)
+
+
+@functools.lru_cache(maxsize=2)  # of an epoch that many calls ask for, a batch each
+def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    permutation = np.random.default_rng([seed, epoch]).permutation(num_examples)
+    permutation.setflags(write=False)
+    return permutation

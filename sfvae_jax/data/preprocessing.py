@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,14 @@ from jax import Array
 from sfvae_jax.errors import UsageError
 
 
-def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
+def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -> np.ndarray:
     """Images as they are kept: uint8 in 0..255, or float32 in [0, 1].
 
     Args:
-        images: [N, ...] of booleans or whole numbers in {0, 1} (one bit a pixel), whole numbers in
+        images: [...] of booleans or whole numbers in {0, 1} (one bit a pixel), whole numbers in
             0..255, or floats in [0, 1]; not empty.
         origin: where they come from, for the message.
+        one_bit: whether whole numbers have one bit a pixel; None if these tell, by being 0 and 1.
 
     Returns:
         The same shape; uint8 or float32.
@@ -26,6 +28,8 @@ def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
     Raises:
         UsageError: if the values are not finite, or in neither range.
     """
+    if images.dtype == np.uint8 and one_bit is False:
+        return images
     if images.dtype == bool:
         return images.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
@@ -34,10 +38,11 @@ def as_stored(images: np.ndarray, origin: str) -> np.ndarray:
         raise UsageError(f"{origin} holds values that are not finite; remove or replace them")
     whole = np.issubdtype(images.dtype, np.integer)
     low, high = images.min(), images.max()
-    if low < 0 or high > (255 if whole else 1):
-        expected = "whole numbers in 0..255" if whole else "floats in [0, 1]"
+    limit = 255 if whole and not one_bit else 1
+    if low < 0 or high > limit:
+        expected = f"whole numbers in 0..{limit}" if whole else "floats in [0, 1]"
         raise UsageError(f"{origin} has values from {low:g} to {high:g}; expected {expected}")
-    if whole and high <= 1:  # one bit a pixel
+    if whole and (high <= 1 if one_bit is None else one_bit):
         return images.astype(np.uint8) * np.uint8(255)
     return images.astype(np.uint8 if whole else np.float32, copy=False)
 
@@ -49,43 +54,32 @@ def to_unit_interval(images: Array) -> Array:
     return images
 
 
-def resize(images: np.ndarray, side: int) -> np.ndarray:
-    """Stored images [N, H, W, C] at [N, side, side, C], every new pixel the mean of its area.
-
-    Raises:
-        UsageError: if they are no square images.
-    """
-    if images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise UsageError(
-            f"data.image_size needs square images [N, H, H, C], got shape {images.shape}"
-        )
-    if images.shape[1] == side:
-        return images
-    return np.stack([_resize_one(image, side) for image in images])
-
-
-def _resize_one(image: np.ndarray, side: int) -> np.ndarray:
-    from PIL import Image
-
-    def channel(plane: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BOX))
-
-    return np.stack([channel(image[..., c]) for c in range(image.shape[-1])], axis=-1)
-
-
 BINARIZATIONS = ("none", "static", "dynamic")
 
 
-def binarize_once(images: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
+def binarize_once(
+    images: np.ndarray, seed: int | Sequence[int], positions: Iterable[int] | None = None
+) -> np.ndarray:
     """Stored images with every pixel 0 or 255, drawn once with its grey level as probability.
 
-    Static binarisation (Larochelle and Murray, 2011; GAPS 6.1.2): the same draw for the same seed.
+    Static binarisation (Larochelle and Murray, 2011; GAPS 6.1.2). The draw of an image follows
+    the seed and its position alone, whichever images are given with it.
+
+    Args:
+        images: [n, ...], uint8 in 0..255 or floats in [0, 1].
+        seed: of the noise.
+        positions: of the images in the whole set, [n]; None if these are its first ones.
     """
     scale = 255.0 if images.dtype == np.uint8 else 1.0
-    rng = np.random.default_rng(seed)
+    bits = np.random.PCG64(seed)
+    rng, reached = np.random.Generator(bits), 0
+    size = math.prod(images.shape[1:])
     drawn = np.empty(images.shape, np.uint8)
-    for i, image in enumerate(images):  # one at a time: the noise takes eight bytes a pixel
-        drawn[i] = rng.random(image.shape) * scale < image
+    places = range(len(images)) if positions is None else positions
+    for i, position in enumerate(places):  # one at a time: the noise takes eight bytes a pixel
+        bits.advance((int(position) - reached) * size)  # one word a pixel
+        drawn[i] = rng.random(images.shape[1:]) * scale < images[i]
+        reached = int(position) + 1
     return drawn * np.uint8(255)
 
 

@@ -19,18 +19,18 @@ AXIS_NAME = "batch"
 class ParallelSteps:
     """Several train steps in one call, each batch shared evenly by the devices.
 
-    The data set lies on every device; a call sends indices alone. The state is one copy, alike on
-    all devices, so that checkpoints do not know how many there were.
+    Where the data set lies on every device, a call sends indices alone; else it sends images. The
+    state is one copy, alike on all devices, so that checkpoints do not know how many there were.
     """
 
     def __init__(
         self,
         train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
-        images: np.ndarray,
+        images: np.ndarray | None,
         batch_size: int,
         devices: Sequence[Any] | None = None,
     ) -> None:
-        """Places the images on the devices (default: all local ones).
+        """Places the images, if any, on the devices (default: all local ones).
 
         Raises:
             UsageError: if the devices cannot share a batch evenly.
@@ -42,12 +42,14 @@ class ParallelSteps:
                 " choose train.batch_size (or, for a full batch, data.num_examples) as a multiple"
             )
 
-        def steps(state: TrainState, images: Array, indices: Array) -> tuple[TrainState, Metrics]:
-            # indices [S, b]
-            def one(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
-                return train_step(state, images[index])
+        def steps(
+            state: TrainState, images: Array | None, batches: Array
+        ) -> tuple[TrainState, Metrics]:
+            # batches: indices [S, b], or images [S, b, ...]
+            def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+                return train_step(state, batch if images is None else images[batch])
 
-            return jax.lax.scan(one, state, indices)
+            return jax.lax.scan(one, state, batches)
 
         self._call = jax.pmap(
             steps,
@@ -59,22 +61,24 @@ class ParallelSteps:
         )
         mesh = jax.sharding.Mesh(np.array(self._devices), (AXIS_NAME,))
         self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        self._images = jax.device_put(images, self._everywhere)
+        self._images = None if images is None else jax.device_put(images, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
         """The state, alike on all devices, as the steps take it."""
         return jax.device_put(state, self._everywhere)
 
-    def __call__(self, state: TrainState, indices: np.ndarray) -> tuple[TrainState, Metrics]:
+    def __call__(self, state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
         """Takes S steps.
 
         Args:
             state: from `place` or an earlier call; its buffers are given up.
-            indices: of the examples of each batch, [S, B].
+            batches: indices of the examples of each batch, [S, B]; without images on the devices,
+                the images themselves, [S, B, ...].
 
         Returns:
             The state after them, and each step's metrics as arrays [S].
         """
-        num_steps, batch_size = indices.shape
-        shares = indices.reshape(num_steps, len(self._devices), batch_size // len(self._devices))
-        return self._call(state, self._images, shares.swapaxes(0, 1))
+        num_steps, batch_size = batches.shape[:2]
+        shares = (len(self._devices), batch_size // len(self._devices))
+        shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
+        return self._call(state, self._images, shared)

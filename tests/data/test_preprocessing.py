@@ -3,11 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import UsageError
 
 
 def test_pixels_are_drawn_with_their_grey_level_as_probability():
@@ -64,10 +62,13 @@ def test_labels_go_with_their_images():
     assert held_out.shape == (10,)
 
 
-def test_area_means():
-    image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1) * 4
-    np.testing.assert_array_equal(data.resize(image, 2)[0, ..., 0], [[10, 18], [42, 50]])
-    assert data.resize(image, 4) is image
-    with pytest.raises(UsageError, match="data.image_size needs square images"):
-        data.resize(np.zeros((2, 4, 3, 1), np.uint8), 2)
-    assert data.load(_group(image_size=14), "train").shape == (30, 14, 14, 1)
+def test_the_static_draw_of_an_image_follows_its_position_alone():
+    """The noise is one stream of doubles laid over the whole set, wherever reading starts."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 5, 3), np.uint8)
+    noise = np.random.default_rng([4, 2]).random((9, 5, 3))
+    whole = np.where(noise * 255 < images, 255, 0)
+    np.testing.assert_array_equal(data.binarize_once(images, [4, 2]), whole)
+    some = [7, 2, 3, 8, 0, 0]
+    np.testing.assert_array_equal(data.binarize_once(images[some], [4, 2], some), whole[some])
+    lazy = data.open_images(_group(binarization="static"), "train")
+    np.testing.assert_array_equal(lazy[[20, 3]], lazy.all()[[20, 3]])

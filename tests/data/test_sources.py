@@ -66,7 +66,7 @@ def test_more_images_than_there_are():
 
 
 def test_more_than_fits_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(data, "MAX_BYTES", 1000)
+    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
     with pytest.raises(UsageError, match=r"need .* GiB of memory.*set data.num_examples"):
         data.load(group("mnist_5k", num_examples=2), "train")
 
@@ -109,7 +109,7 @@ def test_omniglot_has_light_ink_on_a_dark_ground():
 
 def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr("sfvae_jax.data.sources.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("sfvae_jax.data.tfds.importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError) as caught:
         data.load(group("cifar10"), "train")
     message = str(caught.value)

@@ -1,0 +1,106 @@
+"""The images of one part of a data set, read and treated when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from sfvae_jax.data.geometry import Geometry, Shape
+from sfvae_jax.data.parts import Part
+from sfvae_jax.data.preprocessing import binarize_once
+from sfvae_jax.errors import UsageError
+
+MAX_BYTES = 8 * 2**30
+"""What is held in the host's memory at most, as it is after preprocessing."""
+
+_READ_TOGETHER = 64  # images that one thread reads before it takes more
+
+
+class StoredImages:
+    """Stored images [N, ...] that look like an array but are read only where they are indexed.
+
+    What comes out for a position never depends on what else is asked for with it.
+
+    Attributes:
+        shape: [N, ...] after everything that is done to them.
+        dtype: uint8 in 0..255, or float32 in [0, 1].
+        nbytes: what all of them take in memory.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        indices: np.ndarray,
+        image_shape: Shape,
+        geometry: Geometry,
+        binarization_seed: Sequence[int] | None = None,
+    ) -> None:
+        """Example `indices[i]` of the part at position i.
+
+        Args:
+            part: where they come from.
+            indices: which of its examples, [N].
+            image_shape: that the geometry gives all of them.
+            geometry: what is done to each.
+            binarization_seed: of the one draw of their pixels; None to leave them gray.
+        """
+        self._part, self._indices = part, indices
+        self._geometry, self._binarization_seed = geometry, binarization_seed
+        self.shape = (len(indices), *image_shape)
+        self.dtype = np.dtype(part.dtype if binarization_seed is None else np.uint8)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def fit_in_memory(self) -> bool:
+        """Whether all of them may be held in the host's memory."""
+        return self.nbytes <= MAX_BYTES
+
+    def all(self) -> np.ndarray:
+        """All of them, held in memory.
+
+        Raises:
+            UsageError: if they are too many; nothing has been read.
+        """
+        self.check_fit()
+        return self[:]
+
+    def check_fit(self) -> None:
+        """Refuses what may not be held in memory.
+
+        Raises:
+            UsageError: saying how much there is, and what to do.
+        """
+        if not self.fit_in_memory:
+            raise UsageError(
+                f"{len(self)} images of shape {self.shape[1:]} need {self.nbytes / 2**30:.1f} GiB"
+                f" of memory, over the {MAX_BYTES / 2**30:.0f} GiB that are held; set"
+                " data.num_examples (of other parts data.num_valid, data.num_test)"
+            )
+
+    def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
+        """The images [n, ...] at these positions, read by several threads."""
+        positions = np.arange(len(self))[positions]
+        images = np.empty((len(positions), *self.shape[1:]), self.dtype)
+
+        def read(start: int) -> None:
+            together = slice(start, start + _READ_TOGETHER)
+            images[together] = self.read(positions[together])
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(read, range(0, len(positions), _READ_TOGETHER)))
+        return images
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """The same, read by this thread alone."""
+        images = np.empty((len(positions), *self.shape[1:]), self._part.dtype)
+        for image, index in zip(images, self._indices[positions], strict=True):
+            image[...] = self._geometry.apply(self._part[int(index)])
+        if self._binarization_seed is None:
+            return images
+        return binarize_once(images, self._binarization_seed, positions)

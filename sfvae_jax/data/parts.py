@@ -1,0 +1,42 @@
+"""Parts of a source: images that are read one by one when they are asked for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Part(Protocol):
+    """Images of one split of a source; with `labels(indices)` where there are any.
+
+    Attributes:
+        image_shapes: every shape that an image of it may have; one alone, mostly.
+        dtype: of its pixels, uint8 in 0..255 or float32 in [0, 1].
+    """
+
+    image_shapes: frozenset[tuple[int, ...]]
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+class ArrayPart:
+    """Stored images [N, ...] and, where given, labels [N] that are in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+        self._images, self._labels = images, labels
+        self.image_shapes = frozenset([images.shape[1:]])
+        self.dtype = images.dtype
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._images[index]
+
+    def labels(self, indices: np.ndarray) -> np.ndarray | None:
+        """Labels of these images, or None where there are none."""
+        return None if self._labels is None else self._labels[indices]
