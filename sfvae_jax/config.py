@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -194,6 +195,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _require(config, "seed", lambda value: value < 2**32, "below 2**32")
     _require(config, "evaluations.names", lambda names: len(names) > 0, "at least one name")
     _require(config, "evaluations.steps", _all_positive, "positive steps, such as (100, 1000)")
+    _check_jacobian_quality(config.evaluations.jacobian_quality)
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
@@ -253,6 +255,9 @@ _POSITIVE_INTEGERS = (
     "objective.beta_cycles",
     "evaluations.lower_bound.num_samples",
     "evaluations.iwae_bound.num_samples",
+    "evaluations.bias.num_samples",
+    "evaluations.marginal_likelihood.num_samples",
+    "evaluations.marginal_likelihood.chunk_size",
     "evaluations.batch_size",
     "evaluations.num_pictured",
     "evaluations.pictures.num_traversed",
@@ -283,6 +288,8 @@ _COUNTS = (
     "train.validate_every",
     "train.plateau_patience",
     "posterior.context_size",
+    "evaluations.marginal_likelihood.num_images",
+    "evaluations.jacobian_quality.num_images",
 )
 _POSITIVE = (
     "train.learning_rate",
@@ -335,6 +342,24 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
 
 def _posterior_name(config: ml_collections.ConfigDict) -> str:
     return config.posterior.name or objectives.OBJECTIVES[config.objective.name].posteriors[0]
+
+
+def _check_jacobian_quality(options: ml_collections.ConfigDict) -> None:
+    group, counts = "evaluations.jacobian_quality", tuple(options.sample_counts)
+    rising = _all_positive(counts) and all(a < b for a, b in itertools.pairwise((1, *counts)))
+    if not counts or not rising:
+        raise UsageError(
+            f"{group}.sample_counts must be rising numbers of 2 or more, such as (5, 25), got"
+            f" {counts}"
+        )
+    least = max(8, counts[-1] + 1)
+    if options.num_truth < least:
+        raise UsageError(
+            f"{group}.num_truth must be {least} or more, above the largest of sample_counts, got"
+            f" {options.num_truth}"
+        )
+    if options.chunk_size < 2:
+        raise UsageError(f"{group}.chunk_size must be 2 or more, got {options.chunk_size}")
 
 
 def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import ml_collections
 import numpy as np
 
+from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, likelihoods, objectives
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
@@ -37,6 +38,7 @@ def trained_model(
         prior_stddev=None if info.prior == "none" else 1.0,
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
+        gamma=_last_gamma(config, int(state.step)),
         images_of=lambda part: data.load(config.data, part, for_evaluation=True),
         labels_of=lambda part: data.load_labels(config.data, part),
     )
@@ -50,6 +52,11 @@ def trained_model(
             dataclasses.replace(trained, images=training_images), config.posterior.variance
         ),
     )
+
+
+def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
+    """What the last of so many steps was taken with, as metrics.jsonl has it."""
+    return float(configuration.gamma_schedule(config)(max(step - 1, 0)))
 
 
 def _variables(state: TrainState) -> dict[str, Any]:

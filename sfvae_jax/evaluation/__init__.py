@@ -11,6 +11,8 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.errors import RunError
+from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
+from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.collapse import (
@@ -25,6 +27,18 @@ from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
 )
+from sfvae_jax.evaluation.jacobian_quality import (
+    draw_jacobian_quality,
+    equivalent_samples,
+    evaluate_jacobian_quality,
+)
+from sfvae_jax.evaluation.jacobian_quality import metric_names as jacobian_quality_metrics
+from sfvae_jax.evaluation.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
+from sfvae_jax.evaluation.marginal_likelihood import (
+    evaluate_marginal_likelihood,
+    importance_log_evidence,
+)
+from sfvae_jax.evaluation.output_covariance import covariance_errors, covariance_statistics
 from sfvae_jax.evaluation.reconstruction import (
     evaluate_reconstruction,
     reconstructions,
@@ -79,6 +93,23 @@ EVALUATIONS = {
         ("constant_variance_gap", "constant_variance_penalty"),
     ),
     "pictures": Evaluation(evaluate_pictures, (), PICTURES, parts=("train",), draw=draw_gallery),
+    "marginal_likelihood": Evaluation(
+        evaluate_marginal_likelihood,
+        MARGINAL_LIKELIHOOD_METRICS,
+        {"num_samples": 50_000, "chunk_size": 500, "num_images": 0},
+    ),
+    "jacobian_quality": Evaluation(
+        evaluate_jacobian_quality,
+        jacobian_quality_metrics,
+        {
+            "sample_counts": (5, 10, 25, 50, 70, 100, 235),
+            "num_truth": 15_000,
+            "num_images": 20,
+            "chunk_size": 500,
+        },
+        draw=draw_jacobian_quality,
+    ),
+    "bias": Evaluation(evaluate_bias, BIAS_METRICS, {"num_samples": 10}, draw=draw_bias),
 }
 
 
@@ -131,8 +162,12 @@ __all__ = [
     "NotApplicable",
     "TrainedModel",
     "collapse_fraction",
+    "covariance_errors",
+    "covariance_statistics",
     "draw",
+    "equivalent_samples",
     "floating_prior_stddev",
+    "importance_log_evidence",
     "kl_matrix",
     "latent_plane",
     "manifold",

@@ -34,6 +34,7 @@ class TrainedModel:
         prior_stddev: of the latents, a scalar or [m]; None where no prior has been trained with.
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
+        gamma: of the sampling-free objective, at the last step taken.
         images_of: stored images of "train", "valid" or "test", read when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
     """
@@ -47,6 +48,7 @@ class TrainedModel:
     prior_stddev: Any = 1.0
     no_bound: str = ""
     data_scale: float = 1.0
+    gamma: float = 0.5
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
 
@@ -72,12 +74,20 @@ class TrainedModel:
             raise NotApplicable("the model was trained without a prior")
         return self.prior_stddev
 
-    def map_images(self, function: Callable[[Any, Array, Array], Any], images: Any = None) -> Any:
+    def map_images(
+        self,
+        function: Callable[[Any, Array, Array], Any],
+        images: Any = None,
+        *,
+        batch_size: int | None = None,
+    ) -> Any:
         """`function(params, x, key)` of every image, as a pytree of NumPy arrays [N, ...].
 
-        Image i gets the key `fold_in(rng, i)`, whatever the batch size.
+        Image i gets the key `fold_in(rng, i)`, whatever the batch size, which is that of the config
+        where none is given.
         """
         images = self.images if images is None else images
+        batch_size = batch_size or self.config.batch_size
         keys = example_keys(self.rng, len(images))
 
         @jax.jit
@@ -86,8 +96,8 @@ class TrainedModel:
             return jax.vmap(function, (None, 0, 0))(params, x, keys)
 
         batches = []
-        for start in range(0, len(images), self.config.batch_size):
-            part = slice(start, start + self.config.batch_size)
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
             batches.append(jax.device_get(apply(self.params, images[part], keys[part])))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 

@@ -1,0 +1,159 @@
+"""How far the sampling-free objective is from the ELBO that it approximates (SFVAE 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.likelihoods import Gaussian
+from sfvae_jax.posteriors import DiagonalGaussian
+
+METRICS = (
+    "sampling_free_elbo",
+    "sampling_elbo",
+    "elbo_gap",
+    "sampling_free_elbo_standard_error",
+    "sampling_elbo_standard_error",
+    "elbo_gap_standard_error",
+    "gamma",
+)
+
+
+def evaluate_bias(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
+
+    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, that of the last step
+    taken; `sampling_elbo` the unbiased estimate with `num_samples` samples of the same model on the
+    same images; `elbo_gap` the first less the second, its bias. Each `..._standard_error` is over
+    the images, the noise of the samples included; that of the gap is of the differences image by
+    image.
+    """
+    free, sampled = np.asarray(elbos(trained, options.num_samples), np.float64)
+    values = {"sampling_free_elbo": free, "sampling_elbo": sampled, "elbo_gap": free - sampled}
+    means = {name: float(np.mean(value)) for name, value in values.items()}
+    errors = {f"{name}_standard_error": standard_error(value) for name, value in values.items()}
+    return {**means, **errors, "gamma": trained.gamma}
+
+
+def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sampling-free, sampling) ELBO of every image, each [N], in nats.
+
+    Raises:
+        NotApplicable: if posterior, likelihood or prior are not those of a Gaussian VAE.
+    """
+    if trained.no_bound:
+        raise NotApplicable(trained.no_bound)
+    if not isinstance(trained.likelihood, Gaussian):
+        raise NotApplicable("the likelihood is no Gaussian with fixed variance")
+    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+
+    def both(params: Any, x: Array, key: Array) -> tuple[Array, Array]:
+        posterior = trained.encode(params, x)
+        require_diagonal(posterior)
+
+        def decode(z: Array) -> Array:
+            return trained.decode(params, z)
+
+        free = objectives.sampling_free_elbo(
+            decode,
+            x,
+            posterior.mean,
+            posterior.stddev,
+            observation_variance=trained.likelihood.variance,
+            gamma=trained.gamma,
+            prior_stddev=prior_stddev,
+        )
+        sampled = objectives.sampling_elbo(
+            key,
+            decode,
+            x,
+            posterior,
+            trained.likelihood,
+            num_samples=num_samples,
+            prior_stddev=prior_stddev,
+        )
+        return free.value, sampled.value
+
+    return trained.map_images(both)
+
+
+def require_diagonal(posterior: Any) -> None:
+    """Refuses a posterior that is no diagonal Gaussian.
+
+    Raises:
+        NotApplicable: naming what it is.
+    """
+    if not isinstance(posterior, DiagonalGaussian):
+        raise NotApplicable(f"a {type(posterior).__name__} posterior is no diagonal Gaussian")
+
+
+def draw_bias(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """Both ELBOs over training, with the regions of gamma (SFVAE Figures 1 and C.2): bias.png."""
+    from sfvae_jax.evaluation import pictures
+
+    del trained, options
+    points = curve(results)
+    if len(points) < 2:
+        return
+    steps = [step for step, _ in points]
+    figure = pictures.new_figure(8, 4.5)
+    axes = figure.subplots()
+    for number, name in enumerate(("sampling_free_elbo", "sampling_elbo")):
+        color = pictures.COLORS[number]
+        values = np.array([metrics[name] for _, metrics in points])
+        axes.plot(
+            steps, values, ".-", color=color, label=pictures.title(name).replace("elbo", "ELBO")
+        )
+    for gamma, first, last in gamma_regions(points):
+        axes.axvline(last, color="gray", linewidth=0.8, linestyle=":")
+        place = {"xy": ((first + last) / 2, 0.02), "xycoords": axes.get_xaxis_transform()}
+        axes.annotate(f"gamma\n{gamma:g}", ha="center", va="bottom", fontsize="small", **place)
+    axes.set(
+        xlabel="step", ylabel="nats per image", title=f"{title}: bias of the sampling-free ELBO"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    pictures.save(figure, folder / "bias.png")
+
+
+def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
+    """(step, measures) of every step of a results.json at which the bias was measured, rising."""
+    measured = {int(step): metrics for step, metrics in results.get("history", {}).items()}
+    if "step" in results:
+        measured[int(results["step"])] = results["metrics"]
+    known = {step: m for step, m in measured.items() if m.get("sampling_free_elbo") is not None}
+    return sorted(known.items())
+
+
+def gamma_regions(
+    points: Sequence[tuple[int, Mapping[str, float]]],
+) -> list[tuple[float, int, int]]:
+    """(gamma, first step, last step) of each stretch of training with the same gamma.
+
+    A stretch reaches from the last point of the one before, at first from step 0, to its own last
+    point: exact where the schedule's boundaries are among the points.
+    """
+    regions, first = [], 0
+    for gamma, stretch in groupby(points, key=lambda point: round(point[1]["gamma"], 6)):
+        last = max(step for step, _ in stretch)
+        regions.append((gamma, first, last))
+        first = last
+    return regions
