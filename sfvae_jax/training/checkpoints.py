@@ -19,7 +19,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=num_kept, create=True, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -45,9 +47,41 @@ class Checkpoints:
         Raises:
             RunError: if it cannot be read, or is of other shapes than this model's.
         """
+        self._check_architecture(like)
         target = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
         try:
             return self._manager.restore(self.last_step, args=ocp.args.StandardRestore(target))
         except Exception as error:  # Orbax raises many kinds for a damaged or misshapen checkpoint
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RunError(f"cannot restore checkpoint {self.last_step}: {reason}") from error
+            raise _unreadable(self.last_step, error) from error
+
+    def _check_architecture(self, like: TrainState) -> None:
+        step = self.last_step
+        try:
+            metadata = self._manager.item_metadata(step)
+            stored = {leaf.name: leaf.shape for leaf in jax.tree.leaves(metadata)}
+        except Exception as error:
+            raise _unreadable(step, error) from error
+        wanted = {_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(like)}
+        for name in sorted(stored.keys() | wanted.keys(), key=lambda name: (name[0] != "p", name)):
+            there, here = (_shape(shapes.get(name)) for shapes in (stored, wanted))
+            if there != here:
+                raise RunError(
+                    f"checkpoint {step} is of another architecture: {name} is {there} there and"
+                    f" {here} in this configuration; use the one that it was trained with"
+                )
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """The name under which Orbax keeps a leaf."""
+    return ".".join(
+        str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))) for key in path
+    )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(list(shape))
+
+
+def _unreadable(step: int | None, error: Exception) -> RunError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return RunError(f"cannot restore checkpoint {step}: {reason}")

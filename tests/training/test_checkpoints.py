@@ -1,9 +1,13 @@
 """Checkpoints hold the state to the bit, and only the last few are kept."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from sfvae_jax.errors import RunError
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.state import TrainState
 
@@ -42,3 +46,18 @@ def test_the_last_few_are_kept(tmp_path):
         for step in (1, 2, 3, 3):
             checkpoints.save(_state(step))
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"kernel": jnp.zeros((300, 100))}, r"kernel is \[300, 200\] there and \[300, 100\] in"),
+        ({"weights": jnp.zeros((300, 200))}, r"kernel is \[300, 200\] there and missing in"),
+    ],
+)
+def test_another_architecture_is_refused(tmp_path, params, message):
+    with Checkpoints(tmp_path / "c", 1) as checkpoints:
+        checkpoints.save(_state(7))
+        other = dataclasses.replace(_state(0), params=params)
+        with pytest.raises(RunError, match=f"checkpoint 7 is of another architecture: .*{message}"):
+            checkpoints.restore(other)
