@@ -47,6 +47,7 @@ class Checkpoints:
         Raises:
             RunError: if it cannot be read, or is of other shapes than this model's.
         """
+        self._manager.wait_until_finished()
         self._check_architecture(like)
         target = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
         try:
