@@ -7,7 +7,8 @@ own setting; laptop: minutes on two CPU cores, no download). Any value of it can
 
   --config.objective.name=sampling    another objective; docs/objectives.md has all
   --config.seed=1                     another initialisation, order and noise
-  --config.data.name=fashion_mnist    mnist_5k, npz:PATH, or a TFDS name (found in TFDS_DATA_DIR)
+  --config.data.name=fashion_mnist    mnist_5k, sprites, sprites_gray, npz:PATH of your own arrays,
+                                      folder:PATH of image files, or a TFDS name (in TFDS_DATA_DIR)
   --config.model.latent_size=32       and so on; an unknown key is an error
 
 The same command and --workdir again go on from the last checkpoint. A workdir holds config.json,

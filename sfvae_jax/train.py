@@ -49,16 +49,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
     _check_images(config, images, batch_size)
     if streamed:
-        _check_streamed(config, images, batch_size)
-    else:
-        images = images.all()
-    part = config.evaluations.part
-    evaluated = data.load(config.data, part, for_evaluation=True)
+        _check_streamed(images, batch_size)
+    for part in evaluation.needed_parts(config.evaluations):
+        data.check_part(config.data, part)
+    images = images if streamed else images.all()
+    evaluated = data.load(config.data, config.evaluations.part, for_evaluation=True)
     held_out = None
     if config.train.validate_every:
         held_out = data.load(config.data, "valid", for_evaluation=True)
-    for needed in evaluation.needed_parts(config.evaluations):
-        data.check_part(config.data, needed)
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- model, objective, step ----
@@ -124,9 +122,7 @@ def _check_images(
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
 
 
-def _check_streamed(
-    config: ml_collections.ConfigDict, images: data.StoredImages, batch_size: int
-) -> None:
+def _check_streamed(images: data.StoredImages, batch_size: int) -> None:
     """Refuses a full batch of images that are too many for the devices."""
     if batch_size == len(images):
         raise UsageError(

@@ -75,7 +75,7 @@ def check_part(config: ml_collections.ConfigDict, part: str) -> None:
     Raises:
         UsageError: saying how to get it.
     """
-    open_images(config, part).check_fit()
+    open_images(config, part, for_evaluation=True).check_fit()
 
 
 def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarray]:

@@ -65,6 +65,8 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
         UsageError: if there is no such folder, no image in it, or (all of them in one message)
             some cannot be read.
     """
+    if not path:
+        raise UsageError("give folder:PATH of a folder of images")
     folder = Path(path).expanduser()
     files = _list_files(folder)
     found = _inspect(folder, files, skip_corrupt)
@@ -102,8 +104,16 @@ class _Found:
     damaged: dict[str, str]  # the others, and why
 
 
-@functools.lru_cache(maxsize=4)  # every part of the data set opens the folder again
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
+    stats = (os.stat(folder / file) for file in files)
+    stamps = tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+    return _inspect_once(folder, files, stamps, thorough)
+
+
+@functools.lru_cache(maxsize=4)  # every part of the data set opens the folder again
+def _inspect_once(
+    folder: Path, files: tuple[str, ...], stamps: tuple[tuple[int, int], ...], thorough: bool
+) -> _Found:
     def look(file: str) -> Shape | str:
         return _look(folder / file, thorough)
 

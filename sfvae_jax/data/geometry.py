@@ -94,7 +94,7 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:
-    """A square image [H, H, C] at [side, side, C], every new pixel the mean of its area."""
+    """A square image [H, H, C] at [side, side, C], every new pixel the mean of those it covers."""
     from PIL import Image
 
     if image.shape[0] == side:

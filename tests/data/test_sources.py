@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import types
 import zipfile
 from pathlib import Path
 
@@ -107,6 +108,97 @@ def test_omniglot_has_light_ink_on_a_dark_ground():
     assert 0.01 < np.mean(images == 255) < 0.2
 
 
+@prepared("omniglot")
+def test_omniglot_at_28():
+    """Means of areas: grey at the edges of strokes, about as much ink as before."""
+    large, small = (
+        data.load(group("omniglot", num_examples=20, image_size=size), "train") for size in (0, 28)
+    )
+    assert small.shape == (20, 28, 28, 1)
+    assert len(np.unique(small)) > 20
+    np.testing.assert_allclose(small.mean(), large.mean(), rtol=0.03)
+
+
+class FakeBuilder:
+    """A prepared set as tensorflow-datasets gives it to those who do without TensorFlow."""
+
+    data_dir = "/prepared"
+
+    def __init__(self, splits, labelled):
+        shape = next(iter(splits.values())).shape[1:]
+        features = {"image": types.SimpleNamespace(shape=shape)} | dict.fromkeys(labelled)
+        self.info = types.SimpleNamespace(features=features, splits=dict.fromkeys(splits))
+        self._splits = splits
+
+    def as_data_source(self, split, decoders=None):
+        images = self._splits[split]
+        return [
+            {"image": b"" if decoders else image, "label": int(image.flat[0])} for image in images
+        ]
+
+
+@pytest.fixture
+def fake_tfds(monkeypatch):
+    import tensorflow_datasets
+
+    def install(labelled=("label",), **splits):
+        builder = FakeBuilder(splits, labelled)
+        monkeypatch.setattr(tensorflow_datasets, "builder", lambda name, **options: builder)
+
+    return install
+
+
+def noise(number, *shape):
+    return np.random.default_rng(number).integers(0, 256, (number, *shape), np.uint8)
+
+
+def test_celeb_a_is_cropped_and_resized_image_by_image(fake_tfds, monkeypatch):
+    """218 x 178 to the middle 140 and to 64; its validation split is the part valid; memory is
+    counted as it comes out, 12 KiB an image and not 114."""
+    splits = {"train": noise(9, 218, 178, 3), "validation": noise(5, 218, 178, 3)}
+    fake_tfds(labelled=(), **splits, test=noise(4, 218, 178, 3))
+    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 9 * 64 * 64 * 3)
+    config = group("celeb_a", crop=140, image_size=64)
+    sizes = [data.load(config, part).shape for part in ("train", "valid", "test")]
+    assert sizes == [(n, 64, 64, 3) for n in (9, 5, 4)]
+    assert data.load_labels(config, "train") is None
+
+    from PIL import Image
+
+    _, order = data.select(config, "valid")
+    image = Image.fromarray(splits["validation"][order[2]]).crop((19, 39, 159, 179))
+    expected = np.asarray(image.resize((64, 64), Image.Resampling.BOX))
+    np.testing.assert_array_equal(data.load(config, "valid")[2], expected)
+    with pytest.raises(UsageError, match="data.num_valid: 6 asked for, but celeb_a has 5 valid im"):
+        data.load(group("celeb_a", num_valid=6), "valid")
+    # A part of its own takes nothing from the training images.
+    assert len(data.open_images(group("celeb_a", num_valid=2, num_test=3), "train")) == 9
+
+
+def test_cifar10_and_its_labels(fake_tfds):
+    """Labels are read without the images being decoded."""
+    train = noise(30, 32, 32, 3)
+    fake_tfds(train=train, test=noise(8, 32, 32, 3))
+    config = group("cifar10", num_valid=6)
+    for part, number in (("train", 24), ("valid", 6), ("test", 8)):
+        images, labels = data.load(config, part), data.load_labels(config, part)
+        assert images.shape == (number, 32, 32, 3)
+        np.testing.assert_array_equal(labels, images[:, 0, 0, 0])
+
+
+def test_a_dark_image_of_a_grey_set_stays_dark(fake_tfds):
+    """Whether a set has one bit a pixel is asked of the set, not of what is read at once."""
+    images = noise(30, 4, 4, 1)
+    images[7:20] = 1
+    fake_tfds(train=images)
+    read = data.open_images(group("some_set"), "train")
+    _, order = data.select(group("some_set"), "train")
+    position = int(np.flatnonzero(order == 12)[0])
+    np.testing.assert_array_equal(read[[position]], 1)
+    fake_tfds(train=images % 2)
+    np.testing.assert_array_equal(np.unique(data.load(group("some_set"), "train")), [0, 255])
+
+
 def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr("sfvae_jax.data.tfds.importlib.util.find_spec", lambda _: None)
@@ -181,6 +273,7 @@ def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
 
 
 ZEROS = np.zeros((3, 4))
+BOTH = {"x_train": ZEROS, "x_test": ZEROS}
 
 
 @pytest.mark.parametrize(
@@ -200,12 +293,28 @@ ZEROS = np.zeros((3, 4))
         ({"x_train": np.full((3, 4), 256), "x_test": ZEROS}, r"expected whole numbers in 0..255"),
         ({"x_train": np.full((3, 4), "a"), "x_test": ZEROS}, "expected numbers"),
         ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "without unpickling"),
+        ({**BOTH, "x_valid": np.zeros((3, 5))}, r"x_train and x_valid of .* differ in the shape"),
+        ({**BOTH, "y_train": np.zeros(2, int)}, r"y_train of .* int64 of shape \(2,\); expected a"),
+        ({**BOTH, "y_test": np.zeros(3)}, r"y_test of .* is float64 of shape \(3,\)"),
     ],
 )
 def test_bad_npz_is_refused(path, arrays, message):
     with pytest.raises(UsageError, match=message) as caught:
         data.load(save(path, **arrays), "train")
     assert "\n" not in str(caught.value)
+
+
+def test_npz_labels_and_a_valid_part(path):
+    """Label i belongs to image i, also where the source has one column of them."""
+    images = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
+    labels = np.arange(20) * 2
+    arrays = {"x_train": images, "x_test": images[:5], "x_valid": images[5:9]}
+    config = save(path, **arrays, y_train=labels[:, None], y_valid=labels[5:9].astype(np.uint8))
+    for part, number in (("train", 20), ("valid", 4)):
+        found = data.load_labels(config, part)
+        assert found.shape == (number,)
+        np.testing.assert_allclose(data.load(config, part)[:, 0] * 40, found, rtol=1e-6)
+    assert data.load_labels(config, "test") is None
 
 
 def test_a_pickled_object_is_never_loaded(path, tmp_path):

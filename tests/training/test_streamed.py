@@ -1,0 +1,107 @@
+"""Training on streamed images is training on resident ones, bit for bit."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, evaluate, models
+from sfvae_jax.errors import UsageError
+from sfvae_jax.train import train
+from sfvae_jax.trained import trained_model
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.progress import Progress
+from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.workdir import Workdir
+
+CHANGES = {
+    "objective.name": "sampling",
+    "data.image_size": 10,
+    "train.batch_size": 16,  # of 40 images: batches that span two epochs
+    "evaluations.names": ("reconstruction",),
+    "evaluations.steps": (),
+    "train.steps_per_call": 4,
+}
+
+
+def _state(config, workdir):
+    config = configuration.resolve(config)
+    return evaluate.restore(config, Workdir(workdir), (10, 10, 1))
+
+
+def _train(tiny_config, workdir, **changes):
+    config = tiny_config(**CHANGES | changes)
+    train(config, workdir)
+    return _state(config, workdir)
+
+
+def test_streamed_is_resident_bit_for_bit(tiny_config, tmp_path, monkeypatch):
+    """12 steps over four epochs; the streamed run is stopped after step 8 and started again."""
+    changes = {"data.binarization": "static"}
+    resident = _train(tiny_config, tmp_path / "resident", **changes)
+
+    changes |= {"data.device_bytes": 1}
+    update = Progress.update
+
+    def stop(progress, step, loss):
+        if step == 8:
+            raise KeyboardInterrupt
+        return update(progress, step, loss)
+
+    monkeypatch.setattr(Progress, "update", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tiny_config, tmp_path / "streamed", **changes)
+    monkeypatch.setattr(Progress, "update", update)
+    assert int(_state(tiny_config(**CHANGES | changes), tmp_path / "streamed").step) == 4
+    streamed = _train(tiny_config, tmp_path / "streamed", **changes)
+
+    assert int(streamed.step) == 12
+    jax.tree.map(np.testing.assert_array_equal, resident, streamed)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_devices_share_streamed_batches(tiny_config, num_devices):
+    config = configuration.resolve(tiny_config(**CHANGES))
+    images = data.open_images(config.data, "train")
+    shape = images.shape[1:]
+    model, optimizer = models.build(config, shape), optax.adam(1e-2)
+    schedules, rng = configuration.schedules(config), make_keys(0).training
+    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    devices = jax.local_devices()[:num_devices]
+    results = []
+    for stored, read in ((images.all(), data.index_batches), (None, data.image_batches)):
+        steps = ParallelSteps(step, stored, 16, devices)
+        state = steps.place(create_state(config, model, optimizer, shape))
+        for batch in read(images, 0, 16, 0, (5, 6)):
+            state, metrics = steps(state, batch)
+        results.append(jax.device_get((state.params, metrics)))
+    jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monkeypatch):
+    """It is of one pass over the training images, read batch by batch."""
+    changes = {"objective.name": "constant_variance", "evaluations.batch_size": 7}
+    config = configuration.resolve(tiny_config(**CHANGES | changes))
+    images = data.load(config.data, "train")
+    model = models.build(config, images.shape[1:])
+    state = create_state(config, model, optax.adam(1e-2), images.shape[1:])
+    held = trained_model(config, model, state, images[:5], images).prior_stddev
+    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
+    passed = trained_model(config, model, state, images[:5]).prior_stddev
+    np.testing.assert_array_equal(held, passed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.batch_size": 0}, "a batch of all 40 images.* set train.batch_size"),
+        ({"evaluations.part": "train"}, "40 images .* GiB that are held; set data.num_examples"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused(tiny_config, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
+    with pytest.raises(UsageError, match=message):
+        _train(tiny_config, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
