@@ -45,6 +45,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.num_valid = 0  # held out of the training images
     config.data.num_test = 0  # of the test part, 0 = all; held out where the source has none
     config.data.seed = 0  # which images are drawn; apart from `seed`, so that runs share them
+    config.data.crop = 0  # side of the square cut from the middle
     config.data.image_size = 0  # square images resized to so many pixels a side; 0 = as they are
     config.data.scale = 1.0  # pixels lie in [0, scale]
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
@@ -256,6 +257,7 @@ _COUNTS = (
     "data.num_examples",
     "data.num_valid",
     "data.num_test",
+    "data.crop",
     "data.image_size",
     "train.batch_size",
     "objective.gamma_steps",
