@@ -16,8 +16,8 @@ from sfvae_jax.evaluation.bias import require_diagonal
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.output_covariance import (
     CovarianceStatistics,
-    covariance_statistics,
     covariance_errors,
+    covariance_statistics,
 )
 from sfvae_jax.evaluation.precision import standard_error
 
@@ -189,7 +189,7 @@ def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) 
     _draw_panel(
         panels[0], metrics, "variance_correlation", "equivalent_samples_correlation", counts
     )
-    panels[0].set(ylabel="correlation of the pixels' variances with the true ones")
+    panels[0].set(ylabel="correlation with the true variances")
     _draw_panel(
         panels[1], metrics, "covariance_error_squared", "equivalent_samples_covariance", counts
     )
