@@ -28,6 +28,15 @@ from sfvae_jax.evaluation.reconstruction import (
     reconstructions,
     squared_errors,
 )
+from sfvae_jax.evaluation.sample_quality import (
+    FRECHET_OPTIONS,
+    PRECISION_RECALL_OPTIONS,
+    evaluate_frechet,
+    evaluate_precision_recall,
+    frechet_metrics,
+    precision_recall_metrics,
+)
+from sfvae_jax.evaluation.sample_quality import check as check_sample_quality
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
 
 Measured = dict[str, float | NotApplicable]
@@ -45,6 +54,8 @@ class Evaluation:
         parts: of the data set, that it reads besides the images evaluated.
         draw: its pictures at the end of a run: of a trained model, its options, the contents of
             results.json, a title and the folder for the figures.
+        check: refuses options before anything is trained, by a `UsageError` that begins with the
+            option's name.
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
@@ -52,6 +63,7 @@ class Evaluation:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parts: tuple[str, ...] = ()
     draw: Draw | None = None
+    check: Callable[[ml_collections.ConfigDict], None] | None = None
 
     def metric_names(self, options: ml_collections.ConfigDict) -> tuple[str, ...]:
         """The names of its measures under these options."""
@@ -75,6 +87,20 @@ EVALUATIONS = {
     "constant_variance_penalty": Evaluation(
         evaluate_constant_variance_penalty,
         ("constant_variance_gap", "constant_variance_penalty"),
+    ),
+    "frechet": Evaluation(
+        evaluate_frechet,
+        frechet_metrics,
+        FRECHET_OPTIONS,
+        parts=("train", "valid", "test"),
+        check=check_sample_quality,
+    ),
+    "precision_recall": Evaluation(
+        evaluate_precision_recall,
+        precision_recall_metrics,
+        PRECISION_RECALL_OPTIONS,
+        parts=("train", "valid", "test"),
+        check=check_sample_quality,
     ),
 }
 

@@ -36,6 +36,7 @@ class TrainedModel:
         data_scale: the model sees pixels in [0, data_scale].
         images_of: stored images of "train", "valid" or "test", read when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
+        shared: what several evaluations of this model need, by key; a copy starts without.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class TrainedModel:
     data_scale: float = 1.0
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
+    shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, params: Any, x: Array) -> Any:
         """The posterior of one example."""

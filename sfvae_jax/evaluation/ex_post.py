@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from sfvae_jax.evaluation.threads import one_thread
+
 
 class Density(Protocol):
     """What decodes to random images."""
@@ -140,7 +142,7 @@ def fit_mixture(
     model = GaussianMixture(
         num_components, max_iter=max_iterations, reg_covar=1e-6, random_state=seed
     )
-    with warnings.catch_warnings():  # the iterations end where the paper ends them
+    with one_thread(), warnings.catch_warnings():  # the iterations end where the paper ends them
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((codes - center) / scale)
     weights = model.weights_ / np.sum(model.weights_)

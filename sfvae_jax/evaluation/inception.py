@@ -232,8 +232,8 @@ def check_weights(path: str, sha256: str = WEIGHTS_SHA256) -> None:
         UsageError: saying which file is needed, where it is published and what was found.
     """
     needed = (
-        f"the FID needs {WEIGHTS_FILE} from {WEIGHTS_URL}; download it and name it with"
-        " --config.evaluations.EVALUATION.inception_path=PATH, or take features=classifier"
+        f"the FID needs {WEIGHTS_FILE} from {WEIGHTS_URL}; download it and give its path here, or"
+        " set features=classifier for another distance"
     )
     if not path:
         raise UsageError(f"inception_path is empty: {needed}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfvae_jax.evaluation.threads import one_thread
+
 BETA = 8.0
 
 
@@ -79,9 +81,9 @@ def prd(
     union = np.concatenate([features_real, features_generated]).astype(np.float64)
     curves = []
     for run in range(num_runs):
-        states = MiniBatchKMeans(num_clusters, n_init=10, random_state=seed + run).fit_predict(
-            union
-        )
+        clusters = MiniBatchKMeans(num_clusters, n_init=10, random_state=seed + run)
+        with one_thread():
+            states = clusters.fit_predict(union)
         histograms = (
             np.bincount(part, minlength=num_clusters) / number
             for part in (states[:number], states[number:])
