@@ -200,6 +200,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_weights_fit(config)
     _check_pixels(config)
     _check_schedules(config)
+    _check_evaluations(config)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
@@ -436,6 +437,18 @@ def _check_schedules(config: ml_collections.ConfigDict) -> None:
             _WEIGHT_SCHEDULES[key](config)
         except (ValueError, TypeError) as error:
             raise UsageError(f"objective.{key} {config.objective[key]!r}: {error}") from error
+
+
+def _check_evaluations(config: ml_collections.ConfigDict) -> None:
+    """Refuses what the named evaluations cannot do with their options."""
+    for name in config.evaluations.names:
+        entry = evaluation.EVALUATIONS[name]
+        if entry.check is None:
+            continue
+        try:
+            entry.check(config.evaluations[name])
+        except UsageError as error:
+            raise UsageError(f"evaluations.{name}.{error}") from error
 
 
 def _require(config: ml_collections.ConfigDict, key: str, holds: Any, expected: str) -> None:

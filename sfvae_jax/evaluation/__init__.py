@@ -44,6 +44,16 @@ from sfvae_jax.evaluation.reconstruction import (
     reconstructions,
     squared_errors,
 )
+from sfvae_jax.evaluation.sample_quality import (
+    FRECHET_OPTIONS,
+    PRECISION_RECALL_OPTIONS,
+    evaluate_frechet,
+    evaluate_precision_recall,
+    frechet_metrics,
+    precision_recall_metrics,
+)
+from sfvae_jax.evaluation.sample_quality import check as check_sample_quality
+from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
 
 Measured = dict[str, float | NotApplicable]
@@ -58,16 +68,20 @@ class Evaluation:
         function: gives the measures, single ones of them `NotApplicable`, or raises that.
         metrics: the names of its measures, or what tells them from the options.
         options: the defaults of its group.
-        parts: of the data set, that it reads besides the images evaluated.
+        parts: of the data set, that it reads besides the images evaluated, or what tells them from
+            the options.
         draw: its pictures at the end of a run: of a trained model, its options, the contents of
             results.json, a title and the folder for the figures.
+        check: refuses options before anything is trained, by a `UsageError` that begins with the
+            option's name.
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
     metrics: tuple[str, ...] | Callable[[ml_collections.ConfigDict], tuple[str, ...]]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    parts: tuple[str, ...] = ()
+    parts: tuple[str, ...] | Callable[[ml_collections.ConfigDict], tuple[str, ...]] = ()
     draw: Draw | None = None
+    check: Callable[[ml_collections.ConfigDict], None] | None = None
 
     def metric_names(self, options: ml_collections.ConfigDict) -> tuple[str, ...]:
         """The names of its measures under these options."""
@@ -110,6 +124,20 @@ EVALUATIONS = {
         draw=draw_jacobian_quality,
     ),
     "bias": Evaluation(evaluate_bias, BIAS_METRICS, {"num_samples": 10}, draw=draw_bias),
+    "frechet": Evaluation(
+        evaluate_frechet,
+        frechet_metrics,
+        FRECHET_OPTIONS,
+        parts=sample_quality_parts,
+        check=check_sample_quality,
+    ),
+    "precision_recall": Evaluation(
+        evaluate_precision_recall,
+        precision_recall_metrics,
+        PRECISION_RECALL_OPTIONS,
+        parts=sample_quality_parts,
+        check=check_sample_quality,
+    ),
 }
 
 
@@ -140,8 +168,11 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
 
 def needed_parts(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """The parts of the data set that an `evaluations` group reads."""
-    besides = (part for name in config.names for part in EVALUATIONS[name].parts)
-    return tuple(dict.fromkeys((config.part, *besides)))
+    parts = [config.part]
+    for name in config.names:
+        needed = EVALUATIONS[name].parts
+        parts += needed(config[name]) if callable(needed) else needed
+    return tuple(dict.fromkeys(parts))
 
 
 def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: Path) -> None:

@@ -37,6 +37,7 @@ class TrainedModel:
         gamma: of the sampling-free objective, at the last step taken.
         images_of: stored images of "train", "valid" or "test", read when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
+        shared: what several evaluations of this model need, by key; a copy starts without.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class TrainedModel:
     gamma: float = 0.5
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
+    shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, params: Any, x: Array) -> Any:
         """The posterior of one example."""

@@ -1,0 +1,243 @@
+"""The images that a model's quality is judged by, as RAE Appendix D has them.
+
+    reconstructions   of validation images, at the posterior's center
+    prior             E[x|z] for z from the prior that the model was trained with
+    optimal_prior     ... from the prior that is best for its posteriors (BACK Eq. 4)
+    gaussian          ... from a Gaussian fitted to the training codes
+    gmm               ... from a mixture of Gaussians fitted to them
+    second_stage      ... from a second VAE trained on them
+    interpolations    E[x|z] for z halfway on the great circle between random pairs of validation
+                      images' centers
+
+What several evaluations of one model need is computed once and kept in `trained.shared`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax.errors import RunError
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.ex_post import (
+    Density,
+    MixtureDensity,
+    fit_gaussian,
+    fit_mixture,
+    optimal_prior,
+    standard_prior,
+)
+from sfvae_jax.evaluation.interpolation import slerp
+from sfvae_jax.evaluation.second_stage import fit_second_stage
+from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
+
+log = logging.getLogger("sfvae_jax")
+
+PARTS = ("train", "valid", "test")
+SOURCES = (
+    "reconstructions",
+    "prior",
+    "optimal_prior",
+    "gaussian",
+    "gmm",
+    "second_stage",
+    "interpolations",
+)
+
+T = TypeVar("T")
+
+
+def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """`make()`, the first time that this model is asked for it under this key."""
+    if key not in trained.shared:
+        trained.shared[key] = make()
+    return trained.shared[key]
+
+
+def part_images(trained: TrainedModel, part: str) -> np.ndarray:
+    """Stored images of "train", "valid" or "test".
+
+    Raises:
+        NotApplicable: if the model came without its data set.
+    """
+    if trained.images_of is None:
+        raise NotApplicable("the model was given no other images than those evaluated")
+    return once(trained, ("images", part), lambda: trained.images_of(part))
+
+
+def generate(trained: TrainedModel, source: str, options: ml_collections.ConfigDict) -> np.ndarray:
+    """Images of one source, as they are stored: uint8, [n, ...].
+
+    n is `num_samples`; of reconstructions at most the number of validation images.
+
+    Raises:
+        NotApplicable: if the model has no such images.
+    """
+    if source == "reconstructions":
+        return _reconstructions(trained, options.num_samples)
+    rng = _generator(trained, source)
+    if source == "interpolations":
+        codes = centers(trained, part_images(trained, "valid"))
+        return decode_images(trained, midpoints(rng, codes, options.num_samples))
+    return decode_images(
+        trained, density(trained, source, options).sample(rng, options.num_samples)
+    )
+
+
+def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
+    """Pixels in [0, scale], clipped, as whole numbers in 0..255; what real images are kept as.
+
+    Raises:
+        RunError: if they are not finite.
+    """
+    if not np.isfinite(images).all():
+        raise RunError("the decoded images are not finite at this checkpoint; the model diverged")
+    return np.round(255.0 * np.clip(images / scale, 0.0, 1.0)).astype(np.uint8)
+
+
+def decode_images(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
+    """E[x|z] of latents [n, m] as stored images [n, ...]."""
+    decode = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))
+    codes, size = np.asarray(codes, np.float32), trained.config.batch_size
+    batches = (decode(trained.params, codes[i : i + size]) for i in range(0, len(codes), size))
+    return np.concatenate([to_stored(np.asarray(x), trained.data_scale) for x in batches])
+
+
+def midpoints(rng: np.random.Generator, codes: np.ndarray, number: int) -> np.ndarray:
+    """Codes halfway between random pairs of different ones of [N, m]: [number, m].
+
+    Raises:
+        NotApplicable: if there are not two.
+    """
+    if len(codes) < 2:
+        raise NotApplicable("interpolations need two validation images or more")
+    first = rng.integers(len(codes), size=number)
+    second = (first + rng.integers(1, len(codes), size=number)) % len(codes)
+    return slerp(codes[first], codes[second], 0.5)
+
+
+def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
+    """The code that stands for each image's posterior, [N, m]."""
+    return _finite(trained.map_images(lambda p, x, _: trained.encode(p, x).center(), images))
+
+
+def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
+    """Codes [N, m] of the aggregated posterior: one sample of each q(z|x), or its point."""
+
+    def code(params: Any, x: Array, key: Array) -> Array:
+        posterior = trained.encode(params, x)
+        if hasattr(posterior, "sample_and_log_prob"):
+            return posterior.sample_and_log_prob(key)[0]
+        return posterior.center()
+
+    return _finite(trained.map_images(code, images))
+
+
+def density(trained: TrainedModel, name: str, options: ml_collections.ConfigDict) -> Density:
+    """The density of that name; what is fitted is fitted to the training codes, once.
+
+    Raises:
+        NotApplicable: if the model has none.
+    """
+    if name == "prior":
+        return standard_prior(trained.prior(), _latent_size(trained))
+    key = ("density", name, _settings(options, name))
+    return once(trained, key, lambda: _fit(trained, name, options))
+
+
+def training_codes(trained: TrainedModel) -> np.ndarray:
+    """`aggregated_codes` of the training images."""
+    make = lambda: aggregated_codes(trained, part_images(trained, "train"))  # noqa: E731
+    return once(trained, "training codes", make)
+
+
+def mixture_log_densities(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> tuple[float, float]:
+    """Mean log density of held-out and of training codes under the mixture, in nats per code.
+
+    RAE Appendix C compares the two to see whether the mixture overfits. The held-out codes are
+    those of the validation images.
+    """
+    mixture: MixtureDensity = density(trained, "gmm", options)
+    held_out = aggregated_codes(trained, part_images(trained, "valid"))
+    of_codes = (held_out, training_codes(trained))
+    return tuple(float(np.mean(mixture.log_density(codes))) for codes in of_codes)
+
+
+def _fit(trained: TrainedModel, name: str, options: ml_collections.ConfigDict) -> Density:
+    if name == "optimal_prior":
+        return optimal_prior(*_means_and_variances(trained, part_images(trained, "train")))
+    codes = training_codes(trained)
+    least = {"gaussian": 2, "gmm": max(options.gmm_components, 2), "second_stage": 1}[name]
+    if len(codes) < least:
+        raise NotApplicable(f"{name} needs {least} training images or more, got {len(codes)}")
+    log.info("fitting the density %s to %d codes of %d dimensions", name, *codes.shape)
+    seed = int(_generator(trained, name).integers(2**31))
+    if name == "gaussian":
+        return fit_gaussian(codes)
+    if name == "gmm":
+        return fit_mixture(seed, codes, num_components=options.gmm_components)
+    return fit_second_stage(
+        seed,
+        codes,
+        hidden_sizes=options.second_stage_hidden_sizes,
+        steps=options.second_stage_steps,
+        batch_size=options.second_stage_batch_size,
+        learning_rate=options.second_stage_learning_rate,
+    )
+
+
+def _settings(options: ml_collections.ConfigDict, name: str) -> tuple:
+    """The values of the options that a density depends on."""
+    prefix = {"gmm": "gmm_", "second_stage": "second_stage_"}.get(name)
+    return tuple((k, v) for k, v in options.items() if prefix and k.startswith(prefix))
+
+
+def _reconstructions(trained: TrainedModel, number: int) -> np.ndarray:
+    images = part_images(trained, "valid")[:number]
+
+    def rebuild(params: Any, x: Array, key: Array) -> Array:
+        del key
+        return trained.reconstruct(params, trained.encode(params, x).center())
+
+    return to_stored(trained.map_images(rebuild, images), trained.data_scale)
+
+
+def _means_and_variances(
+    trained: TrainedModel, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    def moments(params: Any, x: Array, key: Array) -> tuple[Array, Array]:
+        del key
+        posterior = trained.encode(params, x)
+        if isinstance(posterior, DiagonalGaussian):
+            return posterior.mean, jnp.square(posterior.stddev)
+        if isinstance(posterior, FullCovarianceGaussian):
+            return posterior.mean, jnp.sum(jnp.square(jnp.tril(posterior.scale_tril)), axis=1)
+        raise NotApplicable(f"a {type(posterior).__name__} posterior has no variance at hand")
+
+    means, variances = trained.map_images(moments, images)
+    return _finite(means), _finite(variances)
+
+
+def _latent_size(trained: TrainedModel) -> int:
+    return centers(trained, trained.images[:1]).shape[1]
+
+
+def _finite(codes: np.ndarray) -> np.ndarray:
+    if not np.isfinite(codes).all():
+        raise RunError("the codes are not finite at this checkpoint; the model diverged")
+    return codes
+
+
+def _generator(trained: TrainedModel, name: str) -> np.random.Generator:
+    """Noise of one source, the same whatever other sources there are."""
+    key = np.asarray(jax.random.key_data(trained.rng)).ravel()
+    return np.random.default_rng([*map(int, key), SOURCES.index(name)])

@@ -1,0 +1,157 @@
+"""Arrays from a file of torch.save, without PyTorch and without executing the file's pickles.
+
+A pickle is a program. Here it may name four things only, each bound to a function that does nothing
+but pack its arguments; whatever else it names is refused before it is looked up.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from sfvae_jax.errors import UsageError
+
+_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+class _Storage(NamedTuple):
+    """A block of numbers in the file: its key, type and length."""
+
+    key: str
+    dtype: str
+    size: int
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage; nothing is read before it has been checked."""
+
+    storage: Any
+    offset: Any
+    shape: Any
+    strides: Any
+
+
+class _Names(dict):
+    """The names of a state dict; what PyTorch attaches to it besides is dropped."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _pack_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *ignored: Any) -> _Tensor:
+    del ignored  # requires_grad, hooks, metadata
+    return _Tensor(storage, offset, shape, strides)
+
+
+_ADMITTED = {
+    ("collections", "OrderedDict"): _Names,
+    ("torch._utils", "_rebuild_tensor_v2"): _pack_tensor,
+    ("torch", "FloatStorage"): "<f4",
+    ("torch", "LongStorage"): "<i8",
+}
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Unpickles containers, numbers and texts; of names only those admitted."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
+        return _ADMITTED[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, size, *view = pid
+        named = kind == "storage" and isinstance(dtype, str) and isinstance(key, str)
+        if not named or type(size) is not int or size < 0 or any(view):
+            raise pickle.UnpicklingError("it refers to something that is no storage of numbers")
+        return _Storage(key, dtype, size)
+
+
+def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict that torch.save wrote, float32 and int64 arrays by name.
+
+    Reads the zip format and the one before PyTorch 1.6.
+
+    Raises:
+        UsageError: if it is no such file, is cut short, or its pickle asks for anything but arrays.
+    """
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+            file.seek(0)
+            return _read_zip(file) if zipped else _read_legacy(file)
+    except Exception as error:  # whatever the opcodes of a damaged or hostile pickle raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"cannot read arrays from {path}: {reason}; expected a state dict of torch.save"
+        ) from error
+
+
+def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(found) != 1:
+            raise ValueError(f"a zip file with {len(found)} data.pkl")
+        folder = found[0].removesuffix("data.pkl")
+
+        def read(name: str) -> bytes:
+            # Stored, not compressed: what is read cannot be larger than the file.
+            if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} is compressed")
+            return archive.read(folder + name)
+
+        if folder + "byteorder" in archive.namelist() and read("byteorder") != b"little":
+            raise ValueError("its numbers are not little-endian")
+        tensors = _InertUnpickler(io.BytesIO(read("data.pkl"))).load()
+        return _arrays(tensors, lambda storage: read(f"data/{storage.key}"))
+
+
+def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+    """Magic number, protocol, system, state dict and keys as pickles; then size and numbers."""
+    magic, protocol, _, tensors, keys = (_InertUnpickler(file).load() for _ in range(5))
+    if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
+        raise ValueError("it does not begin as a file of torch.save")
+    storages = {
+        tensor.storage.key: tensor.storage
+        for tensor in tensors.values()
+        if isinstance(tensor, _Tensor) and isinstance(tensor.storage, _Storage)
+    }
+    blocks = {}
+    for key in keys:
+        size = int.from_bytes(file.read(8), "little")
+        if size != storages[key].size:
+            raise ValueError(f"storage {key} has {size} numbers, not {storages[key].size}")
+        blocks[key] = file.read(size * np.dtype(storages[key].dtype).itemsize)
+    return _arrays(tensors, lambda storage: blocks[storage.key])
+
+
+def _arrays(tensors: Any, read: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
+    if not isinstance(tensors, dict):
+        raise ValueError(f"it holds a {type(tensors).__name__}")
+    return {str(name): _array(str(name), tensor, read) for name, tensor in tensors.items()}
+
+
+def _array(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarray:
+    if not isinstance(tensor, _Tensor) or not isinstance(tensor.storage, _Storage):
+        raise ValueError(f"{name} is no tensor")
+    storage, offset, shape, strides = tensor
+    layout = (offset, *shape, *strides)
+    if len(shape) != len(strides) or not all(type(i) is int and i >= 0 for i in layout):
+        raise ValueError(f"{name} has no proper shape")
+    numbers = np.frombuffer(read(storage), storage.dtype)
+    if len(numbers) != storage.size:
+        raise ValueError(f"{name} is cut short: {len(numbers)} of {storage.size} numbers")
+    # Weights are stored row by row; other strides need not be trusted.
+    count = math.prod(shape)
+    rows = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    unlike = [a for a, b, n in zip(strides, rows, shape, strict=True) if n > 1 and a != b]
+    if unlike or offset + count > storage.size:
+        raise ValueError(f"{name} is no block of its storage")
+    return numbers[offset : offset + count].reshape(shape)

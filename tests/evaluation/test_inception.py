@@ -1,0 +1,181 @@
+"""The FID's network and its weights: against PyTorch, and against files that should not be read."""
+
+import collections
+import hashlib
+import os
+import pickle
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation import inception
+from sfvae_jax.evaluation.torch_file import read_torch_file
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def network():
+    pytest.importorskip("torch")
+    from fid_inception_torch import random_network
+
+    return random_network()
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    """The network's state dict in a file, as its publisher has it."""
+    import torch
+
+    path = tmp_path_factory.mktemp("weights") / inception.WEIGHTS_FILE
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_features_are_those_of_the_network_in_pytorch(network, weights):
+    """Of one odd-sized grey image and, resized down, of one in colour."""
+    import torch
+
+    variables = inception.load_weights(str(weights), _sha256(weights))
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (1, 28, 31, 1), np.uint8)
+    colour = rng.integers(0, 256, (1, 320, 300, 3), np.uint8)
+    for images in (grey, colour):
+        found = inception.inception_features(variables, images)
+        pixels = torch.tensor(images / 255.0, dtype=torch.float32).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            expected = network(pixels.expand(-1, 3, -1, -1)).numpy()
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_weights_of_another_network_are_refused(weights):
+    arrays = read_torch_file(weights)
+    missing = {k: v for k, v in arrays.items() if k != "Mixed_6e.branch7x7_3.bn.running_var"}
+    with pytest.raises(UsageError, match="have no Mixed_6e.branch7x7_3.bn.running_var"):
+        inception.variables_from_torch(missing)
+    with pytest.raises(UsageError, match="hold AuxLogits.conv0.conv.weight"):
+        inception.variables_from_torch(
+            arrays | {"AuxLogits.conv0.conv.weight": np.zeros(3, np.float32)}
+        )
+    name = "Conv2d_1a_3x3.conv.weight"
+    with pytest.raises(UsageError, match=r"is float32 \(3, 3, 4, 32\), expected float32 \(3, 3, 3"):
+        inception.variables_from_torch(arrays | {name: np.zeros((32, 4, 3, 3), np.float32)})
+
+
+def test_a_missing_file_and_a_wrong_one(tmp_path, weights):
+    with pytest.raises(UsageError, match=r"is empty.*needs pt_inception.*features=classifier"):
+        inception.check_weights("")
+    with pytest.raises(UsageError, match=r"no file '/nowhere/x.pth'.*needs pt_inception.*https://"):
+        inception.check_weights("/nowhere/x.pth")
+    with pytest.raises(UsageError, match="no file"):
+        inception.check_weights(str(tmp_path))
+    found, needed = _sha256(weights)[:16], inception.WEIGHTS_SHA256[:16]
+    with pytest.raises(UsageError, match=f"bytes. has SHA-256 {found}..., expected {needed}"):
+        inception.load_weights(str(weights))
+    assert inception.WEIGHTS_SHA256[:8] == inception.WEIGHTS_FILE[-12:-4]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_comes_back_bit_by_bit(tmp_path, zipped):
+    """Zip format and the one before; several views of one storage; a scalar; int64."""
+    torch = pytest.importorskip("torch")
+    base = torch.randn(20)
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    state = module.state_dict()  # an OrderedDict with `_metadata`
+    state["first"], state["second"] = base[:6].view(2, 3), base[6:]
+    torch.save(state, tmp_path / "state.pth", _use_new_zipfile_serialization=zipped)
+    found = read_torch_file(tmp_path / "state.pth")
+    assert list(found) == list(state)
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.numpy().dtype
+        np.testing.assert_array_equal(found[name], tensor.numpy())
+    assert found["1.num_batches_tracked"].shape == ()
+
+
+class Marker:
+    """Unpickled by the book, it would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def _as_zip(content, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+def _as_legacy(content, path):
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    path.write_bytes(b"".join(map(pickle.dumps, head)) + content + pickle.dumps([]))
+
+
+@pytest.mark.parametrize("write", [_as_zip, _as_legacy])
+def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, write):
+    made, path = tmp_path / "made", tmp_path / "evil.pth"
+    content = pickle.dumps(collections.OrderedDict(weights=Marker(made)), protocol=2)
+    write(content, path)
+    with pytest.raises(UsageError, match="it asks for posix.mkdir, which no weights need"):
+        read_torch_file(path)
+    assert not made.exists()
+    pickle.loads(content)  # it would have
+    assert made.exists()
+
+
+@pytest.mark.parametrize("name", [b"cbuiltins\neval\n", b"ctorch\nload\n", b"cnumpy\nndarray\n"])
+def test_no_other_name_is_looked_up(tmp_path, name):
+    _as_zip(name + b"(S'1'\ntR.", tmp_path / "evil.pth")
+    with pytest.raises(UsageError, match="it asks for"):
+        read_torch_file(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_truncated_file_is_refused(tmp_path, zipped):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pth"
+    torch.save({"a": torch.randn(500)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for length in (0, 3, 40, len(whole) // 3, len(whole) - 100, len(whole) - 4):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UsageError, match="cannot read arrays from"):
+            read_torch_file(path)
+
+
+def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path):
+    """Offsets and strides are numbers of the file, too."""
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pth"
+    torch.save({"a": torch.randn(4, 5).T}, path)
+    with pytest.raises(UsageError, match="a is no block of its storage"):
+        read_torch_file(path)
+    torch.save({"a": torch.randn(4).double()}, path)
+    with pytest.raises(UsageError, match=r"it asks for torch.DoubleStorage"):
+        read_torch_file(path)
+    torch.save({"a": 3.0}, path)
+    with pytest.raises(UsageError, match="a is no tensor"):
+        read_torch_file(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UsageError, match="it holds a list"):
+        read_torch_file(path)
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\[N, H, W, 1 or 3\]"):
+        inception.inception_features({}, np.zeros((2, 8, 8, 2), np.uint8))
+
+
+def test_the_network_has_the_papers_size():
+    """21.8 million weights below the classifier (23.9 with its 1,008 classes)."""
+    shapes = jax.eval_shape(
+        inception.FidInception().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 9, 9, 3), float)
+    )
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert count == 21_785_568
