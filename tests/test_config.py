@@ -125,6 +125,16 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("evaluations.part", "dev", "unknown part of the data 'dev'"),
         ("evaluations.collapse.epsilon", 0.0, "evaluations.collapse.epsilon must be positive"),
         ("evaluations.collapse.delta", 1.0, r"evaluations.collapse.delta must be in \[0, 1\)"),
+        ("evaluations.bias.num_samples", 0, "bias.num_samples must be a positive whole number"),
+        ("evaluations.marginal_likelihood.num_samples", 0, "num_samples must be a positive whole"),
+        ("evaluations.marginal_likelihood.chunk_size", 0, "chunk_size must be a positive whole"),
+        ("evaluations.marginal_likelihood.num_images", -1, "num_images must be a whole number, 0"),
+        ("evaluations.jacobian_quality.num_images", -1, "num_images must be a whole number, 0 or"),
+        ("evaluations.jacobian_quality.sample_counts", (1, 5), "must be rising numbers of 2 or"),
+        ("evaluations.jacobian_quality.sample_counts", (5, 5), "must be rising numbers of 2 or"),
+        ("evaluations.jacobian_quality.sample_counts", (), "must be rising numbers of 2 or more"),
+        ("evaluations.jacobian_quality.num_truth", 235, "num_truth must be 236 or more, above"),
+        ("evaluations.jacobian_quality.chunk_size", 1, "chunk_size must be 2 or more, got 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tiny_config, key, value, message):
@@ -272,6 +282,8 @@ def test_sweeps_are_the_papers_tables():
     assert count("mnist_bilbo") == 2 * 5 * 3 + 3 * 3 * (1 + 3)
     assert count("mnist_baggins") == 2 * (1 + 2 * 3 + 4)
     assert count("mnist_posteriors") == 5 * 5
+    assert count("jacobian_quality") == 2 * 3
+    assert count("gamma_schedule") == 3 * (1 + 5)
 
 
 def test_papers_settings():
@@ -286,3 +298,12 @@ def test_papers_settings():
     config = load_config("mnist_baggins").get_config()
     assert (config.likelihood.name, config.model.latent_size) == ("gaussian", 100)
     assert config.train.steps * config.train.batch_size == 400 * 60_000
+    for name in ("jacobian_quality", "gamma_schedule"):
+        config = load_config(name).get_config()
+        assert (config.data.name, config.data.image_size) == ("celeb_a", 64)
+        assert (config.model.name, config.model.latent_size) == ("conv", 16)
+        assert (config.train.steps, config.train.learning_rate) == (10**6, 1e-4)
+        assert config.likelihood.variance == 0.5
+    assert config.evaluations.steps == tuple(range(40_000, 1_000_001, 40_000))
+    boundaries = objectives.equal_boundaries(5, config.train.steps)
+    assert set(boundaries) < set(config.evaluations.steps)

@@ -108,33 +108,30 @@ def covariance_statistics(
     num_pairs, size = pairs_of_chunks(num_truth, chunk_size)
 
     def measure(totals: tuple[Array, ...], first: Array) -> tuple[tuple[Array, ...], tuple]:
-        chunks = centered(draws(truth_rng, first, 2 * size).reshape(2, size, -1))
-        inner = jnp.stack(
-            [_inner_products(chunk, factor, samples, sample_counts) for chunk in chunks]
-        )
+        starts = first + size * jnp.arange(2)
+        chunks = centered(jax.lax.map(lambda start: draws(truth_rng, start, size), starts))
+        inner = [_inner_products(chunk, factor, samples, sample_counts) for chunk in chunks]
         pair = squared_norm(matmul(chunks[0], chunks[1].T))
-        return _add_chunks(totals, chunks), (inner, pair)
+        return _add_chunks(totals, chunks), (jnp.stack(inner), pair)
 
+    firsts = jnp.arange(0, 2 * size * num_pairs, 2 * size)
     totals = _no_chunks(center.size, mean.dtype)
-    totals, (inner, pairs) = jax.lax.scan(
-        measure, totals, jnp.arange(0, 2 * size * num_pairs, 2 * size)
-    )
-    truth_variance = totals[0] / (2 * num_pairs)
-    linearized_variance = jnp.sum(jnp.square(factor), axis=1)
+    totals, (inner, pairs) = jax.lax.scan(measure, totals, firsts)
+    variance = totals[0] / (2 * num_pairs)
+    linearized = jnp.sum(jnp.square(factor), axis=1)
     own = [squared_norm(matmul(factor.T, factor))]
-    correlations = [correlation(linearized_variance, truth_variance)]
+    correlations = [correlation(linearized, variance)]
     for count in sample_counts:
-        group = centered(groups(samples, count))  # [G, k, n]
-        own.append(jnp.mean(jax.vmap(lambda a: squared_norm(matmul(a, a.T)))(group)))
-        variances = jnp.sum(jnp.square(group), axis=1)
-        correlations.append(jnp.mean(jax.vmap(correlation, (0, None))(variances, truth_variance)))
+        sampled_own, sampled_correlation = _own_measures(groups(samples, count), variance)
+        own.append(sampled_own)
+        correlations.append(sampled_correlation)
     return CovarianceStatistics(
         own=jnp.stack(own),
         inner=inner,
         pairs=pairs,
         truth=_squared_norm_of_all_pairs(totals, num_pairs) if len(totals) > 1 else jnp.mean(pairs),
         correlation=jnp.stack(correlations),
-        variance_ratio=jnp.sum(linearized_variance) / jnp.sum(truth_variance),
+        variance_ratio=jnp.sum(linearized) / jnp.sum(variance),
     )
 
 
@@ -186,6 +183,15 @@ def squared_norm(matrix: Array) -> Array:
     """Squared Frobenius norm; as products, whose partial sums keep float32's digits."""
     flat = matrix.ravel()
     return matmul(flat, flat)
+
+
+def _own_measures(samples: Array, true_variance: Array) -> tuple[Array, Array]:
+    """|E|_F^2 and the variances' correlation with the true ones, means over groups [G, k, n]."""
+    group = centered(samples)
+    own = jax.vmap(lambda a: squared_norm(matmul(a, a.T)))(group)
+    variances = jnp.sum(jnp.square(group), axis=1)
+    correlations = jax.vmap(correlation, (0, None))(variances, true_variance)
+    return jnp.mean(own), jnp.mean(correlations)
 
 
 def _inner_products(chunk: Array, factor: Array, samples: Array, counts: Sequence[int]) -> Array:

@@ -50,6 +50,7 @@ def trained():
     entries = evaluation.EVALUATIONS.items()
     config.names = tuple(name for name, entry in entries if not entry.parts)
     config.batch_size = 7
+    config.marginal_likelihood.num_samples = 50
     return evaluation.TrainedModel(
         model=Exact(),
         params={"params": {"weights": WEIGHTS}},
@@ -73,7 +74,11 @@ def test_the_iwae_bound_of_the_exact_posterior_is_the_evidence(trained):
     constant = 3 * np.log(2 * np.pi * VARIANCE)
     expected = -_log_evidence(trained) - constant
     assert metrics["nll_without_constant"] == pytest.approx(expected, rel=1e-4)
-    assert set(reasons) == {"collapse_fraction"}
+    of_diagonal = (evaluation.EVALUATIONS[name] for name in ("bias", "jacobian_quality"))
+    options = trained.config.bias, trained.config.jacobian_quality
+    names = (entry.metric_names(o) for entry, o in zip(of_diagonal, options, strict=True))
+    assert set(reasons) == {"collapse_fraction"}.union(*names)
+    assert metrics["marginal_likelihood"] == pytest.approx(_log_evidence(trained), rel=1e-4)
     assert "FullCovarianceGaussian posterior has no KL divergence" in reasons["collapse_fraction"]
     assert metrics["collapse_fraction"] is None
 
