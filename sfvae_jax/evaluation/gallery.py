@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
 from sfvae_jax.data import to_unit_interval
-from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.generation import centers, decode_images, density, part_images
 from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import decode_means, manifold
-from sfvae_jax.evaluation.traversals import centers, latent_order, nearest, traversals
+from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
 
 OPTIONS = {
     "num_traversed": 2,  # images with a picture of their own, traversals_<i>.png
@@ -23,11 +23,16 @@ OPTIONS = {
     "limit": 3.0,  # ... standard deviations of the prior (SFVAE Figure 3)
     "num_interpolations": 6,  # pairs of images
     "num_steps": 9,  # from one to the other
-    "num_samples": 8,  # with their nearest training images ...
-    "num_neighbours": 5,  # ... so many (RAE Figure 6)
+    "sources": ("optimal_prior", "gaussian", "gmm"),  # of samples, besides the prior
+    "num_samples": 8,  # of the prior or, without one, the Gaussian, with the nearest ...
+    "num_neighbours": 5,  # ... training images (RAE Figure 6)
     "manifold_side": 20,  # of two latents, over ...
     "manifold_limit": 5.0,  # ... so many standard deviations of the prior (SFVAE Figure 2)
 }
+
+
+_ROWS = 5
+_NOISE = 0  # seed of the samples that are shown
 
 
 def evaluate_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
@@ -43,19 +48,20 @@ def draw_gallery(
     title: str,
     folder: Path,
 ) -> None:
-    """Traversals, interpolations, samples with their neighbours and, of two latents, the manifold.
+    """Traversals, interpolations, samples, their neighbours and, of two latents, the manifold.
 
     Args:
         trained: model and images.
         options: a group with the keys of `OPTIONS`.
         results: of the run; not used.
         title: of the pictures.
-        folder: where traversals_<i>.png, interpolations.png, neighbours.png and
-            manifold_wide.png are written.
+        folder: where traversals_<i>.png, interpolations.png, samples_<source>.png, neighbours.png
+            and manifold_wide.png are written.
     """
     del results
     _draw_traversals(trained, options, title, folder)
     _draw_interpolations(trained, options, title, folder)
+    _draw_samples(trained, options, title, folder)
     _draw_neighbours(trained, options, title, folder)
     if centers(trained, trained.images[:1]).shape[1] == 2:
         _draw_manifold(trained, options, title, folder)
@@ -105,34 +111,52 @@ def _draw_interpolations(
     )
 
 
+def _draw_samples(
+    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
+) -> None:
+    """samples_<source>.png of every density that this model has (RAE Figure 1, BACK Figure 17)."""
+    from sfvae_jax.evaluation import pictures
+
+    side = trained.config.num_pictured
+    for source in options.sources:
+        try:
+            images = _samples(trained, source, side * _ROWS)
+        except NotApplicable:
+            continue
+        rows = images.reshape(_ROWS, side, *images.shape[1:])
+        pictures.draw_images(
+            {f"row {i + 1}": row for i, row in enumerate(rows)},
+            f"{title}: means of p(x|z) for z from {source.replace('_', ' ')}",
+            folder / f"samples_{source}.png",
+        )
+
+
 def _draw_neighbours(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
     from sfvae_jax.evaluation import pictures
 
-    others = trained.images_of("train")
-    samples = decode_means(trained, _random_codes(trained, options.num_samples))
-    samples = np.clip(samples / trained.data_scale, 0.0, 1.0)
+    source = "gaussian" if trained.prior_stddev is None else "prior"
+    samples = _samples(trained, source, options.num_samples)
+    others = part_images(trained, "train")
     indices = nearest(samples, others, min(options.num_neighbours, len(others)))
     rows = {
         f"sample {i + 1}": np.stack([sample, *np.asarray(to_unit_interval(others[near]))])
         for i, (sample, near) in enumerate(zip(samples, indices, strict=True))
     }
     pictures.draw_images(
-        rows, f"{title}: samples and the nearest training images", folder / "neighbours.png"
+        rows,
+        f"{title}: samples ({source}) and the nearest training images",
+        folder / "neighbours.png",
     )
 
 
-def _random_codes(trained: TrainedModel, number: int) -> np.ndarray:
-    """From the prior, or from the normal that the codes of the images fit, [number, m]."""
-    codes = centers(trained)
-    seed = np.asarray(jax.random.key_data(trained.rng)).ravel().tolist()
-    rng = np.random.default_rng(seed)
-    if trained.prior_stddev is not None:
-        noise = rng.standard_normal((number, codes.shape[1]))
-        return noise * np.broadcast_to(trained.prior_stddev, codes.shape[1:])
-    covariance = np.atleast_2d(np.cov(codes, rowvar=False))
-    return rng.multivariate_normal(codes.mean(axis=0), covariance, size=number)
+def _samples(trained: TrainedModel, source: str, number: int) -> np.ndarray:
+    """E[x|z] in [0, 1] for z of a density, [number, ...]."""
+    codes = density(trained, source, trained.config.frechet).sample(
+        np.random.default_rng(_NOISE), number
+    )
+    return decode_images(trained, codes).astype(np.float32) / 255.0
 
 
 def _draw_manifold(

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from jax import Array
 
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.collapse import kl_matrix
+from sfvae_jax.evaluation.generation import centers
 from sfvae_jax.evaluation.samples import decode_means
-
-
-def centers(trained: TrainedModel, images: np.ndarray | None = None) -> np.ndarray:
-    """The posterior's `center()` of every image, [N, m]."""
-
-    def center(params: Any, x: Array, key: Array) -> Array:
-        del key
-        return trained.encode(params, x).center()
-
-    return trained.map_images(center, images)
 
 
 def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
@@ -33,7 +22,7 @@ def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
     try:
         scores, name = kl_matrix(trained).mean(axis=0), "KL"
     except NotApplicable:
-        scores, name = centers(trained).var(axis=0), "variance"
+        scores, name = centers(trained, trained.images).var(axis=0), "variance"
     return np.argsort(-scores, kind="stable"), scores, name
 
 
@@ -54,7 +43,7 @@ def traversals(
         [D, V, ...].
     """
     if trained.prior_stddev is None:
-        codes = centers(trained)
+        codes = centers(trained, trained.images)
         offset, scale = codes.mean(axis=0), codes.std(axis=0)
     else:
         offset, scale = np.zeros_like(code), np.broadcast_to(trained.prior_stddev, code.shape)
