@@ -104,6 +104,8 @@ def test_a_state_dict_comes_back_bit_by_bit(tmp_path, zipped):
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
     state = module.state_dict()  # an OrderedDict with `_metadata`
     state["first"], state["second"] = base[:6].view(2, 3), base[6:]
+    state["turned"] = torch.randn(5, 4, 3, 2).permute(3, 2, 0, 1)  # as ported kernels may lie
+    state["repeated"], state["empty"] = base[:1].expand(7), base[:0].view(0, 3)
     torch.save(state, tmp_path / "state.pth", _use_new_zipfile_serialization=zipped)
     found = read_torch_file(tmp_path / "state.pth")
     assert list(found) == list(state)
@@ -164,22 +166,58 @@ def test_a_truncated_file_is_refused(tmp_path, zipped):
             read_torch_file(path)
 
 
-def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path):
-    """Offsets and strides are numbers of the file, too."""
+class Tensor:
+    """Pickled as a tensor of 4 numbers whose place in them is made up."""
+
+    def __init__(self, *layout):
+        self.layout = layout
+
+    def __reduce__(self):
+        import torch
+
+        rebuild = torch._utils._rebuild_tensor_v2
+        return rebuild, (
+            torch.zeros(4)._typed_storage(),
+            *self.layout,
+            False,
+            collections.OrderedDict(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ((1, (4,), (1,)), "a reaches beyond its storage"),
+        ((0, (2, 2), (3, 1)), "a reaches beyond its storage"),
+        ((0, (10**9, 10**9), (0, 0)), "a reaches beyond its storage"),
+        ((5, (0,), (1,)), "a reaches beyond its storage"),
+        ((-1, (4,), (1,)), "a has no proper shape"),
+        ((0, (2,), (-1,)), "a has no proper shape"),
+        ((0, (2, 2), (1,)), "a has no proper shape"),
+        ((0, (2.0,), (1,)), "a has no proper shape"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path, layout, message, zipped):
+    """Offsets and strides are the file's word, too."""
     torch = pytest.importorskip("torch")
     path = tmp_path / "state.pth"
-    torch.save({"a": torch.randn(4, 5).T}, path)
-    with pytest.raises(UsageError, match="a is no block of its storage"):
+    torch.save({"a": Tensor(*layout)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=message):
         read_torch_file(path)
-    torch.save({"a": torch.randn(4).double()}, path)
-    with pytest.raises(UsageError, match=r"it asks for torch.DoubleStorage"):
-        read_torch_file(path)
-    torch.save({"a": 3.0}, path)
-    with pytest.raises(UsageError, match="a is no tensor"):
-        read_torch_file(path)
-    torch.save([1, 2], path)
-    with pytest.raises(UsageError, match="it holds a list"):
-        read_torch_file(path)
+
+
+def test_other_contents_than_arrays_are_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pth"
+    for content, message in (
+        ({"a": torch.randn(4).double()}, "it asks for torch.DoubleStorage"),
+        ({"a": 3.0}, "a is no tensor"),
+        ([1, 2], "it holds a list"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UsageError, match=message):
+            read_torch_file(path)
 
 
 def test_images_of_another_shape_are_refused():
