@@ -111,7 +111,8 @@ def train_classifier(
 ) -> Classifier:
     """Cross entropy by Adam, its rate falling from 2e-3 to 0; the same answer for the same input.
 
-    Some 10 MFLOP an image and step at 28 x 28: half a minute on two CPU cores.
+    Some 10 MFLOP an image and step at 28 x 28. 1,000 steps took 12 s on digits and 43 s on colour
+    images of 32 x 32, on two CPU cores.
 
     Args:
         images: stored images [N, H, W, C].

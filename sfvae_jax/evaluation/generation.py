@@ -104,7 +104,8 @@ def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
 
 def decode_images(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
     """E[x|z] of latents [n, m] as stored images [n, ...]."""
-    decode = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))
+    # One compiled decoder for all sources.
+    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
     codes, size = np.asarray(codes, np.float32), trained.config.batch_size
     batches = (decode(trained.params, codes[i : i + size]) for i in range(0, len(codes), size))
     return np.concatenate([to_stored(np.asarray(x), trained.data_scale) for x in batches])

@@ -263,6 +263,12 @@ def load_weights(path: str, sha256: str = WEIGHTS_SHA256) -> dict[str, Any]:
     return variables_from_torch(arrays)
 
 
+@functools.cache
+def _shapes() -> Any:
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), np.float32)
+    return jax.eval_shape(FidInception().init, jax.random.key(0), image)
+
+
 _FROM_TORCH = {
     ("params", "conv", "kernel"): "conv.weight",
     ("params", "bn", "scale"): "bn.weight",
@@ -281,9 +287,6 @@ def variables_from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         UsageError: if an array is missing, left over or of another shape.
     """
-    shapes = jax.eval_shape(
-        FidInception().init, jax.random.key(0), jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), np.float32)
-    )
     used = set()
 
     def pick(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -301,7 +304,7 @@ def variables_from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             )
         return array
 
-    variables = jax.tree_util.tree_map_with_path(pick, shapes)
+    variables = jax.tree_util.tree_map_with_path(pick, _shapes())
     idle = {"fc.weight", "fc.bias"}
     unknown = [k for k in arrays if k not in used | idle and not k.endswith("num_batches_tracked")]
     if unknown:

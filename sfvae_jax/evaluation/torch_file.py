@@ -148,10 +148,11 @@ def _array(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndar
     numbers = np.frombuffer(read(storage), storage.dtype)
     if len(numbers) != storage.size:
         raise ValueError(f"{name} is cut short: {len(numbers)} of {storage.size} numbers")
-    # Weights are stored row by row; other strides need not be trusted.
+    # The numbers are the file's word: neither outside of the storage nor more than it holds.
     count = math.prod(shape)
-    rows = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    unlike = [a for a, b, n in zip(strides, rows, shape, strict=True) if n > 1 and a != b]
-    if unlike or offset + count > storage.size:
-        raise ValueError(f"{name} is no block of its storage")
-    return numbers[offset : offset + count].reshape(shape)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if count > storage.size or (count and last >= storage.size) or offset > storage.size:
+        raise ValueError(f"{name} reaches beyond its storage")
+    bytes_between = [step * numbers.itemsize for step in strides] if count else None
+    view = np.ndarray(shape, numbers.dtype, numbers.data, offset * numbers.itemsize, bytes_between)
+    return np.array(view)

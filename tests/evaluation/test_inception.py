@@ -38,20 +38,35 @@ def weights(network, tmp_path_factory):
 
 
 def test_features_are_those_of_the_network_in_pytorch(network, weights):
-    """Of one odd-sized grey image and, resized down, of one in colour."""
     import torch
 
     variables = inception.load_weights(str(weights), _sha256(weights))
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (1, 28, 31, 1), np.uint8)
-    colour = rng.integers(0, 256, (1, 320, 300, 3), np.uint8)
-    for images in (grey, colour):
-        found = inception.inception_features(variables, images)
-        pixels = torch.tensor(images / 255.0, dtype=torch.float32).permute(0, 3, 1, 2)
-        with torch.no_grad():
-            expected = network(pixels.expand(-1, 3, -1, -1)).numpy()
-        assert np.ptp(expected) > 0.1
-        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    images = np.random.default_rng(0).integers(0, 256, (1, 28, 31, 1), np.uint8)
+    found = inception.inception_features(variables, images)
+    pixels = torch.tensor(images / 255.0, dtype=torch.float32).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = network(pixels.expand(-1, 3, -1, -1)).numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", [(2, 28, 31, 1), (1, 320, 300, 3), (1, 299, 299, 3)])
+def test_images_are_resized_as_pytorch_does(shape):
+    """Up and down, without antialiasing; then from [0, 1] to [-1, 1].
+
+    In float32 both, which places the samples alike. On the larger image aligned corners would
+    change 0.07 and antialiasing 0.2.
+    """
+    torch = pytest.importorskip("torch")
+    images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    pixels = (
+        torch.tensor(images / 255.0, dtype=torch.float32).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+    )
+    resized = torch.nn.functional.interpolate(
+        pixels, size=(299, 299), mode="bilinear", align_corners=False
+    )
+    expected = 2 * resized.permute(0, 2, 3, 1).numpy() - 1
+    np.testing.assert_allclose(inception.prepare(images), expected, atol=1e-5)
 
 
 def test_weights_of_another_network_are_refused(weights):
@@ -89,6 +104,8 @@ def test_a_state_dict_comes_back_bit_by_bit(tmp_path, zipped):
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
     state = module.state_dict()  # an OrderedDict with `_metadata`
     state["first"], state["second"] = base[:6].view(2, 3), base[6:]
+    state["turned"] = torch.randn(5, 4, 3, 2).permute(3, 2, 0, 1)  # as ported kernels may lie
+    state["repeated"], state["empty"] = base[:1].expand(7), base[:0].view(0, 3)
     torch.save(state, tmp_path / "state.pth", _use_new_zipfile_serialization=zipped)
     found = read_torch_file(tmp_path / "state.pth")
     assert list(found) == list(state)
@@ -149,22 +166,58 @@ def test_a_truncated_file_is_refused(tmp_path, zipped):
             read_torch_file(path)
 
 
-def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path):
-    """Offsets and strides are numbers of the file, too."""
+class Tensor:
+    """Pickled as a tensor of 4 numbers whose place in them is made up."""
+
+    def __init__(self, *layout):
+        self.layout = layout
+
+    def __reduce__(self):
+        import torch
+
+        rebuild = torch._utils._rebuild_tensor_v2
+        return rebuild, (
+            torch.zeros(4)._typed_storage(),
+            *self.layout,
+            False,
+            collections.OrderedDict(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ((1, (4,), (1,)), "a reaches beyond its storage"),
+        ((0, (2, 2), (3, 1)), "a reaches beyond its storage"),
+        ((0, (10**9, 10**9), (0, 0)), "a reaches beyond its storage"),
+        ((5, (0,), (1,)), "a reaches beyond its storage"),
+        ((-1, (4,), (1,)), "a has no proper shape"),
+        ((0, (2,), (-1,)), "a has no proper shape"),
+        ((0, (2, 2), (1,)), "a has no proper shape"),
+        ((0, (2.0,), (1,)), "a has no proper shape"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path, layout, message, zipped):
+    """Offsets and strides are the file's word, too."""
     torch = pytest.importorskip("torch")
     path = tmp_path / "state.pth"
-    torch.save({"a": torch.randn(4, 5).T}, path)
-    with pytest.raises(UsageError, match="a is no block of its storage"):
+    torch.save({"a": Tensor(*layout)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=message):
         read_torch_file(path)
-    torch.save({"a": torch.randn(4).double()}, path)
-    with pytest.raises(UsageError, match=r"it asks for torch.DoubleStorage"):
-        read_torch_file(path)
-    torch.save({"a": 3.0}, path)
-    with pytest.raises(UsageError, match="a is no tensor"):
-        read_torch_file(path)
-    torch.save([1, 2], path)
-    with pytest.raises(UsageError, match="it holds a list"):
-        read_torch_file(path)
+
+
+def test_other_contents_than_arrays_are_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pth"
+    for content, message in (
+        ({"a": torch.randn(4).double()}, "it asks for torch.DoubleStorage"),
+        ({"a": 3.0}, "a is no tensor"),
+        ([1, 2], "it holds a list"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UsageError, match=message):
+            read_torch_file(path)
 
 
 def test_images_of_another_shape_are_refused():
@@ -172,10 +225,7 @@ def test_images_of_another_shape_are_refused():
         inception.inception_features({}, np.zeros((2, 8, 8, 2), np.uint8))
 
 
-def test_the_network_has_the_papers_size():
-    """21.8 million weights below the classifier (23.9 with its 1,008 classes)."""
-    shapes = jax.eval_shape(
-        inception.FidInception().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 9, 9, 3), float)
-    )
-    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-    assert count == 21_785_568
+def test_the_network_has_as_many_weights_as_inception_v3():
+    """torchvision's 27,161,264 without the classifiers: 3,326,696 of the auxiliary, 2,049,000."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(inception._shapes()["params"]))
+    assert count == 27_161_264 - 3_326_696 - 2_049_000
