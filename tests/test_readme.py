@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import objectives
+from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
 
 
@@ -57,13 +57,29 @@ def test_every_config_is_in_the_readme(readme, root):
         assert f"`configs/{path.name}`" in readme
 
 
-def test_pictures_exist(readme, root):
-    pictures = re.findall(r"!\[.*?\]\((.*?)\)", readme)
-    assert pictures
-    assert all((root / picture).is_file() for picture in pictures)
+def test_pictures_and_pages_exist(root):
+    for page in (root / "README.md", *(root / "docs").glob("*.md")):
+        links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+        assert all((page.parent / link).is_file() for link in links), links
+    assert "![" in (root / "README.md").read_text()
+
+
+def test_the_table_of_evaluations_is_that_of_the_code(root):
+    """A row for each, with its measures; K and SOURCE stand for what the options list."""
+    text = (root / "docs" / "evaluations.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE))
+    assert rows.keys() == evaluation.EVALUATIONS.keys()
+    options = base_config().evaluations
+    for name, cell in rows.items():
+        documented = [n for n in re.findall(r"`([^`]+)`", cell) if not n.startswith("prd_class")]
+        known = evaluation.EVALUATIONS[name].metric_names(options[name])
+        for measure in documented:
+            pattern = re.sub(r"SOURCE|_K$", ".*", measure).replace("...", ".*")
+            found = any(re.fullmatch(pattern, metric) for metric in known)
+            assert found or "classifier" in measure, measure
 
 
 def test_nothing_is_left_to_fill_in(readme, root):
-    for text in (readme, (root / "docs" / "objectives.md").read_text()):
+    for text in (readme, *(path.read_text() for path in (root / "docs").glob("*.md"))):
         assert "@@" not in text
         assert "TODO" not in text
