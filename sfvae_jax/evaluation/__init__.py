@@ -143,10 +143,7 @@ EVALUATIONS = {
     "precision_recall": Evaluation(
         evaluate_precision_recall,
         precision_recall_metrics,
-        GENERATED,
         PRECISION_RECALL_OPTIONS,
-        check_generated,
-        check_sources,
         parts=sample_quality_parts,
         check=check_sources,
     ),

@@ -21,6 +21,9 @@ from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
 
+_LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0
+
+
 class Validation:
     """The training loss on images that are not trained on, and what follows from it.
 
@@ -51,7 +54,10 @@ class Validation:
         self._batches = np.array_split(images, num_batches)  # of sizes that differ by 1 at most
         self._rng = make_keys(config.seed).evaluation
         self._plateau = optax.contrib.reduce_on_plateau(
-            config.train.plateau_factor, max(config.train.plateau_patience, 1), rtol=0.0
+            config.train.plateau_factor,
+            max(config.train.plateau_patience, 1),
+            rtol=0.0,
+            atol=_LEAST,
         )
         self._halving = config.train.plateau_patience > 0
 

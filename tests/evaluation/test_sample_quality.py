@@ -210,7 +210,7 @@ def test_a_measure_does_not_depend_on_the_others(trained):
     trained.config.names = ("frechet",)
     both, _ = evaluation.measure(trained)
     fresh = dataclasses.replace(trained)
-    fresh.config.frechet.sources = ("gmm",)
+    fresh.config.frechet.sources = ("reconstructions", "gmm")  # the first decides the number
     alone, _ = evaluation.measure(fresh)
     assert set(alone) < set(both)
     assert all(alone[name] == both[name] for name in alone)
