@@ -20,7 +20,6 @@ from sfvae_jax.training.objective import build_loss, model_functions, weights_at
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
-
 _LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0
 
 
