@@ -307,3 +307,33 @@ def test_papers_settings():
     assert config.evaluations.steps == tuple(range(40_000, 1_000_001, 40_000))
     boundaries = objectives.equal_boundaries(5, config.train.steps)
     assert set(boundaries) < set(config.evaluations.steps)
+
+
+def test_published_tables_and_settings_of_the_image_experiments():
+    """Spot checks against the papers: one number of each table and data set, by hand."""
+    rae = load_config("rae")
+    rows = rae.get_config().published.rows
+    assert rows.rae_l2_mnist.fid_gmm.end == (8.69, None)
+    assert rows.sampling_cifar10.fid_prior.end == (106.37, None)
+    assert rows.sampling_cifar10.fid_second_stage.end == (109.77, None)
+    assert rows.autoencoder_celeb_a.fid_gaussian.end == (127.85, None)
+    assert rows.wae_mmd_celeb_a.prd_f1_8_gmm.end == (0.69, None)
+    assert rows.wae_mmd_celeb_a.prd_f8_gmm.end == (0.77, None)
+    for preset, latents, steps in (("", 16, 50_000), ("cifar10", 128, 40_000)):
+        config = rae.get_config(preset)
+        assert (config.model.latent_size, config.train.steps) == (latents, steps)
+        assert (config.train.batch_size, config.train.learning_rate) == (100, 1e-3)
+    faces = rae.get_config("celeba")
+    assert faces.model.latent_size == 64
+    assert faces.train.steps == 70 * faces.train.validate_every
+    assert faces.train.validate_every % faces.train.steps_per_call == 0
+
+    rows = load_config("celeba").get_config().published.rows
+    assert rows.sampling_free.fid_prior["650000"] == (98.00, 1.79)
+    assert rows.sampling.marginal_likelihood.end == (-7245.3, 0.1)
+    chairs = load_config("chairs3d").get_config()
+    assert chairs.published.rows.sampling_free.fid_prior.end == (51.96, 1.75)
+    assert (chairs.train.steps, chairs.train.learning_rate) == (1_000_000, 1e-4)
+    rows = load_config("jacobian_quality").get_config().published.rows
+    squared = next(iter(rows.values())).covariance_error_squared_linearized.end
+    assert squared == (297.0, None)
