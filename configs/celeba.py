@@ -14,11 +14,12 @@ What the papers leave open, and what is chosen here:
     crop                the central 140 x 140 pixels, area means to 64 x 64.
     batch size          64, that of SFVAE's timing (its Section 4.5).
     latent sizes        of Figure 4, which prints none: 12, 16, 24, 32, 48, 64. Table 2 is of 16.
-    test images         TFDS's test part, the first 1,000 for 50,000 samples each.
+    test images         TFDS's test part; 1,000 of them, by data.seed, for 50,000 samples each.
     Frechet distance    10,000 samples of the prior against as many test images, with the FID's
-                        Inception network, whose weights --config.evaluations.frechet.inception_path
-                        names; of the sprites, in the features of a classifier of their shapes,
-                        which is another measure and has another name.
+                        Inception network: --config.evaluations.generated.inception_path=FILE
+                        (docs/sample_quality.md); of the sprites, in the features of a classifier
+                        of their shapes, which is another measure and has another name.
+    beta                of the beta-VAE in the pictures: 4, as in Higgins et al.
     BACK's setting      its network is another (Barron's, RGB pixel model) and trained for 10,000
                         iterations; here its objective and variances are run on SFVAE's network.
 """
@@ -81,12 +82,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.evaluations.steps = ()
         config.evaluations.marginal_likelihood.num_samples = 1000
         config.evaluations.marginal_likelihood.num_images = 50
-        config.evaluations.frechet.features = "classifier"
+        config.evaluations.generated.features = "classifier"
     return config.lock()
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """The runs of SFVAE's Figure 4 and Table 5, three seeds, then those of BACK's Figure 17."""
+    """SFVAE's Figure 4 and Table 5, three seeds; its Figures C.5 to C.8; BACK's Figure 17."""
     for latent_size in LATENT_SIZES:
         for objective in ("sampling_free", "sampling"):
             for seed in range(3):
@@ -94,15 +95,13 @@ def sweep(add: Callable[..., None]) -> None:
                     seed=seed,
                     **{"objective.name": objective, "model.latent_size": latent_size},
                 )
+    shown = {"model.latent_size": 32}
+    add(**{"objective.name": "sampling", "objective.beta": 4.0, **shown})
+    add(**{"objective.name": "autoencoder", **shown})
+    short = {"train.steps": 10_000, "evaluations.steps": ()}
+    add(**{"objective.name": "sampling", **short})
     for variance in (1.0, 0.01):
-        add(
-            **{
-                "objective.name": "bilbo",
-                "posterior.variance": variance,
-                "train.steps": 10_000,
-                "evaluations.steps": (),
-            }
-        )
+        add(**{"objective.name": "bilbo", "posterior.variance": variance, **short})
 
 
 def _published() -> ml_collections.ConfigDict:
@@ -120,7 +119,7 @@ def _published() -> ml_collections.ConfigDict:
         },
         "sampling": {
             "where": {
-                "objective": {"name": "sampling"},
+                "objective": {"name": "sampling", "beta": 1.0},
                 "model": {"latent_size": 16},
                 "data": {"crop": 140},
             },
@@ -135,6 +134,10 @@ def _published() -> ml_collections.ConfigDict:
             "setting": {
                 "model": {"name": "conv", "channels": []},
                 "train": {"steps": 1_000_000, "learning_rate": 1e-4},
+                "evaluations": {
+                    "generated": {"num_samples": 10_000},
+                    "marginal_likelihood": {"num_samples": 50_000},
+                },
             },
             "rows": rows,
         }

@@ -14,7 +14,9 @@ What the paper leaves open, and what is chosen here:
     images              white ground, the central square, area means to 64 x 64.
     batch size          64, that of its timing (Section 4.5).
     latent sizes        8 to 32 in its Section 4.2, 8 to 16 in its appendix: 8, 12, 16, 24, 32.
-    test images         5,000 drawn by data.seed; 1,000 of them for 50,000 samples each.
+    test images         5,000 drawn by data.seed, so many samples of the prior for the Frechet
+                        distance; 1,000 of them for 50,000 samples each.
+    Frechet distance    as in configs/celeba.py: --config.evaluations.generated.inception_path=FILE
     beta                of its beta-VAE (Figures C.3, C.4): 4, as in Higgins et al.
 """
 
@@ -77,7 +79,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.evaluations.steps = ()
         config.evaluations.marginal_likelihood.num_samples = 1000
         config.evaluations.marginal_likelihood.num_images = 50
-        config.evaluations.frechet.features = "classifier"
+        config.evaluations.generated.features = "classifier"
     return config.lock()
 
 
@@ -125,6 +127,10 @@ def _published() -> ml_collections.ConfigDict:
             "setting": {
                 "model": {"name": "conv", "channels": []},
                 "train": {"steps": 1_000_000, "learning_rate": 1e-4},
+                "evaluations": {
+                    "generated": {"num_samples": 10_000},
+                    "marginal_likelihood": {"num_samples": 50_000},
+                },
             },
             "rows": rows,
         }

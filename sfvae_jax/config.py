@@ -132,6 +132,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.evaluations.batch_size = 500
     for name, entry in evaluation.EVALUATIONS.items():
         config.evaluations[name] = ml_collections.ConfigDict(dict(entry.options))
+    # Of images that are generated, whichever evaluation asks for them.
+    config.evaluations.generated = ml_collections.ConfigDict(evaluation.GENERATED)
     config.evaluations.num_pictured = 10  # images in figures/reconstructions.png
 
     config.published = ml_collections.ConfigDict()  # the paper's own figures
@@ -189,6 +191,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
         _require(config, key, _all_positive, "positive sizes, such as (512, 256)")
     _require(config, "train.moments_decay", lambda value: 0 <= value < 1, "in [0, 1)")
     _require(config, "train.plateau_factor", lambda value: 0 < value < 1, "in (0, 1)")
+    if config.train.validate_every > config.train.steps:
+        raise UsageError(
+            f"train.validate_every {config.train.validate_every} is more than train.steps"
+            f" {config.train.steps}: nothing would be validated"
+        )
+    for key in ("channels", "kernel_size", "lowering"):
+        if config.model.name == "mlp" and config.model[key] not in ((), 0, "auto"):
+            raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -200,7 +210,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_weights_fit(config)
     _check_pixels(config)
     _check_schedules(config)
-    _check_evaluations(config)
+    evaluation.check_options(config.evaluations)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
@@ -437,18 +447,6 @@ def _check_schedules(config: ml_collections.ConfigDict) -> None:
             _WEIGHT_SCHEDULES[key](config)
         except (ValueError, TypeError) as error:
             raise UsageError(f"objective.{key} {config.objective[key]!r}: {error}") from error
-
-
-def _check_evaluations(config: ml_collections.ConfigDict) -> None:
-    """Refuses what the named evaluations cannot do with their options."""
-    for name in config.evaluations.names:
-        entry = evaluation.EVALUATIONS[name]
-        if entry.check is None:
-            continue
-        try:
-            entry.check(config.evaluations[name])
-        except UsageError as error:
-            raise UsageError(f"evaluations.{name}.{error}") from error
 
 
 def _require(config: ml_collections.ConfigDict, key: str, holds: Any, expected: str) -> None:

@@ -42,10 +42,11 @@ def evaluate(
     files.check(config)
 
     # ---- model and images ----
-    images = data.load(config.data, config.evaluations.part, for_evaluation=True)
+    parts = data.Parts(config.data)
+    images = parts.images(config.evaluations.part)
     model = models.build(config, images.shape[1:])
     state = restore(config, files, images.shape[1:])
-    trained = trained_model(config, model, state, images)
+    trained = trained_model(config, model, state, images, parts=parts)
 
     # ---- measures, then pictures ----
     entries = measure(trained)

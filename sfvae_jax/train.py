@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from contextlib import closing
 from typing import Any
@@ -17,7 +18,7 @@ from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
@@ -43,30 +44,25 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     files = Workdir(workdir)
     files.check(config)
     images = data.open_images(config.data, "train")
-    streamed = not data.fits_on_device(config.data, images)
     batch_size = config.train.batch_size or len(images)
-    if batch_size > len(images):
-        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
-    _check_images(config, images, batch_size)
-    if streamed:
-        _check_streamed(images, batch_size)
-    for part in evaluation.needed_parts(config.evaluations):
-        data.check_part(config.data, part)
+    _check_batches(config, images, batch_size)
+    model = models.build(config, images.shape[1:])
+    parts = data.Parts(config.data)
+    _check_parts(config, parts)
+
+    # ---- images: on the devices, or streamed to them ----
+    streamed = not data.fits_on_device(config.data, images)
     images = images if streamed else images.all()
-    evaluated = data.load(config.data, config.evaluations.part, for_evaluation=True)
-    held_out = None
-    if config.train.validate_every:
-        held_out = data.load(config.data, "valid", for_evaluation=True)
+    held_out = parts.images("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
-    # ---- model, objective, step ----
-    model = models.build(config, images.shape[1:])
+    # ---- objective, step ----
     optimizer = make_optimizer(config.train)
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training
     step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
-    validation = held_out is not None and Validation(config, model, schedules, held_out)
+    validation = None if held_out is None else Validation(config, model, schedules, held_out)
     state = steps.place(create_state(config, model, optimizer, images.shape[1:]))
 
     # ---- where to write, and where to go on from ----
@@ -96,12 +92,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 held_out_loss = None
-                if validation and end % config.train.validate_every == 0:
-                    held_out_loss = validation.loss(state)
+                if validation is not None and end % config.train.validate_every == 0:
+                    held_out_loss = _finite(validation.loss(state), end)
                     state = steps.place(validation.observe(state, held_out_loss))
                 files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
                 if end in config.evaluations.steps:
-                    trained = trained_model(config, model, state, evaluated, coded)
+                    evaluated = parts.images(config.evaluations.part)
+                    trained = trained_model(config, model, state, evaluated, coded, parts)
                     history[str(end)] = measure(trained)["metrics"]
                     files.write_results(config, history=history)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
@@ -109,10 +106,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 step = end
 
 
-def _check_images(
+def _check_batches(
     config: ml_collections.ConfigDict, images: data.StoredImages, batch_size: int
 ) -> None:
-    """Refuses images that the likelihood or the objective has no place for."""
+    """Refuses images or batches that likelihood, objective or devices have no place for."""
+    if batch_size > len(images):
+        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
+    check_shares(batch_size, jax.local_device_count())
     if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
         raise UsageError(
             "likelihood 'discretized_logistic' is of 256 levels;"
@@ -120,15 +120,39 @@ def _check_images(
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
-
-
-def _check_streamed(images: data.StoredImages, batch_size: int) -> None:
-    """Refuses a full batch of images that are too many for the devices."""
-    if batch_size == len(images):
+    if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
             f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
-            " the devices' share; set train.batch_size, or data.device_bytes if they have the room"
+            " the devices' share (data.device_bytes) or than is held in memory; set"
+            " train.batch_size"
         )
+
+
+def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
+    """Refuses now what validation and evaluations would miss later; reads no image."""
+    for part in evaluation.needed_parts(config.evaluations):
+        data.check_part(config.data, part)
+    if evaluation.needs_labels(config.evaluations) and not parts.has_labels:
+        raise UsageError(
+            "evaluations.generated.features 'classifier' learns labels, of which"
+            f" {config.data.name} has none; give 'inception', or leave out frechet and"
+            " precision_recall"
+        )
+    if not config.train.validate_every:
+        return
+    data.check_part(config.data, "valid")
+    number = len(data.open_images(config.data, "valid"))
+    if config.objective.name == "wae_mmd" and min(number, config.evaluations.batch_size) < 3:
+        raise UsageError(
+            "objective 'wae_mmd' compares pairs; to validate it give three valid images or more"
+            " (data.num_valid), and evaluations.batch_size of 3 or more"
+        )
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise RunError(f"the loss on the valid part is not finite at step {step}: {loss}")
+    return loss
 
 
 def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:

@@ -21,11 +21,13 @@ def trained_model(
     state: TrainState,
     images: np.ndarray,
     training_images: np.ndarray | data.StoredImages | None = None,
+    parts: data.Parts | None = None,
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective.
 
     A floating prior is of the training images, which are read where they are not given.
     """
+    parts = parts or data.Parts(config.data)
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
     trained = evaluation.TrainedModel(
@@ -39,8 +41,8 @@ def trained_model(
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
         gamma=_last_gamma(config, int(state.step)),
-        images_of=lambda part: data.load(config.data, part, for_evaluation=True),
-        labels_of=lambda part: data.load_labels(config.data, part),
+        images_of=parts.images,
+        labels_of=parts.labels,
     )
     if info.prior != "floating":
         return trained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import ml_collections
 import numpy as np
 
@@ -69,6 +71,28 @@ def load_labels(config: ml_collections.ConfigDict, part: str) -> np.ndarray | No
     return None if labels is None else labels(indices)
 
 
+class Parts:
+    """The parts of a data set as evaluations see them, each read once, when it is asked for."""
+
+    def __init__(self, config: ml_collections.ConfigDict) -> None:
+        self._config = config
+        self.images = functools.cache(self._images)
+        self.labels = functools.cache(self._labels)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether its training images have any."""
+        source, indices = select(self._config, "train")
+        labels = getattr(source, "labels", None)
+        return labels is not None and labels(indices[:1]) is not None
+
+    def _images(self, part: str) -> np.ndarray:
+        return load(self._config, part, for_evaluation=True)
+
+    def _labels(self, part: str) -> np.ndarray | None:
+        return load_labels(self._config, part)
+
+
 def check_part(config: ml_collections.ConfigDict, part: str) -> None:
     """Refuses a part that the data set has not or that memory cannot hold, without reading it.
 
@@ -126,6 +150,7 @@ __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
     "PARTS",
+    "Parts",
     "StoredImages",
     "batch_indices",
     "binarize_now",

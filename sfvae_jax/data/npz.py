@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 import zlib
@@ -25,6 +26,18 @@ def open_npz(path: str) -> Mapping[str, ArrayPart]:
     Raises:
         UsageError: if the file cannot be read or holds something else.
     """
+    try:
+        file = os.stat(os.path.expanduser(path))
+        stamp = (file.st_size, file.st_mtime_ns)
+    except OSError:
+        stamp = None  # `_read` says what is wrong
+    return _open(path, stamp)
+
+
+@functools.lru_cache(maxsize=1)  # every part of the data set asks for it
+def _open(path: str, stamp: tuple[int, int] | None) -> Mapping[str, ArrayPart]:
+    """The file as it is at this size and time of change."""
+    del stamp
     arrays = _read(path)
     images = {name[2:]: array for name, array in arrays.items() if name.startswith("x_")}
     for part, array in images.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax.errors import RunError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
@@ -23,6 +23,7 @@ from sfvae_jax.evaluation.collapse import (
 )
 from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
 from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
@@ -44,19 +45,23 @@ from sfvae_jax.evaluation.reconstruction import (
     reconstructions,
     squared_errors,
 )
+from sfvae_jax.evaluation.sample_features import USERS as FEATURE_USERS
 from sfvae_jax.evaluation.sample_quality import (
     FRECHET_OPTIONS,
+    GENERATED,
     PRECISION_RECALL_OPTIONS,
+    check_generated,
+    check_sources,
     evaluate_frechet,
     evaluate_precision_recall,
     frechet_metrics,
     precision_recall_metrics,
 )
-from sfvae_jax.evaluation.sample_quality import check as check_sample_quality
 from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
 
 Measured = dict[str, float | NotApplicable]
+FromOptions = Callable[[ml_collections.ConfigDict, ml_collections.ConfigDict], tuple[str, ...]]
 Draw = Callable[[TrainedModel, ml_collections.ConfigDict, Mapping[str, Any], str, Path], None]
 
 
@@ -66,10 +71,11 @@ class Evaluation:
 
     Attributes:
         function: gives the measures, single ones of them `NotApplicable`, or raises that.
-        metrics: the names of its measures, or what tells them from the options.
+        metrics: the names of its measures, or what tells them from its options and the group
+            `evaluations`.
         options: the defaults of its group.
-        parts: of the data set, that it reads besides the images evaluated, or what tells them from
-            the options.
+        parts: of the data set, that it reads besides the images evaluated, or what tells them
+            likewise.
         draw: its pictures at the end of a run: of a trained model, its options, the contents of
             results.json, a title and the folder for the figures.
         check: refuses options before anything is trained, by a `UsageError` that begins with the
@@ -77,15 +83,11 @@ class Evaluation:
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
-    metrics: tuple[str, ...] | Callable[[ml_collections.ConfigDict], tuple[str, ...]]
+    metrics: tuple[str, ...] | FromOptions
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    parts: tuple[str, ...] | Callable[[ml_collections.ConfigDict], tuple[str, ...]] = ()
+    parts: tuple[str, ...] | FromOptions = ()
     draw: Draw | None = None
     check: Callable[[ml_collections.ConfigDict], None] | None = None
-
-    def metric_names(self, options: ml_collections.ConfigDict) -> tuple[str, ...]:
-        """The names of its measures under these options."""
-        return self.metrics(options) if callable(self.metrics) else self.metrics
 
 
 EVALUATIONS = {
@@ -106,7 +108,14 @@ EVALUATIONS = {
         evaluate_constant_variance_penalty,
         ("constant_variance_gap", "constant_variance_penalty"),
     ),
-    "pictures": Evaluation(evaluate_pictures, (), PICTURES, parts=("train",), draw=draw_gallery),
+    "pictures": Evaluation(
+        evaluate_pictures,
+        (),
+        PICTURES,
+        parts=("train",),
+        draw=draw_gallery,
+        check=lambda options: check_sources(options, DENSITIES),
+    ),
     "marginal_likelihood": Evaluation(
         evaluate_marginal_likelihood,
         MARGINAL_LIKELIHOOD_METRICS,
@@ -129,14 +138,14 @@ EVALUATIONS = {
         frechet_metrics,
         FRECHET_OPTIONS,
         parts=sample_quality_parts,
-        check=check_sample_quality,
+        check=check_sources,
     ),
     "precision_recall": Evaluation(
         evaluate_precision_recall,
         precision_recall_metrics,
         PRECISION_RECALL_OPTIONS,
         parts=sample_quality_parts,
-        check=check_sample_quality,
+        check=check_sources,
     ),
 }
 
@@ -157,7 +166,7 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
         try:
             measured |= entry.function(trained, trained.config[name])
         except NotApplicable as reason:
-            measured |= dict.fromkeys(entry.metric_names(trained.config[name]), reason)
+            measured |= dict.fromkeys(metric_names(trained.config, name), reason)
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
     metrics = {name: None if name in reasons else value for name, value in measured.items()}
     broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
@@ -166,12 +175,50 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
     return metrics, reasons
 
 
+def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...]:
+    """The names of an evaluation's measures under an `evaluations` group."""
+    metrics = EVALUATIONS[name].metrics
+    return metrics(config[name], config) if callable(metrics) else metrics
+
+
+def check_options(config: ml_collections.ConfigDict) -> None:
+    """Refuses options that the named evaluations cannot run with.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    for name in config.names:
+        check = EVALUATIONS[name].check
+        if check is not None:
+            _naming(name, lambda check=check, name=name: check(config[name]))
+    if needs_features(config) or "pictures" in config.names:
+        features = needs_features(config)
+        _naming("generated", lambda: check_generated(config.generated, features=features))
+
+
+def needs_features(config: ml_collections.ConfigDict) -> bool:
+    """Whether a named evaluation compares features of images."""
+    return any(name in config.names for name in FEATURE_USERS)
+
+
+def needs_labels(config: ml_collections.ConfigDict) -> bool:
+    """Whether a named evaluation needs labels of the training images."""
+    return needs_features(config) and config.generated.features == "classifier"
+
+
+def _naming(name: str, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except UsageError as error:
+        raise UsageError(f"evaluations.{name}.{error}") from error
+
+
 def needed_parts(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """The parts of the data set that an `evaluations` group reads."""
     parts = [config.part]
     for name in config.names:
         needed = EVALUATIONS[name].parts
-        parts += needed(config[name]) if callable(needed) else needed
+        parts += needed(config[name], config) if callable(needed) else needed
     return tuple(dict.fromkeys(parts))
 
 
@@ -189,9 +236,11 @@ def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: 
 
 __all__ = [
     "EVALUATIONS",
+    "GENERATED",
     "Evaluation",
     "NotApplicable",
     "TrainedModel",
+    "check_options",
     "collapse_fraction",
     "covariance_errors",
     "covariance_statistics",
@@ -203,7 +252,9 @@ __all__ = [
     "latent_plane",
     "manifold",
     "measure",
+    "metric_names",
     "needed_parts",
+    "needs_labels",
     "prior_samples",
     "reconstructions",
     "squared_errors",

@@ -36,12 +36,17 @@ def evaluate_iwae_bound(
     negative less n/2 log(2 pi c): what is left of -log p(x) without the noise's constant.
     """
     bound = _mean_bound(trained, objectives.iwae_bound, options.num_samples)
+    constant = gaussian_constant(trained)
+    missing = isinstance(constant, NotApplicable)
+    return {"iwae_bound": bound, "nll_without_constant": constant if missing else -bound - constant}
+
+
+def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
+    """n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
     if not isinstance(trained.likelihood, Gaussian):
-        varying = NotApplicable("the likelihood is no Gaussian with fixed variance")
-        return {"iwae_bound": bound, "nll_without_constant": varying}
+        return NotApplicable("the likelihood is no Gaussian with fixed variance")
     num_pixels = math.prod(trained.images.shape[1:])
-    constant = 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
-    return {"iwae_bound": bound, "nll_without_constant": -bound - constant}
+    return 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
 
 
 def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:

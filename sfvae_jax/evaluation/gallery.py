@@ -11,9 +11,14 @@ import numpy as np
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
-from sfvae_jax.evaluation.generation import centers, decode_images, density, part_images
+from sfvae_jax.evaluation.generation import (
+    centers,
+    decode_means,
+    generate,
+    part_images,
+)
 from sfvae_jax.evaluation.interpolation import slerp
-from sfvae_jax.evaluation.samples import decode_means, manifold
+from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
 
 OPTIONS = {
@@ -32,7 +37,6 @@ OPTIONS = {
 
 
 _ROWS = 5
-_NOISE = 0  # seed of the samples that are shown
 
 
 def evaluate_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
@@ -152,11 +156,8 @@ def _draw_neighbours(
 
 
 def _samples(trained: TrainedModel, source: str, number: int) -> np.ndarray:
-    """E[x|z] in [0, 1] for z of a density, [number, ...]."""
-    codes = density(trained, source, trained.config.frechet).sample(
-        np.random.default_rng(_NOISE), number
-    )
-    return decode_images(trained, codes).astype(np.float32) / 255.0
+    """Images of a source as pixels in [0, 1], [number, ...]."""
+    return generate(trained, source, number).astype(np.float32) / 255.0
 
 
 def _draw_manifold(

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax import Array
 
@@ -40,16 +39,8 @@ from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 
 log = logging.getLogger("sfvae_jax")
 
-PARTS = ("train", "valid", "test")
-SOURCES = (
-    "reconstructions",
-    "prior",
-    "optimal_prior",
-    "gaussian",
-    "gmm",
-    "second_stage",
-    "interpolations",
-)
+DENSITIES = ("prior", "optimal_prior", "gaussian", "gmm", "second_stage")
+SOURCES = ("reconstructions", *DENSITIES, "interpolations")
 
 T = TypeVar("T")
 
@@ -72,23 +63,21 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
     return once(trained, ("images", part), lambda: trained.images_of(part))
 
 
-def generate(trained: TrainedModel, source: str, options: ml_collections.ConfigDict) -> np.ndarray:
-    """Images of one source, as they are stored: uint8, [n, ...].
+def generate(trained: TrainedModel, source: str, number: int) -> np.ndarray:
+    """Images of one source, as they are stored: uint8, [number, ...].
 
-    n is `num_samples`; of reconstructions at most the number of validation images.
+    Of reconstructions there are at most as many as validation images.
 
     Raises:
         NotApplicable: if the model has no such images.
     """
     if source == "reconstructions":
-        return _reconstructions(trained, options.num_samples)
+        return _reconstructions(trained, number)
     rng = _generator(trained, source)
     if source == "interpolations":
         codes = centers(trained, part_images(trained, "valid"))
-        return decode_images(trained, midpoints(rng, codes, options.num_samples))
-    return decode_images(
-        trained, density(trained, source, options).sample(rng, options.num_samples)
-    )
+        return decode_images(trained, midpoints(rng, codes, number))
+    return decode_images(trained, density(trained, source).sample(rng, number))
 
 
 def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
@@ -102,13 +91,20 @@ def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
     return np.round(255.0 * np.clip(images / scale, 0.0, 1.0)).astype(np.uint8)
 
 
+def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
+    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`: [..., *example]."""
+    # One compiled decoder for all that is decoded of this model.
+    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
+    flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
+    size = trained.config.batch_size
+    batches = (decode(trained.params, flat[i : i + size]) for i in range(0, len(flat), size))
+    images = np.concatenate([np.asarray(batch) for batch in batches])
+    return images.reshape(*codes.shape[:-1], *images.shape[1:])
+
+
 def decode_images(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
     """E[x|z] of latents [n, m] as stored images [n, ...]."""
-    # One compiled decoder for all sources.
-    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
-    codes, size = np.asarray(codes, np.float32), trained.config.batch_size
-    batches = (decode(trained.params, codes[i : i + size]) for i in range(0, len(codes), size))
-    return np.concatenate([to_stored(np.asarray(x), trained.data_scale) for x in batches])
+    return to_stored(decode_means(trained, codes), trained.data_scale)
 
 
 def midpoints(rng: np.random.Generator, codes: np.ndarray, number: int) -> np.ndarray:
@@ -141,7 +137,7 @@ def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     return _finite(trained.map_images(code, images))
 
 
-def density(trained: TrainedModel, name: str, options: ml_collections.ConfigDict) -> Density:
+def density(trained: TrainedModel, name: str) -> Density:
     """The density of that name; what is fitted is fitted to the training codes, once.
 
     Raises:
@@ -149,8 +145,7 @@ def density(trained: TrainedModel, name: str, options: ml_collections.ConfigDict
     """
     if name == "prior":
         return standard_prior(trained.prior(), _latent_size(trained))
-    key = ("density", name, _settings(options, name))
-    return once(trained, key, lambda: _fit(trained, name, options))
+    return once(trained, ("density", name), lambda: _fit(trained, name))
 
 
 def training_codes(trained: TrainedModel) -> np.ndarray:
@@ -159,21 +154,20 @@ def training_codes(trained: TrainedModel) -> np.ndarray:
     return once(trained, "training codes", make)
 
 
-def mixture_log_densities(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> tuple[float, float]:
+def mixture_log_densities(trained: TrainedModel) -> tuple[float, float]:
     """Mean log density of held-out and of training codes under the mixture, in nats per code.
 
     RAE Appendix C compares the two to see whether the mixture overfits. The held-out codes are
     those of the validation images.
     """
-    mixture: MixtureDensity = density(trained, "gmm", options)
+    mixture: MixtureDensity = density(trained, "gmm")
     held_out = aggregated_codes(trained, part_images(trained, "valid"))
     of_codes = (held_out, training_codes(trained))
     return tuple(float(np.mean(mixture.log_density(codes))) for codes in of_codes)
 
 
-def _fit(trained: TrainedModel, name: str, options: ml_collections.ConfigDict) -> Density:
+def _fit(trained: TrainedModel, name: str) -> Density:
+    options = trained.config.generated
     if name == "optimal_prior":
         return optimal_prior(*_means_and_variances(trained, part_images(trained, "train")))
     codes = training_codes(trained)
@@ -194,12 +188,6 @@ def _fit(trained: TrainedModel, name: str, options: ml_collections.ConfigDict) -
         batch_size=options.second_stage_batch_size,
         learning_rate=options.second_stage_learning_rate,
     )
-
-
-def _settings(options: ml_collections.ConfigDict, name: str) -> tuple:
-    """The values of the options that a density depends on."""
-    prefix = {"gmm": "gmm_", "second_stage": "second_stage_"}.get(name)
-    return tuple((k, v) for k, v in options.items() if prefix and k.startswith(prefix))
 
 
 def _reconstructions(trained: TrainedModel, number: int) -> np.ndarray:

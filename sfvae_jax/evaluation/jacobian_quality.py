@@ -24,8 +24,11 @@ from sfvae_jax.evaluation.precision import standard_error
 LINEARIZED = "linearized"
 
 
-def metric_names(options: ml_collections.ConfigDict) -> tuple[str, ...]:
+def metric_names(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> tuple[str, ...]:
     """The measures of `jacobian_quality` under these options."""
+    del evaluations
     methods = (LINEARIZED, *options.sample_counts)
     kinds = ("variance_correlation", "covariance_error_squared", "covariance_error")
     return (

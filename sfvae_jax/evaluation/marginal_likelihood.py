@@ -13,9 +13,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation.bounds import gaussian_constant
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require
 from sfvae_jax.evaluation.precision import standard_error
-from sfvae_jax.likelihoods import Gaussian
 
 METRICS = (
     "marginal_likelihood",
@@ -139,7 +139,7 @@ def evaluate_marginal_likelihood(
     estimates = trained.map_images(estimate, images, batch_size=1)
     values, effective, errors = (np.asarray(part, np.float64) for part in estimates)
     mean, num_images = float(np.mean(values)), len(images)
-    constant = _gaussian_constant(trained)
+    constant = gaussian_constant(trained)
     return {
         "marginal_likelihood": mean,
         "marginal_likelihood_without_constant": constant
@@ -150,14 +150,6 @@ def evaluate_marginal_likelihood(
         "effective_sample_size": float(np.mean(effective)),
         "least_effective_sample_size": float(np.min(effective)),
     }
-
-
-def _gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
-    """n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
-    if not isinstance(trained.likelihood, Gaussian):
-        return NotApplicable("the likelihood is no Gaussian with fixed variance")
-    num_pixels = math.prod(trained.images.shape[1:])
-    return 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
 
 
 def _add(sums: _Sums, log_weights: Array) -> _Sums:

@@ -6,7 +6,6 @@ import functools
 import logging
 from collections.abc import Callable
 
-import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation import inception
@@ -18,24 +17,38 @@ log = logging.getLogger("sfvae_jax")
 
 FEATURES = ("inception", "classifier")
 REAL = "test"
+USERS = ("frechet", "precision_recall")  # the evaluations that take features
 
 
-def features_of(
-    trained: TrainedModel, options: ml_collections.ConfigDict, source: str
-) -> np.ndarray:
+def features_of(trained: TrainedModel, source: str) -> np.ndarray:
     """Features [n, d] of the images of a source, or of real ones: `REAL`, the test images.
 
-    At most `num_samples`, and fewer where there are fewer images. Computed once for all evaluations
-    of a model that ask with the same options.
+    n is `num_images` of them all. Computed once for all evaluations of a model.
 
     Raises:
         NotApplicable: if the model has no such images, or they are none to take features of.
     """
-    asked = tuple((k, v) for k, v in options.items() if k != "sources")
-    return once(trained, ("features", source, asked), lambda: _features(trained, options, source))
+    return once(trained, ("features", source), lambda: _features(trained, source))
 
 
-def classifier(trained: TrainedModel, options: ml_collections.ConfigDict) -> Classifier:
+def num_images(trained: TrainedModel) -> int:
+    """How many images of every source are compared with as many test images.
+
+    A Frechet distance falls with their number, so that it is one for all sources: `num_samples`, or
+    as many as there are test images and, where reconstructions are asked for, validation images.
+    """
+    evaluations = trained.config
+    sources = (evaluations[name].sources for name in USERS if name in evaluations.names)
+    rebuilt = any("reconstructions" in of_one for of_one in sources)
+    parts = (REAL, "valid") if rebuilt else (REAL,)
+    asked = evaluations.generated.num_samples
+    number = min(asked, *(len(part_images(trained, part)) for part in parts))
+    if number < asked:
+        log.info("%d images of every source are compared; %d were asked for", number, asked)
+    return number
+
+
+def classifier(trained: TrainedModel) -> Classifier:
     """The classifier of the training images' labels.
 
     Raises:
@@ -45,10 +58,10 @@ def classifier(trained: TrainedModel, options: ml_collections.ConfigDict) -> Cla
     labels = None if trained.labels_of is None else trained.labels_of("train")
     if labels is None or len(np.unique(labels)) < 2:
         raise NotApplicable("the data set has no labels for a classifier to learn")
-    return classifier_of(images, labels, steps=options.classifier_steps)
+    return classifier_of(images, labels, steps=trained.config.generated.classifier_steps)
 
 
-def classifier_accuracy(trained: TrainedModel, options: ml_collections.ConfigDict) -> float:
+def classifier_accuracy(trained: TrainedModel) -> float:
     """Its share of right answers on all test images, in [0, 1]; what its features are worth.
 
     Raises:
@@ -57,7 +70,7 @@ def classifier_accuracy(trained: TrainedModel, options: ml_collections.ConfigDic
     labels = None if trained.labels_of is None else trained.labels_of(REAL)
     if labels is None:
         raise NotApplicable("the test images have no labels")
-    return classifier(trained, options).accuracy(as_pictures(part_images(trained, REAL)), labels)
+    return classifier(trained).accuracy(as_pictures(part_images(trained, REAL)), labels)
 
 
 def as_pictures(images: np.ndarray) -> np.ndarray:
@@ -76,28 +89,16 @@ def as_pictures(images: np.ndarray) -> np.ndarray:
     return np.round(255.0 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
 
 
-def _features(trained: TrainedModel, options: ml_collections.ConfigDict, source: str) -> np.ndarray:
-    number = options.num_samples
+def _features(trained: TrainedModel, source: str) -> np.ndarray:
+    number = once(trained, "num_images", lambda: num_images(trained))
     real = source == REAL
-    images = part_images(trained, REAL)[:number] if real else generate(trained, source, options)
-    if len(images) < number:
-        log.info("%s: %d images; %d were asked for", source, len(images), number)
-    pictures = as_pictures(images)
-    return _extractor(trained, options)(pictures)
+    images = part_images(trained, REAL)[:number] if real else generate(trained, source, number)
+    return _extractor(trained)(as_pictures(images))
 
 
-def _extractor(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> Callable[[np.ndarray], np.ndarray]:
-    if options.features == "classifier":
-        return once(
-            trained,
-            ("classifier", options.classifier_steps),
-            lambda: classifier(trained, options).features,
-        )
-    weights = once(
-        trained,
-        ("inception", options.inception_path),
-        lambda: inception.load_weights(options.inception_path),
-    )
+def _extractor(trained: TrainedModel) -> Callable[[np.ndarray], np.ndarray]:
+    if trained.config.generated.features == "classifier":
+        return once(trained, "classifier", lambda: classifier(trained).features)
+    path = trained.config.generated.inception_path
+    weights = once(trained, "inception", lambda: inception.load_weights(path))
     return functools.partial(inception.inception_features, weights)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.evaluation.codes import TrainedModel
+from sfvae_jax.evaluation.generation import decode_means
 from sfvae_jax.posteriors import DiagonalGaussian
 
 
@@ -52,13 +53,3 @@ def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
         return posterior.center(), variance
 
     return trained.map_images(code)
-
-
-def decode_means(trained: TrainedModel, z: Array | np.ndarray) -> np.ndarray:
-    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`."""
-    flat = np.asarray(z, np.float32).reshape(-1, z.shape[-1])
-    decode = jax.jit(jax.vmap(trained.reconstruct, (None, 0)))
-    size = trained.config.batch_size
-    batches = [flat[start : start + size] for start in range(0, len(flat), size)]
-    images = np.concatenate([jax.device_get(decode(trained.params, batch)) for batch in batches])
-    return images.reshape(*z.shape[:-1], *images.shape[1:])

@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from sfvae_jax import likelihoods, objectives, posteriors
-from sfvae_jax.errors import RunError
+from sfvae_jax.evaluation.codes import NotApplicable
 from sfvae_jax.evaluation.ex_post import overall_scale
 
 
@@ -112,7 +112,7 @@ def fit_second_stage(
 
     Raises:
         ValueError: if there are no codes.
-        RunError: if the training diverges.
+        NotApplicable: if the training diverges.
     """
     codes = np.asarray(codes, np.float64)
     if codes.ndim != 2 or not len(codes):
@@ -124,7 +124,7 @@ def fit_second_stage(
     scaled = ((codes - center) / scale).astype(np.float32)
     variables = jax.device_get(train(jax.random.key(seed), scaled))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-        raise RunError("the second-stage VAE diverged; lower second_stage_learning_rate")
+        raise NotApplicable("the second-stage VAE diverged; lower second_stage_learning_rate")
     return SecondStageDensity(model, variables, center, scale)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.collapse import kl_matrix
-from sfvae_jax.evaluation.generation import centers
-from sfvae_jax.evaluation.samples import decode_means
+from sfvae_jax.evaluation.generation import centers, decode_means
 
 
 def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:

@@ -117,6 +117,8 @@ def networks(
         UsageError: if the images are of another size.
     """
     channels = tuple(config.channels) or CHANNELS
+    if len(channels) < 2:
+        raise UsageError(f"model 'conv_bn' needs two model.channels or more, got {channels}")
     sides = [FIRST_SIDE * 2**doublings for doublings in range(1, len(channels))]
     if len(data_shape) != 3 or data_shape[0] != data_shape[1] or data_shape[0] not in sides:
         found, known = " x ".join(map(str, data_shape)), " or ".join(map(str, sides))

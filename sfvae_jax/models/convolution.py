@@ -1,8 +1,8 @@
 """Convolutions with one parameter layout and two ways to compute them.
 
 XLA's CPU backend runs strided and transposed convolutions at a few GFLOP/s. The same sums as one
-matrix product over patches run about ten times faster there; on accelerators the native operation
-is the faster one.
+matrix product over patches run several times faster there (benchmarks/convolutions.py); on
+accelerators the native operation is the faster one.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class Convolution(nn.Module):
         transposed: whether it is `convolve_transposed` instead.
         lowering: how it is computed, one of `LOWERINGS`.
         kernel_init: of the kernel [k, k, C, features]; the bias starts at zero. A transposed
-            one's is multiplied by the stride: of its k^2 C weights an output pixel sees one in s^2.
+            one's is multiplied by the stride s, for of its k^2 C weights an output pixel sees one
+            in s^2; at an image of a single pixel it sees C, and the factor is k.
     """
 
     features: int
@@ -167,7 +168,9 @@ class Convolution(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[H, W, C] -> [H', W', features]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        scale = self.stride if self.transposed else 1
+        scale = 1
+        if self.transposed:
+            scale = self.kernel_size if x.shape[:2] == (1, 1) else self.stride
         kernel = self.param("kernel", lambda rng: scale * self.kernel_init(rng, shape))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         function = convolve_transposed if self.transposed else convolve

@@ -3,6 +3,9 @@
 One pass over the whole batch takes the moments; encoder and decoder then are functions of a single
 example with these moments given, so that a decoder's Jacobian is of its own example alone. The
 gradient in the parameters goes through the moments too, as BatchNorm's does.
+
+Where an objective decodes samples of the posterior, the decoder's moments are those of one other
+sample of each image, independent of its own: an objective may draw any number of them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.batch import example_keys
@@ -59,6 +63,11 @@ def batch_moments(
     return jax.vmap(example, out_axes=None, axis_name=_EXAMPLES)(keys, x)
 
 
-def moving_average(averages: Any, moments: Any, decay: float) -> Any:
-    """Running averages after one more batch."""
+def moving_average(averages: Any, moments: Any, step: Array | int, decay: float) -> Any:
+    """Running averages after one more batch, that of a step from 0 on.
+
+    The decay rises as (1 + step) / (10 + step) to the one given, so that short runs are not left
+    with the averages of their start.
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, averages, moments)

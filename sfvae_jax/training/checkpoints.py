@@ -63,7 +63,8 @@ class Checkpoints:
         except Exception as error:
             raise _unreadable(step, error) from error
         wanted = {_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(like)}
-        for name in sorted(stored.keys() | wanted.keys(), key=lambda name: (name[0] != "p", name)):
+        names = sorted(stored.keys() | wanted.keys())
+        for name in sorted(names, key=lambda name: not name.startswith("params")):
             there, here = (_shape(shapes.get(name)) for shapes in (stored, wanted))
             if there != here:
                 raise RunError(

@@ -16,6 +16,19 @@ from sfvae_jax.training.state import TrainState
 AXIS_NAME = "batch"
 
 
+def check_shares(batch_size: int, num_devices: int) -> None:
+    """Refuses a batch that the devices cannot share evenly.
+
+    Raises:
+        UsageError: saying so.
+    """
+    if batch_size % num_devices:
+        raise UsageError(
+            f"a batch of {batch_size} cannot be shared evenly by {num_devices} devices;"
+            " choose train.batch_size (or, for a full batch, data.num_examples) as a multiple"
+        )
+
+
 class ParallelSteps:
     """Several train steps in one call, each batch shared evenly by the devices.
 
@@ -36,11 +49,7 @@ class ParallelSteps:
             UsageError: if the devices cannot share a batch evenly.
         """
         self._devices = list(devices or jax.local_devices())
-        if batch_size % len(self._devices):
-            raise UsageError(
-                f"a batch of {batch_size} cannot be shared evenly by {len(self._devices)} devices;"
-                " choose train.batch_size (or, for a full batch, data.num_examples) as a multiple"
-            )
+        check_shares(batch_size, len(self._devices))
 
         def steps(
             state: TrainState, images: Array | None, batches: Array

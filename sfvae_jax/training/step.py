@@ -48,8 +48,9 @@ def make_train_step(
     take the same step.
     """
     batch_loss = build_loss(config, axis_name)
-    # Where the objective decodes samples, BatchNorm's moments are of samples too.
-    at_center = objectives.OBJECTIVES[config.objective.name].deterministic
+    # Where the objective decodes samples of a posterior, BatchNorm's moments are of one too.
+    deterministic = objectives.OBJECTIVES[config.objective.name].deterministic
+    at_center = deterministic or config.posterior.name == "none"
     binarize_anew = config.data.binarization == "dynamic"
 
     def loss_fn(
@@ -89,7 +90,9 @@ def make_train_step(
             params=params,
             opt_state=opt_state,
             vectors=vectors,
-            batch_stats=moving_average(state.batch_stats, moments, config.train.moments_decay),
+            batch_stats=moving_average(
+                state.batch_stats, moments, state.step, config.train.moments_decay
+            ),
             plateau=state.plateau,
         )
         sizes = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -19,12 +20,15 @@ from sfvae_jax.training.objective import build_loss, model_functions, weights_at
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
+_LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0
+
 
 class Validation:
     """The training loss on images that are not trained on, and what follows from it.
 
-    BatchNorm uses its running averages; noise is the same each time; an objective of a batch is of
-    the batches of `evaluations.batch_size`.
+    BatchNorm uses its running averages; noise is the same each time; weights that are annealed are
+    those of the last step, so that a schedule is no plateau; an objective of a batch is of batches
+    of about `evaluations.batch_size`.
     """
 
     def __init__(
@@ -35,31 +39,34 @@ class Validation:
         images: np.ndarray,
     ) -> None:
         batch_loss = build_loss(config, axis_name=None)
+        last_step = jnp.asarray(config.train.steps - 1)
 
         @jax.jit
         def loss(state: TrainState, rng: Array, images: Array) -> Array:
             params, _ = normalize(state.params, state.vectors)
             functions = model_functions(model, params, state.batch_stats)
             x = config.data.scale * to_unit_interval(images)
-            return batch_loss(rng, functions, x, weights_at(schedules, state.step))[0]
+            return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 
         self._loss = loss
-        self._images = images
-        self._batch_size = config.evaluations.batch_size
+        num_batches = math.ceil(len(images) / config.evaluations.batch_size)
+        self._batches = np.array_split(images, num_batches)  # of sizes that differ by 1 at most
         self._rng = make_keys(config.seed).evaluation
         self._plateau = optax.contrib.reduce_on_plateau(
-            config.train.plateau_factor, max(config.train.plateau_patience, 1)
+            config.train.plateau_factor,
+            max(config.train.plateau_patience, 1),
+            rtol=0.0,
+            atol=_LEAST,
         )
         self._halving = config.train.plateau_patience > 0
 
     def loss(self, state: TrainState) -> float:
         """Mean over the images of the objective's loss, in its own units."""
         total = 0.0
-        for batch, start in enumerate(range(0, len(self._images), self._batch_size)):
-            images = self._images[start : start + self._batch_size]
-            rng = jax.random.fold_in(self._rng, batch)
+        for number, images in enumerate(self._batches):
+            rng = jax.random.fold_in(self._rng, number)
             total += len(images) * float(self._loss(state, rng, images))
-        return total / len(self._images)
+        return total / sum(map(len, self._batches))
 
     def observe(self, state: TrainState, loss: float) -> TrainState:
         """The state with the learning rate reduced where the loss has not fallen for long.

@@ -103,7 +103,7 @@ class Workdir:
         differing = [
             f"{key} is {_shown(found, key)} there and {_shown(asked, key)} here"
             for key in sorted(found.keys() | asked.keys())
-            if found.get(key, _ABSENT) != asked.get(key, _ABSENT)
+            if _of_training(key) and found.get(key, _ABSENT) != asked.get(key, _ABSENT)
         ]
         if differing:
             raise UsageError(
@@ -113,6 +113,11 @@ class Workdir:
 
 
 _ABSENT = object()
+
+
+def _of_training(key: str) -> bool:
+    """Whether a key decides what is trained; what is measured afterwards may change."""
+    return not key.startswith("evaluations.") or key == "evaluations.steps"
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:

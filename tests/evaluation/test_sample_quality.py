@@ -59,10 +59,9 @@ def trained(monkeypatch):
     config = base_config().evaluations
     config.batch_size = 400
     config.names = ("frechet", "precision_recall")
-    for name in config.names:
-        config[name].num_samples = 60
-        config[name].second_stage_hidden_sizes = (8,)
-        config[name].second_stage_steps = 20
+    config.generated.num_samples = 60
+    config.generated.second_stage_hidden_sizes = (8,)
+    config.generated.second_stage_steps = 20
     model = evaluation.TrainedModel(
         model=Affine(),
         params={"params": {"weights": jnp.array(WEIGHTS, jnp.float32)}},
@@ -107,13 +106,18 @@ def test_reconstructions_of_validation_images_against_test_images(trained):
     metrics, _ = evaluation.measure(trained)
     valid, test = (_part(name, SIZES[name])[0] for name in ("valid", "test"))
     rebuilt = _decoded(_means(valid))
-    found = generation.generate(trained, "reconstructions", trained.config.frechet)
+    found = generation.generate(trained, "reconstructions", trained.config.generated.num_samples)
     assert np.max(np.abs(found.astype(int) - rebuilt)) <= 1  # float32 may round the other way
-    assert metrics == {"fid_reconstructions": pytest.approx(_by_scipy(found, test), rel=1e-5)}
-    trained.config.frechet.num_samples = 20  # the first ones of both
-    fewer, _ = evaluation.measure(trained)
+    # 30 validation images: so many of the 50 test images are taken, the first.
+    expected = _by_scipy(found, test[:30])
+    assert metrics["fid_reconstructions"] == pytest.approx(expected, rel=1e-5)
+    trained.config.generated.num_samples = 20  # the first ones of both
+    fewer, _ = evaluation.measure(dataclasses.replace(trained))
     expected = _by_scipy(found[:20], test[:20])
-    assert fewer["fid_reconstructions"] == pytest.approx(expected, rel=1e-5)
+    assert fewer == {
+        "fid_reconstructions": pytest.approx(expected, rel=1e-5),
+        "frechet_num_images": 20,
+    }
 
 
 def _covariances(trained):
@@ -129,8 +133,8 @@ def _covariances(trained):
 @pytest.mark.parametrize("source", ["prior", "optimal_prior", "gaussian"])
 def test_random_images_have_the_moments_of_their_density(trained, source):
     """Covariance W C W' of 4,000 images within 5 standard errors, and a rounding of 1 / 12."""
-    trained.config.frechet.num_samples = 4000
-    images = generation.generate(trained, source, trained.config.frechet)
+    trained.config.generated.num_samples = 4000
+    images = generation.generate(trained, source, trained.config.generated.num_samples)
     expected = WEIGHTS @ _covariances(trained)[source] @ WEIGHTS.T
     variance = np.diag(expected)
     errors = np.sqrt((np.outer(variance, variance) + expected**2) / 4000)
@@ -164,7 +168,7 @@ def test_data_scale_is_divided_out(trained):
 def test_interpolations_are_halfway_between_different_validation_images(trained):
     valid = trained.images_of("valid")[:4]
     few = dataclasses.replace(trained, images_of=lambda part: valid)
-    found = generation.generate(few, "interpolations", trained.config.frechet)
+    found = generation.generate(few, "interpolations", trained.config.generated.num_samples)
     means = _means(valid)
     halfway = []
     for i in range(4):
@@ -179,7 +183,7 @@ def test_interpolations_are_halfway_between_different_validation_images(trained)
     assert len(np.unique(found.reshape(60, -1), axis=0)) == 6  # every pair occurs
     alone = dataclasses.replace(trained, images_of=lambda part: valid[:1])
     with pytest.raises(evaluation.NotApplicable, match="two validation images"):
-        generation.generate(alone, "interpolations", trained.config.frechet)
+        generation.generate(alone, "interpolations", trained.config.generated.num_samples)
 
 
 def test_every_source_has_its_measures_and_the_work_is_shared(trained):
@@ -187,24 +191,26 @@ def test_every_source_has_its_measures_and_the_work_is_shared(trained):
     trained.config.precision_recall.sources = ("reconstructions", "second_stage")
     metrics, reasons = evaluation.measure(trained)
     assert not reasons
-    entries = [evaluation.EVALUATIONS[name] for name in trained.config.names]
-    groups = [trained.config[name] for name in trained.config.names]
-    names = [n for entry, g in zip(entries, groups, strict=True) for n in entry.metric_names(g)]
+    config = trained.config
+    names = [n for name in config.names for n in evaluation.metric_names(config, name)]
     assert list(metrics) == names
     mixture = ("gmm_held_out_log_density", "gmm_held_out_log_density_minus_training")
-    assert names[:9] == [*(f"fid_{source}" for source in SOURCES), *mixture]
-    assert names[9:11] == ["prd_f8_reconstructions", "prd_f1_8_reconstructions"]
-    assert len(names) == 9 + 4
-    assert all(0 <= metrics[name] <= 1 for name in names[9:])
-    # Once for the test images and once for each source, in both evaluations together.
-    assert sorted(trained.shared["taken"]) == [30, 50, *6 * [60]]
+    distances = [f"fid_{source}" for source in SOURCES]
+    assert names[:10] == [*distances, "frechet_num_images", *mixture]
+    assert names[10:12] == ["prd_f8_reconstructions", "prd_f1_8_reconstructions"]
+    assert len(names) == 10 + 4
+    assert all(0 <= metrics[name] <= 1 for name in names[10:])
+    # Once for the test images and once for each source, in both evaluations together; as many of
+    # each as there are validation images, the fewest.
+    assert trained.shared["taken"] == 8 * [30]
+    assert metrics["frechet_num_images"] == 30
 
 
 def test_a_measure_does_not_depend_on_the_others(trained):
     trained.config.names = ("frechet",)
     both, _ = evaluation.measure(trained)
     fresh = dataclasses.replace(trained)
-    fresh.config.frechet.sources = ("gmm",)
+    fresh.config.frechet.sources = ("reconstructions", "gmm")  # the first decides the number
     alone, _ = evaluation.measure(fresh)
     assert set(alone) < set(both)
     assert all(alone[name] == both[name] for name in alone)
@@ -213,7 +219,7 @@ def test_a_measure_does_not_depend_on_the_others(trained):
 def test_the_mixtures_log_densities_by_hand(trained):
     trained.config.names, trained.config.frechet.sources = ("frechet",), ("gmm",)
     metrics, _ = evaluation.measure(trained)
-    mixture = generation.density(trained, "gmm", trained.config.frechet)
+    mixture = generation.density(trained, "gmm")
     held_out = generation.aggregated_codes(trained, trained.images_of("valid"))
     by_code = mixture.log_density(held_out)
     assert metrics["gmm_held_out_log_density"] == pytest.approx(by_code.mean())
@@ -238,15 +244,16 @@ def test_a_deterministic_model_has_no_prior_but_all_else(trained):
 
 
 def test_a_classifiers_distance_is_never_called_fid(trained):
+    trained.config.generated.features = "classifier"
+    trained.config.generated.classifier_steps = 5
     for name in trained.config.names:
-        trained.config[name].features = "classifier"
-        trained.config[name].classifier_steps = 5
         trained.config[name].sources = ("prior", "reconstructions")
     metrics, reasons = evaluation.measure(trained)
     assert not reasons
     assert list(metrics) == [
         "frechet_classifier_distance_prior",
         "frechet_classifier_distance_reconstructions",
+        "frechet_num_images",
         "classifier_accuracy",
         "prd_classifier_f8_prior",
         "prd_classifier_f1_8_prior",
@@ -254,7 +261,7 @@ def test_a_classifiers_distance_is_never_called_fid(trained):
         "prd_classifier_f1_8_reconstructions",
     ]
     images, labels = _part("test", 50)
-    own = sample_features.classifier(trained, trained.config.frechet)
+    own = sample_features.classifier(trained)
     assert metrics["classifier_accuracy"] == own.accuracy(images, labels)
     assert not trained.shared["taken"]
     unlabelled = dataclasses.replace(trained, labels_of=lambda part: None)
@@ -267,17 +274,17 @@ def test_too_few_images_and_no_images_at_all(trained):
     images = trained.images_of("train")
     tiny = {"train": images[:5], "valid": images[5:8], "test": images[8:14]}
     few = dataclasses.replace(trained, images_of=tiny.get)
-    few.config.frechet.num_samples = few.config.precision_recall.num_samples = 6
+    few.config.generated.num_samples = 6
     _, reasons = evaluation.measure(few)
     assert "gmm needs 10 training images or more, got 5" in reasons["fid_gmm"]
     assert "gmm needs 10" in reasons["gmm_held_out_log_density"]
-    assert "20 clusters need as many images, got 12" in reasons["prd_f8_prior"]
+    assert "20 clusters need as many images, got 6" in reasons["prd_f8_prior"]
     alone = dataclasses.replace(trained, images_of=None)
     metrics, reasons = evaluation.measure(alone)
     assert reasons.keys() == metrics.keys()
     no_images = dataclasses.replace(trained, images_of=lambda part: np.zeros((30, 7), np.uint8))
     with pytest.raises(evaluation.NotApplicable, match="1 or 3 channels, not of 7"):
-        sample_features.features_of(no_images, trained.config.frechet, "test")
+        sample_features.features_of(no_images, "test")
 
 
 def test_a_diverged_model_is_named(trained):
@@ -312,12 +319,13 @@ def test_floats_and_grey_planes_are_taken_as_stored_images():
 )
 def test_options_are_refused_at_the_start(name, key, value, message):
     config = base_config()
+    group = name if key == "sources" else "generated"
     if key != "inception_path":
-        config.evaluations[name].features = "classifier"
-    config.evaluations[name][key] = value
+        config.evaluations.generated.features = "classifier"
+    config.evaluations[group][key] = value
     configuration.validate(config)  # it is not named: none of its business
     config.evaluations.names = (name,)
-    with pytest.raises(UsageError, match=f"evaluations.{name}.{message}"):
+    with pytest.raises(UsageError, match=f"evaluations.{group}.{message}"):
         configuration.validate(config)
 
 
@@ -325,7 +333,7 @@ def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"not those")
     config = base_config()
     config.evaluations.names = ("frechet",)
-    config.evaluations.frechet.inception_path = str(tmp_path / "weights.pth")
+    config.evaluations.generated.inception_path = str(tmp_path / "weights.pth")
     with pytest.raises(
         UsageError, match=r"\(9 bytes\) has SHA-256 [0-9a-f]{16}\.\.\., expected 67"
     ):
@@ -337,17 +345,13 @@ def test_a_run_has_these_measures(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_mnist_5k", lambda: digits)
     names = ("frechet", "precision_recall")
     options = {"features": "classifier", "num_samples": 24, "classifier_steps": 2}
-    changes = {f"evaluations.{n}.{k}": v for n in names for k, v in options.items()}
+    changes = {f"evaluations.generated.{key}": value for key, value in options.items()}
     changes |= {"evaluations.names": names, "objective.name": "sampling", "data.num_test": 30}
     changes |= {"evaluations.steps": (3,), "train.steps": 3}
     config = tiny_config(**changes, **{"data.num_valid": 24})
     train(config, tmp_path)
     metrics = json.loads((tmp_path / "results.json").read_text())["history"]["3"]
-    expected = [
-        name
-        for n in names
-        for name in evaluation.EVALUATIONS[n].metric_names(config.evaluations[n])
-    ]
+    expected = [n for name in names for n in evaluation.metric_names(config.evaluations, name)]
     assert list(metrics) == expected
     assert all(np.isfinite(value) for value in metrics.values())
     with pytest.raises(UsageError, match="no valid part of its own; hold some images out"):

@@ -119,6 +119,14 @@ def test_one_layout_of_parameters():
         jax.tree.map(np.testing.assert_array_equal, native, patches)
 
 
+def test_the_first_layer_of_a_decoder_keeps_the_variance(keys):
+    """A single pixel of 256 channels to 4 x 4 of 64: 1,024 numbers, known to 4% (a deviation)."""
+    layer = Convolution(64, 4, padding="VALID", transposed=True)
+    x = jax.random.normal(next(keys), (1, 1, 256))
+    y = layer.apply(layer.init(next(keys), x), x)
+    np.testing.assert_allclose(jnp.mean(jnp.square(y)), jnp.mean(jnp.square(x)), rtol=0.2)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_layer_keeps_the_variance(keys, transposed):
     """LeCun's kernels keep the mean square of white noise, of transposed layers too.

@@ -30,7 +30,7 @@ def _validation(config):
 
 
 def test_the_loss_is_the_mean_over_the_images(tiny_config):
-    """Batches of 4, 4 and 3; for a plain autoencoder it is the reconstruction error."""
+    """Batches of 4, 4 and 3 images; for a plain autoencoder it is the reconstruction error."""
     changes = {"objective.name": "autoencoder", "evaluations.batch_size": 4}
     config, model, state, validation = _validation(tiny_config(**changes))
     trained = trained_model(config, model, state, IMAGES)
@@ -48,6 +48,26 @@ def test_the_learning_rate_halves_on_a_plateau(tiny_config):
         state = validation.observe(state, loss)
         scales.append(float(state.plateau.scale))
     assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("start", [-1e4, 1e4])
+def test_any_new_least_loss_is_no_plateau(tiny_config, start):
+    """Improvements of a millionth count, and worse losses do not, of negative losses too."""
+    changes = {"train.validate_every": 1, "train.plateau_patience": 2}
+    _, _, state, validation = _validation(tiny_config(**changes))
+    for step in range(6):
+        state = validation.observe(state, start - 1e-2 * step)
+    assert float(state.plateau.scale) == 1.0
+    for _ in range(2):
+        state = validation.observe(state, start)
+    assert float(state.plateau.scale) == 0.5
+
+
+def test_pairs_are_never_validated_alone(tiny_config):
+    """10 images by 3: a rest of one would have no pair."""
+    changes = {"objective.name": "wae_mmd", "evaluations.batch_size": 5}
+    _, _, state, validation = _validation(tiny_config(**changes))
+    assert np.isfinite(validation.loss(state))
 
 
 def test_without_patience_nothing_changes(tiny_config):
@@ -110,6 +130,12 @@ def test_a_reduced_rate_reduces_the_update(tiny_config):
         after, _ = steps(placed, np.arange(10)[None])
         moves.append(jax.tree.map(lambda a, b: np.asarray(a) - b, after.params, state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-3, atol=1e-6), *moves)
+
+
+def test_more_steps_between_validations_than_steps_are_refused(tiny_config):
+    config = tiny_config(**{"train.validate_every": 13})
+    with pytest.raises(UsageError, match="13 is more than train.steps 12"):
+        configuration.resolve(config)
 
 
 def test_a_plateau_needs_validations(tiny_config):
