@@ -8,6 +8,8 @@ import pytest
 
 from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
+from sfvae_jax.evaluation.generation import SOURCES
+from sfvae_jax.evaluation.sample_features import FEATURES
 
 
 @pytest.fixture
@@ -64,19 +66,53 @@ def test_pictures_and_pages_exist(root):
     assert "![" in (root / "README.md").read_text()
 
 
+def test_anchors_are_headings(root):
+    """`#anchor` after a page or alone, as GitHub makes it of a heading."""
+    pages = (root / "README.md", *(root / "docs").glob("*.md"))
+    links = [
+        (page, *link)
+        for page in pages
+        for link in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", page.read_text())
+    ]
+    assert "the-linearised-decoder" in _anchors(root / "docs" / "evaluations.md")
+    for page, other, anchor in links:
+        assert anchor in _anchors(page.parent / other if other else page), (page.name, anchor)
+
+
+def _anchors(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_the_table_of_evaluations_is_that_of_the_code(root):
-    """A row for each, with its measures; K and SOURCE stand for what the options list."""
+    """A row for each, with all its measures and no other; K and SOURCE stand for what varies."""
     text = (root / "docs" / "evaluations.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE))
     assert rows.keys() == evaluation.EVALUATIONS.keys()
-    options = base_config().evaluations
     for name, cell in rows.items():
-        documented = [n for n in re.findall(r"`([^`]+)`", cell) if not n.startswith("prd_class")]
-        known = evaluation.EVALUATIONS[name].metric_names(options[name])
-        for measure in documented:
-            pattern = re.sub(r"SOURCE|_K$", ".*", measure).replace("...", ".*")
-            found = any(re.fullmatch(pattern, metric) for metric in known)
-            assert found or "classifier" in measure, measure
+        known = _measures(name)
+        patterns = [_pattern(measure) for measure in re.findall(r"`([^`]+)`", cell)]
+        matched = [{m for m in known if re.fullmatch(pattern, m)} for pattern in patterns]
+        assert [p for p, found in zip(patterns, matched, strict=True) if not found] == [], name
+        assert known - set().union(*matched) == set(), name
+
+
+def _measures(name):
+    """Of an evaluation, with either kind of features and of every source."""
+    options, measures = base_config().evaluations, set()
+    for group in ("frechet", "precision_recall"):
+        options[group].sources = SOURCES
+    for features in FEATURES:
+        options.generated.features = features
+        measures.update(evaluation.metric_names(options, name))
+    return measures
+
+
+def _pattern(measure):
+    """As a regular expression; a source is one of the code's, K a number or the linearisation."""
+    sources = "|".join(SOURCES)
+    return re.sub("_K$", r"_(\\d+|linearized)", measure).replace("SOURCE", f"({sources})")
 
 
 def test_nothing_is_left_to_fill_in(readme, root):

@@ -34,11 +34,14 @@ def evaluate_bias(
 ) -> dict[str, float | NotApplicable]:
     """The evaluation `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
 
-    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, that of the last step
-    taken; `sampling_elbo` the unbiased estimate with `num_samples` samples of the same model on the
-    same images; `elbo_gap` the first less the second, its bias. Each `..._standard_error` is over
-    the images, the noise of the samples included; that of the gap is of the differences image by
-    image.
+    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`; `sampling_elbo` the
+    unbiased estimate with `num_samples` samples of the same model on the same images; `elbo_gap`
+    the first less the second, its bias. Each `..._standard_error` is over the images, the noise of
+    the samples included; that of the gap is of the differences image by image.
+
+    `gamma` is that of the last step taken where the objective is `sampling_free`. A model trained
+    by another objective was trained with none: for it, `gamma` is the config's `objective.gamma`
+    (with a `gamma_schedule`, what that gives at the last step).
     """
     free, sampled = np.asarray(elbos(trained, options.num_samples), np.float64)
     values = {"sampling_free_elbo": free, "sampling_elbo": sampled, "elbo_gap": free - sampled}

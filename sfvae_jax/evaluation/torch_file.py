@@ -1,13 +1,16 @@
 """Arrays from a file of torch.save, without PyTorch and without executing the file's pickles.
 
-A pickle is a program. Here it may name four things only, each bound to a function that does nothing
-but pack its arguments; whatever else it names is refused before it is looked up.
+A pickle is a program. Here it may name four things only, two types of numbers and two makers of
+containers, which it can call and not change; whatever else it names is refused before it is looked
+up. The arrays together hold no more numbers than the file has bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -50,21 +53,41 @@ def _pack_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *ignored: 
     return _Tensor(storage, offset, shape, strides)
 
 
-_ADMITTED = {
+class _Maker:
+    """What stands in a pickle for a function: it can be called, not given attributes.
+
+    The opcode BUILD sets attributes of what a pickle has named; a function of this module would
+    keep them after the read.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets attributes of a function, which no weights need")
+
+
+_MAKERS = {
     ("collections", "OrderedDict"): _Names,
     ("torch._utils", "_rebuild_tensor_v2"): _pack_tensor,
-    ("torch", "FloatStorage"): "<f4",
-    ("torch", "LongStorage"): "<i8",
 }
+_DTYPES = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
 
 
 class _InertUnpickler(pickle.Unpickler):
     """Unpickles containers, numbers and texts; of names only those admitted."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
-        return _ADMITTED[module, name]
+        if (module, name) in _MAKERS:
+            return _Maker(_MAKERS[module, name])
+        if (module, name) in _DTYPES:
+            return _DTYPES[module, name]
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, size, *view = pid
@@ -80,13 +103,15 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     Reads the zip format and the one before PyTorch 1.6.
 
     Raises:
-        UsageError: if it is no such file, is cut short, or its pickle asks for anything but arrays.
+        UsageError: if it is no such file, is cut short, its pickle asks for anything but arrays, or
+            these hold more numbers than the file has bytes.
     """
     try:
         with open(path, "rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            return _read_zip(file) if zipped else _read_legacy(file)
+            size = os.fstat(file.fileno()).st_size
+            return _read_zip(file, size) if zipped else _read_legacy(file, size)
     except Exception as error:  # whatever the opcodes of a damaged or hostile pickle raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
@@ -94,13 +119,16 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(found) != 1:
             raise ValueError(f"a zip file with {len(found)} data.pkl")
+        if sum(info.compress_size for info in archive.infolist()) > file_size:
+            raise ValueError("a zip file whose entries overlap")
         folder = found[0].removesuffix("data.pkl")
 
+        @functools.cache  # many tensors may share a storage
         def read(name: str) -> bytes:
             # Stored, not compressed: what is read cannot be larger than the file.
             if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
@@ -110,10 +138,10 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
         if folder + "byteorder" in archive.namelist() and read("byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
         tensors = _InertUnpickler(io.BytesIO(read("data.pkl"))).load()
-        return _arrays(tensors, lambda storage: read(f"data/{storage.key}"))
+        return _arrays(tensors, lambda storage: read(f"data/{storage.key}"), file_size)
 
 
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_legacy(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     """Magic number, protocol, system, state dict and keys as pickles; then size and numbers."""
     magic, protocol, _, tensors, keys = (_InertUnpickler(file).load() for _ in range(5))
     if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
@@ -129,16 +157,27 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
         if size != storages[key].size:
             raise ValueError(f"storage {key} has {size} numbers, not {storages[key].size}")
         blocks[key] = file.read(size * np.dtype(storages[key].dtype).itemsize)
-    return _arrays(tensors, lambda storage: blocks[storage.key])
+    return _arrays(tensors, lambda storage: blocks[storage.key], file_size)
 
 
-def _arrays(tensors: Any, read: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
+def _arrays(
+    tensors: Any, read: Callable[[_Storage], bytes], most_numbers: int
+) -> dict[str, np.ndarray]:
     if not isinstance(tensors, dict):
         raise ValueError(f"it holds a {type(tensors).__name__}")
-    return {str(name): _array(str(name), tensor, read) for name, tensor in tensors.items()}
+    arrays, total = {}, 0
+    for name, tensor in tensors.items():
+        view = _view(str(name), tensor, read)
+        total += view.size
+        # Names are cheaper than what they would be copied to: thousands may share a storage.
+        if total > most_numbers:
+            raise ValueError(f"its tensors hold more numbers than the file's {most_numbers} bytes")
+        arrays[str(name)] = np.array(view)
+    return arrays
 
 
-def _array(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarray:
+def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarray:
+    """The tensor within its storage's bytes, nothing copied."""
     if not isinstance(tensor, _Tensor) or not isinstance(tensor.storage, _Storage):
         raise ValueError(f"{name} is no tensor")
     storage, offset, shape, strides = tensor
@@ -154,5 +193,4 @@ def _array(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndar
     if count > storage.size or (count and last >= storage.size) or offset > storage.size:
         raise ValueError(f"{name} reaches beyond its storage")
     bytes_between = [step * numbers.itemsize for step in strides] if count else None
-    view = np.ndarray(shape, numbers.dtype, numbers.data, offset * numbers.itemsize, bytes_between)
-    return np.array(view)
+    return np.ndarray(shape, numbers.dtype, numbers.data, offset * numbers.itemsize, bytes_between)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation import inception
+from sfvae_jax.evaluation import inception, torch_file
 from sfvae_jax.evaluation.torch_file import read_torch_file
 
 
@@ -152,6 +152,59 @@ def test_no_other_name_is_looked_up(tmp_path, name):
     _as_zip(name + b"(S'1'\ntR.", tmp_path / "evil.pth")
     with pytest.raises(UsageError, match="it asks for"):
         read_torch_file(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize("write", [_as_zip, _as_legacy])
+@pytest.mark.parametrize(
+    "name", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n"]
+)
+@pytest.mark.parametrize("attribute", ["__defaults__", "__doc__", "__setstate__"])
+def test_a_pickle_cannot_change_what_it_names(tmp_path, write, name, attribute):
+    """BUILD, by the instance's dictionary and by slots; both would work on a function."""
+    for state in ({attribute: None}, (None, {attribute: ("changed",)})):
+        # A protocol 2 pickle of the state, without its frame: header before, STOP after.
+        write(b"\x80\x02" + name + pickle.dumps(state, 2)[2:-1] + b"b.", tmp_path / "evil.pth")
+        with pytest.raises(UsageError, match="sets attributes of a function, which no weights"):
+            read_torch_file(tmp_path / "evil.pth")
+    assert torch_file._pack_tensor.__defaults__ is None
+    assert torch_file._pack_tensor.__doc__ is None
+
+
+def test_a_storage_of_many_tensors_is_read_once(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    base, read = torch.randn(400), []
+    torch.save({str(i): base[i : i + 2] for i in range(300)}, tmp_path / "state.pth")
+    plain = zipfile.ZipFile.read
+    count = lambda archive, name, *rest: read.append(name) or plain(archive, name, *rest)  # noqa: E731
+    monkeypatch.setattr(zipfile.ZipFile, "read", count)
+    found = read_torch_file(tmp_path / "state.pth")
+    np.testing.assert_array_equal(found["299"], base[299:301].numpy())
+    assert len(found) == 300
+    assert [name for name in read if "/data/" in name] == ["state/data/0"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_names_do_not_multiply_a_storage(tmp_path, zipped):
+    """Twice is a tied weight; 500 times 16 kB would be 8 MB of a file of 100 kB."""
+    torch = pytest.importorskip("torch")
+    base, path = torch.randn(4000), tmp_path / "state.pth"
+    torch.save({"a": base, "b": base}, path, _use_new_zipfile_serialization=zipped)
+    np.testing.assert_array_equal(read_torch_file(path)["b"], base.numpy())
+    torch.save({str(i): base for i in range(500)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=f"more numbers than the file's {path.stat().st_size} by"):
+        read_torch_file(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_file_whose_entries_overlap_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pth"
+    torch.save({"a": torch.randn(4000)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist += [archive.getinfo("state/data/0")] * 3
+        archive.writestr("state/more", b"")  # so that the directory is written again
+    with pytest.raises(UsageError, match="a zip file whose entries overlap"):
+        read_torch_file(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
