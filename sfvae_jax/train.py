@@ -112,7 +112,6 @@ def _check_batches(
     """Refuses images or batches that likelihood, objective or devices have no place for."""
     if batch_size > len(images):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
-    check_shares(batch_size, jax.local_device_count())
     if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
         raise UsageError(
             "likelihood 'discretized_logistic' is of 256 levels;"
@@ -120,6 +119,7 @@ def _check_batches(
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
+    check_shares(batch_size, jax.local_device_count())
     if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
             f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
