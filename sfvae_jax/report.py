@@ -249,11 +249,17 @@ def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
     return f"{obtained} / {published}{elsewhere}"
 
 
+# Measures that lie between 0 and 1, or near 1.
+_OF_ONE = ("classifier_accuracy", "prd_", "variance_")
+
+
 def _number(measure: str, value: float, deviation: float | None) -> str:
     if measure.endswith("_fraction"):
         shown = f"{100 * value:.1f}%"
         return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
-    return f"{value:.1f}" if deviation is None else f"{value:.1f} ± {deviation:.1f}"
+    digits = 3 if measure.startswith(_OF_ONE) else 1
+    shown = f"{value:.{digits}f}"
+    return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
 
 
 if __name__ == "__main__":

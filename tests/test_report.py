@@ -149,3 +149,9 @@ def test_command_writes_three_files(tmp_path):
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
     assert "holds no results.json" in failed.stderr
+
+
+def test_measures_near_one_keep_their_digits():
+    assert report._number("prd_f8_gmm", 0.97654, None) == "0.977"
+    assert report._number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
+    assert report._number("fid_gmm", 8.69, None) == "8.7"
