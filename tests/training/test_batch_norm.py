@@ -39,6 +39,14 @@ def _start(config, num_devices=1):
     return model, steps, steps.place(create_state(config, model, optimizer, SHAPE))
 
 
+def _moments(model, variables, x):
+    @jax.jit
+    def take(variables, x):
+        return batch_moments(model, variables, jax.random.key(0), x, at_center=True, axis_name=None)
+
+    return take(variables, x)
+
+
 def _variables(state):
     return jax.device_get({**state.params, "batch_stats": state.batch_stats})
 
@@ -63,9 +71,7 @@ def test_running_averages_follow_the_moments():
     expected = jax.device_get(state.batch_stats)
     for step in range(2):
         x = jnp.asarray(IMAGES[indices[step]] / np.float32(255))
-        moments = batch_moments(
-            model, _variables(state), jax.random.key(0), x, at_center=True, axis_name=None
-        )
+        moments = _moments(model, _variables(state), x)
         decay = (1 + step) / (10 + step)  # below 0.9 for the first steps
         expected = jax.tree.map(
             lambda old, new, d=decay: d * old + (1 - d) * new, expected, moments
@@ -168,19 +174,20 @@ def test_a_jacobian_is_of_its_own_example():
     config = _config(**{"objective.name": "rae", "model.activation": "tanh"})
     model, x = models.build(config, SHAPE), jnp.asarray(IMAGES[:6] / np.float32(255))
     variables = jax.jit(model.init)(jax.random.key(1), x[0])
-    moments = batch_moments(model, variables, jax.random.key(0), x, at_center=True, axis_name=None)
+    moments = _moments(model, variables, x)
     frozen = {**variables, "batch_stats": moments}
 
+    @jax.jit
     def decode(z):
         return model.apply(frozen, z, method="decode")
 
-    codes = jax.vmap(lambda x: model.apply(frozen, x, method="encode").mean)(x)
+    codes = jax.jit(jax.vmap(lambda x: model.apply(frozen, x, method="encode").mean))(x)
     together = jax.jit(jax.vmap(lambda z: objectives.decoder_jacobian(decode, z)[1]))(codes)
     for place in range(3):
         unit = 1e-2 * jax.nn.one_hot(place, 3)
         numeric = (decode(codes[0] + unit) - decode(codes[0] - unit)).ravel() / 2e-2
         np.testing.assert_allclose(together[0][:, place], numeric, rtol=1e-2, atol=1e-3)
-    alone = objectives.decoder_jacobian(decode, codes[0])[1]
+    alone = jax.jit(lambda z: objectives.decoder_jacobian(decode, z)[1])(codes[0])
     np.testing.assert_allclose(together[0], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -203,8 +210,14 @@ def test_evaluation_uses_the_running_averages_of_the_checkpoint(tmp_path):
 
     averages = {**state.params, "batch_stats": state.batch_stats}
     x = jnp.asarray(IMAGES[0] / np.float32(255))
-    code = model.apply(averages, x, method="encode").mean
-    expected = model.apply(averages, code, method="decode")
+
+    @jax.jit
+    def rebuild(x):
+        return model.apply(
+            averages, model.apply(averages, x, method="encode").mean, method="decode"
+        )
+
+    expected = rebuild(x)
     np.testing.assert_allclose(decoded(restored)[0], expected, rtol=1e-4, atol=1e-5)
     others = dataclasses.replace(
         restored, batch_stats=jax.tree.map(jnp.ones_like, restored.batch_stats)
