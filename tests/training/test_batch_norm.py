@@ -61,7 +61,8 @@ def test_two_devices_take_the_steps_of_one(objective):
         _, steps, state = _start(config, num_devices)
         state, metrics = steps(state, indices)
         results.append(jax.device_get((state.params, state.batch_stats, metrics)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), *results)
+    # Biases before a BatchNorm have no gradient but rounding.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4), *results)
 
 
 def test_running_averages_follow_the_moments():
