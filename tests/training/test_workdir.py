@@ -33,6 +33,16 @@ def test_another_config_is_refused_and_the_difference_shown(tmp_path, tiny_confi
     assert files.config.read_bytes() == before
 
 
+def test_what_is_measured_may_change_but_not_when(tmp_path, tiny_config):
+    """The steps of evaluations cut training into calls; the rest comes after it."""
+    files = Workdir(tmp_path)
+    files.claim(tiny_config())
+    changes = {"evaluations.names": ("iwae_bound",), "evaluations.iwae_bound.num_samples": 7}
+    files.check(tiny_config(**changes))
+    with pytest.raises(UsageError, match="evaluations.steps is"):
+        files.check(tiny_config(**{"evaluations.steps": (3,)}))
+
+
 def test_folders_that_cannot_be_written(tmp_path, tiny_config):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
