@@ -99,7 +99,7 @@ def draw(
             figures / "samples.png",
         )
     if config.model.latent_size == 2:
-        labels = data.load_labels(config.data, config.evaluations.part)
+        labels = trained.labels_of(config.evaluations.part)
         pictures.draw_latent_plane(
             evaluation.latent_plane(trained), labels, title, figures / "latent_plane.png"
         )

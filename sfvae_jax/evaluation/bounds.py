@@ -49,12 +49,23 @@ def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
     return 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
 
 
-def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:
+def map_bound(
+    trained: TrainedModel,
+    bound: Callable[..., Any],
+    images: np.ndarray | None = None,
+    batch_size: int | None = None,
+    **settings: Any,
+) -> Any:
+    """`bound(key, decode, x, posterior, likelihood, prior_stddev=..., **settings)` of every image.
+
+    Raises:
+        NotApplicable: if the model has no bound, no prior, or a posterior without samples.
+    """
     if trained.no_bound:
         raise NotApplicable(trained.no_bound)
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
-    def value(params: Any, x: Array, key: Array) -> Array:
+    def value(params: Any, x: Array, key: Array) -> Any:
         posterior = trained.encode(params, x)
         require(posterior, "sample_and_log_prob", "samples")
         return bound(
@@ -63,8 +74,13 @@ def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples:
             x,
             posterior,
             trained.likelihood,
-            num_samples=num_samples,
             prior_stddev=prior_stddev,
+            **settings,
         )
 
-    return float(np.mean(trained.map_images(value), dtype=np.float64))
+    return trained.map_images(value, images, batch_size=batch_size)
+
+
+def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:
+    values = map_bound(trained, bound, num_samples=num_samples)
+    return float(np.mean(values, dtype=np.float64))

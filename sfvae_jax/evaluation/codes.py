@@ -35,7 +35,7 @@ class TrainedModel:
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
         gamma: of the sampling-free objective, at the last step taken.
-        images_of: stored images of "train", "valid" or "test", read when they are asked for.
+        images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         shared: what several evaluations of this model need, by key; a copy starts without.
     """

@@ -15,6 +15,7 @@ from sfvae_jax.evaluation.generation import (
     centers,
     decode_means,
     generate,
+    latent_size,
     part_images,
 )
 from sfvae_jax.evaluation.interpolation import slerp
@@ -67,7 +68,7 @@ def draw_gallery(
     _draw_interpolations(trained, options, title, folder)
     _draw_samples(trained, options, title, folder)
     _draw_neighbours(trained, options, title, folder)
-    if centers(trained, trained.images[:1]).shape[1] == 2:
+    if latent_size(trained) == 2:
         _draw_manifold(trained, options, title, folder)
 
 

@@ -60,7 +60,7 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
     """
     if trained.images_of is None:
         raise NotApplicable("the model was given no other images than those evaluated")
-    return once(trained, ("images", part), lambda: trained.images_of(part))
+    return trained.images_of(part)
 
 
 def generate(trained: TrainedModel, source: str, number: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def density(trained: TrainedModel, name: str) -> Density:
         NotApplicable: if the model has none.
     """
     if name == "prior":
-        return standard_prior(trained.prior(), _latent_size(trained))
+        return standard_prior(trained.prior(), latent_size(trained))
     return once(trained, ("density", name), lambda: _fit(trained, name))
 
 
@@ -216,7 +216,8 @@ def _means_and_variances(
     return _finite(means), _finite(variances)
 
 
-def _latent_size(trained: TrainedModel) -> int:
+def latent_size(trained: TrainedModel) -> int:
+    """m."""
     return centers(trained, trained.images[:1]).shape[1]
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.bounds import gaussian_constant
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require
+from sfvae_jax.evaluation.bounds import gaussian_constant, map_bound
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.precision import standard_error
 
 METRICS = (
@@ -117,26 +117,15 @@ def evaluate_marginal_likelihood(
 
     One image at a time is decoded, `chunk_size` latents at once.
     """
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
-    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
-
-    def estimate(params: Any, x: Array, key: Array) -> tuple[Array, Array, Array]:
-        posterior = trained.encode(params, x)
-        require(posterior, "sample_and_log_prob", "samples")
-        return importance_log_evidence(
-            key,
-            lambda z: trained.decode(params, z),
-            x,
-            posterior,
-            trained.likelihood,
-            num_samples=options.num_samples,
-            chunk_size=options.chunk_size,
-            prior_stddev=prior_stddev,
-        )
-
     images = trained.images[: options.num_images or None]
-    estimates = trained.map_images(estimate, images, batch_size=1)
+    estimates = map_bound(
+        trained,
+        importance_log_evidence,
+        images,
+        batch_size=1,
+        num_samples=options.num_samples,
+        chunk_size=options.chunk_size,
+    )
     values, effective, errors = (np.asarray(part, np.float64) for part in estimates)
     mean, num_images = float(np.mean(values)), len(images)
     constant = gaussian_constant(trained)
