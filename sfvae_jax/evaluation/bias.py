@@ -13,10 +13,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require_diagonal
 from sfvae_jax.evaluation.precision import standard_error
 from sfvae_jax.likelihoods import Gaussian
-from sfvae_jax.posteriors import DiagonalGaussian
 
 METRICS = (
     "sampling_free_elbo",
@@ -90,16 +89,6 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         return free.value, sampled.value
 
     return trained.map_images(both)
-
-
-def require_diagonal(posterior: Any) -> None:
-    """Refuses a posterior that is no diagonal Gaussian.
-
-    Raises:
-        NotApplicable: naming what it is.
-    """
-    if not isinstance(posterior, DiagonalGaussian):
-        raise NotApplicable(f"a {type(posterior).__name__} posterior is no diagonal Gaussian")
 
 
 def draw_bias(

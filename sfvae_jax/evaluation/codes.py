@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,11 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.data import to_unit_interval
+from sfvae_jax.errors import RunError
 from sfvae_jax.objectives.batch import example_keys
+from sfvae_jax.posteriors import DiagonalGaussian
+
+T = TypeVar("T")
 
 
 class NotApplicable(Exception):
@@ -114,3 +118,63 @@ def require(posterior: Any, method: str, purpose: str) -> Any:
     if found is None:
         raise NotApplicable(f"a {type(posterior).__name__} posterior has no {purpose}")
     return found
+
+
+def require_diagonal(posterior: Any) -> None:
+    """Refuses a posterior that is no diagonal Gaussian.
+
+    Raises:
+        NotApplicable: naming what it is.
+    """
+    if not isinstance(posterior, DiagonalGaussian):
+        raise NotApplicable(f"a {type(posterior).__name__} posterior is no diagonal Gaussian")
+
+
+def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """`make()`, the first time that this model is asked for it under this key."""
+    if key not in trained.shared:
+        trained.shared[key] = make()
+    return trained.shared[key]
+
+
+def part_images(trained: TrainedModel, part: str) -> np.ndarray:
+    """Stored images of "train", "valid" or "test".
+
+    Raises:
+        NotApplicable: if the model came without its data set.
+    """
+    if trained.images_of is None:
+        raise NotApplicable("the model was given no other images than those evaluated")
+    return trained.images_of(part)
+
+
+def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
+    """The code that stands for each image's posterior, [N, m]."""
+    return finite(trained.map_images(lambda p, x, _: trained.encode(p, x).center(), images))
+
+
+def latent_size(trained: TrainedModel) -> int:
+    """m."""
+    return centers(trained, trained.images[:1]).shape[1]
+
+
+def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
+    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`: [..., *example]."""
+    # One compiled decoder for all that is decoded of this model.
+    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
+    flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
+    size = trained.config.batch_size
+    batches = (decode(trained.params, flat[i : i + size]) for i in range(0, len(flat), size))
+    images = np.concatenate([np.asarray(batch) for batch in batches])
+    return images.reshape(*codes.shape[:-1], *images.shape[1:])
+
+
+def finite(codes: np.ndarray) -> np.ndarray:
+    """The codes.
+
+    Raises:
+        RunError: if they are not finite.
+    """
+    if not np.isfinite(codes).all():
+        raise RunError("the codes are not finite at this checkpoint; the model diverged")
+    return codes

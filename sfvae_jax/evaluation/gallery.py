@@ -10,14 +10,15 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data import to_unit_interval
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
-from sfvae_jax.evaluation.generation import (
+from sfvae_jax.evaluation.codes import (
+    NotApplicable,
+    TrainedModel,
     centers,
     decode_means,
-    generate,
     latent_size,
     part_images,
 )
+from sfvae_jax.evaluation.generation import generate
 from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals

@@ -15,8 +15,7 @@ What several evaluations of one model need is computed once and kept in `trained
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,16 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import RunError
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import (
+    NotApplicable,
+    TrainedModel,
+    centers,
+    decode_means,
+    finite,
+    latent_size,
+    once,
+    part_images,
+)
 from sfvae_jax.evaluation.ex_post import (
     Density,
     MixtureDensity,
@@ -41,26 +49,6 @@ log = logging.getLogger("sfvae_jax")
 
 DENSITIES = ("prior", "optimal_prior", "gaussian", "gmm", "second_stage")
 SOURCES = ("reconstructions", *DENSITIES, "interpolations")
-
-T = TypeVar("T")
-
-
-def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
-    """`make()`, the first time that this model is asked for it under this key."""
-    if key not in trained.shared:
-        trained.shared[key] = make()
-    return trained.shared[key]
-
-
-def part_images(trained: TrainedModel, part: str) -> np.ndarray:
-    """Stored images of "train", "valid" or "test".
-
-    Raises:
-        NotApplicable: if the model came without its data set.
-    """
-    if trained.images_of is None:
-        raise NotApplicable("the model was given no other images than those evaluated")
-    return trained.images_of(part)
 
 
 def generate(trained: TrainedModel, source: str, number: int) -> np.ndarray:
@@ -91,17 +79,6 @@ def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
     return np.round(255.0 * np.clip(images / scale, 0.0, 1.0)).astype(np.uint8)
 
 
-def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
-    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`: [..., *example]."""
-    # One compiled decoder for all that is decoded of this model.
-    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
-    flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
-    size = trained.config.batch_size
-    batches = (decode(trained.params, flat[i : i + size]) for i in range(0, len(flat), size))
-    images = np.concatenate([np.asarray(batch) for batch in batches])
-    return images.reshape(*codes.shape[:-1], *images.shape[1:])
-
-
 def decode_images(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
     """E[x|z] of latents [n, m] as stored images [n, ...]."""
     return to_stored(decode_means(trained, codes), trained.data_scale)
@@ -120,11 +97,6 @@ def midpoints(rng: np.random.Generator, codes: np.ndarray, number: int) -> np.nd
     return slerp(codes[first], codes[second], 0.5)
 
 
-def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
-    """The code that stands for each image's posterior, [N, m]."""
-    return _finite(trained.map_images(lambda p, x, _: trained.encode(p, x).center(), images))
-
-
 def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     """Codes [N, m] of the aggregated posterior: one sample of each q(z|x), or its point."""
 
@@ -134,7 +106,7 @@ def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
             return posterior.sample_and_log_prob(key)[0]
         return posterior.center()
 
-    return _finite(trained.map_images(code, images))
+    return finite(trained.map_images(code, images))
 
 
 def density(trained: TrainedModel, name: str) -> Density:
@@ -213,18 +185,7 @@ def _means_and_variances(
         raise NotApplicable(f"a {type(posterior).__name__} posterior has no variance at hand")
 
     means, variances = trained.map_images(moments, images)
-    return _finite(means), _finite(variances)
-
-
-def latent_size(trained: TrainedModel) -> int:
-    """m."""
-    return centers(trained, trained.images[:1]).shape[1]
-
-
-def _finite(codes: np.ndarray) -> np.ndarray:
-    if not np.isfinite(codes).all():
-        raise RunError("the codes are not finite at this checkpoint; the model diverged")
-    return codes
+    return finite(means), finite(variances)
 
 
 def _generator(trained: TrainedModel, name: str) -> np.random.Generator:

@@ -12,8 +12,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.bias import require_diagonal
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require_diagonal
 from sfvae_jax.evaluation.output_covariance import (
     CovarianceStatistics,
     covariance_errors,

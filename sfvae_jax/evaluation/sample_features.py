@@ -10,8 +10,8 @@ import numpy as np
 
 from sfvae_jax.evaluation import inception
 from sfvae_jax.evaluation.classifier import Classifier, classifier_of
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
-from sfvae_jax.evaluation.generation import generate, once, part_images
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, part_images
+from sfvae_jax.evaluation.generation import generate
 
 log = logging.getLogger("sfvae_jax")
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.codes import TrainedModel
-from sfvae_jax.evaluation.generation import decode_means
+from sfvae_jax.evaluation.codes import TrainedModel, decode_means
 from sfvae_jax.posteriors import DiagonalGaussian
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, centers, decode_means
 from sfvae_jax.evaluation.collapse import kl_matrix
-from sfvae_jax.evaluation.generation import centers, decode_means
 
 
 def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
