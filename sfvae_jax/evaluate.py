@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -51,12 +52,21 @@ def evaluate(
     # ---- measures, then pictures ----
     entries = measure(trained)
     files.write_results(config, step=int(state.step), **entries)
-    for name, value in entries["metrics"].items():
-        reason = entries["not_applicable"].get(name)
-        log.info("%s: %s", name, f"does not apply: {reason}" if reason else f"{value:.4g}")
+    _log_measures(entries)
     draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
+
+
+def _log_measures(entries: dict[str, Any]) -> None:
+    """A line a measure, and the doubtful ones with what is doubtful about them."""
+    for name, value in entries["metrics"].items():
+        reason = entries["not_applicable"].get(name)
+        doubt = " (doubtful, see below)" if name in entries["caveats"] else ""
+        log.info("%s: %s", name, f"does not apply: {reason}" if reason else f"{value:.4g}{doubt}")
+    for caveat in dict.fromkeys(entries["caveats"].values()):
+        names = [name for name, other in entries["caveats"].items() if other == caveat]
+        log.warning("%s: %s", ", ".join(names), caveat)
 
 
 def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple) -> TrainState:

@@ -99,7 +99,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                 if end in config.evaluations.steps:
                     evaluated = parts.images(config.evaluations.part)
                     trained = trained_model(config, model, state, evaluated, coded, parts)
-                    history[str(end)] = measure(trained)["metrics"]
+                    measured = measure(trained)
+                    history[str(end)] = measured["metrics"]
+                    for caveat in dict.fromkeys(measured["caveats"].values()):
+                        log.warning("evaluations at step %d: %s", end, caveat)
                     files.write_results(config, history=history)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
                     checkpoints.save(state)

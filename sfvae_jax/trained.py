@@ -41,6 +41,7 @@ def trained_model(
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
         gamma=_last_gamma(config, int(state.step)),
+        posterior_family=config.posterior.name,
         images_of=parts.images,
         labels_of=parts.labels,
     )
@@ -68,9 +69,8 @@ def _variables(state: TrainState) -> dict[str, Any]:
 
 
 def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
-    """The entries of results.json: "metrics", "not_applicable", and a floating "prior_stddev"."""
-    metrics, reasons = evaluation.measure(trained)
-    entries = {"metrics": metrics, "not_applicable": reasons}
+    """The entries of results.json: those of `evaluation.measure`, and a floating "prior_stddev"."""
+    entries: dict[str, Any] = evaluation.measure(trained)._asdict()
     if np.ndim(trained.prior_stddev):
         entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]
     return entries

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -14,7 +14,7 @@ from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import Doubtful, NotApplicable, TrainedModel
 from sfvae_jax.evaluation.collapse import (
     collapse_fraction,
     evaluate_collapse,
@@ -70,7 +70,8 @@ class Evaluation:
     """A function of a trained model and its own group of options.
 
     Attributes:
-        function: gives the measures, single ones of them `NotApplicable`, or raises that.
+        function: gives the measures, single ones of them `NotApplicable` or `Doubtful`, or raises
+            the former.
         metrics: the names of its measures, or what tells them from its options and the group
             `evaluations`.
         options: the defaults of its group.
@@ -150,12 +151,22 @@ EVALUATIONS = {
 }
 
 
-def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, str]]:
-    """All measures that its `evaluations` group names.
+class Measures(NamedTuple):
+    """What was measured, by the names of results.json's entries.
 
-    Returns:
-        (measures, reasons): the measures in one flat dictionary, None where one does not apply to
-        this model, and for each of those the reason.
+    Attributes:
+        metrics: all measures, None where one does not apply to this model.
+        not_applicable: for each of those the reason.
+        caveats: why single ones are not to be trusted as they stand.
+    """
+
+    metrics: dict[str, float | None]
+    not_applicable: dict[str, str]
+    caveats: dict[str, str]
+
+
+def measure(trained: TrainedModel) -> Measures:
+    """All measures that its `evaluations` group names.
 
     Raises:
         RunError: if one of them is not finite, naming it.
@@ -168,11 +179,12 @@ def measure(trained: TrainedModel) -> tuple[dict[str, float | None], dict[str, s
         except NotApplicable as reason:
             measured |= dict.fromkeys(metric_names(trained.config, name), reason)
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
-    metrics = {name: None if name in reasons else value for name, value in measured.items()}
+    caveats = {name: v.caveat for name, v in measured.items() if isinstance(v, Doubtful)}
+    metrics = {name: None if name in reasons else float(v) for name, v in measured.items()}
     broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
     if broken:
         raise RunError(f"not finite at this checkpoint: {', '.join(broken)}; the model diverged")
-    return metrics, reasons
+    return Measures(metrics, reasons, caveats)
 
 
 def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...]:
@@ -236,6 +248,7 @@ def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: 
 
 __all__ = [
     "EVALUATIONS",
+    "Doubtful",
     "GENERATED",
     "Evaluation",
     "NotApplicable",

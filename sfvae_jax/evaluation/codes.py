@@ -24,6 +24,20 @@ class NotApplicable(Exception):
     """A measure that the model has no place for; the message says why."""
 
 
+class Doubtful(float):
+    """A measure that is not to be read without its caveat.
+
+    Attributes:
+        caveat: why not, and what to do.
+    """
+
+    def __new__(cls, value: float, caveat: str) -> Doubtful:
+        """The number with its caveat."""
+        number = super().__new__(cls, value)
+        number.caveat = caveat
+        return number
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """What every evaluation works on: a model with its parameters, and images.
@@ -39,6 +53,7 @@ class TrainedModel:
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
         gamma: of the sampling-free objective, at the last step taken.
+        posterior_family: the config's name of what `encode` gives.
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         shared: what several evaluations of this model need, by key; a copy starts without.
@@ -54,6 +69,7 @@ class TrainedModel:
     no_bound: str = ""
     data_scale: float = 1.0
     gamma: float = 0.5
+    posterior_family: str = "diagonal"
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)

@@ -69,7 +69,7 @@ def _log_evidence(trained, scale=1.0):
 
 
 def test_the_iwae_bound_of_the_exact_posterior_is_the_evidence(trained):
-    metrics, reasons = evaluation.measure(trained)
+    metrics, reasons, _ = evaluation.measure(trained)
     assert metrics["iwae_bound"] == pytest.approx(_log_evidence(trained), rel=1e-4)
     constant = 3 * np.log(2 * np.pi * VARIANCE)
     expected = -_log_evidence(trained) - constant
@@ -86,20 +86,20 @@ def test_the_lower_bound_meets_the_evidence(trained):
     """Mean of 20 x 2,000 draws; their spread is below 3 nats, 4 standard errors below 0.06."""
     trained.config.names = ("lower_bound",)
     trained.config.lower_bound.num_samples = 2000
-    metrics, _ = evaluation.measure(trained)
+    metrics, *_ = evaluation.measure(trained)
     assert metrics["lower_bound"] == pytest.approx(_log_evidence(trained), abs=0.06)
 
 
 def test_data_scale_reaches_every_image(trained):
     trained.config.names = ("iwae_bound",)
-    metrics, _ = evaluation.measure(dataclasses.replace(trained, data_scale=3.0))
+    metrics, *_ = evaluation.measure(dataclasses.replace(trained, data_scale=3.0))
     assert metrics["iwae_bound"] == pytest.approx(_log_evidence(trained, 3.0), rel=1e-4)
 
 
 def test_precisions_of_a_gaussian_and_of_a_bernoulli(trained):
     linear = np.diag(PRIOR**-2) + WEIGHTS.T @ WEIGHTS / VARIANCE
     np.testing.assert_allclose(precisions(trained), np.tile(linear, (20, 1, 1)), rtol=1e-4)
-    metrics, _ = evaluation.measure(trained)
+    metrics, *_ = evaluation.measure(trained)
     assert metrics["constant_variance_gap"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["constant_variance_penalty"] == pytest.approx(0.0, abs=1e-6)
 
@@ -109,7 +109,7 @@ def test_precisions_of_a_gaussian_and_of_a_bernoulli(trained):
     # J' F J with J = diag(p (1 - p)) W and F = 1 / (p (1 - p)).
     expected = np.diag(PRIOR**-2) + np.einsum("ji,nj,jk->nik", WEIGHTS, p * (1 - p), WEIGHTS)
     np.testing.assert_allclose(precisions(bernoulli), expected, rtol=1e-4)
-    metrics, _ = evaluation.measure(bernoulli)
+    metrics, *_ = evaluation.measure(bernoulli)
     mean = expected.mean(axis=0)
     ratios = np.linalg.solve(mean, expected)
     gap = 0.5 * (np.trace(ratios, axis1=1, axis2=2) - 2 - np.linalg.slogdet(ratios)[1])
@@ -135,7 +135,7 @@ def test_a_deterministic_model_has_a_reconstruction_error_and_reasons(trained):
     point = dataclasses.replace(
         trained, model=Exact("point"), prior_stddev=None, no_bound="the loss is a squared error"
     )
-    metrics, reasons = evaluation.measure(point)
+    metrics, reasons, _ = evaluation.measure(point)
     assert {name for name, value in metrics.items() if value is not None} == {
         "reconstruction_error"
     }

@@ -62,7 +62,7 @@ def test_kl(trained):
     _, _, means = _by_hand(trained)
     kl = 0.5 * (means**2 + STDDEV**2 - 1 - np.log(STDDEV**2))
     np.testing.assert_allclose(evaluation.kl_matrix(trained), kl, rtol=1e-5, atol=1e-7)
-    metrics, _ = evaluation.measure(trained)
+    metrics, *_ = evaluation.measure(trained)
     np.testing.assert_allclose(metrics["kl_divergence"], kl.sum(axis=1).mean(), rtol=1e-5)
     collapsed = (kl < 0.05).mean(axis=0) >= 0.99
     assert metrics["collapse_fraction"] == collapsed.mean()
@@ -91,7 +91,7 @@ def test_reconstruction_at_the_mean_and_at_a_sample(trained):
     at_mean, at_sample = evaluation.squared_errors(trained, num_samples=2000)
     expected = np.sum((means @ weights.T - x) ** 2, axis=1)
     np.testing.assert_allclose(at_mean, expected, rtol=1e-4)
-    metrics, _ = evaluation.measure(trained)
+    metrics, *_ = evaluation.measure(trained)
     np.testing.assert_allclose(metrics["reconstruction_error"], expected.mean(), rtol=1e-4)
     excess = at_sample - expected
     standard_error = excess.std(ddof=1) / np.sqrt(len(excess))
@@ -99,7 +99,7 @@ def test_reconstruction_at_the_mean_and_at_a_sample(trained):
 
 
 def test_batches_do_not_change_the_noise(trained):
-    small, _ = evaluation.measure(trained)
+    small, *_ = evaluation.measure(trained)
     trained.config.batch_size = 40
     assert evaluation.measure(trained)[0] == pytest.approx(small, rel=1e-5)
 
