@@ -26,6 +26,8 @@ from sfvae_jax.training.workdir import flatten, read_json, write_json, write_tex
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for report.md, report.json and report.png.")
 
 _SEED_KEYS = ("seed",)
+_DOUBT = "†"  # beside what is not to be trusted as it stands
+_MOST_COLUMNS = 12  # of measures, before they become the rows
 
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
@@ -69,7 +71,8 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns:
         "methods", a list of {"method", "runs", "seeds", "measures"}, where "measures" maps a
         measure and a step to its "mean", "std" (null for one run), "published" [mean, std] (null
-        where the paper has none) and "published_step"; "published", the paper's source and
+        where the paper has none), "published_step" and, where there are some, "caveats";
+        "published", the paper's source and
         setting; and "differences", config keys with the values here (a list) and the paper's.
 
     Raises:
@@ -88,18 +91,22 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
-    """The summary as a table; every cell is "obtained / published", each mean ± deviation."""
+    """The summary as a table; every cell is "obtained / published", each mean ± deviation.
+
+    The methods are its rows, or its columns where there are too many measures for that.
+    """
     columns = _columns(summary)
-    head = [f"{pictures.title(measure)}, step {step}" for measure, step in columns]
-    rows = []
+    rows = [["method", "runs", *(f"{pictures.title(m)}, step {step}" for m, step in columns)]]
     for method in summary["methods"]:
         cells = [
             _cell(measure, step, method["measures"].get(measure, {}).get(step))
             for measure, step in columns
         ]
         rows.append([f"`{method['method']}`", str(method["runs"]), *cells])
-    lines = ["| " + " | ".join(row) + " |" for row in (["method", "runs", *head], *rows)]
-    lines.insert(1, "|" + " --- |" * (len(head) + 2))
+    if len(columns) > _MOST_COLUMNS:
+        rows = [list(row) for row in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
     return "\n".join([*lines, "", _notes(summary)]) + "\n"
 
 
@@ -145,12 +152,20 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
                 "std": stdev(values) if len(values) > 1 else None,
                 **published,
             }
+    for measure, caveat in dict.fromkeys(c for run in runs for c in _caveats(run)):
+        if measure in measures:
+            measures[measure][steps[-1]].setdefault("caveats", []).append(caveat)
     return {
         "method": label,
         "runs": len(runs),
         "seeds": seeds,
         "measures": measures,
     }
+
+
+def _caveats(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """(measure, what makes it doubtful) of a run's final measures."""
+    return list(run.get("caveats", {}).items())
 
 
 def _has(metrics: dict[str, Any], measure: str) -> bool:
@@ -235,13 +250,21 @@ def _notes(summary: dict[str, Any]) -> str:
     ]
     if differences:
         note += f" These runs differ from the paper's: {', '.join(differences)}."
-    return note
+    caveats = {
+        f"{pictures.title(measure)} of {method['method']}: {caveat}."
+        for method in summary["methods"]
+        for measure, cells in method["measures"].items()
+        for cell in cells.values()
+        for caveat in cell.get("caveats", ())
+    }
+    return "\n\n".join([note, *(f"{_DOUBT} {caveat}" for caveat in sorted(caveats))])
 
 
 def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "—"
     obtained = _number(measure, cell["mean"], cell["std"])
+    obtained += f" {_DOUBT}" if cell.get("caveats") else ""
     if not cell["published"]:
         return obtained
     published = _number(measure, *cell["published"])
@@ -251,13 +274,15 @@ def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
 
 # Measures that lie between 0 and 1, or near 1.
 _OF_ONE = ("classifier_accuracy", "prd_", "variance_")
+# Bounds of one part of the data, whose differences matter.
+_OF_PARTS = ("_train", "_test")
 
 
 def _number(measure: str, value: float, deviation: float | None) -> str:
     if measure.endswith("_fraction"):
         shown = f"{100 * value:.1f}%"
         return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
-    digits = 3 if measure.startswith(_OF_ONE) else 1
+    digits = 3 if measure.startswith(_OF_ONE) else 2 if measure.endswith(_OF_PARTS) else 1
     shown = f"{value:.{digits}f}"
     return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
 

@@ -55,6 +55,25 @@ def test_markdown():
     assert "model.latent_size 100 (paper: 200)" in text
 
 
+def test_a_doubtful_measure_says_so():
+    caveat = "it has not converged"
+    doubtful = {**RUNS[1], "caveats": {"collapse_fraction": caveat}}
+    summary = report.summarize([RUNS[0], doubtful, RUNS[3]])
+    text = report.to_markdown(summary)
+    assert "30.0% ± 14.1% † / 60.0%" in text
+    assert f"† collapse fraction of sampling: {caveat}." in text
+    assert text.count("†") == 2  # not of step 100, nor of the other method
+
+
+def test_many_measures_are_rows():
+    measures = {f"bound_{i}_test": -float(i) for i in range(13)}
+    runs = [{**run, "metrics": measures, "history": {}} for run in RUNS[2:]]
+    lines = report.to_markdown(report.summarize(runs)).splitlines()
+    assert lines[0] == "| method | `sampling` | `sampling_free` |"
+    assert lines[1] == "| --- | --- | --- |"
+    assert "| bound 12 test, step 200 | -12.00 | -12.00 |" in lines
+
+
 def test_runs_of_other_settings_are_other_methods():
     runs = [*RUNS[:2], _run("sampling", 0, 0.1, **{"objective.num_samples": 5})]
     labels = [method["method"] for method in report.summarize(runs)["methods"]]

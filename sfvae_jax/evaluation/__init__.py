@@ -248,8 +248,8 @@ def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: 
 
 __all__ = [
     "EVALUATIONS",
-    "Doubtful",
     "GENERATED",
+    "Doubtful",
     "Evaluation",
     "NotApplicable",
     "TrainedModel",

@@ -173,7 +173,12 @@ def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
 
 def title(measure: str) -> str:
     """A measure's name as a person writes it."""
-    return measure.replace("_", " ").replace("kl ", "KL ")
+    return (
+        measure.replace("_", " ")
+        .replace("kl ", "KL ")
+        .replace("ais ", "AIS ")
+        .replace("iwae ", "IWAE ")
+    )
 
 
 def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
