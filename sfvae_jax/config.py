@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from sfvae_jax import data, evaluation, models, objectives
 from sfvae_jax.errors import UsageError, unknown_name
+from sfvae_jax.training import learning_rate
 
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")
@@ -62,7 +63,9 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model = ml_collections.ConfigDict()
     config.model.name = "mlp"
     config.model.latent_size = 16
-    config.model.hidden_sizes = (512, 256)  # of the mlp's encoder; the decoder has the reverse
+    config.model.hidden_sizes = (512, 256)  # of the mlp's encoder, from the data inwards
+    # Of its decoder, from the latents outwards; empty: the encoder's reversed; (): no hidden layer.
+    config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
     config.model.kernel_size = 0  # of the convolutions; 0: the paper's
     config.model.lowering = "auto"  # of the convolutions: native, patches; auto: by the backend
@@ -115,7 +118,10 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 0  # 0 = full batch
-    config.train.learning_rate = 1e-3
+    config.train.learning_rate = 1e-3  # of the first step
+    # constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to
+    # `steps`; cosine: falls to 0 at `steps`.
+    config.train.learning_rate_schedule = "constant"
     config.train.steps_per_call = 10  # steps in one call of the device
     config.train.log_every = 10
     config.train.checkpoint_every = 100
@@ -187,8 +193,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("evaluations.collapse.epsilon", "evaluations.reconstruction.num_samples"):
         _require(config, key, lambda value: value > 0, "positive")
     _require(config, "evaluations.collapse.delta", lambda value: 0 <= value < 1, "in [0, 1)")
-    for key in ("model.hidden_sizes", "model.channels", "posterior.hidden_sizes"):
-        _require(config, key, _all_positive, "positive sizes, such as (512, 256)")
+    for key in _SIZES:
+        expected = "positive sizes, such as (512, 256)"
+        _require(config, key, lambda value: value is None or _all_positive(value), expected)
     _require(config, "train.moments_decay", lambda value: 0 <= value < 1, "in [0, 1)")
     _require(config, "train.plateau_factor", lambda value: 0 < value < 1, "in (0, 1)")
     if config.train.validate_every > config.train.steps:
@@ -199,6 +206,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("channels", "kernel_size", "lowering"):
         if config.model.name == "mlp" and config.model[key] not in ((), 0, "auto"):
             raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
+    if config.model.name != "mlp" and config.model.decoder_sizes is not None:
+        raise UsageError(
+            "model.decoder_sizes is of the decoder of model 'mlp'; leave it empty with model"
+            f" {config.model.name!r}"
+        )
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -302,6 +314,12 @@ _COUNTS = (
     "evaluations.marginal_likelihood.num_images",
     "evaluations.jacobian_quality.num_images",
 )
+_SIZES = (
+    "model.hidden_sizes",
+    "model.decoder_sizes",
+    "model.channels",
+    "posterior.hidden_sizes",
+)
 _POSITIVE = (
     "train.learning_rate",
     "likelihood.variance",
@@ -334,6 +352,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("gamma schedule", config.objective.gamma_schedule, GAMMA_SCHEDULES),
         ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),
         ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
+        ("learning rate schedule", config.train.learning_rate_schedule, learning_rate.SCHEDULES),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
         ("part of the data", config.evaluations.part, data.PARTS),

@@ -18,6 +18,7 @@ from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
@@ -173,14 +174,15 @@ def _records(
 
     They are of the first and the last step, of every `log_every`, and of a validated one.
     """
-    records = []
+    records, learning_rates = [], learning_rate(config)
     last = first + len(metrics["loss"])
     for i in range(len(metrics["loss"])):
         step = first + i + 1
         validated = step == last and held_out_loss is not None
         if step in (1, config.steps) or step % config.log_every == 0 or validated:
             values = {key: float(value[i]) for key, value in metrics.items()}
-            values["learning_rate"] = config.learning_rate * values.pop("learning_rate_scale")
+            values["learning_rate"] = float(learning_rates(step - 1))
+            values["learning_rate"] *= values.pop("learning_rate_scale")
             if validated:
                 values["validation_loss"] = held_out_loss
             records.append({"step": step, **values, "steps_per_second": rate})

@@ -4,7 +4,9 @@ import math
 
 import ml_collections
 import pytest
+from absl import flags
 from conftest import ROOT, load_config
+from ml_collections import config_flags
 
 from sfvae_jax import config as configuration
 from sfvae_jax import objectives
@@ -92,6 +94,7 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("model.initializer", "zeros", "unknown initializer 'zeros'"),
         ("model.latent_size", 0, "model.latent_size must be a positive whole number, got 0"),
         ("model.hidden_sizes", (16, 0), "model.hidden_sizes must be positive sizes"),
+        ("model.decoder_sizes", (16, 0), "model.decoder_sizes must be positive sizes"),
         ("posterior.name", "iaf", "'sampling_free' does not take posterior 'iaf'; .* diagonal"),
         ("posterior.name", "gaussian", "does not take posterior 'gaussian'"),
         ("posterior.variance", 0.0, "posterior.variance must be a positive, finite number"),
@@ -115,6 +118,7 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("likelihood.variance", 0.0, "likelihood.variance must be a positive, finite number"),
         ("train.learning_rate", -1e-3, "train.learning_rate must be a positive, finite number"),
         ("train.learning_rate", math.inf, "train.learning_rate must be a positive, finite number"),
+        ("train.learning_rate_schedule", "cosin", "unknown learning rate schedule 'cosin'; did"),
         ("train.steps", 0, "train.steps must be a positive whole number"),
         ("train.batch_size", -1, "train.batch_size must be a whole number, 0 or more, got -1"),
         ("train.steps_per_call", 0, "train.steps_per_call must be a positive"),
@@ -231,6 +235,23 @@ def test_likelihoods_of_pixels_refuse_scaled_ones(tiny_config, likelihood):
     names = {"objective.name": "sampling", "likelihood.name": likelihood}
     with pytest.raises(UsageError, match=f"{likelihood}' is of pixels in .0, 1.; data.scale must"):
         configuration.validate(tiny_config(**names, **{"data.scale": 10.0}))
+
+
+def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
+    """Nothing, no hidden layer, or so many; as absl hands the text over."""
+    for text, expected in (("()", ()), ("(200,)", (200,)), ("(200,100)", (200, 100))):
+        holder, argv = flags.FlagValues(), ["main", f"--config.model.decoder_sizes={text}"]
+        config_flags.DEFINE_config_dict("config", tiny_config(), flag_values=holder, sys_argv=argv)
+        holder(argv)
+        assert holder.config.model.decoder_sizes == expected
+        configuration.validate(holder.config)
+    assert tiny_config().model.decoder_sizes is None
+
+
+def test_sizes_of_a_decoder_are_of_the_mlp(tiny_config):
+    config = tiny_config(**{"model.name": "conv", "model.decoder_sizes": (8,)})
+    with pytest.raises(UsageError, match="is of the decoder of model 'mlp'; leave it empty with"):
+        configuration.validate(config)
 
 
 def test_pairs_need_two(tiny_config):

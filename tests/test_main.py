@@ -96,6 +96,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
         "evaluations.names": ("lower_bound", "kl_divergence"),
         "objective.name": "sampling",
         "train.batch_size": 16,
+        "train.learning_rate_schedule": "burda",
     }
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # No compilation cache: each process compiles for itself, as a user's does.

@@ -59,14 +59,16 @@ class Mlp(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder n - hidden sizes - num_outputs, and the reverse as decoder, with multiple n outputs.
+    """Encoder n - hidden_sizes - num_outputs, decoder m - decoder_sizes - multiple n.
 
     Args:
-        config: the `model` group: hidden_sizes, activation, initializer.
+        config: the `model` group: hidden_sizes, decoder_sizes (None: the reverse of these),
+            activation, initializer.
         data_shape: of one example; n is its number of elements.
         num_outputs: of the encoder.
         multiple: how many numbers the likelihood needs for an element.
     """
-    hidden, style = tuple(config.hidden_sizes), (config.activation, config.initializer)
-    encoder = Mlp((*hidden, num_outputs), *style)
-    return encoder, Mlp((*hidden[::-1], multiple * math.prod(data_shape)), *style)
+    inwards, style = tuple(config.hidden_sizes), (config.activation, config.initializer)
+    outwards = inwards[::-1] if config.decoder_sizes is None else tuple(config.decoder_sizes)
+    encoder = Mlp((*inwards, num_outputs), *style)
+    return encoder, Mlp((*outwards, multiple * math.prod(data_shape)), *style)

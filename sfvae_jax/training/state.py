@@ -12,6 +12,7 @@ import ml_collections
 import optax
 from jax import Array
 
+from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.spectral import Vectors, start_vectors
 
 
@@ -57,7 +58,7 @@ def make_keys(seed: int) -> Keys:
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """The optimiser that a `train` group describes."""
-    return optax.adam(config.learning_rate)
+    return optax.adam(learning_rate(config))
 
 
 def create_state(

@@ -1,5 +1,7 @@
 """The fully connected model against NumPy."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,27 @@ def test_encoder_and_decoder_are_the_papers_layers(keys, name, activation):
     assert decoded.shape == (4, 3, 1)
     expected = _numpy_mlp(networks["decoder"], z, activation)
     np.testing.assert_allclose(decoded.ravel(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inwards", "outwards", "expected"),
+    [
+        ((8, 5), (), [(3, 12)]),
+        ((), (7, 6), [(3, 7), (7, 6), (6, 12)]),
+        ((), None, [(3, 12)]),
+        ((8,), (9, 9, 7, 5), [(3, 9), (9, 9), (9, 7), (7, 5), (5, 12)]),
+    ],
+)
+def test_a_decoder_may_have_its_own_sizes(inwards, outwards, expected):
+    model = _build(**{"model.hidden_sizes": inwards, "model.decoder_sizes": outwards})
+    networks = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((4, 3, 1)))["params"]
+    sizes = {
+        part: [layers[f"Dense_{i}"]["kernel"].shape for i in range(len(layers))]
+        for part, layers in networks.items()
+    }
+    assert sizes["decoder"] == expected
+    widths = (12, *inwards, 6)
+    assert sizes["encoder"] == list(itertools.pairwise(widths))
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,14 @@ def test_without_patience_nothing_changes(tiny_config):
 
 
 def test_a_run_halves_and_resumes(tiny_config, tmp_path, monkeypatch):
-    """Nothing improves at a learning rate of next to 0: halved at the second validation."""
+    """Nothing improves at a learning rate of next to 0: halved at the second validation.
+
+    Beside its schedule; what is written down is the rate that the step took.
+    """
     changes = {
         "data.num_valid": 20,
         "train.learning_rate": 1e-30,
+        "train.learning_rate_schedule": "cosine",
         "train.validate_every": 4,
         "train.plateau_patience": 1,
         "train.checkpoint_every": 4,
@@ -93,8 +97,12 @@ def test_a_run_halves_and_resumes(tiny_config, tmp_path, monkeypatch):
     validated = {r["step"]: r["validation_loss"] for r in records if "validation_loss" in r}
     assert list(validated) == [4, 8, 12]
     assert len(set(validated.values())) == 1
-    rates = {record["step"]: record["learning_rate"] for record in records}
-    assert (rates[4], rates[8], rates[10], rates[12]) == (1e-30, 1e-30, 5e-31, 5e-31)
+    scheduled = {n: 1e-30 * 0.5 * (1 + np.cos(np.pi * (n - 1) / 12)) for n in range(1, 13)}
+    rates = {
+        record["step"]: record["learning_rate"] / scheduled[record["step"]] for record in records
+    }
+    expected = {1: 1, 2: 1, 4: 1, 6: 1, 8: 1, 10: 0.5, 12: 0.5}
+    assert rates == pytest.approx(expected, rel=1e-4)
 
     observe = Validation.observe
 
