@@ -275,7 +275,7 @@ def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
 # Measures that lie between 0 and 1, or near 1.
 _OF_ONE = ("classifier_accuracy", "prd_", "variance_")
 # Bounds of one part of the data, whose differences matter.
-_OF_PARTS = ("_train", "_test")
+_OF_PARTS = ("_train", "_test", "_standard_error")
 
 
 def _number(measure: str, value: float, deviation: float | None) -> str:

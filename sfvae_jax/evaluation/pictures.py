@@ -159,11 +159,21 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
 
 
 def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
-    """One panel for each measure: bars of every method, obtained (filled) beside published."""
-    measures = list(dict.fromkeys(m for method in methods for m in method["measures"]))
-    figure = new_figure(3.4 * len(measures) + 1, 3.8)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
+    """One panel for each measure: bars of every method, obtained (filled) beside published.
+
+    Standard errors are left to the table.
+    """
+    measured = dict.fromkeys(m for method in methods for m in method["measures"])
+    measures = [m for m in measured if not m.endswith(("standard_error", "carlo_error"))] or list(
+        measured
+    )
+    columns = min(len(measures), 6)
+    rows = math.ceil(len(measures) / columns)
+    figure = new_figure(3.4 * columns + 1, 3.2 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(measures) :]:
+        axes.set_visible(False)
+    for axes, measure in zip(panels, measures, strict=False):
         _draw_bars(axes, [(m["method"], m["measures"].get(measure, {})) for m in methods])
         axes.set_title(title(measure), fontsize="medium")
     handles, labels = panels[0].get_legend_handles_labels()

@@ -1,0 +1,191 @@
+"""From bounds of log p(x) image by image to the gaps between them (GAPS Table 1), with errors.
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from sfvae_jax.evaluation.codes import Doubtful, NotApplicable
+from sfvae_jax.evaluation.precision import standard_error
+
+Value = float | NotApplicable
+
+# What is measured of each part of the data and has a standard error over the images; to these come
+# `optimal_FAMILY_bound` of every family.
+BOUNDS = (
+    "log_evidence",
+    "ais_bound",
+    "iwae_bound",
+    "lower_bound",
+    "linearized_full_covariance_bound",
+    "linearized_diagonal_bound",
+)
+GAPS = ("approximation_gap", "amortization_gap", "inference_gap", "linearized_gain")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartBounds:
+    """Bounds of log p(x) of the same N images, in nats, float64 [N] each.
+
+    Attributes:
+        ais: by annealed importance sampling.
+        iwae: of the model's posterior with many samples; None where it has no density.
+        lower: the ELBO L[q] of the model's posterior; None likewise.
+        optimal: L[q*] by family; empty where none was optimised.
+        linearized: L[q] of the posteriors that the linearised decoder implies, by family.
+        own_family: of the model's posterior.
+    """
+
+    ais: np.ndarray
+    iwae: np.ndarray | None
+    lower: np.ndarray | None
+    optimal: Mapping[str, np.ndarray]
+    linearized: Mapping[str, np.ndarray]
+    own_family: str
+
+
+def log_evidence(bounds: PartBounds) -> np.ndarray:
+    """log p^(x) [N]: of the AIS and the IWAE bound the one with the larger mean (GAPS 3.3).
+
+    Both are lower bounds in expectation. The larger of the two noisy estimates image by image would
+    be biased upwards; of the two means over the images it hardly is.
+    """
+    if bounds.iwae is None or bounds.ais.mean() >= bounds.iwae.mean():
+        return bounds.ais
+    return bounds.iwae
+
+
+def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
+    """The gaps of GAPS Table 1 image by image, [N] each, in nats.
+
+    approximation  log p^(x) - L[q*], q* in the model's own family
+    amortization   L[q*] - L[q]
+    inference      log p^(x) - L[q], the sum of both
+    linearized_gain  L[q_lin] - L[q]: what the posterior of the linearised decoder, with its full
+                     covariance around the encoder's own mean, is better by
+    """
+    evidence, missing = log_evidence(bounds), NotApplicable("the encoder gives no density q(z|x)")
+    if bounds.lower is None:
+        return dict.fromkeys(GAPS, missing)
+    found: dict[str, np.ndarray | NotApplicable] = {"inference_gap": evidence - bounds.lower}
+    optimal = bounds.optimal.get(bounds.own_family)
+    if optimal is None:
+        reason = NotApplicable(f"no {bounds.own_family} posterior was optimised")
+        found |= {"approximation_gap": reason, "amortization_gap": reason}
+    else:
+        found |= {
+            "approximation_gap": evidence - optimal,
+            "amortization_gap": optimal - bounds.lower,
+        }
+    full = bounds.linearized["full_covariance"]
+    return {**found, "linearized_gain": full - bounds.lower}
+
+
+def measures(bounds: PartBounds) -> dict[str, Value]:
+    """Means over the images, and `..._standard_error` of each, by the names of BOUNDS and GAPS."""
+    missing = NotApplicable("the encoder gives no density q(z|x)")
+    columns: dict[str, np.ndarray | NotApplicable] = {
+        "log_evidence": log_evidence(bounds),
+        "ais_bound": bounds.ais,
+        "iwae_bound": missing if bounds.iwae is None else bounds.iwae,
+        "lower_bound": missing if bounds.lower is None else bounds.lower,
+        **{f"optimal_{family}_bound": values for family, values in bounds.optimal.items()},
+        **{f"linearized_{family}_bound": values for family, values in bounds.linearized.items()},
+        **gaps(bounds),
+    }
+    found: dict[str, Value] = {}
+    for name, values in columns.items():
+        absent = isinstance(values, NotApplicable)
+        found[name] = values if absent else float(np.mean(values))
+        found[f"{name}_standard_error"] = values if absent else standard_error(values)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """What tells whether annealed importance sampling can be trusted.
+
+    Attributes:
+        sandwich: upper less lower bound of simulated images [S], in nats; None if not measured.
+        effective_sample_size: of the chains' weights [N].
+        least_acceptance_rate: of the temperatures, the least mean over the chains [N].
+        num_chains: C.
+    """
+
+    sandwich: np.ndarray | None
+    effective_sample_size: np.ndarray
+    least_acceptance_rate: np.ndarray
+    num_chains: int
+
+
+_LEAST_ACCEPTANCE = 0.2
+_LEAST_EFFECTIVE = 1.5  # of chains; at 1 a single weight outweighs all others
+_CERTAIN = 2.0  # standard errors
+
+
+def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]:
+    """Why the AIS bound is not to be trusted, one sentence each; empty if nothing speaks for it.
+
+    Without simulated images only gross failures show: that the bound is far below log p(x) on all
+    chains alike, none of the other signs would tell.
+    """
+    found = []
+    if mixing.sandwich is not None and np.mean(mixing.sandwich) > max_sandwich:
+        found.append(
+            f"on images simulated from the model the two bounds are {np.mean(mixing.sandwich):.2f}"
+            f" nats apart (at most {max_sandwich:g})"
+        )
+    if bounds.iwae is not None:
+        lead = bounds.iwae - bounds.ais
+        error = standard_error(lead)
+        if not isinstance(error, NotApplicable) and np.mean(lead) > _CERTAIN * error:
+            found.append(f"the IWAE bound is {np.mean(lead):.2f} ± {error:.2f} nats higher")
+    acceptance = float(np.median(mixing.least_acceptance_rate))
+    if acceptance < _LEAST_ACCEPTANCE:
+        found.append(f"at some temperature only {acceptance:.0%} of the proposals are accepted")
+    effective = float(np.median(mixing.effective_sample_size))
+    if mixing.num_chains > 1 and effective < _LEAST_EFFECTIVE:
+        found.append(f"of {mixing.num_chains} chains {effective:.1f} carry the weight")
+    return found
+
+
+def with_caveats(
+    found: Mapping[str, Value], bounds: PartBounds, reasons: list[str], unconverged: Mapping
+) -> dict[str, Value]:
+    """The measures, the doubtful ones marked.
+
+    Args:
+        found: as from `measures`.
+        bounds: that they are of.
+        reasons: as from `doubts`.
+        unconverged: by family, the share of the images whose optimisation had not settled.
+    """
+    marked = dict(found)
+
+    def mark(names: tuple[str, ...], caveat: str) -> None:
+        for name in names:
+            if not isinstance(marked.get(name, missing), NotApplicable | Doubtful):
+                marked[name] = Doubtful(marked[name], caveat)
+
+    missing = NotApplicable("")
+    if reasons:
+        caveat = f"AIS has not mixed: {'; '.join(reasons)}; give it more temperatures or chains"
+        mark(("ais_bound", "log_evidence", "approximation_gap", "inference_gap"), caveat)
+    for family, optimal in bounds.optimal.items():
+        own = ("approximation_gap", "amortization_gap") if family == bounds.own_family else ()
+        names = (f"optimal_{family}_bound", *own)
+        if unconverged[family] > 0:
+            share = f"{unconverged[family]:.0%} of the images were stopped before they settled"
+            mark(names, f"{family} optimisation: {share}; raise local.max_steps")
+        if family == bounds.own_family and bounds.lower is not None:
+            behind = bounds.lower - optimal
+            error = standard_error(behind)
+            if not isinstance(error, NotApplicable) and np.mean(behind) > _CERTAIN * error:
+                caveat = "is worse than the encoder it starts without; lower local.learning_rate"
+                mark(names, f"{family} optimisation: {caveat}, or raise local.patience")
+    return marked
