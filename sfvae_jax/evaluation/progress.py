@@ -1,0 +1,30 @@
+"""Progress of a long evaluation for a person: what is done and the time left."""
+
+from __future__ import annotations
+
+import time
+
+from sfvae_jax.progress import Display
+
+
+class Progress(Display):
+    """Shows how much of a labelled task is done, and the time left. A context manager."""
+
+    def __init__(self, label: str, total: int) -> None:
+        super().__init__(0, total, f"{label} ")
+        self._label = label
+        self._warm: tuple[int, float] | None = None  # done, and the time, after the first call
+
+    def update(self, done: int) -> None:
+        """Takes note of how much is done."""
+        left = self._time_left(done)
+        self.show(done, left, f"{self._label} {done}/{self._total}  {left}".rstrip())
+
+    def _time_left(self, done: int) -> str:
+        """In words; empty after the first call, which compiles and tells nothing of the rest."""
+        now = time.monotonic()
+        if self._warm is None:
+            self._warm = (done, now)
+            return ""
+        each = (now - self._warm[1]) / max(done - self._warm[0], 1)
+        return f"{(self._total - done) * each:.0f} s left"

@@ -1,0 +1,45 @@
+"""Where progress is shown to a person: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Any, Self
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+
+
+class Display:
+    """One bar, or one line every ten seconds, on stderr. A context manager."""
+
+    def __init__(self, start: int, total: int, label: str = "") -> None:
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        # A terminal may not tell its size, and tqdm would then draw nothing.
+        width, height = shutil.get_terminal_size()
+        bar = {"ncols": width, "nrows": height, "bar_format": _BAR, "disable": not self._terminal}
+        self._bar = tqdm(total=total, initial=start, desc=label or None, **bar)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self._bar.close()
+
+    def show(self, done: int, beside: str, line: str) -> None:
+        """Moves the bar, with a text beside it; where there is none, prints the line if it is time.
+
+        The last line is always printed.
+        """
+        now = time.monotonic()
+        if self._terminal:
+            self._bar.set_postfix_str(beside, False)
+            self._bar.update(done - self._bar.n)
+        elif done == self._total or now >= self._next_line:
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            print(line, file=sys.stderr, flush=True)
