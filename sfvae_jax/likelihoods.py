@@ -133,8 +133,12 @@ class Bernoulli:
         return jax.nn.sigmoid(parameters)
 
     def location(self, parameters: Array) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x."""
-        return self.mean(parameters)
+        """The mean, what `fisher` is the information of; shaped like x.
+
+        Its derivative p (1 - p) keeps its digits where p rounds to 1, as that of p alone does not.
+        """
+        rest = 1.0 - jax.nn.sigmoid(-parameters)
+        return jnp.where(parameters > 0.0, rest, jax.nn.sigmoid(parameters))
 
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x in {0, 1}, shaped like x."""

@@ -24,6 +24,7 @@ from sfvae_jax.evaluation.collapse import (
 from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
 from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
 from sfvae_jax.evaluation.generation import DENSITIES
+from sfvae_jax.evaluation.importance import importance_log_evidence
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
@@ -35,10 +36,7 @@ from sfvae_jax.evaluation.jacobian_quality import (
 )
 from sfvae_jax.evaluation.jacobian_quality import metric_names as jacobian_quality_metrics
 from sfvae_jax.evaluation.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
-from sfvae_jax.evaluation.marginal_likelihood import (
-    evaluate_marginal_likelihood,
-    importance_log_evidence,
-)
+from sfvae_jax.evaluation.marginal_likelihood import evaluate_marginal_likelihood
 from sfvae_jax.evaluation.output_covariance import covariance_errors, covariance_statistics
 from sfvae_jax.evaluation.reconstruction import (
     evaluate_reconstruction,

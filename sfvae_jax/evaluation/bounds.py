@@ -54,9 +54,12 @@ def map_bound(
     bound: Callable[..., Any],
     images: np.ndarray | None = None,
     batch_size: int | None = None,
+    posteriors: Any = None,
     **settings: Any,
 ) -> Any:
     """`bound(key, decode, x, posterior, likelihood, prior_stddev=..., **settings)` of every image.
+
+    The posterior is the model's own, or the image's of those given, a pytree of arrays [N, ...].
 
     Raises:
         NotApplicable: if the model has no bound, no prior, or a posterior without samples.
@@ -65,8 +68,8 @@ def map_bound(
         raise NotApplicable(trained.no_bound)
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
-    def value(params: Any, x: Array, key: Array) -> Any:
-        posterior = trained.encode(params, x)
+    def value(params: Any, x: Array, key: Array, given: Any) -> Any:
+        posterior = trained.encode(params, x) if given is None else given
         require(posterior, "sample_and_log_prob", "samples")
         return bound(
             key,
@@ -78,7 +81,7 @@ def map_bound(
             **settings,
         )
 
-    return trained.map_images(value, images, batch_size=batch_size)
+    return trained.map_images(value, images, posteriors, batch_size=batch_size)
 
 
 def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:

@@ -96,31 +96,43 @@ class TrainedModel:
             raise NotApplicable("the model was trained without a prior")
         return self.prior_stddev
 
+    def pixels(self, images: Array) -> Array:
+        """Stored images [N, ...] as the model sees them."""
+        return self.data_scale * to_unit_interval(images)
+
     def map_images(
         self,
-        function: Callable[[Any, Array, Array], Any],
+        function: Callable[..., Any],
         images: Any = None,
-        *,
+        *extra: Any,
         batch_size: int | None = None,
     ) -> Any:
-        """`function(params, x, key)` of every image, as a pytree of NumPy arrays [N, ...].
+        """`function(params, x, key, *extra_i)` of every image: a pytree of NumPy arrays [N, ...].
 
         Image i gets the key `fold_in(rng, i)`, whatever the batch size, which is that of the config
-        where none is given.
+        where none is given, and entry i of every further pytree of arrays [N, ...].
+
+        Raises:
+            ValueError: if a further pytree has not one entry for each image.
         """
         images = self.images if images is None else images
         batch_size = batch_size or self.config.batch_size
         keys = example_keys(self.rng, len(images))
+        counts = {len(leaf) for leaf in jax.tree.leaves(extra)}
+        if not counts <= {len(images)}:
+            raise ValueError(f"{len(images)} images need as many entries, got {sorted(counts)}")
 
         @jax.jit
-        def apply(params: Any, batch: Array, keys: Array) -> Any:
-            x = self.data_scale * to_unit_interval(batch)
-            return jax.vmap(function, (None, 0, 0))(params, x, keys)
+        def apply(params: Any, batch: Array, keys: Array, extra: Any) -> Any:
+            return jax.vmap(lambda x, key, more: function(params, x, key, *more))(
+                self.pixels(batch), keys, extra
+            )
 
         batches = []
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            batches.append(jax.device_get(apply(self.params, images[part], keys[part])))
+            more = jax.tree.map(lambda leaf: leaf[part], extra)
+            batches.append(jax.device_get(apply(self.params, images[part], keys[part], more)))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
 

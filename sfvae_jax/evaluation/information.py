@@ -23,7 +23,7 @@ def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
     return np.sqrt(variance + np.mean(np.square(codes, dtype=np.float64), axis=0))
 
 
-def precisions(trained: TrainedModel) -> np.ndarray:
+def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.ndarray:
     """S^-2 + J' F J at every image's code, [N, m, m]; F the likelihood's Fisher information.
 
     J is the Jacobian of the parameter that F is of, the likelihood's `location` (BACK Eqs. 12 and
@@ -42,7 +42,7 @@ def precisions(trained: TrainedModel) -> np.ndarray:
             prior_stddev=prior_stddev,
         )
 
-    return trained.map_images(precision)
+    return trained.map_images(precision, images)
 
 
 def evaluate_constant_variance_penalty(

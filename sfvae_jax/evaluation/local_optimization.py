@@ -1,0 +1,283 @@
+"""The best posterior of a family for each image alone, with the decoder as it is (GAPS).
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax.errors import UsageError, unknown_name
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size
+from sfvae_jax.evaluation.local_families import FAMILIES, Family
+from sfvae_jax.evaluation.local_search import Search, advance, begin
+from sfvae_jax.objectives.batch import example_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalOptimization:
+    """Settings of the search; the defaults are GAPS Section 6.4 and Table 8.
+
+    Attributes:
+        num_samples: of the posterior, for every step's ELBO.
+        learning_rate: Adam's.
+        check_every: steps whose mean ELBO is compared with the best mean so far.
+        patience: checks without an improvement, after which an image is left as it is.
+        max_steps: for any image; whole checks of them are taken.
+        chunk_size: images that are optimised at once.
+        num_flows: steps of a flow.
+        hidden_sizes: of a flow's networks.
+        constant_stddev: of every latent dimension, for the family "constant".
+    """
+
+    num_samples: int = 100
+    learning_rate: float = 1e-3
+    check_every: int = 100
+    patience: int = 10
+    max_steps: int = 100_000
+    chunk_size: int = 100
+    num_flows: int = 2
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    constant_stddev: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks what would otherwise loop for ever or not at all."""
+        for field in dataclasses.fields(self):
+            if not np.all(np.asarray(getattr(self, field.name)) > 0):
+                raise ValueError(f"{field.name} must be positive")
+        if self.max_steps < self.check_every:
+            raise ValueError(
+                f"max_steps {self.max_steps} must be at least check_every {self.check_every}"
+            )
+
+
+class LocalPosteriors(NamedTuple):
+    """What the search has found for N images.
+
+    Attributes:
+        posterior: of the family, a pytree of NumPy arrays [N, ...].
+        steps: taken for each image, [N].
+        converged: whether an image stopped for want of improvement, [N]. The others had taken all
+            `max_steps`, or their ELBO or parameters were no longer finite.
+        elbo: mean of each image's best window, [N], in nats, -inf where there was none. Of samples
+            that have chosen it: a bound to report takes fresh ones, as `bounds_of` does.
+    """
+
+    posterior: Any
+    steps: np.ndarray
+    converged: np.ndarray
+    elbo: np.ndarray
+
+
+def local_elbo(
+    rng: Array,
+    params: Any,
+    family: Family,
+    decode: Callable[[Array], Any],
+    x: Array,
+    likelihood: Any,
+    prior_stddev: Array | float,
+    num_samples: int,
+) -> Array:
+    """The ELBO of one image as a function of its own unconstrained parameters.
+
+    1/k sum_k [log p(x|z_k) + log p(z_k) - log q(z_k)],   z_k ~ q   (GAPS Eq. 7 for a flow)
+
+    With the KL divergence in closed form where the family's estimator has it.
+
+    Args:
+        rng: key of the samples.
+        params: as from `family.to_params`.
+        family: one of `FAMILIES`.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: one example.
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        prior_stddev: prior standard deviations, a scalar or [m].
+        num_samples: k, at least 1.
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        ValueError: if num_samples is less than 1.
+    """
+    posterior = family.build(params)
+    options = {"num_samples": num_samples, "prior_stddev": prior_stddev}
+    return family.elbo(rng, decode, x, posterior, likelihood, **options).value
+
+
+def optimize_posteriors(
+    trained: TrainedModel,
+    images: np.ndarray,
+    family: str,
+    settings: LocalOptimization | None = None,
+    posteriors_start: Any = None,
+    progress: Callable[[float], None] | None = None,
+) -> LocalPosteriors:
+    """q* of each image: the posterior of a family with the largest ELBO, found by Adam.
+
+    q*(z|x) = argmax_q E_q[log p(x|z) + log p(z) - log q(z)]   (GAPS Sections 5.2 and 6.4)
+
+    `chunk_size` images are optimised at once, each to its own end; once half of a chunk has
+    stopped, the rest goes on alone. Image i draws from keys of `fold_in(trained.rng, i)` and of its
+    own step, so that the chunk size changes the rounding alone.
+
+    Args:
+        trained: the model; its decoder, likelihood and prior are all that is used of it.
+        images: stored images [N, ...].
+        family: a key of `FAMILIES`.
+        settings: of the search; GAPS's own by default.
+        posteriors_start: posteriors of that family [N, ...] to start from, in place of the prior.
+        progress: called after every check with the share of the images that are done.
+
+    Returns:
+        The posteriors, in the order of the images.
+
+    Raises:
+        UsageError: if the family is unknown, there are no images, or the posteriors to start from
+            are not of that family or not as many as the images.
+        NotApplicable: if the model has no bound or no prior.
+    """
+    settings = settings or LocalOptimization()
+    if family not in FAMILIES:
+        raise unknown_name("posterior family", family, FAMILIES)
+    if trained.no_bound:
+        raise NotApplicable(trained.no_bound)
+    _check_start(family, posteriors_start, images)
+    programs = _compile(trained, FAMILIES[family], settings)
+    keys, count = example_keys(trained.rng, len(images)), len(images)
+    size, found = min(settings.chunk_size, count), []
+    for first in range(0, count, size):
+        # The last chunk is filled up with its last image, which counts as stopped.
+        places = np.minimum(np.arange(first, first + size), count - 1)
+        present = np.arange(first, first + size) < count
+        start = jax.tree.map(lambda leaf: leaf[places], posteriors_start)
+
+        def report(running: int, end: int = min(first + size, count)) -> None:
+            if progress is not None:
+                progress((end - running) / count)
+
+        search = programs.begin(keys[places], start, present)
+        search = _run(programs, images[places], keys[places], search, report)
+        chunk = LocalPosteriors(
+            programs.build(search.best), search.steps, search.converged, search.best_value
+        )
+        found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[present], chunk))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+class _Programs(NamedTuple):
+    """What is compiled once for all chunks; each takes a leading axis of images."""
+
+    begin: Callable[[Array, Any, np.ndarray], Search]
+    advance: Callable[[np.ndarray, Array, Search], Search]
+    build: Callable[[Any], Any]
+    checks: int
+
+
+def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization) -> _Programs:
+    stddev = jnp.asarray(trained.prior(), jnp.float32)
+    prior_stddev = jnp.broadcast_to(stddev, latent_size(trained))
+
+    def begin_one(key: Array, start: Any, running: Array) -> Search:
+        if start is None:
+            start = family.start(jax.random.split(key)[0], prior_stddev, settings)
+        return begin(family.to_params(start), settings.learning_rate, running)
+
+    def advance_one(model_params: Any, x: Array, key: Array, search: Search) -> Search:
+        noise = jax.random.split(key)[1]
+
+        def value(params: Any, step: Array) -> Array:
+            return local_elbo(
+                jax.random.fold_in(noise, step),
+                params,
+                family,
+                lambda z: trained.decode(model_params, z),
+                x,
+                trained.likelihood,
+                prior_stddev,
+                settings.num_samples,
+            )
+
+        return advance(
+            search,
+            value,
+            learning_rate=settings.learning_rate,
+            check_every=settings.check_every,
+            patience=settings.patience,
+        )
+
+    @jax.jit
+    def advance_all(model_params: Any, images: Array, keys: Array, search: Search) -> Search:
+        x = trained.pixels(images)
+        return jax.vmap(advance_one, (None, 0, 0, 0))(model_params, x, keys, search)
+
+    return _Programs(
+        begin=jax.jit(jax.vmap(begin_one)),
+        advance=lambda *arguments: advance_all(trained.params, *arguments),
+        build=jax.jit(jax.vmap(family.build)),
+        checks=settings.max_steps // settings.check_every,
+    )
+
+
+def _run(
+    programs: _Programs,
+    images: np.ndarray,
+    keys: Array,
+    search: Search,
+    report: Callable[[int], None],
+) -> Search:
+    """The searches of one chunk, each to its end; `report` gets the number that still run."""
+    whole = jax.tree.map(np.array, search)
+    active = np.arange(len(images))
+    for _ in range(programs.checks):
+        running = np.asarray(search.running)
+        if not running.any():
+            break
+        size = _fewest(len(running), int(running.sum()))
+        if size < len(running):
+            _scatter(whole, active, search)
+            # What runs, filled up with some that have stopped and stay as they are.
+            active = active[np.argsort(~running, kind="stable")[:size]]
+            search = jax.tree.map(lambda leaf: leaf[active], whole)
+        search = programs.advance(images[active], keys[active], search)
+        report(int(np.sum(search.running)))
+    _scatter(whole, active, search)
+    report(0)
+    return whole
+
+
+def _fewest(size: int, running: int) -> int:
+    """The size, halved as long as all that run have room: few sizes, so that little recompiles."""
+    while running <= size // 2:
+        size //= 2
+    return size
+
+
+def _scatter(whole: Search, places: np.ndarray, part: Search) -> None:
+    for leaf, update in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+        leaf[places] = update
+
+
+def _check_start(family: str, start: Any, images: np.ndarray) -> None:
+    if len(images) == 0:
+        raise UsageError("no images to optimise posteriors for; give at least one")
+    expected = FAMILIES[family].posterior
+    if start is None:
+        return
+    if not isinstance(start, expected):
+        raise UsageError(
+            f"family {family!r} starts from a {expected.__name__}, got a {type(start).__name__}"
+        )
+    counts = {len(leaf) for leaf in jax.tree.leaves(start)}
+    if counts != {len(images)}:
+        raise UsageError(
+            f"{len(images)} images need as many posteriors to start from, got {sorted(counts)}"
+        )
