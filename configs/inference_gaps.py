@@ -125,7 +125,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.train.steps_per_call = 200
     config.train.log_every = 200
     config.train.checkpoint_every = 20 * EPOCH
-    config.evaluations.names = ("lower_bound",)
+    config.evaluations.names = ("inference_gaps",)
     config.evaluations.batch_size = 100
     changes = {"laptop": LAPTOP, "cifar10": CIFAR10, "figure2": FIGURE2, "figure3": FIGURE3}
     config.update_from_flattened_dict(changes.get(preset, {}))

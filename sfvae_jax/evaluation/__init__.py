@@ -23,8 +23,13 @@ from sfvae_jax.evaluation.collapse import (
 )
 from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
 from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.gap_pictures import draw_inference_gaps
 from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.importance import importance_log_evidence
+from sfvae_jax.evaluation.inference_gaps import OPTIONS as INFERENCE_GAPS
+from sfvae_jax.evaluation.inference_gaps import check as check_inference_gaps
+from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps
+from sfvae_jax.evaluation.inference_gaps import metric_names as inference_gap_metrics
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
@@ -132,6 +137,14 @@ EVALUATIONS = {
         draw=draw_jacobian_quality,
     ),
     "bias": Evaluation(evaluate_bias, BIAS_METRICS, {"num_samples": 10}, draw=draw_bias),
+    "inference_gaps": Evaluation(
+        evaluate_inference_gaps,
+        inference_gap_metrics,
+        INFERENCE_GAPS,
+        parts=lambda options, _: tuple(options.parts),
+        draw=draw_inference_gaps,
+        check=check_inference_gaps,
+    ),
     "frechet": Evaluation(
         evaluate_frechet,
         frechet_metrics,

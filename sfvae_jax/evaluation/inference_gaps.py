@@ -42,6 +42,7 @@ from sfvae_jax.evaluation.local_optimization import (
 )
 from sfvae_jax.evaluation.marginal_likelihood import ImportanceStatistics, bounds_of
 from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.evaluation.progress import Progress
 
 PARTS = ("train", "test")
 OPTIONS: dict[str, Any] = {
@@ -54,7 +55,11 @@ OPTIONS: dict[str, Any] = {
     "num_simulated": 100,  # images simulated from the model, for the upper bound; 0 = none
     "max_sandwich": 1.0,  # nats between the bounds of those, beyond which AIS has not mixed
     "annealing": dataclasses.asdict(Annealing()),
-    "local": dataclasses.asdict(LocalOptimization()),
+    "local": {
+        key: value
+        for key, value in dataclasses.asdict(LocalOptimization()).items()
+        if key != "constant_stddev"  # the model's
+    },
     "pictured": (),  # of two latents: places of training images; empty: chosen by their gaps
 }
 _DIAGNOSTICS = (
@@ -226,8 +231,11 @@ def _measure_part(
     has_density = trained.posterior_family != "none"
     importance = bounds_of(trained, images, **samples) if has_density else None
     full, diagonal = linearized_posteriors(trained, images)
+    settings = LocalOptimization(**options.local)
+    if trained.posterior_family == "constant":
+        settings = dataclasses.replace(settings, constant_stddev=_stddev(trained, images))
     local = {
-        family: optimize_posteriors(trained, images, family, LocalOptimization(**options.local))
+        family: _optimize(trained, images, family, settings)
         for family in _families(trained, options)
     }
 
@@ -243,6 +251,26 @@ def _measure_part(
         own_family=trained.posterior_family,
     )
     return MeasuredPart(images, bounds, annealed, importance, local)
+
+
+def _optimize(
+    trained: TrainedModel, images: np.ndarray, family: str, settings: LocalOptimization
+) -> LocalPosteriors:
+    count = len(images)
+    with Progress(f"optimising {family} posteriors", count) as progress:
+        return optimize_posteriors(
+            trained,
+            images,
+            family,
+            settings,
+            progress=lambda share: progress.update(round(count * share)),
+        )
+
+
+def _stddev(trained: TrainedModel, images: np.ndarray) -> float:
+    """Of a posterior that has the same for all images and latents."""
+    stddev = trained.map_images(lambda p, x, _: trained.encode(p, x).stddev, images[:1])
+    return float(stddev[0, 0])
 
 
 def _families(trained: TrainedModel, options: ml_collections.ConfigDict) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ class Progress(Display):
         self.show(done, left, f"{self._label} {done}/{self._total}  {left}".rstrip())
 
     def _time_left(self, done: int) -> str:
-        """In words; empty after the first call, which compiles and tells nothing of the rest."""
+        """In words; empty until something is done after the first call, which compiles."""
         now = time.monotonic()
         if self._warm is None:
             self._warm = (done, now)
+        if done == self._warm[0]:
             return ""
-        each = (now - self._warm[1]) / max(done - self._warm[0], 1)
+        each = (now - self._warm[1]) / (done - self._warm[0])
         return f"{(self._total - done) * each:.0f} s left"
