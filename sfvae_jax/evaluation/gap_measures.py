@@ -186,6 +186,6 @@ def with_caveats(
             behind = bounds.lower - optimal
             error = standard_error(behind)
             if not isinstance(error, NotApplicable) and np.mean(behind) > _CERTAIN * error:
-                caveat = "is worse than the encoder it starts without; lower local.learning_rate"
+                caveat = "it is worse than the encoder; lower local.learning_rate"
                 mark(names, f"{family} optimisation: {caveat}, or raise local.patience")
     return marked

@@ -190,6 +190,11 @@ def check(options: ml_collections.ConfigDict) -> None:
                 raise UsageError(f"{path} must be positive, got {node[key]!r}")
     if not options.annealing.target_acceptance < 1:
         raise UsageError("annealing.target_acceptance must be below 1")
+    if options.local.max_steps < options.local.check_every:
+        raise UsageError(
+            f"local.max_steps {options.local.max_steps} must be at least local.check_every"
+            f" {options.local.check_every}"
+        )
 
 
 _POSITIVE = {
