@@ -9,6 +9,8 @@ import pytest
 from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
 from sfvae_jax.evaluation.generation import SOURCES
+from sfvae_jax.evaluation.inference_gaps import PARTS
+from sfvae_jax.evaluation.local_families import FAMILIES
 from sfvae_jax.evaluation.sample_features import FEATURES
 
 
@@ -110,9 +112,14 @@ def _measures(name):
 
 
 def _pattern(measure):
-    """As a regular expression; a source is one of the code's, K a number or the linearisation."""
-    sources = "|".join(SOURCES)
-    return re.sub("_K$", r"_(\\d+|linearized)", measure).replace("SOURCE", f"({sources})")
+    """As a regular expression; sources, parts and families are the code's, K a number or so."""
+    measure = re.sub("_K$", r"_(\\d+|linearized)", measure)
+    if measure.endswith(("_bound_PART", "_gap_PART", "_gain_PART", "log_evidence_PART")):
+        measure += "(_standard_error)?"
+    names = {"SOURCE": SOURCES, "PART": PARTS, "FAMILY": FAMILIES}
+    for place, known in names.items():
+        measure = measure.replace(place, f"({'|'.join(known)})")
+    return measure
 
 
 def test_nothing_is_left_to_fill_in(readme, root):

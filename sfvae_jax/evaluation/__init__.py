@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation.annealing import AnnealedEstimate, annealed_importance_sampling
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
@@ -260,10 +261,12 @@ def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: 
 __all__ = [
     "EVALUATIONS",
     "GENERATED",
+    "AnnealedEstimate",
     "Doubtful",
     "Evaluation",
     "NotApplicable",
     "TrainedModel",
+    "annealed_importance_sampling",
     "check_options",
     "collapse_fraction",
     "covariance_errors",
