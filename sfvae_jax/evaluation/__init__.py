@@ -11,6 +11,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation.annealing import annealed_importance_sampling
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
@@ -240,6 +241,7 @@ __all__ = [
     "Evaluation",
     "NotApplicable",
     "TrainedModel",
+    "annealed_importance_sampling",
     "check_options",
     "collapse_fraction",
     "covariance_errors",
