@@ -61,7 +61,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "mlp"
+    config.model.name = "mlp"  # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS
     config.model.latent_size = 16
     config.model.hidden_sizes = (512, 256)  # of the mlp's encoder, from the data inwards
     # Of its decoder, from the latents outwards; empty: the encoder's reversed; (): no hidden layer.
