@@ -61,7 +61,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "mlp"
+    config.model.name = "mlp"  # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS
     config.model.latent_size = 16
     config.model.hidden_sizes = (512, 256)  # of the mlp's encoder, from the data inwards
     # Of its decoder, from the latents outwards; empty: the encoder's reversed; (): no hidden layer.
@@ -122,6 +122,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to
     # `steps`; cosine: falls to 0 at `steps`.
     config.train.learning_rate_schedule = "constant"
+    # Workdir of another run, whose decoder is taken and not trained; empty: a fresh one, trained.
+    config.train.decoder_from = ""
     config.train.steps_per_call = 10  # steps in one call of the device
     config.train.log_every = 10
     config.train.checkpoint_every = 100

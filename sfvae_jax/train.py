@@ -16,8 +16,9 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.trained import measure, trained_model
-from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
@@ -64,7 +65,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
     validation = None if held_out is None else Validation(config, model, schedules, held_out)
-    state = steps.place(create_state(config, model, optimizer, images.shape[1:]))
+    state = create_state(config, model, optimizer, images.shape[1:])
+    if config.train.decoder_from and last_step(files.checkpoints) is None:
+        state = with_decoder_from(config, state)
+    state = steps.place(state)
 
     # ---- where to write, and where to go on from ----
     files.claim(config)
@@ -224,6 +228,8 @@ def _log_run(
     log.info("device: %d x %s (%s)", len(devices), devices[0].device_kind, devices[0].platform)
     log.info("data: %s, %d training images of %s%s", config.data.name, len(images), shape, how)
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
+    if config.train.decoder_from:
+        log.info("decoder: that of %s, not trained", config.train.decoder_from)
     log.info("objective: %s; results go to %s", config.objective.name, files.folder)
     if start:
         log.info("resuming from the checkpoint of step %d of %d", start, config.train.steps)

@@ -43,7 +43,7 @@ def root():
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """The collapse experiment in a second: 40 images, a small network, `changes` on top."""
 

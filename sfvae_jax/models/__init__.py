@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from sfvae_jax.models import conv, conv_bn, mlp
+from sfvae_jax.models import conv, conv_bn, conv_elu, mlp
 from sfvae_jax.models.convolution import LOWERINGS, convolve, convolve_transposed
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
@@ -20,6 +20,7 @@ MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "mlp": mlp.networks,
     "conv": conv.networks,
     "conv_bn": conv_bn.networks,
+    "conv_elu": conv_elu.networks,
 }
 
 

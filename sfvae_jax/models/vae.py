@@ -26,8 +26,8 @@ class Vae(nn.Module):
         encoder: network from `data_shape` to the head's `num_outputs`.
         decoder: network from [m] to a multiple of `data_shape`, `MULTIPLES` says which.
         likelihood: what `decode` gives: "gaussian" the mean, "bernoulli" the logits,
-            "heteroscedastic_gaussian" mean and variance, "discretized_logistic" location and one
-            log scale a channel.
+            "heteroscedastic_gaussian" mean and variance, "discretized_logistic" location,
+            in [0, 1] by a sigmoid, and one log scale a channel (GAPS Table 9).
         initializer: of the kernels of that network of log scales.
         latent_scale: the code is multiplied by it after the encoder and divided before the decoder
             (BACK Figure 8).
@@ -61,7 +61,7 @@ class Vae(nn.Module):
             return out[0], jnp.square(nn.softplus(out[1]))
         if self.likelihood == "discretized_logistic":
             # Shifted so that a fresh scale is some 35 of 256 levels, not all of them.
-            return out[0], self.decoder_scales(z) - 2.0
+            return nn.sigmoid(out[0]), self.decoder_scales(z) - 2.0
         return out[0]
 
     def __call__(self, x: Array) -> Any:

@@ -11,6 +11,8 @@ import orbax.checkpoint as ocp
 from sfvae_jax.errors import RunError
 from sfvae_jax.training.state import TrainState
 
+Shapes = dict[str, list[int]]
+
 
 class Checkpoints:
     """The checkpoints of one run; the last few are kept. A context manager."""
@@ -59,13 +61,13 @@ class Checkpoints:
         step = self.last_step
         try:
             metadata = self._manager.item_metadata(step)
-            stored = {leaf.name: leaf.shape for leaf in jax.tree.leaves(metadata)}
+            stored = {leaf.name: list(leaf.shape) for leaf in jax.tree.leaves(metadata)}
         except Exception as error:
             raise _unreadable(step, error) from error
-        wanted = {_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(like)}
+        wanted = leaf_shapes(like)
         names = sorted(stored.keys() | wanted.keys())
         for name in sorted(names, key=lambda name: not name.startswith("params")):
-            there, here = (_shape(shapes.get(name)) for shapes in (stored, wanted))
+            there, here = (shapes.get(name, "missing") for shapes in (stored, wanted))
             if there != here:
                 raise RunError(
                     f"checkpoint {step} is of another architecture: {name} is {there} there and"
@@ -73,15 +75,53 @@ class Checkpoints:
                 )
 
 
+def last_step(folder: Path) -> int | None:
+    """The step of the last whole checkpoint in a folder, or None; nothing is changed there."""
+    if not folder.exists():
+        return None
+    with _reader(folder) as manager:
+        return manager.latest_step()
+
+
+def read_params(folder: Path) -> Any:
+    """The parameters in the last checkpoint of a folder, NumPy arrays, of any architecture.
+
+    Nothing is changed there.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _reader(folder) as manager:
+        step = manager.latest_step()
+        try:
+            target = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                manager.item_metadata(step),
+            )
+            state = manager.restore(step, args=ocp.args.StandardRestore(target))
+        except Exception as error:  # as in `Checkpoints.restore`
+            raise _unreadable(step, error) from error
+    return jax.device_get(state["params"])
+
+
+def _reader(folder: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    return ocp.CheckpointManager(
+        folder.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+    )
+
+
+def leaf_shapes(tree: Any) -> Shapes:
+    """The shape of each array of a tree, by the name under which Orbax keeps it."""
+    return {_name(path): list(leaf.shape) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
 def _name(path: tuple[Any, ...]) -> str:
     """The name under which Orbax keeps a leaf."""
     return ".".join(
         str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))) for key in path
     )
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else str(list(shape))
 
 
 def _unreadable(step: int | None, error: Exception) -> RunError:

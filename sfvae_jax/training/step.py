@@ -16,6 +16,7 @@ from sfvae_jax.data import binarize_now, to_unit_interval
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.training.batch_norm import batch_moments, moving_average
+from sfvae_jax.training.fixed_decoder import without_gradient
 from sfvae_jax.training.objective import (
     Metrics,
     Weights,
@@ -56,6 +57,8 @@ def make_train_step(
     def loss_fn(
         params: Any, state: TrainState, rng: Array, x: Array, weights: Weights
     ) -> tuple[Array, tuple[Metrics, Vectors, Any]]:
+        if config.train.decoder_from:
+            params = without_gradient(params)
         params, vectors = normalize(params, state.vectors)
         moments = batch_moments(
             model,

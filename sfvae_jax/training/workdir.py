@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,7 @@ class Workdir:
 
     def _check_config(self, config: ml_collections.ConfigDict) -> None:
         found, asked = flatten(read_json(self.config)), flatten(plain(config))
-        differing = [
-            f"{key} is {_shown(found, key)} there and {_shown(asked, key)} here"
-            for key in sorted(found.keys() | asked.keys())
-            if _of_training(key) and found.get(key, _ABSENT) != asked.get(key, _ABSENT)
-        ]
+        differing = differences(found, asked, _of_training)
         if differing:
             raise UsageError(
                 f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
@@ -136,6 +132,17 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def differences(
+    there: dict[str, Any], here: dict[str, Any], matters: Callable[[str], bool]
+) -> list[str]:
+    """In words, what differs between two flat dictionaries under the keys that matter."""
+    return [
+        f"{key} is {_shown(there, key)} there and {_shown(here, key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if matters(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
+    ]
 
 
 def read_json(path: Path) -> dict[str, Any]:

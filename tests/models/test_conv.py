@@ -1,4 +1,6 @@
-"""Layers of the two convolutional models, counted by hand from the papers."""
+"""Layers of the convolutional models, counted by hand from the papers."""
+
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.models.conv import sets_first
+from sfvae_jax.train import train
 
 
 def _model(name, shape, latent_size, **changes):
@@ -94,14 +97,53 @@ def test_conv_bn_is_the_network_of_rae(shape, latent_size, size):
     assert _count(model, shape) == encoder + scales_and_shifts + decoder + decoder_scales
 
 
+def test_conv_elu_is_the_network_of_gaps():
+    shape, m = (32, 32, 3), 32
+    changes = {"objective.name": "sampling", "likelihood.name": "discretized_logistic"}
+    model = _model("conv_elu", shape, m, **changes, **{"model.activation": "elu"})
+    encoder = _conv(4, 3, 64) + _conv(4, 64, 128) + _conv(4, 128, 256) + (4 * 4 * 256 + 1) * 2 * m
+    scales_and_shifts = 2 * (64 + 128 + 256) + 2 * (128 + 64)
+    decoder = (m + 1) * 4 * 4 * 256 + _conv(4, 256, 128) + _conv(4, 128, 64) + _conv(4, 64, 3)
+    scales = (m + 1) * 64 + (64 + 1) * 32 + (32 + 1) * 3
+    assert _count(model, shape) == encoder + scales_and_shifts + decoder + scales
+
+
+def test_conv_elu_in_training(tmp_path, tiny_config):
+    """32 x 32 colour images through the whole loop, with batches shared by two devices."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "colour.npz", x_train=images, x_test=images[:2])
+    changes = {
+        "data.name": f"npz:{tmp_path}/colour.npz",
+        "data.num_examples": 0,
+        "model.name": "conv_elu",
+        "model.activation": "elu",
+        "model.channels": (2, 3),
+        "objective.name": "sampling",
+        "likelihood.name": "discretized_logistic",
+        "train.steps": 2,
+        "train.batch_size": 4,
+        "evaluations.steps": (),
+    }
+    train(tiny_config(**changes), tmp_path / "run")
+    first, last = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert np.isfinite([*first.values(), *last.values()]).all()
+    assert first["param_norm"] != last["param_norm"]
+    # A logistic around 0.5, about as wide as the range: some log 256 nats for each of 3,072.
+    assert 0.8 < -first["log_likelihood"] / (3072 * np.log(256)) < 1.3
+
+
 @pytest.mark.parametrize(
     ("name", "channels", "shape"),
-    [("conv", (4, 4, 8, 8, 16), (64, 64, 3)), ("conv_bn", (2, 4, 4, 8), (32, 32, 1))],
+    [
+        ("conv", (4, 4, 8, 8, 16), (64, 64, 3)),
+        ("conv_bn", (2, 4, 4, 8), (32, 32, 1)),
+        ("conv_elu", (2, 4, 8), (16, 24, 3)),
+    ],
 )
 @pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic_gaussian"])
 def test_decoded_images_have_the_shape_of_the_data(name, channels, shape, likelihood):
     changes = {"model.channels": channels, "likelihood.name": likelihood}
-    changes |= {"objective.name": "sampling"}
+    changes |= {"objective.name": "sampling", "model.activation": "elu"}
     model = _model(name, shape, 3, **changes)
     decoded = jax.eval_shape(
         lambda rng: model.apply(model.init(rng, jnp.zeros(shape)), jnp.ones(3), method="decode"),
@@ -124,9 +166,18 @@ def test_mean_and_variance_are_sets_of_channels():
         ("conv", (28, 28, 1), "takes images of 64 x 64, got 28 x 28 x 1; set data.image_size=64"),
         ("conv", (64, 32, 3), "got 64 x 32 x 3"),
         ("conv", (784,), "takes images of 64 x 64, got 784"),
+        ("conv_elu", (32, 32, 3), "'conv_elu' has ELU; set model.activation=elu, got 'relu'"),
         ("conv_bn", (28, 28, 1), "takes square images of 16 or 32 or 64 pixels a side, got 28"),
     ],
 )
-def test_images_of_another_size_are_refused(name, shape, message):
+def test_what_does_not_fit_is_refused(name, shape, message):
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         _model(name, shape, 4)
+
+
+def test_sides_must_halve():
+    changes = {"model.activation": "elu"}
+    for shape in ((28, 28, 1), (32, 20, 3), (784,)):
+        found = " x ".join(map(str, shape))
+        with pytest.raises(UsageError, match=f"sides that 8 divides, got {found}; pad"):
+            _model("conv_elu", shape, 4, **changes)

@@ -108,6 +108,9 @@ def test_decoders_give_what_their_likelihood_takes():
     model, params = _model(**{"likelihood.name": "discretized_logistic"})
     location, log_scale = model.apply(params, z, method="decode")
     assert location.shape == (4, 4, 3)
+    assert np.all((location > 0.0) & (location < 1.0))  # where the pixels lie
+    far = model.apply(params, 1e4 * z, method="decode")[0]
+    assert (np.min(far), np.max(far)) == (0.0, 1.0)
     assert log_scale.shape == (3,)  # one a channel, learned from z
     other = model.apply(params, -z, method="decode")[1]
     assert np.all(other != log_scale)

@@ -1,0 +1,99 @@
+"""A decoder that is another run's and is not trained, for new encoders (GAPS 5.2.1, 6.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
+from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.workdir import Workdir, differences, flatten, plain, read_json
+
+_PARTS = ("decoder", "decoder_scales")
+# What a decoder means, besides its parameters.
+_SHARED = (
+    "data.scale",
+    "likelihood.",
+    "model.activation",
+    "model.latent_scale",
+    "model.latent_size",
+    "model.name",
+)
+
+
+def without_gradient(params: Any) -> Any:
+    """The parameters, of which those of the decoder are constants to a gradient."""
+    networks = params["params"]
+    return {"params": networks | jax.lax.stop_gradient(_decoder(networks))}
+
+
+def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+    """A fresh state with the decoder in the last checkpoint of the run `train.decoder_from`.
+
+    Args:
+        config: resolved, the new run's.
+        state: as `create_state` makes it.
+
+    Raises:
+        UsageError: if there is no such decoder, or it is not one of this config's model.
+    """
+    source = Workdir(config.train.decoder_from)
+    _check_normalisation(config, state)
+    _check_source(config, source)
+    networks = state.params["params"]
+    found = _decoder(read_params(source.checkpoints)["params"])
+    _check_shapes(source, leaf_shapes(found), leaf_shapes(_decoder(networks)))
+    found = jax.tree.map(jnp.asarray, found)
+    return dataclasses.replace(state, params={"params": networks | found})
+
+
+def _decoder(networks: dict[str, Any]) -> dict[str, Any]:
+    return {part: networks[part] for part in _PARTS if part in networks}
+
+
+def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -> None:
+    if state.batch_stats:
+        raise UsageError(
+            f"train.decoder_from: model {config.model.name!r} has BatchNorm, whose moments belong"
+            " to the codes of the decoder's own encoder; choose a model without it"
+        )
+    if config.objective.name == "rae_sn":
+        raise UsageError(
+            "train.decoder_from: objective 'rae_sn' normalises the decoder as it trains it; choose"
+            " another objective.name"
+        )
+
+
+def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
+    if not source.config.exists():
+        raise UsageError(
+            f"train.decoder_from: {source.folder} holds no run; give the workdir of one"
+        )
+    if last_step(source.checkpoints) is None:
+        raise UsageError(
+            f"train.decoder_from: {source.folder} holds no checkpoint yet; train it first"
+        )
+    there, here = flatten(read_json(source.config)), flatten(plain(config))
+    differing = differences(there, here, lambda key: key.startswith(_SHARED))
+    if there.get("objective.name") == "rae_sn":
+        differing.append("objective 'rae_sn' normalises it there")
+    if differing:
+        raise _another_decoder(source, "; ".join(differing))
+
+
+def _check_shapes(source: Workdir, there: Shapes, here: Shapes) -> None:
+    differing = differences(there, here, lambda key: True)
+    if differing:
+        raise _another_decoder(source, differing[0])
+
+
+def _another_decoder(source: Workdir, difference: str) -> UsageError:
+    return UsageError(
+        f"train.decoder_from: {source.folder} holds another decoder: {difference}. Give another"
+        " run, or this model its settings"
+    )
