@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, require
 from sfvae_jax.likelihoods import Gaussian
 
 
@@ -81,6 +81,8 @@ def map_bound(
             **settings,
         )
 
+    key = ("map_bound", bound, *sorted(settings.items()))
+    value = once(trained, key, lambda value=value: value)  # the same one is not compiled again
     return trained.map_images(value, images, posteriors, batch_size=batch_size)
 
 

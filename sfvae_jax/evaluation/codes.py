@@ -122,12 +122,13 @@ class TrainedModel:
         if not counts <= {len(images)}:
             raise ValueError(f"{len(images)} images need as many entries, got {sorted(counts)}")
 
-        @jax.jit
         def apply(params: Any, batch: Array, keys: Array, extra: Any) -> Any:
             return jax.vmap(lambda x, key, more: function(params, x, key, *more))(
                 self.pixels(batch), keys, extra
             )
 
+        # A function that is mapped again is not compiled again.
+        apply = once(self, ("map_images", function), lambda apply=apply: jax.jit(apply))
         batches = []
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
@@ -183,7 +184,7 @@ def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
 
 def latent_size(trained: TrainedModel) -> int:
     """m."""
-    return centers(trained, trained.images[:1]).shape[1]
+    return once(trained, "latent size", lambda: centers(trained, trained.images[:1]).shape[1])
 
 
 def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:

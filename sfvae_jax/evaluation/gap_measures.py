@@ -113,17 +113,17 @@ class Mixing:
     Attributes:
         sandwich: upper less lower bound of simulated images [S], in nats; None if not measured.
         effective_sample_size: of the chains' weights [N].
-        least_acceptance_rate: of the temperatures, the least mean over the chains [N].
+        acceptance_rate: of the proposals, over chains and temperatures [N].
         num_chains: C.
     """
 
     sandwich: np.ndarray | None
     effective_sample_size: np.ndarray
-    least_acceptance_rate: np.ndarray
+    acceptance_rate: np.ndarray
     num_chains: int
 
 
-_LEAST_ACCEPTANCE = 0.2
+_LEAST_ACCEPTANCE = 0.3
 _LEAST_EFFECTIVE = 1.5  # of chains; at 1 a single weight outweighs all others
 _CERTAIN = 2.0  # standard errors
 
@@ -145,9 +145,9 @@ def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]
         error = standard_error(lead)
         if not isinstance(error, NotApplicable) and np.mean(lead) > _CERTAIN * error:
             found.append(f"the IWAE bound is {np.mean(lead):.2f} ± {error:.2f} nats higher")
-    acceptance = float(np.median(mixing.least_acceptance_rate))
+    acceptance = float(np.mean(mixing.acceptance_rate))
     if acceptance < _LEAST_ACCEPTANCE:
-        found.append(f"at some temperature only {acceptance:.0%} of the proposals are accepted")
+        found.append(f"only {acceptance:.0%} of the proposals are accepted")
     effective = float(np.median(mixing.effective_sample_size))
     if mixing.num_chains > 1 and effective < _LEAST_EFFECTIVE:
         found.append(f"of {mixing.num_chains} chains {effective:.1f} carry the weight")

@@ -295,7 +295,7 @@ def _measures(
     mixing = Mixing(
         sandwich=None if simulated is None else simulated[1].bound - simulated[0].bound,
         effective_sample_size=annealed.effective_sample_size,
-        least_acceptance_rate=annealed.least_acceptance_rate,
+        acceptance_rate=annealed.acceptance_rate,
         num_chains=options.annealing.num_chains,
     )
     unconverged = {

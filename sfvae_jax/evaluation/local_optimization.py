@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size, once
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
 from sfvae_jax.evaluation.local_search import Search, advance, begin
 from sfvae_jax.objectives.batch import example_keys
@@ -151,7 +151,8 @@ def optimize_posteriors(
     if trained.no_bound:
         raise NotApplicable(trained.no_bound)
     _check_start(family, posteriors_start, images)
-    programs = _compile(trained, FAMILIES[family], settings)
+    key = ("optimize_posteriors", family, settings)
+    programs = once(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
     keys, count = example_keys(trained.rng, len(images)), len(images)
     size, found = min(settings.chunk_size, count), []
     for first in range(0, count, size):

@@ -33,7 +33,7 @@ BOUNDS = PartBounds(
 MIXED = Mixing(
     sandwich=np.array([0.2, 0.4]),
     effective_sample_size=np.full(4, 6.0),
-    least_acceptance_rate=np.full(4, 0.5),
+    acceptance_rate=np.full(4, 0.6),
     num_chains=16,
 )
 
@@ -77,7 +77,7 @@ def test_a_code_without_density_has_no_gaps():
     ("change", "words"),
     [
         ({"sandwich": np.array([1.5, 2.5])}, "2.00 nats apart (at most 1)"),
-        ({"least_acceptance_rate": np.full(4, 0.05)}, "5% of the proposals"),
+        ({"acceptance_rate": np.full(4, 0.05)}, "only 5% of the proposals"),
         ({"effective_sample_size": np.full(4, 1.1)}, "of 16 chains 1.1 carry"),
     ],
 )
