@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.objectives.batch import example_keys
+
 SCHEDULES = ("linear", "sigmoidal")
 
 TARGET_ACCEPTANCE = 0.65  # best for HMC in many dimensions (Beskos et al., 2013)
@@ -364,7 +366,7 @@ def annealed_importance_sampling(
 
     pilot_key, chains_key = jax.random.split(rng)
     log_weights, acceptance, step_sizes = jax.device_get(
-        run(pilot_key, jax.random.split(chains_key, num_chains))
+        run(pilot_key, example_keys(chains_key, num_chains))
     )
     value, effective, error = (float(part) for part in log_mean_weight(log_weights))
     return AnnealedEstimate(value, log_weights, effective, error, acceptance, step_sizes)

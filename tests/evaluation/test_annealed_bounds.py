@@ -42,6 +42,7 @@ def _trained(**changes):
         "config": base_config().evaluations,
         "likelihood": likelihoods.Gaussian(VARIANCE),
         "prior_stddev": PRIOR,
+        "data_scale": 4.0,
     }
     return evaluation.TrainedModel(**{**settings, **changes})
 
@@ -52,31 +53,25 @@ def _log_evidence(x):
 
 
 SMALL = Annealing(
-    num_chains=5, num_temperatures=8, num_leapfrog_steps=3, pilot_chains=3, chunk_size=100
+    num_chains=5, num_temperatures=8, num_leapfrog_steps=3, pilot_chains=3, chunk_size=5
 )
 
 
-@pytest.mark.parametrize("schedule", ["linear", "sigmoidal"])
-def test_images_within_their_standard_errors(schedule):
+def test_images_within_their_standard_errors():
     """Stored pixels are taken as the model takes them, in [0, data_scale]."""
-    trained = _trained(data_scale=4.0)
-    settings = dataclasses.replace(SMALL, num_chains=100, num_temperatures=30, schedule=schedule)
-    bounds = forward_bounds(trained, trained.images, settings)
+    trained = _trained()
+    bounds = forward_bounds(trained, trained.images, dataclasses.replace(SMALL, num_chains=200))
     expected = _log_evidence(4.0 * trained.images / 255.0)
     assert (np.abs(bounds.bound - expected) < 4 * bounds.standard_error).all()
-    assert (bounds.standard_error < 0.15).all()
-    assert ((bounds.effective_sample_size > 20) & (bounds.effective_sample_size < 100)).all()
-    assert bounds.step_size.shape == (3, 30)
+    assert (bounds.standard_error < 0.2).all()
+    assert ((bounds.effective_sample_size > 20) & (bounds.effective_sample_size < 199)).all()
+    assert bounds.step_size.shape == (3, 8)
     assert (bounds.least_acceptance_rate <= bounds.acceptance_rate).all()
     assert ((bounds.acceptance_rate > 0.3) & (bounds.acceptance_rate < 1)).all()
 
 
 def test_the_sandwich_closes_on_the_evidence_of_simulated_data(monkeypatch):
-    """Mean over 40 images; the width halves and halves again with 4 times the temperatures.
-
-    Of each width a standard error over the images; the lower bound is under the closed form, the
-    upper one above it, but for 4 of those.
-    """
+    """Mean over 200 images, within 4 standard errors over them; the width falls about as 1 / T."""
     seen = {}
     keep = evaluation.annealed_bounds._simulate
 
@@ -86,30 +81,27 @@ def test_the_sandwich_closes_on_the_evidence_of_simulated_data(monkeypatch):
 
     monkeypatch.setattr(evaluation.annealed_bounds, "_simulate", simulate)
     widths = []
-    for num_temperatures in (4, 16, 64):
-        settings = dataclasses.replace(SMALL, num_temperatures=num_temperatures)
-        lower, upper = sandwich(_trained(), 40, settings)
+    for num_temperatures in (4, 32):
+        size = {"num_temperatures": num_temperatures, "num_chains": 10, "chunk_size": 2000}
+        lower, upper = sandwich(_trained(), 200, dataclasses.replace(SMALL, **size))
         exact = _log_evidence(np.asarray(seen["x"], float))
         for below in (lower.bound - exact, exact - upper.bound):
-            assert below.mean() < 4 * below.std(ddof=1) / np.sqrt(40)
+            assert below.mean() < 4 * below.std(ddof=1) / np.sqrt(200)
         np.testing.assert_array_equal(lower.step_size, upper.step_size)
         widths.append(upper.bound - lower.bound)
-    assert all(width.mean() > 0 for width in widths)
-    assert widths[1].mean() < 0.5 * widths[0].mean()
-    assert widths[2].mean() < 0.5 * widths[1].mean()
+    assert 0 < widths[1].mean() < 0.4 * widths[0].mean()
     # What it starts from is what the data were drawn with.
-    residual = seen["x"].reshape(40, 6) - seen["z"] @ WEIGHTS.T
-    assert np.var(residual) == pytest.approx(VARIANCE, abs=4 * VARIANCE * np.sqrt(2 / 240))
-    assert (np.abs(seen["z"].std(axis=0) / PRIOR - 1) < 4 / np.sqrt(80)).all()
+    residual = seen["x"].reshape(200, 6) - seen["z"] @ WEIGHTS.T
+    assert np.var(residual) == pytest.approx(VARIANCE, abs=4 * VARIANCE * np.sqrt(2 / 1200))
+    assert (np.abs(seen["z"].std(axis=0) / PRIOR - 1) < 4 / np.sqrt(400)).all()
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 15])
-def test_chunks_change_nothing(float64, chunk_size):
+def test_chunks_change_nothing(float64):
     """In float64: in float32 what rounding does to an acceptance would show now and then."""
     params = {"params": {"weights": WEIGHTS.astype(float)}}
     trained = _trained(params=params, prior_stddev=PRIOR.astype(float))
-    expected = sandwich(trained, 3, SMALL)
-    found = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=chunk_size))
+    expected = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=100))
+    found = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=4))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, expected)
 
 
