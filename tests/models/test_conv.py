@@ -118,6 +118,7 @@ def test_conv_elu_in_training(tmp_path, tiny_config):
         "model.name": "conv_elu",
         "model.activation": "elu",
         "model.channels": (2, 3),
+        "model.lowering": "native",
         "objective.name": "sampling",
         "likelihood.name": "discretized_logistic",
         "train.steps": 2,
