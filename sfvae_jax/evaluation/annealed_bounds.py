@@ -18,7 +18,7 @@ from jax import Array
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation import annealing
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size, once
 from sfvae_jax.evaluation.progress import Progress
 
 # Streams of keys apart from each other, and from those that the model's own key gives to images.
@@ -29,6 +29,9 @@ _PILOT, _FORWARD, _REVERSE, _SIMULATION = range(4)
 @dataclasses.dataclass(frozen=True)
 class Annealing:
     """How the chains of every image are run; the defaults are those of GAPS Section 3.3.
+
+    The paper leaves the schedule open. On a VAE of ten latents the sigmoidal one left half as much
+    between the bounds of simulated digits as the linear one, with 200 and with 500 temperatures.
 
     Attributes:
         num_chains: C, of each image.
@@ -47,7 +50,7 @@ class Annealing:
     num_chains: int = 100
     num_temperatures: int = 500
     num_leapfrog_steps: int = 10
-    schedule: str = "linear"
+    schedule: str = "sigmoidal"
     target_acceptance: float = annealing.TARGET_ACCEPTANCE
     pilot_chains: int = 10
     chunk_size: int = 500
@@ -143,6 +146,13 @@ class _Task:
             "num_leapfrog_steps": settings.num_leapfrog_steps,
         }
 
+    def program(
+        self, stream: int, function: Callable[[], Callable[..., Any]]
+    ) -> Callable[..., Any]:
+        """Compiled once for all images of this model, whatever part of the data they are of."""
+        key = ("annealing", stream, self.settings, self.scale)
+        return once(self.trained, key, lambda: jax.jit(function()))
+
     def log_likelihood(self, params: Any, image: Array) -> annealing.LogLikelihood:
         x = self.scale * to_unit_interval(image)
         return lambda z: self.trained.likelihood.log_prob(x, self.trained.decode(params, z))
@@ -162,7 +172,7 @@ def _step_sizes(task: _Task) -> np.ndarray:
             **task.hmc,
         )
 
-    program = jax.jit(jax.vmap(pilot, (None, 0, 0)))
+    program = task.program(_PILOT, lambda: jax.vmap(pilot, (None, 0, 0)))
     size = max(1, settings.chunk_size // settings.pilot_chains)
 
     def run(rows: np.ndarray) -> Array:
@@ -212,7 +222,7 @@ def _run_chains(
         own_key = jax.random.fold_in(jax.random.fold_in(key, index), number)
         return log_weight(own_key, task.log_likelihood(params, image), sizes, start)
 
-    program = jax.jit(jax.vmap(chain, (None, 0, 0, 0, 0, 0)))
+    program = task.program(stream, lambda: jax.vmap(chain, (None, 0, 0, 0, 0, 0)))
 
     def run(rows: np.ndarray) -> Any:
         i, c = rows // num_chains, rows % num_chains

@@ -126,10 +126,11 @@ class Mixing:
 _LEAST_ACCEPTANCE = 0.3
 _LEAST_EFFECTIVE = 1.5  # of chains; at 1 a single weight outweighs all others
 _CERTAIN = 2.0  # standard errors
+_HOLD_FACTORISED = ("full_covariance", "planar", "iaf", "auxiliary_flow")
 
 
 def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]:
-    """Why the AIS bound is not to be trusted, one sentence each; empty if nothing speaks for it.
+    """Why the AIS bound is not to be trusted; empty if nothing speaks against it.
 
     Without simulated images only gross failures show: that the bound is far below log p(x) on all
     chains alike, none of the other signs would tell.
@@ -140,11 +141,12 @@ def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]
             f"on images simulated from the model the two bounds are {np.mean(mixing.sandwich):.2f}"
             f" nats apart (at most {max_sandwich:g})"
         )
-    if bounds.iwae is not None:
-        lead = bounds.iwae - bounds.ais
-        error = standard_error(lead)
-        if not isinstance(error, NotApplicable) and np.mean(lead) > _CERTAIN * error:
-            found.append(f"the IWAE bound is {np.mean(lead):.2f} ± {error:.2f} nats higher")
+    others = {"the IWAE bound": bounds.iwae}
+    others |= {f"L[q*] of {family}": values for family, values in bounds.optimal.items()}
+    for name, values in others.items():
+        lead = _lead(values, bounds.ais)
+        if lead:
+            found.append(f"{name} is {lead} nats higher")
     acceptance = float(np.mean(mixing.acceptance_rate))
     if acceptance < _LEAST_ACCEPTANCE:
         found.append(f"only {acceptance:.0%} of the proposals are accepted")
@@ -152,6 +154,17 @@ def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]
     if mixing.num_chains > 1 and effective < _LEAST_EFFECTIVE:
         found.append(f"of {mixing.num_chains} chains {effective:.1f} carry the weight")
     return found
+
+
+def _lead(ahead: np.ndarray | None, behind: np.ndarray | None) -> str:
+    """By how much the one is ahead of the other on average, if it certainly is; or nothing."""
+    if ahead is None or behind is None:
+        return ""
+    error = standard_error(ahead - behind)
+    lead = float(np.mean(ahead - behind))
+    if isinstance(error, NotApplicable) or lead <= _CERTAIN * error:
+        return ""
+    return f"{lead:.2f} ± {error:.2f}"
 
 
 def with_caveats(
@@ -182,10 +195,13 @@ def with_caveats(
         if unconverged[family] > 0:
             share = f"{unconverged[family]:.0%} of the images were stopped before they settled"
             mark(names, f"{family} optimisation: {share}; raise local.max_steps")
-        if family == bounds.own_family and bounds.lower is not None:
-            behind = bounds.lower - optimal
-            error = standard_error(behind)
-            if not isinstance(error, NotApplicable) and np.mean(behind) > _CERTAIN * error:
-                caveat = "it is worse than the encoder; lower local.learning_rate"
-                mark(names, f"{family} optimisation: {caveat}, or raise local.patience")
+        # Neither can be, of a family that holds it.
+        held = {"the encoder": bounds.lower} if family == bounds.own_family else {}
+        if family in _HOLD_FACTORISED:
+            held["the factorised optimum"] = bounds.optimal.get("diagonal")
+        for name, values in held.items():
+            behind = _lead(values, optimal)
+            if behind:
+                caveat = f"it is {behind} nats behind {name}; lower its learning rate (local)"
+                mark(names, f"{family} optimisation: {caveat}")
     return marked

@@ -210,6 +210,7 @@ _POSITIVE = {
     "local": (
         "num_samples",
         "learning_rate",
+        "network_learning_rate",
         "check_every",
         "patience",
         "max_steps",

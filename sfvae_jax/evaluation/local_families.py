@@ -40,6 +40,7 @@ class Family:
         elbo: the estimator whose gradient is followed, `objectives.sampling_elbo` or
             `objectives.sticking_the_landing_elbo`. The second has no noise left where the family
             holds the true posterior.
+        networks: whether it has some, whose parameters have a learning rate of their own.
     """
 
     posterior: type
@@ -47,6 +48,7 @@ class Family:
     to_params: Callable[[Any], Any] = log_stddev
     build: Callable[[Any], Any] = exp_stddev
     elbo: Callable[..., objectives.Elbo] = objectives.sampling_elbo
+    networks: bool = False
 
 
 def _prior(rng: Array, prior_stddev: Array, options: LocalOptimization) -> Any:
@@ -119,10 +121,13 @@ FAMILIES: dict[str, Family] = {
         objectives.sticking_the_landing_elbo,
     ),
     "planar": Family(posteriors.PlanarFlow, _planar),
-    "iaf": Family(posteriors.InverseAutoregressiveFlow, _iaf),
+    "iaf": Family(posteriors.InverseAutoregressiveFlow, _iaf, networks=True),
     # With 10 samples and 10 latents the path derivative takes a quarter to a half more time a step
     # and was a nat ahead after 2,000 steps; an IAF's takes three times as long.
     "auxiliary_flow": Family(
-        posteriors.AuxiliaryFlow, _auxiliary_flow, elbo=objectives.sticking_the_landing_elbo
+        posteriors.AuxiliaryFlow,
+        _auxiliary_flow,
+        elbo=objectives.sticking_the_landing_elbo,
+        networks=True,
     ),
 }

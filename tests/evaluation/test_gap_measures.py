@@ -91,7 +91,9 @@ def test_an_iwae_bound_clearly_ahead_speaks_against_it():
     """By 0.3 ± 0.1: three errors; by 0.1 ± 0.1 it is noise."""
     lead = np.array([0.1, 0.5, 0.2, 0.4])
     (doubt,) = doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead), MIXED, 1.0)
-    assert "0.30 ± 0.09 nats higher" in doubt
+    assert doubt == "the IWAE bound is 0.30 ± 0.09 nats higher"
+    (doubt,) = doubts(dataclasses.replace(BOUNDS, optimal={"iaf": BOUNDS.ais + lead}), MIXED, 1.0)
+    assert doubt == "L[q*] of iaf is 0.30 ± 0.09 nats higher"
     assert doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead - 0.2), MIXED, 1.0) == []
 
 
@@ -110,8 +112,8 @@ def test_what_rests_on_unmixed_chains_carries_the_caveat():
     assert marked["ais_bound"] == found["ais_bound"]
 
 
-def test_optimisation_that_did_not_settle_or_is_behind_the_encoder():
-    found = measures(BOUNDS)
+def test_optimisation_that_did_not_settle_or_is_behind_what_it_holds():
+    found, settled = measures(BOUNDS), {"diagonal": 0.0, "full_covariance": 0.0}
     unsettled = {"diagonal": 0.25, "full_covariance": 0.0}
     marked = with_caveats(found, BOUNDS, [], unsettled)
     doubtful = {name for name, value in marked.items() if isinstance(value, Doubtful)}
@@ -120,4 +122,10 @@ def test_optimisation_that_did_not_settle_or_is_behind_the_encoder():
     behind = {"diagonal": BOUNDS.lower - np.array([1.0, 1.1, 0.9, 1.0])}
     behind = dataclasses.replace(BOUNDS, optimal=behind)
     marked = with_caveats(measures(behind), behind, [], {"diagonal": 0.0})
-    assert "worse than the encoder" in marked["optimal_diagonal_bound"].caveat
+    assert "1.00 ± 0.04 nats behind the encoder" in marked["optimal_diagonal_bound"].caveat
+    optimal = {**BOUNDS.optimal, "full_covariance": BOUNDS.optimal["diagonal"] - 0.5}
+    behind = dataclasses.replace(BOUNDS, optimal=optimal)
+    marked = with_caveats(measures(behind), behind, [], settled)
+    doubtful = {name for name, value in marked.items() if isinstance(value, Doubtful)}
+    assert doubtful == {"optimal_full_covariance_bound"}
+    assert "behind the factorised optimum" in marked["optimal_full_covariance_bound"].caveat
