@@ -48,6 +48,20 @@ CHANGES = {
         "objective.gamma_boundaries": (1, 2, 3, 4),
         "evaluations.steps": (2, 4),
     },
+    "inference_gaps": {
+        "data.num_examples": 12,
+        "model.decoder_sizes": (8,),
+        "posterior.hidden_sizes": (4,),
+        "evaluations.inference_gaps.num_images": 3,
+        "evaluations.inference_gaps.num_samples": 6,
+        "evaluations.inference_gaps.num_simulated": 2,
+        "evaluations.inference_gaps.annealing.num_chains": 2,
+        "evaluations.inference_gaps.annealing.num_temperatures": 3,
+        "evaluations.inference_gaps.local.num_samples": 2,
+        "evaluations.inference_gaps.local.check_every": 2,
+        "evaluations.inference_gaps.local.max_steps": 4,
+        "evaluations.inference_gaps.local.hidden_sizes": (4,),
+    },
     "jacobian_quality": {
         "evaluations.jacobian_quality.sample_counts": (5, 10),
         "evaluations.jacobian_quality.num_truth": 40,
@@ -72,6 +86,7 @@ CHANGES = {
 OF_ALL = {"training.png", "reconstructions.png", "latent_plane.png", "manifold.png"}
 OF_EVALUATION = {
     "bias": {"bias.png"},
+    "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},
     "jacobian_quality": {"jacobian_quality.png"},
     # of two latents, as all models here
     "pictures": {"traversals_0.png", "interpolations.png", "neighbours.png", "manifold_wide.png"},
