@@ -31,7 +31,8 @@ LABELS = {
     "approximation_gap": "approximation gap",
     "amortization_gap": "amortization gap",
     "inference_gap": "inference gap",
-    "linearized_gain": "gain of the linearised posterior",
+    "linearized_gain": "linearised, full covariance, less the encoder's",
+    "linearized_covariance_gain": "linearised, full covariance, less factorised",
 }
 _CURVES = ("ais_bound", "iwae_bound", "lower_bound")
 

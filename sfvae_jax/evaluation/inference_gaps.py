@@ -135,7 +135,8 @@ def evaluate_inference_gaps(
     linearized_full_covariance_bound_PART, linearized_diagonal_bound_PART
                             that of the covariance which the linearised decoder implies at the
                             encoder's mean, whole or its best factorised one; nothing is optimised
-    approximation_gap_PART, amortization_gap_PART, inference_gap_PART, linearized_gain_PART
+    approximation_gap_PART, amortization_gap_PART, inference_gap_PART, linearized_gain_PART,
+    linearized_covariance_gain_PART
                             as `gap_measures.gaps`
 
     The optimised posteriors are judged by fresh samples. `simulated_...` are the two bounds on

@@ -51,6 +51,7 @@ def test_gaps_and_their_errors():
     assert found["amortization_gap"] == pytest.approx(1.75)
     assert found["inference_gap"] == pytest.approx(4.0)
     assert found["linearized_gain"] == pytest.approx(1.875)
+    assert found["linearized_covariance_gain"] == pytest.approx(1.125)
     # the gaps [4, 3, 5, 4] differ by far less than the bounds do
     assert found["inference_gap_standard_error"] == pytest.approx(np.std([4, 3, 5, 4], ddof=1) / 2)
     assert found["log_evidence_standard_error"] > 6.0

@@ -109,6 +109,7 @@ def test_every_gap_is_that_of_the_closed_form(measured):
             "approximation_gap": approximation,
             "amortization_gap": inference - approximation,
             "linearized_gain": inference,
+            "linearized_covariance_gain": approximation,
         }
         for name, value in expected.items():
             assert metrics[f"{name}_{part}"] == pytest.approx(value, abs=0.15), name
