@@ -42,6 +42,7 @@ def trained_model(
         data_scale=config.data.scale,
         gamma=_last_gamma(config, int(state.step)),
         posterior_family=config.posterior.name,
+        posterior_flows=(config.posterior.num_flows, tuple(config.posterior.hidden_sizes)),
         images_of=parts.images,
         labels_of=parts.labels,
     )

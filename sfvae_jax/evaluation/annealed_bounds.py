@@ -101,7 +101,10 @@ def forward_bounds(
 
     Raises:
         NotApplicable: if the model has no bound, or no prior.
+        UsageError: if there are no images.
     """
+    if len(images) == 0:
+        raise UsageError("no images to anneal; give at least one")
     task = _Task(trained, settings, images, trained.data_scale)
     return _lower(task, _step_sizes(task))
 

@@ -54,6 +54,7 @@ class TrainedModel:
         data_scale: the model sees pixels in [0, data_scale].
         gamma: of the sampling-free objective, at the last step taken.
         posterior_family: the config's name of what `encode` gives.
+        posterior_flows: of a flow, the number of its steps and the sizes of its networks.
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         shared: what several evaluations of this model need, by key; a copy starts without.
@@ -70,6 +71,7 @@ class TrainedModel:
     data_scale: float = 1.0
     gamma: float = 0.5
     posterior_family: str = "diagonal"
+    posterior_flows: tuple[int, tuple[int, ...]] = (2, (100, 100))
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
@@ -179,7 +181,9 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
 
 def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     """The code that stands for each image's posterior, [N, m]."""
-    return finite(trained.map_images(lambda p, x, _: trained.encode(p, x).center(), images))
+    # One function for all calls, so that it is compiled once.
+    center = once(trained, "center", lambda: lambda p, x, _: trained.encode(p, x).center())
+    return finite(trained.map_images(center, images))
 
 
 def latent_size(trained: TrainedModel) -> int:

@@ -6,7 +6,7 @@ GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoenc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -74,8 +74,8 @@ def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
     inference      log p^(x) - L[q], the sum of both
     linearized_gain  L[q_lin] - L[q]: what the posterior of the linearised decoder, with its full
                      covariance around the encoder's own mean, is better by
-    linearized_covariance_gain  L[q_lin] - L[q_lin, factorised]: the part of it that no factorised
-                     posterior around that mean can have, to be held against the approximation gap
+    linearized_covariance_gain  L[q_lin] - L[q_lin, factorised]: the part of it that comes from
+                     correlations alone, to be held against a factorised model's approximation gap
     """
     evidence, missing = log_evidence(bounds), NotApplicable("the encoder gives no density q(z|x)")
     full, factorised = (bounds.linearized[key] for key in ("full_covariance", "diagonal"))
@@ -93,6 +93,30 @@ def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
             "approximation_gap": evidence - optimal,
             "amortization_gap": optimal - bounds.lower,
         }
+    return found
+
+
+def overfitting(parts: Mapping[str, PartBounds]) -> dict[str, Value]:
+    """Of encoder and decoder, in nats, each with its standard error (GAPS 6.6.1).
+
+    encoder_overfitting  AIS less IWAE bound on test images: what the encoder does not know of them
+    decoder_overfitting  AIS bound on training images less that on test images
+    """
+    found: dict[str, Value] = {}
+    if "test" in parts:
+        test = parts["test"]
+        missing = NotApplicable("the encoder gives no density q(z|x)")
+        gap = None if test.iwae is None else test.ais - test.iwae
+        found["encoder_overfitting"] = missing if gap is None else float(np.mean(gap))
+        error = missing if gap is None else standard_error(gap)
+        found["encoder_overfitting_standard_error"] = error
+    if {"train", "test"} <= set(parts):
+        train, test = parts["train"].ais, parts["test"].ais
+        found["decoder_overfitting"] = float(np.mean(train) - np.mean(test))
+        errors = [standard_error(train), standard_error(test)]
+        single = any(isinstance(error, NotApplicable) for error in errors)
+        error = errors[0] if single else float(np.hypot(*errors))  # other images: independent
+        found["decoder_overfitting_standard_error"] = error
     return found
 
 
@@ -135,7 +159,9 @@ class Mixing:
 
 _LEAST_ACCEPTANCE = 0.3
 _LEAST_EFFECTIVE = 1.5  # of chains; at 1 a single weight outweighs all others
+_MOST_IMAGES = 0.1  # share of the images for which these may be worse
 _CERTAIN = 2.0  # standard errors
+_LEAST_LEAD = 0.1  # nats; with many images a smaller one would be certain, too
 _HOLD_FACTORISED = ("full_covariance", "planar", "iaf", "auxiliary_flow")
 
 
@@ -153,16 +179,14 @@ def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]
         )
     others = {"the IWAE bound": bounds.iwae}
     others |= {f"L[q*] of {family}": values for family, values in bounds.optimal.items()}
-    for name, values in others.items():
-        lead = _lead(values, bounds.ais)
-        if lead:
-            found.append(f"{name} is {lead} nats higher")
-    acceptance = float(np.mean(mixing.acceptance_rate))
-    if acceptance < _LEAST_ACCEPTANCE:
-        found.append(f"only {acceptance:.0%} of the proposals are accepted")
-    effective = float(np.median(mixing.effective_sample_size))
-    if mixing.num_chains > 1 and effective < _LEAST_EFFECTIVE:
-        found.append(f"of {mixing.num_chains} chains {effective:.1f} carry the weight")
+    leads = {name: _lead(values, bounds.ais) for name, values in others.items()}
+    found += [f"{name} is {lead} nats higher" for name, lead in leads.items() if lead]
+    rejecting = np.mean(mixing.acceptance_rate < _LEAST_ACCEPTANCE)
+    if rejecting > _MOST_IMAGES:
+        found.append(f"proposals are hardly accepted for {rejecting:.0%} of the images")
+    single = np.mean(mixing.effective_sample_size < _LEAST_EFFECTIVE)
+    if mixing.num_chains > 1 and single > _MOST_IMAGES:
+        found.append(f"a single chain carries the weight for {single:.0%} of the images")
     return found
 
 
@@ -170,15 +194,18 @@ def _lead(ahead: np.ndarray | None, behind: np.ndarray | None) -> str:
     """By how much the one is ahead of the other on average, if it certainly is; or nothing."""
     if ahead is None or behind is None:
         return ""
-    error = standard_error(ahead - behind)
-    lead = float(np.mean(ahead - behind))
-    if isinstance(error, NotApplicable) or lead <= _CERTAIN * error:
+    lead, error = float(np.mean(ahead - behind)), standard_error(ahead - behind)
+    error = 0.0 if isinstance(error, NotApplicable) else error
+    if lead <= max(_LEAST_LEAD, _CERTAIN * error):
         return ""
     return f"{lead:.2f} ± {error:.2f}"
 
 
 def with_caveats(
-    found: Mapping[str, Value], bounds: PartBounds, reasons: list[str], unconverged: Mapping
+    found: Mapping[str, Value],
+    bounds: PartBounds,
+    reasons: Sequence[str],
+    searches: Mapping[str, str],
 ) -> dict[str, Value]:
     """The measures, the doubtful ones marked.
 
@@ -186,32 +213,45 @@ def with_caveats(
         found: as from `measures`.
         bounds: that they are of.
         reasons: as from `doubts`.
-        unconverged: by family, the share of the images whose optimisation had not settled.
+        searches: what is wrong with the optimisation of a family, by its name; may be empty.
     """
     marked = dict(found)
-
-    def mark(names: tuple[str, ...], caveat: str) -> None:
-        for name in names:
-            if not isinstance(marked.get(name, missing), NotApplicable | Doubtful):
-                marked[name] = Doubtful(marked[name], caveat)
-
-    missing = NotApplicable("")
+    evidence = log_evidence(bounds)
+    of_evidence = ("log_evidence", "approximation_gap", "inference_gap")
     if reasons:
         caveat = f"AIS has not mixed: {'; '.join(reasons)}; give it more temperatures or chains"
-        mark(("ais_bound", "log_evidence", "approximation_gap", "inference_gap"), caveat)
+        _mark(marked, ("ais_bound",), caveat)
+        if evidence is bounds.ais:
+            _mark(marked, of_evidence, caveat)
     for family, optimal in bounds.optimal.items():
+        lead = _lead(optimal, evidence)
+        if lead and evidence is not bounds.ais:
+            _mark(marked, of_evidence, f"L[q*] of {family} is {lead} nats higher than log p^(x)")
         own = ("approximation_gap", "amortization_gap") if family == bounds.own_family else ()
         names = (f"optimal_{family}_bound", *own)
-        if unconverged[family] > 0:
-            share = f"{unconverged[family]:.0%} of the images were stopped before they settled"
-            mark(names, f"{family} optimisation: {share}; raise local.max_steps")
-        # Neither can be, of a family that holds it.
-        held = {"the encoder": bounds.lower} if family == bounds.own_family else {}
-        if family in _HOLD_FACTORISED:
-            held["the factorised optimum"] = bounds.optimal.get("diagonal")
-        for name, values in held.items():
-            behind = _lead(values, optimal)
-            if behind:
-                caveat = f"it is {behind} nats behind {name}; lower its learning rate (local)"
-                mark(names, f"{family} optimisation: {caveat}")
+        for caveat in (searches.get(family, ""), _behind(bounds, family)):
+            if caveat:
+                _mark(marked, names, f"{family} optimisation: {caveat}")
     return marked
+
+
+def _behind(bounds: PartBounds, family: str) -> str:
+    """What an optimum is behind, though its family holds it; or nothing."""
+    held = {"the encoder": bounds.lower} if family == bounds.own_family else {}
+    if family in _HOLD_FACTORISED:
+        held["the factorised optimum"] = bounds.optimal.get("diagonal")
+    for name, values in held.items():
+        lead = _lead(values, bounds.optimal[family])
+        if lead:
+            return f"it is {lead} nats behind {name}; lower its learning rate (local)"
+    return ""
+
+
+def _mark(marked: dict[str, Value], names: Sequence[str], caveat: str) -> None:
+    """Adds the caveat to those of the measures that there are."""
+    for name in names:
+        value = marked.get(name)
+        if isinstance(value, Doubtful):
+            marked[name] = Doubtful(float(value), f"{value.caveat}; {caveat}")
+        elif isinstance(value, float):
+            marked[name] = Doubtful(value, caveat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -17,9 +18,9 @@ from sfvae_jax.evaluation.annealed_bounds import (
 )
 from sfvae_jax.evaluation.annealing import SCHEDULES
 from sfvae_jax.evaluation.codes import (
-    Doubtful,
     NotApplicable,
     TrainedModel,
+    latent_size,
     once,
     part_images,
 )
@@ -31,6 +32,7 @@ from sfvae_jax.evaluation.gap_measures import (
     Value,
     doubts,
     measures,
+    overfitting,
     with_caveats,
 )
 from sfvae_jax.evaluation.linearized_posterior import linearized_posteriors
@@ -63,6 +65,7 @@ OPTIONS: dict[str, Any] = {
     "pictured": (),  # of two latents: places of training images; empty: chosen by their gaps
 }
 _DIAGNOSTICS = (
+    "ais_monte_carlo_error",
     "ais_effective_sample_size",
     "ais_least_effective_sample_size",
     "ais_acceptance_rate",
@@ -87,7 +90,8 @@ class MeasuredPart:
         bounds: of each image.
         annealed: how AIS went.
         importance: of the model's posterior; None where it has no density.
-        local: the optimised posteriors, by family.
+        local: the optimised posteriors, by family; without the posteriors themselves where there
+            are not two latents, to draw: networks of a thousand images would fill gigabytes.
     """
 
     images: np.ndarray
@@ -115,8 +119,10 @@ def metric_names(
         )
     ]
     names += _SIMULATED if options.num_simulated else ()
-    names += ("encoder_overfitting",) if "test" in options.parts else ()
-    names += ("decoder_overfitting",) if set(PARTS) <= set(options.parts) else ()
+    of_encoder = ("encoder_overfitting", "encoder_overfitting_standard_error")
+    of_decoder = ("decoder_overfitting", "decoder_overfitting_standard_error")
+    names += of_encoder if "test" in options.parts else ()
+    names += of_decoder if set(PARTS) <= set(options.parts) else ()
     return tuple(names)
 
 
@@ -139,28 +145,29 @@ def evaluate_inference_gaps(
     linearized_covariance_gain_PART
                             as `gap_measures.gaps`
 
-    The optimised posteriors are judged by fresh samples. `simulated_...` are the two bounds on
-    images simulated from the model: the upper less the lower says how far off AIS is there.
-    `encoder_overfitting` is the AIS less the IWAE bound of test images, `decoder_overfitting` the
-    AIS bound of training less that of test images (GAPS 6.6.1).
+    The optimised posteriors are judged by fresh samples; q* of a flow model has its flow's sizes,
+    other flows those of `local`. `simulated_...` are the two bounds on images simulated from the
+    model: the upper less the lower says how far off AIS is there. `ais_monte_carlo_error_PART` is
+    what another draw of the chains would change. `gap_measures.overfitting` has the last two.
     """
-    simulated = once(trained, "simulated bounds", lambda: _simulate(trained, options))
+    key = ("simulated bounds", str(options))
+    simulated = once(trained, key, lambda: _simulate(trained, options))
+    parts = {part: measured_part(trained, part, options) for part in options.parts}
     found: dict[str, Value] = {}
-    means: dict[str, dict[str, Value]] = {}
-    for part in options.parts:
-        measured = measured_part(trained, part, options)
-        means[part] = _measures(measured, simulated, options)
-        for name, value in means[part].items():
+    for part, measured in parts.items():
+        for name, value in _measures(measured, simulated, options).items():
             stem = name.removesuffix("_standard_error")
             found[f"{stem}_{part}{name.removeprefix(stem)}"] = value
-    return {**found, **_of_simulated(simulated), **_overfitting(means)}
+    bounds = {part: measured.bounds for part, measured in parts.items()}
+    return {**found, **_of_simulated(simulated), **overfitting(bounds)}
 
 
 def measured_part(
     trained: TrainedModel, part: str, options: ml_collections.ConfigDict
 ) -> MeasuredPart:
     """The bounds of one part's images, measured once for a trained model."""
-    return once(trained, ("inference gaps", part), lambda: _measure_part(trained, part, options))
+    key = ("inference gaps", part, str(options))
+    return once(trained, key, lambda: _measure_part(trained, part, options))
 
 
 def check(options: ml_collections.ConfigDict) -> None:
@@ -169,12 +176,21 @@ def check(options: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: that begins with the option's name.
     """
-    unknown = [part for part in options.parts if part not in ("train", "valid", "test")]
-    if unknown or not options.parts:
-        raise UsageError(f"parts must be some of train, valid, test; got {tuple(options.parts)}")
-    strange = [family for family in options.families if family not in FAMILIES]
-    if strange:
-        raise UsageError(f"families: unknown {strange[0]!r}; known: {', '.join(FAMILIES)}")
+    _check_choice(options, "parts", ("train", "valid", "test"))
+    if not options.parts:
+        raise UsageError("parts must be at least one of train, valid, test")
+    # A constant posterior has the model's own variance: without such a model there is none.
+    _check_choice(options, "families", [family for family in FAMILIES if family != "constant"])
+    if options.num_images and any(place >= options.num_images for place in options.pictured):
+        raise UsageError(
+            f"pictured must be places among the num_images {options.num_images} images, from 0;"
+            f" got {tuple(options.pictured)}"
+        )
+    if not all(isinstance(size, int) and size > 0 for size in options.local.hidden_sizes):
+        raise UsageError(
+            f"local.hidden_sizes must be positive sizes, such as (100, 100); got"
+            f" {tuple(options.local.hidden_sizes)}"
+        )
     if options.annealing.schedule not in SCHEDULES:
         raise UsageError(
             f"annealing.schedule must be one of {', '.join(SCHEDULES)};"
@@ -196,6 +212,12 @@ def check(options: ml_collections.ConfigDict) -> None:
             f"local.max_steps {options.local.max_steps} must be at least local.check_every"
             f" {options.local.check_every}"
         )
+
+
+def _check_choice(options: ml_collections.ConfigDict, key: str, known: Sequence[str]) -> None:
+    values = tuple(options[key])
+    if len(set(values)) < len(values) or not set(values) <= set(known):
+        raise UsageError(f"{key} must be different ones of {', '.join(known)}; got {values}")
 
 
 _POSITIVE = {
@@ -238,26 +260,38 @@ def _measure_part(
     has_density = trained.posterior_family != "none"
     importance = bounds_of(trained, images, **samples) if has_density else None
     full, diagonal = linearized_posteriors(trained, images)
-    settings = LocalOptimization(**options.local)
-    if trained.posterior_family == "constant":
-        settings = dataclasses.replace(settings, constant_stddev=_stddev(trained, images))
-    local = {
-        family: _optimize(trained, images, family, settings)
-        for family in _families(trained, options)
-    }
 
     def lower(posterior: Any) -> np.ndarray:
         return bounds_of(trained, images, posterior, **samples).lower_bound
 
+    optimal, local = {}, {}
+    for family in _families(trained, options):
+        found = _optimize(trained, images, family, _settings(trained, images, family, options))
+        optimal[family] = lower(found.posterior)
+        drawn = latent_size(trained) == 2
+        local[family] = found if drawn else found._replace(posterior=None)
     bounds = PartBounds(
         ais=annealed.bound,
         iwae=None if importance is None else importance.log_evidence,
         lower=None if importance is None else importance.lower_bound,
-        optimal={family: lower(found.posterior) for family, found in local.items()},
+        optimal=optimal,
         linearized={"full_covariance": lower(full), "diagonal": lower(diagonal)},
         own_family=trained.posterior_family,
     )
     return MeasuredPart(images, bounds, annealed, importance, local)
+
+
+def _settings(
+    trained: TrainedModel, images: np.ndarray, family: str, options: ml_collections.ConfigDict
+) -> LocalOptimization:
+    """Those asked for; the model's own family is as large as the model has it."""
+    settings = LocalOptimization(**options.local)
+    if family != trained.posterior_family:
+        return settings
+    if family == "constant":
+        return dataclasses.replace(settings, constant_stddev=_stddev(trained, images))
+    num_flows, hidden_sizes = trained.posterior_flows
+    return dataclasses.replace(settings, num_flows=num_flows, hidden_sizes=hidden_sizes)
 
 
 def _optimize(
@@ -300,13 +334,12 @@ def _measures(
         acceptance_rate=annealed.acceptance_rate,
         num_chains=options.annealing.num_chains,
     )
-    unconverged = {
-        family: float(np.mean(~np.asarray(found.converged)))
-        for family, found in measured.local.items()
-    }
     importance = measured.importance
     found = {
         **measures(bounds),
+        "ais_monte_carlo_error": float(
+            np.linalg.norm(annealed.standard_error) / len(measured.images)
+        ),
         "ais_effective_sample_size": float(np.mean(annealed.effective_sample_size)),
         "ais_least_effective_sample_size": float(np.min(annealed.effective_sample_size)),
         "ais_acceptance_rate": float(np.mean(annealed.acceptance_rate)),
@@ -318,9 +351,27 @@ def _measures(
     }
     for family, local in measured.local.items():
         found[f"{family}_steps"] = float(np.mean(local.steps))
-        found[f"{family}_unconverged"] = unconverged[family]
+        found[f"{family}_unconverged"] = float(np.mean(~local.converged))
     reasons = doubts(bounds, mixing, options.max_sandwich)
-    return with_caveats(found, bounds, reasons, unconverged)
+    searches = {
+        family: _search_caveat(local, options.local) for family, local in measured.local.items()
+    }
+    return with_caveats(found, bounds, reasons, searches)
+
+
+def _search_caveat(local: LocalPosteriors, options: ml_collections.ConfigDict) -> str:
+    """What is wrong with an optimisation, in words; empty if every image has settled."""
+    most = options.max_steps // options.check_every * options.check_every
+    broken = np.mean(~local.converged & (local.steps < most))
+    unsettled = np.mean(~local.converged & (local.steps >= most))
+    found = []
+    if broken:
+        found.append(f"{broken:.0%} of the images diverged; lower its learning rate (local)")
+    if unsettled:
+        found.append(
+            f"{unsettled:.0%} of the images were stopped before they settled; raise local.max_steps"
+        )
+    return ", ".join(found)
 
 
 def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> dict[str, Value]:
@@ -333,25 +384,3 @@ def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> di
         "simulated_sandwich": float(np.mean(upper - lower)),
         "simulated_sandwich_standard_error": standard_error(upper - lower),
     }
-
-
-def _overfitting(means: dict[str, dict[str, Value]]) -> dict[str, Value]:
-    """Of encoder and decoder, as far as the parts measured tell."""
-    found: dict[str, Value] = {}
-    if "test" in means:
-        ais, iwae = means["test"]["ais_bound"], means["test"]["iwae_bound"]
-        found["encoder_overfitting"] = _difference(ais, iwae)
-    if set(PARTS) <= set(means):
-        of_training, of_test = (means[part]["ais_bound"] for part in PARTS)
-        found["decoder_overfitting"] = _difference(of_training, of_test)
-    return found
-
-
-def _difference(one: Value, other: Value) -> Value:
-    """With the reason, or the caveat, of either."""
-    for value in (one, other):
-        if isinstance(value, NotApplicable):
-            return value
-    doubtful = [value for value in (one, other) if isinstance(value, Doubtful)]
-    difference = float(one) - float(other)
-    return Doubtful(difference, doubtful[0].caveat) if doubtful else difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once
 
 
 def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
@@ -27,8 +28,16 @@ def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.nd
     """S^-2 + J' F J at every image's code, [N, m, m]; F the likelihood's Fisher information.
 
     J is the Jacobian of the parameter that F is of, the likelihood's `location` (BACK Eqs. 12 and
-    25, where F is the identity).
+    25, where F is the identity). What the latent tells through a variance or scale that the decoder
+    learns is not in it.
     """
+    # One function for all calls, so that it is compiled once.
+    precision = once(trained, "precision", lambda: _precision(trained))
+    return trained.map_images(precision, images)
+
+
+def _precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
+    """S^-2 + J' F J of one image."""
     prior_stddev = trained.prior()
 
     def precision(params: Any, x: Array, key: Array) -> Array:
@@ -42,7 +51,7 @@ def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.nd
             prior_stddev=prior_stddev,
         )
 
-    return trained.map_images(precision, images)
+    return precision
 
 
 def evaluate_constant_variance_penalty(

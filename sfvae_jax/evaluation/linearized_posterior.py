@@ -18,7 +18,7 @@ def linearized_posteriors(
 ) -> tuple[FullCovarianceGaussian, DiagonalGaussian]:
     """The posteriors around the encoder's own codes that need no optimisation.
 
-    P = S^-2 + J' F J at the code mu   (BACK Eq. 12; F the likelihood's Fisher information)
+    P = S^-2 + J' F J at the code mu   (BACK Eq. 12; F as of `information.precisions`)
     full     = N(mu, P^-1)
     diagonal = N(mu, diag(1 / P_ii))
 

@@ -20,6 +20,8 @@ from sfvae_jax.evaluation.local_families import FAMILIES, Family
 from sfvae_jax.evaluation.local_search import Search, advance, begin
 from sfvae_jax.objectives.batch import example_keys
 
+_STREAM = 2**31 - 3
+
 
 @dataclasses.dataclass(frozen=True)
 class LocalOptimization:
@@ -129,8 +131,8 @@ def optimize_posteriors(
     q*(z|x) = argmax_q E_q[log p(x|z) + log p(z) - log q(z)]   (GAPS Sections 5.2 and 6.4)
 
     `chunk_size` images are optimised at once, each to its own end; once half of a chunk has
-    stopped, the rest goes on alone. Image i draws from keys of `fold_in(trained.rng, i)` and of its
-    own step, so that the chunk size changes the rounding alone.
+    stopped, the rest goes on alone. Image i draws from keys of its own place and step,
+    so that the chunk size changes the rounding alone.
 
     Args:
         trained: the model; its decoder, likelihood and prior are all that is used of it.
@@ -156,7 +158,9 @@ def optimize_posteriors(
     _check_start(family, posteriors_start, images)
     key = ("optimize_posteriors", family, settings)
     programs = once(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
-    keys, count = example_keys(trained.rng, len(images)), len(images)
+    # Apart from the keys of the samples that the posteriors found are judged by.
+    keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
+    count = len(images)
     size, found = min(settings.chunk_size, count), []
     for first in range(0, count, size):
         # The last chunk is filled up with its last image, which counts as stopped.

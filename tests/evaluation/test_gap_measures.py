@@ -13,6 +13,7 @@ from sfvae_jax.evaluation.gap_measures import (
     gaps,
     log_evidence,
     measures,
+    overfitting,
     with_caveats,
 )
 
@@ -78,8 +79,8 @@ def test_a_code_without_density_has_no_gaps():
     ("change", "words"),
     [
         ({"sandwich": np.array([1.5, 2.5])}, "2.00 nats apart (at most 1)"),
-        ({"acceptance_rate": np.full(4, 0.05)}, "only 5% of the proposals"),
-        ({"effective_sample_size": np.full(4, 1.1)}, "of 16 chains 1.1 carry"),
+        ({"acceptance_rate": np.array([0.1, 0.6, 0.6, 0.6])}, "hardly accepted for 25% of"),
+        ({"effective_sample_size": np.array([1.1, 9.0, 1.2, 9.0])}, "the weight for 50% of"),
     ],
 )
 def test_what_speaks_against_the_mixing(change, words):
@@ -96,6 +97,8 @@ def test_an_iwae_bound_clearly_ahead_speaks_against_it():
     (doubt,) = doubts(dataclasses.replace(BOUNDS, optimal={"iaf": BOUNDS.ais + lead}), MIXED, 1.0)
     assert doubt == "L[q*] of iaf is 0.30 ± 0.09 nats higher"
     assert doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead - 0.2), MIXED, 1.0) == []
+    # nor is what is certain and next to nothing
+    assert doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead / 10), MIXED, 1.0) == []
 
 
 def test_without_simulated_images_the_rest_is_judged():
@@ -104,29 +107,55 @@ def test_without_simulated_images_the_rest_is_judged():
 
 def test_what_rests_on_unmixed_chains_carries_the_caveat():
     found = measures(BOUNDS)
-    settled = {"diagonal": 0.0, "full_covariance": 0.0}
-    assert with_caveats(found, BOUNDS, [], settled) == found
-    marked = with_caveats(found, BOUNDS, ["the bounds are far apart"], settled)
+    assert with_caveats(found, BOUNDS, [], {"diagonal": ""}) == found
+    marked = with_caveats(found, BOUNDS, ["the bounds are far apart"], {})
     doubtful = {name for name, value in marked.items() if isinstance(value, Doubtful)}
     assert doubtful == {"ais_bound", "log_evidence", "approximation_gap", "inference_gap"}
     assert "AIS has not mixed: the bounds are far apart" in marked["ais_bound"].caveat
     assert marked["ais_bound"] == found["ais_bound"]
+    ahead = dataclasses.replace(BOUNDS, iwae=BOUNDS.iwae + 1.0)  # log p^(x) does not rest on AIS
+    marked = with_caveats(measures(ahead), ahead, ["they are far apart"], {})
+    assert [name for name, value in marked.items() if isinstance(value, Doubtful)] == ["ais_bound"]
+
+
+def test_an_optimum_above_all_estimates_of_the_evidence():
+    ahead = dataclasses.replace(BOUNDS, iwae=BOUNDS.iwae + 1.0, ais=BOUNDS.ais - 9.0)
+    optimal = {**BOUNDS.optimal, "full_covariance": ahead.iwae + 2.0}
+    ahead = dataclasses.replace(ahead, optimal=optimal)
+    marked = with_caveats(measures(ahead), ahead, [], {})
+    assert "L[q*] of full_covariance is 2.00 ± 0.00" in marked["log_evidence"].caveat
 
 
 def test_optimisation_that_did_not_settle_or_is_behind_what_it_holds():
-    found, settled = measures(BOUNDS), {"diagonal": 0.0, "full_covariance": 0.0}
-    unsettled = {"diagonal": 0.25, "full_covariance": 0.0}
-    marked = with_caveats(found, BOUNDS, [], unsettled)
+    found = measures(BOUNDS)
+    marked = with_caveats(found, BOUNDS, ["they are far apart"], {"diagonal": "it did not settle"})
+    both = marked["approximation_gap"].caveat
+    assert "AIS has not mixed" in both
+    assert both.endswith("diagonal optimisation: it did not settle")
+    marked = with_caveats(found, BOUNDS, [], {"diagonal": "it did not settle"})
     doubtful = {name for name, value in marked.items() if isinstance(value, Doubtful)}
     assert doubtful == {"optimal_diagonal_bound", "approximation_gap", "amortization_gap"}
-    assert "25% of the images" in marked["amortization_gap"].caveat
     behind = {"diagonal": BOUNDS.lower - np.array([1.0, 1.1, 0.9, 1.0])}
     behind = dataclasses.replace(BOUNDS, optimal=behind)
-    marked = with_caveats(measures(behind), behind, [], {"diagonal": 0.0})
+    marked = with_caveats(measures(behind), behind, [], {})
     assert "1.00 ± 0.04 nats behind the encoder" in marked["optimal_diagonal_bound"].caveat
     optimal = {**BOUNDS.optimal, "full_covariance": BOUNDS.optimal["diagonal"] - 0.5}
     behind = dataclasses.replace(BOUNDS, optimal=optimal)
-    marked = with_caveats(measures(behind), behind, [], settled)
+    marked = with_caveats(measures(behind), behind, [], {})
     doubtful = {name for name, value in marked.items() if isinstance(value, Doubtful)}
     assert doubtful == {"optimal_full_covariance_bound"}
     assert "behind the factorised optimum" in marked["optimal_full_covariance_bound"].caveat
+
+
+def test_overfitting_of_encoder_and_decoder():
+    train = dataclasses.replace(BOUNDS, ais=BOUNDS.ais + 3.0)
+    found = overfitting({"train": train, "test": BOUNDS})
+    assert found["encoder_overfitting"] == pytest.approx(0.5)  # of [-1, 2, 1, 0]
+    error = np.std([-1, 2, 1, 0], ddof=1) / 2
+    assert found["encoder_overfitting_standard_error"] == pytest.approx(error)
+    assert found["decoder_overfitting"] == pytest.approx(3.0)
+    spread = np.std(BOUNDS.ais, ddof=1) / 2
+    assert found["decoder_overfitting_standard_error"] == pytest.approx(spread * 2**0.5)
+    assert set(overfitting({"train": train})) == set()
+    point = overfitting({"test": dataclasses.replace(BOUNDS, iwae=None)})
+    assert isinstance(point["encoder_overfitting"], NotApplicable)
