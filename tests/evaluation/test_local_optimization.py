@@ -97,15 +97,16 @@ def test_full_covariance_closes_the_gap(trained):
 def test_the_best_factorised_posterior(trained):
     """Precisions P_ii and a gap of 1/2 [sum log P_ii - log det P] below the evidence.
 
-    Adam keeps its distance of some percent from the optimum, where noise is left; the gap, which is
+    Adam keeps a distance of a few percent from the optimum, where noise is left; the gap, which is
     of second order in that, is good to 0.01 nats.
     """
-    found = optimize_posteriors(trained, trained.images, "diagonal", QUICK)
+    many = dataclasses.replace(QUICK, learning_rate=0.005, num_samples=500, max_steps=2000)
+    found = optimize_posteriors(trained, trained.images, "diagonal", many)
     diagonal = np.diag(PRECISION)
     gap = 0.5 * (np.log(diagonal).sum() - np.linalg.slogdet(PRECISION)[1])
     assert gap > 0.5
     stddevs = found.posterior.stddev.astype(float)
-    np.testing.assert_allclose(stddevs**-2, np.tile(diagonal, (5, 1)), rtol=0.15)
+    np.testing.assert_allclose(stddevs**-2, np.tile(diagonal, (5, 1)), rtol=0.06)
     for mean, stddev, exact_mean in zip(
         found.posterior.mean, stddevs, _exact_means(trained), strict=True
     ):
@@ -122,7 +123,8 @@ def test_constant_keeps_its_stddev_and_finds_the_mean(trained):
 @pytest.mark.parametrize("family", ["auxiliary_flow", "iaf"])
 def test_flows_beat_the_best_factorised_posterior(trained, family):
     """By half of that one's gap at least; the Monte Carlo error is well below that."""
-    settings = dataclasses.replace(QUICK, num_samples=10, hidden_sizes=(8,), max_steps=500)
+    networks = {"hidden_sizes": (8,), "network_learning_rate": 0.02}
+    settings = dataclasses.replace(QUICK, num_samples=10, max_steps=500, **networks)
     images = trained.images[:2]
     found = optimize_posteriors(trained, images, family, settings)
     bounds = bounds_of(trained, images, found.posterior, num_samples=4000, chunk_size=1000)
