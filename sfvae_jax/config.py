@@ -208,11 +208,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("channels", "kernel_size", "lowering"):
         if config.model.name == "mlp" and config.model[key] not in ((), 0, "auto"):
             raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
-    if config.model.name != "mlp" and config.model.decoder_sizes is not None:
-        raise UsageError(
-            "model.decoder_sizes is of the decoder of model 'mlp'; leave it empty with model"
-            f" {config.model.name!r}"
-        )
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")

@@ -40,7 +40,7 @@ def evaluate(
     files = Workdir(workdir)
     if not files.config.exists():
         raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
-    files.check(config)
+    files.check(config, configuration.base_config())
 
     # ---- model and images ----
     parts = data.Parts(config.data)

@@ -152,9 +152,10 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
                 "std": stdev(values) if len(values) > 1 else None,
                 **published,
             }
-    for measure, caveat in dict.fromkeys(c for run in runs for c in _caveats(run)):
-        if measure in measures:
-            measures[measure][steps[-1]].setdefault("caveats", []).append(caveat)
+    for step in steps:
+        for measure, caveat in dict.fromkeys(c for run in runs for c in _caveats(run, step)):
+            if measure in measures:
+                measures[measure][step].setdefault("caveats", []).append(caveat)
     return {
         "method": label,
         "runs": len(runs),
@@ -163,9 +164,10 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _caveats(run: dict[str, Any]) -> list[tuple[str, str]]:
-    """(measure, what makes it doubtful) of a run's final measures."""
-    return list(run.get("caveats", {}).items())
+def _caveats(run: dict[str, Any], step: str) -> list[tuple[str, str]]:
+    """(measure, what makes it doubtful) of what a run measured at a step."""
+    last = run.get("caveats", {}) if step == str(run["step"]) else {}
+    return list({**run.get("history_caveats", {}).get(step, {}), **last}.items())
 
 
 def _has(metrics: dict[str, Any], measure: str) -> bool:
@@ -250,6 +252,8 @@ def _notes(summary: dict[str, Any]) -> str:
     ]
     if differences:
         note += f" These runs differ from the paper's: {', '.join(differences)}."
+    if "note" in published:
+        note += f" {published['note']}"
     caveats = {
         f"{pictures.title(measure)} of {method['method']}: {caveat}."
         for method in summary["methods"]
@@ -275,14 +279,15 @@ def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
 # Measures that lie between 0 and 1, or near 1.
 _OF_ONE = ("classifier_accuracy", "prd_", "variance_")
 # Bounds of one part of the data, whose differences matter.
-_OF_PARTS = ("_train", "_test", "_standard_error")
+_OF_PARTS = ("_train", "_valid", "_test", "_standard_error", "_overfitting")
 
 
 def _number(measure: str, value: float, deviation: float | None) -> str:
     if measure.endswith("_fraction"):
         shown = f"{100 * value:.1f}%"
         return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
-    digits = 3 if measure.startswith(_OF_ONE) else 2 if measure.endswith(_OF_PARTS) else 1
+    of_parts = measure.endswith(_OF_PARTS) or measure.startswith("simulated_")
+    digits = 3 if measure.startswith(_OF_ONE) else 2 if of_parts else 1
     shown = f"{value:.{digits}f}"
     return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
 

@@ -44,7 +44,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     # ---- what to do, refused here if it cannot be done ----
     config = configuration.resolve(config)
     files = Workdir(workdir)
-    files.check(config)
+    files.check(config, configuration.base_config())
     images = data.open_images(config.data, "train")
     batch_size = config.train.batch_size or len(images)
     _check_batches(config, images, batch_size)
@@ -77,7 +77,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
             state = checkpoints.restore(state)
         start = int(state.step)
         files.cut_metrics(start)
-        history = _history_up_to(files.read_results().get("history", {}), start)
+        kept = files.read_results()
+        history = _history_up_to(kept.get("history", {}), start)
+        doubts = _history_up_to(kept.get("history_caveats", {}), start)
         _log_run(config, images, state.params, files, start)
 
         # ---- the loop: one call of the device, then the host's part ----
@@ -108,7 +110,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
                     history[str(end)] = measured["metrics"]
                     for caveat in dict.fromkeys(measured["caveats"].values()):
                         log.warning("evaluations at step %d: %s", end, caveat)
-                    files.write_results(config, history=history)
+                    doubts[str(end)] = measured["caveats"]
+                    files.write_results(config, history=history, history_caveats=doubts)
                 if end % config.train.checkpoint_every == 0 or end == config.train.steps:
                     checkpoints.save(state)
                 step = end
@@ -138,8 +141,11 @@ def _check_batches(
 
 def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
     """Refuses now what validation and evaluations would miss later; reads no image."""
-    for part in evaluation.needed_parts(config.evaluations):
-        data.check_part(config.data, part)
+    for part, key in evaluation.needed_parts(config.evaluations).items():
+        try:
+            data.check_part(config.data, part)
+        except UsageError as error:
+            raise UsageError(f"{error}; it is {key} that asks for this part") from error
     if evaluation.needs_labels(config.evaluations) and not parts.has_labels:
         raise UsageError(
             "evaluations.generated.features 'classifier' learns labels, of which"

@@ -249,12 +249,6 @@ def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
     assert tiny_config().model.decoder_sizes is None
 
 
-def test_sizes_of_a_decoder_are_of_the_mlp(tiny_config):
-    config = tiny_config(**{"model.name": "conv", "model.decoder_sizes": (8,)})
-    with pytest.raises(UsageError, match="is of the decoder of model 'mlp'; leave it empty with"):
-        configuration.validate(config)
-
-
 def test_pairs_need_two(tiny_config):
     config = tiny_config(**{"objective.name": "wae_mmd", "train.batch_size": 1})
     with pytest.raises(UsageError, match="'wae_mmd' compares pairs; train.batch_size must be 2"):
@@ -404,9 +398,24 @@ def test_every_published_row_of_the_gaps_is_met_by_a_run_of_the_sweep():
     assert met == set(rows)
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_flow", "large"])
-def test_encoders_to_refit_are_configs(name):
-    module = load_config("inference_gaps")
-    config = module.get_config("laptop")
-    config.update_from_flattened_dict({**module.REFITS[name], "train.decoder_from": "runs/gaps"})
-    assert configuration.resolve(config).model.decoder_sizes == (200, 200)
+@pytest.mark.parametrize(
+    ("preset", "encoder", "posterior"),
+    [
+        ("refit_linear", (), "diagonal"),
+        ("refit_linear_flow", (), "auxiliary_flow"),
+        ("refit_large", (500, 500), "diagonal"),
+    ],
+)
+def test_encoders_to_refit(preset, encoder, posterior):
+    config = configuration.resolve(load_config("inference_gaps").get_config(preset))
+    assert (config.model.hidden_sizes, config.posterior.name) == (encoder, posterior)
+    assert config.model.decoder_sizes == (200, 200)
+
+
+def test_figure_3_overfits_for_as_many_epochs():
+    get_config = load_config("inference_gaps").get_config
+    whole, few = get_config("figure3"), get_config("figure3_overfit")
+    assert whole.train.steps == 60 * few.train.steps
+    assert whole.objective.entropy_steps == 60 * few.objective.entropy_steps
+    assert whole.evaluations.steps == tuple(60 * step for step in few.evaluations.steps)
+    assert few.data.num_examples == 1000

@@ -63,6 +63,10 @@ def test_a_doubtful_measure_says_so():
     assert "30.0% ± 14.1% † / 60.0%" in text
     assert f"† collapse fraction of sampling: {caveat}." in text
     assert text.count("†") == 2  # not of step 100, nor of the other method
+    earlier = {**doubtful, "history_caveats": {"100": {"collapse_fraction": "too early"}}}
+    text = report.to_markdown(report.summarize([RUNS[0], earlier]))
+    assert "100.0% ± 0.0% † / 99.0%" in text
+    assert "† collapse fraction of sampling: too early." in text
 
 
 def test_many_measures_are_rows():

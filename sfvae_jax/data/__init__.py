@@ -132,7 +132,7 @@ def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarr
     if not len(indices):
         raise UsageError(
             f"{config.name} has no {part} part of its own; hold some images out with"
-            f" --config.data.num_{part}=N, or evaluate on --config.evaluations.part=train"
+            f" --config.data.num_{part}=N, or evaluate on the train part"
         )
     return source["train"], indices
 

@@ -24,13 +24,13 @@ from sfvae_jax.evaluation.collapse import (
 )
 from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
 from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.gap_options import OPTIONS as INFERENCE_GAPS
+from sfvae_jax.evaluation.gap_options import check as check_inference_gaps
+from sfvae_jax.evaluation.gap_options import metric_names as inference_gap_metrics
 from sfvae_jax.evaluation.gap_pictures import draw_inference_gaps
 from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.importance import importance_log_evidence
-from sfvae_jax.evaluation.inference_gaps import OPTIONS as INFERENCE_GAPS
-from sfvae_jax.evaluation.inference_gaps import check as check_inference_gaps
 from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps
-from sfvae_jax.evaluation.inference_gaps import metric_names as inference_gap_metrics
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
@@ -237,13 +237,15 @@ def _naming(name: str, check: Callable[[], None]) -> None:
         raise UsageError(f"evaluations.{name}.{error}") from error
 
 
-def needed_parts(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """The parts of the data set that an `evaluations` group reads."""
-    parts = [config.part]
+def needed_parts(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """The parts of the data set that an `evaluations` group reads, each with what asks for it."""
+    parts = {config.part: "evaluations.part"}
     for name in config.names:
         needed = EVALUATIONS[name].parts
-        parts += needed(config[name], config) if callable(needed) else needed
-    return tuple(dict.fromkeys(parts))
+        for part in needed(config[name], config) if callable(needed) else needed:
+            own = f"evaluations.{name}.parts" if "parts" in config[name] else f"evaluation {name!r}"
+            parts.setdefault(part, own)
+    return parts
 
 
 def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.data import to_unit_interval
-from sfvae_jax.errors import UsageError, unknown_name
+from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import annealing
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size, once
 from sfvae_jax.evaluation.progress import Progress
@@ -62,7 +62,8 @@ class Annealing:
             if field.type == "int" and value < 1:
                 raise UsageError(f"{field.name} must be a positive whole number, got {value}")
         if self.schedule not in annealing.SCHEDULES:
-            raise unknown_name("schedule", self.schedule, annealing.SCHEDULES)
+            known = ", ".join(annealing.SCHEDULES)
+            raise UsageError(f"schedule must be one of {known}, got {self.schedule!r}")
         if not 0.0 < self.target_acceptance < 1.0:
             raise UsageError(
                 f"target_acceptance must be between 0 and 1, got {self.target_acceptance}"

@@ -96,8 +96,12 @@ def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
     return found
 
 
-def overfitting(parts: Mapping[str, PartBounds]) -> dict[str, Value]:
+def overfitting(
+    parts: Mapping[str, PartBounds], reasons: Mapping[str, Sequence[str]]
+) -> dict[str, Value]:
     """Of encoder and decoder, in nats, each with its standard error (GAPS 6.6.1).
+
+    Doubtful where AIS is, whose `doubts` the reasons are, by part.
 
     encoder_overfitting  AIS less IWAE bound on test images: what the encoder does not know of them
     decoder_overfitting  AIS bound on training images less that on test images
@@ -117,6 +121,10 @@ def overfitting(parts: Mapping[str, PartBounds]) -> dict[str, Value]:
         single = any(isinstance(error, NotApplicable) for error in errors)
         error = errors[0] if single else float(np.hypot(*errors))  # other images: independent
         found["decoder_overfitting_standard_error"] = error
+    for name, of_parts in (("encoder", ("test",)), ("decoder", ("train", "test"))):
+        against = [reason for part in of_parts for reason in reasons.get(part, ())]
+        if against:
+            _mark(found, (f"{name}_overfitting",), unmixed(list(dict.fromkeys(against))))
     return found
 
 
@@ -219,10 +227,10 @@ def with_caveats(
     evidence = log_evidence(bounds)
     of_evidence = ("log_evidence", "approximation_gap", "inference_gap")
     if reasons:
-        caveat = f"AIS has not mixed: {'; '.join(reasons)}; give it more temperatures or chains"
+        caveat = unmixed(reasons)
         _mark(marked, ("ais_bound",), caveat)
-        if evidence is bounds.ais:
-            _mark(marked, of_evidence, caveat)
+        alone = "log p^(x) rests on the IWAE bound alone, the gaps are at least these"
+        _mark(marked, of_evidence, caveat if evidence is bounds.ais else f"{caveat}; {alone}")
     for family, optimal in bounds.optimal.items():
         lead = _lead(optimal, evidence)
         if lead and evidence is not bounds.ais:
@@ -233,6 +241,31 @@ def with_caveats(
             if caveat:
                 _mark(marked, names, f"{family} optimisation: {caveat}")
     return marked
+
+
+def search_caveat(steps: np.ndarray, converged: np.ndarray, most: int) -> str:
+    """What is wrong with an optimisation, in words; empty if every image has settled.
+
+    Args:
+        steps: taken for each image, [N].
+        converged: whether it settled, [N].
+        most: steps that an image can take; one that stopped before and has not settled diverged.
+    """
+    broken = np.mean(~converged & (steps < most))
+    unsettled = np.mean(~converged & (steps >= most))
+    found = []
+    if broken:
+        found.append(f"{broken:.0%} of the images diverged; lower its learning rate (local)")
+    if unsettled:
+        found.append(
+            f"{unsettled:.0%} of the images were stopped before they settled; raise local.max_steps"
+        )
+    return ", ".join(found)
+
+
+def unmixed(reasons: Sequence[str]) -> str:
+    """The caveat of what rests on AIS."""
+    return f"AIS has not mixed: {'; '.join(reasons)}; give it more temperatures or chains"
 
 
 def _behind(bounds: PartBounds, family: str) -> str:

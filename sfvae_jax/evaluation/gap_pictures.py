@@ -50,19 +50,18 @@ def draw_inference_gaps(
     posteriors.png of a model with two latents.
     """
     from sfvae_jax.evaluation import pictures
-    from sfvae_jax.training.workdir import write_text
 
     parts = {part: measured_part(trained, part, options) for part in options.parts}
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "inference_gaps.md", table(results, options.parts))
+    (folder / "inference_gaps.md").write_text(table(results, options.parts))
     bounds = {part: measured.bounds for part, measured in parts.items()}
     caveats = results.get("caveats", {})
-    doubtful = any(f"log_evidence_{part}" in caveats for part in parts)
+    doubtful = any(f"ais_bound_{part}" in caveats for part in parts)
     heading = f"{title}: AIS has not mixed" if doubtful else title
     pictures.save(draw_distances(bounds, heading), folder / "inference_gaps.png")
     points = curve(results)
     if len(points) > 1:
-        figure = draw_curves(points, options.parts, title)
+        figure = draw_curves(points, options.parts, title, doubtful_steps(results))
         pictures.save(figure, folder / "bounds_over_training.png")
     first = parts[options.parts[0]]
     draw_posteriors(trained, first, options.pictured, title, folder / "posteriors.png")
@@ -149,10 +148,21 @@ def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
     return sorted(known.items())
 
 
+def doubtful_steps(results: Mapping[str, Any]) -> dict[int, set[str]]:
+    """The measures of a results.json that carry a caveat, by step."""
+    doubts = {int(step): set(names) for step, names in results.get("history_caveats", {}).items()}
+    if "step" in results:
+        doubts[int(results["step"])] = set(results.get("caveats", {}))
+    return doubts
+
+
 def draw_curves(
-    points: Sequence[tuple[int, Mapping[str, float]]], parts: Sequence[str], title: str
+    points: Sequence[tuple[int, Mapping[str, float]]],
+    parts: Sequence[str],
+    title: str,
+    doubts: Mapping[int, set[str]],
 ) -> Any:
-    """AIS, IWAE and ELBO of each part over the steps (GAPS Figure 3)."""
+    """AIS, IWAE and ELBO of each part over the steps (GAPS Figure 3); doubtful ones are crossed."""
     from sfvae_jax.evaluation import pictures
 
     figure = pictures.new_figure(8, 4.8)
@@ -166,7 +176,15 @@ def draw_curves(
                 label = f"{LABELS[name]}, {part}"
                 line = {"color": color, "linestyle": styles[part], "label": label}
                 axes.plot([step for step, _ in points], values, marker=".", **line)
-    axes.set(xlabel="step", ylabel="nats per image")
+                crossed = [
+                    (step, value)
+                    for (step, _), value in zip(points, values, strict=True)
+                    if f"{name}_{part}" in doubts.get(step, ())
+                ]
+                if crossed:
+                    axes.plot(*zip(*crossed, strict=True), "x", color=color, markersize=9)
+    axes.set(xlabel="step (crossed: AIS has not mixed)" if any(doubts.values()) else "step")
+    axes.set(ylabel="nats per image")
     if points[0][0] > 0 and points[-1][0] >= 20 * points[0][0]:
         axes.set_xscale("log")
     axes.grid(alpha=0.3)

@@ -39,6 +39,9 @@ class LocalOptimization:
         num_flows: steps of a flow.
         hidden_sizes: of a flow's networks.
         constant_stddev: of every latent dimension, for the family "constant".
+
+    Raises:
+        UsageError: naming what cannot be.
     """
 
     num_samples: int = 100
@@ -52,13 +55,19 @@ class LocalOptimization:
     hidden_sizes: tuple[int, ...] = (100, 100)
     constant_stddev: float = 1.0
 
+    @property
+    def whole_steps(self) -> int:
+        """What an image can take: as many whole checks as max_steps allows."""
+        return self.max_steps // self.check_every * self.check_every
+
     def __post_init__(self) -> None:
         """Checks what would otherwise loop for ever or not at all."""
         for field in dataclasses.fields(self):
-            if not np.all(np.asarray(getattr(self, field.name)) > 0):
-                raise ValueError(f"{field.name} must be positive")
+            values = np.asarray(getattr(self, field.name), float)
+            if not np.all((values > 0) & np.isfinite(values)):
+                raise UsageError(f"{field.name} must be positive, got {values.tolist()}")
         if self.max_steps < self.check_every:
-            raise ValueError(
+            raise UsageError(
                 f"max_steps {self.max_steps} must be at least check_every {self.check_every}"
             )
 
@@ -232,7 +241,7 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
         begin=jax.jit(jax.vmap(begin_one)),
         advance=lambda *arguments: advance_all(trained.params, *arguments),
         build=jax.jit(jax.vmap(family.build)),
-        checks=settings.max_steps // settings.check_every,
+        checks=settings.whole_steps // settings.check_every,
     )
 
 

@@ -13,6 +13,7 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.data import to_unit_interval
+from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.codes import TrainedModel, latent_size, once
 from sfvae_jax.evaluation.inference_gaps import MeasuredPart
 from sfvae_jax.evaluation.linearized_posterior import linearized_posteriors
@@ -21,11 +22,23 @@ SIDE = 160  # points of the grid along each latent
 _REACH = 5.0  # of the first, coarse look, in standard deviations of the prior
 _NUM_AUXILIARY = 64  # samples of v for a flow's density of z at each point
 _NUM_PICTURED = 4
-_ROWS = {
-    "diagonal": "optimal factorised",
-    "full_covariance": "optimal full covariance",
-    "auxiliary_flow": "optimal flow",
-}
+_TELLING = ("diagonal", "full_covariance", "auxiliary_flow")
+
+
+class Row(NamedTuple):
+    """Approximate posteriors of the pictured images.
+
+    Attributes:
+        posteriors: stacked.
+        bounds: their ELBOs, in nats.
+        exact: whether log p(x) less the bound is KL(q(z|x) || p(z|x)), and not more than that.
+        settled: whether the search for them ended by itself.
+    """
+
+    posteriors: Any
+    bounds: np.ndarray
+    exact: bool
+    settled: np.ndarray
 
 
 class Grid(NamedTuple):
@@ -50,9 +63,9 @@ def choose(part: MeasuredPart, number: int = _NUM_PICTURED) -> dict[int, str]:
     where the families for it were not optimised.
     """
     optimal, lower = part.bounds.optimal, part.bounds.lower
-    if not {"diagonal", "full_covariance", "auxiliary_flow"} <= set(optimal) or lower is None:
+    if not set(_TELLING) <= set(optimal) or lower is None:
         return {place: f"image {place}" for place in range(min(number, len(part.images)))}
-    factorised, full, flow = (optimal[family] for family in _ROWS)
+    factorised, full, flow = (optimal[family] for family in _TELLING)
     scores = {
         "a factorised Gaussian fits": -np.abs(np.maximum(flow, full) - factorised),
         "dependent": full - factorised,
@@ -63,7 +76,9 @@ def choose(part: MeasuredPart, number: int = _NUM_PICTURED) -> dict[int, str]:
     for why, score in scores.items():
         free = [place for place in np.argsort(-score) if int(place) not in chosen]
         if free:
-            chosen[int(free[0])] = why
+            place = int(free[0])
+            said = why == "a factorised Gaussian fits" or score[place] > 0.0
+            chosen[place] = why if said else f"image {place}"
     return chosen
 
 
@@ -111,52 +126,65 @@ def draw_posteriors(
 ) -> None:
     """One column an image: its true posterior, and over it what approximates it.
 
-    The number in each panel is KL(q(z|x) || p(z|x)) in nats, with log p(x) from the grid; of a
-    flow, its bound's distance, which is larger by what the auxiliary variable costs.
+    The number in each panel is KL(q(z|x) || p(z|x)) in nats, with log p(x) from the grid; of the
+    auxiliary flow its bound's distance, which is larger by what the auxiliary variable costs.
+
+    Raises:
+        UsageError: if a pictured place is beyond the images.
     """
     if latent_size(trained) != 2:
         return
+    if any(place >= len(part.images) for place in pictured):
+        raise UsageError(
+            f"evaluations.inference_gaps.pictured {tuple(pictured)} must be below the"
+            f" {len(part.images)} images"
+        )
     from sfvae_jax.evaluation import pictures
 
-    chosen = {place: f"image {place}" for place in pictured if place < len(part.images)}
-    chosen = chosen or choose(part)
+    chosen = {place: f"image {place}" for place in pictured} or choose(part)
     places = list(chosen)
     rows = _rows(trained, part, places)
     figure = pictures.new_figure(2.6 * len(chosen) + 1.2, 2.6 * (1 + len(rows)))
     figure.suptitle(f"{title}: posteriors in the latent plane")
     panels = figure.subplots(1 + len(rows), len(chosen), squeeze=False)
     for column, (place, why) in enumerate(chosen.items()):
-        own = [_take(posterior, column) for posterior, _ in rows.values()]
+        own = [_take(row.posteriors, column) for row in rows.values()]
         grid = posterior_grid(trained, part.images[place], [q.center() for q in own])
         panels[0, column].set_title(why, fontsize="medium")
         _fill(panels[0, column], grid)
-        for axes, posterior, (_, bounds) in zip(
-            panels[1:, column], own, rows.values(), strict=True
-        ):
+        for axes, posterior, row in zip(panels[1:, column], own, rows.values(), strict=True):
             _fill(axes, grid)
             _outline(axes, grid, posterior, jax.random.fold_in(trained.rng, place))
-            divergence = grid.log_evidence - bounds[column]
-            axes.text(0.03, 0.95, f"KL {divergence:.2f}", transform=axes.transAxes, va="top")
+            _label(axes, row, column, grid.log_evidence)
     for axes, label in zip(panels[:, 0], ("true", *rows), strict=True):
         axes.set_ylabel(label)
     pictures.save(figure, path)
 
 
-def _rows(
-    trained: TrainedModel, part: MeasuredPart, places: list[int]
-) -> dict[str, tuple[Any, np.ndarray]]:
-    """By label: the posteriors of the images at these places, stacked, and their bounds."""
-    rows: dict[str, tuple[Any, np.ndarray]] = {}
+def _label(axes: Any, row: Row, column: int, log_evidence: float) -> None:
+    divergence = f"{log_evidence - row.bounds[column]:.2f}"
+    text = f"KL {divergence}" if row.exact else f"KL <= {divergence}"
+    text += "" if row.settled[column] else ", not settled"
+    axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top")
+
+
+def _rows(trained: TrainedModel, part: MeasuredPart, places: list[int]) -> dict[str, Row]:
+    """By label: the posteriors of the images at these places."""
+    rows: dict[str, Row] = {}
     images, bounds = part.images[places], part.bounds
+    settled = np.full(len(places), True)
     if bounds.lower is not None:
         amortized = trained.map_images(lambda p, x, _: trained.encode(p, x), images)
-        rows["amortized"] = (amortized, bounds.lower[places])
+        exact = bounds.own_family != "auxiliary_flow"
+        rows["amortized"] = Row(amortized, bounds.lower[places], exact, settled)
     full, _ = linearized_posteriors(trained, images)
-    rows["linearised decoder"] = (full, bounds.linearized["full_covariance"][places])
-    for family, label in _ROWS.items():
-        if family in part.local:
-            of_places = jax.tree.map(lambda leaf: leaf[places], part.local[family].posterior)
-            rows[label] = (of_places, bounds.optimal[family][places])
+    linearized = bounds.linearized["full_covariance"][places]
+    rows["linearised decoder"] = Row(full, linearized, True, settled)
+    for family, found in part.local.items():
+        of_places = jax.tree.map(lambda leaf: leaf[places], found.posterior)
+        optimum, exact = bounds.optimal[family][places], family != "auxiliary_flow"
+        label = f"optimal {family.replace('_', ' ')}"
+        rows[label] = Row(of_places, optimum, exact, found.converged[places])
     return rows
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
 from sfvae_jax.training.state import TrainState
@@ -80,8 +81,12 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         )
     there, here = flatten(read_json(source.config)), flatten(plain(config))
     differing = differences(there, here, lambda key: key.startswith(_SHARED))
-    if there.get("objective.name") == "rae_sn":
+    name = there.get("objective.name")
+    info = objectives.OBJECTIVES.get(name)
+    if name == "rae_sn":
         differing.append("objective 'rae_sn' normalises it there")
+    elif info is not None and not (info.density and info.prior == "fixed"):
+        differing.append(f"objective {name!r} trains no p(x|z) under a standard normal prior")
     if differing:
         raise _another_decoder(source, "; ".join(differing))
 

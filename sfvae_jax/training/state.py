@@ -58,6 +58,8 @@ def make_keys(seed: int) -> Keys:
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """The optimiser that a `train` group describes."""
+    if config.learning_rate_schedule == "constant":
+        return optax.adam(config.learning_rate)  # whose state has no count of the schedule's
     return optax.adam(learning_rate(config))
 
 

@@ -25,8 +25,16 @@ class Workdir:
         self.checkpoints = self.folder / "checkpoints"
         self.figures = self.folder / "figures"
 
-    def check(self, config: ml_collections.ConfigDict) -> None:
+    def check(
+        self,
+        config: ml_collections.ConfigDict,
+        defaults: ml_collections.ConfigDict | None = None,
+    ) -> None:
         """Refuses a folder that cannot be written or is another run's; writes nothing.
+
+        Args:
+            config: this run's.
+            defaults: of keys that a run of an earlier version does not know yet.
 
         Raises:
             UsageError: saying why; for a run of another configuration, what differs.
@@ -39,7 +47,7 @@ class Workdir:
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
         if self.config.exists():
-            self._check_config(config)
+            self._check_config(config, defaults)
             return
         leftovers = [
             path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
@@ -98,8 +106,11 @@ class Workdir:
         settings = {"config": plain(config), "published": config.published.to_dict()}
         write_json(self.results, {**self.read_results(), **settings, **entries})
 
-    def _check_config(self, config: ml_collections.ConfigDict) -> None:
-        found, asked = flatten(read_json(self.config)), flatten(plain(config))
+    def _check_config(
+        self, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
+    ) -> None:
+        known = {} if defaults is None else flatten(plain(defaults))
+        found, asked = {**known, **flatten(read_json(self.config))}, flatten(plain(config))
         differing = differences(found, asked, _of_training)
         if differing:
             raise UsageError(

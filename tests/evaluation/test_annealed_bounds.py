@@ -139,7 +139,7 @@ def test_what_has_no_bound_says_why(changes, reason):
     [
         ({"num_chains": 0}, "num_chains must be a positive whole number, got 0"),
         ({"chunk_size": -1}, "chunk_size must be a positive"),
-        ({"schedule": "linaer"}, "did you mean 'linear'"),
+        ({"schedule": "linaer"}, "schedule must be one of linear, sigmoidal, got"),
         ({"target_acceptance": 1.0}, "target_acceptance must be between 0 and 1"),
     ],
 )

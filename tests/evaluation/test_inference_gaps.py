@@ -172,7 +172,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
         ({"pictured": (3, 1000)}, "pictured must be places among the num_images 1000"),
         ({"local.hidden_sizes": (0,)}, "local.hidden_sizes must be positive"),
         ({"annealing.schedule": "cubic"}, "annealing.schedule must be one of"),
-        ({"annealing.num_chains": 0}, "annealing.num_chains must be positive"),
+        ({"annealing.num_chains": 0}, "annealing.num_chains must be a positive whole number"),
         ({"local.max_steps": 10}, "local.max_steps"),
         ({"num_simulated": -1}, "num_simulated must be"),
     ],

@@ -107,6 +107,12 @@ def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):
     shutil.copytree(source / "checkpoints", begun / "checkpoints")
     content["objective"]["name"] = "rae_sn"
     (begun / "config.json").write_text(json.dumps(content))
+    content["objective"]["name"] = "bilbo"
+    (begun / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="'bilbo' trains no p.x.z. under a standard normal prior"):
+        start(begun)
+    content["objective"]["name"] = "rae_sn"
+    (begun / "config.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match="another decoder: objective 'rae_sn' normalises it there"):
         start(begun)
     assert not (tmp_path / "new").exists()

@@ -4,8 +4,20 @@ import json
 
 import pytest
 
+from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.workdir import Workdir
+
+
+def test_a_run_from_before_a_key_was_there_had_its_default(tiny_config, tmp_path):
+    files, config = Workdir(tmp_path), tiny_config()
+    files.claim(config)
+    stored = json.loads(files.config.read_text())
+    del stored["train"]["decoder_from"]
+    files.config.write_text(json.dumps(stored))
+    files.check(config, base_config())
+    with pytest.raises(UsageError, match="train.decoder_from is '' there and 'runs/a' here"):
+        files.check(tiny_config(**{"train.decoder_from": "runs/a"}), base_config())
 
 
 def test_the_same_config_again_is_welcome(tmp_path, tiny_config):
