@@ -154,7 +154,7 @@ def draw_posteriors(
         _fill(panels[0, column], grid)
         for axes, posterior, row in zip(panels[1:, column], own, rows.values(), strict=True):
             _fill(axes, grid)
-            _outline(axes, grid, posterior, jax.random.fold_in(trained.rng, place))
+            outline(axes, grid, posterior, jax.random.fold_in(trained.rng, place))
             _label(axes, row, column, grid.log_evidence)
     for axes, label in zip(panels[:, 0], ("true", *rows), strict=True):
         axes.set_ylabel(label)
@@ -240,8 +240,8 @@ def _fill(axes: Any, grid: Grid) -> None:
     axes.tick_params(labelsize="x-small")
 
 
-def _outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
-    """An approximate one, in lines."""
+def outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
+    """An approximate posterior, in lines at one, two and three standard deviations."""
     from sfvae_jax.evaluation.pictures import COLORS
 
     log_q = log_density(posterior, grid.points, rng)
@@ -249,11 +249,12 @@ def _outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
         z, _ = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, 2000))
         axes.plot(*np.asarray(z).T, ".", markersize=1, color=COLORS[1], alpha=0.4)
         return
-    levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2) * np.exp(log_q.max())
-    axes.contour(
-        *np.moveaxis(grid.points, -1, 0),
-        np.exp(log_q),
-        levels=levels,
-        colors=COLORS[1],
-        linewidths=1,
-    )
+    finite = np.where(np.isfinite(log_q), log_q, -np.inf)
+    # Relative to its largest value here: one whose mass lies elsewhere would underflow.
+    relative = np.exp(finite - finite.max()) if np.isfinite(finite.max()) else None
+    if relative is None:
+        axes.text(0.03, 0.03, "nowhere near", transform=axes.transAxes, color=COLORS[1])
+        return
+    levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2)
+    places = np.moveaxis(grid.points, -1, 0)
+    axes.contour(*places, relative, levels=levels, colors=COLORS[1], linewidths=1)

@@ -12,7 +12,7 @@ import scipy.stats
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation import NotApplicable, gap_pictures, posterior_pictures
+from sfvae_jax.evaluation import NotApplicable, gap_pictures, pictures, posterior_pictures
 from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps, measured_part
 
 WEIGHTS = np.array([[1.2, 0.9], [-0.3, 0.4], [0.8, 0.9]], np.float32)
@@ -206,6 +206,16 @@ def test_the_grid_integrates_to_the_evidence(measured):
     trained, _ = measured
     grid = posterior_pictures.posterior_grid(trained, DATA["train"][0])
     assert grid.log_evidence == pytest.approx(_log_evidence(DATA["train"][0]), abs=1e-3)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e30])
+def test_what_lies_far_from_the_posterior_can_be_drawn(measured, mean):
+    trained, _ = measured
+    grid = posterior_pictures.posterior_grid(trained, DATA["train"][0])
+    posterior = posteriors.DiagonalGaussian(jnp.full(2, mean), jnp.full(2, 0.01))
+    axes = pictures.new_figure(2, 2).subplots()
+    posterior_pictures.outline(axes, grid, posterior, jax.random.key(0))
+    assert len(axes.collections) + len(axes.texts) == 1
 
 
 def test_a_flow_has_a_density_of_z_alone():
