@@ -120,13 +120,12 @@ def test_constant_keeps_its_stddev_and_finds_the_mean(trained):
     np.testing.assert_allclose(found.posterior.mean, _exact_means(trained), atol=0.1)
 
 
-@pytest.mark.parametrize("family", ["auxiliary_flow", "iaf"])
-def test_flows_beat_the_best_factorised_posterior(trained, family):
+def test_a_flow_beats_the_best_factorised_posterior(trained):
     """By half of that one's gap at least; the Monte Carlo error is well below that."""
     networks = {"hidden_sizes": (8,), "network_learning_rate": 0.02}
     settings = dataclasses.replace(QUICK, num_samples=10, max_steps=500, **networks)
     images = trained.images[:2]
-    found = optimize_posteriors(trained, images, family, settings)
+    found = optimize_posteriors(trained, images, "auxiliary_flow", settings)
     bounds = bounds_of(trained, images, found.posterior, num_samples=4000, chunk_size=1000)
     gap = _log_evidence(trained)[:2] - bounds.lower_bound
     factorised = 0.5 * (np.log(np.diag(PRECISION)).sum() - np.linalg.slogdet(PRECISION)[1])
