@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import ml_collections
 from ml_collections import config_dict
 
-from sfvae_jax import data, evaluation, models, objectives
+from sfvae_jax import data, evaluation, learning_rate, models, objectives
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.training import learning_rate
 
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")

@@ -15,11 +15,11 @@ import numpy as np
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.fixed_decoder import with_decoder_from
-from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer

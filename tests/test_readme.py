@@ -8,7 +8,7 @@ import pytest
 
 from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluation.gap_options import PARTS
+from sfvae_jax.data import PARTS
 from sfvae_jax.evaluation.generation import SOURCES
 from sfvae_jax.evaluation.local_families import FAMILIES
 from sfvae_jax.evaluation.sample_features import FEATURES

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import annealing
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size, once
+from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once
 from sfvae_jax.evaluation.progress import Progress
 
 # Streams of keys apart from each other, and from those that the model's own key gives to images.
@@ -142,7 +141,7 @@ class _Task:
     def __init__(
         self, trained: TrainedModel, settings: Annealing, images: np.ndarray, scale: float
     ) -> None:
-        self.prior_stddev = _prior_stddev(trained)
+        self.prior_stddev = latent_prior(trained)
         self.trained, self.settings, self.images, self.scale = trained, settings, images, scale
         self.betas = annealing.temperatures(settings.num_temperatures, settings.schedule)
         self.hmc = {
@@ -255,7 +254,7 @@ def _bounds(
 
 def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Latents from the prior [N, m], and data drawn from them [N, ...]."""
-    prior_stddev, key = _prior_stddev(trained), _stream(trained, _SIMULATION)
+    prior_stddev, key = latent_prior(trained), _stream(trained, _SIMULATION)
 
     def draw(params: Any, index: Array) -> tuple[Array, Array]:
         latent_key, data_key = jax.random.split(jax.random.fold_in(key, index))
@@ -286,18 +285,6 @@ def _chunks(
             count = len(rows)
             yield rows, jax.tree.map(lambda part, count=count: part[:count], outputs)
             progress.update(start + count)
-
-
-def _prior_stddev(trained: TrainedModel) -> Array:
-    """prior_stddev as [m].
-
-    Raises:
-        NotApplicable: if the model has no bound, or no prior.
-    """
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
-    prior_stddev = jnp.asarray(trained.prior(), float)
-    return jnp.broadcast_to(prior_stddev, (latent_size(trained),))
 
 
 def _stream(trained: TrainedModel, number: int) -> Array:

@@ -13,7 +13,13 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require_diagonal
+from sfvae_jax.evaluation.codes import (
+    NotApplicable,
+    TrainedModel,
+    require_bound,
+    require_diagonal,
+)
+from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.precision import standard_error
 from sfvae_jax.likelihoods import Gaussian
 
@@ -55,8 +61,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
     Raises:
         NotApplicable: if posterior, likelihood or prior are not those of a Gaussian VAE.
     """
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
+    require_bound(trained)
     if not isinstance(trained.likelihood, Gaussian):
         raise NotApplicable("the likelihood is no Gaussian with fixed variance")
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
@@ -124,11 +129,7 @@ def draw_bias(
 
 def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
     """(step, measures) of every step of a results.json at which the bias was measured, rising."""
-    measured = {int(step): metrics for step, metrics in results.get("history", {}).items()}
-    if "step" in results:
-        measured[int(results["step"])] = results["metrics"]
-    known = {step: m for step, m in measured.items() if m.get("sampling_free_elbo") is not None}
-    return sorted(known.items())
+    return measured_steps(results, lambda m: m.get("sampling_free_elbo") is not None)
 
 
 def gamma_regions(

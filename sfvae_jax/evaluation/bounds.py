@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, require
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, require, require_bound
 from sfvae_jax.likelihoods import Gaussian
 
 
@@ -64,8 +64,7 @@ def map_bound(
     Raises:
         NotApplicable: if the model has no bound, no prior, or a posterior without samples.
     """
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
+    require_bound(trained)
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
     def value(params: Any, x: Array, key: Array, given: Any) -> Any:

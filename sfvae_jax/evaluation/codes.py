@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax import Array
@@ -149,6 +150,27 @@ def require(posterior: Any, method: str, purpose: str) -> Any:
     if found is None:
         raise NotApplicable(f"a {type(posterior).__name__} posterior has no {purpose}")
     return found
+
+
+def require_bound(trained: TrainedModel) -> None:
+    """Refuses a model whose likelihood, posterior and prior make no bound of log p(x).
+
+    Raises:
+        NotApplicable: saying why.
+    """
+    if trained.no_bound:
+        raise NotApplicable(trained.no_bound)
+
+
+def latent_prior(trained: TrainedModel) -> Array:
+    """The prior's standard deviations, [m], of a model that has a bound of log p(x).
+
+    Raises:
+        NotApplicable: if it has no bound, or no prior.
+    """
+    require_bound(trained)
+    prior_stddev = jnp.asarray(trained.prior(), float)
+    return jnp.broadcast_to(prior_stddev, (latent_size(trained),))
 
 
 def require_diagonal(posterior: Any) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import ml_collections
 
+from sfvae_jax.data import PARTS
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.annealed_bounds import Annealing
 from sfvae_jax.evaluation.gap_measures import BOUNDS, GAPS
 from sfvae_jax.evaluation.local_families import FAMILIES
 from sfvae_jax.evaluation.local_optimization import LocalOptimization
 
-PARTS = ("train", "valid", "test")
 OPTIONS: dict[str, Any] = {
     "parts": ("train", "test"),
     "num_images": 1000,  # of each part, the first; 0 = all

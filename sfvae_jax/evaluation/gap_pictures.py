@@ -11,6 +11,7 @@ import numpy as np
 
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.gap_measures import PartBounds, log_evidence
+from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.inference_gaps import measured_part
 from sfvae_jax.evaluation.posterior_pictures import draw_posteriors
 from sfvae_jax.evaluation.precision import standard_error
@@ -137,15 +138,7 @@ def draw_distances(parts: Mapping[str, PartBounds], title: str) -> Any:
 
 def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
     """(step, measures) of every step of a results.json at which AIS was run, rising."""
-    measured = {int(step): metrics for step, metrics in results.get("history", {}).items()}
-    if "step" in results:
-        measured[int(results["step"])] = results["metrics"]
-    known = {
-        step: metrics
-        for step, metrics in measured.items()
-        if any(name.startswith("ais_bound") for name in metrics)
-    }
-    return sorted(known.items())
+    return measured_steps(results, lambda m: any(name.startswith("ais_bound") for name in m))
 
 
 def doubtful_steps(results: Mapping[str, Any]) -> dict[int, set[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once
+from sfvae_jax.evaluation.codes import TrainedModel, once, require_bound
 
 
 def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
@@ -59,8 +59,7 @@ def evaluate_constant_variance_penalty(
 ) -> dict[str, float]:
     """The evaluation `constant_variance_penalty` (BACK Eqs. 18 and 22), in nats per image."""
     del options
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
+    require_bound(trained)
     # In float64: one covariance must serve precisions that may differ by orders of magnitude.
     with jax.enable_x64(True):
         exact, second_order = objectives.constant_variance_penalty(

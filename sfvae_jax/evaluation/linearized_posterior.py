@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfvae_jax.errors import RunError
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, centers
+from sfvae_jax.evaluation.codes import TrainedModel, centers, require_bound
 from sfvae_jax.evaluation.information import precisions
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 
@@ -37,8 +37,7 @@ def linearized_posteriors(
         NotApplicable: if the model has no bound or no prior.
         RunError: if codes or precisions are not finite.
     """
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
+    require_bound(trained)
     mean = centers(trained, images)
     precision = _at_least_the_prior(
         precisions(trained, images).astype(np.float64),

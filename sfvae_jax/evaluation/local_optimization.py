@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, latent_size, once
+from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once, require_bound
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
 from sfvae_jax.evaluation.local_search import Search, advance, begin
 from sfvae_jax.objectives.batch import example_keys
@@ -162,8 +161,7 @@ def optimize_posteriors(
     settings = settings or LocalOptimization()
     if family not in FAMILIES:
         raise unknown_name("posterior family", family, FAMILIES)
-    if trained.no_bound:
-        raise NotApplicable(trained.no_bound)
+    require_bound(trained)
     _check_start(family, posteriors_start, images)
     key = ("optimize_posteriors", family, settings)
     programs = once(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
@@ -200,8 +198,7 @@ class _Programs(NamedTuple):
 
 
 def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization) -> _Programs:
-    stddev = jnp.asarray(trained.prior(), jnp.float32)
-    prior_stddev = jnp.broadcast_to(stddev, latent_size(trained))
+    prior_stddev = latent_prior(trained)
     rate = settings.network_learning_rate if family.networks else settings.learning_rate
 
     def begin_one(key: Array, start: Any, running: Array) -> Search:

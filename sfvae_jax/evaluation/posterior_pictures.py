@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.codes import TrainedModel, latent_size, once
 from sfvae_jax.evaluation.gap_measures import log_evidence
@@ -230,7 +229,7 @@ def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> 
         return jax.jit(jax.vmap(one, (None, None, 0)))
 
     function = once(trained, "log joint of two latents", make)
-    x = trained.data_scale * to_unit_interval(jnp.asarray(image))
+    x = trained.pixels(jnp.asarray(image))
     rows = [function(trained.params, x, jnp.asarray(row, jnp.float32)) for row in points]
     return np.asarray(jnp.stack(rows), np.float64)
 

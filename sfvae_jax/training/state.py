@@ -12,7 +12,7 @@ import ml_collections
 import optax
 from jax import Array
 
-from sfvae_jax.training.learning_rate import learning_rate
+from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.training.spectral import Vectors, start_vectors
 
 

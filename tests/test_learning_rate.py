@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sfvae_jax.training.learning_rate import learning_rate
+from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.training.state import make_optimizer
 
 
