@@ -13,6 +13,7 @@ from ml_collections import config_dict
 from sfvae_jax import data, evaluation, learning_rate, models, objectives
 from sfvae_jax.errors import UsageError, unknown_name
 
+JACOBIAN_DTYPES = ("float32", "bfloat16")
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")
 ENTROPY_SCHEDULES = ("constant", "linear")
@@ -113,6 +114,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Weight of rae_l2's and rae_gp's penalty and of wae_mmd's discrepancy; empty: the loss's own.
     config.objective.penalty_weight = config_dict.placeholder(float)
     config.objective.num_probes = 0  # of rae_gp; 0 = the exact Jacobian
+    # Of the decoder's Jacobian and its products: float32; bfloat16 sums in float32 all the same.
+    config.objective.jacobian_dtype = "float32"
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
@@ -345,6 +348,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("initializer", config.model.initializer, models.INITIALIZERS),
         ("lowering", config.model.lowering, models.LOWERINGS),
         ("objective", config.objective.name, objectives.OBJECTIVES),
+        ("Jacobian dtype", config.objective.jacobian_dtype, JACOBIAN_DTYPES),
         ("gamma schedule", config.objective.gamma_schedule, GAMMA_SCHEDULES),
         ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),
         ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
@@ -415,6 +419,14 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
         raise UsageError(
             f"objective {name!r} has no penalty for objective.penalty_weight to weight; those"
             f" that have: {', '.join(DEFAULT_PENALTY_WEIGHTS)}"
+        )
+    if objective.jacobian_dtype != "float32" and (not info.takes_jacobian or objective.num_probes):
+        with_jacobian = [
+            name for name, info in objectives.OBJECTIVES.items() if info.takes_jacobian
+        ]
+        raise UsageError(
+            f"objective.jacobian_dtype is of the decoder's whole Jacobian, which {name!r} does not"
+            f" take here; those that do: {', '.join(with_jacobian)} (without objective.num_probes)"
         )
     if objective.free_bits or objective.free_bits_groups:
         _check_free_bits(config, info)

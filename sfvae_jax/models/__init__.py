@@ -11,6 +11,7 @@ import ml_collections
 
 from sfvae_jax.models import conv, conv_bn, conv_elu, mlp
 from sfvae_jax.models.convolution import LOWERINGS, convolve, convolve_transposed
+from sfvae_jax.models.functions import cast_decoder_function, decoder_function
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
 from sfvae_jax.models.vae import MULTIPLES, Vae
@@ -64,7 +65,9 @@ __all__ = [
     "PosteriorHead",
     "Vae",
     "build",
+    "cast_decoder_function",
     "convolve",
     "convolve_transposed",
     "count_parameters",
+    "decoder_function",
 ]

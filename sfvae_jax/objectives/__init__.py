@@ -18,6 +18,7 @@ from sfvae_jax.objectives.batch_information import (
     constant_variance_elbo,
     floating_prior_variance,
 )
+from sfvae_jax.objectives.decoders import DenseOutput
 from sfvae_jax.objectives.deterministic import (
     MMD_SCALES,
     cv_vae_loss,
@@ -102,6 +103,11 @@ class ObjectiveInfo:
     density: bool
     bound: str
     decoder_passes: str
+
+    @property
+    def takes_jacobian(self) -> bool:
+        """Whether it takes the decoder's Jacobian."""
+        return "tangents" in self.decoder_passes
 
 
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
@@ -296,6 +302,7 @@ __all__ = [
     "FIGURE_1_GAMMAS",
     "MMD_SCALES",
     "OBJECTIVES",
+    "DenseOutput",
     "Elbo",
     "ObjectiveInfo",
     "Schedule",

@@ -17,7 +17,7 @@ from jax import Array
 
 from sfvae_jax.objectives.batch import batch_mean, example_keys, whole_batch
 from sfvae_jax.objectives.linear_algebra import matmul
-from sfvae_jax.objectives.linearized import decoder_jacobian
+from sfvae_jax.objectives.tangents import tangents
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Multiples of 2 m that the kernels of `maximum_mean_discrepancy` have as their scale."""
@@ -93,8 +93,8 @@ def gradient_penalty(decode: Callable[[Array], Array], z: Array) -> Array:
     Raises:
         AssertionError: if z is not of rank 1.
     """
-    _, jacobian = decoder_jacobian(decode, z)
-    return jnp.sum(jnp.square(jacobian))
+    _, jacobian = tangents(decode, z)
+    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), z.dtype)))
 
 
 def hutchinson_gradient_penalty(

@@ -24,11 +24,8 @@ from sfvae_jax.objectives.gaussian import (
     per_element,
 )
 from sfvae_jax.objectives.linear_algebra import inverse_and_log_det, matmul
-from sfvae_jax.objectives.linearized import (
-    decoder_jacobian,
-    low_rank_gaussian_log_prob,
-    variance_per_element,
-)
+from sfvae_jax.objectives.linearized import scalar_or_per_element, tangent_gaussian_log_prob
+from sfvae_jax.objectives.tangents import tangents
 
 
 def linearized_elbo(
@@ -39,6 +36,7 @@ def linearized_elbo(
     *,
     observation_variance: Array | float,
     prior_stddev: Array | float = 1.0,
+    tangent_decode: Callable[[Array], Array] | None = None,
 ) -> Elbo:
     """The ELBO of a Gaussian VAE with the decoder replaced by its tangent at the posterior mean.
 
@@ -56,6 +54,7 @@ def linearized_elbo(
         stddev: posterior standard deviations, [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         prior_stddev: prior standard deviations, a scalar or [m].
+        tangent_decode: as in `sampling_free_elbo`.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
@@ -65,14 +64,13 @@ def linearized_elbo(
     """
     chex.assert_rank([mean, stddev], 1)
     chex.assert_equal_shape([mean, stddev])
-    x_hat, jacobian = decoder_jacobian(decode, mean)
+    x_hat, jacobian = tangents(decode, mean, tangent_decode)
     chex.assert_equal_shape([x, x_hat])
-    variance = variance_per_element(observation_variance, x)
-    # tr(J' diag(1/c) J Sigma), as a sum of squares of the scaled Jacobian's entries.
-    scaled = jacobian * stddev[None, :] * jax.lax.rsqrt(variance)[:, None]
+    variance = scalar_or_per_element(observation_variance, x)
+    # tr(J' diag(1/c) J Sigma) asks for the diagonal of the first product alone.
+    trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
     return Elbo(
-        log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance)
-        - 0.5 * jnp.sum(jnp.square(scaled)),
+        log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace,
         log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
         entropy=gaussian_entropy(stddev),
         kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
@@ -86,6 +84,7 @@ def log_evidence(
     *,
     observation_variance: Array | float,
     prior_stddev: Array | float = 1.0,
+    tangent_decode: Callable[[Array], Array] | None = None,
 ) -> Array:
     """log p(x) of the decoder's tangent at mu, by a change of variables; no posterior variance.
 
@@ -103,6 +102,7 @@ def log_evidence(
         mean: the code mu, [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         prior_stddev: prior standard deviations, a scalar or [m].
+        tangent_decode: as in `sampling_free_elbo`.
 
     Returns:
         A scalar, in nats.
@@ -110,16 +110,13 @@ def log_evidence(
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    x_hat, jacobian = decoder_jacobian(decode, mean)
+    x_hat, jacobian = tangents(decode, mean, tangent_decode)
     chex.assert_equal_shape([x, x_hat])
     prior_stddev = per_element(prior_stddev, mean)
     # gamma = 0 keeps the determinant of J S^2 J' + diag(c) and leaves the residual unwhitened.
-    noise = low_rank_gaussian_log_prob(
-        (x_hat - x).ravel(),
-        jacobian * prior_stddev[None, :],
-        variance_per_element(observation_variance, x),
-        gamma=0.0,
-    )
+    variance = scalar_or_per_element(observation_variance, x)
+    residual = (x_hat - x).ravel()
+    noise = tangent_gaussian_log_prob(residual, jacobian, prior_stddev, variance, gamma=0.0)
     return noise - 0.5 * jnp.sum(jnp.square(mean / prior_stddev))
 
 
@@ -149,10 +146,10 @@ def posterior_precision(
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    x_hat, jacobian = decoder_jacobian(decode, mean)
-    scaled = jacobian * jax.lax.rsqrt(variance_per_element(observation_variance, x_hat))[:, None]
+    x_hat, jacobian = tangents(decode, mean)
     prior_precision = 1.0 / jnp.square(per_element(prior_stddev, mean))
-    return jnp.diag(prior_precision) + matmul(scaled.T, scaled)
+    variance = scalar_or_per_element(observation_variance, x_hat)
+    return jnp.diag(prior_precision) + jacobian.gram(variance)
 
 
 def posterior_gap(precision: Array, covariance: Array) -> Array:

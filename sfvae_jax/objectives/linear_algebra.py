@@ -18,7 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+def matmul(a: Array, b: Array) -> Array:
+    """a b in full precision; summed and given in 32 bits at least, whatever a and b come in."""
+    dtype = jnp.promote_types(jnp.result_type(a, b), jnp.float32)
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype)
 
 
 def _one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
@@ -64,6 +68,50 @@ def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[
     inverse, log_det = inverse_and_log_det(matrix, solver)
     inverse_tangent = -matmul(matmul(inverse, tangent), inverse)
     return (inverse, log_det), (inverse_tangent, jnp.sum(inverse * tangent.T))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def log_det_and_quadratic(
+    gram: Array, projection: Array, scale: Array, solver: str = "cholesky"
+) -> tuple[Array, Array]:
+    """log det A and p' A^-1 p of A = I + S G S with G [m, m] symmetric, p = S g, S = diag(scale).
+
+    Args:
+        gram: G, [m, m], positive semidefinite.
+        projection: g, [m].
+        scale: [m].
+        solver: "cholesky" or "slogdet".
+    """
+    inverse, log_det, scaled = _solve_scaled(gram, projection, scale, solver)
+    return log_det, jnp.sum(scaled * matmul(inverse, scaled))
+
+
+def _solve_scaled(
+    gram: Array, projection: Array, scale: Array, solver: str
+) -> tuple[Array, Array, Array]:
+    """(A^-1, log det A, p)."""
+    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
+    system = identity + gram * (scale[:, None] * scale[None, :])
+    return *inverse_and_log_det(system, solver), scale * projection
+
+
+@log_det_and_quadratic.defjvp
+def _log_det_and_quadratic_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p: vectors and sums, no m x m product.
+
+    dA = S dG S + dS G S + S G dS, whose last two terms are alike in these.
+    """
+    (gram, projection, scale), (gram_change, projection_change, scale_change) = primals, tangents
+    inverse, log_det, scaled = _solve_scaled(gram, projection, scale, solver)
+    solution = matmul(inverse, scaled)  # w
+    outer = scale * solution
+    by_gram = inverse * (scale[:, None] * scale[None, :])
+    by_scale = 2.0 * jnp.sum(inverse * gram * scale[None, :], axis=1)
+    log_det_change = jnp.sum(by_gram * gram_change) + jnp.sum(by_scale * scale_change)
+    by_scale = 2.0 * solution * (projection - matmul(gram, outer))
+    change = jnp.sum(by_scale * scale_change) + 2.0 * jnp.sum(outer * projection_change)
+    change -= jnp.sum(outer[:, None] * outer[None, :] * gram_change)
+    return (log_det, jnp.sum(scaled * solution)), (log_det_change, change)
 
 
 def _lower_triangular_inverse(matrix: Array) -> Array:

@@ -22,7 +22,8 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_log_prob,
     per_element,
 )
-from sfvae_jax.objectives.linear_algebra import SOLVERS, inverse_and_log_det, matmul
+from sfvae_jax.objectives.linear_algebra import SOLVERS, log_det_and_quadratic
+from sfvae_jax.objectives.tangents import FactoredRows, Rows, push_basis, tangents
 
 
 def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
@@ -43,15 +44,8 @@ def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array,
     Raises:
         AssertionError: if z is not of rank 1.
     """
-    chex.assert_rank(z, 1)
-
-    def push_forward(direction: Array) -> tuple[Array, Array]:
-        return jax.jvp(decode, (z,), (direction,))
-
-    # The value does not depend on the direction, so that vmap leaves it a single pass.
-    basis = jnp.eye(z.size, dtype=z.dtype)
-    x_hat, jacobian = jax.vmap(push_forward, out_axes=(None, -1))(basis)
-    return x_hat, jacobian.reshape(x_hat.size, z.size)
+    x_hat, rows = push_basis(decode, z)
+    return x_hat, rows.reshape(z.size, x_hat.size).T
 
 
 def low_rank_gaussian_log_prob(
@@ -98,18 +92,32 @@ def low_rank_gaussian_log_prob(
     chex.assert_equal(residual.shape[0], factor.shape[0])
     if jnp.ndim(variance):
         chex.assert_shape(variance, residual.shape)
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    if not isinstance(gamma, jax.core.Tracer) and not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
-    inverse_scale = jax.lax.rsqrt(jnp.broadcast_to(variance, residual.shape).astype(factor.dtype))
-    scaled_factor = factor * inverse_scale[:, None]  # V [n, m]
-    scaled_residual = residual * inverse_scale  # s [n]
-    gram = matmul(scaled_factor.T, scaled_factor)  # V'V [m, m]
-    projection = matmul(scaled_factor.T, scaled_residual)  # V's [m]
-    system = gram + jnp.eye(gram.shape[0], dtype=gram.dtype)  # A [m, m]
-    inverse, log_det = inverse_and_log_det(system, solver)
-    quadratic = matmul(projection, matmul(inverse, projection))
+    check_gamma_and_solver(gamma, solver)
+    variance = jnp.asarray(variance, residual.dtype)
+    return tangent_gaussian_log_prob(residual, Rows(factor.T), 1.0, variance, gamma, solver)
+
+
+def tangent_gaussian_log_prob(
+    residual: Array,
+    jacobian: Rows | FactoredRows,
+    stddev: Array | float,
+    variance: Array,
+    gamma: Array | float,
+    solver: str = "cholesky",
+) -> Array:
+    """`low_rank_gaussian_log_prob` of U = J diag(stddev), for a Jacobian J that need not be formed.
+
+    Args:
+        residual: r, [n].
+        jacobian: J.
+        stddev: [m], or 1.
+        variance: c, [] or [n].
+        gamma: weight of the quadratic correction.
+        solver: "cholesky" or "slogdet".
+    """
+    projection = jacobian.project(residual, variance)  # J' diag(1/c) r [m]
+    scale = jnp.broadcast_to(stddev, projection.shape)
+    log_det, quadratic = log_det_and_quadratic(jacobian.gram(variance), projection, scale, solver)
     independent = gaussian_log_prob(residual, jnp.zeros_like(residual), variance)
     return independent - 0.5 * log_det + 0.5 * gamma * quadratic
 
@@ -124,6 +132,7 @@ def sampling_free_elbo(
     gamma: Array | float = 1.0,
     prior_stddev: Array | float = 1.0,
     solver: str = "cholesky",
+    tangent_decode: Callable[[Array], Array] | None = None,
 ) -> Elbo:
     """Sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
 
@@ -148,6 +157,8 @@ def sampling_free_elbo(
         gamma: weight of the quadratic correction, in [0, 1].
         prior_stddev: prior standard deviations, a scalar or [m].
         solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
+        tangent_decode: the decoder whose Jacobian is taken, if another than `decode`: the same
+            network in bfloat16, say, for whose products sums and m x m algebra stay in float32.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
@@ -158,14 +169,16 @@ def sampling_free_elbo(
     """
     chex.assert_rank([mean, stddev], 1)
     chex.assert_equal_shape([mean, stddev])
-    x_hat, jacobian = decoder_jacobian(decode, mean)
+    check_gamma_and_solver(gamma, solver)
+    x_hat, jacobian = tangents(decode, mean, tangent_decode)
     chex.assert_equal_shape([x, x_hat])
-    log_likelihood = low_rank_gaussian_log_prob(
+    log_likelihood = tangent_gaussian_log_prob(
         (x_hat - x).ravel(),
-        jacobian * stddev[None, :],
-        variance_per_element(observation_variance, x),
-        gamma=gamma,
-        solver=solver,
+        jacobian,
+        stddev,
+        scalar_or_per_element(observation_variance, x),
+        gamma,
+        solver,
     )
     return Elbo(
         log_likelihood=log_likelihood,
@@ -175,8 +188,20 @@ def sampling_free_elbo(
     )
 
 
-def variance_per_element(variance: Array | float, x: Array) -> Array:
-    """A scalar, [n] or x-shaped variance as [n]."""
-    if jnp.shape(variance) == (x.size,):
-        return jnp.asarray(variance)
+def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
+    """Refuses a solver of another name, and a gamma outside [0, 1] where it is known.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
+    if not isinstance(gamma, jax.core.Tracer) and not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
+
+
+def scalar_or_per_element(variance: Array | float, x: Array) -> Array:
+    """A scalar variance as [], one of [n] or shaped like x as [n]."""
+    if jnp.shape(variance) in ((), (x.size,)):
+        return jnp.asarray(variance, x.dtype)
     return per_element(variance, x).ravel()

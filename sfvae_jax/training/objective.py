@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from sfvae_jax import likelihoods, objectives
+from sfvae_jax import likelihoods, models, objectives
 from sfvae_jax.objectives.batch import example_keys
 
 Metrics = dict[str, Array]
@@ -24,20 +23,25 @@ class Functions(NamedTuple):
         encode: x to a posterior.
         decode: a latent [m] to the likelihood's parameters.
         decoder_params: the decoder's own parameters.
+        tangent_decode: the decoder whose Jacobian is taken; None: `decode`.
     """
 
     encode: Callable[[Array], Any]
     decode: Callable[[Array], Any]
     decoder_params: Any
+    tangent_decode: Callable[[Array], Array] | None = None
 
 
-def model_functions(model: nn.Module, params: Any, batch_stats: Any) -> Functions:
+def model_functions(
+    model: models.Vae, params: Any, batch_stats: Any, jacobian_dtype: str = "float32"
+) -> Functions:
     """The functions of a model with these parameters and moments of BatchNorm, if it has any."""
     variables = {**params, "batch_stats": batch_stats} if batch_stats else params
     return Functions(
         encode=lambda x: model.apply(variables, x, method="encode"),
-        decode=lambda z: model.apply(variables, z, method="decode"),
+        decode=models.decoder_function(model, variables),
         decoder_params=params["params"]["decoder"],
+        tangent_decode=models.cast_decoder_function(model, variables, jacobian_dtype),
     )
 
 
@@ -149,6 +153,7 @@ def _sampling_free(config: ml_collections.ConfigDict, axis_name: str | None) -> 
             q.stddev,
             observation_variance=variance,
             gamma=weights.gamma,
+            tangent_decode=functions.tangent_decode,
         )
 
     plain = _of_examples(value, config, axis_name)
@@ -167,7 +172,12 @@ def _linearized(config: ml_collections.ConfigDict, axis_name: str | None) -> Bat
         del rng, weights
         q = functions.encode(x)
         return objectives.linearized_elbo(
-            functions.decode, x, q.mean, q.stddev, observation_variance=variance
+            functions.decode,
+            x,
+            q.mean,
+            q.stddev,
+            observation_variance=variance,
+            tangent_decode=functions.tangent_decode,
         )
 
     return _of_examples(value, config, axis_name)
@@ -179,7 +189,13 @@ def _log_evidence(config: ml_collections.ConfigDict, axis_name: str | None) -> B
     def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> Array:
         del rng, weights
         code = functions.encode(x).mean
-        return objectives.log_evidence(functions.decode, x, code, observation_variance=variance)
+        return objectives.log_evidence(
+            functions.decode,
+            x,
+            code,
+            observation_variance=variance,
+            tangent_decode=functions.tangent_decode,
+        )
 
     return _of_examples(value, config, axis_name)
 
@@ -246,7 +262,7 @@ def _regularized(config: ml_collections.ConfigDict, axis_name: str | None) -> Ba
                 rng, functions.decode, z, num_probes=settings.num_probes
             )
         if settings.name == "rae_gp":
-            return objectives.gradient_penalty(functions.decode, z)
+            return objectives.gradient_penalty(functions.tangent_decode or functions.decode, z)
         return jnp.zeros(())
 
     def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:

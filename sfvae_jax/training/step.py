@@ -68,7 +68,7 @@ def make_train_step(
             at_center=at_center,
             axis_name=axis_name,
         )
-        functions = model_functions(model, params, moments)
+        functions = model_functions(model, params, moments, config.objective.jacobian_dtype)
         loss, metrics = batch_loss(rng, functions, x, weights)
         return loss, ({"loss": loss, **metrics}, vectors, moments)
 

@@ -44,7 +44,9 @@ class Validation:
         @jax.jit
         def loss(state: TrainState, rng: Array, images: Array) -> Array:
             params, _ = normalize(state.params, state.vectors)
-            functions = model_functions(model, params, state.batch_stats)
+            functions = model_functions(
+                model, params, state.batch_stats, config.objective.jacobian_dtype
+            )
             x = config.data.scale * to_unit_interval(images)
             return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 

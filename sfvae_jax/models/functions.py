@@ -1,0 +1,53 @@
+"""A model's decoder as the objectives want it: a function of one latent, and its form if known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.models.mlp import ACTIVATIONS, Mlp
+from sfvae_jax.models.vae import Vae
+from sfvae_jax.objectives import DenseOutput
+
+
+def decoder_function(model: Vae, variables: Any) -> Callable[[Array], Any]:
+    """`model.decode` with these variables, from one latent [m] to the likelihood's parameters.
+
+    A fully connected decoder of a Gaussian's mean is an `objectives.DenseOutput`.
+    """
+    if isinstance(model.decoder, Mlp) and model.likelihood == "gaussian":
+        return _dense_output(model, variables["params"]["decoder"])
+    return lambda z: model.apply(variables, z, method="decode")
+
+
+def cast_decoder_function(
+    model: Vae, variables: Any, dtype: str
+) -> Callable[[Array], Array] | None:
+    """The same decoder computed in another dtype from the latent on; None for float32."""
+    if dtype == "float32":
+        return None
+    # Moments of BatchNorm stay as they are: a variance of few bits is a scale of few bits.
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])
+    decode = decoder_function(model, {**variables, "params": params})
+    return lambda z: decode(z.astype(jnp.dtype(dtype)))
+
+
+def _dense_output(model: Vae, params: Any) -> DenseOutput:
+    mlp: Mlp = model.decoder
+    last = f"Dense_{len(mlp.sizes) - 1}"
+    inner = Mlp(mlp.sizes[:-1], mlp.activation, mlp.initializer)
+    inner_params = {"params": {name: value for name, value in params.items() if name != last}}
+
+    def hidden(z: Array) -> Array:
+        z = z / model.latent_scale
+        if not mlp.sizes[:-1]:
+            return z
+        return ACTIVATIONS[mlp.activation](inner.apply(inner_params, z))
+
+    return DenseOutput(
+        hidden, params[last]["kernel"], params[last]["bias"], tuple(model.data_shape)
+    )

@@ -1,0 +1,168 @@
+"""A decoder's tangents at one latent, and the products of them that the objectives need.
+
+J is the n x m Jacobian, c the observation variance, K = W W' of a decoder that ends in the dense
+layer W (`decoders.DenseOutput`). What is needed of J is m x m or less, and each product has a
+derivative of its own: autodiff would take every symmetric product's twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.decoders import DenseOutput
+from sfvae_jax.objectives.linear_algebra import matmul
+
+
+def push_basis(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
+    """Value of a function of one latent [m], and its tangents in the m basis directions [m, ...].
+
+    `jax.jvp` under `jax.vmap`: one pass and m tangent passes. The basis is the same for all
+    examples of a batch, so that under a further vmap a first dense layer is multiplied by it once.
+
+    Raises:
+        AssertionError: if z is not of rank 1.
+    """
+    chex.assert_rank(z, 1)
+
+    def push_forward(direction: Array) -> tuple[Array, Array]:
+        return jax.jvp(function, (z,), (direction,))
+
+    # The value does not depend on the direction, so that vmap leaves it a single pass.
+    return jax.vmap(push_forward, out_axes=(None, 0))(jnp.eye(z.size, dtype=z.dtype))
+
+
+def tangents(
+    decode: Callable[[Array], Array],
+    z: Array,
+    tangent_decode: Callable[[Array], Array] | None = None,
+) -> tuple[Array, Rows | FactoredRows]:
+    """decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
+
+    Args:
+        decode: the decoder.
+        z: latent, [m].
+        tangent_decode: the decoder whose Jacobian it is, if another; one in fewer bits, say.
+    """
+    source = decode if tangent_decode is None else tangent_decode
+    if not _has_short_form(source):
+        x_hat, rows = push_basis(source, z)
+        found = Rows(rows.reshape(z.size, -1))
+    else:
+        hidden, rows = push_basis(source.hidden, z)
+        x_hat, found = source.output(hidden), FactoredRows(rows, source.kernel)
+    return (x_hat if tangent_decode is None else decode(z)), found
+
+
+def _has_short_form(decode: Callable[[Array], Array]) -> bool:
+    """Whether M (W W') M' is less work than (M W)(M W)', and as good.
+
+    In fewer than 32 bits it is not: rounded, it need not be positive definite, as any product of a
+    matrix with its own transpose is.
+    """
+    if not isinstance(decode, DenseOutput):
+        return False
+    size, num_outputs = decode.kernel.shape
+    return size < num_outputs and jnp.finfo(decode.kernel.dtype).bits >= 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """J' as it is, `rows` [m, n]."""
+
+    rows: Array
+
+    def gram(self, variance: Array) -> Array:
+        """J' diag(1/c) J, [m, m]."""
+        if variance.ndim:
+            return symmetric_product(self.rows * jax.lax.rsqrt(variance)[None, :])
+        return symmetric_product(self.rows) / variance
+
+    def gram_diagonal(self, variance: Array) -> Array:
+        """Its diagonal, [m]."""
+        # One reading of the rows, whatever c.
+        rows = self.rows.astype(variance.dtype)
+        return jnp.sum(jnp.square(rows) / jnp.atleast_1d(variance)[None, :], axis=1)
+
+    def project(self, residual: Array, variance: Array) -> Array:
+        """J' diag(1/c) r, [m]."""
+        return matmul(self.rows, (residual / variance).astype(self.rows.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class FactoredRows:
+    """J' = M W, of `hidden_rows` M [m, h] and `kernel` W [h, n]."""
+
+    hidden_rows: Array
+    kernel: Array
+
+    def gram(self, variance: Array) -> Array:
+        """J' diag(1/c) J, [m, m]."""
+        if variance.ndim:  # each example may have weights of its own
+            return self._formed().gram(variance)
+        return quadratic_form(self.hidden_rows, symmetric_product(self.kernel)) / variance
+
+    def gram_diagonal(self, variance: Array) -> Array:
+        """Its diagonal, [m]."""
+        if variance.ndim:
+            return self._formed().gram_diagonal(variance)
+        inner = symmetric_product(self.kernel)
+        return quadratic_form_diagonal(self.hidden_rows, inner) / variance
+
+    def project(self, residual: Array, variance: Array) -> Array:
+        """J' diag(1/c) r, [m]."""
+        return matmul(self.hidden_rows, matmul(self.kernel, residual / variance))
+
+    def _formed(self) -> Rows:
+        return Rows(jnp.matmul(self.hidden_rows, self.kernel))
+
+
+@jax.custom_jvp
+def symmetric_product(rows: Array) -> Array:
+    """R R' of R [m, n]."""
+    return matmul(rows, rows.T)
+
+
+@symmetric_product.defjvp
+def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
+    """d(R R') = dR R' + its transpose: one product, and one for the gradient, (G + G') R."""
+    (rows,), (change,) = primals, tangent
+    cross = matmul(change, rows.T)
+    return symmetric_product(rows), cross + cross.T
+
+
+@jax.custom_jvp
+def quadratic_form(rows: Array, inner: Array) -> Array:
+    """M K M' of M [m, h] and a symmetric K [h, h]."""
+    return matmul(matmul(rows, inner), rows.T)
+
+
+@quadratic_form.defjvp
+def _quadratic_form_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
+    """d(M K M') = dM (M K)' + its transpose + M dK M'; M K serves value and gradient."""
+    (rows, inner), (rows_change, inner_change) = primals, tangent
+    product = matmul(rows, inner)
+    cross = matmul(rows_change, product.T)
+    inner_part = matmul(matmul(rows, inner_change), rows.T)
+    return matmul(product, rows.T), cross + cross.T + inner_part
+
+
+@jax.custom_jvp
+def quadratic_form_diagonal(rows: Array, inner: Array) -> Array:
+    """Diagonal of M K M', [m], for M [m, h] and a symmetric K [h, h]."""
+    return jnp.sum(matmul(rows, inner) * rows, axis=1)
+
+
+@quadratic_form_diagonal.defjvp
+def _quadratic_form_diagonal_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
+    (rows, inner), (rows_change, inner_change) = primals, tangent
+    product = matmul(rows, inner)
+    change = 2.0 * jnp.sum(product * rows_change, axis=1)
+    change += jnp.sum(matmul(rows, inner_change) * rows, axis=1)
+    return jnp.sum(product * rows, axis=1), change

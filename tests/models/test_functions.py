@@ -1,0 +1,59 @@
+"""A model's decoder as a function: its form where it is known, and its dtype."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import models, objectives
+from sfvae_jax.config import base_config, resolve
+
+
+def _model(likelihood="gaussian", **changes):
+    config = base_config()
+    config.model.update({"latent_size": 3, "hidden_sizes": (7, 5), "latent_scale": 2.0, **changes})
+    config.likelihood.name, config.objective.name = likelihood, "sampling"
+    model = models.build(resolve(config), (4, 4, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((4, 4, 1)))
+    # Biases start at zero, where a forgotten one would not show.
+    return model, jax.tree.map(lambda leaf: leaf + 0.1, variables)
+
+
+@pytest.mark.parametrize("decoder_sizes", [None, (), (6,), (6, 5, 20)])
+def test_an_mlp_is_a_dense_output(decoder_sizes):
+    model, variables = _model(decoder_sizes=decoder_sizes)
+    decode = models.decoder_function(model, variables)
+    assert isinstance(decode, objectives.DenseOutput)
+    z = jnp.array([0.3, -0.7, 1.5])
+    expected = model.apply(variables, z, method="decode")
+    np.testing.assert_allclose(decode(z), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_other_likelihoods_decode_as_the_model_does():
+    model, variables = _model("heteroscedastic_gaussian")
+    decode = models.decoder_function(model, variables)
+    assert not isinstance(decode, objectives.DenseOutput)
+    z = jnp.array([0.3, -0.7, 1.5])
+    expected = model.apply(variables, z, method="decode")
+    jax.tree.map(np.testing.assert_array_equal, decode(z), expected)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "conv_bn"])
+def test_in_bfloat16_every_product_is_of_bfloat16(name):
+    config = base_config()
+    config.model.update({"name": name, "latent_size": 3, "hidden_sizes": (7, 5)})
+    if name != "mlp":
+        config.model.channels = (4, 4)
+    shape = {"mlp": (4, 4, 1), "conv": (8, 8, 1), "conv_bn": (16, 16, 1)}[name]
+    model = models.build(resolve(config), shape)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape))
+    assert models.cast_decoder_function(model, variables, "float32") is None
+    decode = models.cast_decoder_function(model, variables, "bfloat16")
+    z = jnp.array([0.3, -0.7, 1.5])
+    full = model.apply(variables, z, method="decode")
+    np.testing.assert_allclose(decode(z), full, rtol=0, atol=0.03 * np.abs(full).max())
+    # The operands of each product, of a tangent pass too.
+    text = str(jax.make_jaxpr(lambda z, t: jax.jvp(decode, (z,), (t,)))(z, z))
+    products = [line for line in text.splitlines() if "dot_general" in line or "conv_" in line]
+    assert products
+    assert all(line.split(":")[1].startswith("bf16") for line in products)

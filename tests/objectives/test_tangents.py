@@ -1,0 +1,231 @@
+"""The short way through a dense last layer against the plain one, and the products' own rules."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from sfvae_jax import objectives
+from sfvae_jax.objectives import tangents as products
+from sfvae_jax.objectives.linear_algebra import log_det_and_quadratic
+
+M, H, N, B = 3, 5, 12, 4  # latents, hidden units, data, examples
+
+
+def _arguments(dtype=np.float64, hidden=H):
+    """(weights of two layers and a bias, x [B, N], mean, stddev [B, M])."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(M, hidden)), rng.normal(size=(hidden, N)), rng.normal(size=N)
+    batch = rng.normal(size=(B, N)), rng.normal(size=(B, M)), rng.uniform(0.2, 1.5, (B, M))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (weights, *batch))
+
+
+def _plain(weights):
+    first, last, bias = weights
+    return lambda z: (jnp.tanh(z @ first) @ last + bias).reshape(3, 4)
+
+
+def _short(weights):
+    first, last, bias = weights
+    return objectives.DenseOutput(lambda z: jnp.tanh(z @ first), last, bias, (3, 4))
+
+
+def _sampling_free(decode, x, mean, stddev, **options):
+    return objectives.sampling_free_elbo(decode, x, mean, stddev, gamma=0.7, **options).value
+
+
+def _linearized(decode, x, mean, stddev, **options):
+    return objectives.linearized_elbo(decode, x, mean, stddev, **options).value
+
+
+def _log_evidence(decode, x, mean, stddev, **options):
+    return objectives.log_evidence(decode, x, mean, prior_stddev=stddev, **options)
+
+
+def _precision(decode, x, mean, stddev, **options):
+    precision = objectives.posterior_precision(decode, mean, prior_stddev=stddev, **options)
+    return jnp.sum(jnp.tanh(precision / 10.0)) + jnp.sum(x)
+
+
+def _penalty(decode, x, mean, stddev, observation_variance):
+    del x, stddev, observation_variance
+    return objectives.gradient_penalty(decode, mean)
+
+
+FUNCTIONS = (_sampling_free, _linearized, _log_evidence, _precision, _penalty)
+
+
+def _gradients(function, make, arguments, variance):
+    """Value and gradients of the batch's mean, in everything."""
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2, 3, 4))
+    def mean(weights, x, means, stddevs, variance):
+        one = functools.partial(function, make(weights), observation_variance=variance)
+        return jnp.mean(jax.vmap(one)(x.reshape(B, 3, 4), means, stddevs))
+
+    return mean(*arguments, variance)
+
+
+@pytest.mark.parametrize("variance", ["one", "per element"])
+@pytest.mark.parametrize("hidden", [H, N + 2])  # and a hidden layer that is larger than the data
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_short_way_is_the_plain_one(float64, function, hidden, variance):
+    arguments = _arguments(hidden=hidden)
+    c = jnp.array(0.4) if variance == "one" else jnp.linspace(0.2, 2.0, N)
+    obtained = _gradients(function, _short, arguments, c)
+    expected = _gradients(function, _plain, arguments, c)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), obtained, expected)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_to_rounding_in_float32(function):
+    """Gradients to 2e-5 of their largest entry."""
+    arguments = _arguments(np.float32)
+    obtained = _gradients(function, _short, arguments, 0.4)
+    expected = _gradients(function, _plain, arguments, 0.4)
+    for got, want in zip(jax.tree.leaves(obtained), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max() + 1e-12)
+
+
+def test_it_decodes_like_any_callable():
+    weights, _, mean, _ = _arguments(np.float32)
+    np.testing.assert_allclose(_short(weights)(mean[0]), _plain(weights)(mean[0]), rtol=1e-5)
+    bare = objectives.DenseOutput(jnp.tanh, jnp.ones((2, 3)))
+    np.testing.assert_allclose(bare(jnp.zeros(2)), np.zeros(3))
+
+
+def _shapes(function, *arguments):
+    """Shapes of all intermediates, those of called functions too."""
+
+    def equations(jaxpr):
+        for eqn in jaxpr.eqns:
+            yield eqn
+            for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return [v.aval.shape for eqn in equations(jaxpr) for v in eqn.outvars]
+
+
+def test_neither_the_jacobian_nor_a_kernel_for_each_example_is_formed():
+    weights, *batch = _arguments(np.float32)
+
+    def loss(make, weights):
+        one = functools.partial(_sampling_free, make(weights), observation_variance=0.4)
+        return jnp.mean(jax.vmap(one)(batch[0].reshape(B, 3, 4), *batch[1:]))
+
+    short = _shapes(jax.grad(functools.partial(loss, _short)), weights)
+    assert (B, M, H) in short
+    assert (H, H) in short
+    assert not {(B, M, N), (M, B, N), (B, N, M), (B, H, H), (B, H, N)} & set(short)
+    sizes = [
+        int(np.prod(shape)) for shape in _shapes(jax.grad(functools.partial(loss, _plain)), weights)
+    ]
+    assert max(sizes) == B * M * N
+
+
+@pytest.mark.parametrize("modes", ["fwd", "rev"])
+def test_rules_of_the_products(float64, modes):
+    """To the second order, by finite differences; K is kept symmetric."""
+    rng = np.random.default_rng(1)
+    rows, root = jnp.array(rng.normal(size=(3, 4))), jnp.array(rng.normal(size=(4, 4)))
+
+    def everything(rows, root):
+        inner = root + root.T
+        return (
+            products.symmetric_product(rows),
+            products.quadratic_form(rows, inner),
+            products.quadratic_form_diagonal(rows, inner),
+        )
+
+    plain = rows @ rows.T, rows @ (root + root.T) @ rows.T
+    for got, want in zip(everything(rows, root), (*plain, jnp.diagonal(plain[1])), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+    check_grads(everything, (rows, root), order=2, modes=[modes])
+
+
+def test_rule_of_the_scaled_system(float64):
+    """log det A and p' A^-1 p against NumPy; derivatives to the second order by differences."""
+    rng = np.random.default_rng(2)
+    rows, g, scale = rng.normal(size=(3, 5)), rng.normal(size=3), rng.uniform(0.3, 2.0, 3)
+    system = np.eye(3) + scale[:, None] * (rows @ rows.T) * scale
+
+    def pair(rows, g, scale):
+        return log_det_and_quadratic(rows @ rows.T, g, scale)
+
+    expected = np.linalg.slogdet(system)[1], scale * g @ np.linalg.solve(system, scale * g)
+    arguments = jnp.array(rows), jnp.array(g), jnp.array(scale)
+    np.testing.assert_allclose(pair(*arguments), expected, rtol=1e-12)
+    check_grads(pair, arguments, order=2)
+
+
+def _in_bfloat16(weights):
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), weights)
+    decode = _short(low)
+    return lambda z: decode(z.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("function", [_sampling_free, _linearized, _log_evidence])
+def test_tangents_in_bfloat16(function):
+    """Values to 1% and gradients to 3% of their norm: bfloat16 keeps 8 bits, 0.4% an entry."""
+    weights, *batch = _arguments(np.float32)
+
+    def mean(weights, low):
+        one = functools.partial(
+            function,
+            _short(weights),
+            observation_variance=0.4,
+            tangent_decode=_in_bfloat16(weights) if low else None,
+        )
+        return jnp.mean(jax.vmap(one)(batch[0].reshape(B, 3, 4), *batch[1:]))
+
+    low, low_grads = jax.value_and_grad(mean)(weights, True)
+    full, full_grads = jax.value_and_grad(mean)(weights, False)
+    assert low != full
+    np.testing.assert_allclose(low, full, rtol=1e-2)
+    for got, want in zip(low_grads, full_grads, strict=True):
+        assert got.dtype == jnp.float32
+        assert jnp.linalg.norm(got - want) < 3e-2 * jnp.linalg.norm(want)
+
+
+def test_sums_of_bfloat16_are_in_float32():
+    """4,096 times 1/64 squared is 1; a sum in bfloat16 would stop growing long before."""
+    rows = jnp.full((2, 4096), 1.0 / 64.0, jnp.bfloat16)
+    gram = products.Rows(rows).gram(jnp.ones(()))
+    assert gram.dtype == jnp.float32
+    np.testing.assert_array_equal(gram, np.ones((2, 2)))
+    np.testing.assert_allclose(products.Rows(rows).gram_diagonal(jnp.ones(())), np.ones(2))
+
+
+def test_bfloat16_stays_positive_definite():
+    """Where I + U'U/c has eigenvalues from 1 to 1e8: rounded or not, R R' has none below zero."""
+    rng = np.random.default_rng(3)
+    left, _ = np.linalg.qr(rng.normal(size=(64, 64)))
+    kernel = left[:, :32].T * np.logspace(2, -4, 32)[:, None]  # [32, 64]
+    mixing = rng.normal(size=(32, 32))
+
+    def value(mixing, kernel):
+        decode = objectives.DenseOutput(lambda z: z @ mixing, kernel)
+        low = objectives.DenseOutput(
+            lambda z: z @ mixing.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+        )
+        return objectives.sampling_free_elbo(
+            decode,
+            jnp.zeros(64),
+            jnp.ones(32),
+            jnp.ones(32),
+            observation_variance=0.5,
+            tangent_decode=lambda z: low(z.astype(jnp.bfloat16)),
+        ).value
+
+    values, grads = jax.value_and_grad(value, (0, 1))(
+        jnp.array(mixing, jnp.float32), jnp.array(kernel, jnp.float32)
+    )
+    assert np.isfinite(values)
+    assert all(np.isfinite(grad).all() for grad in grads)
