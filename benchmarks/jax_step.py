@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from benchmarks.flops import count_flops
-from benchmarks.memory import available_bytes
+from benchmarks.machine import available_bytes
 from benchmarks.prepared import Prepared
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import statistics
 import sys
@@ -13,6 +12,7 @@ import jax
 
 from benchmarks import jax_step, ours, plain
 from benchmarks.cases import Case
+from benchmarks.machine import device_name
 from benchmarks.peak import Peak
 from benchmarks.prepared import Prepared
 from benchmarks.timing import in_turns
@@ -37,9 +37,11 @@ def rows(
 
     Keys of a row: objective, model, latent_size, batch_size, implementation; step_seconds (median),
     spread_seconds (fastest, slowest), steps_timed; ratio (of the step to that of the first
-    implementation); flops, share_of_peak (flops a second by `matmul_flops_per_second`); peak_bytes;
-    compile_seconds; matmul_flops_per_second, device, note. What was not measured is null, and the
-    note says why.
+    implementation); flops, each implementation's own; share_of_peak (flops a second by
+    `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
+    compile_seconds; of the machine's products matmul_flops_per_second, matmul_precision and
+    float32_matmul_flops_per_second; device, note. What was not measured is null, and the note says
+    why.
 
     Args:
         cases: what is measured.
@@ -58,7 +60,6 @@ def _rows_of(
     prepared = {name: _PREPARE[name](case) for name in implementations}
     calls = {name: step.call for name, step in prepared.items() if step.runs}
     measured = in_turns(calls, budget)
-    gc.collect()  # the steps' arguments and programs
     first = implementations[0]
     base = statistics.median(measured[first]) if first in measured else None
     return [_row(case, peak, n, step, measured.get(n), base) for n, step in prepared.items()]
@@ -88,7 +89,9 @@ def _row(
         "peak_bytes": step.peak_bytes,
         "compile_seconds": step.compile_seconds,
         "matmul_flops_per_second": peak.flops_per_second,
-        "device": jax.devices()[0].device_kind,
+        "matmul_precision": peak.precision,
+        "float32_matmul_flops_per_second": peak.float32_flops_per_second,
+        "device": device_name(),
         "note": step.note,
     }
 

@@ -16,6 +16,7 @@ import sys
 import jax
 
 from benchmarks.cases import GROUPS
+from benchmarks.machine import device_name
 from benchmarks.peak import Peak, matmul_peak
 from benchmarks.rows import installed, rows
 from benchmarks.table import check_writable, markdown, write_json
@@ -27,7 +28,7 @@ def heading(peak: Peak) -> str:
     rate = f"{peak.flops_per_second / 1e9:,.0f} GFLOP/s, {peak.precision}"
     full = f"{peak.float32_flops_per_second / 1e9:,.0f} GFLOP/s"
     exact = "" if peak.precision == "float32" else f"; in float32 {full}"
-    return f"{jax.devices()[0].device_kind}, jax {jax.__version__}, matrix products: {rate}{exact}"
+    return f"{device_name()}, jax {jax.__version__}, matrix products: {rate}{exact}"
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
 
     A turn of a call that takes less than 0.2 s is one call that does not count, which finds other
     calls' data in the caches and their threads still waiting, and as many more as fill that time.
-    There are as many rounds as the budget allows, at least 3 and at most 15; where a round takes
-    more than a third of it, the first calls, made to estimate that, count as one of them.
+    There are as many rounds as the budget allows, at least 2 and at most 15, after two calls of
+    each that do not count; of what takes more than 20 s, after one that does.
 
     Args:
         calls: what is timed, by name; already compiled.
@@ -53,8 +53,7 @@ def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
     repeats = {name: max(1, round(_TURN / s)) for name, s in second.items()}
     measured = {name: [s] if s > _LONG else [] for name, s in second.items()}
     round_seconds = sum(max(s, _TURN) for s in second.values())
-    rounds = min(_MOST_ROUNDS, max(3, int(budget / round_seconds)))
-    for _ in range(rounds if round_seconds < budget / 3 else 2):
+    for _ in range(min(_MOST_ROUNDS, max(2, int(budget / round_seconds)))):
         for name, call in calls.items():
             if repeats[name] > 1:
                 call()

@@ -1,4 +1,4 @@
-"""A step in PyTorch, as its user would write it: eager, batched, on the device that JAX is on."""
+"""A step in PyTorch, as its user would write it: eager, batched, on the same device."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Pre
     release of PyTorch's allocator, added to the parameters and the batch; on CUDA by PyTorch's own
     count. Buffers inside a library that PyTorch calls are in neither.
     """
-    device = torch.device("cpu" if jax.devices()[0].platform == "cpu" else "cuda")
+    device = _device()
     networks = build(config, x.shape[1:])
     load_params(networks, params)
     for network in networks:
-        network.to(device, memory_format=torch.channels_last)  # as fast or faster everywhere
-    batch = torch.tensor(np.asarray(x), device=device).permute(0, 3, 1, 2)  # likewise
+        network.to(device, memory_format=torch.channels_last)  # a third less time on a CPU
+    batch = torch.tensor(np.asarray(x), device=device).permute(0, 3, 1, 2)
     loss = make_loss(config, networks)
     parameters = networks.parameters()
 
     def step() -> Any:
         noise = torch.randn(len(batch), config.model.latent_size, device=device)
         value = loss(batch, noise)
-        return value, torch.autograd.grad(value, parameters)
+        return value.detach(), torch.autograd.grad(value, parameters)
 
     def call() -> Any:
         results = step()
@@ -50,6 +50,11 @@ def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Pre
     resident = sum(tensor.nbytes for tensor in (*parameters, batch))
     peak = _peak_on_cuda(call) if device.type == "cuda" else resident + _peak_on_cpu(step)
     return Prepared(call, _flops(step), peak, compile_seconds=None, note=_note(device))
+
+
+def _device() -> torch.device:
+    on_gpu = jax.devices()[0].platform == "gpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def _flops(step: Callable[[], Any]) -> int:
@@ -87,7 +92,7 @@ def _peak_on_cuda(call: Callable[[], Any]) -> int:
 
 def _note(device: torch.device) -> str:
     if device.type == "cpu":
-        return f"{torch.get_num_threads()} threads"
+        return f"cpu, {torch.get_num_threads()} threads"
     products = "TF32" if torch.backends.cuda.matmul.allow_tf32 else "float32"
     convolutions = "TF32" if torch.backends.cudnn.allow_tf32 else "float32"
     return f"matrix products in {products}, convolutions in {convolutions}"

@@ -42,7 +42,7 @@ def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
 
 
 def test_implementations_count_alike(tiny_rows):
-    """Of the same products; PyTorch takes the value once more, plain JAX the padding of none."""
+    """The same products; some of the decoder at the mean are taken twice."""
     flops = [row["flops"] for row in tiny_rows]
     assert max(flops) < 1.6 * min(flops)
 

@@ -1,10 +1,17 @@
-"""What the machine has left."""
+"""What the machine is, and what it has left."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import jax
+
+
+def device_name() -> str:
+    """The first device; a CPU with its cores."""
+    device = jax.devices()[0]
+    return f"cpu, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
 
 
 def available_bytes() -> int | None:
