@@ -38,7 +38,7 @@ SWEEPS = {
     ],
 }
 
-_BUDGET = 6.0  # seconds of turns at each size
+BUDGET = 6.0  # seconds of turns at each size
 
 
 def exponents(measured: Sequence[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def main() -> None:
     print(heading(peak))
     results: dict[str, list[dict[str, Any]]] = {"rows": [], "exponents": []}
     for axis, sweep in SWEEPS.items():
-        measured = rows(sweep, peak, IMPLEMENTATIONS, _BUDGET)
+        measured = rows(sweep, peak, IMPLEMENTATIONS, BUDGET)
         fits = exponents(measured, axis)
         results["rows"] += measured
         results["exponents"] += fits

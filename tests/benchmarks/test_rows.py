@@ -1,7 +1,9 @@
 """What `benchmarks.step_time` and `benchmarks.growth` print and write."""
 
+import dataclasses
 import itertools
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +122,23 @@ def test_exponents_are_fitted_between_8_and_64():
     assert first["exponent"] == pytest.approx(3.0)
     assert (first["model"], first["sizes"]) == ("mlp", [8, 16, 64])
     assert (second["exponent"], second["sizes"]) == (None, [8])
+
+
+def test_growth_prints_and_writes(monkeypatch, tmp_path, capsys):
+    sizes = [dataclasses.replace(TINY, latent_size=m) for m in (2, 3)]
+    monkeypatch.setattr(growth, "SWEEPS", {"latent_size": sizes})
+    monkeypatch.setattr(growth, "FITTED_LATENT_SIZES", (2, 3))
+    monkeypatch.setattr(growth, "matmul_peak", lambda: PEAK)
+    monkeypatch.setattr(growth, "IMPLEMENTATIONS", ("plain",))
+    monkeypatch.setattr(growth, "BUDGET", 0.1)
+    monkeypatch.setattr("sys.argv", ["growth", f"--json={tmp_path}/growth.json"])
+    growth.main()
+    results = json.loads((tmp_path / "growth.json").read_text())
+    assert [row["latent_size"] for row in results["rows"]] == [2, 3]
+    small, large = (row["step_seconds"] for row in results["rows"])
+    (fit,) = results["exponents"]
+    assert fit["exponent"] == pytest.approx(math.log(large / small) / math.log(3 / 2))
+    assert f"tiny, plain: m^{fit['exponent']:.2f} over m = 2, 3" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
