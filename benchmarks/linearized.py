@@ -1,6 +1,6 @@
 """Speed of the choices inside the sampling-free ELBO, as ratios measured in one run.
 
-  python benchmarks/linearized.py
+  python -m benchmarks.linearized
 
 Times the two solvers of the m x m system, alone and inside the low-rank Gaussian with its gradient,
 and the decoder's Jacobian by `jax.jvp` (what the library does), by `jax.linearize` and by
@@ -10,31 +10,19 @@ rounds counts, so that a busy machine disturbs all alike.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.timing import fastest
 from sfvae_jax import models, objectives
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.objectives import low_rank_gaussian_log_prob
 from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
 
 ROUNDS = 7
-
-
-def fastest(variants: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Seconds of the fastest call of each variant."""
-    seconds = dict.fromkeys(variants, float("inf"))
-    for round_number in range(ROUNDS + 1):
-        for name, call in variants.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            if round_number:  # the first one compiles
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
 
 
 def show(title: str, seconds: dict[str, float]) -> None:
@@ -52,9 +40,9 @@ def systems(batch: int, m: int) -> dict[str, float]:
 
     def make(solver: str) -> Callable[[], Any]:
         function = jax.jit(jax.vmap(lambda matrix: inverse_and_log_det(matrix, solver)))
-        return lambda: function(matrices)
+        return lambda: jax.block_until_ready(function(matrices))
 
-    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")})
+    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")}, ROUNDS)
 
 
 def densities(batch: int, n: int, m: int) -> dict[str, float]:
@@ -69,9 +57,9 @@ def densities(batch: int, n: int, m: int) -> dict[str, float]:
             return jnp.sum(one(residual, factor))
 
         function = jax.jit(jax.value_and_grad(total, (0, 1)))
-        return lambda: function(residual, factor)
+        return lambda: jax.block_until_ready(function(residual, factor))
 
-    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")})
+    return fastest({solver: make(solver) for solver in ("cholesky", "slogdet")}, ROUNDS)
 
 
 def jacobians(batch: int, m: int) -> dict[str, float]:
@@ -103,10 +91,10 @@ def jacobians(batch: int, m: int) -> dict[str, float]:
             return -jnp.mean(jax.vmap(one)(x))
 
         function = jax.jit(jax.value_and_grad(loss))
-        return lambda: function(params)
+        return lambda: jax.block_until_ready(function(params))
 
     ways = {"jvp": objectives.decoder_jacobian, "linearize": by_linearize, "jacrev": by_jacrev}
-    return fastest({name: make(way) for name, way in ways.items()})
+    return fastest({name: make(way) for name, way in ways.items()}, ROUNDS)
 
 
 if __name__ == "__main__":

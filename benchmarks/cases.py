@@ -1,0 +1,82 @@
+"""What is measured: an objective on a model with a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+from jax import Array
+
+from sfvae_jax import models
+from sfvae_jax.config import base_config, resolve
+
+OBJECTIVES = ("sampling_free", "sampling")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An objective on a model with a batch.
+
+    Attributes:
+        objective: "sampling_free" or "sampling", of one sample.
+        model: what a table calls the model.
+        settings: what it changes in the `model` group of a config.
+        data_shape: of one example.
+        latent_size: m.
+        batch_size: B.
+    """
+
+    objective: str
+    model: str
+    settings: Mapping[str, Any]
+    data_shape: tuple[int, ...]
+    latent_size: int
+    batch_size: int
+
+    def config(self) -> ml_collections.ConfigDict:
+        """The resolved config."""
+        config = base_config()
+        config.objective.name = self.objective
+        config.train.batch_size = self.batch_size
+        config.model.update({"latent_size": self.latent_size, **self.settings})
+        return resolve(config)
+
+    def batch(self) -> Array:
+        """Pixels in [0, 1], [B, ...]."""
+        return jax.random.uniform(jax.random.key(0), (self.batch_size, *self.data_shape))
+
+    def params(self) -> Any:
+        """Parameters as the library draws them."""
+        model = models.build(self.config(), self.data_shape)
+        return jax.jit(model.init)(jax.random.key(1), self.batch()[0])
+
+
+_DIGIT = (28, 28, 1)
+_TANH = {"hidden_sizes": (200, 200), "activation": "tanh"}
+_RELU_MLP = ("mlp 784-512-256", {"hidden_sizes": (512, 256)}, _DIGIT)
+_TANH_MLP = ("tanh mlp 784-200-200", _TANH, _DIGIT)
+_CONV = ("conv 64 x 64 x 3", {"name": "conv"}, (64, 64, 3))
+
+_SIZES = {  # model, latent size, batch size
+    "table4": [(_RELU_MLP, 200, 200)],
+    "table3": [(_TANH_MLP, 50, 20)],
+    "conv": [(_CONV, 16, 64), (_CONV, 64, 64)],
+}
+
+GROUPS = {
+    group: [Case(objective, *model, m, b) for model, m, b in sizes for objective in OBJECTIVES]
+    for group, sizes in _SIZES.items()
+}
+
+
+def relu_mlp(latent_size: int, batch_size: int) -> Case:
+    """The sampling-free objective on Table 4's networks, of any latent size."""
+    return Case("sampling_free", *_RELU_MLP, latent_size, batch_size)
+
+
+def conv(latent_size: int, batch_size: int) -> Case:
+    """The sampling-free objective on the convolutional networks, of any latent size."""
+    return Case("sampling_free", *_CONV, latent_size, batch_size)

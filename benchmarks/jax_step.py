@@ -1,0 +1,62 @@
+"""A step in JAX, compiled ahead, with what the compiler says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from benchmarks.flops import count_flops
+from benchmarks.machine import available_bytes
+from benchmarks.prepared import Prepared
+
+
+def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
+    """Compiles a step for its arguments.
+
+    `peak_bytes` is the compiler's plan: temporary buffers, results and arguments.
+    `compile_seconds` is tracing, lowering and compiling with all of JAX's caches empty.
+    """
+    with _nothing_cached():
+        start = time.perf_counter()
+        compiled = jax.jit(step).lower(*arguments).compile()
+        compile_seconds = time.perf_counter() - start
+    flops = count_flops(step, *arguments)
+    planned = _planned_bytes(compiled)
+    available = available_bytes()
+    fits = available is None or planned <= available
+    notes = sorted(flops.notes)
+    if not fits:
+        notes.append(f"not run: needs {planned / 2**30:.1f} GiB of {available / 2**30:.1f} GiB")
+    return Prepared(
+        call=lambda: jax.block_until_ready(compiled(*arguments)),
+        flops=flops.value,
+        peak_bytes=planned,
+        compile_seconds=compile_seconds,
+        note="; ".join(notes),
+        runs=fits,
+    )
+
+
+def _planned_bytes(compiled: Any) -> int:
+    plan = compiled.memory_analysis()
+    return (
+        plan.temp_size_in_bytes
+        + plan.output_size_in_bytes
+        + plan.argument_size_in_bytes
+        - plan.alias_size_in_bytes
+    )
+
+
+@contextmanager
+def _nothing_cached() -> Iterator[None]:
+    jax.clear_caches()
+    enabled = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)

@@ -1,0 +1,33 @@
+"""What the machine is, and what it has left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def device_name() -> str:
+    """The first device; a CPU with its cores."""
+    device = jax.devices()[0]
+    return f"cpu, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
+
+
+def available_bytes() -> int | None:
+    """Bytes that a new program can have on the first device; None where nothing tells."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return _of_host()
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def _of_host() -> int | None:
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return None
+    lines = (line.split() for line in table.read_text().splitlines())
+    return next((1024 * int(line[1]) for line in lines if line[0] == "MemAvailable:"), None)

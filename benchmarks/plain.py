@@ -1,0 +1,125 @@
+"""The same step as its formulas say it, by generic differentiation: what the library's is held to.
+
+The networks are the library's, with XLA's own convolutions; no other shortcut is taken. The m x m
+system alone goes through `objectives.linear_algebra`, since XLA's batched factorisations may hang.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax import Array
+
+from sfvae_jax import models
+from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
+
+_LOG_2_PI = math.log(2.0 * math.pi)
+
+# (params, noise [B, m], x [B, ...]) -> loss
+Loss = Callable[[Any, Array, Array], Array]
+
+
+def value_and_grad(
+    config: ml_collections.ConfigDict, data_shape: tuple[int, ...]
+) -> Callable[[Any, Array, Array], tuple[Array, Any]]:
+    """(params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the parameters).
+
+    Args:
+        config: resolved, of the objective "sampling_free" or "sampling".
+        data_shape: of one example.
+    """
+    loss = make_loss(config, data_shape)
+
+    def with_noise(params: Any, rng: Array, x: Array) -> Array:
+        return loss(params, jax.random.normal(rng, (x.shape[0], config.model.latent_size)), x)
+
+    return jax.value_and_grad(with_noise)
+
+
+def make_loss(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Loss:
+    """The loss, for noise that is given; the sampling-free one does not use it."""
+    model = models.build(_with_native_convolutions(config), data_shape)
+    variance, gamma = config.likelihood.variance, config.objective.gamma
+    by_name = {"sampling_free": _sampling_free, "sampling": _sampling}
+    log_likelihood = by_name[config.objective.name]
+
+    def example(params: Any, noise: Array, x: Array) -> Array:
+        posterior = model.apply(params, x, method="encode")
+        decode = _decoder(model, params)
+        settings = {"variance": variance, "gamma": gamma}
+        value = log_likelihood(decode, x, posterior.mean, posterior.stddev, noise, **settings)
+        return _kl(posterior.mean, posterior.stddev) - value
+
+    return lambda params, noise, x: jnp.mean(jax.vmap(example, (None, 0, 0))(params, noise, x))
+
+
+def _with_native_convolutions(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.lowering = "native"
+    return config
+
+
+def _decoder(model: nn.Module, params: Any) -> Callable[[Array], Array]:
+    return lambda z: model.apply(params, z, method="decode").ravel()
+
+
+def _sampling_free(
+    decode: Callable[[Array], Array],
+    x: Array,
+    mean: Array,
+    stddev: Array,
+    noise: Array,
+    *,
+    variance: float,
+    gamma: float,
+) -> Array:
+    """SFVAE Eqs. 18-21."""
+    del noise
+    x_hat, jacobian = _jacobian(decode, mean)
+    residual = x_hat - x.ravel()
+    factor = jacobian * stddev[None, :]  # U [n, m]
+    system = factor.T @ factor / variance + jnp.eye(mean.size)
+    inverse, log_det = inverse_and_log_det(system)
+    projection = factor.T @ residual / variance
+    quadratic = projection @ inverse @ projection
+    return _independent(residual, variance) - 0.5 * log_det + 0.5 * gamma * quadratic
+
+
+def _jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
+    """Value [n] and Jacobian [n, m], a tangent pass for each basis direction."""
+
+    def push_forward(direction: Array) -> tuple[Array, Array]:
+        return jax.jvp(decode, (z,), (direction,))
+
+    return jax.vmap(push_forward, out_axes=(None, -1))(jnp.eye(z.size))
+
+
+def _sampling(
+    decode: Callable[[Array], Array],
+    x: Array,
+    mean: Array,
+    stddev: Array,
+    noise: Array,
+    *,
+    variance: float,
+    gamma: float,
+) -> Array:
+    """SFVAE Eqs. 7-9 with one sample."""
+    del gamma
+    return _independent(decode(mean + stddev * noise) - x.ravel(), variance)
+
+
+def _independent(residual: Array, variance: float) -> Array:
+    squares = jnp.sum(jnp.square(residual))
+    return -0.5 * (residual.size * (_LOG_2_PI + math.log(variance)) + squares / variance)
+
+
+def _kl(mean: Array, stddev: Array) -> Array:
+    return 0.5 * jnp.sum(jnp.square(mean) + jnp.square(stddev) - 1.0 - 2.0 * jnp.log(stddev))

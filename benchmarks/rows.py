@@ -1,0 +1,115 @@
+"""Measured rows: each implementation of each case."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from benchmarks import jax_step, ours, plain
+from benchmarks.cases import Case
+from benchmarks.machine import device_name
+from benchmarks.peak import Peak
+from benchmarks.prepared import Prepared
+from benchmarks.timing import in_turns
+
+IMPLEMENTATIONS = ("ours", "plain", "pytorch")
+
+BUDGET = 40.0  # seconds of turns that a case has
+
+
+def installed(implementation: str) -> bool:
+    """Whether what an implementation needs is there."""
+    return implementation != "pytorch" or importlib.util.find_spec("torch") is not None
+
+
+def rows(
+    cases: Sequence[Case],
+    peak: Peak,
+    implementations: Sequence[str] = IMPLEMENTATIONS,
+    budget: float = BUDGET,
+) -> list[dict[str, Any]]:
+    """A row for each case and each implementation that is installed, in their order.
+
+    Keys of a row: objective, model, latent_size, batch_size, implementation; step_seconds (median),
+    spread_seconds (fastest, slowest), steps_timed; ratio (of the step to that of the first
+    implementation); flops, each implementation's own; share_of_peak (flops a second by
+    `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
+    compile_seconds; of the machine's products matmul_flops_per_second, matmul_precision and
+    float32_matmul_flops_per_second; device, note. What was not measured is null, and the note says
+    why.
+
+    Args:
+        cases: what is measured.
+        peak: the machine's own limit.
+        implementations: of `IMPLEMENTATIONS`; they take turns.
+        budget: seconds that the turns of one case may take, which slow steps exceed.
+    """
+    found = [name for name in implementations if installed(name)]
+    return [row for case in cases for row in _rows_of(case, peak, found, budget)]
+
+
+def _rows_of(
+    case: Case, peak: Peak, implementations: Sequence[str], budget: float
+) -> list[dict[str, Any]]:
+    print(f"{case.objective}, {case.model}, m = {case.latent_size}", file=sys.stderr, flush=True)
+    prepared = {name: _PREPARE[name](case) for name in implementations}
+    calls = {name: step.call for name, step in prepared.items() if step.runs}
+    measured = in_turns(calls, budget)
+    first = implementations[0]
+    base = statistics.median(measured[first]) if first in measured else None
+    return [_row(case, peak, n, step, measured.get(n), base) for n, step in prepared.items()]
+
+
+def _row(
+    case: Case,
+    peak: Peak,
+    implementation: str,
+    step: Prepared,
+    measured: list[float] | None,
+    base: float | None,
+) -> dict[str, Any]:
+    seconds = statistics.median(measured) if measured else None
+    return {
+        "objective": case.objective,
+        "model": case.model,
+        "latent_size": case.latent_size,
+        "batch_size": case.batch_size,
+        "implementation": implementation,
+        "step_seconds": seconds,
+        "spread_seconds": [min(measured), max(measured)] if measured else None,
+        "steps_timed": len(measured or ()),
+        "ratio": seconds / base if seconds and base else None,
+        "flops": step.flops,
+        "share_of_peak": step.flops / seconds / peak.flops_per_second if seconds else None,
+        "peak_bytes": step.peak_bytes,
+        "compile_seconds": step.compile_seconds,
+        "matmul_flops_per_second": peak.flops_per_second,
+        "matmul_precision": peak.precision,
+        "float32_matmul_flops_per_second": peak.float32_flops_per_second,
+        "device": device_name(),
+        "note": step.note,
+    }
+
+
+def _ours(case: Case) -> Prepared:
+    step = ours.value_and_grad(case.config(), case.data_shape)
+    return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
+
+
+def _plain(case: Case) -> Prepared:
+    step = plain.value_and_grad(case.config(), case.data_shape)
+    return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
+
+
+def _pytorch(case: Case) -> Prepared:
+    from benchmarks import torch_step  # PyTorch may not be installed
+
+    return torch_step.prepare(case.config(), case.batch(), case.params())
+
+
+_PREPARE = {"ours": _ours, "plain": _plain, "pytorch": _pytorch}

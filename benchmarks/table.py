@@ -1,0 +1,79 @@
+"""Rows as a Markdown table, and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfvae_jax.errors import UsageError
+
+_HEADS = (
+    "objective",
+    "model",
+    "m",
+    "batch",
+    "implementation",
+    "step",
+    "ratio",
+    "GFLOP",
+    "share of peak",
+    "peak memory",
+    "compilation",
+    "note",
+)
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """A table of the rows of `rows.rows`."""
+    lines = [_HEADS, ("---",) * len(_HEADS), *(_cells(row) for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"`{row['objective']}`",
+        row["model"],
+        str(row["latent_size"]),
+        str(row["batch_size"]),
+        row["implementation"],
+        _duration(row["step_seconds"]),
+        _number(row["ratio"], "{:.2f}"),
+        f"{row['flops'] / 1e9:.3g}",
+        _number(row["share_of_peak"], "{:.1%}"),
+        _size(row["peak_bytes"]),
+        _duration(row["compile_seconds"]),
+        row["note"],
+    )
+
+
+def check_writable(path: str) -> None:
+    """Refuses a file that cannot be written, before minutes of measuring.
+
+    Raises:
+        UsageError: saying so.
+    """
+    try:
+        Path(path).touch()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another --json") from error
+
+
+def write_json(value: Any, path: str) -> None:
+    """Writes a value that JSON knows."""
+    Path(path).write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _number(value: float | None, style: str) -> str:
+    return "-" if value is None else style.format(value)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.4g} MiB" if count < 2**30 else f"{count / 2**30:.3g} GiB"

@@ -1,0 +1,98 @@
+"""A step in PyTorch, as its user would write it: eager, batched, on the same device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.prepared import Prepared
+from benchmarks.torch_loss import make_loss
+from benchmarks.torch_models import build, load_params
+
+
+def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Prepared:
+    """Value and gradient of the loss on a batch x [B, H, W, C], with the library's weights.
+
+    `flops` are PyTorch's count of matrix products and convolutions (whose padding it does count),
+    and the factorisations and triangular solves as `flops.count_flops` has them. `peak_bytes` is
+    the most that is allocated at a time: on a CPU by the profiler's record of each allocation and
+    release of PyTorch's allocator, added to the parameters and the batch; on CUDA by PyTorch's own
+    count. Buffers inside a library that PyTorch calls are in neither.
+    """
+    device = _device()
+    networks = build(config, x.shape[1:])
+    load_params(networks, params)
+    for network in networks:
+        network.to(device, memory_format=torch.channels_last)  # a third less time on a CPU
+    batch = torch.tensor(np.asarray(x), device=device).permute(0, 3, 1, 2)
+    loss = make_loss(config, networks)
+    parameters = networks.parameters()
+
+    def step() -> Any:
+        noise = torch.randn(len(batch), config.model.latent_size, device=device)
+        value = loss(batch, noise)
+        return value.detach(), torch.autograd.grad(value, parameters)
+
+    def call() -> Any:
+        results = step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return results
+
+    resident = sum(tensor.nbytes for tensor in (*parameters, batch))
+    peak = _peak_on_cuda(call) if device.type == "cuda" else resident + _peak_on_cpu(step)
+    return Prepared(call, _flops(step), peak, compile_seconds=None, note=_note(device))
+
+
+def _device() -> torch.device:
+    on_gpu = jax.devices()[0].platform == "gpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def _flops(step: Callable[[], Any]) -> int:
+    factorisations = {
+        torch.ops.aten.linalg_cholesky_ex: _cholesky,
+        torch.ops.aten.linalg_solve_triangular: _triangular_solve,
+    }
+    with FlopCounterMode(display=False, custom_mapping=factorisations) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def _cholesky(shape: tuple[int, ...], *arguments: Any, **others: Any) -> int:
+    return math.prod(shape) * shape[-1] // 3
+
+
+def _triangular_solve(first: Any, second: Any, *arguments: Any, **others: Any) -> int:
+    return math.prod(second) * first[-1]
+
+
+def _peak_on_cpu(step: Callable[[], Any]) -> int:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    events = recorded.profiler.kineto_results.events()
+    records = [event for event in events if event.name() == "[memory]"]
+    live = np.cumsum([event.nbytes() for event in sorted(records, key=lambda e: e.start_ns())])
+    return int(live.max(initial=0))
+
+
+def _peak_on_cuda(call: Callable[[], Any]) -> int:
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return torch.cuda.max_memory_allocated()
+
+
+def _note(device: torch.device) -> str:
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    products = "TF32" if torch.backends.cuda.matmul.allow_tf32 else "float32"
+    convolutions = "TF32" if torch.backends.cudnn.allow_tf32 else "float32"
+    return f"matrix products in {products}, convolutions in {convolutions}"

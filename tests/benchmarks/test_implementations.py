@@ -1,0 +1,65 @@
+"""The library, plain JAX and PyTorch take the same step."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import ours, plain
+from benchmarks.cases import Case
+
+MLP = ("small mlp", {"hidden_sizes": (12, 9), "activation": "tanh"}, (6, 5, 1))
+CONV = ("small conv", {"name": "conv", "channels": (4, 5, 6)}, (16, 16, 3))
+
+RNG = jax.random.key(7)
+CASES = list(itertools.product(["sampling_free", "sampling"], [MLP, CONV]))
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1][0]}")
+def small(request):
+    objective, model = request.param
+    return Case(objective, *model, latent_size=3, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def ours_step(small):
+    step = jax.jit(ours.value_and_grad(small.config(), small.data_shape))
+    return step(small.params(), RNG, small.batch())
+
+
+def _noise(case):
+    """What the library draws: `objectives.sampling_elbo` splits the key of each example's place."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(RNG, jnp.arange(case.batch_size))
+    draw = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 1)[0], (case.latent_size,)))
+    return draw(keys)
+
+
+def _assert_same(obtained, expected):
+    (value, gradient), (expected_value, expected_gradient) = obtained, expected
+    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+    assert jax.tree.structure(gradient) == jax.tree.structure(expected_gradient)
+    scale = max(jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(expected_gradient))
+    for one, other in zip(*map(jax.tree.leaves, (gradient, expected_gradient)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * scale)
+
+
+def test_ours_is_plain(small, ours_step):
+    loss = plain.make_loss(small.config(), small.data_shape)
+    step = jax.jit(jax.value_and_grad(loss))
+    _assert_same(ours_step, step(small.params(), _noise(small), small.batch()))
+
+
+def test_pytorch_is_ours(small, ours_step):
+    torch = pytest.importorskip("torch")
+    from benchmarks import torch_loss, torch_models
+
+    networks = torch_models.build(small.config(), small.data_shape)
+    torch_models.load_params(networks, small.params())
+    loss = torch_loss.make_loss(small.config(), networks)
+    batch = torch.tensor(np.asarray(small.batch())).permute(0, 3, 1, 2)
+    value = loss(batch, torch.tensor(np.asarray(_noise(small))))
+    gradient = torch.autograd.grad(value, networks.parameters())
+    obtained = value.detach().numpy(), torch_models.as_params(networks, gradient)
+    _assert_same(obtained, ours_step)
