@@ -16,6 +16,7 @@ from sfvae_jax.errors import UsageError, unknown_name
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")
 ENTROPY_SCHEDULES = ("constant", "linear")
+MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
@@ -117,6 +118,13 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 0  # 0 = full batch
+    # Images of a device's share of the batch that are differentiated at a time, in memory for these
+    # alone; the step stays that of the whole batch. 0 = as suits the machine.
+    config.train.microbatch = 0
+    # What an accelerator multiplies float32 matrices in: float32, tensorfloat32 (a GPU's; three
+    # passes on a TPU) or bfloat16. Faster in this order, and less exact; the systems of the latents
+    # always take float32. A CPU knows no difference.
+    config.train.matmul_precision = "float32"
     config.train.learning_rate = 1e-3  # of the first step
     # constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to
     # `steps`; cosine: falls to 0 at `steps`.
@@ -218,6 +226,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_weights_fit(config)
     _check_pixels(config)
     _check_schedules(config)
+    _check_microbatch(config)
     evaluation.check_options(config.evaluations)
 
 
@@ -299,6 +308,7 @@ _COUNTS = (
     "data.pad_to",
     "data.device_bytes",
     "train.batch_size",
+    "train.microbatch",
     "objective.gamma_steps",
     "objective.beta_steps",
     "objective.entropy_steps",
@@ -349,6 +359,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),
         ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
         ("learning rate schedule", config.train.learning_rate_schedule, learning_rate.SCHEDULES),
+        ("matmul precision", config.train.matmul_precision, MATMUL_PRECISIONS),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
         ("part of the data", config.evaluations.part, data.PARTS),
@@ -420,6 +431,18 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
         _check_free_bits(config, info)
     if name == "wae_mmd" and config.train.batch_size == 1:
         raise UsageError("objective 'wae_mmd' compares pairs; train.batch_size must be 2 or more")
+
+
+def _check_microbatch(config: ml_collections.ConfigDict) -> None:
+    """Refuses chunks of what is not a mean over examples."""
+    objective = config.objective
+    of_batch = objectives.OBJECTIVES[objective.name].batch_statistic
+    if config.train.microbatch and (of_batch or objective.free_bits_of_batch):
+        what = "objective.free_bits_of_batch" if not of_batch else f"objective {objective.name!r}"
+        raise UsageError(
+            f"train.microbatch {config.train.microbatch}: {what} is a statement about the whole"
+            " batch, which cannot be cut into chunks; give 0"
+        )
 
 
 def _check_pixels(config: ml_collections.ConfigDict) -> None:

@@ -22,8 +22,14 @@ from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import (
+    TrainState,
+    create_state,
+    is_finite,
+    make_keys,
+    make_optimizer,
+)
+from sfvae_jax.training.step import is_recorded, make_train_step
 from sfvae_jax.training.validation import Validation
 from sfvae_jax.training.workdir import Workdir
 
@@ -96,7 +102,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
             for end, batch in zip(ends, batches, strict=True):
                 state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)
-                _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
+                _stop_if_not_finite(metrics, state, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 held_out_loss = None
                 if validation is not None and end % config.train.validate_every == 0:
@@ -130,7 +136,7 @@ def _check_batches(
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
-    check_shares(batch_size, jax.local_device_count())
+    check_shares(batch_size, jax.local_device_count(), config.train.microbatch)
     if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
             f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
@@ -180,20 +186,16 @@ def _records(
     config: ml_collections.ConfigDict,
     held_out_loss: float | None,
 ) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of one call.
-
-    They are of the first and the last step, of every `log_every`, and of a validated one.
-    """
+    """The lines of metrics.jsonl of one call."""
     records, learning_rates = [], learning_rate(config)
     last = first + len(metrics["loss"])
     for i in range(len(metrics["loss"])):
         step = first + i + 1
-        validated = step == last and held_out_loss is not None
-        if step in (1, config.steps) or step % config.log_every == 0 or validated:
+        if is_recorded(step, config):
             values = {key: float(value[i]) for key, value in metrics.items()}
             values["learning_rate"] = float(learning_rates(step - 1))
             values["learning_rate"] *= values.pop("learning_rate_scale")
-            if validated:
+            if step == last and held_out_loss is not None:
                 values["validation_loss"] = held_out_loss
             records.append({"step": step, **values, "steps_per_second": rate})
     return records
@@ -201,11 +203,16 @@ def _records(
 
 def _stop_if_not_finite(
     metrics: dict[str, np.ndarray],
+    state: TrainState,
     first: int,
     config: ml_collections.ConfigDict,
     last_good: int | None,
 ) -> None:
-    finite = np.isfinite([metrics[key] for key in ("loss", "grad_norm", "param_norm")]).all(axis=0)
+    finite = np.isfinite(metrics["loss"])
+    recorded = is_recorded(first + 1 + np.arange(len(finite)), config.train)
+    for norm in ("grad_norm", "param_norm"):
+        finite &= np.isfinite(metrics[norm]) | ~recorded
+    finite[-1] &= bool(is_finite(state))
     if finite.all():
         return
     step = first + int(np.argmin(finite)) + 1

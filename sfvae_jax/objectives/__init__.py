@@ -103,6 +103,11 @@ class ObjectiveInfo:
     bound: str
     decoder_passes: str
 
+    @property
+    def has_tangents(self) -> bool:
+        """Whether it takes the m tangents of the decoder."""
+        return "m tangents" in self.decoder_passes
+
 
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
 _WITH_INVERSE = tuple(name for name in _WITH_DENSITY if name != "planar")

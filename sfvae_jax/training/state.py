@@ -38,6 +38,16 @@ class TrainState:
     plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
 
 
+@jax.jit
+def is_finite(state: TrainState) -> Array:
+    """Whether parameters, their norm and the optimiser's state are finite.
+
+    In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
+    """
+    moments = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.opt_state)]
+    return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(moments).all()
+
+
 def start_plateau() -> Any:
     """The state of optax's `reduce_on_plateau` before any validation."""
     return optax.contrib.reduce_on_plateau().init(jnp.zeros((), jnp.float32))
