@@ -131,6 +131,9 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train.learning_rate_schedule = "constant"
     # Workdir of another run, whose decoder is taken and not trained; empty: a fresh one, trained.
     config.train.decoder_from = ""
+    # Whether compiled programs are kept in the user's cache folder, so that the same run or another
+    # of its shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder.
+    config.train.compilation_cache = True
     config.train.steps_per_call = 10  # steps in one call of the device
     config.train.log_every = 10
     config.train.checkpoint_every = 100

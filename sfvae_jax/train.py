@@ -19,9 +19,11 @@ from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.compilation_cache import use_compilation_cache
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
+from sfvae_jax.training.start_up import StartUp
 from sfvae_jax.training.state import (
     TrainState,
     create_state,
@@ -36,18 +38,26 @@ from sfvae_jax.training.workdir import Workdir
 log = logging.getLogger("sfvae_jax")
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    began: float | None = None,
+) -> None:
     """Trains to `train.steps`, going on from the last checkpoint in the workdir.
 
     Args:
         config: as from a file of configs/.
-        workdir: folder for everything that is written.
+        workdir: folder for everything that is written, but for compiled programs.
+        began: when the command began, on the clock of `time.monotonic`; None: now. The log tells
+            the time from then to the first steps.
 
     Raises:
         UsageError: if something asked for cannot be; nothing has been trained.
         RunError: if the loss turns non-finite; the checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
+    start_up = StartUp(began)
     config = configuration.resolve(config)
     files = Workdir(workdir)
     files.check(config, configuration.base_config())
@@ -65,6 +75,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- objective, step ----
+    if config.train.compilation_cache:
+        use_compilation_cache()
     optimizer = make_optimizer(config.train)
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training
@@ -102,6 +114,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
             for end, batch in zip(ends, batches, strict=True):
                 state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)
+                if step == start:
+                    log.info("first steps after %s", start_up)
                 _stop_if_not_finite(metrics, state, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 held_out_loss = None

@@ -81,13 +81,19 @@ def create_state(
 ) -> TrainState:
     """A fresh state of a resolved config, for examples of one shape."""
     rng = make_keys(config.seed).initialisation
-    variables = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+
+    @jax.jit
+    def start(rng: Array) -> tuple[Any, Any]:  # one program, not one for each zero of Adam's
+        variables = model.init(rng, jnp.zeros(data_shape))
+        return variables, optimizer.init({"params": variables["params"]})
+
+    variables, opt_state = start(rng)
     params = {"params": variables["params"]}
     normalized = config.objective.name == "rae_sn"
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=opt_state,
         vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
         batch_stats=variables.get("batch_stats", {}),
     )

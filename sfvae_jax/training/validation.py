@@ -46,7 +46,8 @@ class Validation:
             params, _ = normalize(state.params, state.vectors)
             functions = model_functions(model, params, state.batch_stats)
             x = config.data.scale * to_unit_interval(images)
-            return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
+            with jax.default_matmul_precision(config.train.matmul_precision):
+                return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 
         self._loss = loss
         num_batches = math.ceil(len(images) / config.evaluations.batch_size)
