@@ -1,12 +1,13 @@
 """What the training loop adds to the bare step, as a ratio measured in one run.
 
-  python -m benchmarks.loop [SECONDS]
+  python -m benchmarks.loop [SECONDS [OBJECTIVE ...]]
 
 The model of SFVAE Table 3 (configs/mnist_estimators.py on the embedded digits: 784-200-200-50 and
 its reverse, tanh, batches of 20) by the sampling and the sampling-free objective. The loop is
 `train` in a workdir of its own: steps by its metrics, from the second call on, for about SECONDS
-(default 6). The bare step is value, gradient and Adam's update under `jax.jit`, its state donated,
-its batch on the device, called from Python. They take turns; medians and the extremes of ratios.
+(default 6) in calls of the config's 500. The bare step is value, gradient and Adam's update under
+`jax.jit`, its state donated, its batch on the device, called from Python. They take turns; medians
+and the extremes of ratios.
 """
 
 from __future__ import annotations
@@ -127,5 +128,6 @@ if __name__ == "__main__":
     logging.disable(logging.INFO)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; steps per second")
     print("objective          bare     loop   loop / bare")
-    for name in ("sampling", "sampling_free"):
-        print(compare(name, float(sys.argv[1]) if len(sys.argv) > 1 else 6.0), flush=True)
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 6.0
+    for name in sys.argv[2:] or ("sampling", "sampling_free"):
+        print(compare(name, seconds), flush=True)
