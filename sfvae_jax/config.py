@@ -17,6 +17,7 @@ JACOBIAN_DTYPES = ("float32", "bfloat16")
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")
 ENTROPY_SCHEDULES = ("constant", "linear")
+MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
@@ -120,12 +121,22 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train = ml_collections.ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 0  # 0 = full batch
+    # Images of a device's share of the batch that are differentiated at a time, in memory for these
+    # alone; the step stays that of the whole batch. 0 = as suits the machine.
+    config.train.microbatch = 0
+    # What an accelerator multiplies float32 matrices in: float32, tensorfloat32 (a GPU's; three
+    # passes on a TPU) or bfloat16. Faster in this order, and less exact; the systems of the latents
+    # always take float32. A CPU knows no difference.
+    config.train.matmul_precision = "float32"
     config.train.learning_rate = 1e-3  # of the first step
     # constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to
     # `steps`; cosine: falls to 0 at `steps`.
     config.train.learning_rate_schedule = "constant"
     # Workdir of another run, whose decoder is taken and not trained; empty: a fresh one, trained.
     config.train.decoder_from = ""
+    # Whether compiled programs are kept in the user's cache folder, so that the same run or another
+    # of its shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder.
+    config.train.compilation_cache = True
     config.train.steps_per_call = 10  # steps in one call of the device
     config.train.log_every = 10
     config.train.checkpoint_every = 100
@@ -221,6 +232,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_weights_fit(config)
     _check_pixels(config)
     _check_schedules(config)
+    _check_microbatch(config)
     evaluation.check_options(config.evaluations)
 
 
@@ -302,6 +314,7 @@ _COUNTS = (
     "data.pad_to",
     "data.device_bytes",
     "train.batch_size",
+    "train.microbatch",
     "objective.gamma_steps",
     "objective.beta_steps",
     "objective.entropy_steps",
@@ -353,6 +366,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("beta schedule", config.objective.beta_schedule, BETA_SCHEDULES),
         ("entropy schedule", config.objective.entropy_schedule, ENTROPY_SCHEDULES),
         ("learning rate schedule", config.train.learning_rate_schedule, learning_rate.SCHEDULES),
+        ("matmul precision", config.train.matmul_precision, MATMUL_PRECISIONS),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
         ("part of the data", config.evaluations.part, data.PARTS),
@@ -420,9 +434,9 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
             f"objective {name!r} has no penalty for objective.penalty_weight to weight; those"
             f" that have: {', '.join(DEFAULT_PENALTY_WEIGHTS)}"
         )
-    if objective.jacobian_dtype != "float32" and (not info.takes_jacobian or objective.num_probes):
+    if objective.jacobian_dtype != "float32" and (not info.has_tangents or objective.num_probes):
         with_jacobian = [
-            name for name, info in objectives.OBJECTIVES.items() if info.takes_jacobian
+            name for name, info in objectives.OBJECTIVES.items() if info.has_tangents
         ]
         raise UsageError(
             f"objective.jacobian_dtype is of the decoder's whole Jacobian, which {name!r} does not"
@@ -432,6 +446,18 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
         _check_free_bits(config, info)
     if name == "wae_mmd" and config.train.batch_size == 1:
         raise UsageError("objective 'wae_mmd' compares pairs; train.batch_size must be 2 or more")
+
+
+def _check_microbatch(config: ml_collections.ConfigDict) -> None:
+    """Refuses chunks of what is not a mean over examples."""
+    objective = config.objective
+    of_batch = objectives.OBJECTIVES[objective.name].batch_statistic
+    if config.train.microbatch and (of_batch or objective.free_bits_of_batch):
+        what = "objective.free_bits_of_batch" if not of_batch else f"objective {objective.name!r}"
+        raise UsageError(
+            f"train.microbatch {config.train.microbatch}: {what} is a statement about the whole"
+            " batch, which cannot be cut into chunks; give 0"
+        )
 
 
 def _check_pixels(config: ml_collections.ConfigDict) -> None:

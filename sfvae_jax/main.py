@@ -12,7 +12,9 @@ own setting; laptop: minutes on two CPU cores, no download). Any value of it can
   --config.model.latent_size=32       and so on; an unknown key is an error
 
 The same command and --workdir again go on from the last checkpoint. A workdir holds config.json,
-metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside it.
+metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside it but
+compiled programs, which ~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false: it does
+not).
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 """
 
@@ -60,9 +62,10 @@ def _run() -> None:
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train
+    from sfvae_jax.training.start_up import process_start
 
     if _MODE.value != "evaluate":
-        train(_CONFIG.value, _WORKDIR.value)
+        train(_CONFIG.value, _WORKDIR.value, began=process_start())
     if _MODE.value != "train":
         evaluate(_CONFIG.value, _WORKDIR.value)
 

@@ -19,29 +19,45 @@ from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.compilation_cache import use_compilation_cache
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.start_up import StartUp
+from sfvae_jax.training.state import (
+    TrainState,
+    create_state,
+    is_finite,
+    make_keys,
+    make_optimizer,
+)
+from sfvae_jax.training.step import is_recorded, make_train_step
 from sfvae_jax.training.validation import Validation
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    began: float | None = None,
+) -> None:
     """Trains to `train.steps`, going on from the last checkpoint in the workdir.
 
     Args:
         config: as from a file of configs/.
-        workdir: folder for everything that is written.
+        workdir: folder for everything that is written, but for compiled programs.
+        began: when the command began, on the clock of `time.monotonic`; None: now. The log tells
+            the time from then to the first steps.
 
     Raises:
         UsageError: if something asked for cannot be; nothing has been trained.
         RunError: if the loss turns non-finite; the checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
+    start_up = StartUp(began)
     config = configuration.resolve(config)
     files = Workdir(workdir)
     files.check(config, configuration.base_config())
@@ -59,6 +75,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- objective, step ----
+    if config.train.compilation_cache:
+        use_compilation_cache()
     optimizer = make_optimizer(config.train)
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training
@@ -96,7 +114,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None
             for end, batch in zip(ends, batches, strict=True):
                 state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)
-                _stop_if_not_finite(metrics, step, config, checkpoints.last_step)
+                if step == start:
+                    log.info("first steps after %s", start_up)
+                _stop_if_not_finite(metrics, state, step, config, checkpoints.last_step)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 held_out_loss = None
                 if validation is not None and end % config.train.validate_every == 0:
@@ -130,7 +150,7 @@ def _check_batches(
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
-    check_shares(batch_size, jax.local_device_count())
+    check_shares(batch_size, jax.local_device_count(), config.train.microbatch)
     if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
             f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
@@ -180,20 +200,16 @@ def _records(
     config: ml_collections.ConfigDict,
     held_out_loss: float | None,
 ) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of one call.
-
-    They are of the first and the last step, of every `log_every`, and of a validated one.
-    """
+    """The lines of metrics.jsonl of one call."""
     records, learning_rates = [], learning_rate(config)
     last = first + len(metrics["loss"])
     for i in range(len(metrics["loss"])):
         step = first + i + 1
-        validated = step == last and held_out_loss is not None
-        if step in (1, config.steps) or step % config.log_every == 0 or validated:
+        if is_recorded(step, config):
             values = {key: float(value[i]) for key, value in metrics.items()}
             values["learning_rate"] = float(learning_rates(step - 1))
             values["learning_rate"] *= values.pop("learning_rate_scale")
-            if validated:
+            if step == last and held_out_loss is not None:
                 values["validation_loss"] = held_out_loss
             records.append({"step": step, **values, "steps_per_second": rate})
     return records
@@ -201,11 +217,16 @@ def _records(
 
 def _stop_if_not_finite(
     metrics: dict[str, np.ndarray],
+    state: TrainState,
     first: int,
     config: ml_collections.ConfigDict,
     last_good: int | None,
 ) -> None:
-    finite = np.isfinite([metrics[key] for key in ("loss", "grad_norm", "param_norm")]).all(axis=0)
+    finite = np.isfinite(metrics["loss"])
+    recorded = is_recorded(first + 1 + np.arange(len(finite)), config.train)
+    for norm in ("grad_norm", "param_norm"):
+        finite &= np.isfinite(metrics[norm]) | ~recorded
+    finite[-1] &= bool(is_finite(state))
     if finite.all():
         return
     step = first + int(np.argmin(finite)) + 1

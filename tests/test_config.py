@@ -419,3 +419,23 @@ def test_figure_3_overfits_for_as_many_epochs():
     assert whole.objective.entropy_steps == 60 * few.objective.entropy_steps
     assert whole.evaluations.steps == tuple(60 * step for step in few.evaluations.steps)
     assert few.data.num_examples == 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective.name": "bilbo"}, "train.microbatch 4: objective 'bilbo' is a statement about"),
+        ({"objective.name": "wae_mmd"}, "train.microbatch 4: objective 'wae_mmd' is a statement"),
+        (
+            {"objective.free_bits": 0.1, "objective.free_bits_of_batch": True},
+            "train.microbatch 4: objective.free_bits_of_batch is a statement about the whole batch",
+        ),
+        ({"train.microbatch": -1}, "train.microbatch must be a whole number, 0 or more, got -1"),
+        ({"train.matmul_precision": "half"}, "unknown matmul precision 'half'"),
+    ],
+)
+def test_chunks_and_precisions_that_cannot_be(changes, message):
+    config = configuration.base_config()
+    config.update_from_flattened_dict({"train.microbatch": 4, **changes})
+    with pytest.raises(UsageError, match=message):
+        configuration.resolve(config)

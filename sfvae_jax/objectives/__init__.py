@@ -105,9 +105,9 @@ class ObjectiveInfo:
     decoder_passes: str
 
     @property
-    def takes_jacobian(self) -> bool:
-        """Whether it takes the decoder's Jacobian."""
-        return "tangents" in self.decoder_passes
+    def has_tangents(self) -> bool:
+        """Whether it takes the m tangents of the decoder."""
+        return "m tangents" in self.decoder_passes
 
 
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")

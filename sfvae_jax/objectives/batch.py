@@ -8,7 +8,16 @@ from jax import Array
 
 
 def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
-    """`fold_in(rng, i)` for the places i that this device's share has in the whole batch."""
+    """`fold_in(rng, i)` for the places i that this device's share has in the whole batch.
+
+    Args:
+        rng: a key of the batch; or the examples' own keys [share], which are given back as they
+            are, so that a part of a share draws what it would have drawn in the whole.
+        share: number of the device's examples.
+        axis_name: axis over which the batch is shared, or None.
+    """
+    if jnp.ndim(rng):
+        return rng
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * share
     return jax.vmap(jax.random.fold_in, (None, 0))(rng, first + jnp.arange(share))
 

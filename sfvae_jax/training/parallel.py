@@ -16,8 +16,13 @@ from sfvae_jax.training.state import TrainState
 AXIS_NAME = "batch"
 
 
-def check_shares(batch_size: int, num_devices: int) -> None:
-    """Refuses a batch that the devices cannot share evenly.
+def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None:
+    """Refuses a batch that devices cannot share evenly, or that chunks of a share do not fill.
+
+    Args:
+        batch_size: of all devices together.
+        num_devices: that share it.
+        microbatch: `train.microbatch`.
 
     Raises:
         UsageError: saying so.
@@ -26,6 +31,12 @@ def check_shares(batch_size: int, num_devices: int) -> None:
         raise UsageError(
             f"a batch of {batch_size} cannot be shared evenly by {num_devices} devices;"
             " choose train.batch_size (or, for a full batch, data.num_examples) as a multiple"
+        )
+    share = batch_size // num_devices
+    if microbatch and share % microbatch:
+        raise UsageError(
+            f"train.microbatch {microbatch} does not divide a device's share of the batch, {share}"
+            f" images; choose a divisor of {share}, or 0 for one that suits the machine"
         )
 
 

@@ -38,6 +38,16 @@ class TrainState:
     plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
 
 
+@jax.jit
+def is_finite(state: TrainState) -> Array:
+    """Whether parameters, their norm and the optimiser's state are finite.
+
+    In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
+    """
+    moments = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.opt_state)]
+    return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(moments).all()
+
+
 def start_plateau() -> Any:
     """The state of optax's `reduce_on_plateau` before any validation."""
     return optax.contrib.reduce_on_plateau().init(jnp.zeros((), jnp.float32))
@@ -71,13 +81,19 @@ def create_state(
 ) -> TrainState:
     """A fresh state of a resolved config, for examples of one shape."""
     rng = make_keys(config.seed).initialisation
-    variables = jax.jit(model.init)(rng, jnp.zeros(data_shape))
+
+    @jax.jit
+    def start(rng: Array) -> tuple[Any, Any]:  # one program, not one for each zero of Adam's
+        variables = model.init(rng, jnp.zeros(data_shape))
+        return variables, optimizer.init({"params": variables["params"]})
+
+    variables, opt_state = start(rng)
     params = {"params": variables["params"]}
     normalized = config.objective.name == "rae_sn"
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=opt_state,
         vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
         batch_stats=variables.get("batch_stats", {}),
     )

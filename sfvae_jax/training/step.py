@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 from jax import Array
@@ -17,9 +18,9 @@ from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.training.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.fixed_decoder import without_gradient
+from sfvae_jax.training.microbatch import automatic_microbatch, gradient, tangent_bytes
 from sfvae_jax.training.objective import (
     Metrics,
-    Weights,
     build_loss,
     model_functions,
     weights_at,
@@ -46,44 +47,13 @@ def make_train_step(
 
     The example at place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients
     and metrics are means over the named axis: one device with batch B and D devices with B/D each
-    take the same step.
+    take the same step. So do chunks of `train.microbatch` examples. The norms among the metrics are
+    nan where `is_recorded` is false.
     """
-    batch_loss = build_loss(config, axis_name)
-    # Where the objective decodes samples of a posterior, BatchNorm's moments are of one too.
-    deterministic = objectives.OBJECTIVES[config.objective.name].deterministic
-    at_center = deterministic or config.posterior.name == "none"
-    binarize_anew = config.data.binarization == "dynamic"
+    take_gradient = _build_gradient(config, model, schedules, rng, axis_name)
 
-    def loss_fn(
-        params: Any, state: TrainState, rng: Array, x: Array, weights: Weights
-    ) -> tuple[Array, tuple[Metrics, Vectors, Any]]:
-        if config.train.decoder_from:
-            params = without_gradient(params)
-        params, vectors = normalize(params, state.vectors)
-        moments = batch_moments(
-            model,
-            {**params, "batch_stats": state.batch_stats},
-            rng,
-            x,
-            at_center=at_center,
-            axis_name=axis_name,
-        )
-        functions = model_functions(model, params, moments, config.objective.jacobian_dtype)
-        loss, metrics = batch_loss(rng, functions, x, weights)
-        return loss, ({"loss": loss, **metrics}, vectors, moments)
-
-    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
-        step_rng = jax.random.fold_in(rng, state.step)
-        x = to_unit_interval(images)
-        if binarize_anew:
-            keys = example_keys(step_rng, x.shape[0], axis_name)
-            pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
-            x = jax.vmap(binarize_now)(pixel_keys, x)
-        x = config.data.scale * x
-        weights = weights_at(schedules, state.step)
-        grads, (metrics, vectors, moments) = jax.grad(loss_fn, has_aux=True)(
-            state.params, state, step_rng, x, weights
-        )
+    def take_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
+        grads, metrics, (vectors, moments) = take_gradient(state, images)
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         scale = state.plateau.scale
@@ -98,11 +68,102 @@ def make_train_step(
             ),
             plateau=state.plateau,
         )
-        sizes = {
-            "grad_norm": optax.tree.norm(grads),
-            "param_norm": optax.tree.norm(params),
-            "learning_rate_scale": scale,
-        }
-        return following, metrics | sizes
+        norms = _norms_if(is_recorded(following.step, config.train), grads, params)
+        return following, metrics | norms | {"learning_rate_scale": scale}
+
+    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
+        with jax.default_matmul_precision(config.train.matmul_precision):
+            return take_step(state, images)
 
     return train_step
+
+
+def _build_gradient(
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    schedules: Sequence[Schedule],
+    rng: Array,
+    axis_name: str,
+) -> Callable[[TrainState, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
+    """(state, images) to gradient and metrics of one device, and the vectors and moments to keep.
+
+    That of the whole batch is the mean over the devices.
+    """
+    batch_loss = build_loss(config, axis_name)
+    info = objectives.OBJECTIVES[config.objective.name]
+    # Where the objective decodes samples of a posterior, BatchNorm's moments are of one too.
+    at_center = info.deterministic or config.posterior.name == "none"
+
+    def take_gradient(state: TrainState, images: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
+        step_rng = jax.random.fold_in(rng, state.step)
+        keys = example_keys(step_rng, len(images), axis_name)
+        x = _pixels(config.data, keys, images)
+        weights = weights_at(schedules, state.step)
+
+        def prepare(params: Any) -> tuple[tuple[Any, Any], tuple[Vectors, Any]]:
+            if config.train.decoder_from:
+                params = without_gradient(params)
+            params, vectors = normalize(params, state.vectors)
+            variables = {**params, "batch_stats": state.batch_stats}
+            moments = batch_moments(
+                model, variables, keys, x, at_center=at_center, axis_name=axis_name
+            )
+            return (params, moments), (vectors, moments)
+
+        def loss(shared: tuple[Any, Any], examples: tuple[Array, Array]) -> tuple[Array, Metrics]:
+            params, moments = shared
+            functions = model_functions(model, params, moments, config.objective.jacobian_dtype)
+            keys, x = examples
+            noise = step_rng if info.batch_statistic else keys
+            value, metrics = batch_loss(noise, functions, x, weights)
+            return value, {"loss": value, **metrics}
+
+        microbatch = _microbatch(config, model, state, len(images))
+        return gradient(prepare, loss, state.params, (keys, x), microbatch)
+
+    return take_gradient
+
+
+def _pixels(config: ml_collections.ConfigDict, keys: Array, images: Array) -> Array:
+    """What the objective sees of stored images, each with its key."""
+    x = to_unit_interval(images)
+    if config.binarization == "dynamic":
+        x = jax.vmap(binarize_now)(jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS), x)
+    return config.scale * x
+
+
+def _microbatch(
+    config: ml_collections.ConfigDict, model: nn.Module, state: TrainState, share: int
+) -> int:
+    if config.train.microbatch:
+        return config.train.microbatch
+    info, objective = objectives.OBJECTIVES[config.objective.name], config.objective
+    if not info.has_tangents or objective.num_probes or objective.free_bits_of_batch:
+        return share
+    decode = model_functions(model, state.params, state.batch_stats).decode
+    bytes_each = tangent_bytes(decode, config.model.latent_size)
+    return automatic_microbatch(share, bytes_each, jax.default_backend())
+
+
+def is_recorded(step: Any, config: ml_collections.ConfigDict) -> Any:
+    """Whether metrics.jsonl has a step, an integer or an array: a `train` group says so.
+
+    It has the first and the last, every `log_every`, and those that are validated.
+    """
+    recorded = (step == 1) | (step == config.steps) | (step % config.log_every == 0)
+    return recorded | (step % config.validate_every == 0) if config.validate_every else recorded
+
+
+def _norms_if(wanted: Array, grads: Any, params: Any) -> Metrics:
+    """Norms of the gradient and the parameters; nan where they are not wanted.
+
+    For a small network they would be a fifth of the step.
+    """
+
+    def norms() -> Metrics:
+        return {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
+
+    def nothing() -> Metrics:
+        return jax.tree.map(lambda norm: jnp.full_like(norm, jnp.nan), jax.eval_shape(norms))
+
+    return jax.lax.cond(wanted, norms, nothing)

@@ -48,7 +48,8 @@ class Validation:
                 model, params, state.batch_stats, config.objective.jacobian_dtype
             )
             x = config.data.scale * to_unit_interval(images)
-            return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
+            with jax.default_matmul_precision(config.train.matmul_precision):
+                return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 
         self._loss = loss
         num_batches = math.ceil(len(images) / config.evaluations.batch_size)

@@ -124,6 +124,8 @@ _ABSENT = object()
 
 def _of_training(key: str) -> bool:
     """Whether a key decides what is trained; what is measured afterwards may change."""
+    if key == "train.compilation_cache":
+        return False
     return not key.startswith("evaluations.") or key == "evaluations.steps"
 
 

@@ -27,6 +27,7 @@ SMALL = {
     "objective.num_samples": 2,
     "objective.num_probes": 1,
     "train.steps": 30,
+    "train.log_every": 1,
     "train.batch_size": 32,
     "train.learning_rate": 3e-3,
 }

@@ -169,3 +169,25 @@ def test_gradient_is_that_of_the_mean_loss(tiny_config):
 def test_a_batch_that_does_not_divide_is_refused(tiny_config):
     with pytest.raises(UsageError, match="a batch of 7 cannot be shared evenly by 2 devices"):
         _steps(tiny_config(**{"train.batch_size": 7}), 2)
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked"),
+    [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")],
+)
+def test_layers_are_multiplied_as_asked_and_systems_in_full(tiny_config, precision, asked):
+    """6 images of 30 pixels, 4 latents: each image's 4 x 4, and the encoder's first 30 x 16."""
+    config = configuration.resolve(tiny_config(**{"train.matmul_precision": precision}))
+    model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
+    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
+    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
+    state = create_state(config, model, optimizer, SHAPE)
+    text = jax.jit(step).lower(state, np.zeros((1, 6, *SHAPE), np.uint8)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    systems = [line for line in products if "6x4x4xf32" in line]
+    layers = [line for line in products if ", tensor<30x16xf32>)" in line]
+    assert systems
+    assert layers
+    assert all("[HIGHEST, HIGHEST]" in line for line in systems)
+    assert all(f"[{asked}, {asked}]" in line for line in layers)

@@ -51,6 +51,7 @@ def test_what_is_measured_may_change_but_not_when(tmp_path, tiny_config):
     files.claim(tiny_config())
     changes = {"evaluations.names": ("iwae_bound",), "evaluations.iwae_bound.num_samples": 7}
     files.check(tiny_config(**changes))
+    files.check(tiny_config(**{"train.compilation_cache": False}))
     with pytest.raises(UsageError, match="evaluations.steps is"):
         files.check(tiny_config(**{"evaluations.steps": (3,)}))
 

@@ -1,0 +1,133 @@
+"""What the training loop adds to the bare step, as a ratio measured in one run.
+
+  python -m benchmarks.loop [SECONDS [OBJECTIVE ...]]
+
+The model of SFVAE Table 3 (configs/mnist_estimators.py on the embedded digits: 784-200-200-50 and
+its reverse, tanh, batches of 20) by the sampling and the sampling-free objective. The loop is
+`train` in a workdir of its own: steps by its metrics, from the second call on, for about SECONDS
+(default 6) in calls of the config's 500. The bare step is value, gradient and Adam's update under
+`jax.jit`, its state donated, its batch on the device, called from Python. They take turns; medians
+and the extremes of ratios.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, models
+from sfvae_jax.train import train
+from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.workdir import Workdir
+
+ROUNDS = 5
+WARM_STEPS = 50
+
+
+def table_3(objective: str) -> ml_collections.ConfigDict:
+    """The experiment's config with one objective, on the embedded digits."""
+    path = Path(__file__).parent.parent / "configs" / "mnist_estimators.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    config.data.name = "mnist_5k"
+    config.data.num_test = 500
+    config.objective.name = objective
+    return config
+
+
+def bare_step(config: ml_collections.ConfigDict) -> Callable[[int], float]:
+    """A function of the number of steps: seconds that the jitted step alone takes for them."""
+    config = configuration.resolve(config)
+    images = data.load(config.data, "train")
+    model = models.build(config, images.shape[1:])
+    optimizer = make_optimizer(config.train)
+    schedules = configuration.schedules(config)
+    batch_loss, rng = build_loss(config, None), make_keys(config.seed).training
+
+    @jax.jit
+    def start() -> tuple[Any, Any]:
+        state = create_state(config, model, optimizer, images.shape[1:])
+        return state.params, state.opt_state
+
+    def step(params: Any, opt_state: Any, x: jax.Array) -> tuple[Any, Any, jax.Array]:
+        number = optax.tree.get(opt_state, "count")
+
+        def loss(params: Any) -> jax.Array:
+            functions = model_functions(model, params, {})
+            step_rng = jax.random.fold_in(rng, number)
+            return batch_loss(step_rng, functions, x, weights_at(schedules, number))[0]
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, value
+
+    step = jax.jit(step, donate_argnums=(0, 1))
+    x = jax.device_put(data.to_unit_interval(images[: config.train.batch_size]))
+    state = list(start())
+
+    def seconds(num_steps: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(num_steps):
+            *state[:], value = step(*state, x)
+        jax.block_until_ready((state, value))
+        return time.perf_counter() - begin
+
+    return seconds
+
+
+def loop_rate(config: ml_collections.ConfigDict, num_steps: int) -> float:
+    """Steps per second of `train` after its first call."""
+    per_call = config.train.steps_per_call
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.train.steps = per_call * (1 + math.ceil(num_steps / per_call))
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, folder)
+        records = Workdir(folder).read_metrics()
+    rates = {record["step"]: record["steps_per_second"] for record in records}
+    return 1.0 / np.mean([1.0 / rate for step, rate in rates.items() if step > per_call])
+
+
+def compare(objective: str, seconds: float) -> str:
+    """One line of the table: steps per second of both, and the loop's share of the bare step's."""
+    config = table_3(objective)
+    bare = bare_step(config)
+    bare(WARM_STEPS)
+    num_steps = math.ceil(seconds * WARM_STEPS / bare(WARM_STEPS))
+    rates = []
+    for _ in range(ROUNDS):
+        before = num_steps / bare(num_steps)
+        looped = loop_rate(config, num_steps)
+        after = num_steps / bare(num_steps)
+        rates.append((0.5 * (before + after), looped))
+    bare_rate, loop = np.median(rates, axis=0)
+    ratios = [b / a for a, b in rates]
+    return (
+        f"{objective:14s} {bare_rate:8.1f} {loop:8.1f}   {np.median(ratios):.3f}"
+        f"  ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+if __name__ == "__main__":
+    logging.disable(logging.INFO)
+    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; steps per second")
+    print("objective          bare     loop   loop / bare")
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 6.0
+    for name in sys.argv[2:] or ("sampling", "sampling_free"):
+        print(compare(name, seconds), flush=True)

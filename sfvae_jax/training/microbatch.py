@@ -1,0 +1,123 @@
+"""Gradients of a mean over examples, a few examples at a time: the whole batch's, in less memory.
+
+Only what is a mean over examples can be cut so; a statement about a batch cannot. What the examples
+share (normalised kernels, BatchNorm's moments of the whole batch) is prepared once; the gradients
+in it are averaged over the chunks and pulled back to the parameters at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
+MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
+
+# Tangents of a chunk that a CPU's caches still serve faster than its memory.
+CACHE_BYTES = 16 * 2**20
+
+
+def gradient(
+    prepare: Callable[[Any], tuple[Any, Any]],
+    loss: MeanLoss,
+    params: Any,
+    examples: Any,
+    microbatch: int,
+) -> tuple[Any, Any, Any]:
+    """d/d params of loss(prepare(params), examples), over chunks of so many examples.
+
+    Up to rounding it does not depend on their size; a chunk of all examples takes no loop.
+
+    Args:
+        prepare: parameters to (what the examples share, anything else to be kept).
+        loss: a mean over its examples, and metrics that are means, too.
+        params: a pytree.
+        examples: a pytree of arrays [b, ...].
+        microbatch: examples of a chunk; divides b.
+
+    Returns:
+        (gradient, metrics, what `prepare` keeps).
+
+    Raises:
+        ValueError: if the chunk does not divide the examples.
+    """
+    share = len(jax.tree.leaves(examples)[0])
+    if microbatch < 1 or share % microbatch:
+        raise ValueError(f"microbatch must be a divisor of {share} examples, got {microbatch}")
+    if microbatch == share:
+        return _whole_gradient(prepare, loss, params, examples)
+    shared, pull_back, kept = jax.vjp(prepare, params, has_aux=True)
+    grads, metrics = _mean_over_chunks(
+        lambda chunk: jax.grad(loss, has_aux=True)(shared, chunk), examples, share // microbatch
+    )
+    return pull_back(grads)[0], metrics, kept
+
+
+def _whole_gradient(
+    prepare: Callable[[Any], tuple[Any, Any]], loss: MeanLoss, params: Any, examples: Any
+) -> tuple[Any, Any, Any]:
+    def composed(params: Any) -> tuple[Array, tuple[Any, Any]]:
+        shared, kept = prepare(params)
+        value, metrics = loss(shared, examples)
+        return value, (metrics, kept)
+
+    grads, (metrics, kept) = jax.grad(composed, has_aux=True)(params)
+    return grads, metrics, kept
+
+
+def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int) -> Any:
+    """The mean of a function of each of so many equal chunks, one after another."""
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(number, -1, *leaf.shape[1:]), examples)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], chunks))
+
+    def add(mean: Any, counted: tuple[Array, Any]) -> tuple[Any, None]:
+        count, chunk = counted
+        # A running mean, so that what is the same in all chunks stays what it is to the last bit.
+        return jax.tree.map(lambda a, b: a + (b - a) / count, mean, function(chunk)), None
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(add, zeros, (1 + jnp.arange(number), chunks))[0]
+
+
+def automatic_microbatch(share: int, tangent_bytes: int, platform: str) -> int:
+    """Examples of a chunk where the config leaves it open.
+
+    An accelerator takes its whole share at once. A CPU takes the largest divisor of it whose
+    decoder tangents fit into `CACHE_BYTES`, or one example.
+
+    Args:
+        share: of a batch that one device has.
+        tangent_bytes: of one example, see `tangent_bytes`; 0 where the objective has none.
+        platform: of the device, "cpu" or another.
+    """
+    if platform != "cpu":
+        return share
+    divisors = (number for number in range(1, share + 1) if share % number == 0)
+    return max(
+        number for number in divisors if number == 1 or number * tangent_bytes <= CACHE_BYTES
+    )
+
+
+def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
+    """Bytes of the largest layer of a decoder's m tangents, for one example.
+
+    It is counted in a trace; nothing is computed.
+
+    Args:
+        decode: from one latent [m].
+        latent_size: m.
+    """
+
+    def sizes(number: int) -> list[int]:
+        latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
+        trace = jax.make_jaxpr(jax.vmap(decode))(latents)
+        outputs = (variable.aval for eqn in trace.eqns for variable in eqn.outvars)
+        return [aval.size * aval.dtype.itemsize for aval in outputs]
+
+    # What grows with the number of latents is of one each; kernels are common to all.
+    growth = (three - two for two, three in zip(sizes(2), sizes(3), strict=True))
+    return latent_size * max(growth)

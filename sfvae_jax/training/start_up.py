@@ -1,0 +1,56 @@
+"""How long a run takes to its first steps, and how much of it XLA compiles."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from pathlib import Path
+
+import jax
+
+_COMPILATION = "/jax/core/compile/backend_compile_duration"
+
+
+def process_start() -> float:
+    """When this process began, on the clock of `time.monotonic`; now where the system hides it."""
+    now = time.monotonic()
+    try:
+        # Field 22, in ticks since the system was started; the second, in brackets, may hold spaces.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    except (OSError, AttributeError, ValueError, IndexError):
+        return now
+    return now - max(age, 0.0)
+
+
+class StartUp:
+    """The time from a beginning, a value of `time.monotonic`, to the first steps of a run."""
+
+    def __init__(self, began: float | None = None) -> None:
+        self._began = time.monotonic() if began is None else began
+        self._clock = _compilations()
+        self._compiled_before = self._clock.seconds
+
+    def __str__(self) -> str:
+        total = time.monotonic() - self._began
+        compiling = self._clock.seconds - self._compiled_before
+        return f"{total:.1f} s, {compiling:.1f} s of them compiling"
+
+
+class _Compilations:
+    """Seconds that this process has waited for XLA, or for what it kept of an earlier run."""
+
+    seconds = 0.0
+
+    def note(self, event: str, duration: float, **unused: str | int) -> None:
+        if event == _COMPILATION:
+            self.seconds += duration
+
+
+@functools.cache
+def _compilations() -> _Compilations:
+    compilations = _Compilations()
+    jax.monitoring.register_event_duration_secs_listener(compilations.note)
+    return compilations

@@ -1,0 +1,162 @@
+"""Gradients by chunks: the whole batch's for every objective that allows it, in less memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, models, objectives
+from sfvae_jax.config import base_config
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.microbatch import (
+    CACHE_BYTES,
+    automatic_microbatch,
+    gradient,
+    tangent_bytes,
+)
+from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
+from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.step import make_train_step
+
+SMALL = {
+    "model.latent_size": 2,
+    "model.hidden_sizes": (5,),
+    "objective.num_samples": 2,
+    "train.log_every": 1,
+    "train.batch_size": 12,
+}
+OF_EXAMPLES = [name for name, info in objectives.OBJECTIVES.items() if not info.batch_statistic]
+VARIANTS = [
+    *({"objective.name": name} for name in OF_EXAMPLES),
+    {"objective.name": "sampling", "data.binarization": "dynamic", "objective.free_bits": 0.3},
+    {"objective.name": "rae_gp", "objective.num_probes": 2},
+    {"objective.name": "linearized", "train.decoder_from": "another run's"},
+]
+
+
+def _build(shape, **changes):
+    """(config, the step under plain gradient descent of rate 0.01, its state)."""
+    config = base_config()
+    config.update_from_flattened_dict({**SMALL, **changes})
+    config = configuration.resolve(config)
+    model, optimizer = models.build(config, shape), optax.sgd(0.01)
+    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
+    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    return config, step, create_state(config, model, optimizer, shape)
+
+
+def _shared(step):
+    """A step of which the batch is [devices, share, ...], without any device for it."""
+    return jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
+
+
+def _images(number, shape):
+    return np.random.default_rng(0).integers(0, 256, (number, *shape), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "changes", VARIANTS, ids=lambda changes: "-".join(map(str, changes.values()))
+)
+def test_chunks_take_the_step_of_the_whole_share(changes, float64):
+    """Two devices with six images each, whole and in chunks of two, in double precision."""
+    shape = (3, 2)
+    _, whole, state = _build(shape, **changes, **{"train.microbatch": 6})
+    _, chunked, _ = _build(shape, **changes, **{"train.microbatch": 2})
+    state = jax.tree.map(
+        lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
+    )
+    images = _images(12, shape).reshape(2, 6, *shape)
+    both = jax.jit(lambda *args: (_shared(whole)(*args), _shared(chunked)(*args)))
+    (after, metrics), found = both(state, images)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+        (after, metrics),
+        found,
+    )
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), state.params, after.params)["params"]
+    assert optax.tree.max(moved["encoder"]) > 1e-3
+    assert (optax.tree.max(moved["decoder"]) > 1e-3) == ("train.decoder_from" not in changes)
+
+
+def test_moments_of_batch_norm_are_of_the_whole_batch():
+    """One device, and two that take two images at a time, after two steps; gradients and all."""
+    shape, results = (16, 16, 1), []
+    changes = {"model.name": "conv_bn", "model.channels": (2, 3), "model.lowering": "native"}
+    for num_devices, microbatch in ((1, 8), (2, 2)):
+        config, step, state = _build(
+            shape, **changes, **{"train.batch_size": 8, "train.microbatch": microbatch}
+        )
+        step = ParallelSteps(step, _images(8, shape), 8, jax.local_devices()[:num_devices])
+        indices = data.batch_indices(config.seed, 8, 8, 0, 2)
+        state, metrics = step(step.place(state), indices)
+        results.append(jax.device_get((state.params, state.batch_stats, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
+
+
+def test_chunks_need_memory_for_their_own_images_alone():
+    shape = (28, 28, 1)
+    changes = {"model.latent_size": 32, "model.hidden_sizes": (64,)}
+    needed = {}
+    for microbatch in (64, 4):
+        _, step, state = _build(shape, **changes, **{"train.microbatch": microbatch})
+        lowered = jax.jit(_shared(step)).lower(state, _images(64, shape)[None])
+        needed[microbatch] = lowered.compile().memory_analysis().temp_size_in_bytes
+    assert needed[4] < needed[64] / 5
+
+
+def test_gradient_of_what_the_examples_share():
+    """mean_i (s - x_i)^2 with s = w^2: d/dw = 4 w (w^2 - mean x); the metric is the mean of x."""
+    x = jnp.array([1.0, 2.0, 3.0, 5.0, 8.0, 13.0])
+    for microbatch in (1, 2, 3, 6):
+        found, mean, kept = gradient(
+            lambda w: (w**2, "kept"),
+            lambda s, x: (jnp.mean((s - x) ** 2), jnp.mean(x)),
+            jnp.array(3.0),
+            x,
+            microbatch,
+        )
+        np.testing.assert_allclose(found, 12.0 * (9.0 - 32.0 / 6.0), rtol=1e-6)
+        np.testing.assert_allclose(mean, 32.0 / 6.0, rtol=1e-6)
+        assert kept == "kept"
+
+
+def test_what_all_chunks_agree_on_keeps_every_bit():
+    value = jnp.float32(0.95)
+    x = jnp.ones(7)
+    _, metric, _ = gradient(lambda w: (w, None), lambda w, x: (w * x.sum(), value), 1.0, x, 1)
+    assert metric == value
+
+
+def test_a_chunk_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="a divisor of 6 examples, got 4"):
+        gradient(lambda w: (w, None), lambda w, x: (w * x.sum(), {}), 1.0, jnp.ones(6), 4)
+    check_shares(12, 2, microbatch=3)
+    with pytest.raises(UsageError, match=r"train\.microbatch 4 does not divide .* share .*, 6"):
+        check_shares(12, 2, microbatch=4)
+
+
+@pytest.mark.parametrize(
+    ("share", "bytes_each", "platform", "expected"),
+    [
+        (64, CACHE_BYTES // 64, "cpu", 64),
+        (64, CACHE_BYTES // 64 + 1, "cpu", 32),
+        (60, CACHE_BYTES // 16, "cpu", 15),
+        (7, CACHE_BYTES // 4, "cpu", 1),
+        (8, 2 * CACHE_BYTES, "cpu", 1),
+        (8, 2 * CACHE_BYTES, "gpu", 8),
+    ],
+)
+def test_the_machine_s_own_choice(share, bytes_each, platform, expected):
+    assert automatic_microbatch(share, bytes_each, platform) == expected
+
+
+def test_bytes_of_the_tangents():
+    """Of the widest layer: 3 latents, 4 bytes, 4 x 3 x 40 outputs or 1000 hidden units."""
+    for width, expected in ((8, 480), (1000, 1000)):
+        changes = {"model.latent_size": 3, "model.hidden_sizes": (width,)}
+        config, _, state = _build((4, 3, 40), **changes)
+        model = models.build(config, (4, 3, 40))
+        bound = model.bind(state.params)
+        assert tangent_bytes(bound.decode, 3) == 3 * 4 * expected
