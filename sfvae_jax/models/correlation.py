@@ -50,11 +50,10 @@ def _correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     out = _out_shape(x, kernel, full)
     if channels <= features:
         patches = _patches(x, size, full)
-        return _rows(patches @ kernel.reshape(-1, features), out)
+        return (patches @ kernel.reshape(-1, features)).reshape(out)
     products = _flat(x) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
     if full and x.shape[1:3] == (1, 1):
-        shifted = products.reshape(*out[:1], size, size, features)
-        return shifted[:, ::-1, ::-1]
+        return products.reshape(out)[:, ::-1, ::-1]
     products = products.reshape(*x.shape[:3], size * size, features)
     terms = [
         _shift(products[:, :, :, i], shift, size, full) for i, shift in enumerate(_shifts(size))
@@ -83,7 +82,7 @@ def _patches(x: Array, size: int, full: bool) -> Array:
 
 
 def _shift(x: Array, shift: tuple[int, int], size: int, full: bool) -> Array:
-    """The pixels that meet weight `shift` of the kernel, at every pixel of the answer."""
+    """The pixels that meet the kernel's weight [i, j], for every pixel of the answer."""
     i, j = shift
     rest = size - 1
     if full:
@@ -102,10 +101,6 @@ def _shifts(size: int) -> list[tuple[int, int]]:
 
 def _flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
-
-
-def _rows(rows: Array, shape: Sequence[int]) -> Array:
-    return rows.reshape(shape)
 
 
 def _flat_product(a: Array, b: Array) -> Array:
