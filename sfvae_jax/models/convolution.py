@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.models.correlation import correlate
+
 LOWERINGS = ("auto", "native", "patches")
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -53,8 +55,9 @@ def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: st
     fill = blocks * stride - size
     kernel = jnp.pad(kernel, ((0, fill), (0, fill), (0, 0), (0, 0)))
     kernel = kernel.reshape(blocks, stride, blocks, stride, *kernel.shape[2:])
-    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, kernel.shape[-1])
-    return _patches(x, blocks, out) @ kernel
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5)
+    kernel = kernel.reshape(blocks, blocks, -1, kernel.shape[-1])
+    return correlate(x[None], kernel, full=False)[0]
 
 
 def convolve_transposed(
@@ -79,9 +82,8 @@ def convolve_transposed(
     size, features = kernel.shape[0], kernel.shape[-1]
     kernel = kernel[::-1, ::-1]  # y[s i + d] += x[i] kernel[k - 1 - d]
     if x.shape[:2] == (1, 1):  # the whole answer is the kernel's own square
-        full = (x.reshape(-1) @ kernel.transpose(2, 0, 1, 3).reshape(x.size, -1)).reshape(
-            size, size, features
-        )
+        square = kernel.transpose(2, 0, 1, 3).reshape(1, 1, x.size, -1)
+        full = correlate(x[None], square, full=True).reshape(size, size, features)
     else:
         full = _overlapping_squares(x, kernel, stride)
     low, length = _crop(size, stride, padding)
@@ -99,10 +101,9 @@ def _overlapping_squares(x: Array, kernel: Array, stride: int) -> Array:
     kernel = jnp.pad(kernel, ((0, fill), (0, fill), (0, 0), (0, 0)))
     # Output block q is the sum over t of x[q - t] times the kernel's block t.
     kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features)[::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(blocks * blocks * channels, -1)
-    out = [length + blocks - 1 for length in x.shape[:2]]
-    around = (blocks - 1, blocks - 1)
-    y = _patches(_pad(x, [around, around]), blocks, out) @ kernel
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(blocks, blocks, channels, -1)
+    y = correlate(x[None], kernel, full=True)[0]
+    out = y.shape[:2]
     y = y.reshape(*out, stride, stride, features).transpose(0, 2, 1, 3, 4)
     return y.reshape(stride * out[0], stride * out[1], features)
 
@@ -133,12 +134,6 @@ def _space_to_depth(x: Array, block: int) -> Array:
     height, width, channels = x.shape
     x = x.reshape(height // block, block, width // block, block, channels)
     return x.transpose(0, 2, 1, 3, 4).reshape(height // block, width // block, -1)
-
-
-def _patches(x: Array, size: int, out: list[int]) -> Array:
-    """All squares of size x size, [out, out, size size C]."""
-    shifted = [x[i : i + out[0], j : j + out[1]] for i in range(size) for j in range(size)]
-    return shifted[0] if size == 1 else jnp.concatenate(shifted, axis=-1)
 
 
 class Convolution(nn.Module):

@@ -1,0 +1,169 @@
+"""Cross-correlation of stride 1 as one large matrix product, whatever is differentiated or mapped.
+
+Two bilinear primitives, each other's derivatives:
+
+    correlate(x, w)[n, i, f] = sum_{a, c} x[n, i + a, c] w[a, c, f]
+    contract(x, y)[a, c, f]  = sum_{n, i} x[n, i + a, c] y[n, i, f]        (i, a: pixels)
+
+They are primitives and not plain array code for two reasons. The transpose of a shifted slice is a
+padded array, and that of a concatenation a sum of them: the derivatives of patches, written out by
+JAX, move several times the numbers that these ones do. And an axis of `jax.vmap` joins the axis n,
+so that examples, tangents and pixels are the rows of one matrix product, also where the kernel's
+gradient sums over them: over two axes, XLA's CPU backend transposes an operand before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
+    """Cross-correlation of a batch of images with a kernel, with stride 1.
+
+    Args:
+        x: images [N, H, W, C].
+        kernel: [r, r, C, F].
+        full: whether the images are first surrounded by r - 1 zeros.
+
+    Returns:
+        [N, H - r + 1, W - r + 1, F], or [N, H + r - 1, W + r - 1, F] in full.
+    """
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full)
+
+
+# Between the two halves of the work stands an array of r^2 channels for each pixel: patches of the
+# input, r^2 C, before the product, or products that are yet to be shifted and added, r^2 F, behind
+# it. The smaller is taken; the product for the kernel's gradient is then the squarer one, too.
+
+
+def _correlate(x: Array, kernel: Array, *, full: bool) -> Array:
+    size, _, channels, features = kernel.shape
+    out = _out_shape(x, kernel, full)
+    if channels <= features:
+        patches = _patches(x, size, full)
+        return (patches @ kernel.reshape(-1, features)).reshape(out)
+    products = _flat(x) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    if full and x.shape[1:3] == (1, 1):
+        return products.reshape(out)[:, ::-1, ::-1]
+    products = products.reshape(*x.shape[:3], size * size, features)
+    terms = [
+        _shift(products[:, :, :, i], shift, size, full) for i, shift in enumerate(_shifts(size))
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def _contract(x: Array, y: Array) -> Array:
+    size = x.shape[1] - y.shape[1] + 1
+    channels, features = x.shape[-1], y.shape[-1]
+    if channels <= features:
+        kernel = _flat_product(_patches(x, size, False), _flat(y))
+        return kernel.reshape(size, size, channels, features)
+    kernel = _flat_product(_flat(x), _patches(y, size, True))
+    return kernel.reshape(channels, size, size, features)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+
+
+def _patches(x: Array, size: int, full: bool) -> Array:
+    """All squares of r x r pixels, in rows: [pixels, r r C]."""
+    if not full and x.shape[1:3] == (size, size):
+        return x.reshape(x.shape[0], -1)
+    if full:
+        x = _pad(x, size - 1, size - 1, size - 1, size - 1)
+    slices = [_shift(x, shift, size, False) for shift in _shifts(size)]
+    return jnp.stack(slices, axis=3).reshape(-1, size * size * x.shape[-1])
+
+
+def _shift(x: Array, shift: tuple[int, int], size: int, full: bool) -> Array:
+    """The pixels that meet the kernel's weight [i, j], for every pixel of the answer."""
+    i, j = shift
+    rest = size - 1
+    if full:
+        return _pad(x, rest - i, i, rest - j, j)
+    return x[:, i : x.shape[1] - rest + i, j : x.shape[2] - rest + j]
+
+
+def _pad(x: Array, top: int, bottom: int, left: int, right: int) -> Array:
+    edges = [(0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+def _shifts(size: int) -> list[tuple[int, int]]:
+    return list(product(range(size), repeat=2))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _flat_product(a: Array, b: Array) -> Array:
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+
+
+def _out_shape(x: Any, kernel: Any, full: bool) -> tuple[int, ...]:
+    grown = (kernel.shape[0] - 1) * (1 if full else -1)
+    return x.shape[0], x.shape[1] + grown, x.shape[2] + grown, kernel.shape[-1]
+
+
+def _turned(kernel: Array) -> Array:
+    """The kernel of the transposed correlation, [r, r, F, C]."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+_correlate_p = Primitive("correlate")
+_correlate_p.def_impl(jax.jit(_correlate, static_argnames="full"))
+_correlate_p.def_abstract_eval(
+    lambda x, kernel, *, full: x.update(shape=_out_shape(x, kernel, full), weak_type=False)
+)
+mlir.register_lowering(_correlate_p, mlir.lower_fun(_correlate, multiple_results=False))
+
+_contract_p = Primitive("contract")
+_contract_p.def_impl(jax.jit(_contract))
+_contract_p.def_abstract_eval(
+    lambda x, y: x.update(
+        shape=(*(x.shape[i] - y.shape[i] + 1 for i in (1, 2)), x.shape[-1], y.shape[-1]),
+        weak_type=False,
+    )
+)
+mlir.register_lowering(_contract_p, mlir.lower_fun(_contract, multiple_results=False))
+
+
+def _correlate_transpose_kernel(ct: Array, x: Array, kernel: Any, *, full: bool) -> Array:
+    del kernel
+    return _turned(_contract_p.bind(ct, x)) if full else _contract_p.bind(x, ct)
+
+
+ad.defbilinear(
+    _correlate_p,
+    lambda ct, x, kernel, *, full: _correlate_p.bind(ct, _turned(kernel), full=not full),
+    _correlate_transpose_kernel,
+)
+ad.defbilinear(
+    _contract_p,
+    lambda ct, x, y: _correlate_p.bind(y, _turned(ct), full=True),
+    lambda ct, x, y: _correlate_p.bind(x, ct, full=False),
+)
+
+
+def _correlate_batched(args: Sequence[Array], axes: Sequence[int | None], *, full: bool) -> Any:
+    x, kernel = args
+    if axes[1] is not None:  # a kernel for each example: no single product
+        return jax.vmap(lambda x, k: _correlate(x, k, full=full), axes)(x, kernel), 0
+    x = jnp.moveaxis(x, axes[0], 0)
+    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, full=full)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+
+def _contract_batched(args: Sequence[Array], axes: Sequence[int | None]) -> Any:
+    return jax.vmap(_contract, axes)(*args), 0
+
+
+batching.primitive_batchers[_correlate_p] = _correlate_batched
+batching.primitive_batchers[_contract_p] = _contract_batched
