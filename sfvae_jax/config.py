@@ -435,9 +435,7 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
             f" that have: {', '.join(DEFAULT_PENALTY_WEIGHTS)}"
         )
     if objective.jacobian_dtype != "float32" and (not info.has_tangents or objective.num_probes):
-        with_jacobian = [
-            name for name, info in objectives.OBJECTIVES.items() if info.has_tangents
-        ]
+        with_jacobian = [name for name, info in objectives.OBJECTIVES.items() if info.has_tangents]
         raise UsageError(
             f"objective.jacobian_dtype is of the decoder's whole Jacobian, which {name!r} does not"
             f" take here; those that do: {', '.join(with_jacobian)} (without objective.num_probes)"
