@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ import jax
 from jax.extend import core
 
 _NOT_COUNTED = ("lu", "qr", "householder_product", "eigh", "eig", "svd", "pallas_call", "ffi_call")
+
+# Primitives of the library's own (sfvae_jax/models/correlation.py), of which the array code tells.
+_OF_ARRAY_CODE = ("correlate", "contract")
 
 
 class Flops(NamedTuple):
@@ -62,12 +66,19 @@ def _of_equation(equation: core.JaxprEqn) -> Flops:
     if name == "cond":
         branches = [_of_jaxpr(branch.jaxpr) for branch in params["branches"]]
         return max(branches, key=lambda count: count.value)
+    if name in _OF_ARRAY_CODE:
+        return count_flops(functools.partial(equation.primitive.impl, **params), *_shapes(equation))
     inner = _total(_of_jaxpr(jaxpr) for jaxpr in _inner_jaxprs(params))
     if name == "scan":
         return Flops(params["length"] * inner.value, inner.notes)
     if name == "while" and inner.value:
         return Flops(inner.value, inner.notes | {"a while loop is counted once"})
     return inner
+
+
+def _shapes(equation: core.JaxprEqn) -> list[jax.ShapeDtypeStruct]:
+    avals = (variable.aval for variable in equation.invars)
+    return [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:

@@ -22,6 +22,7 @@ from benchmarks.peak import matmul_peak
 from benchmarks.rows import rows
 from benchmarks.step_time import heading
 from benchmarks.table import check_writable, markdown, write_json
+from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import UsageError
 
 FITTED_LATENT_SIZES = (8, 64)  # between which, both included, m is fitted
@@ -94,6 +95,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.json:
         check_writable(flags.json)
+    keep_freed_memory()
     peak = matmul_peak()
     print(heading(peak))
     results: dict[str, list[dict[str, Any]]] = {"rows": [], "exponents": []}

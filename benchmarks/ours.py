@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
 from sfvae_jax import config as configuration
 from sfvae_jax import models
-from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.step import build_gradient
 
 
 def value_and_grad(
@@ -24,11 +25,12 @@ def value_and_grad(
         data_shape: of one example.
     """
     model = models.build(config, data_shape)
-    batch_loss = build_loss(config, None)
     schedules = configuration.schedules(config)
 
-    def loss(params: Any, rng: Array, x: Array) -> Array:
-        functions = model_functions(model, params, {})
-        return batch_loss(rng, functions, x, weights_at(schedules, 0))[0]
+    def step(params: Any, rng: Array, x: Array) -> tuple[Array, Any]:
+        take_gradient = build_gradient(config, model, schedules, rng, axis_name=None)
+        state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=())
+        gradient, metrics, _ = take_gradient(state, x)
+        return metrics["loss"], gradient
 
-    return jax.value_and_grad(loss)
+    return step

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from benchmarks.machine import device_name
 from benchmarks.peak import Peak
 from benchmarks.prepared import Prepared
 from benchmarks.timing import in_turns
+from benchmarks.worker import in_own_process
 
 IMPLEMENTATIONS = ("ours", "plain", "pytorch")
 
@@ -32,6 +34,7 @@ def rows(
     peak: Peak,
     implementations: Sequence[str] = IMPLEMENTATIONS,
     budget: float = BUDGET,
+    keep_memory: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each case and each implementation that is installed, in their order.
 
@@ -48,19 +51,36 @@ def rows(
         peak: the machine's own limit.
         implementations: of `IMPLEMENTATIONS`; they take turns.
         budget: seconds that the turns of one case may take, which slow steps exceed.
+        keep_memory: each implementation has a process of its own, and of these it keeps freed
+            memory; None: all are in this process.
     """
     found = [name for name in implementations if installed(name)]
-    return [row for case in cases for row in _rows_of(case, peak, found, budget)]
+    measured = []
+    for case in cases:
+        print(
+            f"{case.objective}, {case.model}, m = {case.latent_size}", file=sys.stderr, flush=True
+        )
+        with ExitStack() as stack:
+            steps = {name: _prepare(stack, name, case, keep_memory) for name in found}
+            measured += _rows_of(case, peak, steps, budget)
+    return measured
+
+
+def _prepare(
+    stack: ExitStack, implementation: str, case: Case, keep_memory: Sequence[str] | None
+) -> Prepared:
+    prepare = _PREPARE[implementation]
+    if keep_memory is None:
+        return prepare(case)
+    return stack.enter_context(in_own_process(prepare, case, implementation in keep_memory))
 
 
 def _rows_of(
-    case: Case, peak: Peak, implementations: Sequence[str], budget: float
+    case: Case, peak: Peak, prepared: Mapping[str, Prepared], budget: float
 ) -> list[dict[str, Any]]:
-    print(f"{case.objective}, {case.model}, m = {case.latent_size}", file=sys.stderr, flush=True)
-    prepared = {name: _PREPARE[name](case) for name in implementations}
-    calls = {name: step.call for name, step in prepared.items() if step.runs}
+    calls = {name: step.seconds for name, step in prepared.items() if step.runs}
     measured = in_turns(calls, budget)
-    first = implementations[0]
+    first = next(iter(prepared))
     base = statistics.median(measured[first]) if first in measured else None
     return [_row(case, peak, n, step, measured.get(n), base) for n, step in prepared.items()]
 

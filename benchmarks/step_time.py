@@ -1,11 +1,14 @@
 """Time, operations and memory of a step: the library's, the same in plain JAX, and in PyTorch.
 
-  python -m benchmarks.step_time [--only=table4|table3|conv] [--json=FILE]
+  python -m benchmarks.step_time [--only=table4|table3|conv] [--json=FILE] [--keep_memory=all]
 
 A step is the value and the gradient of the loss of a batch. The objectives sampling_free and
 sampling on three models: Table 4's networks at m = 200 with 200 images, Table 3's at m = 50 with
 20, and the convolutional ones at m = 16 and 64 with 64. Prints a Markdown table; the file gets the
 same as a list of rows, whose keys `rows.rows` explains. PyTorch's rows need the extra `bench`.
+
+Each implementation has a process of its own, and they take turns. The library's keeps freed memory,
+as its runs do (`sfvae_jax.allocator`), with --keep_memory=all the others do as well.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import jax
 from benchmarks.cases import GROUPS
 from benchmarks.machine import device_name
 from benchmarks.peak import Peak, matmul_peak
-from benchmarks.rows import installed, rows
+from benchmarks.rows import IMPLEMENTATIONS, installed, rows
 from benchmarks.table import check_writable, markdown, write_json
+from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import UsageError
 
 
@@ -40,12 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=GROUPS, help="one group of models")
     parser.add_argument("--json", metavar="FILE", help="where to write the rows")
+    parser.add_argument("--keep_memory", choices=("ours", "all"), default="ours")
     flags = parser.parse_args()
     if flags.json:
         check_writable(flags.json)
+    keep_freed_memory()
     peak = matmul_peak()
     groups = [flags.only] if flags.only else list(GROUPS)
-    measured = rows([case for group in groups for case in GROUPS[group]], peak)
+    cases = [case for group in groups for case in GROUPS[group]]
+    keeping = IMPLEMENTATIONS if flags.keep_memory == "all" else ("ours",)
+    measured = rows(cases, peak, keep_memory=keeping)
     print(heading(peak) + "\n\n" + markdown(measured))
     if not installed("pytorch"):
         print("\nPyTorch is not installed, its rows are left out: pip install -e '.[bench]'")

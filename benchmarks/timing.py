@@ -31,7 +31,7 @@ def fastest(calls: Calls, rounds: int) -> dict[str, float]:
     return seconds
 
 
-def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
+def in_turns(calls: Mapping[str, Callable[[], float]], budget: float) -> dict[str, list[float]]:
     """Seconds of every counted call, in rounds in which each of the calls has its turn.
 
     A turn of a call that takes less than 0.2 s is one call that does not count, which finds other
@@ -40,7 +40,7 @@ def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
     each that do not count; of what takes more than 20 s, after one that does.
 
     Args:
-        calls: what is timed, by name; already compiled.
+        calls: by name; each makes its call, of a compiled program, and returns its seconds.
         budget: seconds that all of them may take together.
 
     Returns:
@@ -48,8 +48,8 @@ def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
     """
     if not calls:
         return {}
-    first = {name: seconds_of(call) for name, call in calls.items()}
-    second = {name: s if s > _LONG else seconds_of(calls[name]) for name, s in first.items()}
+    first = {name: call() for name, call in calls.items()}
+    second = {name: s if s > _LONG else calls[name]() for name, s in first.items()}
     repeats = {name: max(1, round(_TURN / s)) for name, s in second.items()}
     measured = {name: [s] if s > _LONG else [] for name, s in second.items()}
     round_seconds = sum(max(s, _TURN) for s in second.values())
@@ -57,5 +57,5 @@ def in_turns(calls: Calls, budget: float) -> dict[str, list[float]]:
         for name, call in calls.items():
             if repeats[name] > 1:
                 call()
-            measured[name] += [seconds_of(call) for _ in range(repeats[name])]
+            measured[name] += [call() for _ in range(repeats[name])]
     return measured

@@ -69,7 +69,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
     config.model.kernel_size = 0  # of the convolutions; 0: the paper's
-    config.model.lowering = "auto"  # of the convolutions: native, patches; auto: by the backend
+    config.model.lowering = "auto"  # of the products: native, patches; auto: patches on the CPU
     config.model.activation = "relu"
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
@@ -218,8 +218,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"train.validate_every {config.train.validate_every} is more than train.steps"
             f" {config.train.steps}: nothing would be validated"
         )
-    for key in ("channels", "kernel_size", "lowering"):
-        if config.model.name == "mlp" and config.model[key] not in ((), 0, "auto"):
+    for key in ("channels", "kernel_size"):
+        if config.model.name == "mlp" and config.model[key] not in ((), 0):
             raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")

@@ -27,6 +27,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run() -> None:
+    keep_freed_memory()
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train

@@ -10,7 +10,8 @@ import jax
 import ml_collections
 
 from sfvae_jax.models import conv, conv_bn, conv_elu, mlp
-from sfvae_jax.models.convolution import LOWERINGS, convolve, convolve_transposed
+from sfvae_jax.models.convolution import convolve, convolve_transposed
+from sfvae_jax.models.correlation import LOWERINGS
 from sfvae_jax.models.functions import cast_decoder_function, decoder_function
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp

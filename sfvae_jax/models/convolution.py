@@ -1,7 +1,7 @@
 """Convolutions with one parameter layout and two ways to compute them.
 
 XLA's CPU backend runs strided and transposed convolutions at a few GFLOP/s. The same sums as one
-matrix product over patches run several times faster there (benchmarks/convolutions.py); on
+matrix product over patches run many times faster there (`python -m benchmarks.step_time`); on
 accelerators the native operation is the faster one.
 """
 
@@ -14,9 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.models.correlation import correlate
-
-LOWERINGS = ("auto", "native", "patches")
+from sfvae_jax.models.correlation import correlate, is_native
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -34,7 +32,7 @@ def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: st
     Returns:
         [ceil(H / s), ceil(W / s), F] with "SAME", [(H - k) // s + 1, ...] with "VALID".
     """
-    if _native(lowering):
+    if is_native(lowering):
         return jax.lax.conv_general_dilated(
             x[None], kernel, (stride, stride), padding, dimension_numbers=_LAYOUT
         )[0]
@@ -75,7 +73,7 @@ def convolve_transposed(
     Returns:
         [s H, s W, F] with "SAME", [s H + max(k - s, 0), ...] with "VALID".
     """
-    if _native(lowering):
+    if is_native(lowering):
         return jax.lax.conv_transpose(
             x[None], kernel, (stride, stride), padding, dimension_numbers=_LAYOUT
         )[0]
@@ -117,12 +115,6 @@ def _crop(size: int, stride: int, padding: str) -> tuple[int, int]:
     return size - 1 - before, 0
 
 
-def _native(lowering: str) -> bool:
-    if lowering == "auto":
-        return jax.default_backend() != "cpu"
-    return lowering == "native"
-
-
 def _pad(x: Array, widths: list[tuple[int, int]]) -> Array:
     """Zeros around an image; negative widths cut."""
     edges = [(low, high, 0) for low, high in (*widths, (0, 0))]
@@ -145,7 +137,7 @@ class Convolution(nn.Module):
         stride: s.
         padding: "SAME" or "VALID".
         transposed: whether it is `convolve_transposed` instead.
-        lowering: how it is computed, one of `LOWERINGS`.
+        lowering: how it is computed, one of `correlation.LOWERINGS`.
         kernel_init: of the kernel [k, k, C, features]; the bias starts at zero. A transposed
             one's is multiplied by the stride s, for of its k^2 C weights an output pixel sees one
             in s^2; at an image of a single pixel it sees C, and the factor is k.

@@ -24,6 +24,15 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+LOWERINGS = ("auto", "native", "patches")
+
+
+def is_native(lowering: str) -> bool:
+    """Whether a lowering leaves the operation to XLA; "auto" does on all but the CPU."""
+    if lowering == "auto":
+        return jax.default_backend() != "cpu"
+    return lowering == "native"
+
 
 def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     """Cross-correlation of a batch of images with a kernel, with stride 1.

@@ -39,7 +39,7 @@ def cast_decoder_function(
 def _dense_output(model: Vae, params: Any) -> DenseOutput:
     mlp: Mlp = model.decoder
     last = f"Dense_{len(mlp.sizes) - 1}"
-    inner = Mlp(mlp.sizes[:-1], mlp.activation, mlp.initializer)
+    inner = Mlp(mlp.sizes[:-1], mlp.activation, mlp.initializer, mlp.lowering)
     inner_params = {"params": {name: value for name, value in params.items() if name != last}}
 
     def hidden(z: Array) -> Array:

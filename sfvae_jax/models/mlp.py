@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
 from jax import Array
+
+from sfvae_jax.models.correlation import correlate, is_native
 
 # Names of the axes over which BatchNorm takes its moments; None: it uses those that it is given.
 Axes = tuple[str, ...] | None
@@ -32,6 +35,16 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 }
 
 
+def _product_of_rows(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    """x [h] times a kernel [h, k], as `nn.Dense` asks for it: a correlation of one pixel.
+
+    Under `jax.vmap` twice, over examples and tangents, the kernel's gradient is then one
+    contraction over rows and not one over two axes, for which XLA's CPU backend transposes an
+    operand.
+    """
+    return correlate(x.reshape(1, 1, 1, -1), kernel[None, None], full=False).ravel()
+
+
 class Mlp(nn.Module):
     """Dense layers with an activation between them; the last one is linear.
 
@@ -39,18 +52,22 @@ class Mlp(nn.Module):
         sizes: of the layers.
         activation: a key of `ACTIVATIONS`.
         initializer: of the kernels, a key of `INITIALIZERS`; biases start at zero.
+        lowering: how products are computed; "patches" is here a product of rows.
     """
 
     sizes: Sequence[int]
     activation: str = "relu"
     initializer: str = "lecun_normal"
+    lowering: str = "auto"
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
         """One example of any shape -> [sizes[-1]]; `axes` is for networks with BatchNorm."""
+        init = INITIALIZERS[self.initializer]
+        product = None if is_native(self.lowering) else _product_of_rows
         x = x.ravel()
         for i, size in enumerate(self.sizes):
-            x = nn.Dense(size, kernel_init=INITIALIZERS[self.initializer])(x)
+            x = nn.Dense(size, kernel_init=init, dot_general=product)(x)
             if i < len(self.sizes) - 1:
                 x = ACTIVATIONS[self.activation](x)
         return x
@@ -63,12 +80,13 @@ def networks(
 
     Args:
         config: the `model` group: hidden_sizes, decoder_sizes (None: the reverse of these),
-            activation, initializer.
+            activation, initializer, lowering.
         data_shape: of one example; n is its number of elements.
         num_outputs: of the encoder.
         multiple: how many numbers the likelihood needs for an element.
     """
-    inwards, style = tuple(config.hidden_sizes), (config.activation, config.initializer)
+    inwards = tuple(config.hidden_sizes)
+    style = (config.activation, config.initializer, config.lowering)
     outwards = inwards[::-1] if config.decoder_sizes is None else tuple(config.decoder_sizes)
     encoder = Mlp((*inwards, num_outputs), *style)
     return encoder, Mlp((*outwards, multiple * math.prod(data_shape)), *style)

@@ -35,13 +35,14 @@ def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
     factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     trial = factorize(matrix)
-    # The rounding error of A's entries: with so much on the diagonal the factorisation passes.
-    rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
-    factor = jax.lax.cond(
-        jnp.isfinite(trial[-1, -1]),  # where a pivot fails, all that comes after is nan
-        lambda: trial,
-        lambda: factorize(matrix + rounding * identity),
-    )
+
+    def with_rounding_error() -> Array:
+        # That of A's entries: with so much on the diagonal the factorisation passes.
+        rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
+        return factorize(matrix + rounding * identity)
+
+    # Where a pivot fails, all that comes after is nan.
+    factor = jax.lax.cond(jnp.isfinite(trial[-1, -1]), lambda: trial, with_rounding_error)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
     return jax.scipy.linalg.cho_solve((factor, True), identity), log_det
 

@@ -7,6 +7,7 @@ in it are averaged over the chunks and pulled back to the parameters at the end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives import DenseOutput
+
 # (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
 
-# Tangents of a chunk that a CPU's caches still serve faster than its memory.
-CACHE_BYTES = 16 * 2**20
+SHARE_OF_MEMORY = 0.25  # of a device, for what a chunk works on
+UNKNOWN_MEMORY = 16 * 2**30  # bytes of a device that does not tell
+LAYERS_KEPT = 8  # arrays as large as a decoder's widest layer of tangents; XLA plans 5.4 to 6.5
 
 
 def gradient(
@@ -83,34 +87,46 @@ def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int
     return jax.lax.scan(add, zeros, (1 + jnp.arange(number), chunks))[0]
 
 
-def automatic_microbatch(share: int, tangent_bytes: int, platform: str) -> int:
-    """Examples of a chunk where the config leaves it open.
+def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
+    """Examples of a chunk where the config leaves it open: as many as memory holds at once.
 
-    An accelerator takes its whole share at once. A CPU takes the largest divisor of it whose
-    decoder tangents fit into `CACHE_BYTES`, or one example.
+    The largest divisor of the share with `LAYERS_KEPT` x `bytes_each` for each example in
+    `SHARE_OF_MEMORY` of the memory, or one example. Smaller chunks would not be faster, though
+    their tangents stay in a CPU's cache (docs/speed.md): products of fewer rows are slower.
 
     Args:
         share: of a batch that one device has.
-        tangent_bytes: of one example, see `tangent_bytes`; 0 where the objective has none.
-        platform: of the device, "cpu" or another.
+        bytes_each: of one example's tangents, see `tangent_bytes`; 0 where there are none.
+        memory: of the device, in bytes.
     """
-    if platform != "cpu":
-        return share
+    most = SHARE_OF_MEMORY * memory / LAYERS_KEPT
     divisors = (number for number in range(1, share + 1) if share % number == 0)
-    return max(
-        number for number in divisors if number == 1 or number * tangent_bytes <= CACHE_BYTES
-    )
+    return max(number for number in divisors if number == 1 or number * bytes_each <= most)
+
+
+def device_memory() -> int:
+    """Bytes of memory of the first device; of the host, where that is the device.
+
+    Not what is free of it: a resumed run must cut its batches as the first did.
+    """
+    device = jax.local_devices()[0]
+    if device.platform == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY)
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
-    """Bytes of the largest layer of a decoder's m tangents, for one example.
+    """Bytes of the widest layer of a decoder's m tangents, for one example.
 
-    It is counted in a trace; nothing is computed.
+    It is counted in a trace; nothing is computed. The last layer of an `objectives.DenseOutput`,
+    whose tangents are not formed, does not count.
 
     Args:
         decode: from one latent [m].
         latent_size: m.
     """
+    if isinstance(decode, DenseOutput):
+        decode = decode.hidden
 
     def sizes(number: int) -> list[int]:
         latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
@@ -120,4 +136,4 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
 
     # What grows with the number of latents is of one each; kernels are common to all.
     growth = (three - two for two, three in zip(sizes(2), sizes(3), strict=True))
-    return latent_size * max(growth)
+    return latent_size * max(growth, default=0)

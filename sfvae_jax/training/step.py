@@ -18,7 +18,12 @@ from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.training.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.fixed_decoder import without_gradient
-from sfvae_jax.training.microbatch import automatic_microbatch, gradient, tangent_bytes
+from sfvae_jax.training.microbatch import (
+    automatic_microbatch,
+    device_memory,
+    gradient,
+    tangent_bytes,
+)
 from sfvae_jax.training.objective import (
     Metrics,
     build_loss,
@@ -50,9 +55,9 @@ def make_train_step(
     take the same step. So do chunks of `train.microbatch` examples. The norms among the metrics are
     nan where `is_recorded` is false.
     """
-    take_gradient = _build_gradient(config, model, schedules, rng, axis_name)
+    take_gradient = build_gradient(config, model, schedules, rng, axis_name)
 
-    def take_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
         grads, metrics, (vectors, moments) = take_gradient(state, images)
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -71,19 +76,15 @@ def make_train_step(
         norms = _norms_if(is_recorded(following.step, config.train), grads, params)
         return following, metrics | norms | {"learning_rate_scale": scale}
 
-    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
-        with jax.default_matmul_precision(config.train.matmul_precision):
-            return take_step(state, images)
-
     return train_step
 
 
-def _build_gradient(
+def build_gradient(
     config: ml_collections.ConfigDict,
     model: nn.Module,
     schedules: Sequence[Schedule],
     rng: Array,
-    axis_name: str,
+    axis_name: str | None,
 ) -> Callable[[TrainState, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
     """(state, images) to gradient and metrics of one device, and the vectors and moments to keep.
 
@@ -119,7 +120,8 @@ def _build_gradient(
             return value, {"loss": value, **metrics}
 
         microbatch = _microbatch(config, model, state, len(images))
-        return gradient(prepare, loss, state.params, (keys, x), microbatch)
+        with jax.default_matmul_precision(config.train.matmul_precision):
+            return gradient(prepare, loss, state.params, (keys, x), microbatch)
 
     return take_gradient
 
@@ -142,7 +144,7 @@ def _microbatch(
         return share
     decode = model_functions(model, state.params, state.batch_stats).decode
     bytes_each = tangent_bytes(decode, config.model.latent_size)
-    return automatic_microbatch(share, bytes_each, jax.default_backend())
+    return automatic_microbatch(share, bytes_each, device_memory())
 
 
 def is_recorded(step: Any, config: ml_collections.ConfigDict) -> Any:

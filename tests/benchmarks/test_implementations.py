@@ -31,7 +31,8 @@ def ours_step(small):
 
 def _noise(case):
     """What the library draws: `objectives.sampling_elbo` splits the key of each example's place."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(RNG, jnp.arange(case.batch_size))
+    first_step = jax.random.fold_in(RNG, 0)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(first_step, jnp.arange(case.batch_size))
     draw = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 1)[0], (case.latent_size,)))
     return draw(keys)
 

@@ -43,6 +43,19 @@ def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
         assert row["ratio"] == pytest.approx(row["step_seconds"] / rows[0]["step_seconds"])
 
 
+def test_a_process_for_each_has_the_same_step(tiny_rows):
+    (row,) = measuring.rows([TINY], PEAK, ["ours"], budget=0.1, keep_memory=["ours"])
+    assert row["step_seconds"] > 0
+    same = ("flops", "peak_bytes", "objective", "device")
+    assert all(row[key] == tiny_rows[0][key] for key in same)
+
+
+def test_an_error_in_another_process_is_told():
+    wrong = dataclasses.replace(TINY, latent_size=0)
+    with pytest.raises(RuntimeError, match=r"_ours of Case.*model\.latent_size must be"):
+        measuring.rows([wrong], PEAK, ["ours"], budget=0.1, keep_memory=[])
+
+
 def test_implementations_count_alike(tiny_rows):
     """The same products; some of the decoder at the mean are taken twice."""
     flops = [row["flops"] for row in tiny_rows]
@@ -87,15 +100,14 @@ def test_groups_are_the_papers_models():
     assert sizes == {"table4": {(200, 200)}, "table3": {(50, 20)}, "conv": {(16, 64), (64, 64)}}
 
 
-def _durations(monkeypatch, seconds):
+def _durations(seconds):
     """Calls that are their own durations; `order` gets each as it is made."""
     order = []
-    monkeypatch.setattr(timing, "seconds_of", lambda call: order.append(call()) or seconds[call()])
-    return {name: lambda name=name: name for name in seconds}, order
+    return {name: lambda name=name: order.append(name) or seconds[name] for name in seconds}, order
 
 
-def test_calls_take_turns(monkeypatch):
-    calls, order = _durations(monkeypatch, {"a": 0.3, "b": 0.05})
+def test_calls_take_turns():
+    calls, order = _durations({"a": 0.3, "b": 0.05})
     measured = timing.in_turns(calls, budget=10.0)
     rounds = len(measured["a"])
     assert 3 <= rounds <= 15
@@ -104,8 +116,8 @@ def test_calls_take_turns(monkeypatch):
     assert counted == ["a", "b"] * rounds
 
 
-def test_slow_calls_are_made_three_times_in_all(monkeypatch):
-    calls, order = _durations(monkeypatch, {"slow": 60.0, "fast": 1.0})
+def test_slow_calls_are_made_three_times_in_all():
+    calls, order = _durations({"slow": 60.0, "fast": 1.0})
     measured = timing.in_turns(calls, budget=40.0)
     assert measured == {"slow": [60.0] * 3, "fast": [1.0] * 2}
     assert order.count("slow") == 3
