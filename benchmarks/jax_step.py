@@ -25,7 +25,7 @@ def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
         compiled = jax.jit(step).lower(*arguments).compile()
         compile_seconds = time.perf_counter() - start
     flops = count_flops(step, *arguments)
-    planned = _planned_bytes(compiled)
+    planned = planned_bytes(compiled)
     available = available_bytes()
     fits = available is None or planned <= available
     notes = sorted(flops.notes)
@@ -41,7 +41,8 @@ def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
     )
 
 
-def _planned_bytes(compiled: Any) -> int:
+def planned_bytes(compiled: Any) -> int:
+    """What a compiled program needs: temporary buffers, results and arguments."""
     plan = compiled.memory_analysis()
     return (
         plan.temp_size_in_bytes

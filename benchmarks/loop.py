@@ -12,14 +12,12 @@ and the extremes of ratios.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +25,7 @@ import ml_collections
 import numpy as np
 import optax
 
+from benchmarks.papers import paper_config
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
 from sfvae_jax.train import train
@@ -40,11 +39,7 @@ WARM_STEPS = 50
 
 def table_3(objective: str) -> ml_collections.ConfigDict:
     """The experiment's config with one objective, on the embedded digits."""
-    path = Path(__file__).parent.parent / "configs" / "mnist_estimators.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config()
+    config = paper_config("mnist_estimators")
     config.data.name = "mnist_5k"
     config.data.num_test = 500
     config.objective.name = objective

@@ -1,7 +1,6 @@
 """The train step: one device or two, its noise, its gradient."""
 
 import dataclasses
-
 import re
 
 import jax

@@ -1,0 +1,17 @@
+"""The configs of the papers' tables, found beside this folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import ml_collections
+
+
+def paper_config(name: str, preset: str = "") -> ml_collections.ConfigDict:
+    """What configs/NAME.py gives for a preset."""
+    path = Path(__file__).parent.parent / "configs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(preset)
