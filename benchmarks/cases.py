@@ -14,6 +14,7 @@ from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
 
 OBJECTIVES = ("sampling_free", "sampling")
+PRECISIONS = ("float32", "tensorfloat32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Case:
         data_shape: of one example.
         latent_size: m.
         batch_size: B.
+        precision: of products of float32 on an accelerator, one of `PRECISIONS`.
     """
 
     objective: str
@@ -35,12 +37,14 @@ class Case:
     data_shape: tuple[int, ...]
     latent_size: int
     batch_size: int
+    precision: str = "float32"
 
     def config(self) -> ml_collections.ConfigDict:
         """The resolved config."""
         config = base_config()
         config.objective.name = self.objective
         config.train.batch_size = self.batch_size
+        config.train.matmul_precision = self.precision
         config.model.update({"latent_size": self.latent_size, **self.settings})
         return resolve(config)
 

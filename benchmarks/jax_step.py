@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks.flops import count_flops
 from benchmarks.machine import available_bytes
@@ -57,7 +58,9 @@ def _nothing_cached() -> Iterator[None]:
     jax.clear_caches()
     enabled = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # which remembers whether it is in use
     try:
         yield
     finally:
         jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()

@@ -68,7 +68,8 @@ def bare_step(config: ml_collections.ConfigDict) -> Callable[[int], float]:
             step_rng = jax.random.fold_in(rng, number)
             return batch_loss(step_rng, functions, x, weights_at(schedules, number))[0]
 
-        value, grads = jax.value_and_grad(loss)(params)
+        with jax.default_matmul_precision(config.train.matmul_precision):
+            value, grads = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, value
 

@@ -18,35 +18,29 @@ class Peak(NamedTuple):
     """How fast float32 matrices are multiplied.
 
     Attributes:
-        flops_per_second: of the best size, as JAX multiplies when nothing else is asked for.
-        precision: how that is: "float32", or on an accelerator the fewer bits that it may take.
-        float32_flops_per_second: of the best size in full precision.
+        flops_per_second: of the best size.
+        precision: of the products, "float32" or fewer bits.
     """
 
     flops_per_second: float
     precision: str
-    float32_flops_per_second: float
 
 
-def matmul_peak() -> Peak:
-    """Measures the rate of the first device."""
-    device = jax.devices()[0]
-    full = _best_rate(device.platform, "highest")
-    asked = jax.config.jax_default_matmul_precision
-    if device.platform == "cpu":  # which multiplies in float32, whatever is asked for
-        return Peak(full, "float32", full)
-    setting = str(asked) if asked else "default (TF32 on NVIDIA, bfloat16 on a TPU)"
-    return Peak(_best_rate(device.platform, asked), setting, full)
+def matmul_peak(precision: str = "float32") -> Peak:
+    """Measures the rate of the first device; a CPU's is of float32, whatever is asked for."""
+    platform = jax.devices()[0].platform
+    precision = "float32" if platform == "cpu" else precision
+    return Peak(_best_rate(platform, precision), precision)
 
 
-def _best_rate(platform: str, precision: str | None) -> float:
+def _best_rate(platform: str, precision: str) -> float:
     sizes = _SIZES.get(platform, _SIZES_OF_ACCELERATORS)
     calls = {str(size): _product(size, precision) for size in sizes}
     seconds = fastest(calls, rounds=4)
     return max(2.0 * int(size) ** 3 / elapsed for size, elapsed in seconds.items())
 
 
-def _product(size: int, precision: str | None) -> Callable[[], Any]:
+def _product(size: int, precision: str) -> Callable[[], Any]:
     a, b = jax.random.normal(jax.random.key(0), (2, size, size))
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
     return lambda: product(a, b).block_until_ready()

@@ -39,7 +39,13 @@ def value_and_grad(
     def with_noise(params: Any, rng: Array, x: Array) -> Array:
         return loss(params, jax.random.normal(rng, (x.shape[0], config.model.latent_size)), x)
 
-    return jax.value_and_grad(with_noise)
+    step = jax.value_and_grad(with_noise)
+
+    def in_precision(params: Any, rng: Array, x: Array) -> tuple[Array, Any]:
+        with jax.default_matmul_precision(config.train.matmul_precision):
+            return step(params, rng, x)
+
+    return in_precision
 
 
 def make_loss(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Loss:

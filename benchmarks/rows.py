@@ -42,9 +42,9 @@ def rows(
     spread_seconds (fastest, slowest), steps_timed; ratio (of the step to that of the first
     implementation); flops, each implementation's own; share_of_peak (flops a second by
     `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
-    compile_seconds; of the machine's products matmul_flops_per_second, matmul_precision and
-    float32_matmul_flops_per_second; device, note. What was not measured is null, and the note says
-    why.
+    compile_seconds; of the machine's products matmul_flops_per_second and
+    matmul_precision; keeps_memory (null where all are in one process); device, note. What was not
+    measured is null, and the note says why.
 
     Args:
         cases: what is measured.
@@ -62,7 +62,7 @@ def rows(
         )
         with ExitStack() as stack:
             steps = {name: _prepare(stack, name, case, keep_memory) for name in found}
-            measured += _rows_of(case, peak, steps, budget)
+            measured += _rows_of(case, peak, steps, budget, keep_memory)
     return measured
 
 
@@ -76,13 +76,21 @@ def _prepare(
 
 
 def _rows_of(
-    case: Case, peak: Peak, prepared: Mapping[str, Prepared], budget: float
+    case: Case,
+    peak: Peak,
+    prepared: Mapping[str, Prepared],
+    budget: float,
+    keep_memory: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     calls = {name: step.seconds for name, step in prepared.items() if step.runs}
     measured = in_turns(calls, budget)
     first = next(iter(prepared))
     base = statistics.median(measured[first]) if first in measured else None
-    return [_row(case, peak, n, step, measured.get(n), base) for n, step in prepared.items()]
+    keeps = {name: None if keep_memory is None else name in keep_memory for name in prepared}
+    return [
+        _row(case, peak, name, step, measured.get(name), base, keeps[name])
+        for name, step in prepared.items()
+    ]
 
 
 def _row(
@@ -92,6 +100,7 @@ def _row(
     step: Prepared,
     measured: list[float] | None,
     base: float | None,
+    keeps_memory: bool | None,
 ) -> dict[str, Any]:
     seconds = statistics.median(measured) if measured else None
     return {
@@ -110,7 +119,7 @@ def _row(
         "compile_seconds": step.compile_seconds,
         "matmul_flops_per_second": peak.flops_per_second,
         "matmul_precision": peak.precision,
-        "float32_matmul_flops_per_second": peak.float32_flops_per_second,
+        "keeps_memory": keeps_memory,
         "device": device_name(),
         "note": step.note,
     }

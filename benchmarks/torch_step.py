@@ -28,6 +28,8 @@ def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Pre
     count. Buffers inside a library that PyTorch calls are in neither.
     """
     device = _device()
+    fewer_bits = config.train.matmul_precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fewer_bits
     networks = build(config, x.shape[1:])
     load_params(networks, params)
     for network in networks:

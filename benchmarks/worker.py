@@ -52,12 +52,16 @@ def in_own_process(
     try:
         yield Remote(call=ask, **_answer(here))
     finally:
-        here.close()  # which ends it
-        process.join()
+        here.close()  # which ends it, unless it is in the midst of a step
+        process.join(timeout=10.0)
+        process.kill()
 
 
 def _answer(connection: Any) -> Any:
-    answer = connection.recv()
+    try:
+        answer = connection.recv()
+    except EOFError:
+        answer = "the process of a step was ended, perhaps for the memory that it took"
     if isinstance(answer, str):
         raise RuntimeError(answer)
     return answer
@@ -80,7 +84,7 @@ def _serve(
         while True:
             connection.recv()
             connection.send(prepared.seconds())
-    except EOFError:  # nobody asks any more
+    except (EOFError, BrokenPipeError):  # nobody asks any more
         pass
     except Exception as error:
         connection.send(f"{prepare.__name__} of {case}: {type(error).__name__}: {error}")

@@ -69,7 +69,9 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
     config.model.kernel_size = 0  # of the convolutions; 0: the paper's
-    config.model.lowering = "auto"  # of the products: native, patches; auto: patches on the CPU
+    config.model.lowering = (
+        "auto"  # of convolutions, mlp: native, patches; auto: patches on the CPU
+    )
     config.model.activation = "relu"
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
@@ -124,9 +126,10 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Images of a device's share of the batch that are differentiated at a time, in memory for these
     # alone; the step stays that of the whole batch. 0 = as suits the machine.
     config.train.microbatch = 0
-    # What an accelerator multiplies float32 matrices in: float32, tensorfloat32 (a GPU's; three
-    # passes on a TPU) or bfloat16. Faster in this order, and less exact; the systems of the latents
-    # always take float32. A CPU knows no difference.
+    # What an accelerator multiplies float32 matrices in, in training: float32; tensorfloat32, which
+    # is faster and less exact (on a TPU three passes of bfloat16); or bfloat16, one pass on a TPU,
+    # tensorfloat32 on a GPU. The systems of the latents and all measures take float32. A CPU knows
+    # no difference.
     config.train.matmul_precision = "float32"
     config.train.learning_rate = 1e-3  # of the first step
     # constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to
@@ -134,8 +137,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.train.learning_rate_schedule = "constant"
     # Workdir of another run, whose decoder is taken and not trained; empty: a fresh one, trained.
     config.train.decoder_from = ""
-    # Whether compiled programs are kept in the user's cache folder, so that the same run or another
-    # of its shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder.
+    # Whether the command keeps compiled programs in the user's cache folder, so that a run of the
+    # same shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder.
     config.train.compilation_cache = True
     config.train.steps_per_call = 10  # steps in one call of the device
     config.train.log_every = 10

@@ -14,7 +14,6 @@ from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints
-from sfvae_jax.training.compilation_cache import use_compilation_cache
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
@@ -44,8 +43,6 @@ def evaluate(
     files.check(config, configuration.base_config())
 
     # ---- model and images ----
-    if config.train.compilation_cache:
-        use_compilation_cache()
     parts = data.Parts(config.data)
     images = parts.images(config.evaluations.part)
     model = models.build(config, images.shape[1:])

@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
@@ -60,12 +61,17 @@ def main(argv: list[str]) -> None:
 
 
 def _run() -> None:
-    keep_freed_memory()
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train
+    from sfvae_jax.training.compilation_cache import use_compilation_cache
     from sfvae_jax.training.start_up import process_start
 
+    # What concerns the whole process is the command's, not that of a caller of `train`.
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
+    if _CONFIG.value.train.compilation_cache:
+        use_compilation_cache()
     if _MODE.value != "evaluate":
         train(_CONFIG.value, _WORKDIR.value, began=process_start())
     if _MODE.value != "train":

@@ -19,7 +19,6 @@ from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
-from sfvae_jax.training.compilation_cache import use_compilation_cache
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
@@ -48,7 +47,7 @@ def train(
 
     Args:
         config: as from a file of configs/.
-        workdir: folder for everything that is written, but for compiled programs.
+        workdir: folder for everything that is written.
         began: when the command began, on the clock of `time.monotonic`; None: now. The log tells
             the time from then to the first steps.
 
@@ -75,8 +74,6 @@ def train(
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- objective, step ----
-    if config.train.compilation_cache:
-        use_compilation_cache()
     optimizer = make_optimizer(config.train)
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training

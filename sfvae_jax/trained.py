@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax
 import ml_collections
 import numpy as np
 
@@ -71,7 +72,8 @@ def _variables(state: TrainState) -> dict[str, Any]:
 
 def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
     """The entries of results.json: those of `evaluation.measure`, and a floating "prior_stddev"."""
-    entries: dict[str, Any] = evaluation.measure(trained)._asdict()
+    with jax.default_matmul_precision("float32"):  # on accelerators, too
+        entries: dict[str, Any] = evaluation.measure(trained)._asdict()
     if np.ndim(trained.prior_stddev):
         entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]
     return entries

@@ -65,9 +65,10 @@ def run_main():
         config = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
         command = [sys.executable, "-m", "sfvae_jax.main", f"--workdir={workdir}", config]
         forced = f"--xla_force_host_platform_device_count={devices}"
+        variables = {**os.environ, "XLA_FLAGS": forced, **environment}
         return start(
             [*command, *flags, *arguments],
-            env={**os.environ, "XLA_FLAGS": forced, **environment},
+            env={name: value for name, value in variables.items() if value is not None},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

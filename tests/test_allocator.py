@@ -30,4 +30,5 @@ def test_a_second_large_array_takes_no_new_pages(root):
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    assert faults("keep") < 1000 < faults("leave")
+    # Large pages, where the machine has them, make both numbers smaller.
+    assert 10 * faults("keep") < faults("leave")

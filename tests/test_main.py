@@ -101,8 +101,13 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
         "train.learning_rate_schedule": "burda",
     }
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    # No compilation cache: each process compiles for itself, as a user's does.
-    alone = {"changes": long, "JAX_COMPILATION_CACHE_DIR": ""}
+    # As a user has it: the first process compiles, the others find what it kept.
+    alone = {
+        "changes": long,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": None,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": None,
+    }
 
     process = run_main(killed, "--mode=train", start=subprocess.Popen, **alone)
     deadline = time.monotonic() + 120
@@ -115,6 +120,8 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
     assert process.returncode == -signal.SIGKILL
     assert not (killed / "checkpoints" / "900").exists()
 
+    kept = set((tmp_path / "cache" / "sfvae_jax" / "xla").glob("*-cache"))
+    assert any("steps" in path.name for path in kept)
     done = run_main(killed, "--mode=train", **alone)
     assert done.returncode == 0, done.stderr
     assert "resuming from the checkpoint of step" in done.stderr

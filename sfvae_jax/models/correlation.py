@@ -15,9 +15,11 @@ gradient sums over them: over two axes, XLA's CPU backend transposes an operand 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -44,9 +46,16 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
 
     Returns:
         [N, H - r + 1, W - r + 1, F], or [N, H + r - 1, W + r - 1, F] in full.
+
+    Raises:
+        AssertionError: if the shapes do not fit.
     """
+    size, channels = kernel.shape[0], x.shape[-1]
+    chex.assert_shape(kernel, (size, size, channels, None))
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full)
+    # Read here: the products are written out later, outside of any context of the caller's.
+    precision = jax.config.jax_default_matmul_precision
+    return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full, precision=precision)
 
 
 # Between the two halves of the work stands an array of r^2 channels for each pixel: patches of the
@@ -54,13 +63,15 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
 # it. The smaller is taken; the product for the kernel's gradient is then the squarer one, too.
 
 
-def _correlate(x: Array, kernel: Array, *, full: bool) -> Array:
+def _correlate(x: Array, kernel: Array, *, full: bool, precision: str | None) -> Array:
     size, _, channels, features = kernel.shape
     out = _out_shape(x, kernel, full)
     if channels <= features:
         patches = _patches(x, size, full)
-        return (patches @ kernel.reshape(-1, features)).reshape(out)
-    products = _flat(x) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+        kernel = kernel.reshape(-1, features)
+        return jnp.matmul(patches, kernel, precision=precision).reshape(out)
+    kernel = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    products = jnp.matmul(_flat(x), kernel, precision=precision)
     if full and x.shape[1:3] == (1, 1):
         return products.reshape(out)[:, ::-1, ::-1]
     products = products.reshape(*x.shape[:3], size * size, features)
@@ -70,13 +81,13 @@ def _correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     return sum(terms[1:], terms[0])
 
 
-def _contract(x: Array, y: Array) -> Array:
+def _contract(x: Array, y: Array, *, precision: str | None) -> Array:
     size = x.shape[1] - y.shape[1] + 1
     channels, features = x.shape[-1], y.shape[-1]
     if channels <= features:
-        kernel = _flat_product(_patches(x, size, False), _flat(y))
+        kernel = _flat_product(_patches(x, size, False), _flat(y), precision)
         return kernel.reshape(size, size, channels, features)
-    kernel = _flat_product(_flat(x), _patches(y, size, True))
+    kernel = _flat_product(_flat(x), _patches(y, size, True), precision)
     return kernel.reshape(channels, size, size, features)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
 
 
@@ -112,8 +123,8 @@ def _flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _flat_product(a: Array, b: Array) -> Array:
-    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+def _flat_product(a: Array, b: Array, precision: str | None) -> Array:
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)
 
 
 def _out_shape(x: Any, kernel: Any, full: bool) -> tuple[int, ...]:
@@ -127,16 +138,18 @@ def _turned(kernel: Array) -> Array:
 
 
 _correlate_p = Primitive("correlate")
-_correlate_p.def_impl(jax.jit(_correlate, static_argnames="full"))
+_correlate_p.def_impl(jax.jit(_correlate, static_argnames=("full", "precision")))
 _correlate_p.def_abstract_eval(
-    lambda x, kernel, *, full: x.update(shape=_out_shape(x, kernel, full), weak_type=False)
+    lambda x, kernel, *, full, precision: x.update(
+        shape=_out_shape(x, kernel, full), weak_type=False
+    )
 )
 mlir.register_lowering(_correlate_p, mlir.lower_fun(_correlate, multiple_results=False))
 
 _contract_p = Primitive("contract")
-_contract_p.def_impl(jax.jit(_contract))
+_contract_p.def_impl(jax.jit(_contract, static_argnames="precision"))
 _contract_p.def_abstract_eval(
-    lambda x, y: x.update(
+    lambda x, y, *, precision: x.update(
         shape=(*(x.shape[i] - y.shape[i] + 1 for i in (1, 2)), x.shape[-1], y.shape[-1]),
         weak_type=False,
     )
@@ -144,34 +157,47 @@ _contract_p.def_abstract_eval(
 mlir.register_lowering(_contract_p, mlir.lower_fun(_contract, multiple_results=False))
 
 
-def _correlate_transpose_kernel(ct: Array, x: Array, kernel: Any, *, full: bool) -> Array:
+def _correlate_transpose_x(
+    ct: Array, x: Any, kernel: Array, *, full: bool, precision: str | None
+) -> Array:
+    del x
+    return _correlate_p.bind(ct, _turned(kernel), full=not full, precision=precision)
+
+
+def _correlate_transpose_kernel(
+    ct: Array, x: Array, kernel: Any, *, full: bool, precision: str | None
+) -> Array:
     del kernel
-    return _turned(_contract_p.bind(ct, x)) if full else _contract_p.bind(x, ct)
+    if full:
+        return _turned(_contract_p.bind(ct, x, precision=precision))
+    return _contract_p.bind(x, ct, precision=precision)
 
 
-ad.defbilinear(
-    _correlate_p,
-    lambda ct, x, kernel, *, full: _correlate_p.bind(ct, _turned(kernel), full=not full),
-    _correlate_transpose_kernel,
-)
+ad.defbilinear(_correlate_p, _correlate_transpose_x, _correlate_transpose_kernel)
 ad.defbilinear(
     _contract_p,
-    lambda ct, x, y: _correlate_p.bind(y, _turned(ct), full=True),
-    lambda ct, x, y: _correlate_p.bind(x, ct, full=False),
+    lambda ct, x, y, *, precision: _correlate_p.bind(
+        y, _turned(ct), full=True, precision=precision
+    ),
+    lambda ct, x, y, *, precision: _correlate_p.bind(x, ct, full=False, precision=precision),
 )
 
 
-def _correlate_batched(args: Sequence[Array], axes: Sequence[int | None], *, full: bool) -> Any:
+def _correlate_batched(
+    args: Sequence[Array], axes: Sequence[int | None], **params: Any
+) -> tuple[Array, int]:
     x, kernel = args
     if axes[1] is not None:  # a kernel for each example: no single product
-        return jax.vmap(lambda x, k: _correlate(x, k, full=full), axes)(x, kernel), 0
+        return jax.vmap(partial(_correlate, **params), axes)(x, kernel), 0
     x = jnp.moveaxis(x, axes[0], 0)
-    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, full=full)
+    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **params)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
-def _contract_batched(args: Sequence[Array], axes: Sequence[int | None]) -> Any:
-    return jax.vmap(_contract, axes)(*args), 0
+def _contract_batched(
+    args: Sequence[Array], axes: Sequence[int | None], **params: Any
+) -> tuple[Array, int]:
+    return jax.vmap(partial(_contract, **params), axes)(*args), 0
 
 
 batching.primitive_batchers[_correlate_p] = _correlate_batched

@@ -14,13 +14,14 @@ from sfvae_jax.models.vae import Vae
 from sfvae_jax.objectives import DenseOutput
 
 
-def decoder_function(model: Vae, variables: Any) -> Callable[[Array], Any]:
+def decoder_function(model: Vae, variables: Any, batch_size: int = 64) -> Callable[[Array], Any]:
     """`model.decode` with these variables, from one latent [m] to the likelihood's parameters.
 
-    A fully connected decoder of a Gaussian's mean is an `objectives.DenseOutput`.
+    A fully connected decoder of a Gaussian's mean is an `objectives.DenseOutput`, for batches of
+    that size.
     """
     if isinstance(model.decoder, Mlp) and model.likelihood == "gaussian":
-        return _dense_output(model, variables["params"]["decoder"])
+        return _dense_output(model, variables["params"]["decoder"], batch_size)
     return lambda z: model.apply(variables, z, method="decode")
 
 
@@ -36,7 +37,7 @@ def cast_decoder_function(
     return lambda z: decode(z.astype(jnp.dtype(dtype)))
 
 
-def _dense_output(model: Vae, params: Any) -> DenseOutput:
+def _dense_output(model: Vae, params: Any, batch_size: int) -> DenseOutput:
     mlp: Mlp = model.decoder
     last = f"Dense_{len(mlp.sizes) - 1}"
     inner = Mlp(mlp.sizes[:-1], mlp.activation, mlp.initializer, mlp.lowering)
@@ -49,5 +50,5 @@ def _dense_output(model: Vae, params: Any) -> DenseOutput:
         return ACTIVATIONS[mlp.activation](inner.apply(inner_params, z))
 
     return DenseOutput(
-        hidden, params[last]["kernel"], params[last]["bias"], tuple(model.data_shape)
+        hidden, params[last]["kernel"], params[last]["bias"], tuple(model.data_shape), batch_size
     )

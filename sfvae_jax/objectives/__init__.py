@@ -18,7 +18,7 @@ from sfvae_jax.objectives.batch_information import (
     constant_variance_elbo,
     floating_prior_variance,
 )
-from sfvae_jax.objectives.decoders import DenseOutput
+from sfvae_jax.objectives.decoders import DenseOutput, has_short_form
 from sfvae_jax.objectives.deterministic import (
     MMD_SCALES,
     cv_vae_loss,
@@ -89,6 +89,7 @@ class ObjectiveInfo:
         density: whether it trains a density p(x|z), not a reconstruction alone.
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder.
+        has_tangents: whether m tangents of the decoder are among them.
     """
 
     function: str
@@ -103,11 +104,7 @@ class ObjectiveInfo:
     density: bool
     bound: str
     decoder_passes: str
-
-    @property
-    def has_tangents(self) -> bool:
-        """Whether it takes the m tangents of the decoder."""
-        return "m tangents" in self.decoder_passes
+    has_tangents: bool = False
 
 
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
@@ -183,6 +180,7 @@ OBJECTIVES = {
         density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
+        has_tangents=True,
     ),
     "linearized": ObjectiveInfo(
         function="linearized_elbo",
@@ -197,6 +195,7 @@ OBJECTIVES = {
         density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
+        has_tangents=True,
     ),
     "log_evidence": ObjectiveInfo(
         function="log_evidence",
@@ -211,6 +210,7 @@ OBJECTIVES = {
         density=True,
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
+        has_tangents=True,
     ),
     "constant_variance": ObjectiveInfo(
         function="constant_variance_elbo",
@@ -277,6 +277,7 @@ OBJECTIVES = {
         source="RAE Eq. 11, L_GP",
         **_DETERMINISTIC,
         decoder_passes="1 + m tangents, or num_probes",
+        has_tangents=True,
     ),
     "rae_sn": ObjectiveInfo(
         function="rae_loss",
@@ -324,6 +325,7 @@ __all__ = [
     "gaussian_kl_per_dimension",
     "gaussian_log_prob",
     "gradient_penalty",
+    "has_short_form",
     "hutchinson_gradient_penalty",
     "iwae_bound",
     "linear_gamma",

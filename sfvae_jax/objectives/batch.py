@@ -16,7 +16,8 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
         share: number of the device's examples.
         axis_name: axis over which the batch is shared, or None.
     """
-    if jnp.ndim(rng):
+    of_the_batch = 0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1
+    if rng.ndim > of_the_batch:
         return rng
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * share
     return jax.vmap(jax.random.fold_in, (None, 0))(rng, first + jnp.arange(share))

@@ -9,26 +9,28 @@ import jax.numpy as jnp
 from jax import Array
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class DenseOutput:
     """A decoder that ends in a dense layer: decode(z) = hidden(z) W + b, in the shape of x.
 
     It is a decoder like any other callable. The linearised objectives see, besides, that its
-    Jacobian is J' = M W with M [m, h] the tangents of `hidden`, so that J'J = M (W W') M': for
-    h < n they never form J. W W' is common to all examples as long as the kernel is, under
-    `jax.vmap` too.
+    Jacobian is J' = M W with M [m, h] the tangents of `hidden`, so that J'J = M (W W') M'. W W' is
+    common to all examples as long as the kernel is, under `jax.vmap` too; where `has_short_form`
+    says that it is less work, they never form J.
 
     Attributes:
         hidden: maps one latent [m] to the last hidden layer [h].
         kernel: W, [h, n].
         bias: b, [n], or None.
         shape: of the answer, with n elements; None for [n].
+        batch_size: examples that share the kernel in one call, by which the way is chosen.
     """
 
     hidden: Callable[[Array], Array]
     kernel: Array
     bias: Array | None = None
     shape: tuple[int, ...] | None = None
+    batch_size: int = 64
 
     def __call__(self, z: Array) -> Array:
         """The answer for one latent [m]."""
@@ -40,3 +42,17 @@ class DenseOutput:
         if self.bias is not None:
             out = out + self.bias
         return out if self.shape is None else out.reshape(self.shape)
+
+
+def has_short_form(decode: Callable[[Array], Array], latent_size: int) -> bool:
+    """Whether M (W W') M' is less work than (M W)(M W)', and as good.
+
+    W W' takes h^2 n operations once, and saves m (n - h)(h + m) for each example.
+
+    In fewer than 32 bits it is not as good: rounded, it need not be positive definite, as any
+    product of a matrix with its own transpose is.
+    """
+    if not isinstance(decode, DenseOutput) or jnp.finfo(decode.kernel.dtype).bits < 32:
+        return False
+    h, n = decode.kernel.shape
+    return decode.batch_size * latent_size * (n - h) * (h + latent_size) > h * h * n

@@ -66,7 +66,7 @@ def linearized_elbo(
     chex.assert_equal_shape([mean, stddev])
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
     chex.assert_equal_shape([x, x_hat])
-    variance = scalar_or_per_element(observation_variance, x)
+    variance = scalar_or_per_element(observation_variance, x_hat)
     # tr(J' diag(1/c) J Sigma) asks for the diagonal of the first product alone.
     trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
     return Elbo(
@@ -114,7 +114,7 @@ def log_evidence(
     chex.assert_equal_shape([x, x_hat])
     prior_stddev = per_element(prior_stddev, mean)
     # gamma = 0 keeps the determinant of J S^2 J' + diag(c) and leaves the residual unwhitened.
-    variance = scalar_or_per_element(observation_variance, x)
+    variance = scalar_or_per_element(observation_variance, x_hat)
     residual = (x_hat - x).ravel()
     noise = tangent_gaussian_log_prob(residual, jacobian, prior_stddev, variance, gamma=0.0)
     return noise - 0.5 * jnp.sum(jnp.square(mean / prior_stddev))

@@ -100,16 +100,21 @@ def _solve_scaled(
 def _log_det_and_quadratic_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p: vectors and sums, no m x m product.
 
-    dA = S dG S + dS G S + S G dS, whose last two terms are alike in these.
+    dA = S dG S + dS G S + S G dS, whose last two terms are alike in these. S G S = A - I turns
+    their sums into (1 - (A^-1)_ii) / s_i and w_i^2 / s_i, which keep their digits where G is large;
+    the first does not where a dimension hardly counts, (A^-1)_ii near 1, and stays a sum there.
     """
     (gram, projection, scale), (gram_change, projection_change, scale_change) = primals, tangents
     inverse, log_det, scaled = _solve_scaled(gram, projection, scale, solver)
     solution = matmul(inverse, scaled)  # w
     outer = scale * solution
     by_gram = inverse * (scale[:, None] * scale[None, :])
-    by_scale = 2.0 * jnp.sum(inverse * gram * scale[None, :], axis=1)
+    divisor = jnp.where(scale == 0.0, 1.0, scale)  # then w_i is 0, too
+    counted = 1.0 - jnp.diagonal(inverse)
+    summed = jnp.sum(inverse * gram * scale[None, :], axis=1)
+    by_scale = 2.0 * jnp.where(counted > 0.5, counted / divisor, summed)
     log_det_change = jnp.sum(by_gram * gram_change) + jnp.sum(by_scale * scale_change)
-    by_scale = 2.0 * solution * (projection - matmul(gram, outer))
+    by_scale = 2.0 * jnp.square(solution) / divisor
     change = jnp.sum(by_scale * scale_change) + 2.0 * jnp.sum(outer * projection_change)
     change -= jnp.sum(outer[:, None] * outer[None, :] * gram_change)
     return (log_det, jnp.sum(scaled * solution)), (log_det_change, change)

@@ -93,7 +93,7 @@ def low_rank_gaussian_log_prob(
     if jnp.ndim(variance):
         chex.assert_shape(variance, residual.shape)
     check_gamma_and_solver(gamma, solver)
-    variance = jnp.asarray(variance, residual.dtype)
+    variance = scalar_or_per_element(variance, residual)
     return tangent_gaussian_log_prob(residual, Rows(factor.T), 1.0, variance, gamma, solver)
 
 
@@ -176,7 +176,7 @@ def sampling_free_elbo(
         (x_hat - x).ravel(),
         jacobian,
         stddev,
-        scalar_or_per_element(observation_variance, x),
+        scalar_or_per_element(observation_variance, x_hat),
         gamma,
         solver,
     )
@@ -200,8 +200,8 @@ def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
 
 
-def scalar_or_per_element(variance: Array | float, x: Array) -> Array:
-    """A scalar variance as [], one of [n] or shaped like x as [n]."""
-    if jnp.shape(variance) in ((), (x.size,)):
-        return jnp.asarray(variance, x.dtype)
-    return per_element(variance, x).ravel()
+def scalar_or_per_element(variance: Array | float, x_hat: Array) -> Array:
+    """A scalar variance as [], one of [n] or shaped like x as [n]; in 32 bits at least."""
+    if jnp.shape(variance) not in ((), (x_hat.size,)):
+        variance = per_element(variance, x_hat).ravel()
+    return jnp.asarray(variance, jnp.promote_types(x_hat.dtype, jnp.float32))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.decoders import DenseOutput
+from sfvae_jax.objectives.decoders import has_short_form
 from sfvae_jax.objectives.linear_algebra import matmul
 
 
@@ -51,7 +51,7 @@ def tangents(
         tangent_decode: the decoder whose Jacobian it is, if another; one in fewer bits, say.
     """
     source = decode if tangent_decode is None else tangent_decode
-    if not _has_short_form(source):
+    if not has_short_form(source, z.size):
         x_hat, rows = push_basis(source, z)
         found = Rows(rows.reshape(z.size, -1))
     else:
@@ -60,19 +60,7 @@ def tangents(
     return (x_hat if tangent_decode is None else decode(z)), found
 
 
-def _has_short_form(decode: Callable[[Array], Array]) -> bool:
-    """Whether M (W W') M' is less work than (M W)(M W)', and as good.
-
-    In fewer than 32 bits it is not: rounded, it need not be positive definite, as any product of a
-    matrix with its own transpose is.
-    """
-    if not isinstance(decode, DenseOutput):
-        return False
-    size, num_outputs = decode.kernel.shape
-    return size < num_outputs and jnp.finfo(decode.kernel.dtype).bits >= 32
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     """J' as it is, `rows` [m, n]."""
 
@@ -86,16 +74,15 @@ class Rows:
 
     def gram_diagonal(self, variance: Array) -> Array:
         """Its diagonal, [m]."""
-        # One reading of the rows, whatever c.
-        rows = self.rows.astype(variance.dtype)
+        rows = self.rows.astype(jnp.promote_types(self.rows.dtype, variance.dtype))
         return jnp.sum(jnp.square(rows) / jnp.atleast_1d(variance)[None, :], axis=1)
 
     def project(self, residual: Array, variance: Array) -> Array:
         """J' diag(1/c) r, [m]."""
-        return matmul(self.rows, (residual / variance).astype(self.rows.dtype))
+        return matmul(self.rows, residual / variance)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FactoredRows:
     """J' = M W, of `hidden_rows` M [m, h] and `kernel` W [h, n]."""
 

@@ -16,14 +16,16 @@ def use_compilation_cache() -> None:
 
     That is $XDG_CACHE_HOME or ~/.cache. JAX's own settings, such as JAX_COMPILATION_CACHE_DIR, go
     before it. Where the folder cannot be written, programs are compiled anew, and the log says so.
+    It grows with every new program and may be deleted at any time.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sfvae_jax" / "xla"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sfvae_jax" / "xla"
     try:
+        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
         writable = False
     if not writable:
         log.info("compiled programs are not kept: cannot write to %s", folder)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives import DenseOutput
+from sfvae_jax.objectives import has_short_form
 
 # (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
@@ -105,27 +106,37 @@ def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
 
 
 def device_memory() -> int:
-    """Bytes of memory of the first device; of the host, where that is the device.
+    """Bytes of memory of the first device; its part of the host's, where that is the device.
 
     Not what is free of it: a resumed run must cut its batches as the first did.
     """
     device = jax.local_devices()[0]
     if device.platform == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(host, _container_limit(host)) // jax.local_device_count()
     return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY)
+
+
+def _container_limit(otherwise: int) -> int:
+    """What a container may have, where Linux says so."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return otherwise
+    return int(limit) if limit.isdigit() else otherwise
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
     """Bytes of the widest layer of a decoder's m tangents, for one example.
 
-    It is counted in a trace; nothing is computed. The last layer of an `objectives.DenseOutput`,
-    whose tangents are not formed, does not count.
+    It is counted in a trace; nothing is computed. A last layer whose tangents are not formed
+    (`objectives.has_short_form`) does not count.
 
     Args:
         decode: from one latent [m].
         latent_size: m.
     """
-    if isinstance(decode, DenseOutput):
+    if has_short_form(decode, latent_size):
         decode = decode.hidden
 
     def sizes(number: int) -> list[int]:

@@ -33,13 +33,25 @@ class Functions(NamedTuple):
 
 
 def model_functions(
-    model: models.Vae, params: Any, batch_stats: Any, jacobian_dtype: str = "float32"
+    model: models.Vae,
+    params: Any,
+    batch_stats: Any,
+    jacobian_dtype: str = "float32",
+    batch_size: int = 64,
 ) -> Functions:
-    """The functions of a model with these parameters and moments of BatchNorm, if it has any."""
+    """The functions of a model with these parameters and moments of BatchNorm, if it has any.
+
+    Args:
+        model: to be applied.
+        params: its parameters.
+        batch_stats: its moments, or empty.
+        jacobian_dtype: of the decoder's Jacobian.
+        batch_size: examples that share the parameters in one call.
+    """
     variables = {**params, "batch_stats": batch_stats} if batch_stats else params
     return Functions(
         encode=lambda x: model.apply(variables, x, method="encode"),
-        decode=models.decoder_function(model, variables),
+        decode=models.decoder_function(model, variables, batch_size),
         decoder_params=params["params"]["decoder"],
         tangent_decode=models.cast_decoder_function(model, variables, jacobian_dtype),
     )

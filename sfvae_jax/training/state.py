@@ -40,12 +40,13 @@ class TrainState:
 
 @jax.jit
 def is_finite(state: TrainState) -> Array:
-    """Whether parameters, their norm and the optimiser's state are finite.
+    """Whether all that is checkpointed is finite, and the parameters' norm is.
 
     In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
     """
-    moments = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.opt_state)]
-    return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(moments).all()
+    state = dataclasses.replace(state, plateau=None)  # whose best loss starts at infinity
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
+    return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(leaves).all()
 
 
 def start_plateau() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ from sfvae_jax.training.objective import (
 )
 from sfvae_jax.training.spectral import Vectors, normalize
 from sfvae_jax.training.state import TrainState
+
+log = logging.getLogger("sfvae_jax")
 
 _PIXELS = 2**31 - 1  # folded into an example's key for its pixels, apart from its posterior's noise
 
@@ -113,8 +116,9 @@ def build_gradient(
 
         def loss(shared: tuple[Any, Any], examples: tuple[Array, Array]) -> tuple[Array, Metrics]:
             params, moments = shared
-            functions = model_functions(model, params, moments, config.objective.jacobian_dtype)
             keys, x = examples
+            dtype = config.objective.jacobian_dtype
+            functions = model_functions(model, params, moments, dtype, batch_size=len(x))
             noise = step_rng if info.batch_statistic else keys
             value, metrics = batch_loss(noise, functions, x, weights)
             return value, {"loss": value, **metrics}
@@ -142,9 +146,15 @@ def _microbatch(
     info, objective = objectives.OBJECTIVES[config.objective.name], config.objective
     if not info.has_tangents or objective.num_probes or objective.free_bits_of_batch:
         return share
-    decode = model_functions(model, state.params, state.batch_stats).decode
+    functions = model_functions(
+        model, state.params, state.batch_stats, objective.jacobian_dtype, batch_size=share
+    )
+    decode = functions.tangent_decode or functions.decode
     bytes_each = tangent_bytes(decode, config.model.latent_size)
-    return automatic_microbatch(share, bytes_each, device_memory())
+    microbatch = automatic_microbatch(share, bytes_each, device_memory())
+    if microbatch < share:
+        log.info("gradients: %d of %d images at a time, for memory", microbatch, share)
+    return microbatch
 
 
 def is_recorded(step: Any, config: ml_collections.ConfigDict) -> Any:

@@ -16,7 +16,7 @@ from benchmarks.peak import Peak
 from benchmarks.table import check_writable, markdown, write_json
 from sfvae_jax.errors import UsageError
 
-PEAK = Peak(1e9, "float32", 1e9)
+PEAK = Peak(1e9, "float32")
 TINY = Case("sampling_free", "tiny", {"hidden_sizes": (8,)}, (4, 4, 1), 2, 3)
 NUMBERS = ("step_seconds", "ratio", "share_of_peak", "flops", "peak_bytes")
 TEXTS = ("objective", "model", "implementation", "device", "note")
@@ -45,6 +45,7 @@ def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
 
 def test_a_process_for_each_has_the_same_step(tiny_rows):
     (row,) = measuring.rows([TINY], PEAK, ["ours"], budget=0.1, keep_memory=["ours"])
+    assert row["keeps_memory"]
     assert row["step_seconds"] > 0
     same = ("flops", "peak_bytes", "objective", "device")
     assert all(row[key] == tiny_rows[0][key] for key in same)

@@ -38,9 +38,11 @@ def test_other_likelihoods_decode_as_the_model_does():
     jax.tree.map(np.testing.assert_array_equal, decode(z), expected)
 
 
+@pytest.mark.parametrize("lowering", ["native", "patches"])
 @pytest.mark.parametrize("name", ["mlp", "conv", "conv_bn"])
-def test_in_bfloat16_every_product_is_of_bfloat16(name):
+def test_in_bfloat16_every_product_is_of_bfloat16(name, lowering):
     config = base_config()
+    config.model.lowering = lowering
     config.model.update({"name": name, "latent_size": 3, "hidden_sizes": (7, 5)})
     if name != "mlp":
         config.model.channels = (4, 4)
@@ -53,7 +55,19 @@ def test_in_bfloat16_every_product_is_of_bfloat16(name):
     full = model.apply(variables, z, method="decode")
     np.testing.assert_allclose(decode(z), full, rtol=0, atol=0.03 * np.abs(full).max())
     # The operands of each product, of a tangent pass too.
-    text = str(jax.make_jaxpr(lambda z, t: jax.jvp(decode, (z,), (t,)))(z, z))
-    products = [line for line in text.splitlines() if "dot_general" in line or "conv_" in line]
-    assert products
-    assert all(line.split(":")[1].startswith("bf16") for line in products)
+    jaxpr = jax.make_jaxpr(lambda z, t: jax.jvp(decode, (z,), (t,)))(z, z).jaxpr
+    products = [eqn for eqn in _equations(jaxpr) if eqn.primitive.name in PRODUCTS]
+    assert len(products) >= 5
+    assert {v.aval.dtype for eqn in products for v in eqn.invars} == {jnp.dtype("bfloat16")}
+
+
+PRODUCTS = ("dot_general", "conv_general_dilated", "correlate")
+
+
+def _equations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)

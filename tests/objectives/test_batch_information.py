@@ -365,3 +365,21 @@ def test_a_prior_of_another_size_is_refused():
         objectives.floating_prior_variance(jnp.ones((4, 2)), jnp.ones(1))
     with pytest.raises(AssertionError):
         objectives.floating_prior_variance(jnp.ones(2), jnp.ones(2))
+
+
+def test_keys_of_both_kinds_are_taken():
+    """`jax.random.PRNGKey` and `jax.random.key` of a seed draw the same."""
+    likelihood = likelihoods.Gaussian(VARIANCE)
+    values = [
+        objectives.bilbo(
+            rng,
+            functools.partial(_decode, jnp.array(WEIGHTS)),
+            jnp.array(X),
+            jnp.array(MEANS),
+            jnp.array(SIGMA),
+            likelihood,
+        )
+        for rng in (jax.random.PRNGKey(3), jax.random.key(3))
+    ]
+    assert np.isfinite(values[0])
+    assert values[0] == values[1]

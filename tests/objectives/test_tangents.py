@@ -165,6 +165,35 @@ def test_rule_of_the_scaled_system(float64):
     check_grads(pair, arguments, order=2)
 
 
+@pytest.mark.parametrize("largest", [1e2, 1e5, 1e6])
+def test_rule_of_the_scaled_system_keeps_its_digits_in_float32(largest):
+    """Gradients in the scale of both, against NumPy in double precision; a dimension is all but 0.
+
+    d log det A / ds_i = 2 (1 - (A^-1)_ii) / s_i, d p'A^-1 p / ds_i = 2 w_i^2 / s_i.
+    """
+    rng = np.random.default_rng(4)
+    rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    gram = np.float32(rotation * np.geomspace(1.0, largest, 6) @ rotation.T)
+    g, scale = np.float32(rng.normal(size=6)), np.float32(rng.uniform(0.5, 1.0, 6))
+    scale[3] = 1e-6
+
+    @jax.jit
+    def gradients(gram, g, scale):
+        return [
+            jax.grad(lambda scale, i=i: log_det_and_quadratic(gram, g, scale)[i])(scale)
+            for i in (0, 1)
+        ]
+
+    obtained = gradients(gram, g, scale)
+    s, exact = scale.astype(float), gram.astype(float)
+    inverse = np.linalg.inv(np.eye(6) + s[:, None] * exact * s)
+    solution = inverse @ (s * g)
+    by_sum = 2.0 * (inverse * exact) @ s  # the same as the first, for the tiny one too
+    expected = by_sum, 2.0 * solution**2 / s
+    for got, want in zip(obtained, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-3, atol=1e-6 * largest * 1e-3)
+
+
 def _in_bfloat16(weights):
     low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), weights)
     decode = _short(low)
@@ -210,22 +239,51 @@ def test_bfloat16_stays_positive_definite():
     kernel = left[:, :32].T * np.logspace(2, -4, 32)[:, None]  # [32, 64]
     mixing = rng.normal(size=(32, 32))
 
-    def value(mixing, kernel):
-        decode = objectives.DenseOutput(lambda z: z @ mixing, kernel)
+    def log_det(mixing, kernel):
+        """Of I + J'J/c, by data at the decoder's answer."""
         low = objectives.DenseOutput(
-            lambda z: z @ mixing.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+            lambda z: z.astype(jnp.bfloat16) @ mixing.astype(jnp.bfloat16),
+            kernel.astype(jnp.bfloat16),
         )
-        return objectives.sampling_free_elbo(
-            decode,
+        elbo = objectives.sampling_free_elbo(
+            lambda z: jnp.zeros(64),
             jnp.zeros(64),
             jnp.ones(32),
             jnp.ones(32),
             observation_variance=0.5,
-            tangent_decode=lambda z: low(z.astype(jnp.bfloat16)),
+            tangent_decode=low,
+        )
+        return -2.0 * elbo.log_likelihood - 64.0 * jnp.log(jnp.pi)
+
+    arguments = jnp.array(mixing, jnp.float32), jnp.array(kernel, jnp.float32)
+    obtained, grads = jax.value_and_grad(log_det, (0, 1))(*arguments)
+    assert all(np.isfinite(grad).all() for grad in grads)
+    # The determinant of what bfloat16 has made of the two, in double precision.
+    rounded = [np.asarray(a.astype(jnp.bfloat16), np.float64) for a in arguments]
+    jacobian = rounded[0] @ rounded[1]
+    expected = np.linalg.slogdet(np.eye(32) + jacobian @ jacobian.T / 0.5)[1]
+    np.testing.assert_allclose(obtained, expected, rtol=0.02)
+
+
+def test_the_shorter_way_is_taken_where_it_is_shorter():
+    """h = 512, n = 784: from six examples on at m = 200, never in a batch of 64 at m = 2."""
+    kernel = jnp.zeros((512, 784))
+    for m, batch_size, expected in ((200, 5, False), (200, 6, True), (2, 64, False)):
+        decode = objectives.DenseOutput(lambda z: z, kernel, batch_size=batch_size)
+        assert objectives.has_short_form(decode, m) == expected
+    assert not objectives.has_short_form(lambda z: z, 200)
+    low = objectives.DenseOutput(lambda z: z, kernel.astype(jnp.bfloat16))
+    assert not objectives.has_short_form(low, 200)
+
+
+@pytest.mark.parametrize("x", [np.array([0, 1, 0, 1]), np.array([True, False, True, True])])
+def test_whole_numbers_are_data(x):
+    """As binarised digits are stored: c = 0.5 stays 0.5."""
+    weights = jnp.array([[1.0, 0.5, 0.0, -1.0], [0.2, 0.0, 1.0, 0.3]])
+
+    def value(x):
+        return objectives.sampling_free_elbo(
+            lambda z: z @ weights, x, jnp.ones(2), jnp.ones(2), observation_variance=0.5
         ).value
 
-    values, grads = jax.value_and_grad(value, (0, 1))(
-        jnp.array(mixing, jnp.float32), jnp.array(kernel, jnp.float32)
-    )
-    assert np.isfinite(values)
-    assert all(np.isfinite(grad).all() for grad in grads)
+    np.testing.assert_allclose(value(jnp.array(x)), value(jnp.array(x, jnp.float32)), rtol=1e-6)

@@ -10,6 +10,8 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
+from sfvae_jax.training import microbatch as microbatches
+from sfvae_jax.training import step as training_step
 from sfvae_jax.training.microbatch import (
     LAYERS_KEPT,
     automatic_microbatch,
@@ -170,8 +172,35 @@ def test_what_an_example_is_planned_with_is_what_xla_takes():
         assert planned / 3.0 < needed < 1.5 * planned
 
 
-def test_memory_is_the_machine_s():
-    assert 2**28 < device_memory() < 2**45
+def test_memory_is_shared_by_the_devices_and_bounded_by_the_container(monkeypatch, tmp_path):
+    whole = device_memory() * jax.local_device_count()
+    assert whole <= microbatches.os.sysconf("SC_PAGE_SIZE") * microbatches.os.sysconf(
+        "SC_PHYS_PAGES"
+    )
+    monkeypatch.setattr(microbatches, "_container_limit", lambda otherwise: 2**20)
+    assert device_memory() == 2**20 // jax.local_device_count()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"objective.name": "sampling_free"}, True),
+        ({"objective.name": "rae_gp"}, True),
+        ({"objective.name": "rae_gp", "objective.num_probes": 2}, False),
+        ({"objective.name": "linearized", "objective.free_bits_of_batch": True}, False),
+        ({"objective.name": "sampling"}, False),
+        ({"objective.name": "bilbo_baggins"}, False),
+    ],
+)
+def test_a_small_machine_takes_chunks_where_it_may(monkeypatch, caplog, changes, expected):
+    monkeypatch.setattr(training_step, "device_memory", lambda: 10_000)
+    if "objective.free_bits_of_batch" in changes:
+        changes = {**changes, "objective.free_bits": 0.1}
+    _, step, state = _build((3, 2), **changes)
+    with caplog.at_level("INFO", logger="sfvae_jax"):
+        jaxpr = jax.make_jaxpr(_shared(step))(state, _images(12, (3, 2))[None])
+    assert any("scan" in line for line in str(jaxpr).splitlines()) == expected
+    assert any("of 12 images at a time" in record.message for record in caplog.records) == expected
 
 
 def test_bytes_of_the_tangents():

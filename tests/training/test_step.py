@@ -52,7 +52,7 @@ def _steps(config, num_devices, *, num_images=24, optimizer=None):
 )
 def test_two_devices_take_the_steps_of_one(tiny_config, changes):
     """Same noise, same batch statistics: metrics and parameters agree to 1e-5 after 20 steps."""
-    config = tiny_config(**{"train.batch_size": 8, **changes})
+    config = tiny_config(**{"train.batch_size": 8, "train.log_every": 1, **changes})
     indices = data.batch_indices(0, 24, config.train.batch_size or 24, 0, 20)
     results = []
     for num_devices in (1, 2):
@@ -61,6 +61,17 @@ def test_two_devices_take_the_steps_of_one(tiny_config, changes):
         results.append(jax.device_get((state.params, state.vectors, metrics)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), *results)
     assert int(state.step) == 20
+
+
+def test_norms_are_there_where_they_are_recorded(tiny_config):
+    """At the first step, the last and every fifth; a loss is there always."""
+    config = tiny_config(**{"train.steps": 12, "train.log_every": 5})
+    steps, state = _steps(config, 1)
+    _, metrics = steps(state, data.batch_indices(0, 24, 24, 0, 12))
+    recorded = [number in (1, 5, 10, 12) for number in range(1, 13)]
+    assert np.isfinite(metrics["loss"]).all()
+    for norm in ("grad_norm", "param_norm"):
+        np.testing.assert_array_equal(np.isfinite(metrics[norm]), recorded)
 
 
 def test_noise_belongs_to_the_place_in_the_batch(tiny_config):
