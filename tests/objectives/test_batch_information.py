@@ -367,7 +367,7 @@ def test_a_prior_of_another_size_is_refused():
         objectives.floating_prior_variance(jnp.ones(2), jnp.ones(2))
 
 
-def test_keys_of_both_kinds_are_taken():
+def test_keys_of_both_kinds_are_taken(float64):
     """`jax.random.PRNGKey` and `jax.random.key` of a seed draw the same."""
     likelihood = likelihoods.Gaussian(VARIANCE)
     values = [

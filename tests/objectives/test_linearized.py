@@ -94,14 +94,14 @@ def test_float32_stays_finite_beyond(largest, condition, m):
 
 
 def test_cholesky_is_at_least_as_accurate():
-    """Float32 errors of 200 ill-conditioned systems against float64: the mean of the paired
+    """Float32 errors of 100 ill-conditioned systems against float64: the mean of the paired
     differences is no more than 2 standard errors above 0, nor the mean error above 2e-2 nats."""
     solve = {
         solver: jax.jit(functools.partial(low_rank_gaussian_log_prob, solver=solver))
         for solver in SOLVERS
     }
     errors = {solver: [] for solver in SOLVERS}
-    for seed in range(200):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         factor = factor_with_condition(rng, 100, 20, 1e6, largest=1e6).astype(np.float32)
         residual = rng.normal(size=100).astype(np.float32)
