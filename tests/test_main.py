@@ -120,8 +120,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, ti
     assert process.returncode == -signal.SIGKILL
     assert not (killed / "checkpoints" / "900").exists()
 
-    kept = set((tmp_path / "cache" / "sfvae_jax" / "xla").glob("*-cache"))
-    assert any("steps" in path.name for path in kept)
+    assert any((tmp_path / "cache" / "sfvae_jax" / "xla").iterdir())
     done = run_main(killed, "--mode=train", **alone)
     assert done.returncode == 0, done.stderr
     assert "resuming from the checkpoint of step" in done.stderr

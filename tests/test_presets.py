@@ -112,7 +112,21 @@ def test_no_config_is_left_out():
     assert sorted(CHANGES) == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
 
-@pytest.mark.parametrize("name", CHANGES)
+# What these run, others do as well.
+SLOW = (
+    "chairs3d",
+    "gamma_schedule",
+    "jacobian_quality",
+    "mnist_bilbo",
+    "mnist_manifold",
+    "mnist_posteriors",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CHANGES],
+)
 def test_the_laptop_preset_runs_to_its_pictures(name, tmp_path):
     config = load_config(name).get_config("laptop")
     config.update_from_flattened_dict(SMALL | CHANGES[name])

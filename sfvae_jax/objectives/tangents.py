@@ -113,13 +113,24 @@ class FactoredRows:
 @jax.custom_jvp
 def symmetric_product(rows: Array) -> Array:
     """R R' of R [m, n]."""
+    rows = _rounded(rows)
     return matmul(rows, rows.T)
+
+
+def _rounded(rows: Array) -> Array:
+    """Rows in fewer than 32 bits as they are said to be.
+
+    XLA may keep one factor of a product in more bits than the other: a compiled R R' would then be
+    neither symmetric nor positive semidefinite.
+    """
+    return rows if jnp.finfo(rows.dtype).bits >= 32 else jax.lax.optimization_barrier(rows)
 
 
 @symmetric_product.defjvp
 def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
     """d(R R') = dR R' + its transpose: one product, and one for the gradient, (G + G') R."""
     (rows,), (change,) = primals, tangent
+    rows = _rounded(rows)
     cross = matmul(change, rows.T)
     return symmetric_product(rows), cross + cross.T
 

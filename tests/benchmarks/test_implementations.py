@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, plain
-from benchmarks.cases import Case
+from benchmarks.cases import GROUPS, Case
+from benchmarks.flops import count_flops
 
 MLP = ("small mlp", {"hidden_sizes": (12, 9), "activation": "tanh"}, (6, 5, 1))
 CONV = ("small conv", {"name": "conv", "channels": (4, 5, 6)}, (16, 16, 3))
@@ -64,3 +65,15 @@ def test_pytorch_is_ours(small, ours_step):
     gradient = torch.autograd.grad(value, networks.parameters())
     obtained = value.detach().numpy(), torch_models.as_params(networks, gradient)
     _assert_same(obtained, ours_step)
+
+
+def test_the_step_of_table_4_takes_less_arithmetic():
+    """Counted in traces: at most 0.6 of the plain form's; nothing is computed."""
+    (case,) = (case for case in GROUPS["table4"] if case.objective == "sampling_free")
+    arguments = case.params(), RNG, case.batch()
+    counts = [
+        count_flops(implementation.value_and_grad(case.config(), case.data_shape), *arguments).value
+        for implementation in (ours, plain)
+    ]
+    assert 150e9 < counts[1] < 200e9
+    assert counts[0] < 0.6 * counts[1]

@@ -77,31 +77,33 @@ def test_float32_keeps_four_digits_to_condition_1e4(solver, condition):
     np.testing.assert_allclose(obtained, expected, rtol=1e-4)
 
 
+_value_and_grad = jax.jit(jax.value_and_grad(low_rank_gaussian_log_prob, (0, 1)))
+
+
 @pytest.mark.parametrize("largest", [1e4, 1e8, 1e12])
 @pytest.mark.parametrize("condition", [1e6, 1e8, 1e12])
 @pytest.mark.parametrize("m", [1, 2, 30])
 def test_float32_stays_finite_beyond(largest, condition, m):
     """Value and gradient, also where I + U'U/c is no longer definite in float32."""
-    value_and_grad = jax.jit(jax.value_and_grad(low_rank_gaussian_log_prob, (0, 1)))
     for seed in range(5):
         rng = np.random.default_rng(seed)
         factor = factor_with_condition(rng, 200, m, condition, largest).astype(np.float32)
         factor[:, -1] = factor[:, 0]  # and exactly singular
         residual = rng.normal(size=200).astype(np.float32)
-        value, grads = value_and_grad(jnp.array(residual), jnp.array(factor), 0.5)
+        value, grads = _value_and_grad(jnp.array(residual), jnp.array(factor), 0.5)
         assert np.isfinite(value)
         assert all(np.isfinite(grad).all() for grad in grads)
 
 
 def test_cholesky_is_at_least_as_accurate():
-    """Float32 errors of 100 ill-conditioned systems against float64: the mean of the paired
+    """Float32 errors of 50 ill-conditioned systems against float64: the mean of the paired
     differences is no more than 2 standard errors above 0, nor the mean error above 2e-2 nats."""
     solve = {
         solver: jax.jit(functools.partial(low_rank_gaussian_log_prob, solver=solver))
         for solver in SOLVERS
     }
     errors = {solver: [] for solver in SOLVERS}
-    for seed in range(100):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         factor = factor_with_condition(rng, 100, 20, 1e6, largest=1e6).astype(np.float32)
         residual = rng.normal(size=100).astype(np.float32)
@@ -222,7 +224,9 @@ def test_gradients(float64, solver):
         ).value
 
     arguments = (1.3, X, Z, STDDEV, 0.5, 0.7)
-    check_grads(value, tuple(jnp.array(a) for a in arguments), order=1, modes=["rev", "fwd"])
+    check_grads(
+        jax.jit(value), tuple(jnp.array(a) for a in arguments), order=1, modes=["rev", "fwd"]
+    )
 
 
 def test_no_noise_no_variance_is_the_autoencoder(float64):
@@ -241,14 +245,14 @@ def test_extreme_stddev_is_finite_with_finite_gradients(stddev):
             _decode, jnp.array(X, jnp.float32), mean, stddev, observation_variance=0.5
         ).value
 
-    value, grads = jax.value_and_grad(value, (0, 1))(
+    value, grads = jax.jit(jax.value_and_grad(value, (0, 1)))(
         jnp.array(Z, jnp.float32), jnp.full(3, stddev, jnp.float32)
     )
     assert np.isfinite(value)
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["cholesky", pytest.param("slogdet", marks=pytest.mark.slow)])
 def test_large_batches_on_two_cpu_devices_do_not_hang(solver):
     """Batched LAPACK calls of jaxlib 0.10 wait for each other when they outnumber the threads."""
     script = f"""
@@ -271,7 +275,7 @@ def test_second_derivatives(float64):
     def value(factor):
         return low_rank_gaussian_log_prob(jnp.array([1.0, -0.5, 0.3]), factor, 0.5, gamma=0.8)
 
-    check_grads(value, (jnp.array([[0.5, 1.0], [-0.3, 0.2], [0.9, 0.1]]),), order=2)
+    check_grads(jax.jit(value), (jnp.array([[0.5, 1.0], [-0.3, 0.2], [0.9, 0.1]]),), order=2)
 
 
 def test_bad_arguments_are_refused():

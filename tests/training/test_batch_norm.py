@@ -52,7 +52,15 @@ def _variables(state):
     return jax.device_get({**state.params, "batch_stats": state.batch_stats})
 
 
-@pytest.mark.parametrize("objective", ["sampling_free", "sampling", "rae_sn", "wae_mmd"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "sampling_free",
+        pytest.param("sampling", marks=pytest.mark.slow),
+        "rae_sn",
+        pytest.param("wae_mmd", marks=pytest.mark.slow),
+    ],
+)
 def test_two_devices_take_the_steps_of_one(objective):
     """Moments, gradients through them and running averages; batches of 8, after 4 steps."""
     config = _config(**{"objective.name": objective})
