@@ -116,10 +116,12 @@ def test_no_config_is_left_out():
 SLOW = (
     "chairs3d",
     "gamma_schedule",
+    "inference_gaps",
     "jacobian_quality",
     "mnist_bilbo",
     "mnist_manifold",
     "mnist_posteriors",
+    "rae",
 )
 
 

@@ -108,6 +108,7 @@ def test_conv_elu_is_the_network_of_gaps():
     assert _count(model, shape) == encoder + scales_and_shifts + decoder + scales
 
 
+@pytest.mark.slow
 def test_conv_elu_in_training(tmp_path, tiny_config):
     """32 x 32 colour images through the whole loop, with batches shared by two devices."""
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
