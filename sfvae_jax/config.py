@@ -69,9 +69,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
     config.model.kernel_size = 0  # of the convolutions; 0: the paper's
-    config.model.lowering = (
-        "auto"  # of convolutions, mlp: native, patches; auto: patches on the CPU
-    )
+    # Of the products of convolutions and mlp: native, patches; auto: patches on the CPU.
+    config.model.lowering = "auto"
     config.model.activation = "relu"
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it

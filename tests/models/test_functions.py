@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import equations
 
 from sfvae_jax import models, objectives
 from sfvae_jax.config import base_config, resolve
@@ -56,18 +57,9 @@ def test_in_bfloat16_every_product_is_of_bfloat16(name, lowering):
     np.testing.assert_allclose(decode(z), full, rtol=0, atol=0.03 * np.abs(full).max())
     # The operands of each product, of a tangent pass too.
     jaxpr = jax.make_jaxpr(lambda z, t: jax.jvp(decode, (z,), (t,)))(z, z).jaxpr
-    products = [eqn for eqn in _equations(jaxpr) if eqn.primitive.name in PRODUCTS]
+    products = [eqn for eqn in equations(jaxpr) if eqn.primitive.name in PRODUCTS]
     assert len(products) >= 5
     assert {v.aval.dtype for eqn in products for v in eqn.invars} == {jnp.dtype("bfloat16")}
 
 
 PRODUCTS = ("dot_general", "conv_general_dilated", "correlate")
-
-
-def _equations(jaxpr):
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import equations
 from jax.test_util import check_grads
 
 from sfvae_jax import objectives
@@ -158,17 +159,8 @@ def test_no_array_of_n_by_n_is_formed():
         ).value
 
     jaxpr = jax.make_jaxpr(jax.grad(value))(jnp.ones(m))
-    sizes = [v.aval.size for eqn in _equations(jaxpr.jaxpr) for v in eqn.outvars]
+    sizes = [v.aval.size for eqn in equations(jaxpr.jaxpr) for v in eqn.outvars]
     assert max(sizes) == n * m
-
-
-def _equations(jaxpr):
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)
 
 
 def test_linear_decoder_in_closed_form(float64):

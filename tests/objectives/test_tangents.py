@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import equations
 from jax.test_util import check_grads
 
 from sfvae_jax import objectives
@@ -104,14 +105,6 @@ def test_it_decodes_like_any_callable():
 
 def _shapes(function, *arguments):
     """Shapes of all intermediates, those of called functions too."""
-
-    def equations(jaxpr):
-        for eqn in jaxpr.eqns:
-            yield eqn
-            for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
-                inner = getattr(value, "jaxpr", value)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     return [v.aval.shape for eqn in equations(jaxpr) for v in eqn.outvars]
