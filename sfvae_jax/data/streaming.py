@@ -35,18 +35,31 @@ def _share_of_device() -> int:
 
 
 def index_batches(
-    images: StoredImages, seed: int, batch_size: int, start: int, ends: Sequence[int]
+    images: StoredImages,
+    seed: int,
+    batch_size: int,
+    start: int,
+    ends: Sequence[int],
+    share: slice = slice(None),
 ) -> Iterator[np.ndarray]:
-    """Indices [S, B] of the batches of each call, for calls that end at these steps."""
+    """Indices [S, b] of the batches of each call, for calls that end at these steps.
+
+    `share` has the places in a batch of the b examples that are wanted: all, or a process's own.
+    """
     for end in ends:
-        yield batch_indices(seed, len(images), batch_size, start, end - start)
+        yield batch_indices(seed, len(images), batch_size, start, end - start)[:, share]
         start = end
 
 
 def image_batches(
-    images: StoredImages, seed: int, batch_size: int, start: int, ends: Sequence[int]
+    images: StoredImages,
+    seed: int,
+    batch_size: int,
+    start: int,
+    ends: Sequence[int],
+    share: slice = slice(None),
 ) -> Iterator[np.ndarray]:
-    """Images [S, B, ...] of the same batches, read ahead by threads of Grain.
+    """Images [S, b, ...] of the same batches, read ahead by threads of Grain; no others are read.
 
     While a call runs, the batches of the next are read; no more than those of the longest call
     are held besides (and one for each thread).
@@ -56,7 +69,7 @@ def image_batches(
     import grain
 
     def read(step: int) -> np.ndarray:
-        return images.read(batch_indices(seed, len(images), batch_size, step, 1)[0])
+        return images.read(batch_indices(seed, len(images), batch_size, step, 1)[0, share])
 
     num_threads = min(os.cpu_count() or 1, 16)
     longest = max(np.diff([start, *ends]))

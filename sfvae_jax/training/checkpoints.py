@@ -9,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from sfvae_jax.errors import RunError
+from sfvae_jax.training.parallel import of_all_processes, of_this_process
 from sfvae_jax.training.state import TrainState
 
 Shapes = dict[str, list[int]]
@@ -41,7 +42,7 @@ class Checkpoints:
         """Starts to write the state under its step; returns before it is on disk."""
         step = int(state.step)
         if step != self.last_step:
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.save(step, args=ocp.args.StandardSave(of_all_processes(state)))
 
     def restore(self, like: TrainState) -> TrainState:
         """The last checkpoint, with the structure and placement of `like`.
@@ -51,11 +52,12 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         self._check_architecture(like)
-        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
+        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, of_all_processes(like))
         try:
-            return self._manager.restore(self.last_step, args=ocp.args.StandardRestore(target))
+            state = self._manager.restore(self.last_step, args=ocp.args.StandardRestore(target))
         except Exception as error:  # Orbax raises many kinds for a damaged or misshapen checkpoint
             raise _unreadable(self.last_step, error) from error
+        return of_this_process(state, like)
 
     def _check_architecture(self, like: TrainState) -> None:
         step = self.last_step

@@ -1,4 +1,4 @@
-"""Running train steps on the local devices. The only file that knows `pmap`."""
+"""Running train steps on the devices of all processes. The only file that knows `pmap`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from sfvae_jax.training.objective import Metrics
 from sfvae_jax.training.state import TrainState
 
 AXIS_NAME = "batch"
+
+
+def all_devices() -> list[Any]:
+    """The devices of all processes, those of one process together, alike in every process."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None:
@@ -40,11 +45,46 @@ def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None
         )
 
 
+def of_all_processes(state: Any) -> Any:
+    """Arrays that each process holds alike, as one array of all their devices; no copy.
+
+    So Orbax wants them. In a run of one process it is the state itself.
+    """
+    if jax.process_count() == 1:
+        return state
+    everywhere = _alike_on(all_devices())
+    local = _alike_on(jax.local_devices())
+
+    def join(leaf: Array) -> Array:
+        shards = [shard.data for shard in jax.device_put(leaf, local).addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, shards)
+
+    return jax.tree.map(join, state)
+
+
+def of_this_process(state: Any, like: Any) -> Any:
+    """What `of_all_processes` made one, as this process's own, on the devices of `like`."""
+    if jax.process_count() == 1:
+        return state
+    return jax.tree.map(
+        lambda leaf, own: jax.device_put(leaf.addressable_data(0), own.sharding), state, like
+    )
+
+
+def _alike_on(devices: Sequence[Any]) -> jax.sharding.NamedSharding:
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
 class ParallelSteps:
     """Several train steps in one call, each batch shared evenly by the devices.
 
     Where the data set lies on every device, a call sends indices alone; else it sends images. The
     state is one copy, alike on all devices, so that checkpoints do not know how many there were.
+    Each process gives its own share of the batches and gets what its own devices hold.
+
+    Attributes:
+        share: the places in a batch of this process's examples.
     """
 
     def __init__(
@@ -54,13 +94,17 @@ class ParallelSteps:
         batch_size: int,
         devices: Sequence[Any] | None = None,
     ) -> None:
-        """Places the images, if any, on the devices (default: all local ones).
+        """Places the images, if any, on the devices (default: those of all processes).
 
         Raises:
             UsageError: if the devices cannot share a batch evenly.
         """
-        self._devices = list(devices or jax.local_devices())
-        check_shares(batch_size, len(self._devices))
+        devices = list(devices or all_devices())
+        check_shares(batch_size, len(devices))
+        local = [device for device in devices if device.process_index == jax.process_index()]
+        self._num_local = len(local)
+        each, first = batch_size // len(devices), devices.index(local[0])
+        self.share = slice(first * each, (first + len(local)) * each)
 
         def steps(
             state: TrainState, images: Array | None, batches: Array
@@ -76,15 +120,14 @@ class ParallelSteps:
             axis_name=AXIS_NAME,
             in_axes=(None, None, 0),
             out_axes=(None, None),
-            devices=self._devices,
+            devices=devices,
             donate_argnums=0,
         )
-        mesh = jax.sharding.Mesh(np.array(self._devices), (AXIS_NAME,))
-        self._everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self._everywhere = _alike_on(local)
         self._images = None if images is None else jax.device_put(images, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
-        """The state, alike on all devices, as the steps take it."""
+        """The state, alike on all devices of this process, as the steps take it."""
         return jax.device_put(state, self._everywhere)
 
     def __call__(self, state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
@@ -92,13 +135,13 @@ class ParallelSteps:
 
         Args:
             state: from `place` or an earlier call; its buffers are given up.
-            batches: indices of the examples of each batch, [S, B]; without images on the devices,
-                the images themselves, [S, B, ...].
+            batches: indices of the examples of this process's share of each batch, [S, b];
+                without images on the devices, the images themselves, [S, b, ...].
 
         Returns:
             The state after them, and each step's metrics as arrays [S].
         """
-        num_steps, batch_size = batches.shape[:2]
-        shares = (len(self._devices), batch_size // len(self._devices))
+        num_steps, num_examples = batches.shape[:2]
+        shares = (self._num_local, num_examples // self._num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
         return self._call(state, self._images, shared)

@@ -1,0 +1,107 @@
+"""The processes of one run: each has its own devices, all take the same steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+
+from sfvae_jax.errors import RunError, UsageError
+
+# A process that does not answer for so long has died, and the others end, too.
+_HEARTBEAT_SECONDS = 30
+
+
+def start(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes of a run; to be called before anything asks JAX for its devices.
+
+    What is not given is found by JAX on Cloud TPU, SLURM and Kubernetes.
+
+    Args:
+        coordinator_address: "HOST:PORT" of process 0, as the others reach it.
+        num_processes: how many there are.
+        process_id: of this one, from 0.
+
+    Raises:
+        UsageError: if these make no sense, or nothing tells what is not given.
+        RunError: if the others are not reached.
+    """
+    _check(coordinator_address, num_processes, process_id)
+    try:
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            local_device_ids=_local_device_ids(),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:  # no cluster that JAX knows, or one that lacks something
+        raise UsageError(
+            "--distributed finds the other processes on Cloud TPU, SLURM and Kubernetes alone;"
+            " elsewhere give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I"
+        ) from error
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"the other processes of this run were not reached: {reason}") from error
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes metrics, figures and results."""
+    return jax.process_index() == 0
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is so in any of the processes, which all have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """What fails in one process within it fails in all, so that none waits for one that stopped.
+
+    Raises:
+        RunError: where it was another process that failed.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except (UsageError, RunError, OSError) as error:
+        failure = error
+    anywhere = any_of(failure is not None)
+    if failure is not None:
+        raise failure
+    if anywhere:
+        raise RunError("another process of this run stopped; its own message says why")
+
+
+def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--coordinator_address is {coordinator!r}; give HOST:PORT")
+    if num_processes is not None and num_processes < 1:
+        raise UsageError(f"--num_processes is {num_processes}; give 1 or more")
+    if process_id is not None and not 0 <= process_id < (num_processes or process_id + 1):
+        raise UsageError(
+            f"--process_id is {process_id}; --num_processes={num_processes} are numbered from 0"
+        )
+
+
+def _local_device_ids() -> list[int] | None:
+    """An empty list, which leaves a process all devices of its host, where SLURM has one a host.
+
+    JAX would give a task of SLURM one device, whatever number there are.
+    """
+    tasks, nodes = (os.environ.get(f"SLURM_{key}") for key in ("NTASKS", "STEP_NUM_NODES"))
+    return [] if tasks is not None and tasks == nodes else None
