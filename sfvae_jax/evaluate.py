@@ -13,6 +13,7 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
+from sfvae_jax.training import processes
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
@@ -36,24 +37,28 @@ def evaluate(
         UsageError: if the workdir holds no checkpoint of this config.
     """
     # ---- the run ----
-    config = configuration.resolve(config)
-    files = Workdir(workdir)
-    if not files.config.exists():
-        raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
-    files.check(config, configuration.base_config())
+    with processes.agreed():
+        config = configuration.resolve(config)
+        files = Workdir(workdir)
+        if not files.config.exists():
+            raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
+        files.check(config, configuration.base_config())
 
-    # ---- model and images ----
-    parts = data.Parts(config.data)
-    images = parts.images(config.evaluations.part)
-    model = models.build(config, images.shape[1:])
-    state = restore(config, files, images.shape[1:])
-    trained = trained_model(config, model, state, images, parts=parts)
+    with files.locked():
+        # ---- model and images ----
+        with processes.agreed():
+            parts = data.Parts(config.data)
+            images = parts.images(config.evaluations.part)
+        model = models.build(config, images.shape[1:])
+        state = restore(config, files, images.shape[1:])
+        trained = trained_model(config, model, state, images, parts=parts)
 
-    # ---- measures, then pictures ----
-    entries = measure(trained)
-    files.write_results(config, step=int(state.step), **entries)
-    _log_measures(entries)
-    draw(config, files, trained)
+        # ---- measures, then pictures; every process measures, so that none waits for long ----
+        entries = measure(trained)
+        files.write_results(config, step=int(state.step), **entries)
+        _log_measures(entries)
+        if processes.is_main():
+            draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
 

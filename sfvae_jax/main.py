@@ -22,19 +22,31 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import NoReturn
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from sfvae_jax import progress
 from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.stopping import Stopped, StopSignals
+from sfvae_jax.training import processes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run reads and writes.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of the processes of a run over many hosts, which find each other."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where they do not; implies --distributed."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes; likewise.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0; likewise.")
 _MODE = flags.DEFINE_enum(
     "mode",
     "train_and_evaluate",
@@ -51,16 +63,24 @@ def main(argv: list[str]) -> None:
         _fail("--config=FILE.py[:PRESET] and --workdir=DIR are needed; see --help", 2)
     _set_up_logging()
     try:
-        _run()
+        _join_processes()
+        with StopSignals() as signals:  # from here on, for JAX has joined with handlers of its own
+            _run(signals)
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder in the place of a file
         _fail(" ".join(str(error).split()), RunError.exit_status)
+    except Stopped as stop:
+        _fail(f"{stop}; the same command goes on from the last checkpoint", stop.exit_status)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+        _fail("interrupted while the processes were joined", 130)
+    except Exception as error:
+        if not jax.distributed.is_initialized():
+            raise
+        _fail(processes.failure(error), RunError.exit_status)
 
 
-def _run() -> None:
+def _run(signals: StopSignals) -> None:
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train
@@ -73,9 +93,18 @@ def _run() -> None:
     if _CONFIG.value.train.compilation_cache:
         use_compilation_cache()
     if _MODE.value != "evaluate":
-        train(_CONFIG.value, _WORKDIR.value, began=process_start())
+        train(_CONFIG.value, _WORKDIR.value, began=process_start(), signals=signals)
     if _MODE.value != "train":
         evaluate(_CONFIG.value, _WORKDIR.value)
+
+
+def _join_processes() -> None:
+    given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if _DISTRIBUTED.value or any(value is not None for value in given):
+        processes.start(*given)
+        if not processes.is_main():
+            logging.getLogger("sfvae_jax").setLevel(logging.WARNING)
+            progress.hide()
 
 
 def _set_up_logging() -> None:
@@ -118,9 +147,9 @@ def _asks_for_help(argv: list[str]) -> bool:
     return any(arg.lstrip("-").startswith("help") for arg in argv[1:])
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print(f"sfvae_jax: error: {message}", file=sys.stderr)
-    sys.exit(status)
+    processes.abandon(status)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,21 @@ _SECONDS_BETWEEN_LINES = 10.0
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
 
+_hidden = False
+
+
+def hide() -> None:
+    """From now on this process shows none: another one of the same run does."""
+    global _hidden
+    _hidden = True
+
+
 class Display:
     """One bar, or one line every ten seconds, on stderr. A context manager."""
 
     def __init__(self, start: int, total: int, label: str = "") -> None:
         self._total = total
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and not _hidden
         # A terminal may not tell its size, and tqdm would then draw nothing.
         width, height = shutil.get_terminal_size()
         bar = {"ncols": width, "nrows": height, "bar_format": _BAR, "disable": not self._terminal}
@@ -40,6 +49,6 @@ class Display:
         if self._terminal:
             self._bar.set_postfix_str(beside, False)
             self._bar.update(done - self._bar.n)
-        elif done == self._total or now >= self._next_line:
+        elif not _hidden and (done == self._total or now >= self._next_line):
             self._next_line = now + _SECONDS_BETWEEN_LINES
             print(line, file=sys.stderr, flush=True)

@@ -16,7 +16,9 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.learning_rate import learning_rate
-from sfvae_jax.trained import measure, trained_model
+from sfvae_jax.measurements import Measurements
+from sfvae_jax.stopping import StopSignals
+from sfvae_jax.training import processes
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.fixed_decoder import with_decoder_from
@@ -42,6 +44,7 @@ def train(
     workdir: str | os.PathLike,
     *,
     began: float | None = None,
+    signals: StopSignals | None = None,
 ) -> None:
     """Trains to `train.steps`, going on from the last checkpoint in the workdir.
 
@@ -50,27 +53,32 @@ def train(
         workdir: folder for everything that is written.
         began: when the command began, on the clock of `time.monotonic`; None: now. The log tells
             the time from then to the first steps.
+        signals: entered by the caller, for which training is to save and stop; None: for none.
 
     Raises:
+        Stopped: if such a signal came; the state is saved.
         UsageError: if something asked for cannot be; nothing has been trained.
         RunError: if the loss turns non-finite; the checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
     start_up = StartUp(began)
-    config = configuration.resolve(config)
-    files = Workdir(workdir)
-    files.check(config, configuration.base_config())
-    images = data.open_images(config.data, "train")
-    batch_size = config.train.batch_size or len(images)
-    _check_batches(config, images, batch_size)
-    model = models.build(config, images.shape[1:])
-    parts = data.Parts(config.data)
-    _check_parts(config, parts)
+    signals = signals or StopSignals()
+    with processes.agreed():
+        config = configuration.resolve(config)
+        files = Workdir(workdir)
+        files.check(config, configuration.base_config())
+        images = data.open_images(config.data, "train")
+        batch_size = config.train.batch_size or len(images)
+        _check_batches(config, images, batch_size)
+        model = models.build(config, images.shape[1:])
+        parts = data.Parts(config.data)
+        _check_parts(config, parts)
 
     # ---- images: on the devices, or streamed to them ----
-    streamed = not data.fits_on_device(config.data, images)
-    images = images if streamed else images.all()
-    held_out = parts.images("valid") if config.train.validate_every else None
+    streamed = processes.any_of(not data.fits_on_device(config.data, images))
+    with processes.agreed():
+        images = images if streamed else images.all()
+        held_out = parts.images("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- objective, step ----
@@ -86,16 +94,18 @@ def train(
     state = steps.place(state)
 
     # ---- where to write, and where to go on from ----
-    files.claim(config)
-    with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
+    kept = config.train.checkpoints_kept
+    claim, saving = files.claimed(config), signals.deferred()
+    with claim, saving, Checkpoints(files.checkpoints, kept) as checkpoints:
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
         start = int(state.step)
         files.cut_metrics(start)
-        kept = files.read_results()
-        history = _history_up_to(kept.get("history", {}), start)
-        doubts = _history_up_to(kept.get("history_caveats", {}), start)
+        files.cut_results(start)
+        measurements = Measurements(config, model, files, parts, coded, start)
         _log_run(config, images, state.params, files, start)
+        if measurements.are_due(start):
+            measurements.take(state, checkpoints)
 
         # ---- the loop: one call of the device, then the host's part ----
         step = start
@@ -106,7 +116,7 @@ def train(
         )
         ends = list(chunk_ends(start, config.train.steps, every=every, at=config.evaluations.steps))
         read = data.image_batches if streamed else data.index_batches
-        calls = closing(read(images, config.seed, batch_size, start, ends))
+        calls = closing(read(images, config.seed, batch_size, start, ends, steps.share))
         with Progress(start, config.train.steps) as progress, calls as batches:
             for end, batch in zip(ends, batches, strict=True):
                 state, metrics = steps(state, batch)
@@ -120,18 +130,21 @@ def train(
                     held_out_loss = _finite(validation.loss(state), end)
                     state = steps.place(validation.observe(state, held_out_loss))
                 files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
-                if end in config.evaluations.steps:
-                    evaluated = parts.images(config.evaluations.part)
-                    trained = trained_model(config, model, state, evaluated, coded, parts)
-                    measured = measure(trained)
-                    history[str(end)] = measured["metrics"]
-                    for caveat in dict.fromkeys(measured["caveats"].values()):
-                        log.warning("evaluations at step %d: %s", end, caveat)
-                    doubts[str(end)] = measured["caveats"]
-                    files.write_results(config, history=history, history_caveats=doubts)
-                if end % config.train.checkpoint_every == 0 or end == config.train.steps:
+                stopping = signals.came()
+                if stopping or _is_saved(end, config):
                     checkpoints.save(state)
+                if stopping:
+                    log.info("saved at step %d of %d", end, config.train.steps)
+                    break
+                if measurements.are_due(end):
+                    measurements.take(state, checkpoints)
                 step = end
+
+
+def _is_saved(step: int, config: ml_collections.ConfigDict) -> bool:
+    """Whether a checkpoint of this step is kept: each so many, the last, and what is measured."""
+    named = (config.train.steps, *config.evaluations.steps)
+    return step % config.train.checkpoint_every == 0 or step in named
 
 
 def _check_batches(
@@ -147,7 +160,7 @@ def _check_batches(
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:
         raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
-    check_shares(batch_size, jax.local_device_count(), config.train.microbatch)
+    check_shares(batch_size, jax.device_count(), config.train.microbatch)
     if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
             f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
@@ -184,10 +197,6 @@ def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
         raise RunError(f"the loss on the valid part is not finite at step {step}: {loss}")
     return loss
-
-
-def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
-    return {key: value for key, value in history.items() if int(key) <= step}
 
 
 def _records(
@@ -246,10 +255,12 @@ def _log_run(
     files: Workdir,
     start: int,
 ) -> None:
-    devices = jax.local_devices()
+    devices = jax.devices()
     shape = "x".join(map(str, images.shape[1:]))
     how = "" if isinstance(images, np.ndarray) else ", streamed"
-    log.info("device: %d x %s (%s)", len(devices), devices[0].device_kind, devices[0].platform)
+    kind, number = f"{devices[0].device_kind} ({devices[0].platform})", jax.process_count()
+    among = f" of {number} processes" if number > 1 else ""
+    log.info("device: %d x %s%s", len(devices), kind, among)
     log.info("data: %s, %d training images of %s%s", config.data.name, len(images), shape, how)
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:

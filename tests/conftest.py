@@ -46,14 +46,7 @@ def root():
 @pytest.fixture(scope="session")
 def tiny_config():
     """The collapse experiment in a second: 40 images, a small network, `changes` on top."""
-
-    def make(**changes):
-        config = load_config("mnist_collapse").get_config("laptop")
-        for key, value in {**TINY, **changes}.items():
-            config.update_from_flattened_dict({key: value})
-        return config
-
-    return make
+    return make_tiny_config
 
 
 @pytest.fixture
@@ -87,6 +80,15 @@ TINY = {
     "train.checkpoint_every": 4,
     "evaluations.steps": (5, 12),
 }
+
+
+def make_tiny_config(**changes):
+    """What the fixture `tiny_config` makes."""
+    config = load_config("mnist_collapse").get_config("laptop")
+    for key, value in {**TINY, **changes}.items():
+        value = tuple(value) if isinstance(value, list) else value  # as JSON has it
+        config.update_from_flattened_dict({key: value})
+    return config
 
 
 def load_config(name):

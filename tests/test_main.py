@@ -2,7 +2,6 @@
 
 import json
 import logging
-import signal
 import subprocess
 import sys
 import time
@@ -85,58 +84,6 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     with pytest.raises(UsageError, match=r"learning_rate is 0\.001 there and 0\.5 here"):
         train(tiny_config(**{"train.learning_rate": 0.5}), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
-
-
-def test_killed_and_started_again_ends_with_the_same_bits(run_main, tmp_path, tiny_config):
-    """SIGKILL in mid-run; then the same command. Parameters, metrics and measures are those of a
-    run that was never stopped."""
-    long = {
-        "train.steps": 900,
-        "train.steps_per_call": 8,
-        "train.checkpoint_every": 100,
-        "evaluations.steps": (250, 900),
-        "evaluations.names": ("kl_divergence",),
-        "objective.name": "sampling",
-        "train.batch_size": 16,
-        "train.learning_rate_schedule": "burda",
-    }
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    # As a user has it: the first process compiles, the others find what it kept.
-    alone = {
-        "changes": long,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "JAX_COMPILATION_CACHE_DIR": None,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": None,
-    }
-
-    process = run_main(killed, "--mode=train", start=subprocess.Popen, **alone)
-    deadline = time.monotonic() + 120
-    while not (killed / "checkpoints" / "300").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (killed / "checkpoints" / "900").exists()
-
-    assert any((tmp_path / "cache" / "sfvae_jax" / "xla").iterdir())
-    done = run_main(killed, "--mode=train", **alone)
-    assert done.returncode == 0, done.stderr
-    assert "resuming from the checkpoint of step" in done.stderr
-    assert run_main(whole, "--mode=train", **alone).returncode == 0
-
-    config = configuration.resolve(tiny_config(**long))
-    states = [evaluate.restore(config, Workdir(folder), (28, 28, 1)) for folder in (whole, killed)]
-    assert int(states[0].step) == 900
-    jax.tree.map(np.testing.assert_array_equal, *states)
-
-    def without_rate(workdir):
-        return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records(workdir)]
-
-    assert without_rate(killed) == without_rate(whole)
-    assert set(results(whole)["history"]) == {"250", "900"}
-    assert results(killed)["history"] == results(whole)["history"]
 
 
 def test_two_devices_take_the_steps_of_one(run_main, tmp_path, tiny_config):

@@ -59,7 +59,7 @@ class ConvBnEncoder(nn.Module):
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
         shared = {"lowering": self.lowering, "kernel_init": init}
         for channels in self.channels:
-            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = Convolution(channels, self.kernel_size, 2, use_bias=False, **shared)(x)
             x = activate(normalize(x, axes))
         return nn.Dense(self.num_outputs, kernel_init=init)(x.ravel())
 
@@ -96,7 +96,7 @@ class ConvBnDecoder(nn.Module):
         x = nn.Dense(FIRST_SIDE**2 * first, kernel_init=init)(z)
         x = activate(normalize(x.reshape(FIRST_SIDE, FIRST_SIDE, first), axes))
         for channels in others[: self.num_doublings]:
-            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = Convolution(channels, self.kernel_size, 2, use_bias=False, **shared)(x)
             x = activate(normalize(x, axes))
         x = Convolution(self.multiple * self.num_outputs, self.kernel_size, **shared)(x)
         return sets_first(x, self.multiple)

@@ -129,7 +129,7 @@ def _space_to_depth(x: Array, block: int) -> Array:
 
 
 class Convolution(nn.Module):
-    """`convolve` with a kernel and a bias of its own.
+    """`convolve` with a kernel and, mostly, a bias of its own.
 
     Attributes:
         features: channels of the output.
@@ -141,6 +141,8 @@ class Convolution(nn.Module):
         kernel_init: of the kernel [k, k, C, features]; the bias starts at zero. A transposed
             one's is multiplied by the stride s, for of its k^2 C weights an output pixel sees one
             in s^2; at an image of a single pixel it sees C, and the factor is k.
+        use_bias: without one where a normalisation by channel follows, which takes it out again:
+            its gradient would be rounding alone, which Adam makes full steps of.
     """
 
     features: int
@@ -150,6 +152,7 @@ class Convolution(nn.Module):
     transposed: bool = False
     lowering: str = "auto"
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -159,8 +162,9 @@ class Convolution(nn.Module):
         if self.transposed:
             scale = self.kernel_size if x.shape[:2] == (1, 1) else self.stride
         kernel = self.param("kernel", lambda rng: scale * self.kernel_init(rng, shape))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         function = convolve_transposed if self.transposed else convolve
-        return bias.reshape(1, 1, -1) + function(
-            x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering
-        )
+        y = function(x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return bias.reshape(1, 1, -1) + y

@@ -22,11 +22,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=num_kept, create=True, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(
+        self._make = lambda: ocp.CheckpointManager(
             folder.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
 
     def __enter__(self) -> Checkpoints:
+        self._manager = self._make()
         return self
 
     def __exit__(self, *unused: Any) -> None:
@@ -43,6 +44,9 @@ class Checkpoints:
         step = int(state.step)
         if step != self.last_step:
             self._manager.save(step, args=ocp.args.StandardSave(of_all_processes(state)))
+
+    def wait(self) -> None:
+        self._manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> TrainState:
         """The last checkpoint, with the structure and placement of `like`.

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError
 
+log = logging.getLogger("sfvae_jax")
+
 # A process that does not answer for so long has died, and the others end, too.
 _HEARTBEAT_SECONDS = 30
+# Process 0 has the service that connects the others, who would not live to tell their own errors.
+_SECONDS_FOR_OTHERS = 3
+# What the message of an error has when another process does not answer.
+_LOST = ("Gloo", "NCCL", "nccl", "oordination", "arrier", "DEADLINE_EXCEEDED", "UNAVAILABLE")
 
 
 def start(
@@ -34,6 +45,9 @@ def start(
         RunError: if the others are not reached.
     """
     _check(coordinator_address, num_processes, process_id)
+    if jax.distributed.is_initialized():
+        raise UsageError("this process has joined a run already; it cannot join another")
+    log.info("waiting for all processes of this run, at most five minutes")
     try:
         jax.distributed.initialize(
             coordinator_address,
@@ -57,13 +71,18 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def any_of(flag: bool) -> bool:
-    """Whether it is so in any of the processes, which all have to ask."""
+def gathered(values: Any) -> np.ndarray:
+    """Numbers of all processes, [P, ...], which all have to ask for them; as JAX keeps numbers."""
     if jax.process_count() == 1:
-        return flag
+        return np.asarray(values)[None]
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+    return np.asarray(multihost_utils.process_allgather(np.asarray(values)))
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is so in any of the processes, which all have to ask."""
+    return bool(gathered(flag).any())
 
 
 @contextmanager
@@ -83,6 +102,33 @@ def agreed() -> Iterator[None]:
         raise failure
     if anywhere:
         raise RunError("another process of this run stopped; its own message says why")
+
+
+def failure(error: Exception) -> str:
+    """In one line, what stopped this process of several; a traceback besides, if it may help."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    lost = any(word in reason for word in _LOST)
+    if not lost:
+        traceback.print_exception(error)
+    what = "lost the others" if lost else "stopped"
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} {what}: {reason}. Once all have"
+        " ended, the same commands go on from the last checkpoint"
+    )
+
+
+def abandon(status: int) -> NoReturn:
+    """Ends this process; among several at once, for a clean end would wait for the others.
+
+    They may be waiting for this one, and learn of its end when its connections close.
+    """
+    if not jax.distributed.is_initialized():
+        sys.exit(status)
+    if is_main():
+        time.sleep(_SECONDS_FOR_OTHERS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

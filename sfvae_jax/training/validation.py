@@ -16,6 +16,7 @@ from jax import Array
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.objectives import Schedule
+from sfvae_jax.training import processes
 from sfvae_jax.training.objective import build_loss, model_functions, weights_at
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
@@ -64,12 +65,17 @@ class Validation:
         self._halving = config.train.plateau_patience > 0
 
     def loss(self, state: TrainState) -> float:
-        """Mean over the images of the objective's loss, in its own units."""
-        total = 0.0
-        for number, images in enumerate(self._batches):
+        """Mean over the images of the objective's loss, in its own units.
+
+        Each process takes its share of the batches, and all get the same number.
+        """
+        losses = np.zeros(len(self._batches), np.float32)
+        for number in range(jax.process_index(), len(losses), jax.process_count()):
             rng = jax.random.fold_in(self._rng, number)
-            total += len(images) * float(self._loss(state, rng, images))
-        return total / sum(map(len, self._batches))
+            losses[number] = self._loss(state, rng, self._batches[number])
+        losses = processes.gathered(losses).sum(0)  # one of them is not 0
+        sizes = list(map(len, self._batches))
+        return sum(n * float(loss) for n, loss in zip(sizes, losses, strict=True)) / sum(sizes)
 
     def observe(self, state: TrainState, loss: float) -> TrainState:
         """The state with the learning rate reduced where the loss has not fallen for long.

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from contextlib import contextmanager
+import jax
 import ml_collections
 
 from sfvae_jax.errors import UsageError
@@ -58,6 +60,22 @@ class Workdir:
                 " give another --workdir"
             )
 
+    @contextmanager
+    def locked(self):
+        yield
+
+    @contextmanager
+    def claimed(self, config):
+        from sfvae_jax.training import processes
+
+        with processes.agreed():
+            if processes.is_main():
+                self.claim(config)
+        yield
+
+    def cut_results(self, step):
+        pass
+
     def claim(self, config: ml_collections.ConfigDict) -> None:
         """Makes the folder this configuration's own, and this process's until it ends.
 
@@ -88,11 +106,15 @@ class Workdir:
         return [record for record in records if up_to is None or record["step"] <= up_to]
 
     def cut_metrics(self, step: int) -> None:
+        if jax.process_index():
+            return
         """Drops the records after a step, which a resumed run writes again."""
         lines = [json.dumps(record) + "\n" for record in self.read_metrics(up_to=step)]
         write_text(self.metrics, "".join(lines))
 
     def append_metrics(self, records: Iterable[dict[str, Any]]) -> None:
+        if jax.process_index():
+            return
         """Adds one line a record."""
         with self.metrics.open("a") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
@@ -102,6 +124,8 @@ class Workdir:
         return read_json(self.results) if self.results.exists() else {}
 
     def write_results(self, config: ml_collections.ConfigDict, **entries: Any) -> None:
+        if jax.process_index():
+            return
         """Replaces the named entries of results.json and keeps the others."""
         settings = {"config": plain(config), "published": config.published.to_dict()}
         write_json(self.results, {**self.read_results(), **settings, **entries})

@@ -118,7 +118,7 @@ def _torch_forward(torch, params, x):
     norm = torch.nn.functional.batch_norm
 
     def block(x, layer, scales, transposed=False, stride=2):
-        kernel, bias = layer["kernel"], layer["bias"]
+        kernel, bias = layer["kernel"], layer.get("bias")
         if not transposed:
             x = torch.nn.functional.conv2d(
                 x, kernel.permute(3, 2, 0, 1), bias, stride=stride, padding=1

@@ -1,0 +1,73 @@
+"""What a run measures at the steps that its config names, on the way."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import flax.linen as nn
+import ml_collections
+import numpy as np
+
+from sfvae_jax import data
+from sfvae_jax.trained import measure, trained_model
+from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.workdir import Workdir
+
+log = logging.getLogger("sfvae_jax")
+
+
+class Measurements:
+    """The measures at named steps, which results.json keeps as "history"."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        model: nn.Module,
+        files: Workdir,
+        parts: data.Parts,
+        coded: np.ndarray | data.StoredImages | None,
+        start: int,
+    ) -> None:
+        """Goes on from what results.json has of the steps up to `start`.
+
+        Args:
+            config: resolved.
+            model: the run's.
+            files: the run's.
+            parts: of its data set.
+            coded: the training images, for a floating prior; None: they are to be read for it.
+            start: the step of the checkpoint that the run goes on from.
+        """
+        self._config, self._model, self._files = config, model, files
+        self._parts, self._coded = parts, coded
+        kept = files.read_results()
+        self._history = _up_to(kept.get("history", {}), start)
+        self._caveats = _up_to(kept.get("history_caveats", {}), start)
+
+    def are_due(self, step: int) -> bool:
+        """Whether they are wanted at this step and not there yet."""
+        return step in self._config.evaluations.steps and str(step) not in self._history
+
+    def take(self, state: TrainState, checkpoints: Checkpoints) -> None:
+        """Measures a state that is being saved; results.json tells of it when it is.
+
+        So no results.json ever knows of a step that the checkpoints do not reach.
+        """
+        step = int(state.step)
+        images = self._parts.images(self._config.evaluations.part)
+        trained = trained_model(self._config, self._model, state, images, self._coded, self._parts)
+        measured = measure(trained)
+        for caveat in dict.fromkeys(measured["caveats"].values()):
+            log.warning("evaluations at step %d: %s", step, caveat)
+        self._history[str(step)] = measured["metrics"]
+        self._caveats[str(step)] = measured["caveats"]
+        checkpoints.wait()
+        self._files.write_results(
+            self._config, history=self._history, history_caveats=self._caveats
+        )
+
+
+def _up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
+    return {key: value for key, value in history.items() if int(key) <= step}

@@ -1,0 +1,167 @@
+"""Runs that are killed or told to stop, as real processes: nothing is lost, nothing is a lie."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import evaluate
+from sfvae_jax.training.workdir import Workdir
+
+LONG = {
+    "train.steps": 900,
+    "train.steps_per_call": 8,
+    "train.checkpoint_every": 100,
+    "evaluations.steps": (250, 900),
+    "evaluations.names": ("kl_divergence",),
+    "objective.name": "sampling",
+    "train.batch_size": 16,
+    "train.learning_rate_schedule": "burda",
+}
+
+
+@pytest.fixture
+def start(run_main, tmp_path):
+    """Starts the command on a workdir. The first process compiles, the others find what it kept."""
+
+    def start(workdir, changes=LONG, mode="train"):
+        return run_main(
+            workdir,
+            f"--mode={mode}",
+            start=subprocess.Popen,
+            changes=changes,
+            XDG_CACHE_HOME=str(tmp_path / "cache"),
+            JAX_COMPILATION_CACHE_DIR=None,
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=None,
+        )
+
+    return start
+
+
+def steps_of(workdir):
+    """The steps of the checkpoints that are whole by their names."""
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdecimal())
+
+
+def wait_until(holds, process):
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def stop(process, number):
+    """Sends a signal; returns what the process said. It must end as that signal's processes do."""
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    wanted = -number if number == signal.SIGKILL else 128 + number
+    assert process.returncode in (wanted, 0), said
+    return said
+
+
+def assert_no_lie(workdir):
+    """What results.json has, a checkpoint has been of; both can be read."""
+    path = workdir / "results.json"
+    if not path.exists():
+        return
+    results = json.loads(path.read_text())
+    measured = [int(step) for step in results.get("history", {})] + [results.get("step", 0)]
+    assert max(steps_of(workdir)) >= max(measured)
+    assert results["config"] == json.loads((workdir / "config.json").read_text())
+
+
+def assert_the_same_run(folder, other, config):
+    config = configuration.resolve(config)
+    states = [evaluate.restore(config, Workdir(path), (28, 28, 1)) for path in (folder, other)]
+    assert int(states[0].step) == config.train.steps
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    logged = [
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (folder, other)
+    ]
+    for record in (*logged[0], *logged[1]):
+        record.pop("steps_per_second")
+    assert logged[0] == logged[1]
+    found = [json.loads((path / "results.json").read_text()) for path in (folder, other)]
+    assert set(found[0]["history"]) == set(map(str, config.evaluations.steps))
+    assert found[0] == found[1]
+
+
+def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny_config):
+    """SIGKILL in mid-run, then SIGTERM, then SIGINT, each time the same command again: parameters,
+    metrics and measures are those of a run that was never stopped."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    process = start(stopped)
+    wait_until(lambda: (stopped / "checkpoints" / "300").exists(), process)
+    stop(process, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert_no_lie(stopped)
+    assert any((tmp_path / "cache" / "sfvae_jax" / "xla").iterdir())
+
+    for number, step in ((signal.SIGTERM, 500), (signal.SIGINT, 700)):
+        process = start(stopped)
+        wait_until(lambda step=step: max(steps_of(stopped)) >= step, process)
+        said = stop(process, number)
+        assert process.returncode == 128 + number, said
+        assert "resuming from the checkpoint of step" in said
+        assert f"{signal.Signals(number).name}: saving after the call in flight" in said
+        reached = max(steps_of(stopped))
+        assert f"saved at step {reached} of 900" in said
+        assert "Traceback" not in said
+        assert said.splitlines()[-1] == (
+            f"sfvae_jax: error: stopped by {signal.Signals(number).name}; the same command goes on"
+            " from the last checkpoint"
+        )
+        assert_no_lie(stopped)
+    for folder in (stopped, whole):
+        process = start(folder)
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+    assert_the_same_run(stopped, whole, tiny_config(**LONG))
+
+
+@pytest.mark.slow
+def test_twenty_kills(start, tmp_path, tiny_config):
+    """SIGKILL and SIGTERM mixed, at moments drawn by a seed between a start and some seconds of
+    training, evaluations and saves at every few steps: the end is that of an undisturbed run."""
+    changes = LONG | {
+        "train.steps": 12_000,
+        "train.checkpoint_every": 24,
+        "evaluations.steps": tuple(range(400, 12_001, 400)),
+    }
+    draw = random.Random(20)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(whole, changes, "train_and_evaluate")
+    assert process.wait() == 0
+
+    reached = []
+    for kill in range(20):
+        process = start(killed, changes, "train_and_evaluate")
+        time.sleep(draw.uniform(0.5, 12))
+        if process.poll() is None:
+            stop_or_kill(process, draw.choice((signal.SIGKILL, signal.SIGTERM)))
+        else:
+            assert process.returncode == 0, process.communicate()[1]
+        assert_no_lie(killed)
+        reached.append(max(steps_of(killed), default=0))
+        assert sorted(reached) == reached, kill  # no finished step is lost
+    assert 0 < reached[10] < 12_000  # kills met it at work
+    process = start(killed, changes, "train_and_evaluate")
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert_the_same_run(killed, whole, tiny_config(**changes))
+
+
+def stop_or_kill(process, number):
+    """As `stop`; before its handlers are there, Python ends at SIGTERM as the system does."""
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode in (-number, 128 + number, 0), said
+    assert "Traceback" not in said
