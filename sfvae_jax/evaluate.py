@@ -57,8 +57,9 @@ def evaluate(
         entries = measure(trained)
         files.write_results(config, step=int(state.step), **entries)
         _log_measures(entries)
-        if processes.is_main():
-            draw(config, files, trained)
+        with processes.agreed():
+            if processes.is_main():
+                draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
 
