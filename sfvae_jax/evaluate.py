@@ -13,7 +13,7 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
-from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.checkpoints import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
@@ -42,18 +42,19 @@ def evaluate(
         raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
     files.check(config, configuration.base_config())
 
-    # ---- model and images ----
-    parts = data.Parts(config.data)
-    images = parts.images(config.evaluations.part)
-    model = models.build(config, images.shape[1:])
-    state = restore(config, files, images.shape[1:])
-    trained = trained_model(config, model, state, images, parts=parts)
+    with files.locked():
+        # ---- model and images ----
+        parts = data.Parts(config.data)
+        images = parts.images(config.evaluations.part)
+        model = models.build(config, images.shape[1:])
+        state = restore(config, files, images.shape[1:])
+        trained = trained_model(config, model, state, images, parts=parts)
 
-    # ---- measures, then pictures ----
-    entries = measure(trained)
-    files.write_results(config, step=int(state.step), **entries)
-    _log_measures(entries)
-    draw(config, files, trained)
+        # ---- measures, then pictures ----
+        entries = measure(trained)
+        files.write_results(config, step=int(state.step), **entries)
+        _log_measures(entries)
+        draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
 
@@ -73,13 +74,9 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
     """The state of a run's last checkpoint."""
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
-    nothing = UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
-    if not files.checkpoints.exists():
-        raise nothing
-    with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
-        if checkpoints.last_step is None:
-            raise nothing
-        return checkpoints.restore(fresh)
+    if last_step(files.checkpoints) is None:
+        raise UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
+    return read_state(files.checkpoints, fresh)
 
 
 def draw(

@@ -86,15 +86,16 @@ def train(
     state = steps.place(state)
 
     # ---- where to write, and where to go on from ----
-    files.claim(config)
-    with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
+    kept = config.train.checkpoints_kept
+    with files.claimed(config), Checkpoints(files.checkpoints, kept) as checkpoints:
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
         start = int(state.step)
         files.cut_metrics(start)
-        kept = files.read_results()
-        history = _history_up_to(kept.get("history", {}), start)
-        doubts = _history_up_to(kept.get("history_caveats", {}), start)
+        files.cut_results(start)
+        results = files.read_results()
+        history = results.get("history", {})
+        doubts = results.get("history_caveats", {})
         _log_run(config, images, state.params, files, start)
 
         # ---- the loop: one call of the device, then the host's part ----
@@ -184,10 +185,6 @@ def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
         raise RunError(f"the loss on the valid part is not finite at step {step}: {loss}")
     return loss
-
-
-def _history_up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
-    return {key: value for key, value in history.items() if int(key) <= step}
 
 
 def _records(

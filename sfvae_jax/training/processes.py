@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import jax
@@ -64,6 +64,18 @@ def any_of(flag: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def of_main(numbers: Sequence[int]) -> list[int]:
+    """The numbers that the main process has; all have to ask."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    from jax.experimental import multihost_utils
+
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(numbers), np.int32)))
+    room = np.zeros(length, np.int32)
+    room[: len(numbers)] = numbers[:length]
+    return multihost_utils.broadcast_one_to_all(room).tolist()
 
 
 @contextmanager
