@@ -14,7 +14,7 @@ from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
-from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.training.checkpoints import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
@@ -79,13 +79,9 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
     """The state of a run's last checkpoint."""
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
-    nothing = UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
-    if not files.checkpoints.exists():
-        raise nothing
-    with Checkpoints(files.checkpoints, config.train.checkpoints_kept) as checkpoints:
-        if checkpoints.last_step is None:
-            raise nothing
-        return checkpoints.restore(fresh)
+    if last_step(files.checkpoints) is None:
+        raise UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
+    return read_state(files.checkpoints, fresh)
 
 
 def draw(

@@ -62,15 +62,6 @@ def of_all_processes(state: Any) -> Any:
     return jax.tree.map(join, state)
 
 
-def of_this_process(state: Any, like: Any) -> Any:
-    """What `of_all_processes` made one, as this process's own, on the devices of `like`."""
-    if jax.process_count() == 1:
-        return state
-    return jax.tree.map(
-        lambda leaf, own: jax.device_put(leaf.addressable_data(0), own.sharding), state, like
-    )
-
-
 def _alike_on(devices: Sequence[Any]) -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

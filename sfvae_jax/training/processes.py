@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -83,6 +83,18 @@ def gathered(values: Any) -> np.ndarray:
 def any_of(flag: bool) -> bool:
     """Whether it is so in any of the processes, which all have to ask."""
     return bool(gathered(flag).any())
+
+
+def of_main(numbers: Sequence[int]) -> list[int]:
+    """The numbers that the main process has; all have to ask."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    from jax.experimental import multihost_utils
+
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(numbers), np.int32)))
+    room = np.zeros(length, np.int32)
+    room[: len(numbers)] = numbers[:length]
+    return multihost_utils.broadcast_one_to_all(room).tolist()
 
 
 @contextmanager

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
-
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-import jax
+from pathlib import Path
+from typing import Any, BinaryIO
+
 import ml_collections
 
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.training import processes
+from sfvae_jax.training.lock import FolderLock
+
+log = logging.getLogger("sfvae_jax")
+
+# What a damaged checkpoint's name ends with once it is set aside.
+DAMAGED = ".damaged"
+
+# The entries of results.json that are not of the final step.
+_LASTING = ("config", "published", "history", "history_caveats")
 
 
 class Workdir:
-    """Names and reads and writes the files of one run."""
+    """Names, reads and writes the files of one run; only the main one of its processes writes."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder).expanduser()
@@ -32,7 +41,9 @@ class Workdir:
         config: ml_collections.ConfigDict,
         defaults: ml_collections.ConfigDict | None = None,
     ) -> None:
-        """Refuses a folder that cannot be written or is another run's; writes nothing.
+        """Refuses a folder that cannot be written, is another run's, or has lost its checkpoints.
+
+        Writes nothing.
 
         Args:
             config: this run's.
@@ -40,6 +51,7 @@ class Workdir:
 
         Raises:
             UsageError: saying why; for a run of another configuration, what differs.
+            RunError: if there is no checkpoint, and there was one.
         """
         try:
             places = (self.folder, *self.folder.absolute().parents)
@@ -50,6 +62,7 @@ class Workdir:
             raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
         if self.config.exists():
             self._check_config(config, defaults)
+            self._check_nothing_lost(config)
             return
         leftovers = [
             path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
@@ -61,74 +74,157 @@ class Workdir:
             )
 
     @contextmanager
-    def locked(self):
-        yield
-
-    @contextmanager
-    def claimed(self, config):
-        from sfvae_jax.training import processes
-
-        with processes.agreed():
-            if processes.is_main():
-                self.claim(config)
-        yield
-
-    def cut_results(self, step):
-        pass
-
-    def claim(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the folder this configuration's own, and this process's until it ends.
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out of the folder while the context lasts.
 
         Raises:
             UsageError: if it cannot be written, or another process is at work in it.
         """
+        with processes.agreed():
+            lock = self._lock() if processes.is_main() else None
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
+
+    @contextmanager
+    def claimed(self, config: ml_collections.ConfigDict) -> Iterator[None]:
+        """As `locked`, and makes the folder this configuration's own for good.
+
+        Raises:
+            UsageError: if it cannot be written, or another process is at work in it.
+        """
+        with self.locked():
+            with processes.agreed():
+                self.claim(config)
+            yield
+
+    def claim(self, config: ml_collections.ConfigDict) -> None:
+        """Writes config.json if there is none yet, and clears what a killed process left.
+
+        Raises:
+            UsageError: if it cannot be written.
+        """
+        if not processes.is_main():
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (self.config, self.metrics, self.results):
+                _partial(path).unlink(missing_ok=True)
             if not self.config.exists():
                 write_json(self.config, plain(config))
-            self._lock = self.config.open()
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another process is at work in workdir {self.folder}") from error
         except OSError as error:
-            raise UsageError(f"cannot write to workdir {self.folder}: {error.strerror}") from error
+            raise self._not_writable(error) from error
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl, up to a step; a last line cut short is left out."""
+        """The records of metrics.jsonl, up to a step; lines that hold none are left out."""
         if not self.metrics.exists():
             return []
-        records = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # the process was killed while it wrote this line
+        lines = self.metrics.read_bytes().splitlines()
+        records = [record for record in map(_record, lines) if record is not None]
         return [record for record in records if up_to is None or record["step"] <= up_to]
 
     def cut_metrics(self, step: int) -> None:
-        if jax.process_index():
+        """Drops the records after a step, which a resumed run writes again.
+
+        Raises:
+            RunError: if the file cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
             return
-        """Drops the records after a step, which a resumed run writes again."""
         lines = [json.dumps(record) + "\n" for record in self.read_metrics(up_to=step)]
-        write_text(self.metrics, "".join(lines))
+        if step == 0 and self.read_metrics():
+            log.warning("there is no checkpoint yet: all steps in metrics.jsonl are taken again")
+        with _writing(self.metrics):
+            write_text(self.metrics, "".join(lines))
 
     def append_metrics(self, records: Iterable[dict[str, Any]]) -> None:
-        if jax.process_index():
+        """Adds one line a record, in the place of a last line that was cut short.
+
+        Raises:
+            RunError: if they cannot be written.
+        """
+        if not processes.is_main():
             return
-        """Adds one line a record."""
-        with self.metrics.open("a") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        with _writing(self.metrics), self.metrics.open("a+b") as file:
+            _cut_short_line(file)
+            file.write(lines.encode())
 
     def read_results(self) -> dict[str, Any]:
         """results.json, or an empty dictionary where there is none yet."""
         return read_json(self.results) if self.results.exists() else {}
 
     def write_results(self, config: ml_collections.ConfigDict, **entries: Any) -> None:
-        if jax.process_index():
+        """Replaces the named entries of results.json and keeps the others.
+
+        Raises:
+            RunError: if it cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
             return
-        """Replaces the named entries of results.json and keeps the others."""
         settings = {"config": plain(config), "published": config.published.to_dict()}
-        write_json(self.results, {**self.read_results(), **settings, **entries})
+        content = {**self.read_results(), **settings, **entries}
+        with _writing(self.results):
+            write_json(self.results, content)
+
+    def cut_results(self, step: int) -> None:
+        """Drops what was measured after a step, which a resumed run measures again.
+
+        Raises:
+            RunError: if results.json cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
+            return
+        found = self.read_results()
+        kept = {
+            key: _up_to(step, entry) if key.startswith("history") else entry
+            for key, entry in found.items()
+            if key in _LASTING or found.get("step", step + 1) <= step
+        }
+        if kept != found:
+            with _writing(self.results):
+                write_json(self.results, kept)
+
+    def _lock(self) -> FolderLock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return FolderLock(self.folder)
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> UsageError:
+        return UsageError(f"cannot write to workdir {self.folder}: {error.strerror}")
+
+    def _check_nothing_lost(self, config: ml_collections.ConfigDict) -> None:
+        """Refuses to begin again a run that had a checkpoint, of which none is left.
+
+        One that was killed before its first checkpoint has none either, and begins again.
+        """
+        if checkpoint_steps(self.checkpoints):
+            return
+        evidence = self._evidence_of_checkpoints(config)
+        if evidence:
+            raise RunError(
+                f"the checkpoints of {self.folder} are lost: there is none, but {evidence};"
+                " nothing has been changed. Put them back, give another --workdir, or delete this"
+                " one to start anew"
+            )
+
+    def _evidence_of_checkpoints(self, config: ml_collections.ConfigDict) -> str | None:
+        """What can only be there once a checkpoint was whole."""
+        if any(self.checkpoints.glob(f"*{DAMAGED}")):
+            return f"damaged ones (*{DAMAGED}) were set aside"
+        results = self.read_results()
+        measured = [results["step"]] if "step" in results else list(results.get("history", {}))
+        if measured:
+            return f"results.json holds measures of step {measured[-1]}"
+        last = max((record["step"] for record in self.read_metrics()), default=0)
+        # The second is begun when the first is whole, and until it is begun no step is taken.
+        if last > 2 * config.train.checkpoint_every:
+            return f"metrics.jsonl reaches step {last}"
+        return None
 
     def _check_config(
         self, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
@@ -203,10 +299,76 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    """Writes a file, whole or not at all, to stay there when the machine fails after it."""
+    partial = _partial(path)
+    try:
+        partial.unlink(missing_ok=True)  # of a killed process; a link there is not followed
+        with partial.open("x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints in a folder, whole or damaged, the newest first."""
+    if not folder.is_dir():
+        return []
+    names = (path.name for path in folder.iterdir())
+    return sorted((int(name) for name in names if _is_step(name)), reverse=True)
+
+
+def _is_step(name: str) -> bool:
+    number = name.isascii() and name.isdecimal()
+    return number and name == str(int(name)) and int(name) < 2**31
+
+
+def _up_to(step: int, history: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry for key, entry in history.items() if int(key) <= step}
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line of metrics.jsonl holds; None for one that was cut short or damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and isinstance(record.get("step"), int)
+    return record if whole else None
+
+
+def _cut_short_line(file: BinaryIO) -> None:
+    """Cuts a file open for appending back to its last whole line."""
+    if not file.tell():
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # a full disk, a folder in the place of the file
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _shown(flat: dict[str, Any], key: str) -> str:

@@ -1,11 +1,13 @@
 """A run's files: whole, its own, and nothing of another run is lost."""
 
 import json
+import resource
+from contextlib import contextmanager
 
 import pytest
 
 from sfvae_jax.config import base_config
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training.workdir import Workdir
 
 
@@ -118,3 +120,124 @@ def test_results_keep_what_is_not_replaced(tmp_path, tiny_config):
     assert results["metrics"] == {"kl": 2.0}
     assert results["published"]["source"] == "SFVAE, Table 4"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_short_line_harms_no_later_one(tmp_path):
+    files = Workdir(tmp_path)
+    files.append_metrics([{"step": 1}])
+    with files.metrics.open("a") as file:
+        file.write('{"step": 2, "lo')  # the disk was full
+    files.append_metrics([{"step": 3}])
+    assert files.metrics.read_text() == '{"step": 1}\n{"step": 3}\n'
+    files.metrics.write_text('{"ste')
+    files.append_metrics([{"step": 4}])
+    assert files.metrics.read_text() == '{"step": 4}\n'
+
+
+def test_damaged_lines_are_left_out_and_no_others(tmp_path):
+    files = Workdir(tmp_path)
+    files.metrics.write_bytes(b'{"step": 1}\n{"st\xff\n[2]\nnull\n{"step": "x"}\n{}\n{"step": 3}\n')
+    assert [record["step"] for record in files.read_metrics()] == [1, 3]
+    files.cut_metrics(3)
+    assert files.metrics.read_text() == '{"step": 1}\n{"step": 3}\n'
+
+
+def test_results_are_cut_back_to_the_checkpoint(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    files.cut_results(3)
+    assert not files.results.exists()
+    history = {"4": {"kl": 1.0}, "12": {"kl": 2.0}}
+    files.write_results(tiny_config(), history=history, history_caveats={"4": {}, "12": {}})
+    final = {"metrics": {"kl": 2.0}, "caveats": {}, "not_applicable": {}, "prior_stddev": [1.0]}
+    files.write_results(tiny_config(), step=12, **final)
+    before = files.results.read_bytes()
+    files.cut_results(12)
+    assert files.results.read_bytes() == before
+    files.cut_results(11)
+    found = files.read_results()
+    assert found.keys() == {"config", "published", "history", "history_caveats"}
+    assert found["history"] == {"4": {"kl": 1.0}}
+    assert found["history_caveats"] == {"4": {}}
+
+    # Measures of a step that stays do so, those of no known step do not.
+    files.write_results(tiny_config(), step=4, metrics={"kl": 1.0})
+    files.cut_results(8)
+    assert files.read_results()["metrics"] == {"kl": 1.0}
+    files.write_results(tiny_config())
+    content = files.read_results()
+    del content["step"]
+    files.results.write_text(json.dumps(content))
+    files.cut_results(8)
+    assert "metrics" not in files.read_results()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    for name in ("config.json", "results.json", "metrics.jsonl"):
+        (tmp_path / f".{name}.partial").write_text('{"ha')
+    files.check(tiny_config())
+    files.claim(tiny_config())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_partial_file_that_is_a_link_is_not_followed(tmp_path, tiny_config):
+    (tmp_path / "precious").write_text("content")
+    files = Workdir(tmp_path / "run")
+    files.claim(tiny_config())
+    (files.folder / ".results.json.partial").symlink_to(tmp_path / "precious")
+    files.write_results(tiny_config(), step=1)
+    assert files.read_results()["step"] == 1
+    assert (tmp_path / "precious").read_text() == "content"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "message"),
+    [
+        (lambda files: (files.checkpoints / "8.damaged").mkdir(), r"\(\*.damaged\) were set aside"),
+        (lambda files: files.results.write_text('{"step": 8}'), "results.json .* of step 8"),
+        (lambda files: files.results.write_text('{"history": {"5": {}}}'), "results.* of step 5"),
+        (lambda files: files.metrics.write_text('{"step": 9}\n'), "metrics.jsonl reaches step 9"),
+    ],
+)
+def test_lost_checkpoints_are_no_new_beginning(tmp_path, tiny_config, evidence, message):
+    """A checkpoint is due at step 4 and at step 8, of which the first is whole by then."""
+    files = Workdir(tmp_path)
+    files.claim(tiny_config())
+    files.checkpoints.mkdir()
+    files.metrics.write_text('{"step": 8}\n')
+    files.results.write_text('{"config": {}, "history": {}}')
+    files.check(tiny_config())  # may have been killed while it wrote its first checkpoint
+    evidence(files)
+    with pytest.raises(RunError, match=f"checkpoints of .* are lost: .*{message}") as caught:
+        files.check(tiny_config())
+    assert "\n" not in str(caught.value)
+    (files.checkpoints / "4").mkdir()
+    files.check(tiny_config())
+
+
+@contextmanager
+def _largest_file(size):
+    """No file of this process may grow beyond so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_is_told_and_harms_nothing(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    files.write_results(tiny_config(), step=4)
+    files.append_metrics([{"step": 4}])
+    results, metrics = files.results.read_bytes(), files.metrics.read_bytes()
+    with _largest_file(2000):
+        with pytest.raises(RunError, match=r"^cannot write .*results\.json: File too large$"):
+            files.write_results(tiny_config(), metrics={"x" * 4000: 1.0})
+        with pytest.raises(RunError, match=r"^cannot write .*metrics\.jsonl: File too large$"):
+            files.append_metrics([{"step": 5, "name": "x" * 4000}])
+    assert files.results.read_bytes() == results
+    assert [record["step"] for record in files.read_metrics()] == [4]
+    files.append_metrics([{"step": 5}])
+    assert files.metrics.read_bytes() == metrics + b'{"step": 5}\n'
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "metrics.jsonl"}

@@ -1,0 +1,107 @@
+"""One process at a time in a folder: a lock that the kernel frees when its owner dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sfvae_jax.errors import UsageError
+
+NAME = ".lock"
+
+log = logging.getLogger("sfvae_jax")
+
+_NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
+
+
+class FolderLock:
+    """The lock of a folder, held until `release`; a file that says whose it is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Takes it, also after an owner that died; where locks are unknown the log says so.
+
+        Raises:
+            UsageError: if another process has it.
+            OSError: if the file cannot be written.
+        """
+        self._folder, self._path = folder, folder / NAME
+        self._descriptor = self._open()
+        try:
+            self._tell_of_the_dead()
+            self._sign()
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Removes the file, then lets go."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _open(self) -> int:
+        """The locked file under the lock's name, not one that its last owner has just removed."""
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(self._path, flags, 0o644)
+            try:
+                self._lock(descriptor)
+                if _is_at(self._path, descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process is at work in workdir {self._folder}:"
+                f" {_described(_read(descriptor))}; stop it, or give another --workdir"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning(
+                "the file system of %s knows no locks: let no second process use it", self._folder
+            )
+
+    def _tell_of_the_dead(self) -> None:
+        if os.fstat(self._descriptor).st_size:
+            owner = _described(_read(self._descriptor))
+            log.warning("taking over workdir %s from %s, which was killed", self._folder, owner)
+
+    def _sign(self) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _read(descriptor: int) -> Any:
+    try:
+        return json.loads(os.pread(descriptor, 4096, 0))
+    except ValueError:  # it has not signed yet, or was killed before it could
+        return None
+
+
+def _described(owner: Any) -> str:
+    if not isinstance(owner, dict):
+        return "a process that did not say which"
+    pid, host, since = (owner.get(key, "unknown") for key in ("pid", "host", "since"))
+    return f"pid {pid} on host {host}, since {since}"

@@ -1,0 +1,163 @@
+"""One checkpoint on disk, read with the proof that it is what was saved.
+
+Damage shows however the files were changed: beside the arrays stand digests of their bytes, and a
+digest of these digests. Nothing here waits for another process or changes a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tensorstore as ts
+
+from sfvae_jax.errors import RunError
+
+# Where Orbax keeps what belongs to a step, and the arrays.
+_METADATA, _ARRAYS = "_CHECKPOINT_METADATA", "default"
+_LONGEST = 300  # of what is told of an error, in characters
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was saved; the message says how this shows."""
+
+
+def proof(tree: Any) -> dict[str, Any]:
+    """What is saved with a tree of arrays so that `read` can tell whether it is still the same."""
+    arrays = digests(by_name(tree))
+    return {"arrays": arrays, "digest": _of_text(arrays)}
+
+
+def digests(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Type, shape and a digest of the bytes of each array."""
+    # hashlib lets other threads run: several arrays take the time of the largest.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(_of_array, arrays.values()))
+    return dict(zip(arrays, found, strict=True))
+
+
+def by_name(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by the names under which Orbax keeps them."""
+    return {leaf_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """The name under which Orbax keeps a leaf."""
+    return ".".join(
+        str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))) for key in path
+    )
+
+
+def read(folder: Path) -> tuple[dict[str, np.ndarray], bool]:
+    """The arrays of one checkpoint by their names.
+
+    Args:
+        folder: of its step.
+
+    Returns:
+        The arrays, and whether they were proved; False for one of an earlier version, which has no
+        digests.
+
+    Raises:
+        Damaged: if it is not what was saved.
+        RunError: if it may not be read, which is no damage.
+    """
+    _check_files(folder)
+    recorded = _recorded(folder)
+    try:
+        arrays = _read_arrays(folder.absolute() / _ARRAYS, recorded)
+    except MemoryError:
+        raise
+    except Exception as error:  # TensorStore raises many kinds
+        message = one_line(error).replace(f"{folder.absolute()}/", "")
+        raise Damaged(message[:_LONGEST]) from error
+    if recorded is not None:
+        _compare(recorded, digests(arrays))
+    return arrays, recorded is not None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without where in its library's source it arose."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split(" [source locations=")[0].split())
+
+
+def _check_files(folder: Path) -> None:
+    """Refuses what Orbax never writes, a link out of the folder above all."""
+    pending = [folder]
+    while pending:
+        path = pending.pop()
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise Damaged(f"{_inside(path, folder)} is a symbolic link")
+        if not os.access(path, os.R_OK):
+            raise RunError(f"cannot read {path}: permission denied")
+        if stat.S_ISDIR(mode):
+            pending += path.iterdir()
+        elif not stat.S_ISREG(mode) or path == folder:
+            raise Damaged(f"{_inside(path, folder)} is neither folder nor file of a checkpoint")
+
+
+def _inside(path: Path, folder: Path) -> str:
+    return path.relative_to(folder.parent).as_posix()
+
+
+def _recorded(folder: Path) -> dict[str, list[Any]] | None:
+    """The digests that were saved with a checkpoint; None for one of an earlier version."""
+    try:
+        kept = json.loads((folder / _METADATA).read_bytes())["custom_metadata"]
+        if kept == {}:
+            return None
+        arrays, digest = kept["arrays"], kept["digest"]
+    except FileNotFoundError as error:
+        raise Damaged(f"{_METADATA} is missing") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Damaged(f"{_METADATA} cannot be read") from error
+    if not isinstance(arrays, dict) or _of_text(arrays) != digest:
+        raise Damaged(f"{_METADATA} has changed")
+    return arrays
+
+
+def _read_arrays(folder: Path, names: Iterable[str] | None) -> dict[str, np.ndarray]:
+    """The arrays with these names (None: all) of the database that Orbax keeps them in.
+
+    Read without Orbax, which has all arrays read at once and, when one cannot be, leaves the
+    readers of the others behind, whose tracebacks then fill the screen.
+    """
+    context = ts.Context()  # nothing of an earlier reading is remembered
+    files = {"driver": "file", "path": f"{folder.as_posix()}/"}
+    database = {"driver": "ocdbt", "base": files}
+    if names is None:
+        keys = ts.KvStore.open(database, context=context).result().list().result()
+        names = sorted({key.decode().partition("/")[0] for key in keys})
+    specs = ({"driver": "auto", "kvstore": {**database, "path": f"{name}/"}} for name in names)
+    stores = [ts.open(spec, read=True, context=context).result() for spec in specs]
+    found = [store.read() for store in stores]
+    return {name: array.result() for name, array in zip(names, found, strict=True)}
+
+
+def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> None:
+    for name in sorted(recorded.keys() | found.keys()):
+        if recorded.get(name) != found.get(name):
+            how = "is missing" if name not in found else "has changed"
+            raise Damaged(f"{name} {how}")
+
+
+def _of_array(leaf: Any) -> list[Any]:
+    array = np.asarray(leaf)
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    digest = hashlib.blake2b(content.data, digest_size=16).hexdigest()
+    return [str(array.dtype), list(array.shape), digest]
+
+
+def _of_text(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True).encode()
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -1,0 +1,118 @@
+"""One process at a time in a workdir."""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training import lock
+from sfvae_jax.training.workdir import Workdir
+
+_OWNER = """
+import sys
+from sfvae_jax.training.workdir import Workdir
+with Workdir(sys.argv[1]).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """A process that has the lock of tmp_path / "run"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, tmp_path / "run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "locked\n"
+    with process:
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_lock_taken_over(owner, tmp_path, caplog):
+    files = Workdir(tmp_path / "run")
+    whose = f"pid {owner.pid} on host {socket.gethostname()}, since 20"
+    with pytest.raises(UsageError, match=f"another process is at work in .*run: {whose}") as caught:
+        files.locked().__enter__()
+    assert str(caught.value).endswith("; stop it, or give another --workdir")
+    assert [path.name for path in files.folder.iterdir()] == [lock.NAME]
+
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    with files.locked():
+        assert f"taking over workdir {files.folder} from {whose}" in caplog.text
+        assert json.loads((files.folder / lock.NAME).read_text())["pid"] == os.getpid()
+    assert list(files.folder.iterdir()) == []
+
+
+def test_an_owner_that_ended_leaves_nothing(owner, tmp_path, caplog):
+    owner.communicate()
+    assert owner.returncode == 0
+    with Workdir(tmp_path / "run").locked():
+        assert caplog.text == ""
+
+
+def test_the_lock_is_given_back_after_an_error(tmp_path):
+    files = Workdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="of the run"), files.locked():
+            raise RuntimeError("of the run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_removed_by_its_last_owner_is_not_taken_for_the_lock(tmp_path, monkeypatch):
+    """Between opening the file and locking it the owner removes it and lets go."""
+    path, opened = tmp_path / lock.NAME, []
+    path.write_text("")
+    real = fcntl.flock
+
+    def flock(descriptor, operation):
+        if not opened:
+            path.unlink()
+        opened.append(descriptor)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Workdir(tmp_path).locked():
+        assert len(opened) == 2
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+        monkeypatch.undo()
+        with pytest.raises(UsageError, match="another process"):
+            Workdir(tmp_path).locked().__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"pid": 3}'])
+def test_a_lock_that_says_little(tmp_path, content):
+    (tmp_path / lock.NAME).write_text(content)
+    with Workdir(tmp_path).locked():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_locks_are_unknown_the_run_goes_on_and_says_so(tmp_path, monkeypatch, caplog):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with caplog.at_level(logging.WARNING, "sfvae_jax"), Workdir(tmp_path).locked():
+        assert "knows no locks: let no second process use it" in caplog.text
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / lock.NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(UsageError, match="cannot write to workdir"):
+        Workdir(tmp_path / "run").locked().__enter__()
+    assert (tmp_path / "precious").read_text() == "content"
