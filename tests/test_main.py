@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -112,7 +113,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_main, tmp_path):
 
 
 def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
-    """An objective that breaks at step 7, where gamma changes: checkpoint 4 stays and is good."""
+    """An objective that breaks at step 7, where gamma changes: that of step 5, which is evaluated,
+    stays and is good."""
     config = tiny_config(
         **{"objective.gamma_schedule": "piecewise", "objective.gamma_values": (0.9, 0.5)}
     )
@@ -127,20 +129,22 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
         return loss
 
     monkeypatch.setattr("sfvae_jax.training.step.build_loss", build_broken)
-    with pytest.raises(RunError, match="not finite at step 7; checkpoint 4 is kept"):
+    with pytest.raises(RunError, match="not finite at step 7; checkpoint 5 is kept"):
         train(config, tmp_path)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "5"}
     state = evaluate.restore(configuration.resolve(config), Workdir(tmp_path), (28, 28, 1))
-    assert int(state.step) == 4
+    assert int(state.step) == 5
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_workdir_at_work_is_refused(tmp_path, tiny_config):
-    """The first run holds a lock on it until its process ends."""
-    first = Workdir(tmp_path)
-    first.claim(configuration.resolve(tiny_config()))
-    with pytest.raises(UsageError, match="another process is at work in workdir"):
-        train(tiny_config(), tmp_path)
+    """Training and evaluation alike; nothing is changed."""
+    config = tiny_config()
+    with Workdir(tmp_path).claimed(configuration.resolve(config)):
+        for work in (train, evaluate.evaluate):
+            with pytest.raises(UsageError, match=f"another process is at work.*pid {os.getpid()}"):
+                work(config, tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"config.json", ".lock"}
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 

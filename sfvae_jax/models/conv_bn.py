@@ -1,4 +1,7 @@
-"""The convolutional networks with BatchNorm of Ghosh et al. (RAE Appendix C)."""
+"""The convolutional networks with BatchNorm of Ghosh et al. (RAE Appendix C).
+
+A convolution before BatchNorm has no bias, which BatchNorm would take out again.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ConvEluDecoder(nn.Module):
         x = nn.elu(nn.Dense(height * width * first, kernel_init=init)(z))
         x = x.reshape(height, width, first)
         for channels in others:
-            x = Convolution(channels, self.kernel_size, 2, **shared)(x)
+            x = Convolution(channels, self.kernel_size, 2, use_bias=False, **shared)(x)
             x = nn.elu(normalize(x, axes))
         x = Convolution(self.multiple * self.num_outputs, self.kernel_size, 2, **shared)(x)
         return sets_first(x, self.multiple)
