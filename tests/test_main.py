@@ -189,11 +189,12 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
 
 
 def test_a_workdir_at_work_is_refused(tmp_path, tiny_config):
-    """The first run holds a lock on it until its process ends."""
-    first = Workdir(tmp_path)
-    first.claim(configuration.resolve(tiny_config()))
-    with pytest.raises(UsageError, match="another process is at work in workdir"):
-        train(tiny_config(), tmp_path)
+    config = configuration.resolve(tiny_config())
+    with Workdir(tmp_path).claimed(config):
+        for call in (train, evaluate.evaluate):
+            with pytest.raises(UsageError, match="another process is at work in workdir .*: pid"):
+                call(tiny_config(), tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"config.json", ".lock"}
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
