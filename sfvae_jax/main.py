@@ -31,7 +31,6 @@ from typing import NoReturn
 
 import jax
 from absl import app, flags
-from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from sfvae_jax import progress
@@ -39,6 +38,7 @@ from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.stopping import Stopped, StopSignals
 from sfvae_jax.training import processes
+from sfvae_jax.training.stragglers import hush
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
@@ -113,7 +113,7 @@ def _join_processes() -> None:
 
 
 def _set_up_logging() -> None:
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax and TFDS tell of every file
+    hush()  # Orbax and TFDS tell of every file
     logger = logging.getLogger("sfvae_jax")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

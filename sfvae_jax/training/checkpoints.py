@@ -27,8 +27,6 @@ Shapes = dict[str, list[int]]
 
 log = logging.getLogger("sfvae_jax")
 
-_TEMPORARY = ".orbax-checkpoint-tmp"  # Orbax's own, of one that is being written
-
 
 class Checkpoints:
     """The checkpoints of one run; the last few are kept. A context manager."""
@@ -39,11 +37,10 @@ class Checkpoints:
         Raises:
             RunError: if the folder cannot be made or read.
         """
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=num_kept, create=True, cleanup_tmp_directories=True
-        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, create=True)
         self._folder = folder.absolute()
         self._being_written: int | None = None
+        _remove_temporary(self._folder)
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -132,8 +129,7 @@ class Checkpoints:
             yield
         except Exception as error:  # of the file system, TensorStore or Orbax, from any thread
             self._being_written = None
-            if processes.is_main():
-                _remove_temporary(self._folder)
+            _remove_temporary(self._folder)
             kept = checkpoint_steps(self._folder)
             last = f"checkpoint {kept[0]} is kept" if kept else "there is no checkpoint"
             reason = stored.one_line(error)
@@ -156,6 +152,7 @@ class Checkpoints:
             self._manager.close()
         except Exception as error:  # of a failed save, which has been told
             log.debug("closing the checkpoints: %s", error)
+        _remove_temporary(self._folder)
 
 
 def last_step(folder: Path) -> int | None:
@@ -246,6 +243,7 @@ def _check_architecture(step: int, there: Shapes, here: Shapes) -> None:
 
 
 def _remove_temporary(folder: Path) -> None:
-    """What a failed save left takes up the room that the next one needs."""
-    for path in folder.glob(f"*{_TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes what a save that was killed, or failed, has left: the next one needs the room."""
+    if processes.is_main():
+        for path in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)

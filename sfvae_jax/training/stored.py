@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from sfvae_jax.errors import RunError
 # Where Orbax keeps what belongs to a step, and the arrays.
 _METADATA, _ARRAYS = "_CHECKPOINT_METADATA", "default"
 _LONGEST = 300  # of what is told of an error, in characters
+_ERROR_NUMBER = re.compile("os_error_code='([0-9]+)'")  # in what TensorStore says
 
 
 class Damaged(Exception):
@@ -85,8 +87,11 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], bool]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without where in its library's source it arose."""
+    """What an error says, without what its library adds to it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    number = _ERROR_NUMBER.search(text)
+    if number:
+        return os.strerror(int(number[1]))
     return " ".join(text.split(" [source locations=")[0].split())
 
 

@@ -1,0 +1,166 @@
+"""What happens to a run's disk must not cost a finished step, nor leave a lie on it."""
+
+import itertools
+import json
+import shutil
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import evaluate
+from sfvae_jax.errors import RunError
+from sfvae_jax.train import train
+from sfvae_jax.training.workdir import Workdir
+
+TRAINED = {"config.json", "metrics.jsonl", "results.json", "checkpoints"}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    changes = {"objective.name": "sampling", "evaluations.names": ("kl_divergence",)}
+    return tiny_config(**changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, config):
+    """An undisturbed run, with its checkpoints of steps 4, 8 and 12."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    train(config, workdir)
+    return workdir
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def _largest(folder):
+    return max(folder.rglob("*"), key=lambda path: path.stat().st_size)
+
+
+def _damage(workdir, step):
+    path = _largest(workdir / "checkpoints" / str(step))
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def _results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+def _content(workdir):
+    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
+def _assert_same(config, workdir, finished):
+    """Parameters and optimiser, metrics and measures, to the bit."""
+    config = configuration.resolve(config)
+    states = [evaluate.restore(config, Workdir(w), (28, 28, 1)) for w in (workdir, finished)]
+    assert int(states[0].step) == 12
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    records = [Workdir(folder).read_metrics() for folder in (workdir, finished)]
+    for record in itertools.chain(*records):
+        del record["steps_per_second"]
+    assert records[0] == records[1]
+    assert _results(workdir)["history"] == _results(finished)["history"]
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_its_steps(run, finished, config, caplog):
+    measured = _results(run)["history"]["12"]
+    Workdir(run).write_results(configuration.resolve(config), step=12, metrics=measured)
+    _damage(run, 12)
+    train(config, run)
+    assert "checkpoint 12 is damaged: " in caplog.text
+    assert "using checkpoint 8" in caplog.text
+    assert "12.damaged" in _names(run / "checkpoints")
+    assert _names(run) == TRAINED
+    assert "metrics" not in _results(run)  # of a step 12 that was not there any more
+    _assert_same(config, run, finished)
+
+
+def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, caplog):
+    _damage(run, 12)
+    checkpoints = run / "checkpoints"
+    before = _content(checkpoints)
+    evaluate.evaluate(config, run)
+    assert "checkpoint 12 is damaged: " in caplog.text
+    assert _results(run)["step"] == 8
+    assert _content(checkpoints) == before
+
+
+def test_with_none_whole_the_run_is_refused_and_left_as_it_is(run, config):
+    for path in (run / "checkpoints").iterdir():
+        _damage(run, path.name)
+    before = _content(run)
+    for call in (train, evaluate.evaluate):
+        with pytest.raises(RunError, match="holds no whole checkpoint .*checkpoint 4: ") as caught:
+            call(config, run)
+        assert str(run) in str(caught.value)
+        assert _content(run) == before
+    assert _names(run) == TRAINED
+
+
+def test_checkpoints_that_are_gone_are_no_new_beginning(run, config):
+    for path in (run / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    before = _content(run)
+    with pytest.raises(RunError, match="lost: there is none, but results.json holds measures of"):
+        train(config, run)
+    shutil.rmtree(run / "checkpoints")
+    (run / "results.json").unlink()
+    with pytest.raises(RunError, match="lost: there is none, but metrics.jsonl reaches step 12"):
+        train(config, run)
+    before.pop(run / "results.json")
+    assert _content(run) == before
+
+
+def test_killed_before_its_first_checkpoint_a_run_begins_again(run, finished, config):
+    """What it may leave then: lines of metrics, half a checkpoint, half files, its lock."""
+    files = Workdir(run)
+    metrics = files.metrics.read_text().splitlines()
+    files.metrics.write_text("\n".join([*metrics[:3], '{"step": 5, "lo']))
+    files.results.unlink()
+    shutil.rmtree(files.checkpoints / "8")
+    shutil.rmtree(files.checkpoints / "12")
+    (files.checkpoints / "4").rename(files.checkpoints / "4.orbax-checkpoint-tmp")
+    (run / ".metrics.jsonl.partial").write_text('{"st')
+    (run / ".lock").write_text("")
+    train(config, run)
+    assert _names(run) == TRAINED
+    _assert_same(config, run, finished)
+
+
+_LIMITED = """
+import resource, runpy, sys
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), hard))
+runpy.run_module("sfvae_jax.main", run_name="__main__")
+"""
+
+
+def test_a_full_disk_stops_the_command_in_one_line(run_main, run):
+    """Its files may not grow beyond a size that leaves no room for the arrays of a checkpoint."""
+    for step in (12, 8):
+        shutil.rmtree(run / "checkpoints" / str(step))
+    (run / "results.json").unlink()
+
+    def start(command, **options):
+        module = command.index("-m")
+        limited = [*command[:module], "-c", _LIMITED, "15000", *command[module + 2 :]]
+        return subprocess.run(limited, **options)
+
+    changes = {"objective.name": "sampling", "evaluations.names": ("kl_divergence",)}
+    done = run_main(run, "--mode=train", changes=changes, start=start)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("sfvae_jax: error: cannot write checkpoint")
+    assert last.endswith(": File too large; checkpoint 4 is kept")
+    assert not list((run / "checkpoints").glob("*tmp*"))
+    assert not (run / ".lock").exists()
