@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ class RayBackend:
         self._logs = logs
         shipped = address != "local"
         commands = [_shipped_arguments(run) if shipped else run.arguments for run in runs]
-        ray_cluster.connect(address, logs.parent)
-        try:
+        with ExitStack() as stack:
+            # What Ray prints of dead workers; stdout is for the table.
+            file = stack.enter_context((logs / "ray.log").open("a"))
+            stack.enter_context(redirect_stdout(file))
+            ray_cluster.connect(address, logs.parent)
+            stack.callback(ray.shutdown)
             ray_cluster.check_feasible(resources, address)
-        except UsageError:
-            ray.shutdown()
-            raise
+            self._held = stack.pop_all()
         self._sizes = {run.name: self._log_size(run) for run in runs}
         task = ray.remote(ray_task.carry_out).options(
             **_options(resources),
@@ -95,9 +98,7 @@ class RayBackend:
 
     def close(self) -> None:
         """Leaves the cluster; one of this sweep's own ends."""
-        import ray
-
-        ray.shutdown()
+        self._held.close()
 
     def _cancel(self, *, force: bool) -> None:
         import ray
