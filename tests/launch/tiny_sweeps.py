@@ -1,7 +1,6 @@
 """Config files with a sweep of tiny runs, the command that carries them out, and waiting for it."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -38,7 +37,6 @@ def start_sweep(config, workdir, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sweep", *flags, *arguments],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
