@@ -36,6 +36,7 @@ from ml_collections import config_flags
 from sfvae_jax import progress
 from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.flag_errors import one_line
 from sfvae_jax.stopping import Stopped, StopSignals
 from sfvae_jax.training import processes
 from sfvae_jax.training.stragglers import hush
@@ -130,22 +131,8 @@ def _parse(argv: list[str]) -> list[str]:
         if _CONFIG.value is not None:
             _CONFIG.value.keys()  # a file that could not be read shows only when it is used
     except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
-        _fail(_one_line(error), 2)
+        _fail(one_line(error), 2)
     return rest
-
-
-def _one_line(error: Exception) -> str:
-    """The message of an error met while flags were parsed, without the traceback it may hold."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, (KeyError, AttributeError)):
-        while isinstance(error, Exception) and error.args:
-            error = error.args[0]  # ml_collections wraps one in the other
-        message = " ".join(str(error).split())
-        return f"unknown config key {message}"
-    if isinstance(error, OSError) or "Traceback" in str(error):
-        # ml_collections tells the whole story; what went wrong stands in its last line.
-        return f"--config: {lines[-1].strip().removeprefix('sfvae_jax.errors.UsageError: ')}"
-    return " ".join(lines)
 
 
 def _asks_for_help(argv: list[str]) -> bool:

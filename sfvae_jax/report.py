@@ -110,19 +110,34 @@ def to_markdown(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _notes(summary)]) + "\n"
 
 
+def write_report(paths: Sequence[Path], output: Path) -> str:
+    """Writes report.md, report.json and report.png of runs; returns the Markdown.
+
+    Args:
+        paths: the results.json of each, as from `find_runs`.
+        output: the folder to write into.
+
+    Raises:
+        UsageError: if one is not of a finished run, or two are of the same config and seed.
+        OSError: if the folder cannot be written.
+    """
+    summary = summarize([read_run(path) for path in paths])
+    text = to_markdown(summary)
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "report.md", text)
+    write_json(output / "report.json", summary)
+    pictures.draw_report(summary["methods"], output / "report.png")
+    return text
+
+
 def main(argv: list[str]) -> None:
     """Prints and writes the report of the runs named on the command line."""
     try:
         if len(argv) < 2:
             raise UsageError("name at least one run: python -m sfvae_jax.report RUN [RUN ...]")
         paths = find_runs(argv[1:])
-        summary = summarize([read_run(path) for path in paths])
         output = Path(_OUTPUT.value or os.path.commonpath([path.parent for path in paths]))
-        text = to_markdown(summary)
-        output.mkdir(parents=True, exist_ok=True)
-        write_text(output / "report.md", text)
-        write_json(output / "report.json", summary)
-        pictures.draw_report(summary["methods"], output / "report.png")
+        text = write_report(paths, output)
     except UsageError as error:
         print(f"sfvae_jax: error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -295,8 +295,8 @@ def test_sweeps_are_the_papers_tables():
         return len(runs)
 
     assert count("mnist_estimators") == 2 * 5 * (1 + 3 * 6)
-    assert count("mnist_bilbo") == 2 * 5 * 3 + 3 * 3 * (1 + 3)
-    assert count("mnist_baggins") == 2 * (1 + 2 * 3 + 4)
+    assert count("mnist_bilbo") == 2 * 5 * 3 + 3 * (2 + 8)
+    assert count("mnist_baggins") == 2 * (1 + 2 * 3 + 3)
     assert count("mnist_posteriors") == 5 * 5
     assert count("jacobian_quality") == 2 * 3
     assert count("gamma_schedule") == 3 * (1 + 5)

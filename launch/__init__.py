@@ -1,0 +1,1 @@
+"""Many runs of one sweep, and one run on many machines."""

@@ -1,0 +1,59 @@
+"""A config file as the command reads it, and the runs that its `sweep` adds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.flag_errors import one_line
+
+Overrides = dict[str, Any]
+
+
+def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
+    """The configuration that `sfvae_jax.main` makes of the same flags.
+
+    Args:
+        arguments: --config=FILE.py[:PRESET], then any number of --config.KEY=VALUE.
+
+    Raises:
+        UsageError: if a flag is none of the config's, or the file cannot be read.
+    """
+    argv = ["sweep", *arguments]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
+    try:
+        values(argv)
+        values.config.keys()  # a file that could not be read shows only when it is used
+    except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
+        raise UsageError(one_line(error)) from error
+    return values.config
+
+
+def load_sweep(path: str) -> list[Overrides]:
+    """What each run of a config file's `sweep(add)` changes, in its order.
+
+    Raises:
+        UsageError: if the file has no sweep, or one that adds nothing or breaks.
+    """
+    spec = importlib.util.spec_from_file_location("sweep_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "sweep"):
+        raise UsageError(
+            f"{path} has no sweep(add), which names the runs; configs/mnist_collapse.py has one"
+        )
+    runs: list[Overrides] = []
+    try:
+        module.sweep(lambda **changes: runs.append(changes))
+    except Exception as error:
+        raise UsageError(f"the sweep of {path}: {type(error).__name__}: {error}") from error
+    if not runs:
+        raise UsageError(f"the sweep of {path} adds no run; call add(seed=0) in it")
+    return runs

@@ -1,0 +1,98 @@
+"""The flags of `python -m launch.sweep`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn
+
+from sfvae_jax.errors import UsageError
+
+_OF_BACKEND = {
+    "local": ("jobs",),
+    "ray": ("address", "num_cpus", "num_gpus", "resources", "retries"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help")
+
+
+def parse(argv: list[str], description: str) -> argparse.Namespace:
+    """The flags; `overrides` holds the --config.KEY=VALUE as they stand.
+
+    Raises:
+        UsageError: saying which flag is wrong.
+    """
+    parser = _make(description)
+    flags, overrides = parser.parse_known_args(argv)
+    for flag in overrides:
+        if not flag.startswith("--config.") or "=" not in flag:
+            parser.error(f"unexpected argument {flag!r}; values are given as --flag=value")
+    for backend, names in _OF_BACKEND.items():
+        given = [name for name in names if getattr(flags, name) is not None]
+        if given and flags.backend != backend:
+            parser.error(f"--{given[0]} is of --backend={backend}")
+    flags.overrides = overrides
+    return flags
+
+
+def resources_of(flags: argparse.Namespace) -> dict[str, float]:
+    """What one run takes of a Ray cluster, by Ray's names."""
+    cpus = {"CPU": 1.0 if flags.num_cpus is None else flags.num_cpus}
+    gpus = {"GPU": flags.num_gpus} if flags.num_gpus else {}
+    return cpus | gpus | (flags.resources or {})
+
+
+def _make(description: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m launch.sweep",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py[:PRESET]", help="has get_config and sweep(add)")
+    add("--workdir", required=True, metavar="DIR", help="each run has a folder in it")
+    add("--backend", choices=tuple(_OF_BACKEND), default="local", help="default: local")
+    add("--filter", action="append", default=[], metavar="KEY=GLOB", help="only runs that match")
+    add("--dry-run", action="store_true", help="print the command of each run, and do no more")
+    local = parser.add_argument_group("--backend=local").add_argument
+    local("--jobs", type=_whole(1), metavar="N", help="runs at a time; default: 1")
+    ray = parser.add_argument_group("--backend=ray").add_argument
+    ray("--address", help="of the cluster; default: RAY_ADDRESS, or this machine alone")
+    ray("--num_cpus", type=_amount, metavar="N", help="of one run; default: 1")
+    ray("--num_gpus", type=_amount, metavar="N", help="of one run; default: 0")
+    ray("--resources", type=_resources, metavar="NAME=N,...", help="of one run, such as TPU=4")
+    ray("--retries", type=_whole(0), metavar="N", help="of a killed run; default: 3")
+    return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            message = f"must be a whole number, {least} or more, got {text!r}"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return parse
+
+
+def _amount(text: str) -> float:
+    """A whole number, or a share of one, as Ray takes it."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not (0 <= number < 1 or (number >= 1 and number.is_integer())):
+        raise argparse.ArgumentTypeError(f"must be a whole number or a share of one, got {text!r}")
+    return number
+
+
+def _resources(text: str) -> dict[str, float]:
+    """NAME=NUMBER,... as a dictionary."""
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name and equals for name, equals, _ in parts):
+        raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, such as TPU=4, got {text!r}")
+    return {name: _amount(number) for name, _, number in parts}

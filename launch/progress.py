@@ -1,0 +1,71 @@
+"""Progress of a whole sweep for a person: runs, steps and time left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from launch.runs import Run
+from sfvae_jax.progress import Display
+from sfvae_jax.training.workdir import Workdir
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_TAIL = 2**14  # bytes of a metrics.jsonl, which hold its last record
+
+
+class SweepProgress(Display):
+    """Shows how many runs are done, failed and at work, and the steps of all. A context manager."""
+
+    def __init__(self, runs: Sequence[Run], finished: Collection[str]) -> None:
+        """Takes the runs of a sweep, and the names of those that need nothing any more."""
+        super().__init__(0, len(runs), "runs")
+        self._runs = runs
+        self._steps = {
+            run.name: run.steps if run.name in finished else last_step(_metrics(run))
+            for run in runs
+        }
+        self._start, self._began = sum(self._steps.values()), time.monotonic()
+        self._next_look = 0.0
+
+    def update(self, done: Collection[str], failed: Collection[str], running: list[Run]) -> None:
+        """Takes note of the names of what is done and failed, and of what is at work."""
+        over = len(done) + len(failed) == len(self._runs)
+        now = time.monotonic()
+        if now < self._next_look and not over:
+            return
+        self._next_look = now + _SECONDS_BETWEEN_LOOKS
+        self._steps.update({run.name: last_step(_metrics(run)) for run in running})
+        self._steps.update({run.name: run.steps for run in self._runs if run.name in done})
+        steps, total = sum(self._steps.values()), sum(run.steps for run in self._runs)
+        counts = f"{len(failed)} failed, {len(running)} running, step {steps}/{total}"
+        beside = f"{counts}, {self._left(steps, failed)}"
+        line = f"runs {len(done)}/{len(self._runs)} done, {beside}"
+        self.show(len(done) + len(failed), beside, line)
+
+    def _left(self, steps: int, failed: Collection[str]) -> str:
+        to_do = sum(r.steps - self._steps[r.name] for r in self._runs if r.name not in failed)
+        taken = steps - self._start
+        if not taken:
+            return "time left unknown"
+        return f"{to_do * (time.monotonic() - self._began) / taken:.0f} s left"
+
+
+def last_step(metrics: Path) -> int:
+    """The step of the last whole record of a metrics.jsonl; 0 where there is none."""
+    if not metrics.exists():
+        return 0
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - _TAIL))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # cut short, or being written
+    return 0
+
+
+def _metrics(run: Run) -> Path:
+    return Workdir(run.workdir).metrics

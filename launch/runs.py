@@ -1,0 +1,109 @@
+"""The runs of a sweep, each with its configuration, its name, its workdir and its command."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from launch.configs import Overrides, load_sweep, parse_config
+from launch.filters import select
+from launch.names import name_of
+from sfvae_jax.config import base_config, resolve
+from sfvae_jax.errors import UsageError
+from sfvae_jax.training.workdir import Workdir, flatten, plain
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a sweep."""
+
+    name: str
+    workdir: Path
+    config: ml_collections.ConfigDict  # resolved
+    config_file: str  # FILE.py[:PRESET]
+    overrides: tuple[str, ...]  # --config.KEY=VALUE, the sweep's and then the run's own
+
+    @property
+    def steps(self) -> int:
+        """How many steps it trains."""
+        return self.config.train.steps
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of `python -m sfvae_jax.main`."""
+        return (f"--config={self.config_file}", f"--workdir={self.workdir}", *self.overrides)
+
+
+def expand(
+    config_file: str, folder: Path, overrides: Sequence[str] = (), filters: Sequence[str] = ()
+) -> list[Run]:
+    """The runs of a config file's sweep, every configuration made and checked.
+
+    Args:
+        config_file: FILE.py[:PRESET].
+        folder: of the sweep; each run has a workdir in it.
+        overrides: --config.KEY=VALUE, of every run; what a run changes itself goes before it.
+        filters: as `filters.select` takes them.
+
+    Raises:
+        UsageError: if one of them cannot be run, or two are the same.
+    """
+    common = (f"--config={config_file}", *overrides)
+    parse_config(common)
+    changes = select(load_sweep(config_file.partition(":")[0]), filters)
+    runs = [_make(common, folder, change) for change in changes]
+    _check_unlike(runs)
+    return runs
+
+
+def is_finished(run: Run) -> bool:
+    """Whether its workdir holds its final measures.
+
+    Raises:
+        UsageError: if the workdir cannot be used, or holds a run of another configuration.
+    """
+    files = Workdir(run.workdir)
+    files.check(run.config, base_config())
+    results = files.read_results()
+    return bool(results.get("metrics")) and results.get("step") == run.steps
+
+
+def _make(common: Sequence[str], folder: Path, changes: Overrides) -> Run:
+    name = name_of(changes)
+    own = tuple(f"--config.{key}={value}" for key, value in changes.items())
+    try:
+        config = parse_config((*common, *own))
+        _check_kept(config, changes)
+        config = resolve(config)
+    except UsageError as error:
+        raise UsageError(f"run {name}: {error}") from error
+    config_file = common[0].removeprefix("--config=")
+    return Run(name, folder / name, config, config_file, (*common[1:], *own))
+
+
+def _check_kept(config: ml_collections.ConfigDict, changes: Overrides) -> None:
+    """Refuses a value that the command line does not give back, such as a group of keys."""
+    given = flatten(config.to_dict())
+    for key, value in changes.items():
+        if key not in given or _comparable(given[key]) != _comparable(value):
+            raise UsageError(
+                f"{key}={value!r} cannot be given on the command line; add plain values"
+            )
+
+
+def _comparable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_unlike(runs: Sequence[Run]) -> None:
+    seen: dict[str, Run] = {}
+    for run in runs:
+        other = seen.setdefault(repr(plain(run.config)), run)
+        if other is not run:
+            raise UsageError(
+                f"runs {other.name} and {run.name} of the sweep are alike; leave out one of them"
+            )

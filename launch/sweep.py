@@ -1,0 +1,122 @@
+"""Carries out the runs that a config file's sweep(add) names.
+
+  python -m launch.sweep --config=configs/mnist_collapse.py:laptop --workdir=runs/table4
+
+Each run has the workdir DIR/NAME and the log DIR/logs/NAME.log, where NAME says what it changes.
+--config.KEY=VALUE goes to every run; what a run changes itself goes before it.
+--filter='seed=[0-4]' chooses runs by what they change; of several (commas between, or the flag
+again) all must match.
+--dry-run prints the commands.
+
+The same command goes on where it was stopped: finished runs are left alone, others go on from
+their checkpoints. Ctrl-C lets the runs at work save; a second one kills them. A run that fails does
+not stop the others. At the end the table over seeds is printed, and written to DIR.
+
+Exit status: 0 all done, 1 a run failed, 2 a usage error, 130 or 143 stopped by SIGINT or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch.flags import parse, resources_of
+from sfvae_jax.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from launch.backend import Backend
+    from launch.drive import Outcome
+    from launch.runs import Run
+
+
+def main(argv: list[str]) -> int:
+    """Carries out what the flags ask for; returns the exit status."""
+    try:
+        return _sweep(parse(argv, __doc__))
+    except (UsageError, RunError) as error:
+        return _fail(str(error), error.exit_status)
+    except OSError as error:  # a full disk, a folder in the place of a file
+        return _fail(" ".join(str(error).split()), RunError.exit_status)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _sweep(flags: argparse.Namespace) -> int:
+    # Imported here so that a mistyped flag does not wait for JAX.
+    from launch import ray_cluster
+    from launch.drive import carry_out, look_over
+    from launch.runs import expand
+
+    folder = Path(flags.workdir).expanduser()
+    if flags.backend == "ray":
+        ray_cluster.check_installed()
+        folder = folder.absolute()  # its workers may be elsewhere
+    runs = expand(flags.config, folder, flags.overrides, flags.filter)
+    if flags.dry_run:
+        for run in runs:
+            print(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))
+        return 0
+
+    logs = folder / "logs"
+    _make_folder(logs)
+    outcome = look_over(runs)
+    carry_out(runs, outcome, lambda to_do: _backend(flags, to_do, logs))
+    return _tell(runs, outcome, folder, logs)
+
+
+def _backend(flags: argparse.Namespace, runs: list[Run], logs: Path) -> Backend:
+    from launch.local import LocalBackend
+    from launch.ray_backend import RayBackend
+    from launch.ray_cluster import address_of
+
+    if flags.backend == "local":
+        return LocalBackend(runs, logs, flags.jobs or 1)
+    return RayBackend(
+        runs,
+        logs,
+        address=address_of(flags.address),
+        resources=resources_of(flags),
+        retries=3 if flags.retries is None else flags.retries,
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; change --workdir") from error
+
+
+def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> int:
+    """Prints what became of the runs; returns the exit status."""
+    for name, error in outcome.failed.items():
+        log = logs / f"{name}.log"
+        print(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), file=sys.stderr)
+    counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
+    if outcome.interrupted_by:
+        return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+    if outcome.done:
+        _report([run.workdir / "results.json" for run in runs if run.name in outcome.done], folder)
+    if outcome.failed:
+        return _fail(f"{counts}; the same command tries them again", RunError.exit_status)
+    return 0
+
+
+def _report(results: Sequence[Path], folder: Path) -> None:
+    from sfvae_jax.report import write_report
+
+    print(write_report(results, folder))
+    print(f"written to {folder}: report.md, report.json, report.png", file=sys.stderr)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"sfvae_jax: error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# One run on every worker of a Cloud TPU slice:
+#
+#   launch/tpu_pod.sh --name=pod --zone=us-central2-b --type=v4-32 -- \
+#       --config=configs/celeba.py --workdir=/mnt/BUCKET/celeba
+#
+# Uses the slice of that name, or creates it; ships the files that git tracks here, as they stand;
+# installs them; runs `python -m sfvae_jax.main --distributed` with what follows `--` on every
+# worker, and shows what they print. The same command goes on from the last checkpoint.
+#
+# The workdir must be a folder that all workers share: of a Filestore or another NFS that they
+# mount, or of a bucket mounted by --bucket. The bucket needs a hierarchical namespace, as only
+# there a folder is renamed, and so a checkpoint finished, in one step.
+#
+#   --name=NAME --zone=ZONE --type=TYPE   of the slice, such as v4-32 (needed)
+#   --version=VERSION   of its software (default: tpu-ubuntu2204-base)
+#   --project=PROJECT   (default: that of gcloud)
+#   --spot              creates a slice that is cheaper and may be taken away
+#   --bucket=BUCKET     mounts gs://BUCKET as /mnt/BUCKET on every worker, by gcsfuse
+#   --dry-run           prints the commands, and runs none
+#
+# TFDS_DATA_DIR, where it is set here, is set there. Each worker keeps what it prints in ~/run.log.
+# A run goes on when the connection is lost or this script ends; to have it save and stop:
+#
+#   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command="pkill -f ^../venv/bin"
+set -euo pipefail
+
+fail() {
+    echo "tpu_pod.sh: error: $1" >&2
+    exit "${2:-2}"
+}
+
+name='' zone='' type='' version=tpu-ubuntu2204-base bucket='' dry_run=false
+project=() spot=()
+while (($#)); do
+    case $1 in
+        --name=*) name=${1#*=} ;;
+        --zone=*) zone=${1#*=} ;;
+        --type=*) type=${1#*=} ;;
+        --version=*) version=${1#*=} ;;
+        --project=*) project=("--project=${1#*=}") ;;
+        --spot) spot=(--spot) ;;
+        --bucket=*) bucket=${1#*=} ;;
+        --dry-run) dry_run=true ;;
+        --) shift && break ;;
+        *) fail "unknown option '$1'; what is for sfvae_jax.main goes behind --" ;;
+    esac
+    shift
+done
+[[ $name && $zone && $type ]] || fail "--name, --zone and --type are needed"
+[[ " $*" == *" --config="* && " $*" == *" --workdir="* ]] ||
+    fail "--config=FILE.py and --workdir=DIR are needed behind --"
+cd "$(dirname "$0")/.."
+
+where=(--zone="$zone" "${project[@]}")
+
+tpu_vm() {
+    local command=(gcloud compute tpus tpu-vm "$@" "${where[@]}")
+    if $dry_run; then
+        printf '%q' "${command[0]}" && printf ' %q' "${command[@]:1}" && echo
+    else
+        "${command[@]}"
+    fi
+}
+
+on_all() { tpu_vm ssh "$name" --worker=all --command="$1"; }
+
+# ---- the slice ----
+# Listed, not described: that a slice is missing is no error, that gcloud fails is one.
+list=(list --filter="name~(^|/)$name\$" '--format=value(state)')
+if $dry_run; then
+    tpu_vm "${list[@]}"
+    state=''
+else
+    command -v gcloud >/dev/null || fail "gcloud is not installed"
+    state=$(tpu_vm "${list[@]}") || fail "cannot list the slices of $zone" 1
+fi
+case $state in
+    '') tpu_vm create "$name" --accelerator-type="$type" --version="$version" "${spot[@]}" ;;
+    READY) echo "using slice $name" >&2 ;;
+    PREEMPTED)
+        fail "slice $name was taken away: gcloud compute tpus tpu-vm delete $name ${where[*]}" 1
+        ;;
+    *) fail "slice $name is $state; try again when it is READY" 1 ;;
+esac
+
+# ---- the code ----
+archive=sfvae_jax.tar.gz
+if ! $dry_run; then
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    archive=$folder/$archive
+    git ls-files -z | tar --null --files-from=- -czf "$archive"
+fi
+tpu_vm scp "$archive" "$name:sfvae_jax.tar.gz" --worker=all
+unpack='rm -rf sfvae_jax && mkdir sfvae_jax && tar -xzf sfvae_jax.tar.gz -C sfvae_jax'
+# The image's own Python may be too old; uv brings one.
+get_uv='python3 -m pip install -q --user uv'
+make='python3 -m uv venv -q --allow-existing --python=3.12 venv'
+install='python3 -m uv pip install -q --python=venv/bin/python -e ./sfvae_jax "jax[tpu]"'
+on_all "$unpack && $get_uv && $make && $install"
+
+# ---- the folder that the workers share ----
+if [[ $bucket ]]; then
+    folder_of="sudo mkdir -p /mnt/$bucket && sudo chown \$(id -u) /mnt/$bucket"
+    # Without caches: what one worker writes, the others see.
+    mount="gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 $bucket /mnt/$bucket"
+    on_all "mountpoint -q /mnt/$bucket || { $folder_of && $mount; }"
+fi
+
+# ---- the run, which a lost connection does not end ----
+python=(nohup ../venv/bin/python -m sfvae_jax.main --distributed "$@")
+if [[ ${TFDS_DATA_DIR:-} ]]; then
+    python=(env "TFDS_DATA_DIR=$TFDS_DATA_DIR" "${python[@]}")
+fi
+run=$(printf ' %q' "${python[@]}")
+on_all "set -o pipefail; cd sfvae_jax &&$run 2>&1 | tee -p -a ../run.log"

@@ -1,0 +1,133 @@
+"""Sweeps on a Ray cluster of this machine, whose workers are killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tiny_sweeps import checkpoint_steps, contents, is_done, start_sweep, wait_for, write_config
+
+from launch.ray_cluster import check_feasible
+from launch.sweep import main
+from sfvae_jax.errors import UsageError
+
+pytest.importorskip("ray", reason="Ray comes with pip install -e '.[sweep]'")
+
+LESS = {"evaluations.steps": (), "evaluations.names": ("reconstruction",)}
+LONG = {"train.steps": 1500, "train.checkpoint_every": 100}
+TWO_WORKERS = f"--num_cpus={os.cpu_count() / 2:g}" if os.cpu_count() % 2 == 0 else "--num_cpus=1"
+
+
+def processes_of(workdir):
+    """The ids of the training processes of a run."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_text().split("\0") if process.name.isdigit() else []
+        except OSError:
+            continue
+        if "sfvae_jax.main" in words and f"--workdir={workdir}" in words:
+            found.append(int(process.name))
+    return found
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill_in_the_middle(workdir, process, find):
+    """SIGKILL to what `find` makes of a run's process, once there is a checkpoint."""
+    wait_for(lambda: checkpoint_steps(workdir), process)
+    (pid,) = processes_of(workdir)
+    os.kill(find(pid), signal.SIGKILL)
+    assert not is_done(workdir)
+
+
+def tries(folder, workdir):
+    """What each process of a run logged."""
+    log = (folder / "logs" / f"{workdir.name}.log").read_text()
+    return [text for text in log.split("+ ") if "sfvae_jax.main" in text]
+
+
+def test_a_run_whose_worker_is_killed_goes_on(tmp_path, capsys):
+    runs = [{"seed": 0, **LONG}, {"seed": 1}]
+    config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
+    killed = folder / "seed=0,train.steps=1500,train.checkpoint_every=100"
+    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    kill_in_the_middle(killed, process, parent_of)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert is_done(killed)
+    assert is_done(folder / "seed=1")
+    assert len(tries(folder, folder / "seed=1")) == 1
+    first, second = tries(folder, killed)
+    assert "resuming" not in first
+    assert "resuming from the checkpoint of step" in second
+    assert "another process is at work" not in second
+    assert out.startswith("| method | runs |")
+    assert "raylet" not in err
+
+    # Nothing is left to do, for which no cluster is needed.
+    before = contents(killed)
+    flags = [f"--config={config}", f"--workdir={folder}", "--backend=ray", "--address=none:1"]
+    assert main(flags) == 0
+    assert contents(killed) == before
+
+
+def test_what_no_machine_has_is_refused_or_waited_for(monkeypatch, capsys):
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 2.0, "TPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 8.0, "TPU": 8.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    check_feasible({"CPU": 2.0, "TPU": 4.0}, "local")
+    with pytest.raises(UsageError, match="has CPU 4, TPU 4 for a run, but CPU 8, TPU 0 or CPU 2"):
+        check_feasible({"CPU": 4.0, "TPU": 4.0}, "local")
+    check_feasible({"TPU": 8.0}, "10.0.0.1:6379")
+    assert "waiting for one that has" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_four_runs_two_workers_kills_and_an_interrupt(tmp_path):
+    """The worker of one run is killed, the process of another; Ctrl-C, and the sweep goes on."""
+    runs = [{"seed": seed, **LONG} for seed in range(4)]
+    config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
+    workdirs = [folder / f"seed={s},train.steps=1500,train.checkpoint_every=100" for s in range(4)]
+    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    kill_in_the_middle(workdirs[0], process, parent_of)
+    kill_in_the_middle(workdirs[1], process, lambda pid: pid)
+    wait_for(lambda: any(checkpoint_steps(workdir) for workdir in workdirs[2:]), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert not any(processes_of(workdir) for workdir in workdirs)
+    assert not all(is_done(workdir) for workdir in workdirs)
+    for workdir in workdirs[:2]:
+        assert "resuming from the checkpoint of step" in tries(folder, workdir)[1]
+    before = {workdir: contents(workdir) for workdir in workdirs if is_done(workdir)}
+
+    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert all(is_done(workdir) for workdir in workdirs)
+    assert {workdir: contents(workdir) for workdir in before} == before
+
+    found = {workdir: contents(workdir) for workdir in workdirs}
+    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert {workdir: contents(workdir) for workdir in workdirs} == found
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
+    runs = [{"seed": 0, **LONG}]
+    config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
+    workdir = folder / "seed=0,train.steps=1500,train.checkpoint_every=100"
+    process = start_sweep(config, folder, "--backend=ray", "--retries=0")
+    kill_in_the_middle(workdir, process, lambda pid: pid)
+    _, err = process.communicate()
+    assert process.returncode == 1, err
+    assert "killed by SIGKILL, the last time that it was tried; log: " in err

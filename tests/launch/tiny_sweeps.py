@@ -1,0 +1,70 @@
+"""Config files with a sweep of tiny runs, the command that carries them out, and waiting for it."""
+
+import json
+import subprocess
+import sys
+import time
+
+from conftest import ROOT, TINY
+
+_FILE = """
+import importlib.util
+
+def get_config(preset=""):
+    spec = importlib.util.spec_from_file_location("base", {base!r})
+    base = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(base)
+    config = base.get_config(preset)
+    config.update_from_flattened_dict({tiny!r})
+    return config
+"""
+
+
+def write_config(folder, runs, **changes):
+    """A config file of tiny runs, of which the sweep adds the given ones (None: no sweep)."""
+    base = str(ROOT / "configs" / "mnist_collapse.py")
+    text = _FILE.format(base=base, tiny={**TINY, **changes})
+    if runs is not None:
+        text += f"\ndef sweep(add):\n    for run in {runs!r}:\n        add(**run)\n"
+    path = folder / "own_config.py"
+    path.write_text(text)
+    return f"{path}:laptop"
+
+
+def start_sweep(config, workdir, *arguments):
+    """Starts `python -m launch.sweep` as a user would, in a session of its own."""
+    flags = [f"--config={config}", f"--workdir={workdir}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.sweep", *flags, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, process=None):
+    """Until it holds; fails when it takes far too long, or the process ends before."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def checkpoint_steps(workdir):
+    """The steps of the whole checkpoints of a run."""
+    return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
+
+
+def is_done(workdir):
+    """Whether a run's final measures are on disk."""
+    results = workdir / "results.json"
+    return results.exists() and "metrics" in json.loads(results.read_text())
+
+
+def contents(workdir):
+    """What a run computed, and when it was written."""
+    files = [workdir / name for name in ("results.json", "metrics.jsonl", "config.json")]
+    return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
