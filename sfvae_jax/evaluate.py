@@ -43,6 +43,7 @@ def evaluate(
         if not files.config.exists():
             raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
         files.check(config, configuration.base_config())
+        files.check_checkpoints(config)
 
     with files.locked():
         # ---- model and images ----

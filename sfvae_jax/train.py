@@ -67,6 +67,7 @@ def train(
         config = configuration.resolve(config)
         files = Workdir(workdir)
         files.check(config, configuration.base_config())
+        files.check_checkpoints(config)
         images = data.open_images(config.data, "train")
         batch_size = config.train.batch_size or len(images)
         _check_batches(config, images, batch_size)

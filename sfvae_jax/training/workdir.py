@@ -41,9 +41,7 @@ class Workdir:
         config: ml_collections.ConfigDict,
         defaults: ml_collections.ConfigDict | None = None,
     ) -> None:
-        """Refuses a folder that cannot be written, is another run's, or has lost its checkpoints.
-
-        Writes nothing.
+        """Refuses a folder that cannot be written or is another run's; writes nothing.
 
         Args:
             config: this run's.
@@ -51,7 +49,6 @@ class Workdir:
 
         Raises:
             UsageError: saying why; for a run of another configuration, what differs.
-            RunError: if there is no checkpoint, and there was one.
         """
         try:
             places = (self.folder, *self.folder.absolute().parents)
@@ -62,7 +59,6 @@ class Workdir:
             raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
         if self.config.exists():
             self._check_config(config, defaults)
-            self._check_nothing_lost(config)
             return
         leftovers = [
             path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
@@ -71,6 +67,24 @@ class Workdir:
             raise UsageError(
                 f"workdir {self.folder} holds {' and '.join(leftovers)} but no config.json;"
                 " give another --workdir"
+            )
+
+    def check_checkpoints(self, config: ml_collections.ConfigDict) -> None:
+        """Refuses to begin again a run that had a checkpoint, of which none is left.
+
+        One that was killed before its first checkpoint has none either, and begins again.
+
+        Raises:
+            RunError: saying how this shows.
+        """
+        if checkpoint_steps(self.checkpoints):
+            return
+        evidence = self._evidence_of_checkpoints(config)
+        if evidence:
+            raise RunError(
+                f"the checkpoints of {self.folder} are lost: there is none, but {evidence};"
+                " nothing has been changed. Put them back, give another --workdir, or delete this"
+                " one to start anew"
             )
 
     @contextmanager
@@ -196,21 +210,6 @@ class Workdir:
 
     def _not_writable(self, error: OSError) -> UsageError:
         return UsageError(f"cannot write to workdir {self.folder}: {error.strerror}")
-
-    def _check_nothing_lost(self, config: ml_collections.ConfigDict) -> None:
-        """Refuses to begin again a run that had a checkpoint, of which none is left.
-
-        One that was killed before its first checkpoint has none either, and begins again.
-        """
-        if checkpoint_steps(self.checkpoints):
-            return
-        evidence = self._evidence_of_checkpoints(config)
-        if evidence:
-            raise RunError(
-                f"the checkpoints of {self.folder} are lost: there is none, but {evidence};"
-                " nothing has been changed. Put them back, give another --workdir, or delete this"
-                " one to start anew"
-            )
 
     def _evidence_of_checkpoints(self, config: ml_collections.ConfigDict) -> str | None:
         """What can only be there once a checkpoint was whole."""

@@ -99,7 +99,7 @@ def test_with_none_whole_the_run_is_refused_and_left_as_it_is(run, config):
         _damage(run, path.name)
     before = _content(run)
     for call in (train, evaluate.evaluate):
-        with pytest.raises(RunError, match="holds no whole checkpoint .*checkpoint 4: ") as caught:
+        with pytest.raises(RunError, match="holds no whole checkpoint .*checkpoint 5: ") as caught:
             call(config, run)
         assert str(run) in str(caught.value)
         assert _content(run) == before
@@ -128,7 +128,7 @@ def test_killed_before_its_first_checkpoint_a_run_begins_again(run, finished, co
     files.results.unlink()
     shutil.rmtree(files.checkpoints / "8")
     shutil.rmtree(files.checkpoints / "12")
-    (files.checkpoints / "4").rename(files.checkpoints / "4.orbax-checkpoint-tmp")
+    (files.checkpoints / "5").rename(files.checkpoints / "5.orbax-checkpoint-tmp")
     (run / ".metrics.jsonl.partial").write_text('{"st')
     (run / ".lock").write_text("")
     train(config, run)
@@ -161,6 +161,6 @@ def test_a_full_disk_stops_the_command_in_one_line(run_main, run):
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("sfvae_jax: error: cannot write checkpoint")
-    assert last.endswith(": File too large; checkpoint 4 is kept")
+    assert last.endswith(": File too large; checkpoint 5 is kept")
     assert not list((run / "checkpoints").glob("*tmp*"))
     assert not (run / ".lock").exists()
