@@ -26,6 +26,7 @@ from sfvae_jax.errors import RunError
 _METADATA, _ARRAYS = "_CHECKPOINT_METADATA", "default"
 _LONGEST = 300  # of what is told of an error, in characters
 _ERROR_NUMBER = re.compile("os_error_code='([0-9]+)'")  # in what TensorStore says
+_ADDED = re.compile(r" \[(?:source locations|tensorstore_spec)=")
 
 
 class Damaged(Exception):
@@ -92,7 +93,7 @@ def one_line(error: BaseException) -> str:
     number = _ERROR_NUMBER.search(text)
     if number:
         return os.strerror(int(number[1]))
-    return " ".join(text.split(" [source locations=")[0].split())
+    return " ".join(_ADDED.split(text)[0].split())
 
 
 def _check_files(folder: Path) -> None:
