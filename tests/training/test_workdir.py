@@ -206,13 +206,15 @@ def test_lost_checkpoints_are_no_new_beginning(tmp_path, tiny_config, evidence, 
     files.checkpoints.mkdir()
     files.metrics.write_text('{"step": 8}\n')
     files.results.write_text('{"config": {}, "history": {}}')
-    files.check(tiny_config())  # may have been killed while it wrote its first checkpoint
+    files.check_checkpoints(
+        tiny_config()
+    )  # may have been killed while it wrote its first checkpoint
     evidence(files)
     with pytest.raises(RunError, match=f"checkpoints of .* are lost: .*{message}") as caught:
-        files.check(tiny_config())
+        files.check_checkpoints(tiny_config())
     assert "\n" not in str(caught.value)
     (files.checkpoints / "4").mkdir()
-    files.check(tiny_config())
+    files.check_checkpoints(tiny_config())
 
 
 @contextmanager
