@@ -1,11 +1,14 @@
 """Config files with a sweep of tiny runs, the command that carries them out, and waiting for it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 
 from conftest import ROOT, TINY
+
+ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 _FILE = """
 import importlib.util
@@ -37,6 +40,7 @@ def start_sweep(config, workdir, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sweep", *flags, *arguments],
         cwd=ROOT,
+        env={**os.environ, **ONE_DEVICE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
