@@ -5,7 +5,7 @@ import re
 import signal
 
 from tiny_sweeps import (
-    ONE_DEVICE,
+    ENVIRONMENT,
     checkpoint_steps,
     contents,
     is_done,
@@ -43,7 +43,8 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
 
     # The same command goes on; the run that fails stops no other.
     flags = [f"--config={config}", f"--workdir={folder}"]
-    monkeypatch.setenv("XLA_FLAGS", ONE_DEVICE["XLA_FLAGS"])  # of the processes that it starts
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     assert main([*flags, "--jobs=2"]) == 1
     out, err = capsys.readouterr()
     log = folder / "logs" / "data.num_examples=6000.log"

@@ -8,7 +8,11 @@ import time
 
 from conftest import ROOT, TINY
 
-ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+# Of the runs: one device, and every program of the first is kept for the others.
+ENVIRONMENT = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 _FILE = """
 import importlib.util
@@ -40,7 +44,7 @@ def start_sweep(config, workdir, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sweep", *flags, *arguments],
         cwd=ROOT,
-        env={**os.environ, **ONE_DEVICE},
+        env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
