@@ -4,7 +4,15 @@ import json
 import re
 import signal
 
-from tiny_sweeps import checkpoint_steps, contents, is_done, start_sweep, wait_for, write_config
+from tiny_sweeps import (
+    ENVIRONMENT,
+    checkpoint_steps,
+    contents,
+    is_done,
+    start_sweep,
+    wait_for,
+    write_config,
+)
 
 from launch.sweep import main
 
@@ -14,7 +22,7 @@ BAD = {"data.num_examples": 6000}
 RUNS = [{"seed": 0}, LONG, BAD, {"seed": 2}]
 
 
-def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, capsys):
+def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, capsys, monkeypatch):
     config, folder = write_config(tmp_path, RUNS, **LESS), tmp_path / "sweep"
     first, last = folder / "seed=0", folder / "seed=2"
     long = folder / "seed=1,train.steps=1500,train.checkpoint_every=100"
@@ -35,6 +43,8 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
 
     # The same command goes on; the run that fails stops no other.
     flags = [f"--config={config}", f"--workdir={folder}"]
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     assert main([*flags, "--jobs=2"]) == 1
     out, err = capsys.readouterr()
     log = folder / "logs" / "data.num_examples=6000.log"

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from tiny_sweeps import checkpoint_steps, contents, is_done, start_sweep, wait_for, write_config
 
 from launch.ray_cluster import check_feasible
@@ -97,7 +98,7 @@ def test_four_runs_two_workers_kills_and_an_interrupt(tmp_path):
     process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
     kill_in_the_middle(workdirs[0], process, parent_of)
     kill_in_the_middle(workdirs[1], process, lambda pid: pid)
-    wait_for(lambda: any(checkpoint_steps(workdir) for workdir in workdirs[2:]), process)
+    wait_for(lambda: all("resuming" in tries(folder, w)[-1] for w in workdirs[:2]), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
@@ -131,3 +132,30 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
     _, err = process.communicate()
     assert process.returncode == 1, err
     assert "killed by SIGKILL, the last time that it was tried; log: " in err
+
+
+@pytest.mark.slow
+def test_another_cluster_is_shipped_the_code(tmp_path, monkeypatch):
+    """A config file of the repository, on workers that know nothing of this checkout."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.chdir(tmp_path)  # where its workers are, but for what they are shipped
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        small = {**TINY, **LESS, "train.batch_size": 20}
+        changes = [f"--config.{key}={value}" for key, value in small.items()]
+        flags = ["--backend=ray", f"--address={cluster.address}"]
+        folder = tmp_path / "sweep"
+        process = start_sweep("configs/mnist_manifold.py:laptop", folder, *flags, *changes)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        for name in ("sampling", "sampling_free"):
+            workdir = folder / f"objective.name={name}"
+            assert is_done(workdir)
+            assert " --config=configs/mnist_manifold.py:laptop " in tries(folder, workdir)[0]
+        outside = start_sweep(write_config(tmp_path, [{}]), tmp_path / "other", *flags)
+        _, err = outside.communicate()
+        assert outside.returncode == 2
+        assert "which is what the cluster is shipped" in err
+    finally:
+        cluster.shutdown()

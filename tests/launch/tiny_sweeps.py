@@ -1,11 +1,18 @@
 """Config files with a sweep of tiny runs, the command that carries them out, and waiting for it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 
 from conftest import ROOT, TINY
+
+# Of the runs: one device, and every program of the first is kept for the others.
+ENVIRONMENT = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 _FILE = """
 import importlib.util
@@ -37,6 +44,7 @@ def start_sweep(config, workdir, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sweep", *flags, *arguments],
         cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
