@@ -1,9 +1,12 @@
 """Two host devices, a shared compilation cache, and errors where JAX would be silent.
 
-The tests compile more than they compute, so that XLA is told not to optimise: a third less time.
-Those that start the command as a user would (`run_main`) leave it as it is.
+The tests compile more than they compute, so that XLA is told not to optimise, and to write each
+loop as LLVM's code directly: without its emitters for fused loops a program compiles in half the
+time. BLAS has one thread, for each worker of the tests has a core. Those that start the command
+as a user would (`run_main`) leave both as they are.
 """
 
+import gc
 import importlib.util
 import itertools
 import os
@@ -14,8 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false",
 )
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
@@ -23,6 +29,7 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.set_threshold(50_000, 20, 50)  # what JAX keeps of a program is walked through less often
 
 
 @pytest.fixture
@@ -58,7 +65,8 @@ def run_main():
         config = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
         command = [sys.executable, "-m", "sfvae_jax.main", f"--workdir={workdir}", config]
         forced = f"--xla_force_host_platform_device_count={devices}"
-        variables = {**os.environ, "XLA_FLAGS": forced, **environment}
+        theirs = {"XLA_FLAGS": forced, "OPENBLAS_NUM_THREADS": None}
+        variables = {**os.environ, **theirs, **environment}
         return start(
             [*command, *flags, *arguments],
             env={name: value for name, value in variables.items() if value is not None},

@@ -119,6 +119,7 @@ SLOW = (
     "inference_gaps",
     "jacobian_quality",
     "mnist_bilbo",
+    "mnist_collapse",
     "mnist_manifold",
     "mnist_posteriors",
     "rae",

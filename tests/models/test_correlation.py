@@ -57,7 +57,7 @@ def test_values_and_gradients_of_both_orders(keys, float64, images, size, channe
 
 def test_derivatives_by_differences(keys, float64):
     x, kernel = _arrays(keys, (1, 3, 3), 2, 2, 3)
-    check_grads(lambda x, k: correlate(x, k, full=True), (x, kernel), order=2)
+    check_grads(jax.jit(lambda x, k: correlate(x, k, full=True)), (x, kernel), order=2)
 
 
 @pytest.mark.parametrize("axes", [(0, None), (2, None), (None, 1), (1, 0)])
@@ -73,7 +73,7 @@ def test_mapped_arguments_of_values_and_gradients(keys, axes, full):
         def loss(x, kernel):
             return jnp.sum(jnp.sin(function(x, kernel, full=full)))
 
-        return jax.vmap(jax.value_and_grad(loss, (0, 1)), axes)(x, kernel)
+        return jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1)), axes))(x, kernel)
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
@@ -116,4 +116,4 @@ def test_devices_share_a_batch(keys):
         return jax.lax.pmean(gradient(x, kernel), "batch")
 
     found = jax.pmap(shared, "batch", in_axes=(0, None))(x.reshape(2, 2, *x.shape[1:]), kernel)
-    np.testing.assert_allclose(found[0], gradient(x, kernel), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], jax.jit(gradient)(x, kernel), rtol=1e-5, atol=1e-6)

@@ -48,7 +48,7 @@ def _log_evidence(decode, x, mean, stddev, **options):
 
 def _precision(decode, x, mean, stddev, **options):
     precision = objectives.posterior_precision(decode, mean, prior_stddev=stddev, **options)
-    return jnp.sum(jnp.tanh(precision / 10.0)) + jnp.sum(x)
+    return jnp.sum(jnp.square(precision)) + jnp.sum(x)
 
 
 def _penalty(decode, x, mean, stddev, observation_variance):

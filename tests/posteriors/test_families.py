@@ -59,31 +59,41 @@ def test_both_estimators_stay_finite_with_finite_gradients(family, stddev):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_center_is_where_samples_of_a_narrow_base_lie(family):
     """With stddev 1e-4 every sample is within 0.01 of the center, which a flow has moved."""
-    posterior = _build(family, jnp.array(MEAN), jnp.full(3, 1e-4))
-    if family == "auxiliary_flow":  # v_0 is narrow too
-        to_gaussian = posterior.networks["initial"]
-        to_gaussian[-1]["bias"] = to_gaussian[-1]["bias"].at[3:].set(-40.0)
-    z, _ = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(jax.random.key(0), 20))
-    np.testing.assert_allclose(z, np.tile(posterior.center(), (20, 1)), atol=0.01)
-    moved = np.abs(posterior.center() - MEAN).max()
+
+    @jax.jit
+    def samples_and_center(keys):
+        posterior = _build(family, jnp.array(MEAN), jnp.full(3, 1e-4))
+        if family == "auxiliary_flow":  # v_0 is narrow too
+            to_gaussian = posterior.networks["initial"]
+            to_gaussian[-1]["bias"] = to_gaussian[-1]["bias"].at[3:].set(-40.0)
+        return jax.vmap(posterior.sample_and_log_prob)(keys)[0], posterior.center()
+
+    z, center = samples_and_center(jax.random.split(jax.random.key(0), 20))
+    np.testing.assert_allclose(z, np.tile(center, (20, 1)), atol=0.01)
+    moved = np.abs(center - MEAN).max()
     assert (moved > 0.05) == (family not in ("diagonal", "full_covariance"))
 
 
 def test_path_gradient_of_an_ill_conditioned_iaf():
     """Float32, two flows of three times their weights: the value exact, the gradient finite."""
-    networks = posteriors.init_iaf(
-        jax.random.key(0), 50, num_flows=2, hidden_sizes=(40,), context_size=0
-    )
-    networks = jax.tree.map(lambda leaf: 3.0 * leaf, networks)
 
-    def path(mean, key):
-        flow = posteriors.InverseAutoregressiveFlow(mean, jnp.ones(50), None, networks)
-        return flow.sample_and_path_log_prob(key)[1]
+    @jax.jit
+    def values_and_gradient(keys):
+        networks = posteriors.init_iaf(
+            jax.random.key(0), 50, num_flows=2, hidden_sizes=(40,), context_size=0
+        )
+        networks = jax.tree.map(lambda leaf: 3.0 * leaf, networks)
 
-    flow = posteriors.InverseAutoregressiveFlow(jnp.zeros(50), jnp.ones(50), None, networks)
-    keys = jax.random.split(jax.random.key(1), 20)
-    _, plain = jax.vmap(flow.sample_and_log_prob)(keys)
-    values, grads = jax.vmap(jax.value_and_grad(path), (None, 0))(jnp.zeros(50), keys)
+        def flow(mean):
+            return posteriors.InverseAutoregressiveFlow(mean, jnp.ones(50), None, networks)
+
+        def path(mean, key):
+            return flow(mean).sample_and_path_log_prob(key)[1]
+
+        _, plain = jax.vmap(flow(jnp.zeros(50)).sample_and_log_prob)(keys)
+        return plain, *jax.vmap(jax.value_and_grad(path), (None, 0))(jnp.zeros(50), keys)
+
+    plain, values, grads = values_and_gradient(jax.random.split(jax.random.key(1), 20))
     np.testing.assert_allclose(values, plain, rtol=1e-5)
     assert np.isfinite(grads).all()
 
@@ -91,11 +101,17 @@ def test_path_gradient_of_an_ill_conditioned_iaf():
 @pytest.mark.parametrize("hidden", [5, 20, 100])
 def test_every_input_but_the_last_feeds_a_later_output(hidden):
     """IAF with fewer, as many and more hidden units than its 20 latents."""
-    networks = posteriors.init_iaf(
-        jax.random.key(0), 20, num_flows=1, hidden_sizes=(hidden, hidden), context_size=0
-    )
-    flow = posteriors.InverseAutoregressiveFlow(jnp.zeros(20), jnp.ones(20), None, networks)
-    jacobian = np.array(jax.jacfwd(lambda z: flow.forward(z)[0])(jnp.linspace(-1.0, 1.0, 20)))
+
+    @jax.jit
+    @jax.jacfwd
+    def slopes(z):
+        networks = posteriors.init_iaf(
+            jax.random.key(0), 20, num_flows=1, hidden_sizes=(hidden, hidden), context_size=0
+        )
+        flow = posteriors.InverseAutoregressiveFlow(jnp.zeros(20), jnp.ones(20), None, networks)
+        return flow.forward(z)[0]
+
+    jacobian = np.array(slopes(jnp.linspace(-1.0, 1.0, 20)))
     below = np.tril(jacobian, -1)
     fed = np.count_nonzero(np.abs(below).sum(axis=0))
     assert fed == 19

@@ -31,13 +31,14 @@ def _config(**changes):
     return configuration.resolve(config)
 
 
-def _start(config, num_devices=1):
+def _start(config, num_devices=1, state=None):
+    """Model, steps, and a state to begin with: the one given, or a new one."""
     model = models.build(config, SHAPE)
     optimizer = optax.sgd(1e-3)
     schedules, rng = configuration.schedules(config), make_keys(config.seed).training
     step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
     steps = ParallelSteps(step, IMAGES, 8, jax.local_devices()[:num_devices])
-    return model, steps, steps.place(create_state(config, model, optimizer, SHAPE))
+    return model, steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 
 def _moments(model, variables, x):
@@ -65,9 +66,10 @@ def test_two_devices_take_the_steps_of_one(objective):
     """Moments, gradients through them and running averages; batches of 8, after 4 steps."""
     config = _config(**{"objective.name": objective})
     indices = data.batch_indices(0, 24, 8, 0, 4)
-    results = []
+    results, start = [], None
     for num_devices in (1, 2):
-        _, steps, state = _start(config, num_devices)
+        _, steps, state = _start(config, num_devices, start)
+        start = jax.device_get(state)
         state, metrics = steps(state, indices)
         results.append(jax.device_get((state.params, state.batch_stats, metrics)))
     # Biases before a BatchNorm have no gradient but rounding.

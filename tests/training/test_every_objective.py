@@ -31,8 +31,16 @@ SMALL = {
     "train.batch_size": 32,
     "train.learning_rate": 3e-3,
 }
+
+
+def _marks(name, posterior):
+    """Slow: the IWAE bound asks of a posterior what the sampled ELBO asks, which has them all."""
+    natural = objectives.OBJECTIVES[name].posteriors[0]
+    return [pytest.mark.slow] * (name == "iwae" and posterior != natural)
+
+
 PAIRS = [
-    (name, posterior, info.likelihoods[0])
+    pytest.param(name, posterior, info.likelihoods[0], marks=_marks(name, posterior))
     for name, info in objectives.OBJECTIVES.items()
     for posterior in info.posteriors
 ]

@@ -39,15 +39,30 @@ VARIANTS = [
 ]
 
 
-def _build(shape, **changes):
-    """(config, the step under plain gradient descent of rate 0.01, its state)."""
+OPTIMIZER = optax.sgd(0.01)
+
+
+def _step(shape, **changes):
+    """(config, model, the step under plain gradient descent of rate 0.01)."""
     config = base_config()
     config.update_from_flattened_dict({**SMALL, **changes})
     config = configuration.resolve(config)
-    model, optimizer = models.build(config, shape), optax.sgd(0.01)
-    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
-    return config, step, create_state(config, model, optimizer, shape)
+    model, schedules = models.build(config, shape), configuration.schedules(config)
+    rng = make_keys(config.seed).training
+    step = make_train_step(config, model, OPTIMIZER, schedules, rng, axis_name=AXIS_NAME)
+    return config, model, step
+
+
+def _build(shape, **changes):
+    """(config, the step, its state)."""
+    config, model, step = _step(shape, **changes)
+    return config, step, create_state(config, model, OPTIMIZER, shape)
+
+
+def _abstract(shape, **changes):
+    """The same, of a state that has shapes and no numbers."""
+    config, model, step = _step(shape, **changes)
+    return config, step, jax.eval_shape(lambda: create_state(config, model, OPTIMIZER, shape))
 
 
 def _shared(step):
@@ -66,7 +81,7 @@ def test_chunks_take_the_step_of_the_whole_share(changes, float64):
     """Two devices with six images each, whole and in chunks of two, in double precision."""
     shape = (3, 2)
     _, whole, state = _build(shape, **changes, **{"train.microbatch": 6})
-    _, chunked, _ = _build(shape, **changes, **{"train.microbatch": 2})
+    _, _, chunked = _step(shape, **changes, **{"train.microbatch": 2})
     state = jax.tree.map(
         lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
     )
@@ -103,7 +118,7 @@ def test_chunks_need_memory_for_their_own_images_alone():
     changes = {"model.latent_size": 64, "model.hidden_sizes": (64,)}
     needed = {}
     for microbatch in (64, 4):
-        _, step, state = _build(shape, **changes, **{"train.microbatch": microbatch})
+        _, step, state = _abstract(shape, **changes, **{"train.microbatch": microbatch})
         lowered = jax.jit(_shared(step)).lower(state, _images(64, shape)[None])
         needed[microbatch] = lowered.compile().memory_analysis().temp_size_in_bytes
     assert needed[4] < needed[64] / 5
@@ -196,7 +211,7 @@ def test_a_small_machine_takes_chunks_where_it_may(monkeypatch, caplog, changes,
     monkeypatch.setattr(training_step, "device_memory", lambda: 10_000)
     if "objective.free_bits_of_batch" in changes:
         changes = {**changes, "objective.free_bits": 0.1}
-    _, step, state = _build((3, 2), **changes)
+    _, step, state = _abstract((3, 2), **changes)
     with caplog.at_level("INFO", logger="sfvae_jax"):
         jaxpr = jax.make_jaxpr(_shared(step))(state, _images(12, (3, 2))[None])
     assert any("scan" in line for line in str(jaxpr).splitlines()) == expected

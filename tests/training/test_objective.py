@@ -25,7 +25,9 @@ def _log_likelihood(config, gamma, key):
         decoder_params={},
     )
     weights = objective.Weights(gamma=gamma, beta=1.0, entropy=1.0)
-    return loss(key, functions, jnp.array(X)[None], weights)[1]["log_likelihood"]
+    return jax.jit(lambda key, x: loss(key, functions, x, weights)[1])(key, X[None])[
+        "log_likelihood"
+    ]
 
 
 def test_every_objective_of_the_table_can_be_built():
@@ -70,7 +72,8 @@ def _loss(config, x, weights, key=None):
         decoder_params={"kernel": jnp.array(WEIGHTS)},
     )
     loss = objective.build_loss(configuration.resolve(config), None)
-    return loss(jax.random.key(0) if key is None else key, functions, x, weights)
+    key = jax.random.key(0) if key is None else key
+    return jax.jit(lambda key, x: loss(key, functions, x, weights))(key, x)
 
 
 BATCH = np.array([[0.2, -0.1, 0.9], [1.4, 2.0, -0.3]])

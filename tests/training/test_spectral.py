@@ -68,7 +68,7 @@ def test_one_iteration_a_step_follows_the_weights(tiny_config):
     state = steps.place(create_state(config, model, optimizer, (6, 5)))
     before = jax.device_get(state.params)["params"]["decoder"]
     state, _ = steps(state, data.batch_indices(0, 24, 24, 0, 60))
-    params, _ = jax.device_get(normalize(state.params, state.vectors))
+    params, _ = jax.device_get(jax.jit(normalize)(state.params, state.vectors))
     for layer, leaf in params["params"]["decoder"].items():
         assert _largest(leaf["kernel"]) == pytest.approx(1.0, abs=0.01)
         moved = np.abs(state.params["params"]["decoder"][layer]["kernel"] - before[layer]["kernel"])

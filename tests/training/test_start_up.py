@@ -25,21 +25,20 @@ HEAVY = (
 )
 
 
-def _loaded(code):
-    """The heavy modules, orbax among them, that a fresh process has loaded after the code."""
+def _loaded(*codes):
+    """The heavy modules, orbax among them, that a fresh process has loaded after each code."""
     tell = f"import sys; print([m for m in {(*HEAVY, 'orbax')} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{tell}"], capture_output=True, text=True)
+    code = "\n".join(f"{code}\n{tell}" for code in codes)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return ast.literal_eval(done.stdout)
+    return [ast.literal_eval(line) for line in done.stdout.splitlines()]
 
 
-def test_the_library_imports_no_heavy_module():
+def test_no_heavy_module_is_imported_but_orbax_by_a_run():
     rooms = ("objectives", "posteriors", "likelihoods", "models", "config", "data", "evaluation")
-    assert _loaded("".join(f"import sfvae_jax.{room};" for room in rooms)) == []
-
-
-def test_a_run_imports_no_heavy_module_but_orbax():
-    assert _loaded("import sfvae_jax.main, sfvae_jax.train, sfvae_jax.evaluate") == ["orbax"]
+    library = "".join(f"import sfvae_jax.{room};" for room in rooms)
+    run = "import sfvae_jax.main, sfvae_jax.train, sfvae_jax.evaluate"
+    assert _loaded(library, run) == [[], ["orbax"]]
 
 
 def test_training_imports_neither_pictures_nor_tensorflow(root, tmp_path):
@@ -61,7 +60,8 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 """
-    assert not {"matplotlib", "sklearn", "tensorflow"} & set(_loaded(code))
+    (loaded,) = _loaded(code)
+    assert not {"matplotlib", "sklearn", "tensorflow"} & set(loaded)
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from sfvae_jax.training.step import make_train_step
 SHAPE = (6, 5)
 
 
-def _steps(config, num_devices, *, num_images=24, optimizer=None):
+def _steps(config, num_devices, *, num_images=24, optimizer=None, state=None):
+    """The steps, and a state to begin with: the one given, or a new one."""
     images = np.random.default_rng(0).integers(0, 256, (num_images, *SHAPE), np.uint8)
     config = configuration.resolve(config)
     model = models.build(config, SHAPE)
@@ -29,7 +30,7 @@ def _steps(config, num_devices, *, num_images=24, optimizer=None):
     devices = jax.local_devices()[:num_devices]
     assert len(devices) == num_devices
     steps = ParallelSteps(step, images, config.train.batch_size or num_images, devices)
-    return steps, steps.place(create_state(config, model, optimizer, SHAPE))
+    return steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,10 @@ def test_two_devices_take_the_steps_of_one(tiny_config, changes):
     """Same noise, same batch statistics: metrics and parameters agree to 1e-5 after 20 steps."""
     config = tiny_config(**{"train.batch_size": 8, "train.log_every": 1, **changes})
     indices = data.batch_indices(0, 24, config.train.batch_size or 24, 0, 20)
-    results = []
+    results, start = [], None
     for num_devices in (1, 2):
-        steps, state = _steps(config, num_devices)
+        steps, state = _steps(config, num_devices, state=start)
+        start = jax.device_get(state)
         state, metrics = steps(state, indices)
         results.append(jax.device_get((state.params, state.vectors, metrics)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), *results)
@@ -85,17 +87,19 @@ def test_noise_belongs_to_the_place_in_the_batch(tiny_config):
     images = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
     model = models.build(configuration.resolve(config), SHAPE)
     step_rng = jax.random.fold_in(make_keys(config.seed).training, 0)
-    values = []
-    for place, index in enumerate(indices[0]):
-        x = jnp.array(images[index] / np.float32(255))
-        elbo = objectives.sampling_elbo(
+
+    @jax.jit
+    def value(place, x):
+        return objectives.sampling_elbo(
             jax.random.fold_in(step_rng, place),
             lambda z: model.apply(params, z, method="decode"),
             x,
             model.apply(params, x, method="encode"),
             likelihoods.Gaussian(config.likelihood.variance),
-        )
-        values.append(elbo.value)
+        ).value
+
+    batch = images[indices[0]] / np.float32(255)
+    values = [value(place, x) for place, x in enumerate(batch)]
     np.testing.assert_allclose(metrics["loss"][0], -np.mean(values), rtol=1e-5)
 
 
@@ -103,8 +107,9 @@ def test_many_steps_in_a_call_are_the_same_steps(tiny_config):
     config = tiny_config(**{"objective.name": "sampling", "train.batch_size": 8})
     indices = data.batch_indices(0, 24, 8, 0, 6)
     steps, state = _steps(config, 1)
+    start = jax.device_get(state)
     together, _ = steps(state, indices)
-    steps, state = _steps(config, 1)
+    state = steps.place(start)
     for index in indices:
         state, _ = steps(state, index[None])
     jax.tree.map(
