@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,16 @@ import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training import processes
+from sfvae_jax.training.lock import NAME as LOCK
 from sfvae_jax.training.lock import FolderLock
 
 log = logging.getLogger("sfvae_jax")
 
 # What a damaged checkpoint's name ends with once it is set aside.
 DAMAGED = ".damaged"
+
+# A network file system may show a new file late.
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 50, 0.2
 
 # The entries of results.json that are not of the final step.
 _LASTING = ("config", "published", "history", "history_caveats")
@@ -92,11 +97,14 @@ class Workdir:
         """Keeps other runs out of the folder while the context lasts.
 
         Raises:
-            UsageError: if it cannot be written, or another process is at work in it.
+            UsageError: if it cannot be written, another process is at work in it, or the processes
+                of this run do not share it.
         """
         with processes.agreed():
             lock = self._lock() if processes.is_main() else None
         try:
+            with processes.agreed():
+                self._check_shared()
             yield
         finally:
             if lock is not None:
@@ -207,6 +215,17 @@ class Workdir:
             return FolderLock(self.folder)
         except OSError as error:
             raise self._not_writable(error) from error
+
+    def _check_shared(self) -> None:
+        """Refuses a folder in which this process does not see what the main one writes."""
+        for _ in range(_LOOKS):
+            if self.folder.is_dir() and LOCK in os.listdir(self.folder):
+                return
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        raise UsageError(
+            f"workdir {self.folder} is not the folder that process 0 of this run writes; give one"
+            " on a file system that all hosts share, by its absolute path"
+        )
 
     def _not_writable(self, error: OSError) -> UsageError:
         return UsageError(f"cannot write to workdir {self.folder}: {error.strerror}")

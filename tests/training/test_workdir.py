@@ -2,12 +2,14 @@
 
 import json
 import resource
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.training import processes
 from sfvae_jax.training.workdir import Workdir
 
 
@@ -188,6 +190,19 @@ def test_a_partial_file_that_is_a_link_is_not_followed(tmp_path, tiny_config):
     files.write_results(tiny_config(), step=1)
     assert files.read_results()["step"] == 1
     assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_a_folder_that_the_processes_do_not_share_is_refused(tmp_path, monkeypatch):
+    """This one is not the main one, whose lock it looks for."""
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    elsewhere, refused = Workdir(tmp_path / "elsewhere"), "is not the folder that process 0"
+    with pytest.raises(UsageError, match=refused), elsewhere.locked():
+        pass
+    (tmp_path / ".lock").touch()
+    with Workdir(tmp_path).locked():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(
