@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import jax
@@ -39,6 +40,7 @@ from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.flag_errors import one_line
 from sfvae_jax.stopping import Stopped, StopSignals
 from sfvae_jax.training import processes
+from sfvae_jax.training.lock import check_free
 from sfvae_jax.training.stragglers import hush
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -107,6 +109,8 @@ def _run(signals: StopSignals) -> None:
 def _join_processes() -> None:
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or any(value is not None for value in given):
+        # Processes that come to the coordinator of a run at work would end that run.
+        check_free(Path(_WORKDIR.value).expanduser())
         processes.start(*given)
         if not processes.is_main():
             logging.getLogger("sfvae_jax").setLevel(logging.WARNING)

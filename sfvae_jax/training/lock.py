@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ NAME = ".lock"
 log = logging.getLogger("sfvae_jax")
 
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
+
+
+# NFS keeps the lock of a client that is gone for some 90 seconds.
+_SECONDS_OF_THE_DEAD, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
 
 
 class FolderLock:
@@ -51,28 +56,13 @@ class FolderLock:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             descriptor = os.open(self._path, flags, 0o644)
             try:
-                self._lock(descriptor)
+                _lock(descriptor, self._folder, fcntl.LOCK_EX)
                 if _is_at(self._path, descriptor):
                     return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process is at work in workdir {self._folder}:"
-                f" {_described(_read(descriptor))}; stop it, or give another --workdir"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            log.warning(
-                "the file system of %s knows no locks: let no second process use it", self._folder
-            )
 
     def _tell_of_the_dead(self) -> None:
         if os.fstat(self._descriptor).st_size:
@@ -84,6 +74,56 @@ class FolderLock:
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that another run's process has locked; takes and changes nothing.
+
+    Raises:
+        UsageError: if another process has it.
+    """
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # there is none, or whoever takes it will say why it cannot be
+        return
+    try:
+        _lock(descriptor, folder, fcntl.LOCK_SH)  # which many may have at a time
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, how: int) -> None:
+    """Locks an open file; waits for an owner on another host, which may be dead."""
+    until = time.monotonic() + _SECONDS_OF_THE_DEAD
+    waiting = False
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            owner = _read(descriptor)
+            if not _is_elsewhere(owner) or time.monotonic() > until:
+                raise UsageError(
+                    f"another process is at work in workdir {folder}: {_described(owner)}; stop"
+                    " it, or give another --workdir"
+                ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning("the file system of %s knows no locks: use it from one process", folder)
+            return
+        if not waiting:
+            log.warning(
+                "workdir %s is locked by %s; waiting up to %d s, as a file server may keep the"
+                " lock of a machine that is gone",
+                *(folder, _described(owner), _SECONDS_OF_THE_DEAD),
+            )
+        waiting = True
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def _is_elsewhere(owner: Any) -> bool:
+    return isinstance(owner, dict) and owner.get("host") not in (None, socket.gethostname())
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -34,9 +34,9 @@ SMALL = {
 
 
 def _marks(name, posterior):
-    """Slow: the IWAE bound asks of a posterior what the sampled ELBO asks, which has them all."""
-    natural = objectives.OBJECTIVES[name].posteriors[0]
-    return [pytest.mark.slow] * (name == "iwae" and posterior != natural)
+    """Slow: the IWAE bound under most posteriors; the sampled ELBO has them all."""
+    quick = (objectives.OBJECTIVES[name].posteriors[0], "iaf")
+    return [pytest.mark.slow] * (name == "iwae" and posterior not in quick)
 
 
 PAIRS = [

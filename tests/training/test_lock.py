@@ -56,6 +56,34 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_taken_over(owner, tmp_
     assert list(files.folder.iterdir()) == []
 
 
+def test_what_another_process_has_is_not_free(owner, tmp_path):
+    """As processes of a run find before they join; they do not keep each other out."""
+    with pytest.raises(UsageError, match=f"another process is at work .*: pid {owner.pid} on"):
+        lock.check_free(tmp_path / "run")
+    owner.communicate()
+    lock.check_free(tmp_path / "run")
+    (tmp_path / "run" / lock.NAME).touch()
+    with (tmp_path / "run" / lock.NAME).open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        lock.check_free(tmp_path / "run")
+
+
+def test_an_owner_on_another_host_may_be_dead_and_is_waited_for(tmp_path, monkeypatch, caplog):
+    """Its file server lets go while this process waits; without that it is refused in the end."""
+    path, slept = tmp_path / lock.NAME, []
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "since": "2026"}))
+    other = path.open()
+    fcntl.flock(other, fcntl.LOCK_EX)
+    monkeypatch.setattr(lock, "_SECONDS_OF_THE_DEAD", 0.01)
+    with pytest.raises(UsageError, match="pid 7 on host elsewhere"):
+        lock.check_free(tmp_path)
+    monkeypatch.setattr(lock, "_SECONDS_OF_THE_DEAD", 60.0)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: slept.append(other.close()))
+    with Workdir(tmp_path).locked():
+        assert len(slept) == 1
+    assert "is locked by pid 7 on host elsewhere, since 2026; waiting up to 60 s" in caplog.text
+
+
 def test_an_owner_that_ended_leaves_nothing(owner, tmp_path, caplog):
     owner.communicate()
     assert owner.returncode == 0
@@ -106,7 +134,7 @@ def test_where_locks_are_unknown_the_run_goes_on_and_says_so(tmp_path, monkeypat
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level(logging.WARNING, "sfvae_jax"), Workdir(tmp_path).locked():
-        assert "knows no locks: let no second process use it" in caplog.text
+        assert "knows no locks: use it from one process" in caplog.text
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
