@@ -56,6 +56,7 @@ def evaluate(
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)
+        files.cut_results(int(state.step))
         files.write_results(config, step=int(state.step), **entries)
         _log_measures(entries)
         with processes.agreed():

@@ -11,7 +11,6 @@ import numpy as np
 
 from sfvae_jax import data
 from sfvae_jax.trained import measure, trained_model
-from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir
 
@@ -50,11 +49,8 @@ class Measurements:
         """Whether they are wanted at this step and not there yet."""
         return step in self._config.evaluations.steps and str(step) not in self._history
 
-    def take(self, state: TrainState, checkpoints: Checkpoints) -> None:
-        """Measures a state that is being saved; results.json tells of it when it is.
-
-        So no results.json ever knows of a step that the checkpoints do not reach.
-        """
+    def take(self, state: TrainState) -> None:
+        """Measures a state, which has to be saved before results.json tells of it."""
         step = int(state.step)
         images = self._parts.images(self._config.evaluations.part)
         trained = trained_model(self._config, self._model, state, images, self._coded, self._parts)
@@ -63,7 +59,6 @@ class Measurements:
             log.warning("evaluations at step %d: %s", step, caveat)
         self._history[str(step)] = measured["metrics"]
         self._caveats[str(step)] = measured["caveats"]
-        checkpoints.wait()
         self._files.write_results(
             self._config, history=self._history, history_caveats=self._caveats
         )

@@ -15,7 +15,7 @@ log = logging.getLogger("sfvae_jax")
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end; what training had reached is saved.
+    """A signal asked the process to end.
 
     No `Exception`, as KeyboardInterrupt is none: nothing on the way takes it for a failure.
     """
@@ -46,18 +46,33 @@ class StopSignals:
     def deferred(self) -> Iterator[None]:
         """Signals wait for the end of this context, which may ask `came` and end early.
 
-        A second SIGINT does not wait.
+        A second SIGINT does not wait, nor does any within `at_once`.
 
         Raises:
             Stopped: at its end, if there was one.
         """
-        self._deferring = True
+        self._received, self._deferring = 0, True
         try:
             yield
         finally:
             self._deferring = False
         if self._received:
             raise Stopped(self._received)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `deferred`: signals do not wait here, where nothing would be lost.
+
+        Raises:
+            Stopped: at its beginning, if one came to any process of this run.
+        """
+        if self.came():
+            raise Stopped(self._received)
+        before, self._deferring = self._deferring, False
+        try:
+            yield
+        finally:
+            self._deferring = before
 
     def came(self) -> bool:
         """Whether one came to any process of this run before it asked; all have to ask."""
@@ -70,6 +85,6 @@ class StopSignals:
         insists = number == signal.SIGINT == self._received
         if insists or not self._deferring:
             raise Stopped(number)
-        if not self._received:
+        first, self._received = not self._received, number
+        if first:
             log.info("%s: saving after the call in flight", signal.Signals(number).name)
-        self._received = number

@@ -96,7 +96,8 @@ def train(
 
     # ---- where to write, and where to go on from ----
     kept = config.train.checkpoints_kept
-    claim, saving = files.claimed(config), signals.deferred()
+    claim = files.claimed(config, configuration.base_config())
+    saving = signals.deferred()
     with claim, saving, Checkpoints(files.checkpoints, kept) as checkpoints:
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
@@ -106,7 +107,8 @@ def train(
         measurements = Measurements(config, model, files, parts, coded, start)
         _log_run(config, images, state.params, files, start)
         if measurements.are_due(start):
-            measurements.take(state, checkpoints)
+            with signals.at_once():
+                measurements.take(state)
 
         # ---- the loop: one call of the device, then the host's part ----
         step = start
@@ -124,21 +126,25 @@ def train(
                 metrics = jax.device_get(metrics)
                 if step == start:
                     log.info("first steps after %s", start_up)
-                _stop_if_not_finite(metrics, state, step, config, checkpoints.last_step)
+                _stop_if_not_finite(metrics, state, step, config, checkpoints)
                 rate = progress.update(end, float(metrics["loss"][-1]))
                 held_out_loss = None
                 if validation is not None and end % config.train.validate_every == 0:
-                    held_out_loss = _finite(validation.loss(state), end)
+                    held_out_loss = validation.loss(state)
+                    _stop_if_no_loss(held_out_loss, end, checkpoints)
                     state = steps.place(validation.observe(state, held_out_loss))
                 files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
                 stopping = signals.came()
                 if stopping or _is_saved(end, config):
+                    files.sync_metrics()
                     checkpoints.save(state)
                 if stopping:
                     log.info("saved at step %d of %d", end, config.train.steps)
                     break
                 if measurements.are_due(end):
-                    measurements.take(state, checkpoints)
+                    checkpoints.wait()  # results.json never knows of a step that is not saved
+                    with signals.at_once():
+                        measurements.take(state)
                 step = end
 
 
@@ -194,10 +200,13 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
         )
 
 
-def _finite(loss: float, step: int) -> float:
-    if not math.isfinite(loss):
-        raise RunError(f"the loss on the valid part is not finite at step {step}: {loss}")
-    return loss
+def _stop_if_no_loss(loss: float, step: int, checkpoints: Checkpoints) -> None:
+    if math.isfinite(loss):
+        return
+    checkpoints.wait()
+    raise RunError(
+        f"the loss on the valid part is not finite at step {step}: {loss}; {checkpoints.kept()}"
+    )
 
 
 def _records(
@@ -227,7 +236,7 @@ def _stop_if_not_finite(
     state: TrainState,
     first: int,
     config: ml_collections.ConfigDict,
-    last_good: int | None,
+    checkpoints: Checkpoints,
 ) -> None:
     finite = np.isfinite(metrics["loss"])
     recorded = is_recorded(first + 1 + np.arange(len(finite)), config.train)
@@ -236,8 +245,8 @@ def _stop_if_not_finite(
     finite[-1] &= bool(is_finite(state))
     if finite.all():
         return
+    checkpoints.wait()
     step = first + int(np.argmin(finite)) + 1
-    kept = "there is no checkpoint" if last_good is None else f"checkpoint {last_good} is kept"
     advice = "Lower train.learning_rate"
     if config.likelihood.name == "heteroscedastic_gaussian":
         advice += ", or bound the learned variance with likelihood.min_variance"
@@ -245,7 +254,7 @@ def _stop_if_not_finite(
         advice += ", or objective.gamma"
     raise RunError(
         f"the loss of objective {config.objective.name!r}, its gradient or its update is not finite"
-        f" at step {step}; {kept}. {advice}"
+        f" at step {step}; {checkpoints.kept()}. {advice}"
     )
 
 

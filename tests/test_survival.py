@@ -15,10 +15,10 @@ from sfvae_jax import evaluate
 from sfvae_jax.training.workdir import Workdir
 
 LONG = {
-    "train.steps": 900,
+    "train.steps": 1500,
     "train.steps_per_call": 8,
     "train.checkpoint_every": 100,
-    "evaluations.steps": (250, 900),
+    "evaluations.steps": (250, 1500),
     "evaluations.names": ("kl_divergence",),
     "objective.name": "sampling",
     "train.batch_size": 16,
@@ -113,7 +113,7 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
         assert "resuming from the checkpoint of step" in said
         assert f"{signal.Signals(number).name}: saving after the call in flight" in said
         reached = max(steps_of(stopped))
-        assert f"saved at step {reached} of 900" in said
+        assert f"saved at step {reached} of 1500" in said
         assert "Traceback" not in said
         assert said.splitlines()[-1] == (
             f"sfvae_jax: error: stopped by {signal.Signals(number).name}; the same command goes on"

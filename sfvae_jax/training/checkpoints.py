@@ -54,7 +54,8 @@ class Checkpoints:
     def __exit__(self, kind: Any, *unused: Any) -> None:
         """Waits for the last save; not after an error among several processes.
 
-        Another one may have died, and its part of the save would be waited for in vain.
+        Another one may have died, and its part of the save would be waited for in vain: before an
+        error that all of them meet, `wait` is theirs to call.
 
         Raises:
             RunError: if it failed, unless another error is on its way; the log tells it then.
@@ -72,8 +73,8 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """The step of the last checkpoint, which may still be being written; None without one."""
-        return self._being_written or last_step(self._folder)
+        """The step of the last checkpoint on disk, or None; all processes have to ask."""
+        return last_step(self._folder)
 
     def save(self, state: TrainState) -> None:
         """Starts to write the state under its step; returns before it is on disk.
@@ -83,8 +84,6 @@ class Checkpoints:
         """
         self.wait()
         step = int(state.step)
-        if step in checkpoint_steps(self._folder):
-            return
         with self._writing(step):
             self._being_written = step
             self._manager.save(
@@ -104,6 +103,11 @@ class Checkpoints:
             with self._writing(self._being_written):
                 self._manager.wait_until_finished()
             self._being_written = None
+
+    def kept(self) -> str:
+        """In words, from which checkpoint a run that has to stop may go on."""
+        steps = checkpoint_steps(self._folder)
+        return f"checkpoint {steps[0]} is kept" if steps else "there is no checkpoint"
 
     def restore(self, like: TrainState) -> TrainState:
         """The newest whole checkpoint, with the structure and placement of `like`.
@@ -130,10 +134,8 @@ class Checkpoints:
         except Exception as error:  # of the file system, TensorStore or Orbax, from any thread
             self._being_written = None
             _remove_temporary(self._folder)
-            kept = checkpoint_steps(self._folder)
-            last = f"checkpoint {kept[0]} is kept" if kept else "there is no checkpoint"
             reason = stored.one_line(error)
-            raise RunError(f"cannot write checkpoint {step}: {reason}; {last}") from error
+            raise RunError(f"cannot write checkpoint {step}: {reason}; {self.kept()}") from error
 
     def _set_aside(self, step: int) -> None:
         path = self._folder / str(step)
@@ -156,8 +158,11 @@ class Checkpoints:
 
 
 def last_step(folder: Path) -> int | None:
-    """The step of the last checkpoint in a folder, or None; nothing is changed there."""
-    return next(iter(checkpoint_steps(folder)), None)
+    """The step of the last checkpoint in a folder, or None; nothing is changed there.
+
+    That which the main process sees; all have to ask.
+    """
+    return next(iter(processes.of_main(checkpoint_steps(folder))), None)
 
 
 def read_state(folder: Path, like: TrainState) -> TrainState:
@@ -202,18 +207,23 @@ def _restore(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
 def _newest_whole(folder: Path) -> tuple[int, dict[str, np.ndarray], list[int]]:
     """Step and named arrays of the newest whole checkpoint, and the steps of damaged newer ones.
 
-    Each process reads for itself; what one of them finds damaged is damaged for all.
+    The main process reads for all: what another one sees of a shared folder may be of before.
     """
+    step, arrays, damaged = 0, {}, []
+    with processes.agreed():
+        if processes.is_main():
+            step, arrays, damaged = _read_newest_whole(folder)
+    step, *damaged = processes.of_main([step, *damaged])
+    return step, processes.arrays_of_main(arrays), damaged
+
+
+def _read_newest_whole(folder: Path) -> tuple[int, dict[str, np.ndarray], list[int]]:
     damaged: dict[int, str] = {}
-    for step in processes.of_main(checkpoint_steps(folder)):
-        arrays, proved, damage = {}, False, None
-        with processes.agreed():
-            try:
-                arrays, proved = stored.read(folder / str(step))
-            except (stored.Damaged, FileNotFoundError) as error:
-                damage = stored.one_line(error)
-        if processes.any_of(damage is not None):
-            damaged[step] = damage or "another process of this run cannot read it"
+    for step in checkpoint_steps(folder):
+        try:
+            arrays, proved = stored.read(folder / str(step))
+        except (stored.Damaged, FileNotFoundError) as error:
+            damaged[step] = stored.one_line(error)
             continue
         _tell(damaged, step)
         if not proved:

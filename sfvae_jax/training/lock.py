@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import socket
 import time
 from datetime import UTC, datetime
@@ -27,7 +28,11 @@ _SECONDS_OF_THE_DEAD, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
 
 
 class FolderLock:
-    """The lock of a folder, held until `release`; a file that says whose it is."""
+    """The lock of a folder, held until `release`; a file that says whose it is.
+
+    Attributes:
+        token: a number drawn for it, by which others of the same run know it again.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Takes it, also after an owner that died; where locks are unknown the log says so.
@@ -67,13 +72,28 @@ class FolderLock:
     def _tell_of_the_dead(self) -> None:
         if os.fstat(self._descriptor).st_size:
             owner = _described(_read(self._descriptor))
-            log.warning("taking over workdir %s from %s, which was killed", self._folder, owner)
+            log.warning("taking over workdir %s, whose lock was left by %s", self._folder, owner)
 
     def _sign(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
+        self.token = secrets.randbelow(2**31)
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+        owner["token"] = self.token
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+
+
+def read_token(folder: Path) -> int | None:
+    """The token in the lock file of a folder, or None."""
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        owner = _read(descriptor)
+    finally:
+        os.close(descriptor)
+    return owner.get("token") if isinstance(owner, dict) else None
 
 
 def check_free(folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -60,6 +61,7 @@ def start(
         raise UsageError(
             "--distributed finds the other processes on Cloud TPU, SLURM and Kubernetes alone;"
             " elsewhere give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I"
+            f" ({' '.join(str(error).split())})"
         ) from error
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
@@ -89,12 +91,27 @@ def of_main(numbers: Sequence[int]) -> list[int]:
     """The numbers that the main process has; all have to ask."""
     if jax.process_count() == 1:
         return list(numbers)
+    return _broadcast(np.array(numbers, np.int32)).tolist()
+
+
+def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The named arrays that the main process has; all have to ask, and give what they will."""
+    if jax.process_count() == 1:
+        return dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **(arrays if is_main() else {}))
+    content = _broadcast(np.frombuffer(buffer.getvalue(), np.uint8))
+    with np.load(io.BytesIO(content.tobytes()), allow_pickle=False) as found:
+        return dict(found)
+
+
+def _broadcast(vector: np.ndarray) -> np.ndarray:
+    """The main process's vector, whose length the others do not know."""
     from jax.experimental import multihost_utils
 
-    length = int(multihost_utils.broadcast_one_to_all(np.array(len(numbers), np.int32)))
-    room = np.zeros(length, np.int32)
-    room[: len(numbers)] = numbers[:length]
-    return multihost_utils.broadcast_one_to_all(room).tolist()
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(vector), np.int32)))
+    room = vector if is_main() else np.zeros(length, vector.dtype)
+    return np.asarray(multihost_utils.broadcast_one_to_all(room))
 
 
 @contextmanager
@@ -107,7 +124,7 @@ def agreed() -> Iterator[None]:
     failure: Exception | None = None
     try:
         yield
-    except (UsageError, RunError, OSError) as error:
+    except Exception as error:
         failure = error
     anywhere = any_of(failure is not None)
     if failure is not None:

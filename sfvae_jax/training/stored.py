@@ -6,6 +6,7 @@ digest of these digests. Nothing here waits for another process or changes a fil
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -80,8 +81,10 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], bool]:
     except MemoryError:
         raise
     except Exception as error:  # TensorStore raises many kinds
-        message = one_line(error).replace(f"{folder.absolute()}/", "")
-        raise Damaged(message[:_LONGEST]) from error
+        message = one_line(error).replace(f"{folder.absolute()}/", "")[:_LONGEST]
+        if _is_of_the_system(error):
+            raise RunError(f"cannot read {folder}: {message}") from error
+        raise Damaged(message) from error
     if recorded is not None:
         _compare(recorded, digests(arrays))
     return arrays, recorded is not None
@@ -94,6 +97,15 @@ def one_line(error: BaseException) -> str:
     if number:
         return os.strerror(int(number[1]))
     return " ".join(_ADDED.split(text)[0].split())
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether a read failed for a reason that may pass: too many open files, a server away."""
+    text = str(error)
+    code = re.search(r"os_error_code='(\d+)'", text)
+    if code is not None:
+        return int(code[1]) not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    return text.startswith(("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
 
 
 def _check_files(folder: Path) -> None:

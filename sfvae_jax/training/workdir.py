@@ -15,16 +15,15 @@ import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training import processes
-from sfvae_jax.training.lock import NAME as LOCK
-from sfvae_jax.training.lock import FolderLock
+from sfvae_jax.training.lock import FolderLock, read_token
 
 log = logging.getLogger("sfvae_jax")
 
 # What a damaged checkpoint's name ends with once it is set aside.
 DAMAGED = ".damaged"
 
-# A network file system may show a new file late.
-_LOOKS, _SECONDS_BETWEEN_LOOKS = 50, 0.2
+# A network file system may show a new file a minute late.
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 180, 0.5
 
 # The entries of results.json that are not of the final step.
 _LASTING = ("config", "published", "history", "history_caveats")
@@ -104,21 +103,29 @@ class Workdir:
             lock = self._lock() if processes.is_main() else None
         try:
             with processes.agreed():
-                self._check_shared()
+                self._check_shared(lock)
             yield
         finally:
             if lock is not None:
                 lock.release()
 
     @contextmanager
-    def claimed(self, config: ml_collections.ConfigDict) -> Iterator[None]:
+    def claimed(
+        self,
+        config: ml_collections.ConfigDict,
+        defaults: ml_collections.ConfigDict | None = None,
+    ) -> Iterator[None]:
         """As `locked`, and makes the folder this configuration's own for good.
 
         Raises:
-            UsageError: if it cannot be written, or another process is at work in it.
+            UsageError: as `locked` and `check`, for another run may have come first.
+            RunError: as `check_checkpoints`.
         """
         with self.locked():
             with processes.agreed():
+                if processes.is_main():
+                    self.check(config, defaults)
+                    self.check_checkpoints(config)
                 self.claim(config)
             yield
 
@@ -174,6 +181,16 @@ class Workdir:
             _cut_short_line(file)
             file.write(lines.encode())
 
+    def sync_metrics(self) -> None:
+        """Has what was appended stay when the machine fails; a checkpoint of its steps follows.
+
+        Raises:
+            RunError: if it cannot be.
+        """
+        if processes.is_main() and self.metrics.exists():
+            with _writing(self.metrics), self.metrics.open("rb") as file:
+                os.fsync(file.fileno())
+
     def read_results(self) -> dict[str, Any]:
         """results.json, or an empty dictionary where there is none yet."""
         return read_json(self.results) if self.results.exists() else {}
@@ -216,10 +233,11 @@ class Workdir:
         except OSError as error:
             raise self._not_writable(error) from error
 
-    def _check_shared(self) -> None:
-        """Refuses a folder in which this process does not see what the main one writes."""
+    def _check_shared(self, lock: FolderLock | None) -> None:
+        """Refuses a folder in which this process does not see the lock that the main one took."""
+        token = int(processes.gathered(0 if lock is None else lock.token)[0])
         for _ in range(_LOOKS):
-            if self.folder.is_dir() and LOCK in os.listdir(self.folder):
+            if read_token(self.folder) == token:
                 return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         raise UsageError(

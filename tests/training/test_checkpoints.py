@@ -49,7 +49,7 @@ def test_buffers_given_up_while_the_write_goes_on(tmp_path):
 
 def test_the_last_few_are_kept(tmp_path):
     with Checkpoints(tmp_path / "c", 2) as checkpoints:
-        for step in (1, 2, 3, 3):
+        for step in (1, 2, 3):
             checkpoints.save(_state(step))
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["2", "3"]
 

@@ -91,6 +91,7 @@ def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, cap
     evaluate.evaluate(config, run)
     assert "checkpoint 12 is damaged: " in caplog.text
     assert _results(run)["step"] == 8
+    assert set(_results(run)["history"]) == {"5"}  # that of 12 is of no checkpoint any more
     assert _content(checkpoints) == before
 
 

@@ -51,7 +51,7 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_taken_over(owner, tmp_
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     with files.locked():
-        assert f"taking over workdir {files.folder} from {whose}" in caplog.text
+        assert f"taking over workdir {files.folder}, whose lock was left by {whose}" in caplog.text
         assert json.loads((files.folder / lock.NAME).read_text())["pid"] == os.getpid()
     assert list(files.folder.iterdir()) == []
 

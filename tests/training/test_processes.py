@@ -58,14 +58,17 @@ def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("named", [RUNS, pytest.param(SLOW_RUNS, marks=pytest.mark.slow)])
-def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch, named):
-    """2 x 1 device end where 1 x 2 and 1 x 1 do: an ELBO, batch statistics, BatchNorm."""
+@pytest.mark.parametrize(
+    ("named", "devices"), [(RUNS, 1), pytest.param(SLOW_RUNS, 2, marks=pytest.mark.slow)]
+)
+def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch, named, devices):
+    """2 x 1 device, and 2 x 2, end where 1 x 2 and 1 x 1 do: an ELBO, batch statistics,
+    BatchNorm."""
     runs = tmp_path / "runs.json"
     runs.write_text(json.dumps([[f"{tmp_path}/two/{name}", named[name]] for name in named]))
     script = Path(__file__).with_name("train_many.py")
     arguments = [sys.executable, str(script), f"127.0.0.1:{free_port()}", "2"]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
+    flags = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={devices}")
     both = [
         subprocess.Popen(
             [*arguments, str(index), str(runs)],
@@ -156,7 +159,8 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     both[1].kill()
     message = both[0].communicate(timeout=60)[1]
     assert both[0].returncode not in (0, None)
-    assert "process 0 of 2 lost the others" in message
+    last = message.splitlines()[-1]
+    assert "process 0 of 2 lost the others" in last or "cannot write checkpoint" in last
     assert "Traceback" not in message
     both[1].communicate()
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import shutil
 
 import jax
@@ -232,3 +233,18 @@ def test_a_file_that_may_not_be_read_is_no_damage(copy, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and path.name != "d")
     with pytest.raises(RunError, match="default/d: permission denied"):
         stored.read(copy)
+
+
+def test_a_read_that_the_system_refuses_is_no_damage(saved, monkeypatch):
+    """No file is to be had for a moment; the checkpoint is as whole as before."""
+    recorded = stored._recorded(saved)
+    monkeypatch.setattr(stored, "_check_files", lambda folder: None)
+    monkeypatch.setattr(stored, "_recorded", lambda folder: recorded)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(RunError, match="cannot read .*: Too many open files"):
+            stored.read(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert stored.read(saved)[1]

@@ -192,6 +192,18 @@ def test_a_partial_file_that_is_a_link_is_not_followed(tmp_path, tiny_config):
     assert (tmp_path / "precious").read_text() == "content"
 
 
+def test_a_run_that_came_first_is_seen_under_the_lock(tmp_path, tiny_config):
+    """Both found the folder empty; one read its images longer."""
+    second, first = tiny_config(**{"seed": 1}), tiny_config()
+    Workdir(tmp_path).check(second)
+    with Workdir(tmp_path).claimed(first):
+        pass
+    with pytest.raises(UsageError, match="seed is 0 there and 1 here"):
+        Workdir(tmp_path).claimed(second).__enter__()
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_a_folder_that_the_processes_do_not_share_is_refused(tmp_path, monkeypatch):
     """This one is not the main one, whose lock it looks for."""
     monkeypatch.setattr(processes, "is_main", lambda: False)
@@ -199,7 +211,10 @@ def test_a_folder_that_the_processes_do_not_share_is_refused(tmp_path, monkeypat
     elsewhere, refused = Workdir(tmp_path / "elsewhere"), "is not the folder that process 0"
     with pytest.raises(UsageError, match=refused), elsewhere.locked():
         pass
-    (tmp_path / ".lock").touch()
+    (tmp_path / ".lock").write_text('{"token": 7}')
+    with pytest.raises(UsageError, match=refused), Workdir(tmp_path).locked():
+        pass  # that of a run of before
+    (tmp_path / ".lock").write_text('{"token": 0}')  # what this process is told
     with Workdir(tmp_path).locked():
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
