@@ -76,11 +76,14 @@ class Workdir:
     def check_checkpoints(self, config: ml_collections.ConfigDict) -> None:
         """Refuses to begin again a run that had a checkpoint, of which none is left.
 
-        One that was killed before its first checkpoint has none either, and begins again.
+        One that was killed before its first checkpoint has none either, and begins again. Only the
+        main process looks: what another one sees of a shared folder may be of before.
 
         Raises:
             RunError: saying how this shows.
         """
+        if not processes.is_main():
+            return
         if checkpoint_steps(self.checkpoints):
             return
         evidence = self._evidence_of_checkpoints(config)
@@ -125,7 +128,7 @@ class Workdir:
             with processes.agreed():
                 if processes.is_main():
                     self.check(config, defaults)
-                    self.check_checkpoints(config)
+                self.check_checkpoints(config)
                 self.claim(config)
             yield
 
