@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 import ml_collections
@@ -40,11 +41,14 @@ def load_sweep(path: str) -> list[Overrides]:
     """What each run of a config file's `sweep(add)` changes, in its order.
 
     Raises:
-        UsageError: if the file has no sweep, or one that adds nothing or breaks.
+        UsageError: if the file breaks or has no sweep, or one that adds nothing or breaks.
     """
-    spec = importlib.util.spec_from_file_location("sweep_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader("sweep_config", path)  # whatever the file's name ends with
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(one_line(error)) from error
     if not hasattr(module, "sweep"):
         raise UsageError(
             f"{path} has no sweep(add), which names the runs; configs/mnist_collapse.py has one"

@@ -57,7 +57,12 @@ def _make(description: str) -> argparse.ArgumentParser:
     add("--workdir", required=True, metavar="DIR", help="each run has a folder in it")
     add("--backend", choices=tuple(_OF_BACKEND), default="local", help="default: local")
     add("--filter", action="append", default=[], metavar="KEY=GLOB", help="only runs that match")
-    add("--dry-run", action="store_true", help="print the command of each run, and do no more")
+    add(
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="print the command of each run, and do no more",
+    )
     local = parser.add_argument_group("--backend=local").add_argument
     local("--jobs", type=_whole(1), metavar="N", help="runs at a time; default: 1")
     ray = parser.add_argument_group("--backend=ray").add_argument

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as something to look at between two steps, and not in the midst of one."""
+"""Signals that end a sweep, as something to look at between two steps of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Counts SIGINT and SIGTERM instead of ending the process. A context manager."""
+    """Counts SIGINT, SIGTERM and SIGHUP instead of ending the process. A context manager.
+
+    SIGHUP that is ignored already, as by nohup, stays so.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.heeded = 0  # how many of them the sweep has acted upon
         self.first: int | None = None  # which signal it was
 
     def __enter__(self) -> Self:
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signals.append(signal.SIGHUP)  # the terminal is gone
         self._before = {number: signal.signal(number, self._note) for number in signals}
         return self
 

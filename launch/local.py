@@ -26,12 +26,16 @@ class LocalBackend:
         """The runs that have ended since the last call; starts those that now have room."""
         ended = [pair for pair in self._working if pair[1].poll() is not None]
         self._working = [pair for pair in self._working if pair not in ended]
+        failed = []
         while self._waiting and len(self._working) < self._jobs:
             run = self._waiting.popleft()
-            # The sweep's own death is no reason to lose steps: a run may still save.
-            process = start(run.arguments, self._log(run), signal.SIGTERM)
-            self._working.append((run, process))
-        return [self._ended(run, process.returncode) for run, process in ended]
+            try:
+                # The sweep's own death is no reason to lose steps: a run may still save.
+                process = start(run.arguments, self._log(run), signal.SIGTERM)
+                self._working.append((run, process))
+            except OSError as error:
+                failed.append(Ended(run, 1, str(error)))
+        return failed + [self._ended(run, process.returncode) for run, process in ended]
 
     def running(self) -> list[Run]:
         """The runs at work now."""

@@ -34,7 +34,7 @@ def start(
         environment: variables besides those of this process.
 
     Raises:
-        OSError: if the log cannot be written.
+        OSError: if the log cannot be written, or no process started.
     """
     command = [sys.executable, "-m", "sfvae_jax.main", *arguments]
     tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(dies_by))]
@@ -61,10 +61,13 @@ def ending(status: int, log: Path) -> str:
 
 
 def _last_lines(log: Path) -> list[str]:
-    """What the last process of a log wrote, but for empty lines."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
+    """What the last process of a log wrote, but for empty lines; of no log, nothing."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
     headers = [number for number, line in enumerate(lines) if line.startswith(_HEADER)]
     last = lines[headers[-1] + 1 :] if headers else lines
     return [line.strip() for line in last if line.strip()]

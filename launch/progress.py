@@ -47,18 +47,19 @@ class SweepProgress(Display):
     def _left(self, steps: int, failed: Collection[str]) -> str:
         to_do = sum(r.steps - self._steps[r.name] for r in self._runs if r.name not in failed)
         taken = steps - self._start
-        if not taken:
+        if taken <= 0:  # below 0: a run goes on from a checkpoint before its last record
             return "time left unknown"
         return f"{to_do * (time.monotonic() - self._began) / taken:.0f} s left"
 
 
 def last_step(metrics: Path) -> int:
-    """The step of the last whole record of a metrics.jsonl; 0 where there is none."""
-    if not metrics.exists():
+    """The step of the last whole record of a metrics.jsonl; 0 where none can be read."""
+    try:
+        with metrics.open("rb") as file:
+            file.seek(max(0, metrics.stat().st_size - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
         return 0
-    with metrics.open("rb") as file:
-        file.seek(max(0, metrics.stat().st_size - _TAIL))
-        lines = file.read().splitlines()
     for line in reversed(lines):
         try:
             return int(json.loads(line)["step"])

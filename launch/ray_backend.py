@@ -56,19 +56,19 @@ class RayBackend:
             ray_cluster.connect(address, logs.parent)
             stack.callback(ray.shutdown)
             ray_cluster.check_feasible(resources, address)
+            self._sizes = {run.name: self._log_size(run) for run in runs}
+            task = ray.remote(ray_task.carry_out).options(
+                **_options(resources),
+                max_retries=retries,
+                retry_exceptions=[ray_task.Killed],
+            )
+            environment = environment_of(resources)
+            folder = None if shipped else os.getcwd()
+            self._runs = {
+                task.remote(arguments, str(self._log(run)), environment, folder): run
+                for run, arguments in zip(runs, commands, strict=True)
+            }
             self._held = stack.pop_all()
-        self._sizes = {run.name: self._log_size(run) for run in runs}
-        task = ray.remote(ray_task.carry_out).options(
-            **_options(resources),
-            max_retries=retries,
-            retry_exceptions=[ray_task.Killed],
-        )
-        environment = {key: os.environ[key] for key in os.environ if key.startswith(_PASSED)}
-        folder = None if shipped else os.getcwd()
-        self._runs = {
-            task.remote(arguments, str(self._log(run)), environment, folder): run
-            for run, arguments in zip(runs, commands, strict=True)
-        }
 
     def poll(self) -> list[Ended]:
         """The runs that have ended since the last call."""
@@ -125,8 +125,18 @@ class RayBackend:
         return self._logs / f"{run.name}.log"
 
     def _log_size(self, run: Run) -> int:
-        log = self._log(run)
-        return log.stat().st_size if log.exists() else 0
+        try:
+            return self._log(run).stat().st_size
+        except OSError:
+            return 0
+
+
+def environment_of(resources: Mapping[str, float]) -> dict[str, str]:
+    """What a run finds set besides the variables of its worker: as here, and its GPUs."""
+    passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED)}
+    # Ray leaves the variable as it is for what asks for no GPU, which would then see them all.
+    hidden = {} if resources.get("GPU") else {"CUDA_VISIBLE_DEVICES": ""}
+    return passed | hidden
 
 
 def _options(resources: Mapping[str, float]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,18 +43,24 @@ def connect(address: str, folder: Path) -> None:
         folder: of the sweep, which is not shipped.
 
     Raises:
-        UsageError: if there is no cluster.
+        UsageError: if there is no cluster, or it cannot be used.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     quiet = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     own = quiet if address == "local" else {"runtime_env": _shipped(folder)}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"no Ray cluster at {address}: {reason}") from error
+    except ConnectionError as error:
+        raise UsageError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"cannot use the Ray cluster at {address}: {_first_line(error)}"
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in its place
 
 
 def check_feasible(wanted: Mapping[str, float], address: str) -> None:
@@ -76,6 +83,10 @@ def check_feasible(wanted: Mapping[str, float], address: str) -> None:
     if address == "local":
         raise UsageError(f"{message}; ask for less (--num_cpus, --num_gpus, --resources)")
     print(f"{message}; waiting for one that has", file=sys.stderr)  # it may grow
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _shown(resources: Mapping[str, float]) -> str:

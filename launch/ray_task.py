@@ -35,18 +35,23 @@ def carry_out(
     """
     if folder is not None:
         os.chdir(folder)
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    # With its worker the process has to end at once: the next try needs the workdir's lock.
-    process = start(arguments, Path(log), signal.SIGKILL, environment=environment)
+    try:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        # With its worker the process has to end at once: the next try needs the workdir's lock.
+        process = start(arguments, Path(log), signal.SIGKILL, environment=environment)
+    except OSError as error:
+        return 1, str(error)
+    cancelled = False
     try:
         status = _wait(process)
     except KeyboardInterrupt:  # ray.cancel: let it save
+        cancelled = True
         process.terminate()
-        return _wait(process), "stopped"
+        status = _wait(process)
     finally:
         process.kill()  # whatever else broke the waiting; none that has ended
     error = ending(status, Path(log)) if status else ""
-    if status in STOPPED:
+    if status in STOPPED and not cancelled:
         raise Killed(error)
     return status, error
 

@@ -61,15 +61,20 @@ def expand(
 
 
 def is_finished(run: Run) -> bool:
-    """Whether its workdir holds its final measures.
+    """Whether its workdir holds its final measures, those that it asks for now.
 
     Raises:
         UsageError: if the workdir cannot be used, or holds a run of another configuration.
+        OSError: if it cannot be looked at.
     """
     files = Workdir(run.workdir)
     files.check(run.config, base_config())
     results = files.read_results()
-    return bool(results.get("metrics")) and results.get("step") == run.steps
+    if not results.get("metrics") or results.get("step") != run.steps:
+        return False
+    known = plain(base_config())["evaluations"]  # of keys that an earlier version did not know
+    measured = flatten(known) | flatten(results.get("config", {}).get("evaluations", {}))
+    return measured == flatten(plain(run.config)["evaluations"])
 
 
 def _make(common: Sequence[str], folder: Path, changes: Overrides) -> Run:

@@ -12,7 +12,8 @@ The same command goes on where it was stopped: finished runs are left alone, oth
 their checkpoints. Ctrl-C lets the runs at work save; a second one kills them. A run that fails does
 not stop the others. At the end the table over seeds is printed, and written to DIR.
 
-Exit status: 0 all done, 1 a run failed, 2 a usage error, 130 or 143 stopped by SIGINT or SIGTERM.
+Exit status: 0 all done, 1 a run failed, 2 a usage error, 130, 143 or 129
+stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ def _sweep(flags: argparse.Namespace) -> int:
 
     folder = Path(flags.workdir).expanduser()
     if flags.backend == "ray":
-        ray_cluster.check_installed()
         folder = folder.absolute()  # its workers may be elsewhere
     runs = expand(flags.config, folder, flags.overrides, flags.filter)
     if flags.dry_run:
@@ -61,6 +61,8 @@ def _sweep(flags: argparse.Namespace) -> int:
             print(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))
         return 0
 
+    if flags.backend == "ray":
+        ray_cluster.check_installed()
     logs = folder / "logs"
     _make_folder(logs)
     outcome = look_over(runs)

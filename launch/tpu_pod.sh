@@ -6,7 +6,8 @@
 #
 # Uses the slice of that name, or creates it; ships the files that git tracks here, as they stand;
 # installs them; runs `python -m sfvae_jax.main --distributed` with what follows `--` on every
-# worker, and shows what they print. The same command goes on from the last checkpoint.
+# worker, and shows what they print. The same command goes on from the last checkpoint; while a run
+# is at work on the slice it is refused.
 #
 # The workdir must be a folder that all workers share: of a Filestore or another NFS that they
 # mount, or of a bucket mounted by --bucket. The bucket needs a hierarchical namespace, as only
@@ -52,7 +53,8 @@ done
     fail "--config=FILE.py and --workdir=DIR are needed behind --"
 cd "$(dirname "$0")/.."
 
-where=(--zone="$zone" "${project[@]}")
+# In this way bash 3.2, that of macOS, takes an empty list.
+where=(--zone="$zone" ${project[@]+"${project[@]}"})
 
 tpu_vm() {
     local command=(gcloud compute tpus tpu-vm "$@" "${where[@]}")
@@ -76,13 +78,26 @@ else
     state=$(tpu_vm "${list[@]}") || fail "cannot list the slices of $zone" 1
 fi
 case $state in
-    '') tpu_vm create "$name" --accelerator-type="$type" --version="$version" "${spot[@]}" ;;
+    '')
+        tpu_vm create "$name" --accelerator-type="$type" --version="$version" ${spot[@]+"${spot[@]}"}
+        ;;
     READY) echo "using slice $name" >&2 ;;
     PREEMPTED)
         fail "slice $name was taken away: gcloud compute tpus tpu-vm delete $name ${where[*]}" 1
         ;;
     *) fail "slice $name is $state; try again when it is READY" 1 ;;
 esac
+
+# ---- no run that is at work: its code and its coordinator would be taken from it ----
+look='pgrep -f "^../venv/bin" >/dev/null && echo AT_WORK || true'
+if $dry_run; then
+    on_all "$look"
+else
+    found=$(on_all "$look") || fail "cannot ask all workers of slice $name whether a run is at work" 1
+    [[ $found != *AT_WORK* ]] ||
+        fail "a run is at work on slice $name; wait, or have it save and stop: gcloud compute tpus\
+ tpu-vm ssh $name ${where[*]} --worker=all --command='pkill -f ^../venv/bin'"
+fi
 
 # ---- the code ----
 archive=sfvae_jax.tar.gz

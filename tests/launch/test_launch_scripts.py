@@ -64,12 +64,12 @@ def test_dry_run_of_a_pod(run, records):
     commands = [shlex.split(line) for line in done.stdout.splitlines()]
     assert all(command[:4] == ["gcloud", "compute", "tpus", "tpu-vm"] for command in commands)
     assert all(command[-2:] == [WHERE, "--project=mine"] for command in commands)
-    listed, created, copied, installed, mounted, trained = [c[4:-2] for c in commands]
+    listed, created, looked, copied, installed, mounted, trained = [c[4:-2] for c in commands]
     assert listed == ["list", "--filter=name~(^|/)pod$", "--format=value(state)"]
     kind = ["--accelerator-type=v4-32", "--version=tpu-vm-v4-base", "--spot"]
     assert created == ["create", "pod", *kind]
     assert copied == ["scp", "sfvae_jax.tar.gz", "pod:sfvae_jax.tar.gz", "--worker=all"]
-    for command in (installed, mounted, trained):
+    for command in (looked, installed, mounted, trained):
         assert command[:3] == ["ssh", "pod", "--worker=all"]
         assert len(command) == 4
     assert '-e ./sfvae_jax "jax[tpu]"' in installed[3]
@@ -84,7 +84,7 @@ def test_a_missing_slice_is_created_and_the_tracked_files_are_shipped(run, recor
     keep = f'[[ $4 == scp ]] && cp "$5" {tmp_path}/shipped.tar.gz; true\n'
     done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud=keep)
     assert done.returncode == 0, done.stderr
-    assert [command[4] for command in records()] == ["list", "create", "scp", "ssh", "ssh"]
+    assert [command[4] for command in records()] == ["list", "create", "ssh", "scp", "ssh", "ssh"]
     listing = subprocess.run(
         ["tar", "-tzf", str(tmp_path / "shipped.tar.gz")], capture_output=True, text=True
     )
@@ -99,7 +99,7 @@ def test_a_missing_slice_is_created_and_the_tracked_files_are_shipped(run, recor
 def test_a_slice_that_is_ready_is_used(run, records):
     done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud="[[ $4 == list ]] && echo READY; true\n")
     assert done.returncode == 0, done.stderr
-    assert [command[4] for command in records()] == ["list", "scp", "ssh", "ssh"]
+    assert [command[4] for command in records()] == ["list", "ssh", "scp", "ssh", "ssh"]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,14 @@ def test_a_slice_that_is_ready_is_used(run, records):
         ("[[ $4 == list ]] && echo CREATING", 1, "slice pod is CREATING", ["list"]),
         ("exit 4", 1, "cannot list the slices", ["list"]),
         ("[[ $4 != create ]]", 1, "", ["list", "create"]),
-        ("[[ $4 != scp ]]", 1, "", ["list", "create", "scp"]),
-        ('[[ "$*" != *main* ]] || exit 143', 143, "", ["list", "create", "scp", "ssh", "ssh"]),
+        ("[[ $4 != ssh ]]", 1, "cannot ask all workers of slice pod", ["list", "create", "ssh"]),
+        ("[[ $4 != scp ]]", 1, "", ["list", "create", "ssh", "scp"]),
+        (
+            '[[ "$*" != *main* ]] || exit 143',
+            143,
+            "",
+            ["list", "create", "ssh", "scp", "ssh", "ssh"],
+        ),
     ],
 )
 def test_what_fails_on_the_way_ends_it(run, records, gcloud, status, message, asked):
@@ -118,6 +124,35 @@ def test_what_fails_on_the_way_ends_it(run, records, gcloud, status, message, as
     assert done.returncode == status
     assert message in done.stderr
     assert [command[4] for command in records()] == asked
+
+
+def test_a_slice_where_a_run_is_at_work_is_left_alone(run, records):
+    answers = "[[ $4 == list ]] && echo READY; [[ $4 == ssh ]] && echo AT_WORK; true\n"
+    done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud=answers)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        "tpu_pod.sh: error: a run is at work on slice pod; wait, or have it save and stop: gcloud"
+        f" compute tpus tpu-vm ssh pod {WHERE} --worker=all --command='pkill -f ^../venv/bin'"
+    ]
+    assert [command[4] for command in records()] == ["list", "ssh"]
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="pgrep is not installed")
+def test_what_a_worker_is_asked_finds_a_run(run, tmp_path):
+    lines = run("tpu_pod.sh", *POD, "--dry-run", "--", *RUN).stdout.splitlines()
+    asked = next(word for word in shlex.split(lines[2]) if word.startswith("--command="))
+    # Only of this test's processes.
+    mine = asked.removeprefix("--command=").replace("pgrep", f"pgrep -P {os.getpid()}")
+    ask = ["bash", "-c", mine]
+    assert subprocess.run(ask, capture_output=True, text=True).stdout == ""
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to("/bin/sleep")
+    (tmp_path / "code").mkdir()
+    with subprocess.Popen(["../venv/bin/python", "600"], cwd=tmp_path / "code") as process:
+        try:
+            assert subprocess.run(ask, capture_output=True, text=True).stdout == "AT_WORK\n"
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -138,10 +173,8 @@ SRUN = ["srun", "--ntasks-per-node=1", "--kill-on-bad-exit=0"]
 MAIN = ["python", "-m", "sfvae_jax.main", "--distributed"]
 
 
-@pytest.mark.parametrize("variable", [None, "DRY_RUN"])
-def test_dry_run_of_a_slurm_job(run, records, variable):
-    flag, environment = ([], {variable: "1"}) if variable else (["--dry-run"], {})
-    done = run("slurm.sbatch", *flag, *RUN, environment=environment, srun="", scontrol="")
+def test_dry_run_of_a_slurm_job(run, records):
+    done = run("slurm.sbatch", "--dry-run", *RUN, srun="", scontrol="")
     assert done.returncode == 0, done.stderr
     assert shlex.split(done.stdout) == [*SRUN, *MAIN, *RUN]
     assert records() == []
@@ -149,10 +182,27 @@ def test_dry_run_of_a_slurm_job(run, records, variable):
 
 @pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (2, False), (143, True)])
 def test_a_slurm_job_that_saved_is_queued_again(run, records, status, requeued):
-    job = {"SLURM_JOB_ID": "17"}
+    job = {"SLURM_JOB_ID": "17", "SECONDS": "61"}  # bash counts on from there
     done = run("slurm.sbatch", *RUN, environment=job, srun=f"exit {status}\n", scontrol="")
     assert done.returncode == status
     assert records() == [[*SRUN, *MAIN, *RUN], *[["scontrol", "requeue", "17"]] * requeued]
+
+
+def test_a_slurm_job_that_gets_no_further_is_not_queued_again(run, records):
+    done = run(
+        "slurm.sbatch", *RUN, environment={"SLURM_JOB_ID": "17"}, srun="exit 143\n", scontrol=""
+    )
+    assert done.returncode == 1
+    assert "is not queued again" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert len(records()) == 1
+
+
+@pytest.mark.parametrize("number", [None, "32"])
+def test_a_slurm_job_hands_on_its_processors(run, number):
+    job = {"SLURM_CPUS_PER_TASK": number} if number else {}
+    shows = 'echo "${SRUN_CPUS_PER_TASK:-none}"\n'
+    assert run("slurm.sbatch", *RUN, environment=job, srun=shows).stdout == f"{number or 'none'}\n"
 
 
 def test_a_slurm_job_asks_for_what_its_header_says():

@@ -11,13 +11,15 @@ from types import SimpleNamespace
 import pytest
 from tiny_sweeps import wait_for, write_config
 
-from launch import tied
+from launch import ray_task, tied
 from launch.backend import Ended
-from launch.drive import Outcome, carry_out
+from launch.drive import Outcome, carry_out, look_over
+from launch.interrupts import Interrupts
 from launch.local import LocalBackend
 from launch.process import ending
-from launch.progress import last_step
+from launch.progress import SweepProgress, last_step
 from launch.runs import expand
+from sfvae_jax.errors import RunError
 
 
 def is_running(pid):
@@ -27,7 +29,12 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ties of processes are Linux's")
+LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="ties of processes are Linux's"
+)
+
+
+@LINUX
 def test_a_tied_command_ends_with_the_process_that_started_it():
     starts = (
         "import os, subprocess, sys\n"
@@ -44,6 +51,7 @@ def test_a_tied_command_ends_with_the_process_that_started_it():
     wait_for(lambda: not is_running(pid))
 
 
+@LINUX
 def test_a_command_whose_parent_is_gone_does_not_start(tmp_path):
     gone = [sys.executable, tied.__file__, "1", "9", "/usr/bin/touch", str(tmp_path / "started")]
     assert subprocess.run(gone).returncode == 1
@@ -56,15 +64,16 @@ def fake_runs(*scripts):
 
 @pytest.fixture
 def shell(monkeypatch):
-    """Runs are shell scripts."""
+    """Runs are shell scripts, on this machine and in a task of Ray."""
 
-    def start(arguments, log, dies_by):
+    def start(arguments, log, dies_by, environment=None):
         with log.open("ab") as file:
             file.write(b"+ sh\n")
             file.flush()
             return subprocess.Popen(["bash", "-c", *arguments], stdout=file, stderr=file)
 
     monkeypatch.setattr("launch.local.start", start)
+    monkeypatch.setattr("launch.ray_task.start", start)
 
 
 def poll_until_over(backend):
@@ -79,10 +88,18 @@ def poll_until_over(backend):
 
 
 def test_local_runs_take_turns_and_tell_how_they_ended(tmp_path, shell):
-    count = f"ls {tmp_path}/*.at_work | wc -l >> {tmp_path}/counts"
-    work = f"touch {tmp_path}/$$.at_work; {count}; sleep 0.2; rm {tmp_path}/$$.at_work"
+    def work(own, other):
+        """Ends well only beside the other."""
+        met = f"[ -e {tmp_path}/{other}.began ] && met=yes && break; sleep 0.05"
+        count = f"ls {tmp_path}/*.at_work | wc -l >> {tmp_path}/counts"
+        begin = f"touch {tmp_path}/{own}.at_work {tmp_path}/{own}.began; {count}"
+        return (
+            f"{begin}; for i in {{1..1000}}; do {met}; done; rm {tmp_path}/{own}.at_work; [ $met ]"
+        )
+
     fail = "echo one; echo sfvae_jax: error: two; echo three; exit 1"
-    runs = fake_runs(*[work] * 4, fail, "echo no error line; exit 2", "exit 3", "kill -9 $$")
+    pairs = [work(0, 1), work(1, 0), work(2, 3), work(3, 2)]
+    runs = fake_runs(*pairs, fail, "echo no error line; exit 2", "exit 3", "kill -9 $$")
     ended = poll_until_over(LocalBackend(runs, tmp_path, jobs=2))
     assert [ended[f"{i}"] for i in range(4)] == [(0, "")] * 4
     assert ended["4"] == (1, "sfvae_jax: error: two")
@@ -107,6 +124,50 @@ def test_local_runs_are_stopped_and_waited_for(tmp_path, shell):
     assert not (tmp_path / "second").exists()
 
 
+def test_a_local_run_that_cannot_start_stops_no_other(tmp_path, shell):
+    runs = fake_runs("exit 0", "exit 0")
+    (tmp_path / "0.log").mkdir()
+    ended = poll_until_over(LocalBackend(runs, tmp_path, jobs=1))
+    assert ended["0"][0] == 1
+    assert "0.log" in ended["0"][1]
+    assert ended["1"] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("exit 0", (0, "")),
+        ("exit 143", (143, "exit status 143")),
+        ("echo sfvae_jax: error: full; exit 1", (1, "sfvae_jax: error: full")),
+    ],
+)
+def test_a_task_that_is_cancelled_tells_how_its_run_ended(
+    tmp_path, shell, monkeypatch, script, expected
+):
+    wait, waits = ray_task._wait, []
+
+    def cancelled(process):
+        waits.append(process)
+        if len(waits) == 1:
+            wait_for((tmp_path / "ready").exists)
+            raise KeyboardInterrupt
+        return wait(process)
+
+    monkeypatch.setattr("launch.ray_task._wait", cancelled)
+    script = f"trap '{script}' TERM; touch {tmp_path}/ready; while true; do sleep 0.05; done"
+    assert ray_task.carry_out([script], str(tmp_path / "log"), {}, None) == expected
+
+
+def test_a_task_that_cannot_write_its_log_tells(tmp_path):
+    status, error = ray_task.carry_out([], str(tmp_path), {}, None)
+    assert status == 1
+    assert str(tmp_path) in error
+
+
+def test_of_a_log_that_is_gone_the_status_is_told(tmp_path):
+    assert ending(3, tmp_path / "gone") == "exit status 3"
+
+
 def test_what_an_earlier_process_wrote_is_not_this_ones_error(tmp_path):
     log = tmp_path / "log"
     log.write_text("+ first\nsfvae_jax: error: old\n+ second\n\n")
@@ -114,16 +175,17 @@ def test_what_an_earlier_process_wrote_is_not_this_ones_error(tmp_path):
 
 
 class FakeBackend:
-    """Interrupts the sweep at chosen polls; its one run ends only when it is killed."""
+    """Interrupts the sweep at its first poll; its one run ends when it is stopped or killed."""
 
-    def __init__(self, runs, signals):
+    def __init__(self, runs, *, signals=(), ends_after="kill", status=-9):
         self.run, self.signals, self.calls = runs[0], list(signals), []
+        self.ends_after, self.status = ends_after, status
 
     def poll(self):
-        if "kill" in self.calls:
+        if self.ends_after in self.calls:
             self.calls.append("ended")
-            return [Ended(self.run, -9, "killed by SIGKILL")]
-        if self.signals:
+            return [Ended(self.run, self.status, "an error" if self.status else "")]
+        while self.signals:
             os.kill(os.getpid(), self.signals.pop(0))
         return []
 
@@ -144,25 +206,84 @@ class FakeBackend:
         return "ended" in self.calls
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_runs_and_a_second_kills_them(tmp_path, first):
-    runs = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path / "sweep")
-    backends, outcome = [], Outcome()
+@pytest.fixture
+def runs(tmp_path):
+    return expand(write_config(tmp_path, [{"seed": 0}]), tmp_path / "sweep")
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_runs_and_a_second_kills_them(runs, first):
+    backend, outcome = FakeBackend(runs, signals=[first, signal.SIGINT]), Outcome()
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    carry_out(runs, outcome, lambda to_do: backend)
+    assert backend.calls == ["stop", "kill", "ended", "close"]
+    assert outcome == Outcome(interrupted_by=first)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_signal_while_the_backend_is_made_stops_the_runs(runs):
+    backend, outcome = FakeBackend(runs, ends_after="stop", status=143), Outcome()
 
     def make(to_do):
-        backends.append(FakeBackend(to_do, [first, signal.SIGINT]))
-        return backends[0]
+        os.kill(os.getpid(), signal.SIGTERM)
+        return backend
 
-    before = signal.getsignal(signal.SIGTERM)
     carry_out(runs, outcome, make)
-    assert backends[0].calls == ["stop", "kill", "ended", "close"]
-    assert outcome == Outcome(interrupted_by=first)
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert backend.calls == ["stop", "ended", "close"]
+    assert outcome == Outcome(interrupted_by=signal.SIGTERM)
+
+
+def test_a_hangup_that_is_ignored_stays_so(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.count == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_of_the_sweep_lets_the_runs_save(runs, monkeypatch):
+    def fail(*unused):
+        raise OSError("no terminal")
+
+    monkeypatch.setattr("launch.drive.SweepProgress.update", fail)
+    backend = FakeBackend(runs, ends_after="stop", status=143)
+    with pytest.raises(OSError, match="no terminal"):
+        carry_out(runs, Outcome(), lambda to_do: backend)
+    assert backend.calls == ["stop", "ended", "close"]
+
+
+@pytest.mark.parametrize("error", [OSError("stale file handle"), RunError("stale file handle")])
+def test_a_workdir_that_cannot_be_looked_at_is_listed(runs, monkeypatch, error):
+    def fail(run):
+        raise error
+
+    monkeypatch.setattr("launch.drive.is_finished", fail)
+    listed = Outcome(failed={"seed=0": "stale file handle"})
+    assert look_over(runs) == listed
+    outcome, backend = (
+        Outcome(),
+        FakeBackend(runs, signals=[signal.SIGTERM], ends_after="stop", status=0),
+    )
+    carry_out(runs, outcome, lambda to_do: backend)
+    assert outcome.failed == listed.failed
+
+
+def test_time_left_is_unknown_while_a_run_takes_steps_again(runs, capsys):
+    runs[0].workdir.mkdir(parents=True)
+    metrics = runs[0].workdir / "metrics.jsonl"
+    metrics.write_text('{"step": 9}\n')
+    progress = SweepProgress(runs, ())
+    metrics.write_text('{"step": 4}\n')
+    progress.update((), (), runs)
+    assert "step 4/12, time left unknown" in capsys.readouterr().err
 
 
 def test_the_step_of_a_run_at_work(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     assert last_step(metrics) == 0
+    assert last_step(tmp_path) == 0  # cannot be read
     metrics.write_text("")
     assert last_step(metrics) == 0
     lines = [json.dumps({"step": step, "loss": 0.5}) for step in range(1, 2001)]

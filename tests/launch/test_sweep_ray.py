@@ -8,6 +8,7 @@ import pytest
 from conftest import TINY
 from tiny_sweeps import checkpoint_steps, contents, is_done, start_sweep, wait_for, write_config
 
+from launch.ray_backend import environment_of
 from launch.ray_cluster import check_feasible
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
@@ -16,7 +17,6 @@ pytest.importorskip("ray", reason="Ray comes with pip install -e '.[sweep]'")
 
 LESS = {"evaluations.steps": (), "evaluations.names": ("reconstruction",)}
 LONG = {"train.steps": 1500, "train.checkpoint_every": 100}
-TWO_WORKERS = f"--num_cpus={os.cpu_count() / 2:g}" if os.cpu_count() % 2 == 0 else "--num_cpus=1"
 
 
 def processes_of(workdir):
@@ -54,7 +54,7 @@ def test_a_run_whose_worker_is_killed_goes_on(tmp_path, capsys):
     runs = [{"seed": 0, **LONG}, {"seed": 1}]
     config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
     killed = folder / "seed=0,train.steps=1500,train.checkpoint_every=100"
-    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    process = start_sweep(config, folder, "--backend=ray")
     kill_in_the_middle(killed, process, parent_of)
     out, err = process.communicate()
     assert process.returncode == 0, err
@@ -89,19 +89,26 @@ def test_what_no_machine_has_is_refused_or_waited_for(monkeypatch, capsys):
     assert "waiting for one that has" in capsys.readouterr().err
 
 
+def test_a_run_sees_the_gpus_that_it_asks_for(monkeypatch):
+    monkeypatch.setattr("os.environ", {"JAX_PLATFORMS": "cuda", "HOME": "/home"})
+    assert environment_of({"CPU": 1.0, "GPU": 0.5}) == {"JAX_PLATFORMS": "cuda"}
+    hidden = {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": ""}
+    assert environment_of({"CPU": 1.0}) == environment_of({"GPU": 0.0}) == hidden
+
+
 @pytest.mark.slow
-def test_four_runs_two_workers_kills_and_an_interrupt(tmp_path):
-    """The worker of one run is killed, the process of another; Ctrl-C, and the sweep goes on."""
+def test_four_runs_kills_and_a_signal(tmp_path):
+    """The worker of one run is killed, the process of another; SIGTERM, and the sweep goes on."""
     runs = [{"seed": seed, **LONG} for seed in range(4)]
     config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
     workdirs = [folder / f"seed={s},train.steps=1500,train.checkpoint_every=100" for s in range(4)]
-    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    process = start_sweep(config, folder, "--backend=ray")
     kill_in_the_middle(workdirs[0], process, parent_of)
     kill_in_the_middle(workdirs[1], process, lambda pid: pid)
     wait_for(lambda: all("resuming" in tries(folder, w)[-1] for w in workdirs[:2]), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == 143, err
     assert "Traceback" not in err
     assert not any(processes_of(workdir) for workdir in workdirs)
     assert not all(is_done(workdir) for workdir in workdirs)
@@ -109,14 +116,14 @@ def test_four_runs_two_workers_kills_and_an_interrupt(tmp_path):
         assert "resuming from the checkpoint of step" in tries(folder, workdir)[1]
     before = {workdir: contents(workdir) for workdir in workdirs if is_done(workdir)}
 
-    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    process = start_sweep(config, folder, "--backend=ray")
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert all(is_done(workdir) for workdir in workdirs)
     assert {workdir: contents(workdir) for workdir in before} == before
 
     found = {workdir: contents(workdir) for workdir in workdirs}
-    process = start_sweep(config, folder, "--backend=ray", TWO_WORKERS)
+    process = start_sweep(config, folder, "--backend=ray")
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert {workdir: contents(workdir) for workdir in workdirs} == found

@@ -139,10 +139,39 @@ def test_files_that_cannot_be_used_are_refused(tmp_path, capsys):
     assert "--dry-run" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import math\n\ndef get_config(preset=''):\n    return math.nonsense",
+            "AttributeError: module 'math'",
+        ),
+        ("def get_config(preset=''):\n    return {}['missing']", "KeyError: 'missing'"),
+        ("x = 1 +", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_config_file_that_breaks_is_told_of_in_one_line(tmp_path, capsys, code, message):
+    (tmp_path / "own.py").write_text(code)
+    flags = [f"--config={tmp_path}/own.py", f"--workdir={tmp_path}/s"]
+    assert_refused(capsys, flags, f"error: --config: {message}")
+
+
+def test_a_config_file_is_called_as_one_likes(tmp_path):
+    file, _, _ = write_config(tmp_path, RUNS).partition(":")
+    (tmp_path / "own.txt").write_text((tmp_path / "own_config.py").read_text())
+    runs = expand(f"{tmp_path}/own.txt:laptop", tmp_path)
+    assert [run.overrides for run in runs] == [
+        run.overrides for run in expand(f"{file}:laptop", tmp_path)
+    ]
+
+
 def test_without_ray_the_command_to_install_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("launch.ray_cluster.importlib.util.find_spec", lambda name: None)
     base = [f"--config={write_config(tmp_path, RUNS)}", f"--workdir={tmp_path / 'sweep'}"]
     assert_refused(capsys, [*base, "--backend=ray"], "pip install -e '.[sweep]'")
+    assert not (tmp_path / "sweep").exists()
+    assert main([*base, "--backend=ray", "--dry_run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(RUNS)
 
 
 def test_a_dry_run_prints_commands_that_stand_alone(tmp_path, capsys, monkeypatch, root):
@@ -180,6 +209,9 @@ def test_what_makes_a_run_finished(tmp_path):
     ]:
         write_json(run.workdir / "results.json", {**results, **entries})
         assert is_finished(run) is finished
+    flag = "--config.evaluations.names=('reconstruction',)"
+    (other,) = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path, [flag])
+    assert not is_finished(other)
     (other,) = expand(
         write_config(tmp_path, [{"seed": 0}]), tmp_path, ["--config.train.learning_rate=0.5"]
     )
