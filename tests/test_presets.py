@@ -114,6 +114,7 @@ def test_no_config_is_left_out():
 
 # What these run, others do as well.
 SLOW = (
+    "celeba",
     "chairs3d",
     "gamma_schedule",
     "inference_gaps",

@@ -14,9 +14,10 @@ def send(number):
 
 @pytest.fixture
 def signals():
+    before = signal.getsignal(signal.SIGINT)
     with StopSignals() as signals:
         yield signals
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_one_that_waits_ends_the_process_after_its_work(signals):
