@@ -118,9 +118,9 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch,
 
 
 LONG = {
-    "train.steps": 2000,
-    "train.steps_per_call": 4,
-    "train.checkpoint_every": 100,
+    "train.steps": 1000,
+    "train.steps_per_call": 5,
+    "train.checkpoint_every": 50,
     "train.batch_size": 16,
     "objective.name": "sampling",
     "evaluations.steps": (),
@@ -161,7 +161,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     """
     workdir = tmp_path / "run"
     both = start_all(run_main, workdir, 2)
-    wait_for_step(workdir, 200, both)
+    wait_for_step(workdir, 100, both)
     both[1].kill()
     message = both[0].communicate(timeout=60)[1]
     assert both[0].returncode not in (0, None)
@@ -171,7 +171,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     both[1].communicate()
 
     both = start_all(run_main, workdir, 2)
-    wait_for_step(workdir, 600, both)
+    wait_for_step(workdir, 250, both)
     both[1].send_signal(signal.SIGTERM)
     messages = [process.communicate(timeout=60)[1] for process in both]
     assert [process.returncode for process in both] == [143, 143], messages
@@ -179,8 +179,8 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     assert "stopped by SIGTERM" in messages[0]
     assert "resuming" not in messages[1]
     reached = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
-    assert f"saved at step {reached} of 2000" in messages[0]
-    assert 600 <= reached < 2000
+    assert f"saved at step {reached} of 1000" in messages[0]
+    assert 250 <= reached < 1000
 
     config = tiny_config(**LONG)
     train(config, workdir)
@@ -196,7 +196,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
 def test_the_first_process_dies(run_main, tmp_path):
     """It has the service that connects them."""
     both = start_all(run_main, tmp_path / "run", 2)
-    wait_for_step(tmp_path / "run", 200, both)
+    wait_for_step(tmp_path / "run", 100, both)
     both[0].kill()
     both[1].communicate(timeout=60)
     assert both[1].returncode not in (0, None)
@@ -207,7 +207,7 @@ def test_the_first_process_dies(run_main, tmp_path):
 def test_a_process_that_does_not_answer_is_given_up(run_main, tmp_path):
     """Stopped, not dead: its connections stay open, and only its heartbeats are missed."""
     both = start_all(run_main, tmp_path / "run", 2)
-    wait_for_step(tmp_path / "run", 200, both)
+    wait_for_step(tmp_path / "run", 100, both)
     both[1].send_signal(signal.SIGSTOP)
     try:
         both[0].communicate(timeout=60)
