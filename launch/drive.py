@@ -11,7 +11,7 @@ from launch.backend import STOPPED, Backend, Ended
 from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import RunError, UsageError, in_one_line
 
 _SECONDS_BETWEEN_POLLS = 0.2
 _OF_A_WORKDIR = (OSError, UsageError, RunError)  # what looking into one may raise
@@ -34,7 +34,7 @@ def look_over(runs: Sequence[Run]) -> Outcome:
             if is_finished(run):
                 outcome.done.add(run.name)
         except _OF_A_WORKDIR as error:
-            outcome.failed[run.name] = _in_one_line(error)
+            outcome.failed[run.name] = in_one_line(error)
     return outcome
 
 
@@ -100,9 +100,5 @@ def _missing(run: Run) -> str:
         if is_finished(run):
             return ""
     except _OF_A_WORKDIR as error:
-        return _in_one_line(error)
+        return in_one_line(error)
     return f"ended well, but {run.workdir} holds no final measures; do all machines share it?"
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -11,7 +11,7 @@ from typing import Any
 from launch import ray_cluster, ray_task
 from launch.backend import Ended
 from launch.runs import Run
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, first_line
 
 _PASSED = ("JAX_", "XLA_", "TFDS_DATA_DIR")
 
@@ -113,13 +113,13 @@ class RayBackend:
         try:
             return Ended(run, *ray.get(task))
         except ray_task.Killed as error:
-            return Ended(run, -9, f"{_first_line(error.cause)}, the last time that it was tried")
+            return Ended(run, -9, f"{first_line(error.cause)}, the last time that it was tried")
         except ray.exceptions.WorkerCrashedError:
             return Ended(run, -9, "its worker died, the last time that it was tried")
         except ray.exceptions.TaskCancelledError:
             return Ended(run, -15, "stopped")
         except ray.exceptions.RayError as error:
-            return Ended(run, 1, _first_line(error))
+            return Ended(run, 1, first_line(error))
 
     def _log(self, run: Run) -> Path:
         return self._logs / f"{run.name}.log"
@@ -158,7 +158,3 @@ def _shipped_arguments(run: Run) -> tuple[str, ...]:
         )
     config = f"--config={path.relative_to(ray_cluster.ROOT)}{colon}{preset}"
     return (config, *run.arguments[1:])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import launch
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, first_line
 
 ROOT = Path(launch.__file__).resolve().parents[1]  # what is shipped to other machines
 
@@ -54,11 +54,9 @@ def connect(address: str, folder: Path) -> None:
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
     except ConnectionError as error:
-        raise UsageError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+        raise UsageError(f"no Ray cluster at {address}: {first_line(error)}") from error
     except (ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"cannot use the Ray cluster at {address}: {_first_line(error)}"
-        ) from error
+        raise UsageError(f"cannot use the Ray cluster at {address}: {first_line(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in its place
 
@@ -83,10 +81,6 @@ def check_feasible(wanted: Mapping[str, float], address: str) -> None:
     if address == "local":
         raise UsageError(f"{message}; ask for less (--num_cpus, --num_gpus, --resources)")
     print(f"{message}; waiting for one that has", file=sys.stderr)  # it may grow
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _shown(resources: Mapping[str, float]) -> str:

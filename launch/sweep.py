@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.flags import parse, resources_of
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import RunError, UsageError, in_one_line
 
 if TYPE_CHECKING:
     from launch.backend import Backend
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     except (UsageError, RunError) as error:
         return _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder in the place of a file
-        return _fail(" ".join(str(error).split()), RunError.exit_status)
+        return _fail(in_one_line(error), RunError.exit_status)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
 

@@ -18,6 +18,16 @@ class RunError(RuntimeError):
     exit_status = 1
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type's name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def in_one_line(error: BaseException) -> str:
+    """All that an error says, in one line."""
+    return " ".join(str(error).split())
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that a table does not hold, with the nearest known one."""
     known = sorted(known)

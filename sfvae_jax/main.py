@@ -36,7 +36,7 @@ from ml_collections import config_flags
 
 from sfvae_jax import progress
 from sfvae_jax.allocator import keep_freed_memory
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import one_line
 from sfvae_jax.stopping import Stopped, StopSignals
 from sfvae_jax.training import processes
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder in the place of a file
-        _fail(" ".join(str(error).split()), RunError.exit_status)
+        _fail(in_one_line(error), RunError.exit_status)
     except Stopped as stop:
         _fail(f"{stop}; the same command goes on from the last checkpoint", stop.exit_status)
     except KeyboardInterrupt:

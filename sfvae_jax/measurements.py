@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -11,6 +10,7 @@ import numpy as np
 
 from sfvae_jax import data
 from sfvae_jax.trained import measure, trained_model
+from sfvae_jax.training import processes
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir
 
@@ -27,9 +27,8 @@ class Measurements:
         files: Workdir,
         parts: data.Parts,
         coded: np.ndarray | data.StoredImages | None,
-        start: int,
     ) -> None:
-        """Goes on from what results.json has of the steps up to `start`.
+        """Goes on from what results.json has.
 
         Args:
             config: resolved.
@@ -37,17 +36,18 @@ class Measurements:
             files: the run's.
             parts: of its data set.
             coded: the training images, for a floating prior; None: they are to be read for it.
-            start: the step of the checkpoint that the run goes on from.
         """
         self._config, self._model, self._files = config, model, files
         self._parts, self._coded = parts, coded
         kept = files.read_results()
-        self._history = _up_to(kept.get("history", {}), start)
-        self._caveats = _up_to(kept.get("history_caveats", {}), start)
+        self._history = kept.get("history", {})
+        self._caveats = kept.get("history_caveats", {})
 
     def are_due(self, step: int) -> bool:
-        """Whether they are wanted at this step and not there yet."""
-        return step in self._config.evaluations.steps and str(step) not in self._history
+        """Whether they are wanted at this step and not there yet, as the main process sees it."""
+        if step not in self._config.evaluations.steps:
+            return False
+        return not processes.of_main([str(step) in self._history])[0]
 
     def take(self, state: TrainState) -> None:
         """Measures a state, which has to be saved before results.json tells of it."""
@@ -62,7 +62,3 @@ class Measurements:
         self._files.write_results(
             self._config, history=self._history, history_caveats=self._caveats
         )
-
-
-def _up_to(history: dict[str, Any], step: int) -> dict[str, Any]:
-    return {key: value for key, value in history.items() if int(key) <= step}

@@ -104,7 +104,7 @@ def train(
         start = int(state.step)
         files.cut_metrics(start)
         files.cut_results(start)
-        measurements = Measurements(config, model, files, parts, coded, start)
+        measurements = Measurements(config, model, files, parts, coded)
         _log_run(config, images, state.params, files, start)
         if measurements.are_due(start):
             with signals.at_once():
@@ -118,9 +118,12 @@ def train(
             config.train.validate_every or config.train.steps,
         )
         ends = list(chunk_ends(start, config.train.steps, every=every, at=config.evaluations.steps))
-        read = data.image_batches if streamed else data.index_batches
-        calls = closing(read(images, config.seed, batch_size, start, ends, steps.share))
-        with Progress(start, config.train.steps) as progress, calls as batches:
+        order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
+        if streamed:
+            calls = data.image_batches(images, order, start, ends)
+        else:
+            calls = data.index_batches(order, start, ends)
+        with Progress(start, config.train.steps) as progress, closing(calls) as batches:
             for end, batch in zip(ends, batches, strict=True):
                 state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)

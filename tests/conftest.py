@@ -10,9 +10,11 @@ import gc
 import importlib.metadata
 import importlib.util
 import itertools
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +100,26 @@ def make_tiny_config(**changes):
         value = tuple(value) if isinstance(value, list) else value  # as JSON has it
         config.update_from_flattened_dict({key: value})
     return config
+
+
+def wait_for(holds, *processes):
+    """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def checkpoint_steps(workdir):
+    """The steps of the checkpoints of a run that are whole by their names."""
+    return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
+
+
+def records(workdir):
+    """What metrics.jsonl of a run holds."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def load_config(name):

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import records
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -18,10 +19,6 @@ from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.train import train
 from sfvae_jax.training import objective
 from sfvae_jax.training.workdir import Workdir
-
-
-def records(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def results(workdir):

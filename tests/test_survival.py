@@ -9,6 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from conftest import checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -44,19 +45,6 @@ def start(run_main, tmp_path):
     return start
 
 
-def steps_of(workdir):
-    """The steps of the checkpoints that are whole by their names."""
-    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdecimal())
-
-
-def wait_until(holds, process):
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def stop(process, number):
     """Sends a signal; returns what the process said. It must end as that signal's processes do."""
     process.send_signal(number)
@@ -73,7 +61,7 @@ def assert_no_lie(workdir):
         return
     results = json.loads(path.read_text())
     measured = [int(step) for step in results.get("history", {})] + [results.get("step", 0)]
-    assert max(steps_of(workdir)) >= max(measured)
+    assert max(checkpoint_steps(workdir)) >= max(measured)
     assert results["config"] == json.loads((workdir / "config.json").read_text())
 
 
@@ -82,10 +70,7 @@ def assert_the_same_run(folder, other, config):
     states = [evaluate.restore(config, Workdir(path), (28, 28, 1)) for path in (folder, other)]
     assert int(states[0].step) == config.train.steps
     jax.tree.map(np.testing.assert_array_equal, *states)
-    logged = [
-        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-        for path in (folder, other)
-    ]
+    logged = [records(path) for path in (folder, other)]
     for record in (*logged[0], *logged[1]):
         record.pop("steps_per_second")
     assert logged[0] == logged[1]
@@ -99,19 +84,19 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
     measures are those of a run that was never stopped."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     process = start(stopped)
-    wait_until(lambda: (stopped / "checkpoints" / "300").exists(), process)
+    wait_for(lambda: (stopped / "checkpoints" / "300").exists(), process)
     stop(process, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert_no_lie(stopped)
     assert any((tmp_path / "cache" / "sfvae_jax" / "xla").iterdir())
 
     process = start(stopped)
-    wait_until(lambda: max(steps_of(stopped)) >= 600, process)
+    wait_for(lambda: max(checkpoint_steps(stopped)) >= 600, process)
     said = stop(process, signal.SIGINT)
     assert process.returncode == 130, said
     assert "resuming from the checkpoint of step" in said
     assert "SIGINT: saving after the call in flight" in said
-    assert f"saved at step {max(steps_of(stopped))} of 1200" in said
+    assert f"saved at step {max(checkpoint_steps(stopped))} of 1200" in said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
         "sfvae_jax: error: stopped by SIGINT; the same command goes on from the last checkpoint"
@@ -148,7 +133,7 @@ def test_twenty_kills(start, tmp_path, tiny_config):
         else:
             assert process.returncode == 0, process.communicate()[1]
         assert_no_lie(killed)
-        reached.append(max(steps_of(killed), default=0))
+        reached.append(max(checkpoint_steps(killed), default=0))
         assert sorted(reached) == reached, kill  # no finished step is lost
     assert 0 < reached[10] < 12_000  # kills met it at work
     process = start(killed, changes, "train_and_evaluate")

@@ -7,7 +7,7 @@ import functools
 import ml_collections
 import numpy as np
 
-from sfvae_jax.data.batching import batch_indices
+from sfvae_jax.data.batching import BatchOrder, batch_indices
 from sfvae_jax.data.geometry import CHANNELS, Geometry, common_shape
 from sfvae_jax.data.images import StoredImages
 from sfvae_jax.data.parts import Part
@@ -150,6 +150,7 @@ __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
     "PARTS",
+    "BatchOrder",
     "Parts",
     "StoredImages",
     "batch_indices",

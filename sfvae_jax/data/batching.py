@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
+
+
+class BatchOrder(NamedTuple):
+    """Which examples a process sees at each step: its share of every batch of a run.
+
+    Attributes:
+        seed: of the permutations, as in `batch_indices`.
+        num_examples: N.
+        batch_size: B.
+        share: the places in a batch of the b examples that are wanted: all, or a process's own.
+    """
+
+    seed: int
+    num_examples: int
+    batch_size: int
+    share: slice = slice(None)
+
+    def indices(self, first_step: int, num_steps: int) -> np.ndarray:
+        """Those of S steps, int32 [S, b]."""
+        every = batch_indices(self.seed, self.num_examples, self.batch_size, first_step, num_steps)
+        return every[:, self.share]
 
 
 def batch_indices(

@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax.data.batching import batch_indices
+from sfvae_jax.data.batching import BatchOrder
 from sfvae_jax.data.images import StoredImages
 
 SHARE_OF_DEVICE = 0.25
@@ -34,30 +34,15 @@ def _share_of_device() -> int:
     return int(SHARE_OF_DEVICE * total) if total else UNKNOWN_DEVICE_BYTES
 
 
-def index_batches(
-    images: StoredImages,
-    seed: int,
-    batch_size: int,
-    start: int,
-    ends: Sequence[int],
-    share: slice = slice(None),
-) -> Iterator[np.ndarray]:
-    """Indices [S, b] of the batches of each call, for calls that end at these steps.
-
-    `share` has the places in a batch of the b examples that are wanted: all, or a process's own.
-    """
+def index_batches(order: BatchOrder, start: int, ends: Sequence[int]) -> Iterator[np.ndarray]:
+    """Indices [S, b] of the batches of each call, for calls that end at these steps."""
     for end in ends:
-        yield batch_indices(seed, len(images), batch_size, start, end - start)[:, share]
+        yield order.indices(start, end - start)
         start = end
 
 
 def image_batches(
-    images: StoredImages,
-    seed: int,
-    batch_size: int,
-    start: int,
-    ends: Sequence[int],
-    share: slice = slice(None),
+    images: StoredImages, order: BatchOrder, start: int, ends: Sequence[int]
 ) -> Iterator[np.ndarray]:
     """Images [S, b, ...] of the same batches, read ahead by threads of Grain; no others are read.
 
@@ -69,7 +54,7 @@ def image_batches(
     import grain
 
     def read(step: int) -> np.ndarray:
-        return images.read(batch_indices(seed, len(images), batch_size, step, 1)[0, share])
+        return images.read(order.indices(step, 1)[0])
 
     num_threads = min(os.cpu_count() or 1, 16)
     longest = max(np.diff([start, *ends]))

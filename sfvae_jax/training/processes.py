@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import RunError, UsageError, first_line, in_one_line
 
 log = logging.getLogger("sfvae_jax")
 
@@ -61,10 +61,10 @@ def start(
         raise UsageError(
             "--distributed finds the other processes on Cloud TPU, SLURM and Kubernetes alone;"
             " elsewhere give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I"
-            f" ({' '.join(str(error).split())})"
+            f" ({in_one_line(error)})"
         ) from error
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise RunError(f"the other processes of this run were not reached: {reason}") from error
 
 
@@ -135,7 +135,7 @@ def agreed() -> Iterator[None]:
 
 def failure(error: Exception) -> str:
     """In one line, what stopped this process of several; a traceback besides, if it may help."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     lost = any(word in reason for word in _LOST)
     if not lost:
         traceback.print_exception(error)

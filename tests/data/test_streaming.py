@@ -44,8 +44,9 @@ def test_the_batches_are_those_of_the_order(start):
     """Ten images by four: calls of unequal length, over the ends of epochs, from any step."""
     images = _images(CountedPart())
     ends = [end for end in (3, 4, 9, 11, 12) if end > start]
-    streamed = list(data.image_batches(images, 7, 4, start, ends))
-    indices = list(data.index_batches(images, 7, 4, start, ends))
+    plan = data.BatchOrder(7, 10, 4)
+    streamed = list(data.image_batches(images, plan, start, ends))
+    indices = list(data.index_batches(plan, start, ends))
     order = data.batch_indices(7, 10, 4, 0, 12)
     np.testing.assert_array_equal(np.concatenate(indices), order[start:])
     for found, expected in zip(streamed, indices, strict=True):
@@ -54,14 +55,14 @@ def test_the_batches_are_those_of_the_order(start):
 
 
 def test_nothing_left_to_do():
-    assert list(data.image_batches(_images(CountedPart()), 0, 4, 5, [])) == []
+    assert list(data.image_batches(_images(CountedPart()), data.BatchOrder(0, 10, 4), 5, [])) == []
 
 
 def test_no_more_is_read_ahead_than_the_next_call():
     """Calls of three steps of four images, 50 of them: after one, the batches of a second."""
     part = CountedPart()
     ends = list(range(3, 150, 3))
-    batches = data.image_batches(_images(part, 200), 0, 4, 0, ends)
+    batches = data.image_batches(_images(part, 200), data.BatchOrder(0, 200, 4), 0, ends)
     assert part.num_read == 0
     next(batches)
     ahead = max(3, min(os.cpu_count(), 16))  # batches of a call, or one for each thread
@@ -78,7 +79,9 @@ def test_no_more_is_read_ahead_than_the_next_call():
 
 
 def test_an_image_that_cannot_be_read_stops_the_stream_in_words():
-    batches = data.image_batches(_images(CountedPart(broken={4})), 0, 4, 0, [3])
+    batches = data.image_batches(
+        _images(CountedPart(broken={4})), data.BatchOrder(0, 10, 4), 0, [3]
+    )
     with pytest.raises(UsageError, match="image 4 is broken"):
         next(batches)
 

@@ -4,15 +4,8 @@ import json
 import re
 import signal
 
-from tiny_sweeps import (
-    ENVIRONMENT,
-    checkpoint_steps,
-    contents,
-    is_done,
-    start_sweep,
-    wait_for,
-    write_config,
-)
+from conftest import checkpoint_steps, wait_for
+from tiny_sweeps import ENVIRONMENT, contents, is_done, start_sweep, write_config
 
 from launch.sweep import main
 

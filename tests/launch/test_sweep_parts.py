@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny_sweeps import wait_for, write_config
+from conftest import wait_for
+from tiny_sweeps import write_config
 
 from launch import ray_task, tied
 from launch.backend import Ended

@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import TINY
-from tiny_sweeps import checkpoint_steps, contents, is_done, start_sweep, wait_for, write_config
+from conftest import TINY, checkpoint_steps, wait_for
+from tiny_sweeps import contents, is_done, start_sweep, write_config
 
 from launch.ray_backend import environment_of
 from launch.ray_cluster import check_feasible

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 from conftest import ROOT, TINY
 
@@ -50,20 +49,6 @@ def start_sweep(config, workdir, *arguments):
         text=True,
         start_new_session=True,
     )
-
-
-def wait_for(condition, process=None):
-    """Until it holds; fails when it takes far too long, or the process ends before."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def checkpoint_steps(workdir):
-    """The steps of the whole checkpoints of a run."""
-    return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
 
 
 def is_done(workdir):

@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from conftest import checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -58,10 +58,6 @@ def final_params(workdir, config):
     state = evaluate.restore(configuration.resolve(config), Workdir(workdir), (side, side, 1))
     assert int(state.step) == config.train.steps
     return jax.device_get((state.params, state.batch_stats))
-
-
-def records(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +143,7 @@ def start_all(run_main, workdir, number, **more):
 
 
 def wait_for_step(workdir, step, running):
-    deadline = time.monotonic() + 120
-    while not any((workdir / "checkpoints").glob(f"{step}")):
-        for process in running:
-            assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: step in checkpoint_steps(workdir), *running)
 
 
 def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config):

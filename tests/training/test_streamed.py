@@ -84,10 +84,13 @@ def test_devices_share_streamed_batches(tiny_config):
     devices = jax.local_devices()
     assert len(devices) == 2
     results = []
-    for stored, read in ((images.all(), data.index_batches), (None, data.image_batches)):
+    order = data.BatchOrder(0, len(images), 16)
+    indices = data.index_batches(order, 0, (5, 6))
+    streamed = data.image_batches(images, order, 0, (5, 6))
+    for stored, batches in ((images.all(), indices), (None, streamed)):
         steps = ParallelSteps(step, stored, 16, devices)
         state = steps.place(create_state(config, model, optimizer, shape))
-        for batch in read(images, 0, 16, 0, (5, 6)):
+        for batch in batches:
             state, metrics = steps(state, batch)
         results.append(jax.device_get((state.params, metrics)))
     jax.tree.map(np.testing.assert_array_equal, *results)
