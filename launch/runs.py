@@ -14,7 +14,8 @@ from launch.filters import select
 from launch.names import name_of
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.workdir import Workdir, flatten, plain
+from sfvae_jax.training.settings import flatten, plain
+from sfvae_jax.training.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)

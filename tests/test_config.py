@@ -13,7 +13,7 @@ from sfvae_jax import config as configuration
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import inception
-from sfvae_jax.training.workdir import flatten
+from sfvae_jax.training.settings import flatten
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 

@@ -9,7 +9,7 @@ from conftest import load_config
 
 from sfvae_jax import report
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.workdir import plain
+from sfvae_jax.training.settings import plain
 
 
 def _run(objective, seed, collapse, **changes):

@@ -12,8 +12,10 @@ import ml_collections
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
+from sfvae_jax.training.files import read_json
+from sfvae_jax.training.settings import differences, flatten, plain
 from sfvae_jax.training.state import TrainState
-from sfvae_jax.training.workdir import Workdir, differences, flatten, plain, read_json
+from sfvae_jax.training.workdir import Workdir
 
 _PARTS = ("decoder", "decoder_scales")
 # What a decoder means, besides its parameters.

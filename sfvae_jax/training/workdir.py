@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +15,9 @@ import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training import processes
+from sfvae_jax.training.files import partial, read_json, write_json, write_text
 from sfvae_jax.training.lock import FolderLock, read_token
+from sfvae_jax.training.settings import differences, flatten, of_training, plain
 
 log = logging.getLogger("sfvae_jax")
 
@@ -143,7 +145,7 @@ class Workdir:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in (self.config, self.metrics, self.results):
-                _partial(path).unlink(missing_ok=True)
+                partial(path).unlink(missing_ok=True)
             if not self.config.exists():
                 write_json(self.config, plain(config))
         except OSError as error:
@@ -270,87 +272,12 @@ class Workdir:
     ) -> None:
         known = {} if defaults is None else flatten(plain(defaults))
         found, asked = {**known, **flatten(read_json(self.config))}, flatten(plain(config))
-        differing = differences(found, asked, _of_training)
+        differing = differences(found, asked, of_training)
         if differing:
             raise UsageError(
                 f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
                 " Give another --workdir, or the same config"
             )
-
-
-_ABSENT = object()
-
-
-def _of_training(key: str) -> bool:
-    """Whether a key decides what is trained; what is measured afterwards may change."""
-    if key == "train.compilation_cache":
-        return False
-    return not key.startswith("evaluations.") or key == "evaluations.steps"
-
-
-def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """A configuration as JSON reads it back, without the published figures: they are no setting."""
-    content = json.loads(json.dumps(config.to_dict()))
-    content.pop("published")
-    return content
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def differences(
-    there: dict[str, Any], here: dict[str, Any], matters: Callable[[str], bool]
-) -> list[str]:
-    """In words, what differs between two flat dictionaries under the keys that matter."""
-    return [
-        f"{key} is {_shown(there, key)} there and {_shown(here, key)} here"
-        for key in sorted(there.keys() | here.keys())
-        if matters(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
-    ]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Raises:
-        UsageError: if it is missing or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"cannot read {path}: it holds no JSON object")
-    return content
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all, to stay there when the machine fails after it."""
-    partial = _partial(path)
-    try:
-        partial.unlink(missing_ok=True)  # of a killed process; a link there is not followed
-        with partial.open("x") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
@@ -396,19 +323,3 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:  # a full disk, a folder in the place of the file
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _shown(flat: dict[str, Any], key: str) -> str:
-    return repr(flat[key]) if key in flat else "absent"

@@ -1,0 +1,51 @@
+"""The configuration of a run as config.json keeps it, and how two of them differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+
+_ABSENT = object()
+
+
+def of_training(key: str) -> bool:
+    """Whether a key decides what is trained; what is measured afterwards may change."""
+    if key == "train.compilation_cache":
+        return False
+    return not key.startswith("evaluations.") or key == "evaluations.steps"
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """A configuration as JSON reads it back, without the published figures: they are no setting."""
+    content = json.loads(json.dumps(config.to_dict()))
+    content.pop("published")
+    return content
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(
+    there: dict[str, Any], here: dict[str, Any], matters: Callable[[str], bool]
+) -> list[str]:
+    """In words, what differs between two flat dictionaries under the keys that matter."""
+    return [
+        f"{key} is {_shown(there, key)} there and {_shown(here, key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if matters(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
+    ]
+
+
+def _shown(flat: dict[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "absent"
