@@ -59,6 +59,9 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
     config.data.device_bytes = 0
     config.data.scale = 1.0  # pixels lie in [0, scale]
+    # Of equations and molecules: what a sequence is made of, rules of the grammar or characters.
+    config.data.tokens = "grammar"
+    config.data.max_length = 0  # places of a sequence; 0: the data set's own
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
@@ -314,6 +317,7 @@ _COUNTS = (
     "data.crop",
     "data.image_size",
     "data.pad_to",
+    "data.max_length",
     "data.device_bytes",
     "train.batch_size",
     "train.microbatch",

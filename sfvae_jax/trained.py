@@ -44,6 +44,7 @@ def trained_model(
         gamma=_last_gamma(config, int(state.step)),
         posterior_family=config.posterior.name,
         posterior_flows=(config.posterior.num_flows, tuple(config.posterior.hidden_sizes)),
+        language=data.language(config.data),
         images_of=parts.images,
         labels_of=parts.labels,
     )

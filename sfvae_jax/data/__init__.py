@@ -17,6 +17,7 @@ from sfvae_jax.data.preprocessing import (
     binarize_once,
     to_unit_interval,
 )
+from sfvae_jax.data.sequences import language
 from sfvae_jax.data.sources import open_source
 from sfvae_jax.data.streaming import fits_on_device, image_batches, index_batches
 from sfvae_jax.errors import UsageError
@@ -160,6 +161,7 @@ __all__ = [
     "fits_on_device",
     "image_batches",
     "index_batches",
+    "language",
     "load",
     "load_labels",
     "open_images",

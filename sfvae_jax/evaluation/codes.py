@@ -15,6 +15,7 @@ from jax import Array
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import RunError
+from sfvae_jax.grammars import Language
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.posteriors import DiagonalGaussian
 
@@ -58,6 +59,7 @@ class TrainedModel:
         posterior_flows: of a flow, the number of its steps and the sizes of its networks.
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
+        language: of sequences, what they are made of and say; None: the examples are images.
         shared: what several evaluations of this model need, by key; a copy starts without.
     """
 
@@ -75,6 +77,7 @@ class TrainedModel:
     posterior_flows: tuple[int, tuple[int, ...]] = (2, (100, 100))
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
+    language: Language | None = None
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, params: Any, x: Array) -> Any:
@@ -84,6 +87,10 @@ class TrainedModel:
     def decode(self, params: Any, z: Array) -> Any:
         """The likelihood's parameters for one latent."""
         return self.model.apply(params, z, method="decode")
+
+    def decode_given(self, params: Any, z: Array, x: Array) -> Any:
+        """The same, from which p(x|z) of one example x is taken: see `Vae.decode_given`."""
+        return self.model.apply(params, z, x, method="decode_given")
 
     def reconstruct(self, params: Any, z: Array) -> Array:
         """E[x|z] for one latent."""

@@ -64,6 +64,15 @@ class Vae(nn.Module):
             return nn.sigmoid(out[0]), self.decoder_scales(z) - 2.0
         return out[0]
 
+    def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:
+        """Parameters of p(x|z) for one latent [m] and the example x that they score.
+
+        A decoder that is fed its own output, step by step, is fed x instead (teacher forcing); for
+        all others that is `decode`.
+        """
+        del x
+        return self.decode(z, axes)
+
     def __call__(self, x: Array) -> Any:
         """Decodes the posterior mean; initialises all networks."""
         return self.decode(self.encode(x).mean)
