@@ -93,10 +93,20 @@ def draw(
     from sfvae_jax.evaluation import pictures
 
     title = f"{config.objective.name} on {config.data.name}"
-    figures, scale = files.figures, trained.data_scale
+    figures = files.figures
     pictures.draw_training(files.read_metrics(), title, figures / "training.png")
     _draw_latent_kl(trained, title, figures / "latent_kl.png")
     evaluation.draw(trained, files.read_results(), title, figures)
+    if trained.language is None:
+        _draw_images(config, trained, title, figures)
+
+
+def _draw_images(
+    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
+) -> None:
+    from sfvae_jax.evaluation import pictures
+
+    scale = trained.data_scale
     num_pictured = min(config.evaluations.num_pictured, len(trained.images))
     originals = data.to_unit_interval(trained.images[:num_pictured])
     rebuilt = evaluation.reconstructions(trained, num_pictured)

@@ -274,7 +274,8 @@ def _log_run(
     kind, number = f"{devices[0].device_kind} ({devices[0].platform})", jax.process_count()
     among = f" of {number} processes" if number > 1 else ""
     log.info("device: %d x %s%s", len(devices), kind, among)
-    log.info("data: %s, %d training images of %s%s", config.data.name, len(images), shape, how)
+    what = "images" if data.language(config.data) is None else "sequences"
+    log.info("data: %s, %d training %s of %s%s", config.data.name, len(images), what, shape, how)
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:
         log.info("decoder: that of %s, not trained", config.train.decoder_from)

@@ -13,6 +13,7 @@ from sfvae_jax.data.images import StoredImages
 from sfvae_jax.data.parts import Part
 from sfvae_jax.data.preprocessing import (
     BINARIZATIONS,
+    as_seen,
     binarize_now,
     binarize_once,
     to_unit_interval,
@@ -154,6 +155,7 @@ __all__ = [
     "BatchOrder",
     "Parts",
     "StoredImages",
+    "as_seen",
     "batch_indices",
     "binarize_now",
     "binarize_once",

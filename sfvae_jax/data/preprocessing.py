@@ -54,6 +54,16 @@ def to_unit_interval(images: Array) -> Array:
     return images
 
 
+def as_seen(stored: Array, scale: float = 1.0) -> Array:
+    """Stored examples as a model sees them: pixels in [0, scale], the rules of sentences as such.
+
+    Runs on the device.
+    """
+    if jnp.issubdtype(stored.dtype, jnp.integer) and stored.dtype != jnp.uint8:
+        return stored.astype(jnp.int32)
+    return scale * to_unit_interval(stored)
+
+
 BINARIZATIONS = ("none", "static", "dynamic")
 
 

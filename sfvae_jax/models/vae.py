@@ -41,6 +41,9 @@ class Vae(nn.Module):
     initializer: str = "lecun_normal"
     latent_scale: float = 1.0
 
+    data_dtype = jnp.float32  # of an example
+    teacher_forced = False  # whether `decode_given` is anything else than `decode`
+
     def setup(self) -> None:
         """Defines the network of log scales, where the likelihood has them."""
         if self.likelihood == "discretized_logistic":

@@ -85,7 +85,7 @@ def create_state(
 
     @jax.jit
     def start(rng: Array) -> tuple[Any, Any]:  # one program, not one for each zero of Adam's
-        variables = model.init(rng, jnp.zeros(data_shape))
+        variables = model.init(rng, jnp.zeros(data_shape, model.data_dtype))
         return variables, optimizer.init({"params": variables["params"]})
 
     variables, opt_state = start(rng)

@@ -14,7 +14,7 @@ import optax
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.data import binarize_now, to_unit_interval
+from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.training.batch_norm import batch_moments, moving_average
@@ -132,10 +132,10 @@ def build_gradient(
 
 def _pixels(config: ml_collections.ConfigDict, keys: Array, images: Array) -> Array:
     """What the objective sees of stored images, each with its key."""
-    x = to_unit_interval(images)
-    if config.binarization == "dynamic":
-        x = jax.vmap(binarize_now)(jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS), x)
-    return config.scale * x
+    if config.binarization != "dynamic":
+        return as_seen(images, config.scale)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
+    return config.scale * jax.vmap(binarize_now)(keys, as_seen(images))
 
 
 def _microbatch(

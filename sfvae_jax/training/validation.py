@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from sfvae_jax.data import to_unit_interval
+from sfvae_jax.data import as_seen
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.training import processes
 from sfvae_jax.training.objective import build_loss, model_functions, weights_at
@@ -48,7 +48,7 @@ class Validation:
             functions = model_functions(
                 model, params, state.batch_stats, config.objective.jacobian_dtype
             )
-            x = config.data.scale * to_unit_interval(images)
+            x = as_seen(images, config.data.scale)
             with jax.default_matmul_precision(config.train.matmul_precision):
                 return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 
