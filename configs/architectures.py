@@ -1,0 +1,78 @@
+"""Neural architectures as sequences, under four posteriors: FLOW Section 4.
+
+Each layer is a type and a value; a bidirectional LSTM encodes the sequence, and an LSTM whose first
+input, hidden and cell state come from the latent decodes it: fed the sequence itself in training,
+its own output afterwards (FLOW Algorithms 1, 2). The KL divergence is annealed over the first
+quarter of the steps (FLOW Eq. 13), or held above free bits (Eq. 14). FLOW describes the models, and
+prints neither sizes nor results.
+
+Presets:
+    (none)  10,000 networks drawn by a generator, 32 latents, 20,000 steps. Others:
+            --config.data.name=architectures:FILE, JSON lines of [[layer type, value], ...], or
+            enas:FILE, networks of ENAS with their accuracies.
+    laptop  4,000 of them, 8 latents, 3,000 steps: minutes on 2 CPU cores, with no download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_collections
+
+from sfvae_jax.config import base_config
+
+PRESETS = ("laptop",)
+POSTERIORS = ("diagonal", "full_covariance", "planar", "iaf")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """The setting above, or a preset of it."""
+    config = base_config(preset, PRESETS)
+    config.data.name = "architectures"
+    config.model.name = "recurrent"
+    config.model.latent_size = 32
+    config.model.hidden_sizes = (128,)
+    config.model.decoder_sizes = (128, 128)
+    config.posterior.name = "diagonal"
+    config.likelihood.name = "sequence"
+    config.likelihood.variance = 0.01
+    config.objective.name = "sampling"
+    config.objective.beta_schedule = "linear"
+    config.train.steps = 20_000
+    config.train.batch_size = 100
+    config.train.steps_per_call = 50
+    config.train.log_every = 50
+    config.train.checkpoint_every = 2000
+    config.evaluations.names = (
+        "collapse",
+        "kl_divergence",
+        "lower_bound",
+        "iwae_bound",
+        "sequence_reconstruction",
+        "sequence_samples",
+        "sequence_pictures",
+    )
+    config.evaluations.lower_bound.num_samples = 20
+    config.evaluations.iwae_bound.num_samples = 200
+    config.evaluations.batch_size = 100
+    if preset == "laptop":
+        config.data.num_examples = 4000
+        config.data.num_test = 500
+        config.model.latent_size = 8
+        config.model.hidden_sizes = (64,)
+        config.model.decoder_sizes = (64, 64)
+        config.train.steps = 3000
+        config.train.checkpoint_every = 1000
+    config.objective.beta_steps = config.train.steps // 4
+    config.published = ml_collections.ConfigDict(
+        {"source": "FLOW, Section 4 (no results)", "num_runs": 1, "setting": {}, "rows": {}}
+    )
+    return config.lock()
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """The four posteriors, three seeds each; then free bits for annealing."""
+    for posterior in POSTERIORS:
+        for seed in range(3):
+            add(seed=seed, **{"posterior.name": posterior})
+    add(**{"objective.beta_schedule": "constant", "objective.free_bits": 0.25})
