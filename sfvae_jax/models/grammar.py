@@ -150,9 +150,7 @@ def networks(
     _check(channels, kernel_sizes, sizes, language.num_places)
     style = (config.activation, config.initializer, config.batch_norm)
     num_rules, hidden_sizes = language.grammar.size, tuple(config.hidden_sizes)
-    encoder = GrammarEncoder(
-        num_rules, num_outputs, channels, kernel_sizes, hidden_sizes, *style
-    )
+    encoder = GrammarEncoder(num_rules, num_outputs, channels, kernel_sizes, hidden_sizes, *style)
     return encoder, GrammarDecoder(language.num_places, num_rules, sizes, *style)
 
 
@@ -174,4 +172,6 @@ def _check(
             " smaller model.kernel_sizes, or a larger data.max_length"
         )
     if not decoder_sizes:
-        raise UsageError("model 'grammar' needs a recurrent layer, such as model.decoder_sizes=(100,)")
+        raise UsageError(
+            "model 'grammar' needs a recurrent layer, such as model.decoder_sizes=(100,)"
+        )
