@@ -72,6 +72,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
     config.model.kernel_size = 0  # of the convolutions; 0: the paper's
+    config.model.kernel_sizes = ()  # of each convolution of the model grammar; empty: the paper's
+    config.model.batch_norm = False  # whether the model grammar has BatchNorm
     # Of the products of convolutions and mlp: native, patches; auto: patches on the CPU.
     config.model.lowering = "auto"
     config.model.activation = "relu"
@@ -226,6 +228,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("channels", "kernel_size"):
         if config.model.name == "mlp" and config.model[key] not in ((), 0):
             raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
+    for key in ("kernel_sizes", "batch_norm"):
+        if config.model.name != "grammar" and config.model[key]:
+            raise UsageError(f"model.{key} is of model 'grammar', got model {config.model.name!r}")
+    if config.model.name == "grammar" and config.model.kernel_size:
+        raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -336,6 +343,7 @@ _SIZES = (
     "model.hidden_sizes",
     "model.decoder_sizes",
     "model.channels",
+    "model.kernel_sizes",
     "posterior.hidden_sizes",
 )
 _POSITIVE = (

@@ -1,0 +1,260 @@
+"""Convolutions and recurrent layers of the model 'grammar', against the papers and NumPy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from sfvae_jax.config import base_config, resolve
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import EXPRESSIONS, Language, sequence_grammar
+from sfvae_jax.models import count_parameters, grammar
+from sfvae_jax.training.batch_norm import batch_moments
+
+EQUATIONS = Language("equations", EXPRESSIONS, 15)
+# As many indices and places as the rules of molecules have.
+MOLECULES = Language("molecules", sequence_grammar([f"<{i}>" for i in range(75)]), 277)
+SMALL = Language("equations", EXPRESSIONS, 7)
+SMALL_SIZES = {
+    "model.channels": (2, 3),
+    "model.kernel_sizes": (2, 3),
+    "model.hidden_sizes": (6,),
+    "model.decoder_sizes": (5, 4),
+}
+
+
+def _networks(language, num_outputs, **changes):
+    config = base_config()
+    config.update_from_flattened_dict(changes)
+    shape = (language.num_places,)
+    return grammar.networks(config.model, shape, num_outputs, 1, language)
+
+
+def _small(batch_norm=False):
+    """Encoder, decoder of 3 latents, and their variables, biases away from zero, too."""
+    networks = _networks(SMALL, 6, **SMALL_SIZES, **{"model.batch_norm": batch_norm})
+    draws = np.random.default_rng(0)
+
+    def random(network, argument):
+        shapes = jax.eval_shape(network.init, jax.random.key(0), argument)
+        draw = functools.partial(draws.normal, scale=0.5)
+        return jax.tree.map(lambda s: jnp.asarray(draw(size=s.shape), jnp.float32), shapes)
+
+    inputs = (jnp.zeros(7, jnp.int16), jnp.zeros(3))
+    return (*networks, *map(random, networks, inputs))
+
+
+def _examples(number):
+    return np.random.default_rng(1).integers(0, EXPRESSIONS.size, (number, 7))
+
+
+def _count(network, argument):
+    return count_parameters(jax.eval_shape(network.init, jax.random.key(0), argument)["params"])
+
+
+@pytest.mark.parametrize(
+    ("language", "m", "convolutions", "dense", "units"),
+    [
+        (EQUATIONS, 25, [(2, 2), (3, 3), (4, 4)], 100, 100),
+        (MOLECULES, 56, [(9, 9), (9, 9), (10, 11)], 435, 501),
+    ],
+    ids=["equations", "molecules"],
+)
+def test_sizes_are_those_of_kusner(language, m, convolutions, dense, units):
+    num_places, num_rules = language.num_places, language.grammar.size
+    encoder, decoder = _networks(language, 2 * m, **{"model.hidden_sizes": (dense,)})
+    expected, channels, places = 0, num_rules, num_places
+    for filters, length in convolutions:
+        expected += (length * channels + 1) * filters
+        channels, places = filters, places - length + 1
+    expected += (places * channels + 1) * dense + (dense + 1) * 2 * m
+    assert _count(encoder, jnp.zeros(num_places, jnp.int16)) == expected
+    expected, inputs = (m + 1) * m, m
+    for _ in range(3):
+        # Three gates, each of the input with a bias; the candidate's has one of the state, too.
+        expected += 3 * (inputs + units + 1) * units + units
+        inputs = units
+    expected += (units + 1) * num_rules
+    assert _count(decoder, jnp.zeros(m)) == expected
+
+
+@pytest.mark.parametrize("language", [EQUATIONS, MOLECULES], ids=["equations", "molecules"])
+def test_shapes(language):
+    encoder, decoder = _networks(language, 8, **{"model.hidden_sizes": (11,)})
+    x, z = jnp.zeros(language.num_places, jnp.int16), jnp.zeros(4)
+
+    def apply(network, argument):
+        return network.apply(network.init(jax.random.key(0), argument), argument)
+
+    assert jax.eval_shape(functools.partial(apply, encoder), x).shape == (8,)
+    logits = jax.eval_shape(functools.partial(apply, decoder), z)
+    assert logits.shape == (language.num_places, language.grammar.size)
+
+
+def test_encoder_is_sums_over_places():
+    encoder, _, variables, _ = _small()
+    x = _examples(1)[0]
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    rows = np.eye(EXPRESSIONS.size)[x]
+    for i in range(2):
+        kernel, bias = params[f"Conv_{i}"]["kernel"], params[f"Conv_{i}"]["bias"]
+        size, _, filters = kernel.shape
+        answer = np.zeros((len(rows) - size + 1, filters))
+        for place in range(len(answer)):
+            for f in range(filters):
+                answer[place, f] = bias[f] + (rows[place : place + size] * kernel[:, :, f]).sum()
+        rows = np.maximum(answer, 0)
+    hidden = np.maximum(rows.ravel() @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+    expected = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    np.testing.assert_allclose(encoder.apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def _gru(inputs, params):
+    """States of gated recurrent units, equation by equation."""
+
+    def gate(name, u, state):
+        return u @ params[f"i{name}"]["kernel"] + params[f"i{name}"]["bias"], (
+            state @ params[f"h{name}"]["kernel"] + params[f"h{name}"].get("bias", 0)
+        )
+
+    states = [np.zeros(len(params["hn"]["bias"]))]
+    for u in inputs:
+        reset = expit(sum(gate("r", u, states[-1])))
+        update = expit(sum(gate("z", u, states[-1])))
+        from_input, from_state = gate("n", u, states[-1])
+        candidate = np.tanh(from_input + reset * from_state)
+        states.append((1 - update) * candidate + update * states[-1])
+    return np.stack(states[1:])
+
+
+def test_decoder_is_layers_of_gated_recurrent_units():
+    _, decoder, _, variables = _small()
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    z = np.array([0.3, -1.2, 0.7])
+    first = np.maximum(z @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+    assert first.any()
+    x = np.tile(first, (7, 1))
+    for i in range(2):
+        x = _gru(x, params[f"GRUCell_{i}"])
+    expected = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    np.testing.assert_allclose(decoder.apply(variables, z), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_is_its_examples_and_twice_the_same():
+    encoder, decoder, *variables = _small()
+    x, z = _examples(4), jax.random.normal(jax.random.key(1), (4, 3))
+    for network, given, inputs in zip((encoder, decoder), variables, (x, z), strict=True):
+        apply = functools.partial(network.apply, given)
+        batch = jax.jit(jax.vmap(apply))
+        one_by_one = jnp.stack([apply(example) for example in inputs])
+        np.testing.assert_allclose(batch(inputs), one_by_one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(batch(inputs), batch(inputs))
+        assert not np.allclose(one_by_one[0], one_by_one[1])
+
+
+def test_tangents_are_finite_differences(float64):
+    _, decoder, _, variables = _small()
+    variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
+    z = jnp.array([0.3, -1.2, 0.7])
+    decode = jax.jit(functools.partial(decoder.apply, variables))
+    tangents = jax.vmap(lambda direction: jax.jvp(decode, (z,), (direction,))[1])(jnp.eye(3))
+    for tangent, step in zip(tangents, 1e-5 * jnp.eye(3), strict=True):
+        difference = (decode(z + step) - decode(z - step)) / 2e-5
+        np.testing.assert_allclose(tangent, difference, rtol=1e-6, atol=1e-9)
+
+
+def test_every_parameter_has_a_gradient():
+    encoder, decoder, *variables = _small()
+    x = _examples(16)
+
+    def loss(variables):
+        def example(x):
+            z = encoder.apply(variables[0], x)
+            logits = decoder.apply(variables[1], z[:3] + jnp.exp(z[3:]))
+            return jnp.sum(jax.nn.log_softmax(logits)[jnp.arange(7), x])
+
+        return jnp.mean(jax.vmap(example)(x))
+
+    for path, gradient in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(variables)):
+        assert np.isfinite(gradient).all(), path
+        # But for rectified units that are off for all examples.
+        assert np.mean(np.abs(gradient) > 0) > 0.3, path
+
+
+def test_batch_norm_is_of_the_moments_of_the_batch():
+    """The first layer's moments by hand, and those of the codes that the encoder then gives."""
+    encoder, decoder, given, more = _small(batch_norm=True)
+    model = _Halves(encoder, decoder)
+    variables = {
+        name: {"encoder": given[name], "decoder": more[name]} for name in ("params", "batch_stats")
+    }
+    x = _examples(32)
+    moments = jax.jit(
+        lambda x: batch_moments(
+            model, variables, jax.random.key(0), x, at_center=True, axis_name=None
+        )
+    )(x)
+    rows = np.eye(EXPRESSIONS.size)[x]
+    kernel, bias = given["params"]["Conv_0"]["kernel"], given["params"]["Conv_0"]["bias"]
+    pairs = np.concatenate([rows[:, :-1], rows[:, 1:]], axis=-1)
+    first = np.maximum(pairs @ np.asarray(kernel).reshape(-1, 2) + np.asarray(bias), 0)
+    found = moments["encoder"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], first.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(found["var"], first.var((0, 1)), rtol=1e-5)
+    given = {**given, "batch_stats": moments["encoder"]}
+    codes = jax.jit(jax.vmap(functools.partial(encoder.apply, given)))(x)[:, :3]
+    found = moments["decoder"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], np.mean(codes, axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["var"], np.var(codes, axis=0), rtol=1e-4)
+
+
+class _Halves:
+    """The least that `batch_moments` needs of a model."""
+
+    def __init__(self, encoder, decoder):
+        self.halves = {"encode": ("encoder", encoder), "decode": ("decoder", decoder)}
+
+    def apply(self, variables, argument, axes, *, method, mutable):
+        name, network = self.halves[method]
+        own = {key: value[name] for key, value in variables.items()}
+        out, changed = network.apply(own, argument, axes, mutable=mutable)
+        changed = {"batch_stats": {**variables["batch_stats"], name: changed["batch_stats"]}}
+        return (_Center(out[:3]) if method == "encode" else out), changed
+
+
+class _Center:
+    def __init__(self, mean):
+        self.mean = mean
+
+    def center(self):
+        return self.mean
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.channels": (2, 3)}, r"model.channels \(2, 3\) and model.kernel_sizes \(2, 3, 4\)"),
+        ({"model.kernel_sizes": (5, 6, 7)}, "leave nothing of 15 places"),
+        ({"model.decoder_sizes": ()}, "needs a recurrent layer"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        _networks(EQUATIONS, 8, **changes)
+
+
+def test_values_are_refused():
+    layers = Language("architectures", sequence_grammar(["dense"]), 15, has_values=True)
+    with pytest.raises(UsageError, match="architectures have values; set model.name=recurrent"):
+        _networks(layers, 8)
+
+
+@pytest.mark.parametrize(("key", "value"), [("kernel_sizes", (2, 3)), ("batch_norm", True)])
+def test_its_settings_are_refused_for_other_models(key, value):
+    config = base_config()
+    config.model[key] = value
+    with pytest.raises(UsageError, match=f"model.{key} is of model 'grammar', got model 'mlp'"):
+        resolve(config)
