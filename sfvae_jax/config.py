@@ -54,7 +54,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.channels = 0  # 1 = gray, 3 = RGB
     config.data.image_size = 0  # resized to so many pixels a side, cropped to a square before
     config.data.pad_to = 0  # zeros around, to so many pixels a side
-    config.data.skip_corrupt = False  # of a folder: leave out what cannot be decoded
+    # Of a folder or a file of architectures: leave out what cannot be decoded.
+    config.data.skip_corrupt = False
     # A training set of more bytes is streamed to the devices and not held there, with the same
     # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
     config.data.device_bytes = 0
@@ -62,6 +63,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Of equations and molecules: what a sequence is made of, rules of the grammar or characters.
     config.data.tokens = "grammar"
     config.data.max_length = 0  # places of a sequence; 0: the data set's own
+    config.data.layer_types = ()  # of architectures:PATH; empty: those of the file
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
