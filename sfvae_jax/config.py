@@ -67,9 +67,11 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "mlp"  # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS
+    # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS; of sequences recurrent: FLOW.
+    config.model.name = "mlp"
     config.model.latent_size = 16
-    config.model.hidden_sizes = (512, 256)  # of the mlp's encoder, from the data inwards
+    # Of the encoder of mlp and recurrent, from the data inwards; that begins with an LSTM.
+    config.model.hidden_sizes = (512, 256)
     # Of its decoder, from the latents outwards; empty: the encoder's reversed; (): no hidden layer.
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
@@ -77,6 +79,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Of the products of convolutions and mlp: native, patches; auto: patches on the CPU.
     config.model.lowering = "auto"
     config.model.activation = "relu"
+    config.model.value_activation = "sigmoid"  # of recurrent's values; relu: not only in [0, 1]
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
 
@@ -226,8 +229,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f" {config.train.steps}: nothing would be validated"
         )
     for key in ("channels", "kernel_size"):
-        if config.model.name == "mlp" and config.model[key] not in ((), 0):
-            raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
+        name = config.model.name
+        if name in ("mlp", "recurrent") and config.model[key] not in ((), 0):
+            raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -367,6 +371,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("model", config.model.name, models.MODELS),
         ("activation", config.model.activation, models.ACTIVATIONS),
         ("initializer", config.model.initializer, models.INITIALIZERS),
+        ("value activation", config.model.value_activation, models.VALUE_ACTIVATIONS),
         ("lowering", config.model.lowering, models.LOWERINGS),
         ("objective", config.objective.name, objectives.OBJECTIVES),
         ("Jacobian dtype", config.objective.jacobian_dtype, JACOBIAN_DTYPES),

@@ -20,8 +20,8 @@ from sfvae_jax.data.architecture_files import (
     parse_layers,
     read_lines,
 )
-from sfvae_jax.data.random_networks import LAYER_TYPES, MAX_LAYERS, networks
 from sfvae_jax.data.parts import ArrayPart
+from sfvae_jax.data.random_networks import LAYER_TYPES, MAX_LAYERS, networks
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
 
