@@ -68,7 +68,8 @@ class RecurrentEncoder(nn.Module):
         width, *others = self.sizes
         length = jnp.sum(jnp.cumprod(_indices(x) < self.num_rules))
         forward, backward = (
-            nn.RNN(nn.OptimizedLSTMCell(width, kernel_init=init)) for _ in range(2)
+            nn.RNN(nn.OptimizedLSTMCell(width, kernel_init=init, name=name))
+            for name in ("forward", "backward")
         )
         both = nn.Bidirectional(forward, backward, return_carry=True)
         inputs = inputs_of(x, self.num_rules)
