@@ -34,11 +34,6 @@ _PARSERS: dict[str, Callable[[str], Architecture]] = {
 log = logging.getLogger("sfvae_jax")
 
 
-def is_of_architectures(name: str) -> bool:
-    """Whether a data set of this name is of architectures."""
-    return name == DRAWN or name.partition(":")[0] in _PARSERS
-
-
 def open_architectures(name: str, config: ml_collections.ConfigDict) -> Mapping[str, ArrayPart]:
     """Architectures x, float32 [N, T, 2]: layer types in column 0, values in column 1.
 

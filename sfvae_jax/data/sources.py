@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import ml_collections
 import numpy as np
 
-from sfvae_jax.data.architectures import is_of_architectures, open_architectures
+from sfvae_jax.data.architectures import open_architectures
 from sfvae_jax.data.folder import open_folder
 from sfvae_jax.data.npz import open_npz
 from sfvae_jax.data.parts import ArrayPart, Part
@@ -49,7 +49,7 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     if name.startswith(FOLDER_PREFIX):
         path = name.removeprefix(FOLDER_PREFIX)
         return open_folder(path, skip_corrupt=config.skip_corrupt)
-    if is_of_architectures(name):
+    if name.partition(":")[0] in ("architectures", "enas"):
         return open_architectures(name, config)
     return open_tfds(name)
 

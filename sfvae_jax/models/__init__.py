@@ -88,11 +88,6 @@ def _check_fit(config: ml_collections.ConfigDict, language: Language | None) -> 
             f"likelihood {likelihood!r} is not of {language.kind}; set"
             f" likelihood.name={_SEQUENCE_LIKELIHOODS[language.has_values]}"
         )
-    if language is not None and (config.data.scale != 1.0 or config.data.binarization != "none"):
-        raise UsageError(
-            f"data.scale and data.binarization are of pixels; {config.data.name!r} holds sequences:"
-            " leave them 1.0 and 'none'"
-        )
 
 
 def count_parameters(params: Any) -> int:

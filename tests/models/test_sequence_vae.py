@@ -89,15 +89,6 @@ def test_examples_are_whole_numbers_or_pairs():
             },
             "'categorical' is not of architectures; set likelihood.name=sequence",
         ),
-        (
-            {
-                "data.name": "equations",
-                "model.name": "recurrent",
-                "likelihood.name": "categorical",
-                "data.scale": 2.0,
-            },
-            "data.scale and data.binarization are of pixels; 'equations' holds sequences",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(changes, message):
