@@ -54,7 +54,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.channels = 0  # 1 = gray, 3 = RGB
     config.data.image_size = 0  # resized to so many pixels a side, cropped to a square before
     config.data.pad_to = 0  # zeros around, to so many pixels a side
-    # Of a folder or a file of architectures: leave out what cannot be decoded.
+    # Of a folder or a text file: leave out what cannot be decoded, or is no sentence.
     config.data.skip_corrupt = False
     # A training set of more bytes is streamed to the devices and not held there, with the same
     # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
