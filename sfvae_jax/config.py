@@ -54,7 +54,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.channels = 0  # 1 = gray, 3 = RGB
     config.data.image_size = 0  # resized to so many pixels a side, cropped to a square before
     config.data.pad_to = 0  # zeros around, to so many pixels a side
-    config.data.skip_corrupt = False  # of a folder: leave out what cannot be decoded
+    # Of a folder or a text file: leave out what cannot be decoded, or is no sentence.
+    config.data.skip_corrupt = False
     # A training set of more bytes is streamed to the devices and not held there, with the same
     # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
     config.data.device_bytes = 0
@@ -62,12 +63,15 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Of equations and molecules: what a sequence is made of, rules of the grammar or characters.
     config.data.tokens = "grammar"
     config.data.max_length = 0  # places of a sequence; 0: the data set's own
+    config.data.layer_types = ()  # of architectures:PATH; empty: those of the file
     config.data.binarization = "none"  # static: pixels drawn once; dynamic: anew at every visit
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "mlp"  # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS
+    # conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS; of sequences recurrent: FLOW.
+    config.model.name = "mlp"
     config.model.latent_size = 16
-    config.model.hidden_sizes = (512, 256)  # of the mlp's encoder, from the data inwards
+    # Of the encoder of mlp and recurrent, from the data inwards; that begins with an LSTM.
+    config.model.hidden_sizes = (512, 256)
     # Of its decoder, from the latents outwards; empty: the encoder's reversed; (): no hidden layer.
     config.model.decoder_sizes = config_dict.placeholder(tuple)
     config.model.channels = ()  # of the encoder's convolutions; empty: the paper's
@@ -77,6 +81,7 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     # Of the products of convolutions and mlp: native, patches; auto: patches on the CPU.
     config.model.lowering = "auto"
     config.model.activation = "relu"
+    config.model.value_activation = "sigmoid"  # of recurrent's values; relu: not only in [0, 1]
     config.model.initializer = "lecun_normal"
     config.model.latent_scale = 1.0  # the encoder's means times this, the decoder's input by it
 
@@ -233,6 +238,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
             raise UsageError(f"model.{key} is of model 'grammar', got model {config.model.name!r}")
     if config.model.name == "grammar" and config.model.kernel_size:
         raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
+        name = config.model.name
+        if name in ("mlp", "recurrent") and config.model[key] not in ((), 0):
+            raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -373,6 +381,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("model", config.model.name, models.MODELS),
         ("activation", config.model.activation, models.ACTIVATIONS),
         ("initializer", config.model.initializer, models.INITIALIZERS),
+        ("value activation", config.model.value_activation, models.VALUE_ACTIVATIONS),
         ("lowering", config.model.lowering, models.LOWERINGS),
         ("objective", config.objective.name, objectives.OBJECTIVES),
         ("Jacobian dtype", config.objective.jacobian_dtype, JACOBIAN_DTYPES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_collections
 
+from sfvae_jax.data.architectures import architecture_language
 from sfvae_jax.grammars import EXPRESSIONS, Language
 
 
@@ -11,4 +12,6 @@ def language(config: ml_collections.ConfigDict) -> Language | None:
     """The language of the data set that a `data` group describes; None: it holds images."""
     if config.name == "equations":
         return Language("equations", EXPRESSIONS, config.max_length or 15)
+    if config.name.partition(":")[0] in ("architectures", "enas"):
+        return architecture_language(config)
     return None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import ml_collections
 import numpy as np
 
+from sfvae_jax.data.architectures import open_architectures
 from sfvae_jax.data.folder import open_folder
 from sfvae_jax.data.npz import open_npz
 from sfvae_jax.data.parts import ArrayPart, Part
@@ -28,8 +29,9 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     """The source that a `data` group names.
 
     Args:
-        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", or the
-            TFDS name of an image set; skip_corrupt is of a folder.
+        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH",
+            "architectures", "architectures:PATH", "enas:PATH", or the TFDS name of an image set;
+            skip_corrupt is of a folder or a file of architectures.
 
     Returns:
         Its parts by name; "train" is always there.
@@ -47,6 +49,8 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     if name.startswith(FOLDER_PREFIX):
         path = name.removeprefix(FOLDER_PREFIX)
         return open_folder(path, skip_corrupt=config.skip_corrupt)
+    if name.partition(":")[0] in ("architectures", "enas"):
+        return open_architectures(name, config)
     return open_tfds(name)
 
 

@@ -9,36 +9,55 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from sfvae_jax.models import conv, conv_bn, conv_elu, mlp
+from sfvae_jax import data
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import Language
+from sfvae_jax.models import conv, conv_bn, conv_elu, mlp, recurrent
 from sfvae_jax.models.convolution import convolve, convolve_transposed
 from sfvae_jax.models.correlation import LOWERINGS
 from sfvae_jax.models.functions import cast_decoder_function, decoder_function
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
+from sfvae_jax.models.recurrent import VALUE_ACTIVATIONS
+from sfvae_jax.models.sequence_vae import SequenceVae
 from sfvae_jax.models.vae import MULTIPLES, Vae
 
-# (`model` group, shape of an example, outputs of the encoder, numbers for an element) to networks.
-MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+Networks = Callable[..., tuple[nn.Module, nn.Module]]
+
+# (`model` group, shape of an example, outputs of the encoder, numbers for an element) to networks;
+# of sequences, these and their language.
+IMAGE_MODELS: dict[str, Networks] = {
     "mlp": mlp.networks,
     "conv": conv.networks,
     "conv_bn": conv_bn.networks,
     "conv_elu": conv_elu.networks,
 }
+SEQUENCE_MODELS: dict[str, Networks] = {
+    "recurrent": recurrent.networks,
+}
+MODELS = {**IMAGE_MODELS, **SEQUENCE_MODELS}
+
+_SEQUENCE_LIKELIHOODS = ("categorical", "sequence")
 
 
-def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae:
+def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae | SequenceVae:
     """The model that a resolved config describes, for examples of one shape.
 
     Raises:
-        UsageError: if its networks do not take examples of that shape.
+        UsageError: if model or likelihood are of images and the data of sequences or vice versa, or
+            the networks do not take examples of that shape.
     """
+    language = data.language(config.data)
+    _check_fit(config, language)
     settings, likelihood = config.model, config.likelihood.name
     posterior = dict(config.posterior.items())
     head = PosteriorHead(posterior.pop("name"), settings.latent_size, **posterior)
-    multiple = MULTIPLES.get(likelihood, 1)
-    encoder, decoder = MODELS[settings.name](
-        settings, tuple(data_shape), head.num_outputs, multiple
-    )
+    wanted = (tuple(data_shape), head.num_outputs, MULTIPLES.get(likelihood, 1))
+    if language is not None:
+        encoder, decoder = SEQUENCE_MODELS[settings.name](settings, *wanted, language)
+        values, scale = language.has_values, settings.latent_scale
+        return SequenceVae(tuple(data_shape), head, encoder, decoder, values, scale)
+    encoder, decoder = IMAGE_MODELS[settings.name](settings, *wanted)
     return Vae(
         tuple(data_shape),
         head,
@@ -50,6 +69,27 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae:
     )
 
 
+def _check_fit(config: ml_collections.ConfigDict, language: Language | None) -> None:
+    """Refuses a model or a likelihood of images for sequences, and the other way round."""
+    kind, fitting = ("images", IMAGE_MODELS) if language is None else ("sequences", SEQUENCE_MODELS)
+    name, likelihood = config.model.name, config.likelihood.name
+    if name not in fitting:
+        other = "sequences" if language is None else "images"
+        raise UsageError(
+            f"model {name!r} is of {other}; {config.data.name!r} holds {kind}, which take model"
+            f" {' or '.join(fitting)}"
+        )
+    if language is None and likelihood in _SEQUENCE_LIKELIHOODS:
+        raise UsageError(
+            f"likelihood {likelihood!r} is of sequences; {config.data.name!r} has none"
+        )
+    if language is not None and likelihood != _SEQUENCE_LIKELIHOODS[language.has_values]:
+        raise UsageError(
+            f"likelihood {likelihood!r} is not of {language.kind}; set"
+            f" likelihood.name={_SEQUENCE_LIKELIHOODS[language.has_values]}"
+        )
+
+
 def count_parameters(params: Any) -> int:
     """Number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -57,13 +97,17 @@ def count_parameters(params: Any) -> int:
 
 __all__ = [
     "ACTIVATIONS",
+    "IMAGE_MODELS",
     "INITIALIZERS",
     "LOWERINGS",
     "MODELS",
     "POSTERIORS",
+    "SEQUENCE_MODELS",
     "STDDEVS",
+    "VALUE_ACTIVATIONS",
     "Mlp",
     "PosteriorHead",
+    "SequenceVae",
     "Vae",
     "build",
     "cast_decoder_function",

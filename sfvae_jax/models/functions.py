@@ -10,23 +10,27 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.models.mlp import ACTIVATIONS, Mlp
+from sfvae_jax.models.sequence_vae import SequenceVae
 from sfvae_jax.models.vae import Vae
 from sfvae_jax.objectives import DenseOutput
 
 
-def decoder_function(model: Vae, variables: Any, batch_size: int = 64) -> Callable[[Array], Any]:
+def decoder_function(
+    model: Vae | SequenceVae, variables: Any, batch_size: int = 64
+) -> Callable[[Array], Any]:
     """`model.decode` with these variables, from one latent [m] to the likelihood's parameters.
 
     A fully connected decoder of a Gaussian's mean is an `objectives.DenseOutput`, for batches of
     that size.
     """
-    if isinstance(model.decoder, Mlp) and model.likelihood == "gaussian":
+    of_image = isinstance(model, Vae) and model.likelihood == "gaussian"
+    if of_image and isinstance(model.decoder, Mlp):
         return _dense_output(model, variables["params"]["decoder"], batch_size)
     return lambda z: model.apply(variables, z, method="decode")
 
 
 def cast_decoder_function(
-    model: Vae, variables: Any, dtype: str
+    model: Vae | SequenceVae, variables: Any, dtype: str
 ) -> Callable[[Array], Array] | None:
     """The same decoder computed in another dtype from the latent on; None for float32."""
     if dtype == "float32":

@@ -1,0 +1,189 @@
+"""Files of neural architectures, one a line; nothing of them is executed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sfvae_jax.errors import UsageError
+
+ENAS_TYPES = ("conv3x3", "sep_conv3x3", "conv5x5", "sep_conv5x5", "avg_pool3x3", "max_pool3x3")
+"""The operations of ENAS's search space of whole networks (Pham et al. 2018), by number."""
+
+_MOST_SKIPS = 24  # bits of a float32's fraction
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Architecture(NamedTuple):
+    """The layers of one network, and what its line says besides.
+
+    Attributes:
+        types: of the layers.
+        values: one a layer, finite.
+        label: such as its accuracy; None where there is none.
+    """
+
+    types: Sequence[str]
+    values: Sequence[float]
+    label: float | None = None
+
+
+class ArchitectureFile(NamedTuple):
+    """Architectures by number of their line, from 1, and of the other lines what is wrong."""
+
+    architectures: dict[int, Architecture]
+    damaged: dict[int, str]
+
+
+def read_lines(path: str, parse: Callable[[str], Architecture]) -> ArchitectureFile:
+    """What `parse` makes of the lines of a UTF-8 file, but for the blank ones.
+
+    Args:
+        path: of the file.
+        parse: raises ValueError of what it does not read.
+
+    Raises:
+        UsageError: if there is no such file, or nothing in it.
+    """
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path!r}: {error.strerror}; give the PATH of a file of architectures, one"
+            " a line"
+        ) from error
+    architectures, damaged = {}, {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            architectures[number] = parse(line.decode())
+        except (ValueError, RecursionError) as error:
+            damaged[number] = _reason(error)
+    if not architectures and not damaged:
+        raise UsageError(f"{path} is empty; expected architectures, one a line")
+    return ArchitectureFile(architectures, damaged)
+
+
+def parse_layers(line: str) -> Architecture:
+    """A line [[layer type, value], ...] of JSON, with at least one layer.
+
+    Raises:
+        ValueError: if it is something else, or a value is not finite in float32.
+    """
+    layers = json.loads(line)
+    if not isinstance(layers, list) or not layers:
+        raise ValueError("expected a list of [layer type, value], at least one")
+    for number, layer in enumerate(layers, 1):
+        if not _is_layer(layer):
+            raise ValueError(
+                f"layer {number} is {_shown(layer)}; expected [layer type, value], a string and a"
+                " finite number"
+            )
+        _check_type(layer[0])
+    types, values = zip(*layers, strict=True)
+    return Architecture(tuple(map(sys.intern, types)), values)
+
+
+def parse_enas(line: str) -> Architecture:
+    """A line `[[op], [op, skip], [op, skip, skip], ...], accuracy` of ENAS, of at most 25 layers.
+
+    Layer i has i skips in {0, 1}: whether it also gets what layer k gets, for k = 0, ..., i - 1.
+    Its type is its operation, one of `ENAS_TYPES`; its value sum_j skip_(i-j) / 2^j, j = 1, ..., i,
+    in [0, 1): the skips as a binary fraction, that of the nearest layer first.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    try:
+        found = json.loads(f"[{line}]")
+    except json.JSONDecodeError as error:
+        error.colno = max(error.colno - 1, 1)  # of the bracket
+        raise
+    if len(found) != 2 or not isinstance(found[0], list) or not found[0]:
+        raise ValueError("expected a list of layers, a comma and an accuracy")
+    layers, accuracy = found
+    if not _is_number(accuracy):
+        raise ValueError(f"the accuracy is {_shown(accuracy)}; expected a finite number")
+    if len(layers) > _MOST_SKIPS + 1:
+        raise ValueError(f"{len(layers)} layers; at most {_MOST_SKIPS + 1} can be kept exactly")
+    for i, layer in enumerate(layers):
+        if not _is_enas_layer(layer, i):
+            raise ValueError(
+                f"layer {i} is {_shown(layer)}; expected an operation in 0..{len(ENAS_TYPES) - 1}"
+                f" and {i} skips in 0..1"
+            )
+    types = [ENAS_TYPES[layer[0]] for layer in layers]
+    return Architecture(types, [_fraction(layer[1:]) for layer in layers], accuracy)
+
+
+def enas_skips(value: float, layer: int) -> list[int]:
+    """The skips of a layer of ENAS of its value, [layer]: the inverse of `parse_enas`.
+
+    Args:
+        value: a decoder's may lie anywhere; the nearest binary fraction counts.
+        layer: the layer's number, from 0.
+    """
+    bits = min(max(round(float(value) * 2**layer), 0), 2**layer - 1)
+    return [bits >> k & 1 for k in range(layer)]
+
+
+def _fraction(skips: Sequence[int]) -> float:
+    # The nearest layer's is the last, and the most significant bit.
+    return sum(skip << k for k, skip in enumerate(skips)) / 2 ** len(skips)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON has it as a number, and float32 as a finite one."""
+    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+
+
+def _is_layer(layer: Any) -> bool:
+    pair = isinstance(layer, list) and len(layer) == 2
+    return pair and isinstance(layer[0], str) and _is_number(layer[1])
+
+
+def _is_enas_layer(layer: Any, number: int) -> bool:
+    if not isinstance(layer, list) or len(layer) != number + 1:
+        return False
+    if not all(type(entry) is int for entry in layer):
+        return False
+    return 0 <= layer[0] < len(ENAS_TYPES) and all(0 <= skip <= 1 for skip in layer[1:])
+
+
+@functools.lru_cache(maxsize=4096)  # a file has few types, and many layers
+def _check_type(layer_type: str) -> None:
+    if not is_layer_type(layer_type):
+        raise ValueError(f"{_shown(layer_type)} is no layer type: {NO_LAYER_TYPE}")
+
+
+NO_LAYER_TYPE = "empty, or with white space, a double quote or -> in it"
+
+
+def is_layer_type(layer_type: Any) -> bool:
+    """Whether a grammar can have it as a terminal, and a sentence be read again."""
+    if not isinstance(layer_type, str) or '"' in layer_type or "->" in layer_type:
+        return False
+    return layer_type.split() == [layer_type]
+
+
+def _shown(entry: Any) -> str:
+    text = json.dumps(entry)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f", column {error.colno}: {error.msg}"
+    if isinstance(error, UnicodeDecodeError):
+        return f", byte {error.start + 1}: no UTF-8"
+    if isinstance(error, RecursionError):
+        return ": lists in lists, too deep"
+    return f": {error}"

@@ -1,0 +1,224 @@
+"""Recurrent networks of sequences: bidirectional LSTM, autoregressive LSTM (FLOW Section 4.1).
+
+An input of an LSTM is one place of a sequence: one-hot of its rule, zeros of padding, and its value
+where there are values; d = K - 1 or K numbers, K - 1 the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax import Array
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import Language
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+
+VALUE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": nn.sigmoid, "relu": nn.relu}
+
+PADDING_LOGIT = -1e9
+"""Of every place: a network that gives no output for the padding, which no likelihood scores."""
+
+
+def inputs_of(x: Array, num_rules: int) -> Array:
+    """What an LSTM sees of an example.
+
+    Args:
+        x: [T] of indices, or [T, 2] of indices and values.
+        num_rules: K - 1, and the index of the padding.
+
+    Returns:
+        [T, d].
+    """
+    one_hot = jax.nn.one_hot(_indices(x), num_rules)  # that of the padding is zero
+    return one_hot if x.ndim == 1 else jnp.concatenate([one_hot, x[:, 1:]], axis=-1)
+
+
+def _indices(x: Array) -> Array:
+    return x if x.ndim == 1 else x[:, 0].astype(jnp.int32)
+
+
+class RecurrentEncoder(nn.Module):
+    """A bidirectional LSTM up to the first padding, and dense layers of both last states.
+
+    Attributes:
+        num_outputs: of the last dense layer, which is linear.
+        num_rules: K - 1.
+        sizes: width of the LSTM in each direction, then of the dense layers after it.
+        activation: of these, a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`; recurrent ones are orthogonal.
+    """
+
+    num_outputs: int
+    num_rules: int
+    sizes: Sequence[int]
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+
+    @nn.compact
+    def __call__(self, x: Array, axes: Axes = None) -> Array:
+        """[T] or [T, 2] -> [num_outputs]; `axes` is for networks with BatchNorm."""
+        del axes
+        init = INITIALIZERS[self.initializer]
+        width, *others = self.sizes
+        length = jnp.sum(jnp.cumprod(_indices(x) < self.num_rules))
+        forward, backward = (
+            nn.RNN(nn.OptimizedLSTMCell(width, kernel_init=init, name=name))
+            for name in ("forward", "backward")
+        )
+        both = nn.Bidirectional(forward, backward, return_carry=True)
+        inputs = inputs_of(x, self.num_rules)
+        # Flax takes lengths of a batch.
+        ((_, ahead), (_, back)), _ = both(inputs[None], seq_lengths=length[None])
+        x = jnp.concatenate([ahead[0], back[0]])
+        for size in others:
+            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=init)(x))
+        return nn.Dense(self.num_outputs, kernel_init=init)(x)
+
+
+class RecurrentDecoder(nn.Module):
+    """An LSTM that is fed what it gave at the place before   (FLOW Algorithms 1 and 2).
+
+    Dense layers of z, the last one linear, give x_0 [d] and the LSTM's first h and c; at each place
+    an element-wise linear layer makes logits of the rules and a value of the LSTM's output.
+
+    Attributes:
+        num_places: T.
+        num_rules: K - 1; there is no output for the padding, whose logit is `PADDING_LOGIT`.
+        sizes: of the dense layers before the last, from z outwards, then width of the LSTM.
+        has_values: whether places have values.
+        value_activation: of the values, a key of `VALUE_ACTIVATIONS`.
+        activation: of the dense layers, a key of `ACTIVATIONS`.
+        initializer: of the kernels, a key of `INITIALIZERS`; recurrent ones are orthogonal.
+    """
+
+    num_places: int
+    num_rules: int
+    sizes: Sequence[int]
+    has_values: bool = False
+    value_activation: str = "sigmoid"
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+
+    teacher_forced = True
+
+    def setup(self) -> None:
+        """Defines the layers, which free running and teacher forcing share."""
+        init = INITIALIZERS[self.initializer]
+        *inner, width = self.sizes
+        size = self.num_rules + self.has_values
+        self.inner = [nn.Dense(size, kernel_init=init) for size in inner]
+        self.start = nn.Dense(size + 2 * width, kernel_init=init)
+        self.cell = nn.OptimizedLSTMCell(width, kernel_init=init)
+        self.lstm = nn.RNN(self.cell)
+        self.linear = nn.Dense(size, kernel_init=init)
+
+    def __call__(self, z: Array, axes: Axes = None) -> Any:
+        """Parameters of p(x|z), fed its own likeliest rules and its values   (FLOW Algorithm 2).
+
+        The likeliest rule at a place is that of all K - 1, whether or not a grammar allows it
+        there; after the end it goes on.
+
+        Args:
+            z: [m].
+            axes: for networks with BatchNorm.
+
+        Returns:
+            Logits [T, K], or these and values [T].
+        """
+        del axes
+
+        def place(decoder: RecurrentDecoder, state: tuple, _: None) -> tuple:
+            carry, given = state
+            carry, hidden = decoder.cell(carry, given)
+            outputs = decoder._outputs(hidden)
+            return (carry, decoder._fed_back(outputs)), outputs
+
+        shared = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        first, carry = self._start(z)
+        _, outputs = nn.scan(place, length=self.num_places, **shared)(self, (carry, first), None)
+        return self._parameters(outputs)
+
+    def given(self, z: Array, x: Array, axes: Axes = None) -> Any:
+        """Parameters of p(x|z), fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
+
+        Args:
+            z: [m].
+            x: [T], or [T, 2] with values.
+            axes: for networks with BatchNorm.
+
+        Returns:
+            Logits [T, K], or these and values [T].
+        """
+        del axes
+        first, carry = self._start(z)
+        inputs = jnp.concatenate([first[None], inputs_of(x, self.num_rules)[:-1]])
+        return self._parameters(self._outputs(self.lstm(inputs, initial_carry=carry)))
+
+    def _start(self, z: Array) -> tuple[Array, tuple[Array, Array]]:
+        """x_0 [d] and the LSTM's state (c, h)."""
+        for layer in self.inner:
+            z = ACTIVATIONS[self.activation](layer(z))
+        out, width = self.start(z), self.sizes[-1]
+        return out[: -2 * width], (out[-width:], out[-2 * width : -width])
+
+    def _outputs(self, hidden: Array) -> Array:
+        """[..., width] -> [..., d]: logits of the rules and the value."""
+        out = self.linear(hidden)
+        logits, values = jnp.split(out, [self.num_rules], axis=-1)
+        activated = VALUE_ACTIVATIONS[self.value_activation](values)
+        return jnp.concatenate([logits, activated], axis=-1)
+
+    def _fed_back(self, outputs: Array) -> Array:
+        """The next place's input [d]."""
+        logits, values = jnp.split(outputs, [self.num_rules])
+        return jnp.concatenate([jax.nn.one_hot(jnp.argmax(logits), self.num_rules), values])
+
+    def _parameters(self, outputs: Array) -> Any:
+        """[T, d] -> logits [T, K], or these and values [T]."""
+        logits = jnp.pad(
+            outputs[:, : self.num_rules], ((0, 0), (0, 1)), constant_values=PADDING_LOGIT
+        )
+        return (logits, outputs[:, -1]) if self.has_values else logits
+
+
+def networks(
+    config: ml_collections.ConfigDict,
+    data_shape: Sequence[int],
+    num_outputs: int,
+    multiple: int,
+    language: Language,
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder of sequences, with values or without.
+
+    Args:
+        config: the `model` group: hidden_sizes (width of the encoder's LSTM, then of the dense
+            layers after it), decoder_sizes (of the dense layers after z, then width of the
+            decoder's LSTM; None: the reverse of hidden_sizes), activation, initializer,
+            value_activation.
+        data_shape: of one example, (T,) or (T, 2).
+        num_outputs: of the encoder.
+        multiple: of no meaning here.
+        language: of the sequences.
+
+    Raises:
+        UsageError: if there is no width for one of the LSTMs.
+    """
+    del multiple
+    inwards = tuple(config.hidden_sizes)
+    outwards = inwards[::-1] if config.decoder_sizes is None else tuple(config.decoder_sizes)
+    for key, sizes in (("hidden_sizes", inwards), ("decoder_sizes", outwards)):
+        if not sizes:
+            raise UsageError(
+                f"model 'recurrent' has an LSTM on each side; model.{key} must not be ()"
+            )
+    num_rules = language.grammar.padding
+    style = (config.activation, config.initializer)
+    encoder = RecurrentEncoder(num_outputs, num_rules, inwards, *style)
+    output = (language.has_values, config.value_activation)
+    return encoder, RecurrentDecoder(data_shape[0], num_rules, outwards, *output, *style)

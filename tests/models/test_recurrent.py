@@ -1,0 +1,274 @@
+"""The LSTMs against NumPy and against Flax's own cell; teacher forcing against free running."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import data, models
+from sfvae_jax.config import base_config
+from sfvae_jax.errors import UsageError
+from sfvae_jax.models.recurrent import PADDING_LOGIT, RecurrentDecoder, RecurrentEncoder, inputs_of
+
+T, RULES, WIDTH, LATENT = 6, 4, 5, 3  # the last rule ends; 4 is the padding
+EXAMPLE = np.array([[2, 0.5], [0, 0.25], [1, 0.0], [3, 0.0], [4, 0.0], [4, 0.0]], np.float32)
+Z = np.array([0.7, -1.1, 0.4], np.float32)
+
+
+def drawn(module, *inputs, seed=0, scale=0.7):
+    """Parameters at random: no bias is zero, no two outputs tie, and nothing is compiled."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    return jax.tree.map(lambda leaf: rng.normal(0, scale, leaf.shape).astype(np.float32), shapes)
+
+
+@functools.cache
+def decoder(has_values=True, **changes):
+    module = RecurrentDecoder(T, RULES, (7, WIDTH), has_values, **changes)
+    return module, drawn(module, Z, scale=1.5)
+
+
+@functools.cache
+def encoder():
+    module = RecurrentEncoder(8, RULES, (WIDTH, 6))
+    return module, drawn(module, EXAMPLE)
+
+
+@functools.cache
+def compiled(module, method):
+    return jax.jit(functools.partial(module.apply, method=method))
+
+
+def applied(module, variables, *inputs, method="__call__"):
+    return jax.device_get(compiled(module, method)(variables, *inputs))
+
+
+def sigmoid(x):
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+def dense(params, x):
+    return x @ params["kernel"] + params["bias"]
+
+
+def lstm(params, x, c, h):
+    """One step of an LSTM."""
+    i, f, g, o = (x @ params[f"i{k}"]["kernel"] + dense(params[f"h{k}"], h) for k in "ifgo")
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return c, sigmoid(o) * np.tanh(c)
+
+
+def one_hot(rule):
+    return np.eye(RULES + 1)[int(rule)][:RULES]
+
+
+def decoded(params, z, x=None):
+    """Algorithm 1 of an example x, Algorithm 2 of None: logits [T, 4], values [T]."""
+    hidden = np.maximum(dense(params["inner_0"], z), 0)
+    start = dense(params["start"], hidden)
+    given, h, c = np.split(start, [RULES + 1, RULES + 1 + WIDTH])
+    logits, values = [], []
+    for place in range(T):
+        c, h = lstm(params["cell"], given, c, h)
+        out = dense(params["linear"], h)
+        logits.append(out[:RULES])
+        values.append(sigmoid(out[RULES]))
+        rule, value = (np.argmax(out[:RULES]), values[-1]) if x is None else x[place]
+        given = np.append(one_hot(rule), value)
+    return np.array(logits), np.array(values)
+
+
+@pytest.mark.parametrize("x", [EXAMPLE, None], ids=["teacher_forced", "free_running"])
+def test_the_decoder_is_that_of_numpy(x):
+    module, variables = decoder()
+    method, inputs = ("__call__", (Z,)) if x is None else ("given", (Z, x))
+    logits, values = applied(module, variables, *inputs, method=method)
+    expected_logits, expected_values = decoded(variables["params"], Z, x)
+    np.testing.assert_allclose(logits[:, :RULES], expected_logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values, expected_values, rtol=1e-4, atol=1e-5)
+    assert (logits[:, RULES] == PADDING_LOGIT).all()
+
+
+def test_the_likeliest_rule_is_fed_back():
+    """Free running visits several rules here, so that the comparison with NumPy sees which."""
+    module, variables = decoder()
+    logits, _ = applied(module, variables, Z)
+    assert len(set(logits.argmax(axis=-1))) > 1
+
+
+@pytest.mark.parametrize("has_values", [True, False])
+def test_fed_its_own_output_a_decoder_says_the_same(has_values):
+    module, variables = decoder(has_values)
+    free = applied(module, variables, Z)
+    logits = free[0] if has_values else free
+    rules = logits.argmax(axis=-1).astype(np.int32)
+    x = np.stack([rules, free[1]], -1) if has_values else rules
+    given = applied(module, variables, Z, x, method="given")
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), given, free)
+
+
+def test_teacher_forcing_never_looks_ahead():
+    module, variables = decoder()
+    before, _ = applied(module, variables, Z, EXAMPLE, method="given")
+    for place in range(T):
+        changed = EXAMPLE.copy()
+        changed[place] = [(EXAMPLE[place, 0] + 1) % RULES, 0.9]
+        after, _ = applied(module, variables, Z, changed, method="given")
+        differs = np.abs(after - before).max(axis=-1) > 1e-4
+        np.testing.assert_array_equal(differs[: place + 1], False)
+        assert differs[place + 1 : place + 2].all()
+
+
+def test_the_encoder_is_that_of_numpy_and_of_flax_cells():
+    module, variables = encoder()
+    params, length = variables["params"], 4
+    inputs = [np.append(one_hot(rule), value) for rule, value in EXAMPLE[:length]]
+    states = []
+    for name, order in (("forward", inputs), ("backward", inputs[::-1])):
+        c, h = np.zeros(WIDTH), np.zeros(WIDTH)
+        carry = (jnp.zeros(WIDTH), jnp.zeros(WIDTH))
+        for x in order:
+            c, h = lstm(params[name], x, c, h)
+            cell = nn.LSTMCell(WIDTH)
+            carry, _ = cell.apply({"params": params[name]}, carry, jnp.float32(x))
+        np.testing.assert_allclose(carry[1], h, rtol=1e-4, atol=1e-5)
+        states.append(h)
+    hidden = np.maximum(dense(params["Dense_0"], np.concatenate(states)), 0)
+    expected = dense(params["Dense_1"], hidden)
+    np.testing.assert_allclose(applied(module, variables, EXAMPLE), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_follows_the_first_padding_means_nothing_to_the_encoder():
+    module, variables = encoder()
+    x = EXAMPLE.copy()
+    x[4, 1], x[5] = 0.7, [1, 0.9]
+    same, other = EXAMPLE.copy(), EXAMPLE.copy()
+    other[2, 1] = 0.1
+    expected = applied(module, variables, same)
+    np.testing.assert_array_equal(applied(module, variables, x), expected)
+    assert np.abs(applied(module, variables, other) - expected).max() > 1e-4
+
+
+def test_inputs_are_one_hot_with_zeros_for_padding():
+    inputs = np.asarray(inputs_of(jnp.asarray(EXAMPLE), RULES))
+    np.testing.assert_array_equal(inputs[:, :RULES], [one_hot(rule) for rule in EXAMPLE[:, 0]])
+    np.testing.assert_array_equal(inputs[:, RULES], EXAMPLE[:, 1])
+    rules = jnp.asarray(EXAMPLE[:, 0], jnp.int32)
+    np.testing.assert_array_equal(inputs_of(rules, RULES), inputs[:, :RULES])
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("sigmoid", 0, 1), ("relu", 0, np.inf)])
+def test_values_lie_where_their_activation_says(name, low, high):
+    module, variables = decoder(value_activation=name)
+    variables = jax.tree.map(lambda leaf: 4 * leaf, variables)
+    values = np.concatenate([applied(module, variables, sign * Z)[1] for sign in (-1, 1)])
+    assert low <= values.min()
+    assert values.max() <= high
+    assert (values.max() > 1) == (name == "relu")
+
+
+def settings(**changes):
+    config = base_config()
+    config.data.name = "architectures"
+    config.likelihood.name, config.model.name = "sequence", "recurrent"
+    config.posterior.name = "diagonal"  # what `resolve` would fill in
+    config.model.update({"hidden_sizes": (6, 5), "latent_size": 3, "latent_scale": 2.0})
+    config.model.activation = "tanh"  # no unit of which can be dead
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def negative_log_likelihood(language, parameters, x):
+    """A stand-in: cross entropy over the allowed rules, squared errors of layers' values."""
+    logits, values = parameters if language.has_values else (parameters, None)
+    rules = x[:, 0].astype(int) if language.has_values else x
+    logits = jnp.where(language.tables.allowed(rules), logits, -jnp.inf)
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), rules[:, None], axis=-1)
+    if not language.has_values:
+        return -chosen.sum()
+    is_layer = rules < language.grammar.padding - 1
+    return jnp.sum(is_layer * jnp.square(values - x[:, 1])) - chosen.sum()
+
+
+def gradient_of(model, language, x):
+    """The gradient by the parameters, as a function of the example."""
+
+    def loss(variables, x):
+        z = model.apply(variables, x, method="encode").mean
+        parameters = model.apply(variables, z, x, method="decode_given")
+        return negative_log_likelihood(language, parameters, x)
+
+    variables = drawn(model, x)
+    gradient = jax.jit(jax.grad(loss))
+    return lambda x: jax.device_get(gradient(variables, x))
+
+
+def assert_all_learn(gradient):
+    leaves = jax.tree_util.tree_leaves_with_path(gradient)
+    assert len(leaves) > 20
+    for path, leaf in leaves:
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 0, path
+
+
+def test_every_parameter_learns_and_padding_changes_no_gradient():
+    config = settings()
+    language = data.language(config.data)
+    x = data.open_source(config.data)["train"][3]
+    model = models.build(config, x.shape)
+    gradient = gradient_of(model, language, x)
+    first = gradient(x)
+    assert_all_learn(first)
+    padding = x[:, 0] == language.grammar.padding
+    junk = np.where(padding[:, None], np.float32([language.grammar.padding, 0.9]), x)
+    assert (junk != x).any()
+    jax.tree.map(np.testing.assert_array_equal, first, gradient(junk))
+
+
+def test_every_parameter_learns_of_sequences_without_values():
+    config = settings(**{"data.name": "equations", "likelihood.name": "categorical"})
+    language = data.language(config.data)
+    x = language.encode("sin( x ) + 1").astype(np.int32)
+    model = models.build(config, x.shape)
+    assert_all_learn(gradient_of(model, language, x)(x))
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "full_covariance", "planar", "iaf"])
+def test_every_posterior_of_the_notes(posterior):
+    config = settings(**{"posterior.name": posterior, "posterior.hidden_sizes": (4,)})
+    model = models.build(config, (32, 2))
+    x = data.open_source(config.data)["train"][0]
+    posterior = applied(model, drawn(model, x), x, method="encode")
+    z, log_prob = posterior.sample_and_log_prob(jax.random.key(0))
+    assert z.shape == (3,)
+    assert np.isfinite(z).all()
+    assert np.isfinite(log_prob)
+
+
+def test_a_batch_is_its_examples():
+    module, variables = decoder()
+    zs, xs = np.stack([Z, -Z]), np.stack([EXAMPLE, EXAMPLE[::-1]])
+    for method, inputs in (("__call__", (zs,)), ("given", (zs, xs))):
+        batched = jax.vmap(lambda *one: module.apply(variables, *one, method=method))
+        together = jax.device_get(jax.jit(batched)(*inputs))
+        for i in range(2):
+            alone = applied(module, variables, *(one[i] for one in inputs), method=method)
+            for whole, part in zip(together, alone, strict=True):
+                np.testing.assert_allclose(whole[i], part, rtol=1e-5, atol=1e-5)
+
+
+def test_sizes_are_widths_from_the_data_inwards_and_back():
+    model = models.build(settings(**{"model.hidden_sizes": (6, 5, 4)}), (32, 2))
+    shapes = jax.tree.map(jnp.shape, drawn(model, np.zeros((32, 2), np.float32)))
+    encoder, decoder = shapes["params"]["encoder"], shapes["params"]["decoder"]
+    assert encoder["forward"]["ii"]["kernel"] == (12, 6)  # 11 rules and the value
+    assert encoder["Dense_0"]["kernel"] == (12, 5)
+    assert encoder["Dense_2"]["kernel"] == (4, 6)
+    assert [decoder[f"inner_{i}"]["kernel"] for i in range(2)] == [(3, 4), (4, 5)]
+    assert decoder["start"]["kernel"] == (5, 12 + 2 * 6)
+    assert decoder["linear"]["kernel"] == (6, 12)
+    with pytest.raises(UsageError, match=r"model.decoder_sizes must not be \(\)"):
+        models.build(settings(**{"model.decoder_sizes": ()}), (32, 2))
