@@ -43,7 +43,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
 
     config.data = ml_collections.ConfigDict()
     # mnist_5k, sprites, sprites_gray, a TFDS name (mnist, cifar10, celeb_a, ...), npz:PATH of your
-    # own arrays, or folder:PATH of image files.
+    # own arrays, or folder:PATH of image files. Sequences: equations, molecules, architectures, or
+    # the same before :PATH of a text file, or enas:PATH.
     config.data.name = "mnist_5k"
     config.data.num_examples = 0  # random training images; 0 = all
     config.data.num_valid = 0  # of the valid part, 0 = all; held out where the source has none
@@ -54,7 +55,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.channels = 0  # 1 = gray, 3 = RGB
     config.data.image_size = 0  # resized to so many pixels a side, cropped to a square before
     config.data.pad_to = 0  # zeros around, to so many pixels a side
-    config.data.skip_corrupt = False  # of a folder: leave out what cannot be decoded
+    # Of a folder or a text file: leave out what cannot be decoded, or is no sentence.
+    config.data.skip_corrupt = False
     # A training set of more bytes is streamed to the devices and not held there, with the same
     # results; 0 = a quarter of a device's memory, or 4 GiB where that is not known.
     config.data.device_bytes = 0
@@ -236,6 +238,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
+    data.check_options(config.data)
     _check_schedules(config)
     _check_microbatch(config)
     evaluation.check_options(config.evaluations)
@@ -375,6 +378,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("matmul precision", config.train.matmul_precision, MATMUL_PRECISIONS),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
+        ("tokens", config.data.tokens, data.TOKENS),
         ("part of the data", config.evaluations.part, data.PARTS),
         *(("evaluation", name, evaluation.EVALUATIONS) for name in config.evaluations.names),
     ):

@@ -1,4 +1,4 @@
-"""Where images come from, by name.
+"""Where images and sequences come from, by name.
 
 A source is a mapping from "train" (and "valid" and "test", where it has them) to a `Part`.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from sfvae_jax.data.folder import open_folder
 from sfvae_jax.data.npz import open_npz
 from sfvae_jax.data.parts import ArrayPart, Part
+from sfvae_jax.data.sequences import open_sequences
 from sfvae_jax.data.sprites import open_sprites
 from sfvae_jax.data.tfds import open_tfds
 from sfvae_jax.errors import UsageError
@@ -28,8 +29,10 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     """The source that a `data` group names.
 
     Args:
-        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", or the
-            TFDS name of an image set; skip_corrupt is of a folder.
+        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", the TFDS
+            name of an image set, or the name of sequences: "equations", "molecules",
+            "architectures", each alone or before ":PATH", and "enas:PATH"; skip_corrupt is of a
+            folder and of lines of text.
 
     Returns:
         Its parts by name; "train" is always there.
@@ -37,7 +40,9 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     Raises:
         UsageError: if there is no such source, or it cannot be read; the message says why.
     """
-    name = config.name
+    name, sequences = config.name, open_sequences(config)
+    if sequences is not None:
+        return sequences
     if name == "mnist_5k":
         return _mnist_5k()
     if name in ("sprites", "sprites_gray"):
