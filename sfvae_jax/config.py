@@ -43,7 +43,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
 
     config.data = ml_collections.ConfigDict()
     # mnist_5k, sprites, sprites_gray, a TFDS name (mnist, cifar10, celeb_a, ...), npz:PATH of your
-    # own arrays, or folder:PATH of image files.
+    # own arrays, or folder:PATH of image files. Sequences: equations, molecules, architectures, or
+    # the same before :PATH of a text file, or enas:PATH.
     config.data.name = "mnist_5k"
     config.data.num_examples = 0  # random training images; 0 = all
     config.data.num_valid = 0  # of the valid part, 0 = all; held out where the source has none
@@ -231,16 +232,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f" {config.train.steps}: nothing would be validated"
         )
     for key in ("channels", "kernel_size"):
-        if config.model.name == "mlp" and config.model[key] not in ((), 0):
-            raise UsageError(f"model.{key} is of convolutions; model 'mlp' has none")
+        name = config.model.name
+        if name in ("mlp", "recurrent") and config.model[key] not in ((), 0):
+            raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
     for key in ("kernel_sizes", "batch_norm"):
         if config.model.name != "grammar" and config.model[key]:
             raise UsageError(f"model.{key} is of model 'grammar', got model {config.model.name!r}")
     if config.model.name == "grammar" and config.model.kernel_size:
         raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
-        name = config.model.name
-        if name in ("mlp", "recurrent") and config.model[key] not in ((), 0):
-            raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
     if config.train.plateau_patience and not config.train.validate_every:
         raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
     _require(config, "data.channels", lambda value: value in data.CHANNELS, "0, 1 or 3")
@@ -251,6 +250,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
+    data.check_options(config.data)
     _check_schedules(config)
     _check_microbatch(config)
     evaluation.check_options(config.evaluations)
@@ -392,6 +392,7 @@ def _check_names(config: ml_collections.ConfigDict) -> None:
         ("matmul precision", config.train.matmul_precision, MATMUL_PRECISIONS),
         ("stddev", config.posterior.stddev, models.STDDEVS),
         ("binarization", config.data.binarization, data.BINARIZATIONS),
+        ("tokens", config.data.tokens, data.TOKENS),
         ("part of the data", config.evaluations.part, data.PARTS),
         *(("evaluation", name, evaluation.EVALUATIONS) for name in config.evaluations.names),
     ):

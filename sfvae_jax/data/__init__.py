@@ -1,4 +1,4 @@
-"""Images of a data set's train, valid and test parts."""
+"""Examples (images or sequences) of a data set's train, valid and test parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sfvae_jax.data.preprocessing import (
     binarize_once,
     to_unit_interval,
 )
-from sfvae_jax.data.sequences import language
+from sfvae_jax.data.sequences import TOKENS, check_options, language
 from sfvae_jax.data.sources import open_source
 from sfvae_jax.data.streaming import fits_on_device, image_batches, index_batches
 from sfvae_jax.errors import UsageError
@@ -41,7 +41,8 @@ def open_images(
             binarised once and for all.
 
     Returns:
-        Images [N, ...], uint8 in 0..255 or float32 in [0, 1].
+        Images [N, ...], uint8 in 0..255 or float32 in [0, 1]; or sequences as their language has
+        them, whole numbers int16 [N, T] or float32 [N, T, 2].
 
     Raises:
         UsageError: if the source cannot be read, has too few images, or they cannot be brought to
@@ -152,6 +153,7 @@ __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
     "PARTS",
+    "TOKENS",
     "BatchOrder",
     "Parts",
     "StoredImages",
@@ -159,6 +161,7 @@ __all__ = [
     "batch_indices",
     "binarize_now",
     "binarize_once",
+    "check_options",
     "check_part",
     "fits_on_device",
     "image_batches",

@@ -1,17 +1,126 @@
-"""Data sets of sequences: which language they are in."""
+"""Data sets of sequences: equations, molecules and architectures, by name."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 import ml_collections
 
-from sfvae_jax.data.architectures import architecture_language
-from sfvae_jax.grammars import EXPRESSIONS, Language
+from sfvae_jax.data.equations import MOST_CHARACTERS, MOST_RULES, open_drawn_equations
+from sfvae_jax.data.parts import Part
+from sfvae_jax.data.text import open_molecules, open_text
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, Language, sequence_grammar
+
+TOKENS = ("grammar", "characters")
+KINDS = {
+    "equations": "equations",
+    "molecules": "molecules",
+    "architectures": "architectures",
+    "enas": "architectures",
+}
+"""What the sequences of a name, or of a name before ":PATH", are."""
+
+_GRAMMARS = {"equations": EXPRESSIONS, "molecules": SMILES}
+_PLACES = {
+    ("equations", "grammar"): MOST_RULES,
+    ("equations", "characters"): MOST_CHARACTERS + 1,  # and the end
+    ("molecules", "grammar"): 128,  # drug-like molecules (ZINC) take up to 112 rules, 47 on average
+    ("molecules", "characters"): 121,
+}
+_OF_IMAGES = {
+    "crop": 0,
+    "channels": 0,
+    "image_size": 0,
+    "pad_to": 0,
+    "scale": 1.0,
+    "binarization": "none",
+}
+_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0}
 
 
 def language(config: ml_collections.ConfigDict) -> Language | None:
-    """The language of the data set that a `data` group describes; None: it holds images."""
-    if config.name == "equations":
-        return Language("equations", EXPRESSIONS, config.max_length or 15)
-    if config.name.partition(":")[0] in ("architectures", "enas"):
+    """What the sequences of a data set are made of and say; None of images.
+
+    Args:
+        config: the `data` group.
+
+    Raises:
+        UsageError: if its options do not fit.
+    """
+    check_options(config)
+    kind = _kind(config.name)
+    if kind is None:
+        return None
+    if kind == "architectures":
+        from sfvae_jax.data.architectures import architecture_language
+
         return architecture_language(config)
-    return None
+    return _text_language(kind, config.tokens, config.max_length)
+
+
+def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, Part] | None:
+    """The source of sequences that a `data` group names; None if it names none.
+
+    Returns:
+        Its parts by name, whose examples are those of its language; "train" is always there.
+
+    Raises:
+        UsageError: if it cannot be read, or its options do not fit.
+    """
+    spoken = language(config)
+    if spoken is None:
+        return None
+    if spoken.kind == "architectures":
+        from sfvae_jax.data.architectures import open_architectures
+
+        return open_architectures(config.name, config)
+    _, colon, path = config.name.partition(":")
+    if not colon and spoken.kind == "equations":
+        return open_drawn_equations(spoken)
+    if not colon:
+        return open_molecules(spoken)
+    return open_text(path, spoken, skip_corrupt=config.skip_corrupt)
+
+
+def check_options(config: ml_collections.ConfigDict) -> None:
+    """Refuses options of images on sequences, and of sequences on images; nothing is read.
+
+    Raises:
+        UsageError: naming them.
+    """
+    kind = _kind(config.name)
+    foreign, what = (_OF_IMAGES, "images") if kind else (_OF_SEQUENCES, "sequences")
+    given = [f"data.{key}" for key, default in foreign.items() if config[key] != default]
+    if given:
+        owner = f"the {kind} of {config.name!r}" if kind else f"the images of {config.name!r}"
+        raise UsageError(f"{', '.join(given)}: of {what} alone; leave as it is for {owner}")
+    if kind == "architectures" and config.tokens != "grammar":
+        raise UsageError("data.tokens is of equations and molecules; leave it 'grammar'")
+
+
+def _kind(name: str) -> str | None:
+    return KINDS.get(name.partition(":")[0])
+
+
+@functools.cache  # one object, so that what is compiled with its tables is found again
+def _text_language(kind: str, tokens: str, max_length: int) -> Language:
+    if tokens not in TOKENS:
+        raise UsageError(f"data.tokens must be one of {', '.join(TOKENS)}, got {tokens!r}")
+    grammar = _GRAMMARS[kind] if tokens == "grammar" else _character_grammar(kind)
+    places = max_length or _PLACES[kind, tokens]
+    found = Language(kind, grammar, places)
+    least = found.tables.least[found.tables.start]
+    if places < least:
+        raise UsageError(
+            f"data.max_length={max_length}: no sequence of {kind} is as short; give {least} or more"
+        )
+    return found
+
+
+@functools.cache
+def _character_grammar(kind: str) -> Grammar:
+    """All sequences of the characters of which the grammar's terminals are made."""
+    characters = dict.fromkeys("".join(_GRAMMARS[kind].terminals))
+    return sequence_grammar(tuple(characters), ignored=_GRAMMARS[kind].separator)

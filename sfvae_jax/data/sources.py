@@ -1,4 +1,4 @@
-"""Where images come from, by name.
+"""Where images and sequences come from, by name.
 
 A source is a mapping from "train" (and "valid" and "test", where it has them) to a `Part`.
 """
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import ml_collections
 import numpy as np
 
-from sfvae_jax.data.architectures import open_architectures
 from sfvae_jax.data.folder import open_folder
 from sfvae_jax.data.npz import open_npz
 from sfvae_jax.data.parts import ArrayPart, Part
+from sfvae_jax.data.sequences import open_sequences
 from sfvae_jax.data.sprites import open_sprites
 from sfvae_jax.data.tfds import open_tfds
 from sfvae_jax.errors import UsageError
@@ -29,9 +29,10 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     """The source that a `data` group names.
 
     Args:
-        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH",
-            "architectures", "architectures:PATH", "enas:PATH", or the TFDS name of an image set;
-            skip_corrupt is of a folder or a file of architectures.
+        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", the TFDS
+            name of an image set, or the name of sequences: "equations", "molecules",
+            "architectures", each alone or before ":PATH", and "enas:PATH"; skip_corrupt is of a
+            folder and of lines of text.
 
     Returns:
         Its parts by name; "train" is always there.
@@ -39,7 +40,9 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     Raises:
         UsageError: if there is no such source, or it cannot be read; the message says why.
     """
-    name = config.name
+    name, sequences = config.name, open_sequences(config)
+    if sequences is not None:
+        return sequences
     if name == "mnist_5k":
         return _mnist_5k()
     if name in ("sprites", "sprites_gray"):
@@ -49,8 +52,6 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     if name.startswith(FOLDER_PREFIX):
         path = name.removeprefix(FOLDER_PREFIX)
         return open_folder(path, skip_corrupt=config.skip_corrupt)
-    if name.partition(":")[0] in ("architectures", "enas"):
-        return open_architectures(name, config)
     return open_tfds(name)
 
 

@@ -19,6 +19,7 @@ _OTHERS = (
     "sprites, sprites_gray (rendered)",
     "npz:PATH",
     "folder:PATH",
+    "equations, molecules, architectures (sequences; also with :PATH)",
 )
 _PROBED = 16  # images that show whether a set has one bit a pixel
 

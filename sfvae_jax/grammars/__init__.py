@@ -1,17 +1,21 @@
 """Grammars: sentences as sequences of rules, and what may stand at each of their places."""
 
+from sfvae_jax.grammars.counting import Sentences
 from sfvae_jax.grammars.expressions import EXPRESSIONS
 from sfvae_jax.grammars.grammar import Grammar, ParseError, Rule
 from sfvae_jax.grammars.language import Language, TooLong, sequence_grammar
+from sfvae_jax.grammars.smiles import SMILES
 from sfvae_jax.grammars.tables import RuleTables, rule_tables
 
 __all__ = [
     "EXPRESSIONS",
+    "SMILES",
     "Grammar",
     "Language",
     "ParseError",
     "Rule",
     "RuleTables",
+    "Sentences",
     "TooLong",
     "rule_tables",
     "sequence_grammar",

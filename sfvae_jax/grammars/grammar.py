@@ -61,15 +61,17 @@ class Grammar:
         rules: by index.
         start: the symbol that sentences are derived from.
         separator: what stands between two terminals of a written sentence.
+        ignored: what may also stand between terminals of a sentence that is parsed.
         symbols: those with rules, in the order of their first rule.
     """
 
-    def __init__(self, text: str, *, separator: str = "") -> None:
+    def __init__(self, text: str, *, separator: str = "", ignored: str = "") -> None:
         """A grammar in lines `left -> right | right`, spaces between symbols.
 
         Args:
             text: such lines; terminals in double quotes, the start symbol's rules first.
             separator: between two terminals of a written sentence.
+            ignored: what may also stand between terminals of a sentence that is parsed.
 
         Raises:
             ValueError: if a symbol has no rules.
@@ -82,6 +84,7 @@ class Grammar:
         )
         self.symbols = tuple(dict.fromkeys(rule.left for rule in self.rules))
         self.start, self.separator = self.symbols[0], separator
+        self.ignored = ignored or separator
         for rule in self.rules:
             for symbol in rule.symbols:
                 if symbol not in self.symbols:
@@ -154,6 +157,6 @@ class Grammar:
             right = (names.get(symbol) or json.dumps(symbol[1:-1]) for symbol in rule.right)
             rights[rule.left].append(f"{' '.join(right)} -> rule_{i}")
         text = "\n".join(f"{names[left]}: {' | '.join(right)}" for left, right in rights.items())
-        if self.separator:
-            text += f'\n%ignore "{self.separator}"'
+        if self.ignored:
+            text += f"\n%ignore {json.dumps(self.ignored)}"
         return lark.Lark(text, start=names[self.start], parser="lalr")

@@ -66,7 +66,7 @@ class TooLong(ValueError):
         self.length, self.most = length, most
 
 
-def sequence_grammar(tokens: Sequence[str], *, separator: str = "") -> Grammar:
+def sequence_grammar(tokens: Sequence[str], *, separator: str = "", ignored: str = "") -> Grammar:
     """The grammar of all sequences of these tokens: one rule a token, and a last one that ends.
 
     A sequence of n tokens is one of n + 1 rules. It is the grammar of a model that knows none.
@@ -80,7 +80,7 @@ def sequence_grammar(tokens: Sequence[str], *, separator: str = "") -> Grammar:
     if len(set(tokens)) < len(tokens):
         raise ValueError("a token occurs twice")
     lines = [f's -> "{token}" s' for token in tokens]
-    return Grammar("\n".join([*lines, "s -> "]), separator=separator)
+    return Grammar("\n".join([*lines, "s -> "]), separator=separator, ignored=ignored)
 
 
 __all__ = ["Language", "ParseError", "TooLong", "sequence_grammar"]

@@ -12,7 +12,7 @@ import ml_collections
 from sfvae_jax import data
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
-from sfvae_jax.models import conv, conv_bn, conv_elu, mlp, recurrent
+from sfvae_jax.models import conv, conv_bn, conv_elu, grammar, mlp, recurrent
 from sfvae_jax.models.convolution import convolve, convolve_transposed
 from sfvae_jax.models.correlation import LOWERINGS
 from sfvae_jax.models.functions import cast_decoder_function, decoder_function
@@ -33,6 +33,7 @@ IMAGE_MODELS: dict[str, Networks] = {
     "conv_elu": conv_elu.networks,
 }
 SEQUENCE_MODELS: dict[str, Networks] = {
+    "grammar": grammar.networks,
     "recurrent": recurrent.networks,
 }
 MODELS = {**IMAGE_MODELS, **SEQUENCE_MODELS}

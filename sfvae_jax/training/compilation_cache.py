@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import jax
+
+from sfvae_jax.user_cache import user_cache_folder
 
 log = logging.getLogger("sfvae_jax")
 
@@ -20,13 +21,7 @@ def use_compilation_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sfvae_jax" / "xla"
-    try:
-        folder = folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home
-        writable = False
+    folder, writable = user_cache_folder("xla")
     if not writable:
         log.info("compiled programs are not kept: cannot write to %s", folder)
         return

@@ -1,0 +1,110 @@
+"""How many sentences a grammar has, and which is the n-th: draws that are exactly uniform."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from sfvae_jax.grammars.grammar import Grammar
+
+_Symbols = tuple[str, ...]
+_Way = list[tuple[_Symbols, int]]  # symbols, each derived by so many rules
+
+
+class Sentences:
+    """All derivations of at most so many rules, in an order of their own, shortest first.
+
+    Of an unambiguous grammar these are its sentences. With N(w, n) the number of ways to finish
+    the symbols w by n rules, N(a, n) is the sum of N(right, n - 1) over the rules of a symbol a,
+    and N(a w, n) the sum of N(a, k) N(w, n - k) over k. A rank is taken apart by the same sums.
+    """
+
+    def __init__(self, grammar: Grammar, most: int) -> None:
+        """Those of a grammar.
+
+        Args:
+            grammar: with rules for every symbol.
+            most: rules of a derivation.
+        """
+        self._grammar, self._most = grammar, most
+        self._count = functools.cache(self._count_once)
+
+    def count(self, length: int) -> int:
+        """The number of derivations of exactly so many rules."""
+        return self._count((self._grammar.start,), length)
+
+    @property
+    def total(self) -> int:
+        """The number of all of them."""
+        return sum(self.count(length) for length in range(self._most + 1))
+
+    def derivations(self, ranks: np.ndarray) -> np.ndarray:
+        """The derivations of these ranks, int16 [N, most], padding at the end.
+
+        Args:
+            ranks: whole numbers from 0 to total - 1, [N].
+
+        Raises:
+            ValueError: if there are more derivations than 64 bits can number.
+        """
+        if self.total >= 2**63:
+            raise ValueError(f"{self.total} derivations are more than 64 bits can number")
+        found = np.full((len(ranks), self._most), self._grammar.padding, np.int16)
+        # Symbols still to be derived by so many rules: of which examples, from which place on, and
+        # the rank of each among the ways to do so. All examples move on together.
+        pending: list[dict] = [defaultdict(list) for _ in range(self._most + 1)]
+        start = (self._grammar.start,)
+        lengths = [[(start, n)] for n in range(self._most + 1)]
+        which, ranks = self._choose(lengths, np.asarray(ranks, np.int64))
+        for n in range(self._most + 1):
+            chosen = np.flatnonzero(which == n)
+            pending[n][start].append((chosen, np.zeros(len(chosen), np.int64), ranks[chosen]))
+        for n in range(self._most, 0, -1):
+            for symbols, parts in pending[n].items():
+                state = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+                for rest, length, part in self._steps(symbols, n, state, found):
+                    pending[length][rest].append(part)
+        return found
+
+    def _steps(
+        self, symbols: _Symbols, n: int, state: tuple[np.ndarray, ...], found: np.ndarray
+    ) -> Iterator[tuple[_Symbols, int, tuple[np.ndarray, ...]]]:
+        """What is left of symbols after one step; the rules of single ones are written down."""
+        examples, places, ranks = state
+        if len(symbols) == 1:
+            rules = [i for i, r in enumerate(self._grammar.rules) if r.left == symbols[0]]
+            ways = [[(self._grammar.rules[i].symbols, n - 1)] for i in rules]
+            which, ranks = self._choose(ways, ranks)
+            found[examples, places] = np.array(rules, np.int16)[which]
+            places = places + 1
+        else:
+            ways = [[(symbols[:1], k), (symbols[1:], n - k)] for k in range(1, n)]
+            which, ranks = self._choose(ways, ranks)
+        for i in np.unique(which):
+            chosen = which == i
+            rank, place = ranks[chosen], places[chosen]
+            for symbols, length in ways[i]:
+                rank, own = np.divmod(rank, self._count(symbols, length))
+                yield symbols, length, (examples[chosen], place, own)
+                place = place + length
+
+    def _choose(self, ways: list[_Way], ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which way each rank falls in, and its rank among those of that way."""
+        counts = [math.prod(self._count(*part) for part in way) for way in ways]
+        ends = np.cumsum(counts, dtype=np.int64)
+        which = np.searchsorted(ends, ranks, side="right")
+        return which, ranks - (ends - counts)[which]
+
+    def _count_once(self, symbols: _Symbols, n: int) -> int:
+        if n < len(symbols) or not symbols:
+            return int(n == 0 and not symbols)
+        if len(symbols) == 1:
+            rules = (rule for rule in self._grammar.rules if rule.left == symbols[0])
+            return sum(self._count(rule.symbols, n - 1) for rule in rules)
+        return sum(
+            self._count(symbols[:1], k) * self._count(symbols[1:], n - k) for k in range(1, n)
+        )
