@@ -138,3 +138,11 @@ def equations(jaxpr):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
                 yield from equations(inner)
+
+
+def text_file(name):
+    """The path of a file of real sequences; the test is skipped where there is none."""
+    folder = Path(os.environ.get("SFVAE_TEXT_DIR", ROOT / "../shared/data/text"))
+    if not (folder / name).is_file():
+        pytest.skip(f"needs {name} in {folder}")
+    return folder / name
