@@ -63,6 +63,21 @@ from sfvae_jax.evaluation.sample_quality import (
 )
 from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
+from sfvae_jax.evaluation.sequence_gallery import OPTIONS as SEQUENCE_PICTURES
+from sfvae_jax.evaluation.sequence_gallery import (
+    check_sequence_pictures,
+    draw_sequence_gallery,
+    evaluate_sequence_pictures,
+)
+from sfvae_jax.evaluation.sequence_measures import RECONSTRUCTION_METRICS as SEQUENCE_METRICS
+from sfvae_jax.evaluation.sequence_measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
+from sfvae_jax.evaluation.sequence_measures import (
+    check_sequence_samples,
+    evaluate_sequence_reconstruction,
+    evaluate_sequence_samples,
+    sequence_samples_metrics,
+)
+from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
 
 Measured = dict[str, float | NotApplicable]
 FromOptions = Callable[[ml_collections.ConfigDict, ml_collections.ConfigDict], tuple[str, ...]]
@@ -85,6 +100,7 @@ class Evaluation:
             results.json, a title and the folder for the figures.
         check: refuses options before anything is trained, by a `UsageError` that begins with the
             option's name.
+        of: what examples it measures: "images", "sequences" or "both".
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
@@ -93,21 +109,27 @@ class Evaluation:
     parts: tuple[str, ...] | FromOptions = ()
     draw: Draw | None = None
     check: Callable[[ml_collections.ConfigDict], None] | None = None
+    of: str = "images"
 
 
 EVALUATIONS = {
     "collapse": Evaluation(
-        evaluate_collapse, ("collapse_fraction",), {"epsilon": 0.05, "delta": 0.01}
+        evaluate_collapse, ("collapse_fraction",), {"epsilon": 0.05, "delta": 0.01}, of="both"
     ),
-    "kl_divergence": Evaluation(evaluate_kl, ("kl_divergence",)),
+    "kl_divergence": Evaluation(evaluate_kl, ("kl_divergence",), of="both"),
     "reconstruction": Evaluation(
         evaluate_reconstruction,
         ("reconstruction_error", "reconstruction_error_at_sample"),
         {"num_samples": 1},
     ),
-    "lower_bound": Evaluation(evaluate_lower_bound, ("lower_bound",), {"num_samples": 1}),
+    "lower_bound": Evaluation(
+        evaluate_lower_bound, ("lower_bound",), {"num_samples": 1}, of="both"
+    ),
     "iwae_bound": Evaluation(
-        evaluate_iwae_bound, ("iwae_bound", "nll_without_constant"), {"num_samples": 100}
+        evaluate_iwae_bound,
+        ("iwae_bound", "nll_without_constant"),
+        {"num_samples": 100},
+        of="both",
     ),
     "constant_variance_penalty": Evaluation(
         evaluate_constant_variance_penalty,
@@ -125,6 +147,7 @@ EVALUATIONS = {
         evaluate_marginal_likelihood,
         MARGINAL_LIKELIHOOD_METRICS,
         {"num_samples": 50_000, "chunk_size": 500, "num_images": 0},
+        of="both",
     ),
     "jacobian_quality": Evaluation(
         evaluate_jacobian_quality,
@@ -160,7 +183,29 @@ EVALUATIONS = {
         parts=sample_quality_parts,
         check=check_sources,
     ),
+    "sequence_samples": Evaluation(
+        evaluate_sequence_samples,
+        sequence_samples_metrics,
+        SEQUENCE_SAMPLES,
+        parts=("train",),
+        check=check_sequence_samples,
+        of="sequences",
+    ),
+    "sequence_reconstruction": Evaluation(
+        evaluate_sequence_reconstruction, SEQUENCE_METRICS, of="sequences"
+    ),
+    "sequence_pictures": Evaluation(
+        evaluate_sequence_pictures,
+        (),
+        SEQUENCE_PICTURES,
+        parts=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),
+        draw=draw_sequence_gallery,
+        check=check_sequence_pictures,
+        of="sequences",
+    ),
 }
+# Those that may take samples from the densities that `evaluations.generated` says how to fit.
+_DENSITY_USERS = (*FEATURE_USERS, "pictures", "sequence_samples", "sequence_pictures")
 
 
 class Measures(NamedTuple):
@@ -182,7 +227,9 @@ def measure(trained: TrainedModel) -> Measures:
 
     Raises:
         RunError: if one of them is not finite, naming it.
+        UsageError: if one of them is of another kind of examples.
     """
+    check_kind(trained.config, trained.language is not None)
     measured: Measured = {}
     for name in trained.config.names:
         entry = EVALUATIONS[name]
@@ -215,9 +262,29 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         check = EVALUATIONS[name].check
         if check is not None:
             _naming(name, lambda check=check, name=name: check(config[name]))
-    if needs_features(config) or "pictures" in config.names:
+    if any(name in _DENSITY_USERS for name in config.names):
         features = needs_features(config)
         _naming("generated", lambda: check_generated(config.generated, features=features))
+
+
+def check_kind(config: ml_collections.ConfigDict, is_sequences: bool) -> None:
+    """Refuses evaluations of images for a data set of sequences, and the other way round.
+
+    Args:
+        config: the group `evaluations`.
+        is_sequences: whether the data set's examples are sequences.
+
+    Raises:
+        UsageError: naming the first, and those that there are.
+    """
+    kind = "sequences" if is_sequences else "images"
+    known = [name for name, entry in EVALUATIONS.items() if entry.of in (kind, "both")]
+    for name in config.names:
+        if name not in known:
+            raise UsageError(
+                f"evaluations.names: {name!r} is of {EVALUATIONS[name].of}, the data set holds"
+                f" {kind}; take some of {', '.join(known)}"
+            )
 
 
 def needs_features(config: ml_collections.ConfigDict) -> bool:
@@ -269,14 +336,18 @@ __all__ = [
     "NotApplicable",
     "TrainedModel",
     "annealed_importance_sampling",
+    "check_kind",
     "check_options",
     "collapse_fraction",
     "covariance_errors",
     "covariance_statistics",
+    "decode_examples",
+    "decode_texts",
     "draw",
     "equivalent_samples",
     "floating_prior_stddev",
     "importance_log_evidence",
+    "is_valid",
     "kl_matrix",
     "latent_plane",
     "manifold",
@@ -286,5 +357,6 @@ __all__ = [
     "needs_labels",
     "prior_samples",
     "reconstructions",
+    "sentences",
     "squared_errors",
 ]

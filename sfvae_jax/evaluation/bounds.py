@@ -72,7 +72,7 @@ def map_bound(
         require(posterior, "sample_and_log_prob", "samples")
         return bound(
             key,
-            lambda z: trained.decode(params, z),
+            lambda z: trained.decode_given(params, z, x),
             x,
             posterior,
             trained.likelihood,

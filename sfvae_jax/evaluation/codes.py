@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
-from sfvae_jax.data import to_unit_interval
+from sfvae_jax.data import as_seen
 from sfvae_jax.errors import RunError
 from sfvae_jax.grammars import Language
 from sfvae_jax.objectives.batch import example_keys
@@ -89,7 +89,12 @@ class TrainedModel:
         return self.model.apply(params, z, method="decode")
 
     def decode_given(self, params: Any, z: Array, x: Array) -> Any:
-        """The same, from which p(x|z) of one example x is taken: see `Vae.decode_given`."""
+        """The same, from which p(x|z) of one example x is taken: see `Vae.decode_given`.
+
+        Of a model that has no such method it is `decode`.
+        """
+        if not hasattr(self.model, "decode_given"):
+            return self.decode(params, z)
         return self.model.apply(params, z, x, method="decode_given")
 
     def reconstruct(self, params: Any, z: Array) -> Array:
@@ -107,8 +112,8 @@ class TrainedModel:
         return self.prior_stddev
 
     def pixels(self, images: Array) -> Array:
-        """Stored images [N, ...] as the model sees them."""
-        return self.data_scale * to_unit_interval(images)
+        """Stored images or sequences [N, ...] as the model sees them."""
+        return as_seen(images, self.data_scale)
 
     def map_images(
         self,

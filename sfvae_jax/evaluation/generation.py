@@ -61,11 +61,20 @@ def generate(trained: TrainedModel, source: str, number: int) -> np.ndarray:
     """
     if source == "reconstructions":
         return _reconstructions(trained, number)
-    rng = _generator(trained, source)
     if source == "interpolations":
         codes = centers(trained, part_images(trained, "valid"))
-        return decode_images(trained, midpoints(rng, codes, number))
-    return decode_images(trained, density(trained, source).sample(rng, number))
+        codes = midpoints(_generator(trained, source), codes, number)
+        return decode_images(trained, codes)
+    return decode_images(trained, random_codes(trained, source, number))
+
+
+def random_codes(trained: TrainedModel, source: str, number: int) -> np.ndarray:
+    """Latents of one of `DENSITIES`, [number, m].
+
+    Raises:
+        NotApplicable: if the model has no such density.
+    """
+    return density(trained, source).sample(_generator(trained, source), number)
 
 
 def to_stored(images: np.ndarray, scale: float) -> np.ndarray:
