@@ -95,8 +95,10 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.posterior.context_size = 32  # what these networks see of the encoder
 
     config.likelihood = ml_collections.ConfigDict()
+    # Of images gaussian, heteroscedastic_gaussian, bernoulli or discretized_logistic; of sequences
+    # categorical, and sequence where they have values.
     config.likelihood.name = "gaussian"
-    config.likelihood.variance = 0.5  # of gaussian
+    config.likelihood.variance = 0.5  # of gaussian; of sequence, that of the values
     config.likelihood.min_variance = 0.0  # of heteroscedastic_gaussian
     config.likelihood.max_variance = 0.0  # 0 = no bound
 
@@ -254,6 +256,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_schedules(config)
     _check_microbatch(config)
     evaluation.check_options(config.evaluations)
+    _check_language(config)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
@@ -489,6 +492,30 @@ def _check_pixels(config: ml_collections.ConfigDict) -> None:
         raise UsageError(
             f"likelihood {name!r} is of pixels in [0, 1]; data.scale must be 1, got"
             f" {data_config.scale}"
+        )
+
+
+def _check_language(config: ml_collections.ConfigDict) -> None:
+    """Refuses likelihoods of pixels for sequences, and of sequences for pixels."""
+    name, source = config.likelihood.name, config.data.name
+    language = data.language(config.data)
+    if language is None and name in objectives.SEQUENCE_LIKELIHOODS:
+        raise UsageError(
+            f"likelihood {name!r} is of sequences, and data {source!r} are images; choose another"
+            " data.name, such as equations, or likelihood.name=gaussian"
+        )
+    if language is None:
+        return
+    expected = "sequence" if language.has_values else "categorical"
+    if name != expected:
+        raise UsageError(
+            f"data {source!r} are sequences {'with' if language.has_values else 'without'} values,"
+            f" whose likelihood.name is {expected!r}, got {name!r}"
+        )
+    if config.objective.jacobian_dtype != "float32":
+        raise UsageError(
+            f"objective.jacobian_dtype {config.objective.jacobian_dtype!r} is of decoders of"
+            " images; give 'float32' for sequences"
         )
 
 

@@ -10,9 +10,10 @@ from conftest import ROOT, load_config
 from ml_collections import config_flags
 
 from sfvae_jax import config as configuration
-from sfvae_jax import objectives
+from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import inception
+from sfvae_jax.grammars import Language, sequence_grammar
 from sfvae_jax.training.settings import flatten
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -223,6 +224,8 @@ def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, cha
         ("log_evidence", "diagonal", "gaussian"),
         ("rae_gp", "diagonal", "gaussian"),
         ("cv_vae", "constant", "bernoulli"),
+        ("sampling_free", "diagonal", "categorical"),
+        ("rae_sn", "none", "sequence"),
     ],
 )
 def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelihood):
@@ -237,6 +240,35 @@ def test_likelihoods_of_pixels_refuse_scaled_ones(tiny_config, likelihood):
     names = {"objective.name": "sampling", "likelihood.name": likelihood}
     with pytest.raises(UsageError, match=f"{likelihood}' is of pixels in .0, 1.; data.scale must"):
         configuration.validate(tiny_config(**names, **{"data.scale": 10.0}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "has_values", "message"),
+    [
+        ({"likelihood.name": "categorical"}, None, "'categorical' is of sequences.*'mnist_5k' are"),
+        ({"likelihood.name": "sequence"}, None, "'sequence' is of sequences, and data 'mnist_5k'"),
+        ({}, False, "without values, whose likelihood.name is 'categorical', got 'gaussian'"),
+        ({"likelihood.name": "sequence"}, False, "is 'categorical', got 'sequence'"),
+        ({"likelihood.name": "categorical"}, True, "with values, .* 'sequence', got 'categorical'"),
+        (
+            {"likelihood.name": "categorical", "objective.jacobian_dtype": "bfloat16"},
+            False,
+            "jacobian_dtype 'bfloat16' is of decoders of images; give 'float32'",
+        ),
+    ],
+)
+def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, has_values, message):
+    """Images, sequences of rules, and such with values."""
+    grammar = sequence_grammar(("a", "b"))
+    language = None if has_values is None else Language("layers", grammar, 5, has_values)
+    monkeypatch.setattr(data, "language", lambda config: language)
+    config = tiny_config(**{"objective.name": "linearized", **changes})
+    with pytest.raises(UsageError, match=message) as caught:
+        configuration.validate(config)
+    assert "\n" not in str(caught.value)
+    right = "gaussian" if language is None else "sequence" if has_values else "categorical"
+    config = tiny_config(**{"objective.name": "linearized", "likelihood.name": right})
+    configuration.validate(config)
 
 
 def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):

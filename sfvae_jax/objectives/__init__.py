@@ -70,6 +70,7 @@ from sfvae_jax.objectives.regularizers import (
     piecewise_gamma,
     weighted_value,
 )
+from sfvae_jax.objectives.second_order import second_order_elbo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,18 @@ class ObjectiveInfo:
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
 _WITH_INVERSE = tuple(name for name in _WITH_DENSITY if name != "planar")
 _FACTORIZED = ("diagonal", "constant")
-_ALL_LIKELIHOODS = ("gaussian", "heteroscedastic_gaussian", "bernoulli", "discretized_logistic")
+
+SEQUENCE_LIKELIHOODS = ("categorical", "sequence")
+"""Names of the likelihoods of sequences; all others are of pixels."""
+
+_ALL_LIKELIHOODS = (
+    "gaussian",
+    "heteroscedastic_gaussian",
+    "bernoulli",
+    "discretized_logistic",
+    *SEQUENCE_LIKELIHOODS,
+)
+_WITH_INFORMATION = ("gaussian", *SEQUENCE_LIKELIHOODS)
 
 _DETERMINISTIC = {
     "posteriors": ("none",),
@@ -122,6 +134,10 @@ _DETERMINISTIC = {
     "prior": "none",
     "density": False,
     "bound": "no: a squared error",
+}
+_RECONSTRUCTION = _DETERMINISTIC | {
+    "likelihoods": _WITH_INFORMATION,
+    "bound": "no: a reconstruction error",
 }
 
 OBJECTIVES = {
@@ -186,7 +202,7 @@ OBJECTIVES = {
         function="linearized_elbo",
         source="BACK Eq. 17",
         posteriors=_FACTORIZED,
-        likelihoods=("gaussian",),
+        likelihoods=_WITH_INFORMATION,
         deterministic=True,
         batch_statistic=False,
         closed_form_kl=True,
@@ -257,25 +273,25 @@ OBJECTIVES = {
     "autoencoder": ObjectiveInfo(
         function="squared_error",
         source="RAE Eq. 8",
-        **_DETERMINISTIC,
+        **_RECONSTRUCTION,
         decoder_passes="1",
     ),
     "rae": ObjectiveInfo(
         function="rae_loss",
         source="RAE Eq. 11",
-        **_DETERMINISTIC,
+        **_RECONSTRUCTION,
         decoder_passes="1",
     ),
     "rae_l2": ObjectiveInfo(
         function="rae_loss",
         source="RAE Eq. 11, L_L2",
-        **_DETERMINISTIC,
+        **_RECONSTRUCTION,
         decoder_passes="1",
     ),
     "rae_gp": ObjectiveInfo(
         function="rae_loss",
         source="RAE Eq. 11, L_GP",
-        **_DETERMINISTIC,
+        **_RECONSTRUCTION,
         decoder_passes="1 + m tangents, or num_probes",
         has_tangents=True,
     ),
@@ -303,6 +319,7 @@ __all__ = [
     "FIGURE_1_GAMMAS",
     "MMD_SCALES",
     "OBJECTIVES",
+    "SEQUENCE_LIKELIHOODS",
     "DenseOutput",
     "Elbo",
     "ObjectiveInfo",
@@ -341,6 +358,7 @@ __all__ = [
     "rae_loss",
     "sampling_elbo",
     "sampling_free_elbo",
+    "second_order_elbo",
     "spectral_norm",
     "squared_error",
     "squared_norm",

@@ -1,7 +1,7 @@
 """Losses of deterministic autoencoders: squared errors, as their papers have them, not nats.
 
 RAE is Ghosh et al., "From Variational to Deterministic Autoencoders". All of these are minimised;
-none bounds a likelihood.
+none bounds a likelihood. Where x is no vector, -log p(x|z) stands in for the squared error.
 """
 
 from __future__ import annotations
@@ -44,38 +44,50 @@ def squared_error(decode: Callable[[Array], Array], x: Array, z: Array) -> Array
 
 
 def rae_loss(
-    decode: Callable[[Array], Array],
+    decode: Callable[[Array], Any],
     x: Array,
     z: Array,
     *,
     beta: Array | float,
     penalty: Array | float = 0.0,
+    likelihood: Any = None,
 ) -> Array:
     """The loss of a regularised autoencoder on one example.
 
     |x - decode(z)|^2 + beta/2 |z|^2 + penalty   (RAE Eq. 11)
+
+    With a likelihood, of sequences say, -log p(x | decode(z)) takes the place of the squared error
+    (GrammarRAE, RAE Section 6.2). A beta or penalty that was chosen for squared errors of pixels is
+    none for nats: half a squared error is one at variance 1, and a sequence has fewer terms.
 
     `penalty` is lambda L_REG, already weighted: `gradient_penalty` (RAE-GP), `squared_norm` of the
     decoder's parameters (RAE-L2), or nothing (RAE; and RAE-SN, which instead divides each of the
     decoder's weights by its `spectral_norm`). beta = 0 and no penalty is the plain autoencoder.
 
     Args:
-        decode: maps one latent [m] to a reconstruction shaped like x.
+        decode: maps one latent [m] to a reconstruction shaped like x, or the likelihood's
+            parameters.
         x: one example.
         z: its code, [m].
         beta: weight of the code's size.
         penalty: the weighted regulariser of the decoder.
+        likelihood: p(x|z), with `log_prob(x, parameters)`; None for the squared error.
 
     Returns:
-        A scalar, in squared units of x.
+        A scalar, in squared units of x, or in nats.
 
     Raises:
         AssertionError: if the shapes do not fit.
     """
-    return squared_error(decode, x, z) + 0.5 * beta * jnp.sum(jnp.square(z)) + penalty
+    chex.assert_rank(z, 1)
+    if likelihood is None:
+        error = squared_error(decode, x, z)
+    else:
+        error = -likelihood.log_prob(x, decode(z))
+    return error + 0.5 * beta * jnp.sum(jnp.square(z)) + penalty
 
 
-def gradient_penalty(decode: Callable[[Array], Array], z: Array) -> Array:
+def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
     """Squared Frobenius norm of the decoder's Jacobian with respect to its latent.
 
     |d decode(z) / d z|_F^2 = sum_ji J_ji^2   (L_GP of RAE Section 3.1)
@@ -84,7 +96,7 @@ def gradient_penalty(decode: Callable[[Array], Array], z: Array) -> Array:
     One decoder pass and m tangent passes; `hutchinson_gradient_penalty` needs fewer.
 
     Args:
-        decode: maps one latent [m] to an array of any shape.
+        decode: maps one latent [m] to a pytree of arrays of any shape, all of whose elements count.
         z: latent, [m].
 
     Returns:
@@ -98,7 +110,7 @@ def gradient_penalty(decode: Callable[[Array], Array], z: Array) -> Array:
 
 
 def hutchinson_gradient_penalty(
-    rng: Array, decode: Callable[[Array], Array], z: Array, *, num_probes: int = 1
+    rng: Array, decode: Callable[[Array], Any], z: Array, *, num_probes: int = 1
 ) -> Array:
     """An unbiased estimate of `gradient_penalty` from a few directions.
 
@@ -109,7 +121,7 @@ def hutchinson_gradient_penalty(
 
     Args:
         rng: key of this example's probes.
-        decode: maps one latent [m] to an array of any shape.
+        decode: maps one latent [m] to a pytree of arrays of any shape, all of whose elements count.
         z: latent, [m].
         num_probes: k, at least 1.
 
@@ -126,7 +138,7 @@ def hutchinson_gradient_penalty(
     probes = jax.random.rademacher(rng, (num_probes, z.size), z.dtype)
 
     def squared_push(probe: Array) -> Array:
-        return jnp.sum(jnp.square(jax.jvp(decode, (z,), (probe,))[1]))
+        return squared_norm(jax.jvp(decode, (z,), (probe,))[1])
 
     return jnp.mean(jax.vmap(squared_push)(probes))
 

@@ -20,8 +20,10 @@ from sfvae_jax.objectives.decoders import has_short_form
 from sfvae_jax.objectives.linear_algebra import matmul
 
 
-def push_basis(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
+def push_basis(function: Callable[[Array], Any], z: Array) -> tuple[Any, Any]:
     """Value of a function of one latent [m], and its tangents in the m basis directions [m, ...].
+
+    Both are pytrees alike, where the function's answer is one.
 
     `jax.jvp` under `jax.vmap`: one pass and m tangent passes. The basis is the same for all
     examples of a batch, so that under a further vmap a first dense layer is multiplied by it once.
@@ -31,7 +33,7 @@ def push_basis(function: Callable[[Array], Array], z: Array) -> tuple[Array, Arr
     """
     chex.assert_rank(z, 1)
 
-    def push_forward(direction: Array) -> tuple[Array, Array]:
+    def push_forward(direction: Array) -> tuple[Any, Any]:
         return jax.jvp(function, (z,), (direction,))
 
     # The value does not depend on the direction, so that vmap leaves it a single pass.
@@ -39,11 +41,13 @@ def push_basis(function: Callable[[Array], Array], z: Array) -> tuple[Array, Arr
 
 
 def tangents(
-    decode: Callable[[Array], Array],
+    decode: Callable[[Array], Any],
     z: Array,
-    tangent_decode: Callable[[Array], Array] | None = None,
-) -> tuple[Array, Rows | FactoredRows]:
+    tangent_decode: Callable[[Array], Any] | None = None,
+) -> tuple[Any, Rows | FactoredRows]:
     """decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
+
+    Of an answer that is a pytree, the Jacobian has all leaves' elements as its rows, in turn.
 
     Args:
         decode: the decoder.
@@ -53,7 +57,8 @@ def tangents(
     source = decode if tangent_decode is None else tangent_decode
     if not has_short_form(source, z.size):
         x_hat, rows = push_basis(source, z)
-        found = Rows(rows.reshape(z.size, -1))
+        leaves = [leaf.reshape(z.size, -1) for leaf in jax.tree.leaves(rows)]
+        found = Rows(jnp.concatenate(leaves, axis=1))
     else:
         hidden, rows = push_basis(source.hidden, z)
         x_hat, found = source.output(hidden), FactoredRows(rows, source.kernel)

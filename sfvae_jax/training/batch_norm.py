@@ -35,7 +35,7 @@ def batch_moments(
     """The collection "batch_stats" with the moments of one batch; empty without BatchNorm.
 
     Args:
-        model: takes `axes` in `encode` and `decode`.
+        model: takes `axes` in `encode` and `decode_given`.
         variables: its "params" and "batch_stats", the latter for its structure alone.
         rng: of the step.
         x: one device's share of the batch, [b, ...].
@@ -46,9 +46,9 @@ def batch_moments(
         return {}
     axes = (_EXAMPLES,) if axis_name is None else (_EXAMPLES, axis_name)
 
-    def apply(statistics: Any, method: str, argument: Array) -> tuple[Any, Any]:
+    def apply(statistics: Any, method: str, *arguments: Array) -> tuple[Any, Any]:
         given = {**variables, "batch_stats": statistics}
-        out, changed = model.apply(given, argument, axes, method=method, mutable=["batch_stats"])
+        out, changed = model.apply(given, *arguments, axes, method=method, mutable=["batch_stats"])
         return out, changed["batch_stats"]
 
     def example(key: Array, x: Array) -> Any:
@@ -57,7 +57,7 @@ def batch_moments(
             z = posterior.center()
         else:
             z, _ = posterior.sample_and_log_prob(jax.random.fold_in(key, _MOMENTS))
-        return apply(statistics, "decode", z)[1]
+        return apply(statistics, "decode_given", z, x)[1]
 
     keys = example_keys(rng, x.shape[0], axis_name)
     return jax.vmap(example, out_axes=None, axis_name=_EXAMPLES)(keys, x)

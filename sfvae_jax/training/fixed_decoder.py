@@ -21,6 +21,7 @@ _PARTS = ("decoder", "decoder_scales")
 # What a decoder means, besides its parameters.
 _SHARED = (
     "data.scale",
+    "data.tokens",
     "likelihood.",
     "model.activation",
     "model.latent_scale",

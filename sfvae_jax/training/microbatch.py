@@ -8,11 +8,12 @@ in it are averaged over the chunks and pulled back to the parameters at the end.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.extend as jex
 import jax.numpy as jnp
 from jax import Array
 
@@ -130,7 +131,8 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
     """Bytes of the widest layer of a decoder's m tangents, for one example.
 
     It is counted in a trace; nothing is computed. A last layer whose tangents are not formed
-    (`objectives.has_short_form`) does not count.
+    (`objectives.has_short_form`) does not count. A layer inside a loop, as of a recurrent decoder,
+    is as wide as all its turns, for the gradient needs them all.
 
     Args:
         decode: from one latent [m].
@@ -142,9 +144,16 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
     def sizes(number: int) -> list[int]:
         latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
         trace = jax.make_jaxpr(jax.vmap(decode))(latents)
-        outputs = (variable.aval for eqn in trace.eqns for variable in eqn.outvars)
-        return [aval.size * aval.dtype.itemsize for aval in outputs]
+        return list(_output_bytes(trace.jaxpr))
 
     # What grows with the number of latents is of one each; kernels are common to all.
     growth = (three - two for two, three in zip(sizes(2), sizes(3), strict=True))
     return latent_size * max(growth, default=0)
+
+
+def _output_bytes(jaxpr: jex.core.Jaxpr, times: int = 1) -> Iterator[int]:
+    """Bytes of all that is computed on the way, `times` over; inside a loop for each turn."""
+    for eqn in jaxpr.eqns:
+        yield from (times * var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
+        if eqn.primitive.name == "scan":
+            yield from _output_bytes(eqn.params["jaxpr"].jaxpr, times * eqn.params["length"])

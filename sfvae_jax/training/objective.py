@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from sfvae_jax import likelihoods, models, objectives
+from sfvae_jax import data, likelihoods, models, objectives
 from sfvae_jax.objectives.batch import example_keys
 
 Metrics = dict[str, Array]
@@ -24,16 +25,25 @@ class Functions(NamedTuple):
         decode: a latent [m] to the likelihood's parameters.
         decoder_params: the decoder's own parameters.
         tangent_decode: the decoder whose Jacobian is taken; None: `decode`.
+        forced_decode: a latent and the example x that its parameters score to these; None: `decode`
+            whatever x. It is that of sequences, where a decoder may be fed x (teacher forcing).
     """
 
     encode: Callable[[Array], Any]
     decode: Callable[[Array], Any]
     decoder_params: Any
     tangent_decode: Callable[[Array], Array] | None = None
+    forced_decode: Callable[[Array, Array], Any] | None = None
+
+    def decode_given(self, x: Array) -> Callable[[Array], Any]:
+        """The decoder whose parameters score the example x: a function of a latent [m]."""
+        if self.forced_decode is None:
+            return self.decode
+        return lambda z: self.forced_decode(z, x)
 
 
 def model_functions(
-    model: models.Vae,
+    model: nn.Module,
     params: Any,
     batch_stats: Any,
     jacobian_dtype: str = "float32",
@@ -49,11 +59,16 @@ def model_functions(
         batch_size: examples that share the parameters in one call.
     """
     variables = {**params, "batch_stats": batch_stats} if batch_stats else params
+
+    def forced_decode(z: Array, x: Array) -> Any:
+        return model.apply(variables, z, x, method="decode_given")
+
     return Functions(
         encode=lambda x: model.apply(variables, x, method="encode"),
         decode=models.decoder_function(model, variables, batch_size),
         decoder_params=params["params"]["decoder"],
         tangent_decode=models.cast_decoder_function(model, variables, jacobian_dtype),
+        forced_decode=None if isinstance(model, models.Vae) else forced_decode,
     )
 
 
@@ -133,19 +148,25 @@ def _of_examples(
     return loss
 
 
+def _likelihood(config: ml_collections.ConfigDict) -> Any:
+    return likelihoods.build(config.likelihood, data.language(config.data))
+
+
+def _is_of_sequences(config: ml_collections.ConfigDict) -> bool:
+    return config.likelihood.name in objectives.SEQUENCE_LIKELIHOODS
+
+
 def _estimator(function: Callable[..., Any]) -> Callable[..., BatchLoss]:
     """A builder for an objective that samples one example's posterior."""
 
     def build(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-        likelihood = likelihoods.build(config.likelihood)
+        likelihood = _likelihood(config)
         num_samples = config.objective.num_samples
 
         def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> Any:
             del weights
-            posterior = functions.encode(x)
-            return function(
-                rng, functions.decode, x, posterior, likelihood, num_samples=num_samples
-            )
+            decode, posterior = functions.decode_given(x), functions.encode(x)
+            return function(rng, decode, x, posterior, likelihood, num_samples=num_samples)
 
         return _of_examples(value, config, axis_name)
 
@@ -178,6 +199,8 @@ def _sampling_free(config: ml_collections.ConfigDict, axis_name: str | None) -> 
 
 
 def _linearized(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    if _is_of_sequences(config):
+        return _second_order(config, axis_name)
     variance = config.likelihood.variance
 
     def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
@@ -191,6 +214,18 @@ def _linearized(config: ml_collections.ConfigDict, axis_name: str | None) -> Bat
             observation_variance=variance,
             tangent_decode=functions.tangent_decode,
         )
+
+    return _of_examples(value, config, axis_name)
+
+
+def _second_order(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
+    likelihood = _likelihood(config)
+
+    def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
+        del rng, weights
+        q = functions.encode(x)
+        decode = functions.decode_given(x)
+        return objectives.second_order_elbo(decode, x, q.mean, q.stddev, likelihood)
 
     return _of_examples(value, config, axis_name)
 
@@ -213,27 +248,27 @@ def _log_evidence(config: ml_collections.ConfigDict, axis_name: str | None) -> B
 
 
 def _constant_variance(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-    likelihood = likelihoods.build(config.likelihood)
+    likelihood = _likelihood(config)
 
     def elbos(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
         del weights
         means, variance = _constant_posterior(config, functions, x)
+        given = _OfLatents(likelihood, functions)
         return objectives.constant_variance_elbo(
-            rng, functions.decode, x, means, variance, likelihood, axis_name=axis_name
+            rng, _identity, x, means, variance, given, axis_name=axis_name
         )
 
     return _of_elbos(elbos, config, axis_name)
 
 
 def _bilbo(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-    likelihood = likelihoods.build(config.likelihood)
+    likelihood = _likelihood(config)
 
     def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
         del weights
         means, variance = _constant_posterior(config, functions, x)
-        value = objectives.bilbo(
-            rng, functions.decode, x, means, variance, likelihood, axis_name=axis_name
-        )
+        given = _OfLatents(likelihood, functions)
+        value = objectives.bilbo(rng, _identity, x, means, variance, given, axis_name=axis_name)
         return -value, {}
 
     return loss
@@ -253,6 +288,23 @@ def _bilbo_baggins(config: ml_collections.ConfigDict, axis_name: str | None) -> 
     return loss
 
 
+class _OfLatents(NamedTuple):
+    """p(x|z) with latents as its parameters, for objectives that decode a whole batch alike.
+
+    A decoder that is fed x is another one for each example.
+    """
+
+    likelihood: Any
+    functions: Functions
+
+    def log_prob(self, x: Array, z: Array) -> Array:
+        return self.likelihood.log_prob(x, self.functions.decode_given(x)(z))
+
+
+def _identity(z: Array) -> Array:
+    return z
+
+
 def _constant_posterior(
     config: ml_collections.ConfigDict, functions: Functions, x: Array
 ) -> tuple[Array, Array]:
@@ -266,15 +318,18 @@ def _regularized(config: ml_collections.ConfigDict, axis_name: str | None) -> Ba
     settings = config.objective
     size_weight = 0.0 if settings.name == "autoencoder" else settings.beta
 
-    def penalty(rng: Array, functions: Functions, z: Array) -> Array:
+    in_nats = _is_of_sequences(config)
+    likelihood = _likelihood(config) if in_nats else None
+
+    def penalty(rng: Array, functions: Functions, x: Array, z: Array) -> Array:
+        decode = functions.decode_given(x)
         if settings.name == "rae_l2":
             return objectives.squared_norm(functions.decoder_params)
         if settings.name == "rae_gp" and settings.num_probes:
-            return objectives.hutchinson_gradient_penalty(
-                rng, functions.decode, z, num_probes=settings.num_probes
-            )
+            probes = settings.num_probes
+            return objectives.hutchinson_gradient_penalty(rng, decode, z, num_probes=probes)
         if settings.name == "rae_gp":
-            return objectives.gradient_penalty(functions.tangent_decode or functions.decode, z)
+            return objectives.gradient_penalty(functions.tangent_decode or decode, z)
         return jnp.zeros(())
 
     def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
@@ -282,21 +337,22 @@ def _regularized(config: ml_collections.ConfigDict, axis_name: str | None) -> Ba
 
         def example(key: Array, x: Array) -> tuple[Array, Array, Array]:
             z = functions.encode(x).mean
-            regularizer = penalty(key, functions, z)
+            regularizer = penalty(key, functions, x, z)
             value = objectives.rae_loss(
-                functions.decode,
+                functions.decode_given(x),
                 x,
                 z,
                 beta=size_weight,
                 penalty=settings.penalty_weight * regularizer,
+                likelihood=likelihood,
             )
             return value, jnp.sum(jnp.square(z)), regularizer
 
         keys = example_keys(rng, x.shape[0], axis_name)
         values, squares, penalties = (jnp.mean(part) for part in jax.vmap(example)(keys, x))
-        weighted = 0.5 * size_weight * squares + settings.penalty_weight * penalties
-        parts = {"squared_error": values - weighted, "code_norm": squares, "penalty": penalties}
-        return values, parts
+        error = values - 0.5 * size_weight * squares - settings.penalty_weight * penalties
+        fit = {"log_likelihood": -error} if in_nats else {"squared_error": error}
+        return values, fit | {"code_norm": squares, "penalty": penalties}
 
     return loss
 

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from jax.test_util import check_grads
 
+from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.objectives import deterministic
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3))
@@ -43,6 +45,39 @@ def test_squared_error_and_rae_loss():
             loss(decode, jnp.ones(2), z)  # which would broadcast
         with pytest.raises(AssertionError):
             loss(decode, x, z[None])
+
+
+def test_rae_loss_in_nats(float64):
+    """-log N by SciPy for the squared error; of variance 1/2 they differ by a constant."""
+    likelihood, options = Gaussian(0.5), {"beta": 0.5, "penalty": 3.0}
+
+    @jax.jit
+    def losses(x, z):
+        nats = deterministic.rae_loss(_linear, x, z, likelihood=likelihood, **options)
+        return nats, deterministic.rae_loss(_linear, x, z, **options)
+
+    nats, squares = losses(jnp.array(X), jnp.array(Z))
+    density = scipy.stats.norm(WEIGHTS @ Z, np.sqrt(0.5)).logpdf(X.ravel()).sum()
+    np.testing.assert_allclose(nats, -density + 0.25 * Z @ Z + 3.0, rtol=1e-12)
+    np.testing.assert_allclose(nats - squares, 3.0 * np.log(np.pi), rtol=1e-12)
+    with pytest.raises(AssertionError):
+        deterministic.rae_loss(_linear, X, Z[None], beta=1.0, likelihood=likelihood)
+
+
+def test_penalties_of_a_decoder_of_two_outputs(float64):
+    """Both Jacobians count, in the exact penalty and in the probes of orthogonal columns."""
+    columns = np.linalg.qr(WEIGHTS)[0] * np.array([3.0, 1.0, 0.2])
+
+    def pair(z):
+        out = jnp.array(columns) @ z
+        return out[:4].reshape(2, 2), {"values": out[4:]}
+
+    @jax.jit
+    def penalties(z):
+        probed = deterministic.hutchinson_gradient_penalty(jax.random.key(0), pair, z)
+        return deterministic.gradient_penalty(pair, z), probed
+
+    np.testing.assert_allclose(penalties(jnp.array(Z)), 9.0 + 1.0 + 0.04, rtol=1e-12)
 
 
 def test_squared_norm():

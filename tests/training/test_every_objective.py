@@ -48,6 +48,7 @@ OTHER_LIKELIHOODS = [
     (name, objectives.OBJECTIVES[name].posteriors[0], likelihood)
     for name in ("sampling", "constant_variance")
     for likelihood in objectives.OBJECTIVES[name].likelihoods[1:]
+    if likelihood not in objectives.SEQUENCE_LIKELIHOODS
 ]
 
 

@@ -228,3 +228,17 @@ def test_bytes_of_the_tangents():
         assert tangent_bytes(bound.decode, 3) == 3 * 4 * expected
         short = models.decoder_function(model, state.params)
         assert tangent_bytes(short, 3) == 3 * 4 * width
+
+
+def test_bytes_of_the_tangents_of_a_recurrent_decoder():
+    """Of all turns of its loop together, and of an answer in parts: 3 latents, 4 bytes."""
+    kernel = jnp.ones((3, 50))
+
+    def decode(z):
+        def place(state, _):
+            hidden = jnp.tanh(state @ kernel)
+            return 0.5 * state, (hidden[:7], hidden[7])
+
+        return jax.lax.scan(place, z, length=11)[1]
+
+    assert tangent_bytes(decode, 3) == 3 * 4 * 11 * 50

@@ -1,117 +1,13 @@
-"""Likelihoods p(x|z): what a decoder's output means as a distribution of the data.
-
-Each takes the decoder's output for one latent as `parameters` and says of it: `log_prob(x,
-parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng, parameters)`; and
-`fisher(parameters)`, the diagonal of the Fisher information of `location(parameters)`, shaped like
-x: of the mean, but for the discretised logistic.
-"""
+"""Likelihoods of pixels in [0, 1]: binary ones, and levels."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import TYPE_CHECKING, Any
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
-
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
-
-if TYPE_CHECKING:
-    import ml_collections
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Gaussian:
-    """p(x|z) = N(x; parameters, diag(variance)), the variance fixed   (SFVAE Eq. 2).
-
-    Attributes:
-        variance: positive, a scalar or shaped like x.
-    """
-
-    variance: Array | float
-
-    def log_prob(self, x: Array, parameters: Array) -> Array:
-        """log p(x|z) in nats, summed over x; `parameters` is the mean, shaped like x."""
-        return gaussian_log_prob(x, parameters, self.variance)
-
-    def mean(self, parameters: Array) -> Array:
-        """E[x|z], shaped like x."""
-        return parameters
-
-    def location(self, parameters: Array) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x."""
-        return parameters
-
-    def sample(self, rng: Array, parameters: Array) -> Array:
-        """A draw of x, shaped like x."""
-        noise = jax.random.normal(rng, parameters.shape, parameters.dtype)
-        return parameters + jnp.sqrt(jnp.broadcast_to(self.variance, parameters.shape)) * noise
-
-    def fisher(self, parameters: Array) -> Array:
-        """Diagonal Fisher information of the mean, 1 / variance, shaped like x."""
-        return 1.0 / jnp.broadcast_to(self.variance, parameters.shape)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class HeteroscedasticGaussian:
-    """p(x|z) = N(x; mean, diag(T)), the variance T learned too   (BACK Section 5, its Figure 6a).
-
-    `parameters` is the pair (mean, variance), both shaped like x. Unbounded, its likelihood grows
-    without limit as T -> 0 on data that the decoder fits: training diverges, as the paper shows.
-    With bounds, T = min + v r / (v + r), r = max - min, for the decoder's v: between them,
-    increasing, and the decoder's own where there are none.
-
-    Attributes:
-        min_variance: lower bound of T, not negative.
-        max_variance: upper bound of T.
-    """
-
-    min_variance: float = dataclasses.field(default=0.0, metadata={"static": True})
-    max_variance: float = dataclasses.field(default=math.inf, metadata={"static": True})
-
-    def __post_init__(self) -> None:
-        """Checks the bounds."""
-        if not 0.0 <= self.min_variance < self.max_variance:
-            raise ValueError(
-                f"need 0 <= min_variance < max_variance, got {self.min_variance} and"
-                f" {self.max_variance}"
-            )
-
-    def variance(self, parameters: tuple[Array, Array]) -> Array:
-        """T, within the bounds, shaped like x."""
-        _, variance = parameters
-        span = self.max_variance - self.min_variance
-        if math.isinf(span):
-            return self.min_variance + variance
-        return self.min_variance + variance * (span / (variance + span))
-
-    def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
-        """log p(x|z) in nats, summed over x."""
-        return self._gaussian(parameters).log_prob(x, parameters[0])
-
-    def mean(self, parameters: tuple[Array, Array]) -> Array:
-        """E[x|z], shaped like x."""
-        return parameters[0]
-
-    def location(self, parameters: tuple[Array, Array]) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x."""
-        return parameters[0]
-
-    def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
-        """A draw of x, shaped like x."""
-        return self._gaussian(parameters).sample(rng, parameters[0])
-
-    def fisher(self, parameters: tuple[Array, Array]) -> Array:
-        """Diagonal Fisher information of the mean, 1 / T, shaped like x."""
-        return self._gaussian(parameters).fisher(parameters[0])
-
-    def _gaussian(self, parameters: tuple[Array, Array]) -> Gaussian:
-        return Gaussian(self.variance(parameters))
 
 
 @jax.tree_util.register_dataclass
@@ -148,6 +44,13 @@ class Bernoulli:
         """Diagonal Fisher information of the mean p, 1 / (p (1 - p)), shaped like x."""
         # 1 / (sigmoid(l) sigmoid(-l)) = 2 + 2 cosh(l); beyond 80 it would leave float32.
         return 2.0 + 2.0 * jnp.cosh(jnp.clip(parameters, -80.0, 80.0))
+
+    def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
+        """Fisher information along a direction of the logits, sum p (1 - p) t^2; a scalar."""
+        del x
+        chex.assert_equal_shape([parameters, tangent])
+        variance = jax.nn.sigmoid(parameters) * jax.nn.sigmoid(-parameters)
+        return jnp.sum(variance * jnp.square(tangent))
 
 
 @jax.tree_util.register_dataclass
@@ -242,12 +145,3 @@ def _log_one_minus_exp(x: Array) -> Array:
     small = x < 1e-3
     series = jnp.log(jnp.where(small, x, 1.0)) - 0.5 * x
     return jnp.where(small, series, jnp.log(-jnp.expm1(-jnp.where(small, 1.0, x))))
-
-
-def build(config: ml_collections.ConfigDict) -> Any:
-    """The likelihood that the `likelihood` group of a config describes."""
-    if config.name == "gaussian":
-        return Gaussian(config.variance)
-    if config.name == "heteroscedastic_gaussian":
-        return HeteroscedasticGaussian(config.min_variance, config.max_variance or math.inf)
-    return {"bernoulli": Bernoulli, "discretized_logistic": DiscretizedLogistic}[config.name]()

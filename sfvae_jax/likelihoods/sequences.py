@@ -1,0 +1,220 @@
+"""Likelihoods of sequences: derivations of a grammar, with or without a value at each place."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.gaussian import gaussian_log_prob
+
+if TYPE_CHECKING:
+    from sfvae_jax.grammars import RuleTables
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """p(x_t = k|z) = softmax over the rules that are allowed at t   (GVAE, Kusner et al. 2017).
+
+    log p(x|z) = sum_t [l_t[x_t] - log sum_{k allowed at t} exp l_t[k]],   l = parameters
+
+    `parameters` are logits [T, K]. What a place allows follows from the rules before it, so that
+    the probabilities of all sentences of at most T rules sum to 1, and nothing else has any. The
+    padding of a finished derivation is certain: it adds 0. Without tables all K are allowed
+    everywhere: independent categoricals, x of any shape [...] and logits [..., K].
+
+    Attributes:
+        tables: what the grammar of the sequences allows, or None.
+    """
+
+    tables: RuleTables | None = dataclasses.field(default=None, metadata={"static": True})
+
+    def log_prob(self, x: Array, parameters: Array) -> Array:
+        """log p(x|z) in nats, summed over the places.
+
+        Args:
+            x: whole numbers in 0..K-1, [T]; under a grammar a whole derivation with its padding.
+            parameters: logits, [T, K]; those of rules that are not allowed do not matter.
+
+        Raises:
+            AssertionError: if the shapes do not fit.
+        """
+        allowed = self._allowed(x, parameters)
+        chosen = jnp.take_along_axis(parameters, x[..., None], axis=-1)[..., 0]
+        return jnp.sum(chosen - jax.nn.logsumexp(parameters, axis=-1, where=allowed))
+
+    def mean(self, parameters: Array) -> Array:
+        """The probabilities, [..., K].
+
+        Raises:
+            NotImplementedError: under a grammar, where a place depends on those before it.
+        """
+        self._require_independence("mean; take `mode`")
+        return jax.nn.softmax(parameters)
+
+    def mode(self, parameters: Array) -> Array:
+        """The likeliest rule at each place, given those before it, [T]: a whole sentence."""
+        if self.tables is None:
+            return jnp.argmax(parameters, axis=-1).astype(jnp.int32)
+        return self.tables.derive(parameters)
+
+    def sample(self, rng: Array, parameters: Array) -> Array:
+        """A draw of x, [T]: a whole sentence."""
+        if self.tables is None:
+            return jax.random.categorical(rng, parameters).astype(jnp.int32)
+        return self.tables.derive(parameters, rng)
+
+    def location(self, parameters: Array) -> Array:
+        """The logits, what `fisher` and `information` are the information of."""
+        return parameters
+
+    def fisher(self, parameters: Array) -> Array:
+        """Diagonal Fisher information of the logits, p (1 - p), [..., K].
+
+        Raises:
+            NotImplementedError: under a grammar, where p depends on the sentence.
+        """
+        self._require_independence("Fisher information of its own; take `information` of one x")
+        p = jax.nn.softmax(parameters)
+        return p * (1.0 - p)
+
+    def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
+        """Information along a direction of the logits: minus the second derivative of log p(x|z).
+
+        sum_t Var_{k ~ p_t}(tangent_t[k]),   p_t over the rules that x allows at t
+
+        It depends on x through what is allowed alone: the Fisher information of each place's
+        choice, given those before it.
+
+        Args:
+            x: as for `log_prob`, [T].
+            parameters: logits, [T, K].
+            tangent: direction, [T, K].
+
+        Returns:
+            A scalar, in nats for a unit step along the direction squared.
+
+        Raises:
+            AssertionError: if the shapes do not fit.
+        """
+        chex.assert_equal_shape([parameters, tangent])
+        allowed = self._allowed(x, parameters)
+        p = jax.nn.softmax(parameters, where=allowed)
+        centered = tangent - jnp.sum(p * tangent, axis=-1, keepdims=True)
+        return jnp.sum(p * jnp.square(centered))
+
+    def _allowed(self, x: Array, logits: Array) -> Array | None:
+        """[T, K] of bools, or None where everything is."""
+        chex.assert_equal(jnp.shape(x), logits.shape[:-1])
+        if self.tables is None:
+            return None
+        chex.assert_shape(logits, (None, len(self.tables.left)))
+        return self.tables.allowed(x)
+
+    def _require_independence(self, what: str) -> None:
+        if self.tables is not None:
+            raise NotImplementedError(f"a sentence of a grammar has no {what}")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """Rules as `Categorical`, and a Gaussian value at each place that holds one   (FLOW Section 4).
+
+    log p(x|z) = log p(rules|z) + sum_{t holds a value} log N(x_t1; v_t, variance)
+
+    x is float [T, 2], rules first; `parameters` the pair (logits [T, K], values v [T]). A place
+    holds a value if its rule brings on others, as that of a layer brings on the layers after it;
+    the rule that ends and the padding bring nothing.
+
+    Attributes:
+        tables: what the grammar of the rules allows.
+        variance: of a value, positive, a scalar.
+    """
+
+    tables: RuleTables = dataclasses.field(metadata={"static": True})
+    variance: Array | float
+
+    def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
+        """log p(x|z) in nats, summed over the places; x [T, 2].
+
+        Raises:
+            AssertionError: if the shapes do not fit.
+        """
+        (logits, values), rules = parameters, self._rules(x, parameters)
+        holds = self._holds_value(rules)
+        values = jnp.where(holds, values, x[:, 1])
+        densities = jax.vmap(gaussian_log_prob, (0, 0, None))(x[:, 1], values, self.variance)
+        of_values = jnp.sum(jnp.where(holds, densities, 0.0))
+        return self._categorical.log_prob(rules, logits) + of_values
+
+    def mean(self, parameters: tuple[Array, Array]) -> Array:
+        """There is none.
+
+        Raises:
+            NotImplementedError: saying so.
+        """
+        raise NotImplementedError("a sequence has no mean; take `mode`")
+
+    def mode(self, parameters: tuple[Array, Array]) -> Array:
+        """The likeliest rule at each place, given those before it, with its value, [T, 2]."""
+        logits, values = parameters
+        return self._joined(self._categorical.mode(logits), values)
+
+    def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
+        """A draw of x, [T, 2]."""
+        logits, values = parameters
+        rules_rng, values_rng = jax.random.split(rng)
+        noise = jax.random.normal(values_rng, values.shape, values.dtype)
+        values = values + jnp.sqrt(self.variance) * noise
+        return self._joined(self._categorical.sample(rules_rng, logits), values)
+
+    def location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Logits and values, what `information` is the information of."""
+        return parameters
+
+    def fisher(self, parameters: tuple[Array, Array]) -> Array:
+        """There is none that does not depend on the sequence; see `information`.
+
+        Raises:
+            NotImplementedError: saying so.
+        """
+        raise NotImplementedError(
+            "a sequence has no Fisher information of its own; take `information` of one x"
+        )
+
+    def information(
+        self, x: Array, parameters: tuple[Array, Array], tangent: tuple[Array, Array]
+    ) -> Array:
+        """Minus the second derivative of log p(x|z) along a direction (tangent [T, K], [T]).
+
+        That of the rules, and sum t^2 / variance over the places that hold a value; a scalar.
+
+        Raises:
+            AssertionError: if the shapes do not fit.
+        """
+        rules = self._rules(x, parameters)
+        chex.assert_equal_shape([parameters[1], tangent[1]])
+        change = jnp.where(self._holds_value(rules), tangent[1], 0.0)
+        of_rules = self._categorical.information(rules, parameters[0], tangent[0])
+        return of_rules + jnp.sum(jnp.square(change)) / self.variance
+
+    @property
+    def _categorical(self) -> Categorical:
+        return Categorical(self.tables)
+
+    def _rules(self, x: Array, parameters: tuple[Array, Array]) -> Array:
+        chex.assert_shape(x, (*parameters[1].shape, 2))
+        return x[:, 0].astype(jnp.int32)
+
+    def _holds_value(self, rules: Array) -> Array:
+        return jnp.asarray(self.tables.needed)[rules] > 0
+
+    def _joined(self, rules: Array, values: Array) -> Array:
+        values = jnp.where(self._holds_value(rules), values, 0.0)
+        return jnp.stack([rules.astype(values.dtype), values], axis=1)
