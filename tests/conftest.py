@@ -138,14 +138,6 @@ def load_config(name):
     return module
 
 
-def text_file(name):
-    """A file of sentences or architectures, of the folder SFVAE_TEXT_DIR; skips where it is not."""
-    folder = Path(os.environ.get("SFVAE_TEXT_DIR", ROOT / "../shared/data/text"))
-    if not (folder / name).exists():
-        pytest.skip(f"there is no {folder / name}; SFVAE_TEXT_DIR may name another folder")
-    return folder / name
-
-
 def equations(jaxpr):
     """All equations of a jaxpr, those of called functions too."""
     for eqn in jaxpr.eqns:
