@@ -28,6 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder for report.md, report.json
 
 _SEED_KEYS = ("seed",)
 _DOUBT = "†"  # beside what is not to be trusted as it stands
+_DEVIATION = "_deviation"  # what the measure of a measure's deviation over trials ends with
 _MOST_COLUMNS = 12  # of measures, before they become the rows
 
 
@@ -71,9 +72,9 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         "methods", a list of {"method", "runs", "seeds", "measures"}, where "measures" maps a
-        measure and a step to its "mean", "std" (null for one run), "published" [mean, std] (null
-        where the paper has none), "published_step" and, where there are some, "caveats";
-        "published", the paper's source and
+        measure and a step to its "mean", "std" (of one run that over its own trials, or null),
+        "published" [mean, std] (null where the paper has none), "published_step" and, where there
+        are some, "caveats" and "texts" that were measured; "published", the paper's source and
         setting; and "differences", config keys with the values here (a list) and the paper's.
 
     Raises:
@@ -161,17 +162,25 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     for step in steps:
         measured = [m for m in runs[0]["metrics"] if all(_has(p[step], m) for p in points)]
         for measure in measured:
+            if measure.endswith(_DEVIATION):
+                continue  # it stands beside what it is the deviation of
             values = [point[step][measure] for point in points]
             published = _published_at(rows.get(measure, {}), step, last=step == steps[-1])
+            own = points[0][step].get(measure + _DEVIATION)
             measures.setdefault(measure, {})[step] = {
                 "mean": mean(values),
-                "std": stdev(values) if len(values) > 1 else None,
+                "std": stdev(values) if len(values) > 1 else own,
                 **published,
             }
     for step in steps:
         for measure, caveat in dict.fromkeys(c for run in runs for c in _caveats(run, step)):
             if measure in measures:
                 measures[measure][step].setdefault("caveats", []).append(caveat)
+    for run in runs:
+        for measure, text in run.get("texts", {}).items():
+            cell = measures.get(measure, {}).get(str(run["step"]))
+            if cell is not None:
+                cell.setdefault("texts", []).append(text)
     return {
         "method": label,
         "runs": len(runs),
@@ -259,6 +268,8 @@ def _columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _notes(summary: dict[str, Any]) -> str:
     published = summary["published"]
     note = "Mean ± standard deviation over seeds"
+    if any(_is_over_trials(method) for method in summary["methods"]):
+        note += ", of a single run over the trials of its search"
     if not published:
         return f"{note}."
     note += f"; after the slash {published['source']} ({published['num_runs']} runs)."
@@ -277,7 +288,28 @@ def _notes(summary: dict[str, Any]) -> str:
         for cell in cells.values()
         for caveat in cell.get("caveats", ())
     }
-    return "\n\n".join([note, *(f"{_DOUBT} {caveat}" for caveat in sorted(caveats))])
+    notes = [note, *(f"{_DOUBT} {caveat}" for caveat in sorted(caveats))]
+    return "\n\n".join([*notes, *_texts(summary)])
+
+
+def _is_over_trials(method: dict[str, Any]) -> bool:
+    cells = (cell for cells in method["measures"].values() for cell in cells.values())
+    return method["runs"] == 1 and any(cell["std"] is not None for cell in cells)
+
+
+def _texts(summary: dict[str, Any]) -> list[str]:
+    """A list of the texts of each method that were measured."""
+    lists = []
+    for method in summary["methods"]:
+        lines = [
+            f"- {pictures.title(measure)}: {', '.join(f'`{text}`' for text in cell['texts'])}"
+            for measure, cells in method["measures"].items()
+            for cell in cells.values()
+            if "texts" in cell
+        ]
+        if lines:
+            lists.append("\n".join([f"Found by `{method['method']}`:", "", *lines]))
+    return lists
 
 
 def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
@@ -303,7 +335,8 @@ def _number(measure: str, value: float, deviation: float | None) -> str:
         shown = f"{100 * value:.1f}%"
         return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
     of_parts = measure.endswith(_OF_PARTS) or measure.startswith("simulated_")
-    digits = 3 if measure.startswith(_OF_ONE) else 2 if of_parts else 1
+    two = of_parts or measure.startswith("search_")
+    digits = 3 if measure.startswith(_OF_ONE) else 2 if two else 1
     shown = f"{value:.{digits}f}"
     return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"
 

@@ -15,7 +15,7 @@ from sfvae_jax.evaluation.annealing import AnnealedEstimate, annealed_importance
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
 from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
-from sfvae_jax.evaluation.codes import Doubtful, NotApplicable, TrainedModel
+from sfvae_jax.evaluation.codes import Doubtful, NotApplicable, OfText, TrainedModel
 from sfvae_jax.evaluation.collapse import (
     collapse_fraction,
     evaluate_collapse,
@@ -63,6 +63,12 @@ from sfvae_jax.evaluation.sample_quality import (
 )
 from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
 from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
+from sfvae_jax.evaluation.scores import require_scorer
+from sfvae_jax.evaluation.search import METRICS as SEARCH_METRICS
+from sfvae_jax.evaluation.search import OPTIONS as SEARCH
+from sfvae_jax.evaluation.search import check as check_search
+from sfvae_jax.evaluation.search import evaluate_search
+from sfvae_jax.evaluation.search_pictures import draw_search
 from sfvae_jax.evaluation.sequence_gallery import OPTIONS as SEQUENCE_PICTURES
 from sfvae_jax.evaluation.sequence_gallery import (
     check_sequence_pictures,
@@ -89,8 +95,8 @@ class Evaluation:
     """A function of a trained model and its own group of options.
 
     Attributes:
-        function: gives the measures, single ones of them `NotApplicable` or `Doubtful`, or raises
-            the former.
+        function: gives the measures, single ones of them `NotApplicable`, `Doubtful` or `OfText`,
+            or raises the first of these.
         metrics: the names of its measures, or what tells them from its options and the group
             `evaluations`.
         options: the defaults of its group.
@@ -203,6 +209,15 @@ EVALUATIONS = {
         check=check_sequence_pictures,
         of="sequences",
     ),
+    "bayesian_optimization": Evaluation(
+        evaluate_search,
+        SEARCH_METRICS,
+        SEARCH,
+        parts=("train",),
+        draw=draw_search,
+        check=check_search,
+        of="sequences",
+    ),
 }
 # Those that may take samples from the densities that `evaluations.generated` says how to fit.
 _DENSITY_USERS = (*FEATURE_USERS, "pictures", "sequence_samples", "sequence_pictures")
@@ -215,11 +230,13 @@ class Measures(NamedTuple):
         metrics: all measures, None where one does not apply to this model.
         not_applicable: for each of those the reason.
         caveats: why single ones are not to be trusted as they stand.
+        texts: that single ones are of.
     """
 
     metrics: dict[str, float | None]
     not_applicable: dict[str, str]
     caveats: dict[str, str]
+    texts: dict[str, str]
 
 
 def measure(trained: TrainedModel) -> Measures:
@@ -239,11 +256,12 @@ def measure(trained: TrainedModel) -> Measures:
             measured |= dict.fromkeys(metric_names(trained.config, name), reason)
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
     caveats = {name: v.caveat for name, v in measured.items() if isinstance(v, Doubtful)}
+    texts = {name: v.text for name, v in measured.items() if isinstance(v, OfText)}
     metrics = {name: None if name in reasons else float(v) for name, v in measured.items()}
     broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
     if broken:
         raise RunError(f"not finite at this checkpoint: {', '.join(broken)}; the model diverged")
-    return Measures(metrics, reasons, caveats)
+    return Measures(metrics, reasons, caveats, texts)
 
 
 def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...]:
@@ -334,6 +352,7 @@ __all__ = [
     "Doubtful",
     "Evaluation",
     "NotApplicable",
+    "OfText",
     "TrainedModel",
     "annealed_importance_sampling",
     "check_kind",
@@ -357,6 +376,7 @@ __all__ = [
     "needs_labels",
     "prior_samples",
     "reconstructions",
+    "require_scorer",
     "sentences",
     "squared_errors",
 ]

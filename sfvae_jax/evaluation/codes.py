@@ -40,6 +40,20 @@ class Doubtful(float):
         return number
 
 
+class OfText(float):
+    """A measure of one text.
+
+    Attributes:
+        text: that has been measured.
+    """
+
+    def __new__(cls, value: float, text: str) -> OfText:
+        """The number with its text."""
+        number = super().__new__(cls, value)
+        number.text = text
+        return number
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """What every evaluation works on: a model with its parameters, and images.

@@ -1,0 +1,195 @@
+"""Bayesian optimisation in batches: a Gaussian process, and where it expects improvement.
+
+What is sought is great. The Gaussian process is scikit-learn's and expected improvement that of
+bayesian-optimization, whose own loop is not used: its batches (`ConstantLiar`) fit the process
+anew for each of their points, and climb one point at a time by finite differences, which takes
+minutes for one batch in 25 dimensions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+NUM_FITTED = 400  # points that the kernel's scales are fitted to
+_NUM_RANDOM = 4000  # points looked at for one batch
+_NUM_CLIMBING = 100  # of these, that climb from there
+NUM_POOLED = 400  # of these, that a batch may be taken from as they are
+_MOST_STEPS = 30
+_LEAST = 1e-300  # below it an improvement has no logarithm
+
+
+class Box(NamedTuple):
+    """The least and the greatest value of each dimension, [m]."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def suggest_batch(
+    rng: np.random.Generator, codes: np.ndarray, targets: np.ndarray, number: int
+) -> np.ndarray:
+    """Where to look next for greater targets, all in the box of what is known.
+
+    The batch is chosen greedily: after each point the process is told that no more than the best
+    has been found there (the constant liar), so that the next one is worth looking at besides.
+
+    Args:
+        rng: of the points that are tried.
+        codes: known ones, [n, m].
+        targets: of these, [n].
+        number: of new codes.
+
+    Returns:
+        [number, m].
+    """
+    # One scale for all dimensions: those that the encoder hardly uses stay as small as they are.
+    center, scale = codes.mean(axis=0), np.sqrt(np.mean(codes.var(axis=0)))
+    scale = scale if scale > 0 else 1.0
+    points = (codes - center) / scale
+    process = fit_process(rng, points, targets)
+    box = Box(points.min(axis=0), points.max(axis=0))
+    best = float(process.predict(points).max())
+    pool = _pool(rng, process, box, best)
+    chosen = _greedy(process, pool, best, number)
+    return center + scale * pool[chosen]
+
+
+def fit_process(
+    rng: np.random.Generator, points: np.ndarray, targets: np.ndarray
+) -> GaussianProcessRegressor:
+    """A Gaussian process with noise, of targets less their mean over their standard deviation.
+
+    Its kernel is amplitude * exp(-|z - z'|^2 / (2 length^2)). The three scales are those of the
+    greatest marginal likelihood of `NUM_FITTED` random points.
+
+    Args:
+        rng: which points these are.
+        points: [n, m], of about unit variance.
+        targets: [n].
+    """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    spread = np.std(targets)
+    scaled = (targets - np.mean(targets)) / (spread if spread > 0 else 1.0)
+    length = RBF(np.sqrt(points.shape[1]), (0.05, 100.0))
+    kernel = ConstantKernel(0.5, (1e-3, 1e2)) * length + WhiteKernel(0.5, (1e-4, 2.0))
+    few = rng.permutation(len(points))[:NUM_FITTED]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scales at their bounds are no news for a user
+        fitted = GaussianProcessRegressor(kernel).fit(points[few], scaled[few]).kernel_
+    process = GaussianProcessRegressor(fitted.k1, alpha=fitted.k2.noise_level, optimizer=None)
+    return process.fit(points, scaled)
+
+
+def expected_improvement(mean: np.ndarray, stddev: np.ndarray, best: float) -> np.ndarray:
+    """E[max(f - best, 0)] for f ~ N(mean, stddev^2), [n].
+
+    Args:
+        mean: [n].
+        stddev: [n], positive.
+        best: what is to be surpassed.
+    """
+    from bayes_opt.acquisition import ExpectedImprovement
+
+    acquisition = ExpectedImprovement(xi=0.0)
+    acquisition.y_max = best
+    return np.maximum(acquisition.base_acq(mean, stddev), 0.0)
+
+
+def log_improvement(
+    process: GaussianProcessRegressor, points: np.ndarray, best: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithm of the expected improvement [n], and its gradient [n, m].
+
+    d EI = Phi(u) d mean + phi(u) d stddev, u = (mean - best) / stddev.
+
+    Args:
+        process: from `fit_process`.
+        points: [n, m].
+        best: what is to be surpassed.
+    """
+    from scipy.linalg import cho_solve
+    from scipy.special import ndtr
+
+    known, length = process.X_train_, process.kernel_.k2.length_scale
+    covariance = process.kernel_(points, known)  # [n, N]
+    solved = cho_solve((process.L_, True), covariance.T).T
+    mean = covariance @ process.alpha_
+    variance = process.kernel_.diag(points) - np.sum(covariance * solved, axis=1)
+    stddev = np.sqrt(np.maximum(variance, 1e-12))
+    improvement = np.maximum(expected_improvement(mean, stddev, best), _LEAST)
+    u = (mean - best) / stddev
+    density = np.exp(-0.5 * u**2) / np.sqrt(2.0 * np.pi)
+    # Of the kernel: d k(z, z') / dz = k(z, z') (z' - z) / length^2.
+    change = ndtr(u)[:, None] * process.alpha_ - (density / stddev)[:, None] * solved
+    weights = covariance * change / improvement[:, None]
+    gradient = (weights @ known - points * weights.sum(axis=1, keepdims=True)) / length**2
+    return np.log(improvement), gradient
+
+
+def _pool(
+    rng: np.random.Generator, process: GaussianProcessRegressor, box: Box, best: float
+) -> np.ndarray:
+    """Points from which a batch is taken: the most promising random ones, and tops above them."""
+    random = _random_points(rng, process, box)
+    improvement = expected_improvement(*process.predict(random, return_std=True), best)
+    promising = random[np.argsort(-improvement)[:NUM_POOLED]]
+    pool = np.concatenate([_climb(process, promising[:_NUM_CLIMBING], box, best), promising])
+    _, distinct = np.unique(np.round(pool, 3), axis=0, return_index=True)  # tops reached twice
+    return pool[distinct]
+
+
+def _random_points(
+    rng: np.random.Generator, process: GaussianProcessRegressor, box: Box
+) -> np.ndarray:
+    """Half of them uniform in the box, half near the known points of the greatest means."""
+    half, size = _NUM_RANDOM // 2, len(box.lower)
+    known = process.X_train_
+    centers = known[np.argsort(-process.predict(known))[: max(len(known) // 20, 1)]]
+    noise = 0.3 * rng.standard_normal((half, size))
+    near = centers[rng.integers(len(centers), size=half)] + noise
+    uniform = rng.uniform(box.lower, box.upper, (half, size))
+    return np.concatenate([uniform, np.clip(near, box.lower, box.upper)])
+
+
+def _climb(
+    process: GaussianProcessRegressor, points: np.ndarray, box: Box, best: float
+) -> np.ndarray:
+    """Points [n, m] after a climb of the expected improvement from each, all in one problem."""
+    from scipy.optimize import minimize
+
+    def negative(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        values, gradient = log_improvement(process, flat.reshape(points.shape), best)
+        return -float(values.sum()), -gradient.ravel()
+
+    bounds = np.tile(np.stack(box, axis=1), (len(points), 1))
+    options = {"maxiter": _MOST_STEPS}
+    found = minimize(negative, points.ravel(), jac=True, bounds=bounds, options=options)
+    return found.x.reshape(points.shape)
+
+
+def _greedy(
+    process: GaussianProcessRegressor, pool: np.ndarray, best: float, number: int
+) -> list[int]:
+    """Places in the pool of a batch, one after the other where improvement is expected most."""
+    mean, covariance = process.predict(pool, return_cov=True)
+    open_, chosen = np.ones(len(pool), bool), []
+    for _ in range(number):
+        stddev = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+        improvement = np.where(open_, expected_improvement(mean, stddev, best), -1.0)
+        place = int(np.argmax(improvement))
+        open_[place] = False
+        chosen.append(place)
+        # The lie has no noise: to look there again would be no news.
+        column = covariance[:, place]
+        gain = column / max(column[place], 1e-9)
+        mean = mean + gain * (best - mean[place])
+        covariance = covariance - np.outer(gain, column)
+    return chosen

@@ -1,0 +1,89 @@
+"""What arithmetic expressions say: their values, and how near they are to GrammarVAE's target."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from sfvae_jax.grammars import Grammar
+
+TARGET = "1 / 3 + x + sin( x * x )"
+NUM_POINTS, LIMIT = 1000, 10.0  # evenly on [-LIMIT, LIMIT]
+WORST_ERROR = 1000.0  # a squared error counts for no more
+WORST_SCORE = float(np.log1p(WORST_ERROR))
+
+# The language of `grammars.EXPRESSIONS`, which has no precedence; here * and / bind before +.
+_MEANING = Grammar(
+    """
+    sum -> sum "+" product | product
+    product -> product "*" factor | product "/" factor | factor
+    factor -> "(" sum ")" | "sin(" sum ")" | "exp(" sum ")" | "x" | "1" | "2" | "3"
+    """,
+    separator=" ",
+)
+_FUNCTIONS = {
+    "+": np.add,
+    "*": np.multiply,
+    "/": np.divide,
+    "sin(": np.sin,
+    "exp(": np.exp,
+}
+
+
+def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
+    """The values of an expression, as mathematics and Python read it: * and / before +.
+
+    Whole numbers divide as numbers do, 1 / 2 = 0.5. An overflow is infinite and 0 / 0 or inf - inf
+    no number, as IEEE 754 has it, without a warning.
+
+    Args:
+        text: a sentence of `grammars.EXPRESSIONS`.
+        x: points, [N].
+
+    Returns:
+        [N], float64.
+
+    Raises:
+        ParseError: if the text is no sentence.
+    """
+    x = np.asarray(x, np.float64)
+    operands: list[np.ndarray] = []
+    with np.errstate(all="ignore"):
+        # A derivation is a prefix notation: from its end, every rule finds its operands there.
+        for index in _MEANING.parse(text)[::-1]:
+            rule = _MEANING.rules[index]
+            arguments = [operands.pop() for _ in rule.symbols]
+            terminals = [symbol[1:-1] for symbol in rule.right if symbol not in rule.symbols]
+            operands.append(_apply(terminals[0] if terminals else "", arguments, x))
+    return operands.pop()
+
+
+def expression_score(text: str) -> float:
+    """log(1 + MSE) against 1/3 + x + sin(x x), less is better (GrammarVAE Section 4.1).
+
+    As its public code has it: over 1,000 points evenly on [-10, 10], a squared error counts for
+    1,000 at most, and an expression that is no number somewhere scores log(1 + 1000).
+
+    Raises:
+        ParseError: if the text is no sentence of `grammars.EXPRESSIONS`.
+    """
+    x, target = _target()
+    with np.errstate(all="ignore"):
+        errors = np.minimum(np.square(evaluate_expression(text, x) - target), WORST_ERROR)
+    score = float(np.log1p(np.mean(errors)))
+    return score if np.isfinite(score) else WORST_SCORE
+
+
+def _apply(terminal: str, arguments: list[np.ndarray], x: np.ndarray) -> np.ndarray:
+    if terminal in _FUNCTIONS:
+        return _FUNCTIONS[terminal](*arguments)
+    if arguments:  # parentheses, or one symbol in the place of another
+        return arguments[0]
+    return x if terminal == "x" else np.full_like(x, float(terminal))
+
+
+@functools.cache
+def _target() -> tuple[np.ndarray, np.ndarray]:
+    x = np.linspace(-LIMIT, LIMIT, NUM_POINTS)
+    return x, evaluate_expression(TARGET, x)
