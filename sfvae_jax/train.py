@@ -186,6 +186,9 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
             data.check_part(config.data, part)
         except UsageError as error:
             raise UsageError(f"{error}; it is {key} that asks for this part") from error
+    language = data.language(config.data)
+    if language is not None and "bayesian_optimization" in config.evaluations.names:
+        evaluation.require_scorer(language.kind)
     if evaluation.needs_labels(config.evaluations) and not parts.has_labels:
         raise UsageError(
             "evaluations.generated.features 'classifier' learns labels, of which"

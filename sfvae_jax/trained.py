@@ -31,20 +31,21 @@ def trained_model(
     parts = parts or data.Parts(config.data)
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
+    language = data.language(config.data)
     trained = evaluation.TrainedModel(
         model=model,
         params=_variables(state),
         images=images,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
-        likelihood=likelihoods.build(config.likelihood),
+        likelihood=likelihoods.build(config.likelihood, language),
         prior_stddev=None if info.prior == "none" else 1.0,
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
         gamma=_last_gamma(config, int(state.step)),
         posterior_family=config.posterior.name,
         posterior_flows=(config.posterior.num_flows, tuple(config.posterior.hidden_sizes)),
-        language=data.language(config.data),
+        language=language,
         images_of=parts.images,
         labels_of=parts.labels,
     )
