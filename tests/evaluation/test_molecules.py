@@ -131,6 +131,7 @@ def test_without_rdkit_the_extra_is_named(monkeypatch):
         molecules.log_p("CCO")
 
 
+@pytest.mark.slow  # a process of its own imports JAX
 def test_rdkit_is_not_imported_before_it_is_needed():
     code = "import sys; import sfvae_jax.evaluation.molecules; sys.exit('rdkit' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
