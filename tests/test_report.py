@@ -69,6 +69,41 @@ def test_a_doubtful_measure_says_so():
     assert "† collapse fraction of sampling: too early." in text
 
 
+EXPRESSIONS = {
+    "search_valid": (1.00, 0.00),
+    "search_score": (3.22, 0.03),
+    "search_best_1": (0.39, None),
+}
+
+
+def _searched(seed, valid, score):
+    """A run's results, and a paper's row with deviations over its trials (RAE Figure 2)."""
+    rows = {name: {"end": list(value)} for name, value in EXPRESSIONS.items()}
+    config = _run("sampling", seed, 0.0)["config"]
+    metrics = {"search_valid": valid, "search_valid_deviation": 0.03}
+    metrics |= {"search_score": score, "search_score_deviation": 0.5, "search_best_1": 0.4321}
+    published = {"source": "RAE, Figure 2", "num_runs": 1, "rows": {"sampling": rows}}
+    texts = {"search_best_1": f"x + sin( {seed + 1} )"}
+    found = {"metrics": metrics, "texts": texts, "published": published}
+    return {"config": config, "step": 200, **found}
+
+
+def test_a_search_stands_beside_the_published_one_with_its_texts():
+    text = report.to_markdown(report.summarize([_searched(0, 0.97, 3.5)]))
+    assert "| 0.97 ± 0.03 / 1.00 ± 0.00 | 3.50 ± 0.50 / 3.22 ± 0.03 |" in text
+    assert "| 0.43 / 0.39 |" in text
+    assert "deviation, step" not in text
+    assert "Found by `sampling`:\n\n- search best 1: `x + sin( 1 )`" in text
+    assert "over seeds, of a single run over the trials of its search" in text
+
+
+def test_over_several_seeds_the_deviation_is_theirs():
+    text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
+    assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text
+    assert "- search best 1: `x + sin( 1 )`, `x + sin( 2 )`" in text
+    assert "trials" not in text
+
+
 def test_many_measures_are_rows():
     measures = {f"bound_{i}_test": -float(i) for i in range(13)}
     runs = [{**run, "metrics": measures, "history": {}} for run in RUNS[2:]]

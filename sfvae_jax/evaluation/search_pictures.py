@@ -60,7 +60,7 @@ def draw_scores(axes: Any, trials: Sequence[Trial], score: Score, batch_size: in
     axes.set(xlabel="iteration (0: training examples)", ylabel=f"{score.name}, {better} is better")
     axes.set_xticks(range(len(trials[0].scores) // batch_size + 1))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
 def best_so_far(trial: Trial, score: Score, batch_size: int) -> np.ndarray:
@@ -77,9 +77,10 @@ def draw_curves(axes: Any, best: Sequence[tuple[str, float]]) -> None:
     x = np.linspace(-LIMIT, LIMIT, NUM_POINTS)
     target = evaluate_expression(TARGET, x)
     axes.plot(x, target, color="0.7", linewidth=3, label=f"{TARGET}: the target")
-    for (text, score), color in zip(best, COLORS, strict=False):
-        label = f"{text}: {score:.2f}"
-        axes.plot(x, evaluate_expression(text, x), color=color, linewidth=1, label=label)
+    styles = zip(COLORS, ("-", "--", ":"), strict=False)  # they may lie on one another
+    for (text, score), (color, style) in zip(best, styles, strict=False):
+        values = evaluate_expression(text, x)
+        axes.plot(x, values, style, color=color, linewidth=1.5, label=f"{text}: {score:.2f}")
     margin = 0.05 * np.ptp(target)
     axes.set(xlabel="x", ylabel="y", ylim=(target.min() - margin, target.max() + margin))
     axes.grid(alpha=0.3)

@@ -70,7 +70,7 @@ def _log_evidence(trained, scale=1.0):
 
 
 def test_the_iwae_bound_of_the_exact_posterior_is_the_evidence(trained):
-    metrics, reasons, _ = evaluation.measure(trained)
+    metrics, reasons, *_ = evaluation.measure(trained)
     assert metrics["iwae_bound"] == pytest.approx(_log_evidence(trained), rel=1e-4)
     constant = 3 * np.log(2 * np.pi * VARIANCE)
     expected = -_log_evidence(trained) - constant
@@ -136,7 +136,7 @@ def test_a_deterministic_model_has_a_reconstruction_error_and_reasons(trained):
     point = dataclasses.replace(
         trained, model=Exact("point"), prior_stddev=None, no_bound="the loss is a squared error"
     )
-    metrics, reasons, _ = evaluation.measure(point)
+    metrics, reasons, *_ = evaluation.measure(point)
     assert {name for name, value in metrics.items() if value is not None} == {
         "reconstruction_error"
     }

@@ -100,7 +100,7 @@ def _measure(model, **changes):
         config=config,
         likelihood=likelihoods.Gaussian(0.3),
     )
-    metrics, reasons, _ = evaluation.measure(trained)
+    metrics, reasons, *_ = evaluation.measure(trained)
     assert list(metrics) == list(evaluation.metric_names(config, "jacobian_quality"))
     return trained, metrics, reasons
 

@@ -189,7 +189,7 @@ def test_interpolations_are_halfway_between_different_validation_images(trained)
 def test_every_source_has_its_measures_and_the_work_is_shared(trained):
     trained.config.frechet.sources = SOURCES
     trained.config.precision_recall.sources = ("reconstructions", "second_stage")
-    metrics, reasons, _ = evaluation.measure(trained)
+    metrics, reasons, *_ = evaluation.measure(trained)
     assert not reasons
     config = trained.config
     names = [n for name in config.names for n in evaluation.metric_names(config, name)]
@@ -231,7 +231,7 @@ def test_the_mixtures_log_densities_by_hand(trained):
 def test_a_deterministic_model_has_no_prior_but_all_else(trained):
     trained.config.frechet.sources = SOURCES
     point = dataclasses.replace(trained, model=Affine(stochastic=False), prior_stddev=None)
-    metrics, reasons, _ = evaluation.measure(point)
+    metrics, reasons, *_ = evaluation.measure(point)
     assert set(reasons) == {
         "fid_prior",
         "fid_optimal_prior",
@@ -248,7 +248,7 @@ def test_a_classifiers_distance_is_never_called_fid(trained):
     trained.config.generated.classifier_steps = 5
     for name in trained.config.names:
         trained.config[name].sources = ("prior", "reconstructions")
-    metrics, reasons, _ = evaluation.measure(trained)
+    metrics, reasons, *_ = evaluation.measure(trained)
     assert not reasons
     assert list(metrics) == [
         "frechet_classifier_distance_prior",
@@ -265,7 +265,7 @@ def test_a_classifiers_distance_is_never_called_fid(trained):
     assert metrics["classifier_accuracy"] == own.accuracy(images, labels)
     assert not trained.shared["taken"]
     unlabelled = dataclasses.replace(trained, labels_of=lambda part: None)
-    metrics, reasons, _ = evaluation.measure(unlabelled)
+    metrics, reasons, *_ = evaluation.measure(unlabelled)
     assert reasons.keys() == metrics.keys()
     assert set(reasons.values()) == {"the data set has no labels for a classifier to learn"}
 
@@ -275,12 +275,12 @@ def test_too_few_images_and_no_images_at_all(trained):
     tiny = {"train": images[:5], "valid": images[5:8], "test": images[8:14]}
     few = dataclasses.replace(trained, images_of=tiny.get)
     few.config.generated.num_samples = 6
-    _, reasons, _ = evaluation.measure(few)
+    _, reasons, *_ = evaluation.measure(few)
     assert "gmm needs 10 training images or more, got 5" in reasons["fid_gmm"]
     assert "gmm needs 10" in reasons["gmm_held_out_log_density"]
     assert "20 clusters need as many images, got 6" in reasons["prd_f8_prior"]
     alone = dataclasses.replace(trained, images_of=None)
-    metrics, reasons, _ = evaluation.measure(alone)
+    metrics, reasons, *_ = evaluation.measure(alone)
     assert reasons.keys() == metrics.keys()
     no_images = dataclasses.replace(trained, images_of=lambda part: np.zeros((30, 7), np.uint8))
     with pytest.raises(evaluation.NotApplicable, match="1 or 3 channels, not of 7"):
