@@ -102,6 +102,14 @@ def make_tiny_config(**changes):
     return config
 
 
+def text_file(name):
+    """A file of the folder SFVAE_TEXT_DIR, or ../shared/data/text; skips where it is not there."""
+    folder = Path(os.environ.get("SFVAE_TEXT_DIR") or ROOT.parent / "shared" / "data" / "text")
+    if not (folder / name).is_file():
+        pytest.skip(f"there is no {name} in {folder}")
+    return folder / name
+
+
 def wait_for(holds, *processes):
     """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
     deadline = time.monotonic() + 120
