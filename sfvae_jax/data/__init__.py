@@ -125,7 +125,7 @@ def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarr
         wanted = config.num_examples or "at least 1"
         raise UsageError(
             f"data.num_examples: {wanted} asked for, but {config.name} has {max(available, 0)}"
-            f" training images ({len(order)} less {held_out} held out)"
+            f" training {_noun(config)} ({len(order)} less {held_out} held out)"
         )
     indices = {
         "test": order[:num_test],
@@ -134,7 +134,7 @@ def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarr
     }[part]
     if not len(indices):
         raise UsageError(
-            f"{config.name} has no {part} part of its own; hold some images out with"
+            f"{config.name} has no {part} part of its own; hold some {_noun(config)} out with"
             f" --config.data.num_{part}=N, or evaluate on the train part"
         )
     return source["train"], indices
@@ -144,9 +144,14 @@ def _subset(config: ml_collections.ConfigDict, source: Part, part: str) -> np.nd
     number, total = config[f"num_{part}"], len(source)
     if number > total:
         raise UsageError(
-            f"data.num_{part}: {number} asked for, but {config.name} has {total} {part} images"
+            f"data.num_{part}: {number} asked for, but {config.name} has {total} {part}"
+            f" {_noun(config)}"
         )
     return np.random.default_rng(config.seed).permutation(total)[: number or total]
+
+
+def _noun(config: ml_collections.ConfigDict) -> str:
+    return "images" if language(config) is None else "sequences"
 
 
 __all__ = [
