@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sfvae_jax.data.preprocessing import as_stored
+from sfvae_jax.data.sequences import KINDS
 from sfvae_jax.errors import UsageError
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -19,7 +20,7 @@ _OTHERS = (
     "sprites, sprites_gray (rendered)",
     "npz:PATH",
     "folder:PATH",
-    "equations, molecules, architectures (sequences; also with :PATH)",
+    "equations, molecules, architectures (sequences, drawn or before :PATH)",
 )
 _PROBED = 16  # images that show whether a set has one bit a pixel
 
@@ -162,6 +163,7 @@ def _unknown_data(name: str) -> UsageError:
         "mnist_5k",
         "sprites",
         "sprites_gray",
+        *KINDS,
         *tfds.list_builders(with_community_datasets=False),
     ]
     near = difflib.get_close_matches(name, names, n=1)

@@ -1,0 +1,396 @@
+"""Equations and molecules: drawn, well-known, of files; what is kept of a file, what is refused."""
+
+import logging
+import os
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import text_file
+
+from sfvae_jax import data
+from sfvae_jax.config import base_config, validate
+from sfvae_jax.data import parsed
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import EXPRESSIONS, SMILES
+
+
+def group(name, **changes):
+    config = base_config().data
+    config.update({"name": name, **changes})
+    return config
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of equations or molecules; returns the name of the data set that it is."""
+
+    def make(content, kind="equations"):
+        path = tmp_path / f"{kind}.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return f"{kind}:{path}"
+
+    return make
+
+
+def texts(config, part="train"):
+    language = data.language(config)
+    return [language.write(example) for example in data.load(config, part)]
+
+
+def kept(folder):
+    return sorted(folder.rglob("*" + parsed.SUFFIX))
+
+
+# ---- drawn equations ----
+
+
+def test_drawn_equations_are_different_sentences_that_fit():
+    parts = [data.load(group("equations"), part) for part in ("train", "test")]
+    assert [part.shape for part in parts] == [(90_000, 15), (10_000, 15)]
+    together = np.concatenate(parts)
+    assert together.dtype == np.int16
+    assert len(np.unique(together, axis=0)) == 100_000
+    for example in together[::200]:
+        text = EXPRESSIONS.write(example)
+        assert len(text.replace(" ", "")) <= 19
+        rules = EXPRESSIONS.parse(text)
+        np.testing.assert_array_equal(rules, example[: len(rules)])
+        assert np.all(example[len(rules) :] == EXPRESSIONS.padding)
+
+
+def test_drawn_equations_are_uniform_over_rules_and_characters():
+    """Numbers of sentences by rules and characters from their generating functions by hand."""
+    drawn = np.concatenate([data.load(group("equations"), part) for part in ("train", "test")])
+    s, t = np.zeros((2, 16, 60))  # [rules, characters]
+
+    def join(a, b, n, more):
+        """Numbers of pairs of n rules in all, each pair with more characters."""
+        sums = sum(np.convolve(a[k], b[n - k])[:60] for k in range(n + 1))
+        return np.concatenate([np.zeros(more), sums[: 60 - more]])
+
+    nothing = np.zeros((16, 60))
+    nothing[0, 0] = 1  # one way, of no rules and no characters
+    for n in range(1, 16):
+        s[n] = t[n - 1] + 3 * join(s, t, n - 1, 1)
+        t[n] = join(s, nothing, n - 1, 2) + 2 * join(s, nothing, n - 1, 5)
+        t[n, 1] += 4 * (n == 1)
+    ways = s[:, :20]
+    expected = len(drawn) * ways / ways.sum()
+    assert round(s.sum()) == 199_941_076
+
+    lengths = np.sum(drawn != EXPRESSIONS.padding, axis=1)
+    # s -> s + t and its like, s -> t; t -> ( s ), sin( s ), exp( s ) and the four leaves; padding.
+    characters = np.array([1, 1, 1, 0, 2, 5, 5, 1, 1, 1, 1, 0])[drawn].sum(axis=1)
+    counts = np.zeros_like(expected)
+    np.add.at(counts, (lengths, characters), 1)
+    assert np.all(counts[expected == 0] == 0)
+    common = expected > 10
+    statistic = np.sum((counts - expected)[common] ** 2 / expected[common])
+    freedom = common.sum() - 1
+    assert freedom >= 8
+    assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
+
+
+def test_drawn_equations_are_the_same_everywhere():
+    source = data.open_source(group("equations", seed=3))
+    drawn = [EXPRESSIONS.write(source["test"][i]) for i in range(3)]
+    assert drawn == [
+        "exp( sin( 3 * 2 / 1 * x * 3 ) )",
+        "2 / ( 2 * 2 * x ) * 1 + 1",
+        "1 + sin( 3 ) + ( 2 ) * 2 + 1",
+    ]
+
+
+def test_characters_are_the_same_equations():
+    config, characters = (
+        group("equations", tokens=tokens, num_examples=300) for tokens in ("grammar", "characters")
+    )
+    language = data.language(characters)
+    examples = data.load(characters, "train")
+    assert examples.shape == (300, 20)
+    expected = [text.replace(" ", "") for text in texts(config)]
+    assert [language.write(example) for example in examples] == expected
+    np.testing.assert_array_equal([language.encode(text) for text in expected], examples)
+    np.testing.assert_array_equal(language.encode("x + 1"), language.encode("x+1"))
+
+
+# ---- well-known molecules ----
+
+
+@pytest.mark.parametrize("tokens", ["grammar", "characters"])
+def test_well_known_molecules(tokens):
+    config = group("molecules", tokens=tokens, num_test=50)
+    found = texts(config) + texts(config, "test")
+    assert "CC(=O)Oc1ccccc1C(=O)O" in found  # aspirin
+    assert len(set(found)) == len(found) >= 200
+    assert data.load_labels(config, "train") is None
+
+
+# ---- files ----
+
+
+def test_a_file_s_lines_in_order_duplicates_kept(write):
+    config = group(write("x + 1\r\n\n  sin(x)\nx + 1\n\t\n1/2"))
+    source = data.open_source(config)
+    language = data.language(config)
+    lines = [language.write(source["train"][i]) for i in range(len(source["train"]))]
+    assert lines == ["x + 1", "sin( x )", "x + 1", "1 / 2"]
+    examples = data.load(config, "train")
+    assert (examples.dtype, examples.shape) == (np.int16, (4, 15))
+    assert sorted(texts(config)) == sorted(lines)
+    assert jnp.issubdtype(data.to_unit_interval(jnp.asarray(examples)).dtype, jnp.integer)
+
+
+def test_further_columns_of_a_smi_file_are_not_read(write):
+    config = group(write("\ufeffCCO ethanol 46.07\n[Na+].[Cl-]\tsalt\nC/C=C\\C\n", "molecules"))
+    assert sorted(texts(config)) == sorted(["CCO", "[Na+].[Cl-]", "C/C=C\\C"])
+
+
+def test_places(write):
+    equations, molecules = write("x\n1"), write("C", "molecules")
+    for name, tokens, places in (
+        (equations, "grammar", 15),
+        (equations, "characters", 20),
+        (molecules, "grammar", 128),
+        (molecules, "characters", 121),
+    ):
+        for max_length in (0, 30):
+            config = group(name, tokens=tokens, max_length=max_length)
+            language = data.language(config)
+            assert language is data.language(config)  # so that compiled programs are found again
+            assert language.num_places == (max_length or places)
+            assert data.load(config, "train").shape[1] == (max_length or places)
+    assert data.language(group("mnist_5k")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", ["grammar", "characters"])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("equations_100k.txt", "equations"), ("zinc_20k.smi", "molecules")]
+)
+def test_all_lines_of_real_files(name, kind, tokens, tmp_path):
+    shutil.copyfile(text_file(name), tmp_path / name)
+    config = group(f"{kind}:{tmp_path / name}", tokens=tokens)
+    part, language = data.open_source(config)["train"], data.language(config)
+    spaces = " " if tokens == "characters" else ""
+    lines = (tmp_path / name).read_text().replace(spaces, "").splitlines()
+    assert [language.write(part[i]) for i in range(len(part))] == lines
+
+
+# ---- what is kept of a file ----
+
+
+@pytest.fixture
+def parses(monkeypatch):
+    """How many lines have been parsed so far, by call."""
+    calls, parse = [], parsed.parse
+
+    def counted(lines, *arguments, **options):
+        calls.append(len(lines))
+        return parse(lines, *arguments, **options)
+
+    monkeypatch.setattr(parsed, "parse", counted)
+    return calls
+
+
+def forget():
+    """As a new process would."""
+    from sfvae_jax.data import text
+
+    text._open.cache_clear()
+
+
+def test_a_file_is_parsed_once_for_each_grammar(write, parses, tmp_path):
+    name = write("x\nx + 1\n")
+    for expected in ([2], [2]):
+        for max_length in (0, 9):
+            assert sorted(texts(group(name, max_length=max_length))) == ["x", "x + 1"]
+        assert parses == expected
+        forget()
+    assert sorted(texts(group(name, tokens="characters"))) == ["x", "x+1"]
+    forget()
+    assert sorted(texts(group(name))) == ["x", "x + 1"]
+    assert parses == [2, 2]
+    assert len(kept(tmp_path)) == 2
+    write("x\nx + 2\nx")  # another content
+    forget()
+    assert sorted(texts(group(name))) == ["x", "x", "x + 2"]
+    assert parses == [2, 2, 3]
+    assert len(kept(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "pickle"])
+def test_a_damaged_cache_is_made_again(write, parses, tmp_path, damage):
+    name = write("x\nx + 1\n")
+    data.load(group(name), "train")
+    (cache,) = kept(tmp_path)
+    whole = cache.read_bytes()
+    if damage == "pickle":
+        np.savez(cache, key=np.array([{}], object))
+    else:
+        cache.write_bytes({"cut": whole[:-30], "text": b"no archive", "empty": b""}[damage])
+    forget()
+    assert sorted(texts(group(name))) == ["x", "x + 1"]
+    assert parses == [2, 2]
+    forget()
+    data.load(group(name), "train")
+    assert parses == [2, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["equations.txt", cache.name]
+
+
+@pytest.fixture
+def read_only(monkeypatch, tmp_path):
+    """No folder but this one can be written; also where the tests are root's."""
+
+    def install(writable):
+        access = os.access
+        within = lambda path: writable is not None and writable in [path, *path.parents]  # noqa: E731
+        monkeypatch.setattr(
+            parsed.os, "access", lambda path, mode: within(path) and access(path, mode)
+        )
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    return install
+
+
+def test_beside_a_file_that_cannot_be_written(write, parses, tmp_path, read_only):
+    read_only(tmp_path / "cache")
+    name = write("x\nx + 1\n")
+    for _ in range(2):
+        assert sorted(texts(group(name))) == ["x", "x + 1"]
+        assert [path.parent for path in kept(tmp_path)] == [tmp_path / "cache/sfvae_jax/sequences"]
+        forget()
+    assert parses == [2]
+
+
+def test_nowhere_to_keep_it(write, parses, tmp_path, read_only, caplog):
+    (tmp_path / "cache").write_text("in the way")
+    read_only(None)
+    name = write("x\n")
+    with caplog.at_level(logging.INFO, logger="sfvae_jax"):
+        assert texts(group(name)) == ["x"]
+    assert "what was parsed is not kept: cannot write" in caplog.text
+    assert kept(tmp_path) == []
+
+
+def test_progress_of_a_long_file(write, capsys):
+    data.load(group(write("x\n" * 1000)), "train")
+    assert "parsing equations.txt 1000/1000" in capsys.readouterr().err
+
+
+# ---- what is refused ----
+
+
+def refused(config, part="train"):
+    with pytest.raises(UsageError) as caught:
+        data.load(config, part)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_line_that_is_no_sentence(write, tmp_path):
+    name = write("x\n\n   x + y\n1 +")
+    assert refused(group(name)) == (
+        f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; mend it, or leave such"
+        " lines out by --config.data.skip_corrupt=True"
+    )
+    assert kept(tmp_path) == []
+    message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
+    assert "molecules.txt line 2, column 4: the text ends too soon" in message
+    message = refused(group(write("x\n  x + y"), tokens="characters"))
+    assert "line 2, column 7: 'y' cannot stand here" in message
+
+
+def test_lines_left_out_are_counted(write, caplog):
+    name = write("x\n\nx + y\nx + 1 + 2 + 3 + x + 1 + 2 + 3\n1 +\n2")
+    for _ in range(2):  # the second from what was kept
+        caplog.clear()
+        assert sorted(texts(group(name, skip_corrupt=True))) == ["2", "x"]
+        assert "leaving out 3 of the 5 lines; the first: line 3, column 5: 'y' ca" in caplog.text
+        forget()
+    assert "line 3, column 5" in refused(group(name))
+    message = refused(group(write("y\nz"), skip_corrupt=True))
+    assert "nothing is left without 2 of the 2 lines; the first: line 1, column 1" in message
+
+
+def test_a_sequence_of_too_many_rules(write, tmp_path):
+    name = write("x\nx + 1\nx + 1 + 2 + 3 + x + 1 + 2 + 3\n")
+    assert refused(group(name, max_length=3)) == (
+        f"{tmp_path}/equations.txt line 2: it takes 4 places, more than 3; set"
+        " --config.data.max_length=16, which fits all, or leave such lines out by"
+        " --config.data.skip_corrupt=True"
+    )
+    assert texts(group(name, max_length=3, skip_corrupt=True)) == ["x"]
+    assert len(texts(group(name, max_length=16))) == 3
+    assert "data.max_length=1: no sequence of equations is as short" in refused(
+        group(name, max_length=1)
+    )
+    assert "drawn equations take up to 15 places" in refused(group("equations", max_length=14))
+    assert data.load(group("equations", max_length=16, num_examples=9), "train").shape == (9, 16)
+
+
+def test_files_that_are_no_text(write, tmp_path):
+    for content in ("", "\n \n\r\n"):
+        message = refused(group(write(content)))
+        assert message.endswith("is empty; expected a text file of expressions, one a line")
+    message = refused(group(write(b"x\nx\xff\n")))
+    assert "equations.txt line 2: byte 0xff is no UTF-8; expected a text file" in message
+    message = refused(group(f"molecules:{tmp_path}/none.smi"))
+    assert message == (
+        f"cannot read {tmp_path}/none.smi: No such file or directory; give molecules:PATH of a text"
+        " file of SMILES, one a line"
+    )
+    assert "Is a directory" in refused(group(f"equations:{tmp_path}"))
+    assert refused(group("equations:")).startswith("give equations:PATH")
+
+
+def test_nothing_of_a_file_is_executed(write, tmp_path):
+    code = f"__import__('pathlib').Path('{tmp_path}/executed').touch()"
+    assert "line 1, column 1: '_' cannot stand here" in refused(group(write(code)))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"crop": 10},
+        {"channels": 1},
+        {"image_size": 8},
+        {"pad_to": 32},
+        {"scale": 2.0},
+        {"binarization": "static"},
+    ],
+)
+def test_options_of_images_are_refused(option):
+    (key,) = option
+    message = f"data.{key}: of images alone; leave as it is for the equations of 'equations'"
+    assert refused(group("equations", **option)) == message
+    config = base_config()
+    config.data.update({"name": "equations", **option})
+    with pytest.raises(UsageError, match=f"data.{key}: of images alone"):
+        validate(config)
+
+
+def test_options_of_sequences_are_refused():
+    for option in ({"tokens": "characters"}, {"max_length": 20}):
+        (key,) = option
+        assert f"data.{key}: of sequences alone" in refused(group("mnist_5k", **option))
+    assert "data.tokens must be one of grammar, characters" in refused(
+        group("equations", tokens="words")
+    )
+    assert "unknown data set 'equation'. Did you mean 'equations'?" in refused(group("equation"))
+
+
+def test_more_than_there_are(write):
+    name = write("x\n1\n2\n")
+    message = refused(group(name, num_examples=4))
+    assert "4 asked for, but equations:" in message
+    assert "has 3 training sequences (3 less 0 held out)" in message
+    assert "hold some sequences out with" in refused(group(name), "test")
+    assert len(data.load(group(name, num_test=1), "test")) == 1
+
+
+def test_a_data_set_s_smiles_are_those_of_the_grammar():
+    assert data.language(group("molecules")).grammar is SMILES
