@@ -154,7 +154,7 @@ def test_gradients_in_allowed_and_forbidden_rules(float64):
     assert not allowed.all()
     logits, log_prob = jnp.array(RNG.normal(size=allowed.shape)), _of(SUMS).log_prob
     check_grads(jax.jit(functools.partial(log_prob, jnp.array(x))), (logits,), 1, modes=["rev"])
-    grad = np.asarray(jax.grad(log_prob, 1)(jnp.array(x), logits))
+    grad = np.asarray(jax.jit(jax.grad(log_prob, 1))(jnp.array(x), logits))
     np.testing.assert_array_equal(grad[~allowed], 0.0)
     np.testing.assert_array_equal(grad[-3:], 0.0)
     assert np.all(grad[allowed & (allowed.sum(1, keepdims=True) > 1)] != 0.0)
@@ -165,7 +165,7 @@ def test_what_is_forbidden_never_matters(forbidden):
     """Float32, allowed logits of +-10,000: value, information and gradients are finite."""
     x = jnp.array([*SUMS.parse("x+1"), SUMS.padding])
     likelihood = _of(SUMS)
-    allowed = likelihood.tables.allowed(x)
+    allowed = jax.jit(likelihood.tables.allowed)(x)
     extreme = jnp.asarray(RNG.choice([-1e4, 0.0, 1e4], allowed.shape), jnp.float32)
     direction = jnp.asarray(RNG.normal(size=allowed.shape), jnp.float32)
 
@@ -214,13 +214,19 @@ def test_information_is_minus_the_second_difference(float64, name):
     x, parameters, tangent = jax.tree.map(lambda leaf: np.asarray(leaf).astype(float), arguments)
     x = np.asarray(arguments[0]).astype(float if name == "sequence" else arguments[0].dtype)
 
-    def along(step):
-        moved = jax.tree.map(lambda p, t: jnp.array(p + step * t), parameters, tangent)
-        return float(likelihood.log_prob(jnp.array(x), moved))
-
     step = 1e-3
-    expected = -(along(step) - 2.0 * along(0.0) + along(-step)) / step**2
-    obtained = likelihood.information(*jax.tree.map(jnp.array, (x, parameters, tangent)))
+
+    @jax.jit
+    def values(x, parameters, tangent):
+        def along(step):
+            moved = jax.tree.map(lambda p, t: p + step * t, parameters, tangent)
+            return likelihood.log_prob(x, moved)
+
+        differences = jax.vmap(along)(jnp.array([step, 0.0, -step]))
+        return differences, likelihood.information(x, parameters, tangent)
+
+    (above, center, below), obtained = values(x, parameters, tangent)
+    expected = -(above - 2.0 * center + below) / step**2
     assert expected > 0.01
     np.testing.assert_allclose(obtained, expected, rtol=1e-5)
 
