@@ -76,7 +76,7 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
     key = _digest(_FORMAT, kind, *(f"{line.number} {line.column} {line.text}" for line in lines))
     place = path.with_name(f"{path.name}.{kind[:8]}{SUFFIX}")
     kept = _load(place, key)
-    if kept is None and not os.access(path.parent, os.W_OK | os.X_OK):
+    if kept is None and not _may_write(path.parent):
         place = user_cache_folder("sequences")[0] / f"{key}{SUFFIX}"
         kept = _load(place, key)
     if kept is not None:
@@ -115,6 +115,11 @@ def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -
     bad_lines, bad_columns, reasons = zip(*bad, strict=True) if bad else ((), (), ())
     numbers = (np.array(column, np.int64) for column in ([*good], bad_lines, bad_columns))
     return Parsed(rules, *numbers, np.array(reasons, np.str_))
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether files are to be put there; not where nobody may, though root could."""
+    return os.access(folder, os.W_OK | os.X_OK) and bool(folder.stat().st_mode & 0o222)
 
 
 def _digest(*parts: str) -> str:

@@ -90,7 +90,7 @@ class RuleTables:
             choice = jnp.argmax(jnp.where(self._allowed(symbol, rest, places), logits, -jnp.inf))
             brought = right[choice]  # [R]
             stack = jax.lax.dynamic_update_slice(stack, brought, (below,))
-            depth = below + jnp.sum(brought >= 0)
+            depth = below + jnp.sum(brought >= 0, dtype=jnp.int32)
             return (stack, depth, rest + all_needed[choice]), choice
 
         carry = (stack, jnp.int32(1), least[self.start])
