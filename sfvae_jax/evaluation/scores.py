@@ -36,10 +36,8 @@ def score_of(trained: TrainedModel) -> Score:
     `molecules.penalized_log_p`, standardised over the training set, greater is better.
 
     Raises:
-        NotApplicable: if the examples are no sequences, or of a kind that has no score.
+        NotApplicable: if they are of a kind that has no score.
     """
-    if trained.language is None:
-        raise NotApplicable("the examples are images, which have no score")
     kind = trained.language.kind
     if kind == "equations":
         function = _of_valid(trained, expression_score)
@@ -67,7 +65,7 @@ def require_scorer(kind: str) -> None:
     from sfvae_jax.evaluation import molecules
 
     if reason := molecules.rdkit_missing():
-        raise UsageError(f"evaluation 'bayesian_optimization' scores {reason}")
+        raise UsageError(f"evaluation 'bayesian_optimization' needs a score: {reason}")
 
 
 def _of_valid(trained: TrainedModel, score: Callable[[str], float]) -> Callable[[str], float]:

@@ -84,7 +84,7 @@ def evaluate_search(
     ..._deviation               standard deviation over the trials
 
     Raises:
-        NotApplicable: if the examples are no sequences, or of a kind that has no score.
+        NotApplicable: if the sequences are of a kind that has no score.
     """
     trials = found_trials(trained, options)
     valid = [float(np.mean(np.isfinite(trial.scores))) for trial in trials]

@@ -14,7 +14,7 @@ from PIL import Image
 from sfvae_jax import evaluation
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation import scores, search
+from sfvae_jax.evaluation import molecules, scores, search
 from sfvae_jax.evaluation.expressions import WORST_SCORE, expression_score
 from sfvae_jax.evaluation.search_pictures import best_so_far
 from sfvae_jax.grammars import EXPRESSIONS, Language, rule_tables, sequence_grammar
@@ -201,6 +201,29 @@ def test_the_worst_molecule_seen_counts_for_an_invalid_one():
         search._targets(score, np.array([np.nan, np.nan]))
 
 
+def test_molecules_are_scored_by_their_penalised_log_p():
+    pytest.importorskip("rdkit")
+    smiles = ("CCO", "CCCCCC", "OCCO", "c1ccccc1")
+    language = Language("molecules", sequence_grammar(tuple("COc1")), 9)
+    examples = np.stack([language.encode(text) for text in smiles])
+    score = scores.score_of(_trained(language=language, images_of=lambda part: examples))
+    statistics = molecules.score_statistics(smiles)
+    for text in smiles:
+        assert score.of(text) == molecules.penalized_log_p(text, statistics)
+    assert np.isnan(score.of("c1cc"))
+    assert (score.sign, score.worst) == (1.0, None)
+    assert score.of("CCCCCC") > score.of("OCCO")
+
+
+def test_molecules_need_rdkit(monkeypatch):
+    monkeypatch.setattr(molecules, "rdkit_missing", lambda: "molecules need RDKit")
+    scores.require_scorer("equations")
+    with pytest.raises(
+        UsageError, match="'bayesian_optimization' needs a score: molecules need RDKit"
+    ):
+        scores.require_scorer("molecules")
+
+
 def test_of_samples_the_most_frequent_valid_one_is_taken():
     score = scores.Score({"x": 1.0, "1": 2.0, "x +": np.nan, "+": np.nan}.get, "", -1.0, None)
     assert search.most_frequent(["x +", "x +", "1", "x", "x"], score) == "x"
@@ -216,15 +239,11 @@ def test_decoding_by_samples(trained):
     assert np.isfinite(trial.scores).all()
 
 
-@pytest.mark.parametrize(
-    ("language", "reason"),
-    [(None, "images"), (Language("architectures", EXPRESSIONS, 4), "architectures have no score")],
-)
-def test_what_has_no_score_is_not_searched(language, reason, tmp_path):
-    without = _trained(language=language)
+def test_what_has_no_score_is_not_searched(tmp_path):
+    without = _trained(language=Language("architectures", EXPRESSIONS, 4))
     metrics, reasons, *_ = evaluation.measure(without)
     assert set(metrics.values()) == {None}
-    assert reason in reasons["search_valid"]
+    assert "architectures have no score" in reasons["search_valid"]
     evaluation.draw(without, {}, "title", tmp_path)
     assert not list(tmp_path.iterdir())
 
