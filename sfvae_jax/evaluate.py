@@ -71,7 +71,9 @@ def _log_measures(entries: dict[str, Any]) -> None:
     for name, value in entries["metrics"].items():
         reason = entries["not_applicable"].get(name)
         doubt = " (doubtful, see below)" if name in entries["caveats"] else ""
-        log.info("%s: %s", name, f"does not apply: {reason}" if reason else f"{value:.4g}{doubt}")
+        text = f", {entries['texts'][name]}" if name in entries["texts"] else ""
+        shown = f"does not apply: {reason}" if reason else f"{value:.4g}{text}{doubt}"
+        log.info("%s: %s", name, shown)
     for caveat in dict.fromkeys(entries["caveats"].values()):
         names = [name for name, other in entries["caveats"].items() if other == caveat]
         log.warning("%s: %s", ", ".join(names), caveat)

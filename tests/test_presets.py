@@ -39,9 +39,24 @@ SMALL = {
 }
 # What XLA compiles in the least time.
 SIXTEEN = {"data.image_size": 16, "model.channels": (2, 2, 4), "model.lowering": "native"}
+FEW_SEARCHED = {
+    "model.decoder_sizes": (8, 8, 8),
+    "evaluations.bayesian_optimization.num_trials": 2,
+    "evaluations.bayesian_optimization.num_iterations": 1,
+    "evaluations.bayesian_optimization.batch_size": 4,
+    "evaluations.bayesian_optimization.num_training": 10,
+    "evaluations.sequence_samples.num_samples": 12,
+}
 CHANGES = {
+    "architectures": {
+        "model.decoder_sizes": (8, 8),
+        "evaluations.lower_bound.num_samples": 2,
+        "evaluations.iwae_bound.num_samples": 4,
+        "evaluations.sequence_samples.num_samples": 12,
+    },
     "celeba": SIXTEEN,
     "chairs3d": SIXTEEN,
+    "equations": FEW_SEARCHED,
     "gamma_schedule": {
         "train.steps": 5,
         "train.steps_per_call": 1,
@@ -75,6 +90,7 @@ CHANGES = {
     "mnist_estimators": {"evaluations.iwae_bound.num_samples": 4},
     "mnist_manifold": {},
     "mnist_posteriors": {"evaluations.iwae_bound.num_samples": 4},
+    "molecules": FEW_SEARCHED,
     "rae": {
         "data.num_valid": 12,
         "data.pad_to": 0,
@@ -84,17 +100,34 @@ CHANGES = {
         "train.validate_every": 1,
     },
 }
-OF_ALL = {"training.png", "reconstructions.png", "latent_plane.png", "manifold.png"}
+OF_ALL = {"training.png", "reconstructions.png"}
+OF_IMAGES = {"latent_plane.png", "manifold.png"}
+SEQUENCES = ("architectures", "equations", "molecules")
 OF_EVALUATION = {
+    "bayesian_optimization": {"search.png"},
     "bias": {"bias.png"},
     "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},
     "jacobian_quality": {"jacobian_quality.png"},
     # of two latents, as all models here
+    "sequence_pictures": {"sentences.png", "interpolations.png"},
     "pictures": {"traversals_0.png", "interpolations.png", "neighbours.png", "manifold_wide.png"},
 }
 
 
+# A deterministic model of sequences without values.
+DETERMINISTIC_OF_SEQUENCES = {
+    "collapse_fraction",
+    "kl_divergence",
+    "lower_bound",
+    "value_error",
+    "valid_prior",
+    "unique_prior",
+    "novel_prior",
+}
 NOT_APPLICABLE = {
+    "equations": DETERMINISTIC_OF_SEQUENCES,
+    "architectures": {"nll_without_constant"},  # a likelihood of sequences
+    "molecules": DETERMINISTIC_OF_SEQUENCES,
     "mnist_baggins": {"lower_bound"},  # its objective has no density p(x|z)
     "mnist_bilbo": {"nll_without_constant"},  # a Bernoulli likelihood
     "mnist_posteriors": {"nll_without_constant"},
@@ -114,6 +147,7 @@ def test_no_config_is_left_out():
 
 # What these run, others do as well.
 SLOW = (
+    "architectures",
     "celeba",
     "chairs3d",
     "gamma_schedule",
@@ -123,6 +157,7 @@ SLOW = (
     "mnist_collapse",
     "mnist_manifold",
     "mnist_posteriors",
+    "molecules",
     "rae",
 )
 
@@ -132,6 +167,8 @@ SLOW = (
     [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CHANGES],
 )
 def test_the_laptop_preset_runs_to_its_pictures(name, tmp_path):
+    if name == "molecules":
+        pytest.importorskip("rdkit")
     config = load_config(name).get_config("laptop")
     config.update_from_flattened_dict(SMALL | CHANGES[name])
     train(config, tmp_path)
@@ -139,10 +176,13 @@ def test_the_laptop_preset_runs_to_its_pictures(name, tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["metrics"] == metrics
     assert results["published"]["source"]
-    noisy = {key for key in metrics if key.startswith("equivalent_samples")}
+    noisy = {key for key in metrics if key.startswith(("equivalent_samples", "search_best"))}
     assert set(results["not_applicable"]) - noisy == NOT_APPLICABLE.get(name, set())
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
-    expected = OF_ALL.union(*(OF_EVALUATION.get(key, ()) for key in config.evaluations.names))
+    of_kind = set() if name in SEQUENCES else OF_IMAGES
+    expected = (OF_ALL | of_kind).union(
+        *(OF_EVALUATION.get(key, ()) for key in config.evaluations.names)
+    )
     assert expected <= drawn
     sampled = any(picture.startswith("samples_") for picture in drawn)
     assert sampled == ("pictures" in config.evaluations.names)
