@@ -263,12 +263,13 @@ def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, ha
     grammar = sequence_grammar(("a", "b"))
     language = None if has_values is None else Language("layers", grammar, 5, has_values)
     monkeypatch.setattr(data, "language", lambda config: language)
-    config = tiny_config(**{"objective.name": "linearized", **changes})
+    common = {"objective.name": "linearized", "evaluations.names": ("collapse",)}  # of all
+    config = tiny_config(**common, **changes)
     with pytest.raises(UsageError, match=message) as caught:
         configuration.validate(config)
     assert "\n" not in str(caught.value)
     right = "gaussian" if language is None else "sequence" if has_values else "categorical"
-    config = tiny_config(**{"objective.name": "linearized", "likelihood.name": right})
+    config = tiny_config(**common, **{"likelihood.name": right})
     configuration.validate(config)
 
 
