@@ -29,6 +29,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The setting above, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "architectures"
+    config.data.num_test = 1000
     config.model.name = "recurrent"
     config.model.latent_size = 32
     config.model.hidden_sizes = (128,)

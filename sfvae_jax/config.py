@@ -239,9 +239,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
         name = config.model.name
         if name in ("mlp", "recurrent") and config.model[key] not in ((), 0):
             raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
-    for key in ("kernel_sizes", "batch_norm"):
-        if config.model.name != "grammar" and config.model[key]:
-            raise UsageError(f"model.{key} is of model 'grammar', got model {config.model.name!r}")
+    for key, (owner, default) in _OF_ONE_MODEL.items():
+        name = config.model.name
+        if name != owner and config.model[key] != default:
+            raise UsageError(f"model.{key} is of model {owner!r}, got model {name!r}")
     if config.model.name == "grammar" and config.model.kernel_size:
         raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
     if config.train.plateau_patience and not config.train.validate_every:
@@ -304,6 +305,11 @@ def _entropy_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
 
 
 _WEIGHT_SCHEDULES = {"beta_schedule": _beta_schedule, "entropy_schedule": _entropy_schedule}
+_OF_ONE_MODEL = {  # key: the model, and what others leave it at
+    "kernel_sizes": ("grammar", ()),
+    "batch_norm": ("grammar", False),
+    "value_activation": ("recurrent", "sigmoid"),
+}
 _POSITIVE_INTEGERS = (
     "model.latent_size",
     "objective.num_samples",

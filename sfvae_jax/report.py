@@ -272,7 +272,8 @@ def _notes(summary: dict[str, Any]) -> str:
         note += ", of a single run over the trials of its search"
     if not published:
         return f"{note}."
-    note += f"; after the slash {published['source']} ({published['num_runs']} runs)."
+    note += f"; after the slash {published['source']} ({published['num_runs']} runs)"
+    note += ", of a search ± over its trials." if _publishes_trials(summary) else "."
     differences = [
         f"{key} {' and '.join(map(str, here))} (paper: {paper})"
         for key, (here, paper) in summary["differences"].items()
@@ -295,6 +296,17 @@ def _notes(summary: dict[str, Any]) -> str:
 def _is_over_trials(method: dict[str, Any]) -> bool:
     cells = (cell for cells in method["measures"].values() for cell in cells.values())
     return method["runs"] == 1 and any(cell["std"] is not None for cell in cells)
+
+
+def _publishes_trials(summary: dict[str, Any]) -> bool:
+    """Whether a published search has deviations: its paper has several trials of one model."""
+    return any(
+        cell["published"] and cell["published"][1] is not None
+        for method in summary["methods"]
+        for measure, cells in method["measures"].items()
+        if measure.startswith("search_")
+        for cell in cells.values()
+    )
 
 
 def _texts(summary: dict[str, Any]) -> list[str]:
@@ -324,8 +336,9 @@ def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> str:
     return f"{obtained} / {published}{elsewhere}"
 
 
-# Measures that lie between 0 and 1, or near 1.
-_OF_ONE = ("classifier_accuracy", "prd_", "variance_")
+# Measures that lie between 0 and 1, or near 1, and small errors.
+_OF_ONE = ("classifier_accuracy", "prd_", "variance_", "valid_", "unique_", "novel_")
+_OF_ONE += ("exact_match", "token_accuracy", "value_error")
 # Bounds of one part of the data, whose differences matter.
 _OF_PARTS = ("_train", "_valid", "_test", "_standard_error", "_overfitting")
 

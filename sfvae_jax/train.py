@@ -162,7 +162,7 @@ def _check_batches(
 ) -> None:
     """Refuses images or batches that likelihood, objective or devices have no place for."""
     if batch_size > len(images):
-        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} images")
+        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} examples")
     if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
         raise UsageError(
             "likelihood 'discretized_logistic' is of 256 levels;"

@@ -95,6 +95,7 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("model.activation", "gelu", "unknown activation 'gelu'.*relu, tanh"),
         ("model.initializer", "zeros", "unknown initializer 'zeros'"),
         ("model.value_activation", "tanh", "unknown value activation 'tanh'. Known: relu, sigm"),
+        ("model.value_activation", "relu", "value_activation is of model 'recurrent', got mod"),
         ("model.latent_size", 0, "model.latent_size must be a positive whole number, got 0"),
         ("model.hidden_sizes", (16, 0), "model.hidden_sizes must be positive sizes"),
         ("model.decoder_sizes", (16, 0), "model.decoder_sizes must be positive sizes"),
@@ -264,6 +265,7 @@ def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, ha
     monkeypatch.setattr(data, "language", lambda config: language)
     model = "mlp" if language is None else "recurrent"
     fitting = {"objective.name": "linearized", "model.name": model}
+    fitting["evaluations.names"] = ("collapse",)  # of all
     with pytest.raises(UsageError, match=message) as caught:
         configuration.validate(tiny_config(**fitting | changes))
     assert "\n" not in str(caught.value)

@@ -101,7 +101,18 @@ def test_over_several_seeds_the_deviation_is_theirs():
     text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
     assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text
     assert "- search best 1: `x + sin( 1 )`, `x + sin( 2 )`" in text
-    assert "trials" not in text
+    assert "after the slash RAE, Figure 2 (1 runs), of a search ± over its trials." in text
+    assert "trials" not in report.to_markdown(report.summarize(RUNS))
+
+
+def test_shares_and_small_errors_of_sequences_keep_their_digits():
+    measures = {"valid_prior": 0.972, "unique_gmm": 0.5, "novel_second_stage": 0.9996}
+    measures |= {"exact_match": 0.043, "token_accuracy": 0.958, "value_error": 0.0432}
+    run = {**RUNS[3], "metrics": {**measures, "elbo_valid": -12.346}, "history": {}}
+    header, _, row, *_ = report.to_markdown(report.summarize([run])).splitlines()
+    assert "| valid samples of the prior, step 200 | unique samples of the gmm, " in header
+    assert "| novel samples of the second stage, step 200 | exact match, " in header
+    assert row.endswith("| 0.972 | 0.500 | 1.000 | 0.043 | 0.958 | 0.043 | -12.35 |")
 
 
 def test_many_measures_are_rows():

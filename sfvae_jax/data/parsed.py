@@ -19,7 +19,7 @@ from sfvae_jax.progress import Display
 from sfvae_jax.user_cache import user_cache_folder
 
 SUFFIX = ".sfvae-cache.npz"
-_FORMAT = "1"  # of such a file
+_FORMAT = "2"  # of such a file
 _PER_UPDATE = 500  # lines between two updates of the progress
 
 log = logging.getLogger("sfvae_jax")
@@ -32,7 +32,8 @@ class Line:
     Attributes:
         number: from 1.
         column: at which its text begins, from 1.
-        text: a sentence, if all is well.
+        text: a sentence, if all is well; bytes that are no UTF-8 as Python's `surrogateescape` has
+            them.
     """
 
     number: int
@@ -45,7 +46,8 @@ class Parsed:
     """What lines say.
 
     Attributes:
-        rules: of each line that is a sentence, int16 [N, longest], padding at the end.
+        rules: of each line that is a sentence, one after another, int16 [sum of lengths].
+        lengths: how many are of each, [N].
         lines: their numbers, [N].
         bad_lines: numbers of the others, [M].
         bad_columns: where in each the first character is that cannot stand there, [M].
@@ -53,6 +55,7 @@ class Parsed:
     """
 
     rules: np.ndarray
+    lengths: np.ndarray
     lines: np.ndarray
     bad_lines: np.ndarray
     bad_columns: np.ndarray
@@ -64,7 +67,7 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
 
     It is kept beside the file, one `PATH.*.sfvae-cache.npz` a grammar, or, where that folder cannot
     be written, in the user's cache folder, `sfvae_jax/sequences` in it. All may be deleted at any
-    time.
+    time. Processes that parse the same file at once all write it; the last one's stays.
 
     Args:
         path: of the file.
@@ -101,20 +104,25 @@ def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -
     with Display(0, len(lines), f"{label} ") as display:
         for done, line in enumerate(lines, 1):
             try:
-                good[line.number] = grammar.parse(line.text)
+                good[line.number] = grammar.parse(line.text).astype(np.int16)
             except ParseError as error:
-                bad.append((line.number, line.column + error.column - 1, error.reason))
+                bad.append((line.number, line.column + error.column - 1, _reason(line, error)))
                 if not go_on:
                     break
-            if done % _PER_UPDATE == 0:
+            if done % _PER_UPDATE == 0 or done == len(lines):
                 display.show(done, "", f"{label} {done}/{len(lines)}")
-    longest = max(map(len, good.values()), default=0)
-    rules = np.full((len(good), longest), grammar.padding, np.int16)
-    for row, derivation in zip(rules, good.values(), strict=True):
-        row[: len(derivation)] = derivation
+    rules = np.concatenate([np.zeros(0, np.int16), *good.values()])
+    lengths = [len(derivation) for derivation in good.values()]
     bad_lines, bad_columns, reasons = zip(*bad, strict=True) if bad else ((), (), ())
-    numbers = (np.array(column, np.int64) for column in ([*good], bad_lines, bad_columns))
+    numbers = (np.array(column, np.int64) for column in (lengths, [*good], bad_lines, bad_columns))
     return Parsed(rules, *numbers, np.array(reasons, np.str_))
+
+
+def _reason(line: Line, error: ParseError) -> str:
+    character = line.text[error.column - 1 : error.column]
+    if "\udc80" <= character <= "\udcff":
+        return f"byte 0x{ord(character) - 0xDC00:02x} is no UTF-8"
+    return error.reason
 
 
 def _may_write(folder: Path) -> bool:
@@ -123,7 +131,7 @@ def _may_write(folder: Path) -> bool:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _load(file: Path, key: str) -> Parsed | None:

@@ -37,7 +37,7 @@ _OF_IMAGES = {
     "scale": 1.0,
     "binarization": "none",
 }
-_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0}
+_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0, "layer_types": ()}
 
 
 def language(config: ml_collections.ConfigDict) -> Language | None:
@@ -116,11 +116,13 @@ def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, Part] | No
 
 
 def check_options(config: ml_collections.ConfigDict) -> None:
-    """Refuses options of images on sequences, and of sequences on images; nothing is read.
+    """Refuses options that are not of the data set, and names of no file; nothing is read.
 
     Raises:
         UsageError: naming them.
     """
+    if "\0" in config.name:
+        raise UsageError(f"data.name {config.name!r} has a NUL character, as no file has; mend it")
     kind = _kind(config.name)
     foreign, what = (_OF_IMAGES, "images") if kind else (_OF_SEQUENCES, "sequences")
     given = [f"data.{key}" for key, default in foreign.items() if config[key] != default]
@@ -129,6 +131,8 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         raise UsageError(f"{', '.join(given)}: of {what} alone; leave as it is for {owner}")
     if kind == "architectures" and config.tokens != "grammar":
         raise UsageError("data.tokens is of equations and molecules; leave it 'grammar'")
+    if kind != "architectures" and tuple(config.layer_types):
+        raise UsageError(f"data.layer_types is of architectures:PATH; leave it () for {kind}")
 
 
 def _kind(name: str) -> str | None:

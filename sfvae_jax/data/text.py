@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[s
     expected = f"give {language.kind}:PATH of a text file of {_LINES[language.kind]}, one a line"
     if not path:
         raise UsageError(expected)
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     try:
         stat = file.stat()
         return _open(file, (stat.st_size, stat.st_mtime_ns), language, skip_corrupt)
@@ -69,30 +71,23 @@ def _open(
 
 def _read_lines(file: Path, kind: str) -> list[Line]:
     """The lines of a file that hold text."""
-    what, content = _LINES[kind], file.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(
-            f"{file} line {number}: byte 0x{content[error.start]:02x} is no UTF-8; expected a text"
-            f" file of {what}, one a line"
-        ) from error
+    content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     lines = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, encoded in enumerate(content.splitlines(), 1):
+        # A byte that is no UTF-8 becomes a character of no grammar.
+        line = encoded.decode(errors="surrogateescape")
         words = line.split()
         if words:
             sentence = words[0] if kind == "molecules" else line.strip()
             lines.append(Line(number, line.index(words[0]) + 1, sentence))
     if not lines:
-        raise UsageError(f"{file} is empty; expected a text file of {what}, one a line")
+        raise UsageError(f"{file} is empty; expected a text file of {_LINES[kind]}, one a line")
     return lines
 
 
 def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: bool) -> np.ndarray:
     """Examples [N, T] of the lines that are sentences and fit; the others refused or left out."""
-    places, padding = language.num_places, language.grammar.padding
-    lengths = np.sum(parsed.rules != padding, axis=1)
+    places, lengths = language.num_places, parsed.lengths
     bad = {
         line: f"line {line}, column {column}: {reason}"
         for line, column, reason in zip(
@@ -117,5 +112,7 @@ def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: b
         if len(faults) == number:
             raise UsageError(f"{file}: nothing is left without {counts}")
         log.warning("%s: leaving out %s", file, counts)
-    rules = parsed.rules[lengths <= places, :places]
-    return np.pad(rules, ((0, 0), (0, places - rules.shape[1])), constant_values=padding)
+    fits = lengths <= places
+    examples = np.full((np.sum(fits), places), language.grammar.padding, np.int16)
+    examples[np.arange(places) < lengths[fits, None]] = parsed.rules[np.repeat(fits, lengths)]
+    return examples

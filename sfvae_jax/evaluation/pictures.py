@@ -183,6 +183,9 @@ def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
 
 def title(measure: str) -> str:
     """A measure's name as a person writes it."""
+    share, _, source = measure.partition("_")
+    if share in ("valid", "unique", "novel"):
+        return f"{share} samples of the {source.replace('_', ' ')}"
     return (
         measure.replace("_", " ")
         .replace("kl ", "KL ")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from sfvae_jax.progress import Display
+
+T = TypeVar("T")
 
 
 class Progress(Display):
@@ -29,3 +33,12 @@ class Progress(Display):
             return ""
         each = (now - self._warm[1]) / (done - self._warm[0])
         return f"{(self._total - done) * each:.0f} s left"
+
+
+def tracked(label: str, items: Sequence[T]) -> Iterator[T]:
+    """The items one by one, while a `Progress` of this label shows how many are done."""
+    with Progress(label, len(items)) as progress:
+        for done, item in enumerate(items):
+            progress.update(done)
+            yield item
+        progress.update(len(items))

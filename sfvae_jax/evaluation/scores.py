@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.expressions import WORST_SCORE, expression_score
+from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences import is_valid, sentences
 
 
@@ -45,7 +46,8 @@ def score_of(trained: TrainedModel) -> Score:
     if kind == "molecules":
         from sfvae_jax.evaluation import molecules
 
-        statistics = molecules.score_statistics(sentences(trained, "train"))
+        training = tracked("scoring training molecules", sentences(trained, "train"))
+        statistics = molecules.score_statistics(training)
         score = functools.partial(molecules.penalized_log_p, statistics=statistics)
         return Score(_of_valid(trained, score), "penalised log P", 1.0, None)
     raise NotApplicable(f"{kind} have no score; equations and molecules have")

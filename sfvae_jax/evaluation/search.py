@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +23,13 @@ from sfvae_jax.evaluation.codes import (
 )
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.scores import Score, score_of
-from sfvae_jax.evaluation.sequences import DECODINGS, canonical, decode_texts
+from sfvae_jax.evaluation.sequences import (
+    DECODINGS,
+    canonical,
+    decode_attempts,
+    decode_texts,
+    is_valid,
+)
 from sfvae_jax.evaluation.threads import one_thread
 
 NUM_BEST = 3
@@ -78,7 +85,7 @@ def evaluate_search(
 ) -> dict[str, float | NotApplicable]:
     """The evaluation `bayesian_optimization`: what a search of the latent space finds.
 
-    search_valid                fraction of the decoded texts that are valid, mean over the trials
+    search_valid                fraction of the codes whose text is valid, mean over the trials
     search_score                mean score of the valid ones, mean over the trials
     search_best_1, 2, 3         scores of the best distinct texts of all trials, with the texts
     ..._deviation               standard deviation over the trials
@@ -156,7 +163,7 @@ def _trial(
     scores = training
     for iteration in range(options.num_iterations):
         new = suggest_batch(rng, codes, _targets(score, scores), options.batch_size)
-        decoded = _decode(trained, options, score, new, rng)
+        decoded = _decode(trained, options, new, rng)
         texts += decoded
         codes = np.concatenate([codes, new])
         scores = np.concatenate([scores, [score.of(text) for text in decoded]])
@@ -180,7 +187,6 @@ def _targets(score: Score, scores: np.ndarray) -> np.ndarray:
 def _decode(
     trained: TrainedModel,
     options: ml_collections.ConfigDict,
-    score: Score,
     codes: np.ndarray,
     rng: np.random.Generator,
 ) -> list[str]:
@@ -189,14 +195,14 @@ def _decode(
         return decode_texts(trained, codes)
     key = jax.random.key(int(rng.integers(2**31)))
     keys = jax.random.split(key, options.num_attempts)
-    attempts = [decode_texts(trained, codes, key) for key in keys]
-    return [most_frequent(texts, score) for texts in zip(*attempts, strict=True)]
+    valid = functools.partial(is_valid, trained.language)
+    return [most_frequent(texts, valid) for texts in decode_attempts(trained, codes, keys)]
 
 
-def most_frequent(texts: Sequence[str], score: Score) -> str:
+def most_frequent(texts: Sequence[str], valid: Callable[[str], bool]) -> str:
     """The most frequent valid text; the first one where none is valid."""
-    valid = Counter(text for text in texts if np.isfinite(score.of(text)))
-    return valid.most_common(1)[0][0] if valid else texts[0]
+    commonest = (text for text, _ in Counter(texts).most_common())
+    return next(filter(valid, commonest), texts[0])
 
 
 def _deviation(values: Sequence[float]) -> float | NotApplicable:

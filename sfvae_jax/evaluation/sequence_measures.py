@@ -10,6 +10,7 @@ import numpy as np
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, centers, once
 from sfvae_jax.evaluation.generation import DENSITIES
+from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sample_quality import check_sources
 from sfvae_jax.evaluation.sequences import (
     DECODINGS,
@@ -157,6 +158,9 @@ def _sample_metrics(source: str) -> tuple[str, ...]:
 
 def _training_forms(trained: TrainedModel) -> set[str]:
     """`canonical` of the training set."""
-    language = trained.language
-    forms = lambda: {canonical(language, text) for text in sentences(trained, "train")}  # noqa: E731
+
+    def forms() -> set[str]:
+        training = tracked("reading training sequences", sentences(trained, "train"))
+        return {canonical(trained.language, text) for text in training}
+
     return once(trained, "training forms", forms)

@@ -48,14 +48,37 @@ def decode_examples(
         jax.device_get(decode(trained.params, codes[i : i + size], keys[i : i + size]))
         for i in range(0, len(codes), size)
     ]
-    if not all(np.all(finite) for _, finite in batches):
-        raise RunError("the decoded sequences are not finite at this checkpoint; it diverged")
+    for _, finite in batches:
+        _require_finite(finite)
     return np.concatenate([examples for examples, _ in batches])
 
 
 def decode_texts(trained: TrainedModel, codes: np.ndarray, rng: Array | None = None) -> list[str]:
     """The texts of `decode_examples`, n of them."""
     return texts(trained.language, decode_examples(trained, codes, rng))
+
+
+def decode_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> list[list[str]]:
+    """Texts of several samples of p(x|z) for each latent: what `decode_texts` gives with every key.
+
+    The decoder runs once for all keys, unless it is fed its own output.
+
+    Args:
+        trained: model of sequences.
+        codes: [n, m], n at least 1.
+        keys: [k], one for each sample.
+
+    Returns:
+        For each of the n latents its k texts.
+
+    Raises:
+        RunError: as `decode_examples`.
+    """
+    if getattr(trained.model, "teacher_forced", False):
+        drawn = np.stack([decode_examples(trained, codes, key) for key in keys])
+    else:
+        drawn = _draw_attempts(trained, np.asarray(codes, np.float32), keys)
+    return [texts(trained.language, of_code) for of_code in drawn.swapaxes(0, 1)]
 
 
 def random_sentences(
@@ -147,6 +170,32 @@ def _decoder(trained: TrainedModel, sampled: bool) -> Callable[..., Any]:
         return example, jnp.all(jnp.stack(finite))
 
     return jax.jit(jax.vmap(decode, (None, 0, 0)))
+
+
+def _draw_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> np.ndarray:
+    """Examples [k, n, ...] from parameters that are decoded once."""
+
+    def draw(params: Any, z: Array, keys: Array) -> tuple[Array, Array]:
+        parameters = jax.vmap(trained.decode, (None, 0))(params, z)
+        # One key after another: all samples' logits at once may be more than fits.
+        drawn = jax.lax.map(lambda k: jax.vmap(trained.likelihood.sample)(k, parameters), keys)
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)]
+        return drawn, jnp.all(jnp.stack(finite))
+
+    draw = once(trained, "attempts", lambda draw=draw: jax.jit(draw))
+    keys = jax.vmap(example_keys, (0, None))(keys, len(codes))
+    batches = []
+    for start in range(0, len(codes), trained.config.batch_size):
+        part = slice(start, start + trained.config.batch_size)
+        drawn, finite = jax.device_get(draw(trained.params, codes[part], keys[:, part]))
+        _require_finite(finite)
+        batches.append(drawn)
+    return np.concatenate(batches, axis=1)
+
+
+def _require_finite(finite: np.ndarray) -> None:
+    if not np.all(finite):
+        raise RunError("the decoded sequences are not finite at this checkpoint; it diverged")
 
 
 def is_expression(text: str) -> bool:

@@ -91,6 +91,7 @@ class ObjectiveInfo:
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder.
         has_tangents: whether m tangents of the decoder are among them.
+        of_sequences: the function's name where the examples are sequences, if that is another.
     """
 
     function: str
@@ -106,6 +107,7 @@ class ObjectiveInfo:
     bound: str
     decoder_passes: str
     has_tangents: bool = False
+    of_sequences: str = ""
 
 
 _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow", "constant")
@@ -212,6 +214,7 @@ OBJECTIVES = {
         bound="no: an approximation",
         decoder_passes="1 + m tangents",
         has_tangents=True,
+        of_sequences="second_order_elbo",
     ),
     "log_evidence": ObjectiveInfo(
         function="log_evidence",
@@ -275,6 +278,7 @@ OBJECTIVES = {
         source="RAE Eq. 8",
         **_RECONSTRUCTION,
         decoder_passes="1",
+        of_sequences="rae_loss",
     ),
     "rae": ObjectiveInfo(
         function="rae_loss",

@@ -92,16 +92,16 @@ def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int
 def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
     """Examples of a chunk where the config leaves it open: as many as memory holds at once.
 
-    The largest divisor of the share with `LAYERS_KEPT` x `bytes_each` for each example in
+    The largest divisor of the share with `bytes_each` for each example in
     `SHARE_OF_MEMORY` of the memory, or one example. Smaller chunks would not be faster, though
     their tangents stay in a CPU's cache (docs/speed.md): products of fewer rows are slower.
 
     Args:
         share: of a batch that one device has.
-        bytes_each: of one example's tangents, see `tangent_bytes`; 0 where there are none.
+        bytes_each: that one example's tangents keep, see `tangent_bytes`; 0 where there are none.
         memory: of the device, in bytes.
     """
-    most = SHARE_OF_MEMORY * memory / LAYERS_KEPT
+    most = SHARE_OF_MEMORY * memory
     divisors = (number for number in range(1, share + 1) if share % number == 0)
     return max(number for number in divisors if number == 1 or number * bytes_each <= most)
 
@@ -128,11 +128,11 @@ def _container_limit(otherwise: int) -> int:
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
-    """Bytes of the widest layer of a decoder's m tangents, for one example.
+    """Bytes that the gradient of a decoder's m tangents keeps, for one example.
 
-    It is counted in a trace; nothing is computed. A last layer whose tangents are not formed
-    (`objectives.has_short_form`) does not count. A layer inside a loop, as of a recurrent decoder,
-    is as wide as all its turns, for the gradient needs them all.
+    `LAYERS_KEPT` arrays of its widest layer; of a loop, as of a recurrent decoder, what all turns
+    compute. They are counted in a trace; nothing is computed. A last layer whose tangents are not
+    formed (`objectives.has_short_form`) does not count.
 
     Args:
         decode: from one latent [m].
@@ -141,19 +141,22 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
     if has_short_form(decode, latent_size):
         decode = decode.hidden
 
-    def sizes(number: int) -> list[int]:
+    def outputs(number: int) -> list[tuple[int, bool]]:
         latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
-        trace = jax.make_jaxpr(jax.vmap(decode))(latents)
-        return list(_output_bytes(trace.jaxpr))
+        return list(_outputs(jax.make_jaxpr(jax.vmap(decode))(latents).jaxpr))
 
     # What grows with the number of latents is of one each; kernels are common to all.
-    growth = (three - two for two, three in zip(sizes(2), sizes(3), strict=True))
-    return latent_size * max(growth, default=0)
+    pairs = zip(outputs(2), outputs(3), strict=True)
+    growth = [(three - two, in_loop) for (two, in_loop), (three, _) in pairs]
+    widest = max((size for size, in_loop in growth if not in_loop), default=0)
+    return latent_size * (LAYERS_KEPT * widest + sum(size for size, in_loop in growth if in_loop))
 
 
-def _output_bytes(jaxpr: jex.core.Jaxpr, times: int = 1) -> Iterator[int]:
-    """Bytes of all that is computed on the way, `times` over; inside a loop for each turn."""
+def _outputs(jaxpr: jex.core.Jaxpr, turns: int = 0) -> Iterator[tuple[int, bool]]:
+    """Bytes of all that is computed on the way, and whether in a loop, there for all turns."""
     for eqn in jaxpr.eqns:
-        yield from (times * var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
+        size = sum(var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
         if eqn.primitive.name == "scan":
-            yield from _output_bytes(eqn.params["jaxpr"].jaxpr, times * eqn.params["length"])
+            length = eqn.params["length"]
+            yield from _outputs(eqn.params["jaxpr"].jaxpr, max(turns, 1) * length)
+        yield max(turns, 1) * size, turns > 0

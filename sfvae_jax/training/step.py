@@ -153,7 +153,7 @@ def _microbatch(
     bytes_each = tangent_bytes(decode, config.model.latent_size)
     microbatch = automatic_microbatch(share, bytes_each, device_memory())
     if microbatch < share:
-        log.info("gradients: %d of %d images at a time, for memory", microbatch, share)
+        log.info("gradients: %d of %d examples at a time, for memory", microbatch, share)
     return microbatch
 
 

@@ -1,8 +1,12 @@
 """Equations and molecules: drawn, well-known, of files; what is kept of a file, what is refused."""
 
+import functools
+import importlib.resources
 import logging
 import os
 import shutil
+import tracemalloc
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,13 +50,22 @@ def kept(folder):
 # ---- drawn equations ----
 
 
-def test_drawn_equations_are_different_sentences_that_fit():
+@functools.cache
+def all_drawn():
+    """The training part and the test part, one after the other."""
     parts = [data.load(group("equations"), part) for part in ("train", "test")]
     assert [part.shape for part in parts] == [(90_000, 15), (10_000, 15)]
-    together = np.concatenate(parts)
-    assert together.dtype == np.int16
-    assert len(np.unique(together, axis=0)) == 100_000
-    for example in together[::200]:
+    return np.concatenate(parts)
+
+
+def test_drawn_equations_are_different():
+    assert all_drawn().dtype == np.int16
+    assert len({example.tobytes() for example in all_drawn()}) == 100_000
+
+
+@pytest.mark.parametrize("every", [200, pytest.param(1, marks=pytest.mark.slow)])
+def test_drawn_equations_are_sentences_that_fit(every):
+    for example in all_drawn()[::every]:
         text = EXPRESSIONS.write(example)
         assert len(text.replace(" ", "")) <= 19
         rules = EXPRESSIONS.parse(text)
@@ -62,7 +75,7 @@ def test_drawn_equations_are_different_sentences_that_fit():
 
 def test_drawn_equations_are_uniform_over_rules_and_characters():
     """Numbers of sentences by rules and characters from their generating functions by hand."""
-    drawn = np.concatenate([data.load(group("equations"), part) for part in ("train", "test")])
+    drawn = all_drawn()
     s, t = np.zeros((2, 16, 60))  # [rules, characters]
 
     def join(a, b, n, more):
@@ -128,6 +141,16 @@ def test_well_known_molecules(tokens):
     assert data.load_labels(config, "train") is None
 
 
+@pytest.mark.parametrize("tokens", ["grammar", "characters"])
+def test_all_well_known_molecules_in_their_order(tokens):
+    config = group("molecules", tokens=tokens)
+    part, language = data.open_source(config)["train"], data.language(config)
+    lines = importlib.resources.files(data).joinpath("molecules.smi").read_text().splitlines()
+    expected = [line.split("\t")[0] for line in lines]
+    assert len(part) == 350
+    assert [language.write(part[i]) for i in range(len(part))] == expected
+
+
 # ---- files ----
 
 
@@ -146,6 +169,29 @@ def test_a_file_s_lines_in_order_duplicates_kept(write):
 def test_further_columns_of_a_smi_file_are_not_read(write):
     config = group(write("\ufeffCCO ethanol 46.07\n[Na+].[Cl-]\tsalt\nC/C=C\\C\n", "molecules"))
     assert sorted(texts(config)) == sorted(["CCO", "[Na+].[Cl-]", "C/C=C\\C"])
+
+
+def test_names_of_molecules_in_another_encoding(write):
+    config = group(write(b"CCO caf\xe9ine\nC\t\xff\xfe\n", "molecules"))
+    assert sorted(texts(config)) == ["C", "CCO"]
+
+
+def test_any_end_of_a_line(write):
+    name = write(b"\xef\xbb\xbfx\r1\r\n2\n\r\n3\r\rx + y\r")
+    assert sorted(texts(group(name, skip_corrupt=True))) == ["1", "2", "3", "x"]
+    assert "line 7, column 5: 'y' cannot stand here" in refused(group(name))
+
+
+def test_a_long_line_takes_no_room_in_the_others(write):
+    """A table of all lines, as wide as the longest, would take 32 MB."""
+    config = group(write("x\n" * 4000 + "1+" * 2000 + "1\n2\n"), skip_corrupt=True)
+    EXPRESSIONS.parse("x")  # makes the parser
+    tracemalloc.start()
+    examples = data.open_source(config)["train"]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(examples) == 4001
+    assert most < 16e6
 
 
 def test_places(write):
@@ -241,43 +287,46 @@ def test_a_damaged_cache_is_made_again(write, parses, tmp_path, damage):
 
 
 @pytest.fixture
-def read_only(monkeypatch, tmp_path):
-    """No folder but this one can be written; also where the tests are root's."""
+def read_only(write, tmp_path, tmp_path_factory, monkeypatch):
+    """Writes a file in a folder that nobody may write, which root could; returns the data set.
 
-    def install(writable):
-        access = os.access
-        within = lambda path: writable is not None and writable in [path, *path.parents]  # noqa: E731
-        monkeypatch.setattr(
-            parsed.os, "access", lambda path, mode: within(path) and access(path, mode)
-        )
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    The user's cache folder is `cache`, beside that folder.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user") / "cache"))
 
-    return install
+    def make(content):
+        name = write(content)
+        tmp_path.chmod(0o555)
+        return name
+
+    yield make
+    tmp_path.chmod(0o755)
 
 
-def test_beside_a_file_that_cannot_be_written(write, parses, tmp_path, read_only):
-    read_only(tmp_path / "cache")
-    name = write("x\nx + 1\n")
+def test_beside_a_file_in_a_folder_that_nobody_may_write(read_only, parses, tmp_path):
+    name = read_only("x\nx + 1\n")
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "sfvae_jax/sequences"
     for _ in range(2):
         assert sorted(texts(group(name))) == ["x", "x + 1"]
-        assert [path.parent for path in kept(tmp_path)] == [tmp_path / "cache/sfvae_jax/sequences"]
+        assert kept(tmp_path) == []
+        assert len(kept(cache)) == len(list(cache.iterdir())) == 1
         forget()
     assert parses == [2]
 
 
-def test_nowhere_to_keep_it(write, parses, tmp_path, read_only, caplog):
-    (tmp_path / "cache").write_text("in the way")
-    read_only(None)
-    name = write("x\n")
+def test_nowhere_to_keep_it(read_only, tmp_path, caplog):
+    Path(os.environ["XDG_CACHE_HOME"]).write_text("in the way")
+    name = read_only("x\n")
     with caplog.at_level(logging.INFO, logger="sfvae_jax"):
         assert texts(group(name)) == ["x"]
     assert "what was parsed is not kept: cannot write" in caplog.text
     assert kept(tmp_path) == []
 
 
-def test_progress_of_a_long_file(write, capsys):
-    data.load(group(write("x\n" * 1000)), "train")
-    assert "parsing equations.txt 1000/1000" in capsys.readouterr().err
+@pytest.mark.parametrize("number", [3, 1000, 1001])
+def test_progress_reaches_the_end_of_the_file(write, capsys, number):
+    data.load(group(write("x\n" * number)), "train")
+    assert f"parsing equations.txt {number}/{number}\n" in capsys.readouterr().err
 
 
 # ---- what is refused ----
@@ -315,6 +364,25 @@ def test_lines_left_out_are_counted(write, caplog):
     assert "nothing is left without 2 of the 2 lines; the first: line 1, column 1" in message
 
 
+def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
+    """Columns are those of characters, and a mark of the byte order is none."""
+    name = write("\ufeff x + é\n".encode() + b" x * \xff\n\xef\n2\n")
+    for _ in range(2):  # the second from what was kept
+        assert texts(group(name, skip_corrupt=True)) == ["2"]
+        assert "3 of the 4 lines; the first: line 1, column 6: 'é' cannot stand" in caplog.text
+        forget()
+    for content, place in (
+        (b"x\nx\xff", "line 2, column 2: byte 0xff"),
+        (b"x\n\xc3", "line 2, column 1: byte 0xc3"),
+    ):
+        assert refused(group(write(content))) == (
+            f"{tmp_path}/equations.txt {place} is no UTF-8; mend it, or leave such lines out by"
+            " --config.data.skip_corrupt=True"
+        )
+    message = refused(group(write(b"\xef\xbb\xbfCC\xe9C\n", "molecules")))
+    assert "line 1, column 3: byte 0xe9 is no UTF-8" in message
+
+
 def test_a_sequence_of_too_many_rules(write, tmp_path):
     name = write("x\nx + 1\nx + 1 + 2 + 3 + x + 1 + 2 + 3\n")
     assert refused(group(name, max_length=3)) == (
@@ -335,8 +403,6 @@ def test_files_that_are_no_text(write, tmp_path):
     for content in ("", "\n \n\r\n"):
         message = refused(group(write(content)))
         assert message.endswith("is empty; expected a text file of expressions, one a line")
-    message = refused(group(write(b"x\nx\xff\n")))
-    assert "equations.txt line 2: byte 0xff is no UTF-8; expected a text file" in message
     message = refused(group(f"molecules:{tmp_path}/none.smi"))
     assert message == (
         f"cannot read {tmp_path}/none.smi: No such file or directory; give molecules:PATH of a text"
@@ -344,6 +410,11 @@ def test_files_that_are_no_text(write, tmp_path):
     )
     assert "Is a directory" in refused(group(f"equations:{tmp_path}"))
     assert refused(group("equations:")).startswith("give equations:PATH")
+    message = refused(group("molecules:~no_such_user/x.smi"))
+    assert message.startswith("cannot read ~no_such_user/x.smi: No such file or directory; give")
+    for name in ("equations", "architectures", "enas", "npz", "folder"):
+        message = refused(group(f"{name}:{tmp_path}/a\0b"))
+        assert message.startswith(f"data.name '{name}:{tmp_path}/a\\x00b' has a NUL character")
 
 
 def test_nothing_of_a_file_is_executed(write, tmp_path):
@@ -374,9 +445,12 @@ def test_options_of_images_are_refused(option):
 
 
 def test_options_of_sequences_are_refused():
-    for option in ({"tokens": "characters"}, {"max_length": 20}):
+    for option in ({"tokens": "characters"}, {"max_length": 20}, {"layer_types": ("conv",)}):
         (key,) = option
         assert f"data.{key}: of sequences alone" in refused(group("mnist_5k", **option))
+    for name in ("equations", "molecules", "molecules:x.smi"):
+        message = refused(group(name, layer_types=("conv",)))
+        assert message.startswith("data.layer_types is of architectures:PATH; leave it () for")
     assert "data.tokens must be one of grammar, characters" in refused(
         group("equations", tokens="words")
     )

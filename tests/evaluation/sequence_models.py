@@ -71,7 +71,7 @@ class Copy(nn.Module):
 def trained_copy(language, examples, parts=None, *, scale=1.0, **changes):
     """A `TrainedModel` of `Copy`."""
     config = base_config().evaluations
-    config.batch_size = 3
+    config.batch_size = 100
     config.generated.gmm_components = 2
     return evaluation.TrainedModel(
         model=Copy(language, **changes),

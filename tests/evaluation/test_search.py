@@ -201,12 +201,13 @@ def test_the_worst_molecule_seen_counts_for_an_invalid_one():
         search._targets(score, np.array([np.nan, np.nan]))
 
 
-def test_molecules_are_scored_by_their_penalised_log_p():
+def test_molecules_are_scored_by_their_penalised_log_p(capsys):
     pytest.importorskip("rdkit")
     smiles = ("CCO", "CCCCCC", "OCCO", "c1ccccc1")
     language = Language("molecules", sequence_grammar(tuple("COc1")), 9)
     examples = np.stack([language.encode(text) for text in smiles])
     score = scores.score_of(_trained(language=language, images_of=lambda part: examples))
+    assert "scoring training molecules 4/4" in capsys.readouterr().err
     statistics = molecules.score_statistics(smiles)
     for text in smiles:
         assert score.of(text) == molecules.penalized_log_p(text, statistics)
@@ -225,9 +226,16 @@ def test_molecules_need_rdkit(monkeypatch):
 
 
 def test_of_samples_the_most_frequent_valid_one_is_taken():
-    score = scores.Score({"x": 1.0, "1": 2.0, "x +": np.nan, "+": np.nan}.get, "", -1.0, None)
-    assert search.most_frequent(["x +", "x +", "1", "x", "x"], score) == "x"
-    assert search.most_frequent(["+", "x +"], score) == "+"
+    asked = []
+
+    def valid(text):
+        asked.append(text)
+        return not text.endswith("+")
+
+    texts = ["1", *["x +"] * 3, *["x"] * 2, "exp( x )"]
+    assert search.most_frequent(texts, valid) == "x"
+    assert asked == ["x +", "x"]  # and none of the rarer ones
+    assert search.most_frequent(["+", "x +"], valid) == "+"
 
 
 def test_decoding_by_samples(trained):

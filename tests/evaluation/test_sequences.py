@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import load_config
 from matplotlib.text import Text
 from sequence_models import (
     CHARACTERS,
@@ -46,6 +47,7 @@ def _measure(trained, *names):
 
 def test_codes_decode_to_what_they_are_whatever_the_batches():
     trained = trained_copy(EQUATIONS, X)
+    trained.config.batch_size = 3
     found = sequences.decode_examples(trained, X)  # in batches of 3, 3 and 1
     np.testing.assert_array_equal(found, X)
     assert sequences.decode_texts(trained, X) == TEXTS
@@ -102,10 +104,26 @@ def test_samples_are_drawn_by_the_model_where_it_draws():
         sequences.decode_texts(broken, X, key)
 
 
+def test_attempts_are_the_samples_of_their_keys():
+    """Whatever the batches, and whether the decoder runs once or for every key."""
+    x = encoded(CHARACTERS, ["x+1", "(x)", "1", "x+x+x"])
+    trained = trained_copy(CHARACTERS, x, sharpness=0.3)
+    trained.config.batch_size = 2
+    keys = jax.random.split(jax.random.key(3), 5)
+    expected = [sequences.decode_texts(trained, x, key) for key in keys]
+    assert len(set(map(tuple, expected))) == 5
+    expected = [list(of_code) for of_code in zip(*expected, strict=True)]
+    assert sequences.decode_attempts(trained, x, keys) == expected
+    object.__setattr__(trained.model, "teacher_forced", True)
+    assert sequences.decode_attempts(trained, x, keys) == expected
+
+
 def test_a_diverged_model_is_named():
     trained = trained_copy(EQUATIONS, X, scale=np.nan)
     with pytest.raises(RunError, match="decoded sequences are not finite"):
         sequences.decode_texts(trained, X)
+    with pytest.raises(RunError, match="decoded sequences are not finite"):
+        sequences.decode_attempts(trained, X, jax.random.split(jax.random.key(0), 2))
 
 
 def test_sentences_are_the_texts_of_a_part():
@@ -166,7 +184,7 @@ def test_molecules_without_rdkit_have_no_shares(monkeypatch):
     trained = trained_copy(MOLECULES, x, parts={"train": x}, stddev=0.1)
     trained.config.sequence_samples.sources = ("prior",)
     monkeypatch.setattr(sequences.molecules.importlib.util, "find_spec", lambda name: None)
-    metrics, reasons, _ = _measure(trained, "sequence_samples")
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
     assert set(metrics.values()) == {None}
     assert "sfvae_jax[molecules]" in reasons["valid_prior"]
 
@@ -174,13 +192,14 @@ def test_molecules_without_rdkit_have_no_shares(monkeypatch):
 # ---- the evaluations ----
 
 
-def test_samples_of_every_source_against_its_own_codes():
+def test_samples_of_every_source_against_its_own_codes(capsys):
     """What the evaluation finds is what NumPy makes of the same codes: the nearest rule allowed."""
     trained = trained_copy(CHARACTERS, *_character_parts(), stddev=0.5)
     trained = dataclasses.replace(trained, prior_stddev=6.0)  # or all were but x and 1
     trained.config.sequence_samples.num_samples = 300
-    metrics, reasons, _ = _measure(trained, "sequence_samples")
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
     assert not reasons
+    assert capsys.readouterr().err.count("reading training sequences 5/5") == 1
     assert list(metrics) == list(evaluation.metric_names(trained.config, "sequence_samples"))
     known = {"x+1", "1+x", "(x)+1", "x+x", "(1)"}
     for source in ("prior", "gmm"):
@@ -225,16 +244,16 @@ def test_a_grammars_samples_are_always_valid():
 def test_a_deterministic_model_has_no_samples_of_a_prior():
     x, parts = _character_parts()
     trained = trained_copy(CHARACTERS, x, parts=parts)
-    metrics, reasons, _ = _measure(trained, "sequence_samples")
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
     assert set(reasons) == {"valid_prior", "unique_prior", "novel_prior"}
     assert reasons["novel_prior"] == "the model was trained without a prior"
     assert metrics["valid_gmm"] > 0
-    _, reasons, _ = evaluation.measure(dataclasses.replace(trained, images_of=None))
+    _, reasons, *_ = evaluation.measure(dataclasses.replace(trained, images_of=None))
     assert "no other images" in reasons["valid_gmm"]
 
 
 def test_a_model_that_copies_has_no_errors():
-    metrics, reasons, _ = _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction")
+    metrics, reasons, *_ = _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction")
     assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": None}
     assert reasons == {"value_error": "the sequences have no values"}
     trained = trained_copy(NETWORKS, networks(*LAYERS))
@@ -284,7 +303,7 @@ def test_bounds_score_with_the_example_and_reconstructions_do_not():
     trained = dataclasses.replace(trained, model=model)
     trained.config.marginal_likelihood.num_samples = 20
     names = ("kl_divergence", "lower_bound", "iwae_bound", "sequence_reconstruction")
-    metrics, reasons, _ = _measure(trained, *names, "collapse", "marginal_likelihood")
+    metrics, reasons, *_ = _measure(trained, *names, "collapse", "marginal_likelihood")
     scores = []
     for x in X:
         score, stack = 0.0, ["s"]
@@ -336,7 +355,8 @@ def test_rules_stay_whole_numbers_and_pixels_are_scaled():
     ],
 )
 def test_options_are_refused_at_the_start(key, value, message):
-    config = base_config()
+    config = load_config("equations").get_config("laptop")
+    config.evaluations.names = ("collapse",)
     config.update_from_flattened_dict({f"evaluations.{key}": value})
     configuration.validate(config)  # it is not named: none of its business
     name = "sequence_samples" if key.startswith("generated") else key.split(".")[0]
@@ -355,7 +375,12 @@ IMAGES_ONLY = {
     "frechet",
     "precision_recall",
 }
-SEQUENCES_ONLY = {"sequence_samples", "sequence_reconstruction", "sequence_pictures"}
+SEQUENCES_ONLY = {
+    "bayesian_optimization",
+    "sequence_samples",
+    "sequence_reconstruction",
+    "sequence_pictures",
+}
 
 
 def test_evaluations_of_images_are_refused_for_sequences_and_the_other_way_round():

@@ -13,7 +13,7 @@ from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, Sentences, sequence
         (EXPRESSIONS, 7),
         (sequence_grammar(("a", "b")), 6),
         (Grammar('s -> "a" s t s | \nt -> "b" s | "c"'), 12),
-        (SMILES, 4),
+        (SMILES, 3),
     ],
 )
 def test_every_rank_is_a_sentence_of_its_own(grammar, most):

@@ -171,7 +171,7 @@ def _three_errors(offset, stddevs, weights=(1.0, 0.0, -2.0)):
 
 
 def test_one_latent_misses_the_fourth_cumulant(float64):
-    """-s^4/8 kappa_4, of either sign: too low where rules are alike, too high where one is sure."""
+    """s^4/8 kappa_4, of either sign: too low where rules are alike, too high where one is sure."""
     for offset, sign in (((0.0, 0.0, 0.0), -1), ((4.0, 0.0, 0.0), 1)):
         weights = np.array([1.0, 0.0, -2.0])
         p = scipy.special.softmax(offset)

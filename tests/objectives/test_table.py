@@ -9,6 +9,20 @@ import pytest
 from sfvae_jax import models, objectives
 
 
+@pytest.mark.parametrize(
+    "name",
+    [n for n, info in objectives.OBJECTIVES.items() if "categorical" in info.likelihoods],
+)
+def test_sequences_have_functions_that_take_their_likelihood(name):
+    info = objectives.OBJECTIVES[name]
+    takes_one = [
+        "likelihood" in inspect.signature(getattr(objectives, function)).parameters
+        for function in (info.function, info.of_sequences)
+        if function
+    ]
+    assert takes_one == ([False, True] if info.of_sequences else [True])
+
+
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
 def test_entries_fit_their_functions(name):
     info = objectives.OBJECTIVES[name]
