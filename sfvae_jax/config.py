@@ -194,6 +194,8 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = config.copy_and_resolve_references()
     objective = config.objective
     with config.unlocked():
+        # Kept with the run, so that a file which has changed cannot change what an index means.
+        config.data.layer_types = data.layer_types(config.data)
         config.posterior.name = _posterior_name(config)
         if objective.beta is None:
             objective.beta = DEFAULT_BETAS.get(objective.name, 1.0)
@@ -259,6 +261,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
     evaluation.check_options(config.evaluations)
     _check_language(config)
+    _check_values(config)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
@@ -503,9 +506,17 @@ def _check_pixels(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_language(config: ml_collections.ConfigDict) -> None:
-    """Refuses likelihoods of pixels for sequences, and of sequences for pixels."""
-    name, source = config.likelihood.name, config.data.name
+    """Refuses models and likelihoods of images for sequences, and of sequences for images."""
+    model, name, source = config.model.name, config.likelihood.name, config.data.name
     language = data.language(config.data)
+    are, fitting = "images", models.IMAGE_MODELS
+    if language is not None:
+        are, fitting = "sequences", models.SEQUENCE_MODELS
+    if model not in fitting:
+        raise UsageError(
+            f"data {source!r} are {are}, whose model.name is one of {', '.join(fitting)}; got"
+            f" {model!r}"
+        )
     if language is None and name in objectives.SEQUENCE_LIKELIHOODS:
         raise UsageError(
             f"likelihood {name!r} is of sequences, and data {source!r} are images; choose another"
@@ -523,6 +534,20 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
         raise UsageError(
             f"objective.jacobian_dtype {config.objective.jacobian_dtype!r} is of decoders of"
             " images; give 'float32' for sequences"
+        )
+
+
+def _check_values(config: ml_collections.ConfigDict) -> None:
+    """Refuses values of layers that the decoder cannot give."""
+    name, values = config.model.value_activation, data.value_range(config.data) or ()
+    low, high = models.VALUE_RANGES[name]
+    outside = [value for value in values if not low <= value <= high]
+    if outside:
+        cure = " or set model.value_activation=relu" if min(values) >= 0 else ""
+        raise UsageError(
+            f"data {config.data.name!r} have the value {outside[0]!r}, and"
+            f" model.value_activation {name!r} gives values in [{low:g}, {high:g}]; scale them to"
+            f" lie there{cure}"
         )
 
 

@@ -263,14 +263,85 @@ def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, ha
     grammar = sequence_grammar(("a", "b"))
     language = None if has_values is None else Language("layers", grammar, 5, has_values)
     monkeypatch.setattr(data, "language", lambda config: language)
-    common = {"objective.name": "linearized", "evaluations.names": ("collapse",)}  # of all
-    config = tiny_config(**common, **changes)
+    model = "mlp" if language is None else "recurrent"
+    fitting = {"objective.name": "linearized", "model.name": model}
+    fitting["evaluations.names"] = ("collapse",)  # of all
+    with pytest.raises(UsageError, match=message) as caught:
+        configuration.validate(tiny_config(**fitting | changes))
+    assert "\n" not in str(caught.value)
+    right = "gaussian" if language is None else "sequence" if has_values else "categorical"
+    configuration.validate(tiny_config(**fitting, **{"likelihood.name": right}))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "message"),
+    [
+        ("equations", "mlp", "'equations' are sequences, whose model.name is one of grammar, rec"),
+        ("mnist_5k", "recurrent", "'mnist_5k' are images, whose model.name is one of mlp, conv.*;"),
+    ],
+)
+def test_models_are_those_of_the_data(tiny_config, name, model, message):
+    changes = {"data.name": name, "model.name": model, "objective.name": "linearized"}
+    with pytest.raises(UsageError, match=f"{message}.* got '{model}'") as caught:
+        configuration.validate(tiny_config(**changes))
+    assert "\n" not in str(caught.value)
+
+
+ARCHITECTURES = {
+    "model.name": "recurrent",
+    "objective.name": "sampling",
+    "likelihood.name": "sequence",
+    "evaluations.names": ("lower_bound",),
+}
+
+
+@pytest.fixture
+def architectures(tmp_path, tiny_config):
+    """Writes a file of architectures, and gives a config of it."""
+
+    def make(*lines, **changes):
+        path = tmp_path / "layers.jsonl"
+        path.write_text("\n".join(map(json.dumps, lines)))
+        name = {"data.name": f"architectures:{path}"}
+        return tiny_config(**ARCHITECTURES | name | changes)
+
+    return make
+
+
+def test_layer_types_of_a_file_are_kept(architectures):
+    lines = [[["pool", 0.5], ["conv", 1]], [["dense", 0]]]
+    config = architectures(*lines)
+    found = configuration.resolve(config)
+    assert found.data.layer_types == ("conv", "dense", "pool")
+    assert not config.data.layer_types
+    assert configuration.resolve(found).to_dict() == found.to_dict()
+    more = architectures(*lines, [["conv", 0.25]])  # of the same types
+    assert configuration.resolve(more).data.layer_types == found.data.layer_types
+    architectures(*lines, [["norm", 0]])
+    with pytest.raises(UsageError, match="layer type 'norm' is not among data.layer_types"):
+        configuration.resolve(found)
+    own = architectures(*lines, **{"data.layer_types": ("pool", "x", "conv", "dense")})
+    assert configuration.resolve(own).data.layer_types == ("pool", "x", "conv", "dense")
+
+
+@pytest.mark.parametrize(
+    ("activation", "value", "message"),
+    [
+        ("sigmoid", 64, r"value 64, .*'sigmoid' gives values in \[0, 1\].* or set .*n=relu$"),
+        ("sigmoid", -3.5, r"value -3.5, .*'sigmoid' gives values in \[0, 1\]; scale .* there$"),
+        ("relu", -3.5, r"value -3.5, .*'relu' gives values in \[0, inf\]; scale them .* there$"),
+    ],
+)
+def test_values_that_the_decoder_cannot_give_are_refused(architectures, activation, value, message):
+    changes = {"model.value_activation": activation}
+    configuration.validate(architectures([["conv", 0], ["dense", 1]], **changes))
+    config = architectures([["conv", 1]], [["dense", value]], **changes)
     with pytest.raises(UsageError, match=message) as caught:
         configuration.validate(config)
     assert "\n" not in str(caught.value)
-    right = "gaussian" if language is None else "sequence" if has_values else "categorical"
-    config = tiny_config(**common, **{"likelihood.name": right})
-    configuration.validate(config)
+    if value > 0:
+        config.model.value_activation = "relu"
+        configuration.validate(config)
 
 
 def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):

@@ -18,7 +18,14 @@ from sfvae_jax.data.preprocessing import (
     binarize_once,
     to_unit_interval,
 )
-from sfvae_jax.data.sequences import TOKENS, check_options, language
+from sfvae_jax.data.sequences import (
+    KINDS,
+    TOKENS,
+    check_options,
+    language,
+    layer_types,
+    value_range,
+)
 from sfvae_jax.data.sources import open_source
 from sfvae_jax.data.streaming import fits_on_device, image_batches, index_batches
 from sfvae_jax.errors import UsageError
@@ -157,6 +164,7 @@ def _noun(config: ml_collections.ConfigDict) -> str:
 __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
+    "KINDS",
     "PARTS",
     "TOKENS",
     "BatchOrder",
@@ -172,10 +180,12 @@ __all__ = [
     "image_batches",
     "index_batches",
     "language",
+    "layer_types",
     "load",
     "load_labels",
     "open_images",
     "open_source",
     "select",
     "to_unit_interval",
+    "value_range",
 ]

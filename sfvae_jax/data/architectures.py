@@ -66,8 +66,18 @@ def architecture_language(config: ml_collections.ConfigDict) -> Language:
     return _open(config.name, config).language
 
 
+def value_range(config: ml_collections.ConfigDict) -> tuple[float, float]:
+    """Least and greatest value of the architectures of a `data` group, all parts together.
+
+    Raises:
+        UsageError: as `open_architectures` does.
+    """
+    return _open(config.name, config).value_range
+
+
 class _Architectures(NamedTuple):
     language: Language
+    value_range: tuple[float, float]
     parts: Mapping[str, ArrayPart]
 
 
@@ -84,7 +94,11 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
         stamp = (file.st_size, file.st_mtime_ns)
     except OSError:
         stamp = None  # `read_lines` says what is wrong
-    return _read(kind, path, stamp, layer_types, config.max_length, config.skip_corrupt)
+    read = functools.partial(_read, kind, path, stamp, config.max_length, config.skip_corrupt)
+    found = read(())
+    # A vocabulary that the config has kept from the file itself is no reason to read it again.
+    same = not layer_types or layer_types == found.language.grammar.terminals
+    return found if same else read(layer_types)
 
 
 def _check_layer_types(name: str, layer_types: tuple[str, ...]) -> None:
@@ -117,9 +131,9 @@ def _read(
     kind: str,
     path: str,
     stamp: tuple[int, int] | None,
-    layer_types: tuple[str, ...],
     max_length: int,
     skip_corrupt: bool,
+    layer_types: tuple[str, ...],
 ) -> _Architectures:
     """The file as it is at this size and time of change."""
     del stamp
@@ -165,8 +179,10 @@ def _packed(
 ) -> _Architectures:
     grammar = sequence_grammar(layer_types, separator=" ")
     language = Language("architectures", grammar, num_places, has_values=True)
+    values = [value for found in splits.values() for one in found for value in one.values]
     return _Architectures(
         language,
+        (min(values), max(values)),
         {
             split: ArrayPart(_examples(found, layer_types, grammar, num_places), _labels(found))
             for split, found in splits.items()

@@ -60,6 +60,37 @@ def language(config: ml_collections.ConfigDict) -> Language | None:
     return _text_language(kind, config.tokens, config.max_length)
 
 
+def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """What `data.layer_types` is to be for good: of "architectures:PATH" those of the file now.
+
+    Args:
+        config: the `data` group.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
+    name, colon, _ = config.name.partition(":")
+    if name != "architectures" or not colon:
+        return tuple(config.layer_types)
+    return language(config).grammar.terminals
+
+
+def value_range(config: ml_collections.ConfigDict) -> tuple[float, float] | None:
+    """Least and greatest value of sequences that have values; None of others and of images.
+
+    Args:
+        config: the `data` group.
+
+    Raises:
+        UsageError: if they cannot be read.
+    """
+    if _kind(config.name) != "architectures":
+        return None
+    from sfvae_jax.data import architectures
+
+    return architectures.value_range(config)
+
+
 def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, Part] | None:
     """The source of sequences that a `data` group names; None if it names none.
 

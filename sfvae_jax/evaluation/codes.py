@@ -111,6 +111,16 @@ class TrainedModel:
             return self.decode(params, z)
         return self.model.apply(params, z, x, method="decode_given")
 
+    def sample(self, params: Any, z: Array, key: Array) -> tuple[Array, Any]:
+        """A draw of x from p(x|z) for one latent, and the likelihood's parameters that it is of.
+
+        Of a decoder that is fed its own output the model draws, place by place.
+        """
+        if hasattr(self.model, "sample"):
+            return self.model.apply(params, key, z, self.likelihood, method="sample")
+        parameters = self.decode(params, z)
+        return self.likelihood.sample(key, parameters), parameters
+
     def reconstruct(self, params: Any, z: Array) -> Array:
         """E[x|z] for one latent."""
         return self.likelihood.mean(self.decode(params, z))

@@ -25,8 +25,8 @@ def decode_examples(
 ) -> np.ndarray:
     """The sequences of latents [n, m]: of p(x|z) the mode, or with a key a sample.
 
-    The decoder runs free: where it is fed its own output, with that and no example's. Of such a
-    decoder a sample is drawn from the logits along its own likeliest sentence.
+    The decoder runs free: where it is fed its own output, with that and no example's. In the mode
+    each place has the likeliest rule after those before it.
 
     Args:
         trained: model of sequences.
@@ -159,11 +159,13 @@ def rules_of(language: Language, examples: np.ndarray) -> np.ndarray:
 
 def _decoder(trained: TrainedModel, sampled: bool) -> Callable[..., Any]:
     """Of parameters, latents [n, m] and keys [n]: the examples, and whether all was finite, [n]."""
-    likelihood = trained.likelihood
 
     def decode(params: Any, z: Array, key: Array) -> tuple[Array, Array]:
-        parameters = trained.decode(params, z)
-        example = likelihood.sample(key, parameters) if sampled else likelihood.mode(parameters)
+        if sampled:
+            example, parameters = trained.sample(params, z, key)
+        else:
+            parameters = trained.decode(params, z)
+            example = trained.likelihood.mode(parameters)
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)]
         return example, jnp.all(jnp.stack(finite))
 

@@ -5,11 +5,12 @@ from sfvae_jax.grammars.expressions import EXPRESSIONS
 from sfvae_jax.grammars.grammar import Grammar, ParseError, Rule
 from sfvae_jax.grammars.language import Language, TooLong, sequence_grammar
 from sfvae_jax.grammars.smiles import SMILES
-from sfvae_jax.grammars.tables import RuleTables, rule_tables
+from sfvae_jax.grammars.tables import Derivation, RuleTables, rule_tables
 
 __all__ = [
     "EXPRESSIONS",
     "SMILES",
+    "Derivation",
     "Grammar",
     "Language",
     "ParseError",

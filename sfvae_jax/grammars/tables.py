@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import chex
 import jax
@@ -14,6 +14,22 @@ from jax import Array
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars.grammar import Grammar
+
+
+class Derivation(NamedTuple):
+    """What is open of a derivation whose first places are decided.
+
+    Attributes:
+        stack: symbols to be replaced, the leftmost last, then whatever; [T + R].
+        depth: how many these are.
+        needed: fewest rules that finish them.
+        places: that are not decided.
+    """
+
+    stack: Array
+    depth: Array
+    needed: Array
+    places: Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # equal if it is the same one
@@ -70,32 +86,55 @@ class RuleTables:
         """
         num_places, num_rules = logits.shape
         chex.assert_equal(num_rules, len(self.left))
-        if self.least[self.start] > num_places:
-            raise ValueError(
-                f"the shortest sentence takes {self.least[self.start]} rules, more than the"
-                f" {num_places} places"
-            )
         if rng is not None:
             logits = logits + jax.random.gumbel(rng, logits.shape, logits.dtype)
-        right, least, all_needed = map(jnp.asarray, (self.right, self.least, self.needed))
+        return jax.lax.scan(self.choose, self.begin(num_places), logits)[1]
+
+    def begin(self, num_places: int) -> Derivation:
+        """A derivation of T places of which none is decided.
+
+        Raises:
+            ValueError: if no sentence is as short as T rules.
+        """
+        least = self.least[self.start]
+        if least > num_places:
+            raise ValueError(
+                f"the shortest sentence takes {least} rules, more than the {num_places} places"
+            )
         # Each symbol on the stack needs a rule, so that no more than T can lie there.
-        stack = jnp.zeros(num_places + right.shape[1], jnp.int32).at[0].set(self.start)
+        stack = jnp.zeros(num_places + self.right.shape[1], jnp.int32).at[0].set(self.start)
+        return Derivation(stack, jnp.int32(1), jnp.int32(least), jnp.int32(num_places))
 
-        def place(carry: tuple[Array, Array, Array], inputs: tuple[Array, Array]) -> tuple:
-            stack, depth, needed = carry
-            logits, places = inputs
-            below = jnp.maximum(depth - 1, 0)
-            symbol = jnp.where(depth > 0, stack[below], self._nothing)
-            rest = needed - least[symbol]
-            choice = jnp.argmax(jnp.where(self._allowed(symbol, rest, places), logits, -jnp.inf))
-            brought = right[choice]  # [R]
-            stack = jax.lax.dynamic_update_slice(stack, brought, (below,))
-            depth = below + jnp.sum(brought >= 0, dtype=jnp.int32)
-            return (stack, depth, rest + all_needed[choice]), choice
+    def choose(self, derivation: Derivation, logits: Array) -> tuple[Derivation, Array]:
+        """The next place of a derivation: of the allowed indices that of the greatest logit.
 
-        carry = (stack, jnp.int32(1), least[self.start])
-        places = jnp.arange(num_places, 0, -1)
-        return jax.lax.scan(place, carry, (logits, places))[1].astype(jnp.int32)
+        With Gumbel noise on the logits it is a sample of their softmax over what is allowed.
+
+        Args:
+            derivation: of the places before.
+            logits: [K].
+
+        Returns:
+            The derivation with this place, and the index there, an int32 scalar.
+        """
+        stack, depth, needed, places = derivation
+        right, least, all_needed = map(jnp.asarray, (self.right, self.least, self.needed))
+        below = jnp.maximum(depth - 1, 0)
+        symbol = jnp.where(depth > 0, stack[below], self._nothing)
+        rest = needed - least[symbol]
+        allowed = self._allowed(symbol, rest, places)
+        choice = jnp.argmax(jnp.where(allowed, logits, -jnp.inf)).astype(jnp.int32)
+        brought = right[choice]  # [R]
+        stack = jax.lax.dynamic_update_slice(stack, brought, (below,))
+        depth = below + jnp.sum(brought >= 0, dtype=jnp.int32)
+        return Derivation(stack, depth, rest + all_needed[choice], places - 1), choice
+
+    def brings_on(self, x: Array) -> Array:
+        """Whether other rules must follow for what an index brings, bools shaped like x.
+
+        Of the sequences of `sequence_grammar`: whether there is a token, no end and no padding.
+        """
+        return jnp.asarray(self.needed)[x] > 0
 
     def _allowed(self, symbol: Array, rest: Array, places: Array) -> Array:
         """[K]: rules of a symbol after which what is open fits in the places from here on."""

@@ -65,9 +65,11 @@ class Categorical:
 
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x, [T]: a whole sentence."""
-        if self.tables is None:
-            return jax.random.categorical(rng, parameters).astype(jnp.int32)
-        return self.tables.derive(parameters, rng)
+        return self.mode(parameters + self.noise(rng, parameters))
+
+    def noise(self, rng: Array, parameters: Array) -> Array:
+        """Gumbel noise shaped like the parameters: the mode of their sum is a draw of x."""
+        return jax.random.gumbel(rng, parameters.shape, parameters.dtype)
 
     def location(self, parameters: Array) -> Array:
         """The logits, what `fisher` and `information` are the information of."""
@@ -147,7 +149,7 @@ class Sequence:
             AssertionError: if the shapes do not fit.
         """
         (logits, values), rules = parameters, self._rules(x, parameters)
-        holds = self._holds_value(rules)
+        holds = self.tables.brings_on(rules)
         values = jnp.where(holds, values, x[:, 1])
         densities = jax.vmap(gaussian_log_prob, (0, 0, None))(x[:, 1], values, self.variance)
         of_values = jnp.sum(jnp.where(holds, densities, 0.0))
@@ -168,11 +170,15 @@ class Sequence:
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x, [T, 2]."""
+        return self.mode(jax.tree.map(jnp.add, parameters, self.noise(rng, parameters)))
+
+    def noise(self, rng: Array, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Noise shaped like the parameters: the mode of their sum is a draw of x."""
         logits, values = parameters
         rules_rng, values_rng = jax.random.split(rng)
-        noise = jax.random.normal(values_rng, values.shape, values.dtype)
-        values = values + jnp.sqrt(self.variance) * noise
-        return self._joined(self._categorical.sample(rules_rng, logits), values)
+        of_values = jax.random.normal(values_rng, values.shape, values.dtype)
+        of_rules = self._categorical.noise(rules_rng, logits)
+        return of_rules, jnp.sqrt(self.variance) * of_values
 
     def location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
         """Logits and values, what `information` is the information of."""
@@ -200,7 +206,7 @@ class Sequence:
         """
         rules = self._rules(x, parameters)
         chex.assert_equal_shape([parameters[1], tangent[1]])
-        change = jnp.where(self._holds_value(rules), tangent[1], 0.0)
+        change = jnp.where(self.tables.brings_on(rules), tangent[1], 0.0)
         of_rules = self._categorical.information(rules, parameters[0], tangent[0])
         return of_rules + jnp.sum(jnp.square(change)) / self.variance
 
@@ -212,9 +218,6 @@ class Sequence:
         chex.assert_shape(x, (*parameters[1].shape, 2))
         return x[:, 0].astype(jnp.int32)
 
-    def _holds_value(self, rules: Array) -> Array:
-        return jnp.asarray(self.tables.needed)[rules] > 0
-
     def _joined(self, rules: Array, values: Array) -> Array:
-        values = jnp.where(self._holds_value(rules), values, 0.0)
+        values = jnp.where(self.tables.brings_on(rules), values, 0.0)
         return jnp.stack([rules.astype(values.dtype), values], axis=1)

@@ -10,15 +10,13 @@ import jax
 import ml_collections
 
 from sfvae_jax import data
-from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import Language
 from sfvae_jax.models import conv, conv_bn, conv_elu, grammar, mlp, recurrent
 from sfvae_jax.models.convolution import convolve, convolve_transposed
 from sfvae_jax.models.correlation import LOWERINGS
 from sfvae_jax.models.functions import cast_decoder_function, decoder_function
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
-from sfvae_jax.models.recurrent import VALUE_ACTIVATIONS
+from sfvae_jax.models.recurrent import VALUE_ACTIVATIONS, VALUE_RANGES
 from sfvae_jax.models.sequence_vae import SequenceVae
 from sfvae_jax.models.vae import MULTIPLES, Vae
 
@@ -38,18 +36,14 @@ SEQUENCE_MODELS: dict[str, Networks] = {
 }
 MODELS = {**IMAGE_MODELS, **SEQUENCE_MODELS}
 
-_SEQUENCE_LIKELIHOODS = ("categorical", "sequence")
-
 
 def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae | SequenceVae:
     """The model that a resolved config describes, for examples of one shape.
 
     Raises:
-        UsageError: if model or likelihood are of images and the data of sequences or vice versa, or
-            the networks do not take examples of that shape.
+        UsageError: if the networks do not take examples of that shape.
     """
     language = data.language(config.data)
-    _check_fit(config, language)
     settings, likelihood = config.model, config.likelihood.name
     posterior = dict(config.posterior.items())
     head = PosteriorHead(posterior.pop("name"), settings.latent_size, **posterior)
@@ -70,27 +64,6 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae |
     )
 
 
-def _check_fit(config: ml_collections.ConfigDict, language: Language | None) -> None:
-    """Refuses a model or a likelihood of images for sequences, and the other way round."""
-    kind, fitting = ("images", IMAGE_MODELS) if language is None else ("sequences", SEQUENCE_MODELS)
-    name, likelihood = config.model.name, config.likelihood.name
-    if name not in fitting:
-        other = "sequences" if language is None else "images"
-        raise UsageError(
-            f"model {name!r} is of {other}; {config.data.name!r} holds {kind}, which take model"
-            f" {' or '.join(fitting)}"
-        )
-    if language is None and likelihood in _SEQUENCE_LIKELIHOODS:
-        raise UsageError(
-            f"likelihood {likelihood!r} is of sequences; {config.data.name!r} has none"
-        )
-    if language is not None and likelihood != _SEQUENCE_LIKELIHOODS[language.has_values]:
-        raise UsageError(
-            f"likelihood {likelihood!r} is not of {language.kind}; set"
-            f" likelihood.name={_SEQUENCE_LIKELIHOODS[language.has_values]}"
-        )
-
-
 def count_parameters(params: Any) -> int:
     """Number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -106,6 +79,7 @@ __all__ = [
     "SEQUENCE_MODELS",
     "STDDEVS",
     "VALUE_ACTIVATIONS",
+    "VALUE_RANGES",
     "Mlp",
     "PosteriorHead",
     "SequenceVae",

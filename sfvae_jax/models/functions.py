@@ -30,7 +30,7 @@ def decoder_function(
 
 
 def cast_decoder_function(
-    model: Vae | SequenceVae, variables: Any, dtype: str
+    model: Vae, variables: Any, dtype: str
 ) -> Callable[[Array], Array] | None:
     """The same decoder computed in another dtype from the latent on; None for float32."""
     if dtype == "float32":

@@ -107,9 +107,7 @@ class GrammarDecoder(nn.Module):
         x = ACTIVATIONS[self.activation](nn.Dense(z.size, kernel_init=init)(z))
         x = jnp.broadcast_to(x, (self.num_places, x.size))
         for size in self.sizes:
-            # Its own first state would be of float32, whatever the latents are.
-            state = jnp.zeros(size, x.dtype)
-            x = nn.RNN(nn.GRUCell(size, kernel_init=init))(x, initial_carry=state)
+            x = nn.RNN(nn.GRUCell(size, kernel_init=init))(x)
         return nn.Dense(self.num_rules, kernel_init=init)(x)
 
 

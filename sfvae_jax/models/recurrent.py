@@ -6,6 +6,7 @@ where there are values; d = K - 1 or K numbers, K - 1 the rules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import Language
+from sfvae_jax.grammars import Derivation, Language, RuleTables
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
 
 VALUE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": nn.sigmoid, "relu": nn.relu}
+VALUE_RANGES = {"sigmoid": (0.0, 1.0), "relu": (0.0, math.inf)}
+"""Least and greatest value that each can give."""
 
 PADDING_LOGIT = -1e9
 """Of every place: a network that gives no output for the padding, which no likelihood scores."""
@@ -89,7 +92,8 @@ class RecurrentDecoder(nn.Module):
 
     Attributes:
         num_places: T.
-        num_rules: K - 1; there is no output for the padding, whose logit is `PADDING_LOGIT`.
+        tables: what the grammar of the K - 1 rules allows; there is no output for the padding,
+            whose logit is `PADDING_LOGIT`.
         sizes: of the dense layers before the last, from z outwards, then width of the LSTM.
         has_values: whether places have values.
         value_activation: of the values, a key of `VALUE_ACTIVATIONS`.
@@ -98,7 +102,7 @@ class RecurrentDecoder(nn.Module):
     """
 
     num_places: int
-    num_rules: int
+    tables: RuleTables
     sizes: Sequence[int]
     has_values: bool = False
     value_activation: str = "sigmoid"
@@ -121,8 +125,8 @@ class RecurrentDecoder(nn.Module):
     def __call__(self, z: Array, axes: Axes = None) -> Any:
         """Parameters of p(x|z), fed its own likeliest rules and its values   (FLOW Algorithm 2).
 
-        The likeliest rule at a place is that of all K - 1, whether or not a grammar allows it
-        there; after the end it goes on.
+        The likeliest rule is that of those that the grammar allows after the ones before it, so
+        that these are the parameters of `given` for the mode that they have.
 
         Args:
             z: [m].
@@ -132,17 +136,24 @@ class RecurrentDecoder(nn.Module):
             Logits [T, K], or these and values [T].
         """
         del axes
+        return self._run(z)[1]
 
-        def place(decoder: RecurrentDecoder, state: tuple, _: None) -> tuple:
-            carry, given = state
-            carry, hidden = decoder.cell(carry, given)
-            outputs = decoder._outputs(hidden)
-            return (carry, decoder._fed_back(outputs)), outputs
+    def sample(self, rng: Array, z: Array, likelihood: Any, axes: Axes = None) -> tuple[Array, Any]:
+        """A draw of x from p(x|z), each place fed the draw of the one before it.
 
-        shared = {"variable_broadcast": "params", "split_rngs": {"params": False}}
-        first, carry = self._start(z)
-        _, outputs = nn.scan(place, length=self.num_places, **shared)(self, (carry, first), None)
-        return self._parameters(outputs)
+        Args:
+            rng: of the draw.
+            z: [m].
+            likelihood: whose `noise` on the parameters makes their mode a draw.
+            axes: for networks with BatchNorm.
+
+        Returns:
+            x, [T] or [T, 2], and what `given` makes of it: logits [T, K], or these and values [T].
+        """
+        del axes
+        size = self.num_rules + self.has_values
+        nothing = self._parameters(jnp.zeros((self.num_places, size)))
+        return self._run(z, likelihood.noise(rng, nothing))
 
     def given(self, z: Array, x: Array, axes: Axes = None) -> Any:
         """Parameters of p(x|z), fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
@@ -160,6 +171,37 @@ class RecurrentDecoder(nn.Module):
         inputs = jnp.concatenate([first[None], inputs_of(x, self.num_rules)[:-1]])
         return self._parameters(self._outputs(self.lstm(inputs, initial_carry=carry)))
 
+    @property
+    def num_rules(self) -> int:
+        """K - 1."""
+        return len(self.tables.left) - 1
+
+    def _run(self, z: Array, noise: Any = None) -> tuple[Array, Any]:
+        """The mode of the parameters with noise, place by place, and the parameters without."""
+
+        def place(decoder: RecurrentDecoder, state: tuple, noise: Any) -> tuple:
+            carry, given, derivation = state
+            carry, hidden = decoder.cell(carry, given)
+            parameters = decoder._parameters(decoder._outputs(hidden))
+            noisy = parameters if noise is None else jax.tree.map(jnp.add, parameters, noise)
+            derivation, x = decoder._decided(derivation, noisy)
+            given = inputs_of(x[None], decoder.num_rules)[0]
+            return (carry, given, derivation), (x, parameters)
+
+        shared = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        first, carry = self._start(z)
+        state = (carry, first, self.tables.begin(self.num_places))
+        return nn.scan(place, length=self.num_places, **shared)(self, state, noise)[1]
+
+    def _decided(self, derivation: Derivation, parameters: Any) -> tuple[Derivation, Array]:
+        """The derivation with one more place, and what stands there: [] or, with its value, [2]."""
+        if not self.has_values:
+            return self.tables.choose(derivation, parameters)
+        logits, value = parameters
+        derivation, rule = self.tables.choose(derivation, logits)
+        value = jnp.where(self.tables.brings_on(rule), value, 0.0)
+        return derivation, jnp.stack([rule.astype(value.dtype), value])
+
     def _start(self, z: Array) -> tuple[Array, tuple[Array, Array]]:
         """x_0 [d] and the LSTM's state (c, h)."""
         for layer in self.inner:
@@ -174,17 +216,12 @@ class RecurrentDecoder(nn.Module):
         activated = VALUE_ACTIVATIONS[self.value_activation](values)
         return jnp.concatenate([logits, activated], axis=-1)
 
-    def _fed_back(self, outputs: Array) -> Array:
-        """The next place's input [d]."""
-        logits, values = jnp.split(outputs, [self.num_rules])
-        return jnp.concatenate([jax.nn.one_hot(jnp.argmax(logits), self.num_rules), values])
-
     def _parameters(self, outputs: Array) -> Any:
-        """[T, d] -> logits [T, K], or these and values [T]."""
-        logits = jnp.pad(
-            outputs[:, : self.num_rules], ((0, 0), (0, 1)), constant_values=PADDING_LOGIT
-        )
-        return (logits, outputs[:, -1]) if self.has_values else logits
+        """[..., d] -> logits [..., K], or these and values [...]."""
+        logits, values = jnp.split(outputs, [self.num_rules], axis=-1)
+        padding = jnp.full_like(logits[..., :1], PADDING_LOGIT)
+        logits = jnp.concatenate([logits, padding], axis=-1)
+        return (logits, values[..., 0]) if self.has_values else logits
 
 
 def networks(
@@ -217,8 +254,8 @@ def networks(
             raise UsageError(
                 f"model 'recurrent' has an LSTM on each side; model.{key} must not be ()"
             )
-    num_rules = language.grammar.padding
     style = (config.activation, config.initializer)
-    encoder = RecurrentEncoder(num_outputs, num_rules, inwards, *style)
+    encoder = RecurrentEncoder(num_outputs, language.grammar.padding, inwards, *style)
     output = (language.has_values, config.value_activation)
-    return encoder, RecurrentDecoder(data_shape[0], num_rules, outwards, *output, *style)
+    decoder = RecurrentDecoder(data_shape[0], language.tables, outwards, *output, *style)
+    return encoder, decoder

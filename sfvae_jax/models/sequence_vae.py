@@ -26,7 +26,8 @@ class SequenceVae(nn.Module):
         head: what makes a posterior of the encoder's output.
         encoder: network (x, axes) -> the head's `num_outputs`; it takes the indices as they are.
         decoder: network (z, axes) -> parameters of p(x|z). One with `teacher_forced = True` feeds
-            on its own output; it has a method given(z, x, axes), where it is fed x instead.
+            on its own output; it has methods given(z, x, axes), where it is fed x instead, and
+            sample(rng, z, likelihood, axes), where it is fed what is drawn.
         has_values: whether every place has a number besides its index.
         latent_scale: the code is multiplied by it after the encoder and divided before the decoder
             (BACK Figure 8).
@@ -55,7 +56,7 @@ class SequenceVae(nn.Module):
         return dataclasses.replace(posterior, mean=self.latent_scale * posterior.mean)
 
     def decode(self, z: Array, axes: Axes = None) -> Any:
-        """Parameters of p(x|z) for one latent [m], whatever x."""
+        """Parameters of p(x|z) for one latent [m], whatever x: those of the mode, at each place."""
         return self.decoder(z / self.latent_scale, axes)
 
     def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:
@@ -67,6 +68,23 @@ class SequenceVae(nn.Module):
         if self.teacher_forced:
             return self.decoder.given(z / self.latent_scale, x, axes)
         return self.decode(z, axes)
+
+    def sample(self, rng: Array, z: Array, likelihood: Any, axes: Axes = None) -> tuple[Array, Any]:
+        """A draw of x from p(x|z) for one latent [m], place by place: each given those before it.
+
+        Args:
+            rng: of the draw.
+            z: [m].
+            likelihood: what the decoder's output means.
+            axes: for networks with BatchNorm.
+
+        Returns:
+            x, [T] or [T, 2], and its parameters of p(x|z), those of `decode_given`.
+        """
+        if self.teacher_forced:
+            return self.decoder.sample(rng, z / self.latent_scale, likelihood, axes)
+        parameters = self.decode(z, axes)
+        return likelihood.sample(rng, parameters), parameters
 
     def __call__(self, x: Array) -> Any:
         """Decodes the posterior mean as x is scored; initialises all networks."""

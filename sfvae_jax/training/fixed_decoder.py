@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from sfvae_jax import objectives
+from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
 from sfvae_jax.training.files import read_json
@@ -20,6 +20,7 @@ from sfvae_jax.training.workdir import Workdir
 _PARTS = ("decoder", "decoder_scales")
 # What a decoder means, besides its parameters.
 _SHARED = (
+    "data.layer_types",
     "data.scale",
     "data.tokens",
     "likelihood.",
@@ -27,6 +28,7 @@ _SHARED = (
     "model.latent_scale",
     "model.latent_size",
     "model.name",
+    "model.value_activation",
 )
 
 
@@ -83,7 +85,9 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
             f"train.decoder_from: {source.folder} holds no checkpoint yet; train it first"
         )
     there, here = flatten(read_json(source.config)), flatten(plain(config))
-    differing = differences(there, here, lambda key: key.startswith(_SHARED))
+    # A run of an earlier version does not know what is of sequences alone.
+    differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
+    differing += _other_sequences(there["data.name"], here["data.name"])
     name = there.get("objective.name")
     info = objectives.OBJECTIVES.get(name)
     if name == "rae_sn":
@@ -92,6 +96,14 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         differing.append(f"objective {name!r} trains no p(x|z) under a standard normal prior")
     if differing:
         raise _another_decoder(source, "; ".join(differing))
+
+
+def _other_sequences(there: str, here: str) -> list[str]:
+    """In words, how the names of two data sets of sequences differ, but for the file."""
+    kinds = [name.partition(":")[0] for name in (there, here)]
+    if kinds[0] == kinds[1] or not any(kind in data.KINDS for kind in kinds):
+        return []
+    return [f"data.name is {there!r} there and {here!r} here"]
 
 
 def _check_shapes(source: Workdir, there: Shapes, here: Shapes) -> None:

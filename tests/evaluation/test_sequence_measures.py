@@ -84,6 +84,26 @@ def test_samples_follow_the_logits_and_their_key_alone():
     assert np.any(other != again)
 
 
+class Drawing(Copy):
+    """Its own draws are of another code."""
+
+    def sample(self, rng, z, likelihood):
+        parameters = self.decode(z + 1.0)
+        return likelihood.sample(rng, parameters), parameters
+
+
+def test_samples_are_drawn_by_the_model_where_it_draws():
+    trained = trained_copy(EQUATIONS, X)
+    drawing = dataclasses.replace(trained, model=Drawing(EQUATIONS))
+    key = jax.random.key(2)
+    found = sequences.decode_examples(drawing, X, key)
+    np.testing.assert_array_equal(found, sequences.decode_examples(trained, X + 1, key))
+    np.testing.assert_array_equal(sequences.decode_examples(drawing, X), X)
+    broken = dataclasses.replace(drawing, params={"params": {"scale": jnp.float32(np.nan)}})
+    with pytest.raises(RunError, match="decoded sequences are not finite"):
+        sequences.decode_texts(broken, X, key)
+
+
 def test_attempts_are_the_samples_of_their_keys():
     """Whatever the batches, and whether the decoder runs once or for every key."""
     x = encoded(CHARACTERS, ["x+1", "(x)", "1", "x+x+x"])

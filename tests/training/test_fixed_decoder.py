@@ -92,6 +92,45 @@ def test_another_decoder_is_refused(source, tmp_path, tiny_config, changes, mess
     assert not (tmp_path / "new").exists()
 
 
+def _as_if(folder, source, changes):
+    """A run with the config and the checkpoints of the source, some settings of it changed."""
+    shutil.copytree(source / "checkpoints", folder / "checkpoints")
+    content = json.loads((source / "config.json").read_text())
+    for key, value in changes.items():
+        group, name = key.split(".")
+        content[group][name] = value
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ({"data.layer_types": ["conv"]}, r"data.layer_types is \['conv'\] there and \[\] here"),
+        ({"model.value_activation": "relu"}, "model.value_activation is 'relu' there and 'sigm"),
+        ({"data.name": "enas:a.txt"}, "data.name is 'enas:a.txt' there and 'mnist_5k' here"),
+    ],
+)
+def test_a_decoder_of_other_sequences_is_refused(source, tmp_path, tiny_config, there, message):
+    _as_if(tmp_path / "lent", source, there)
+    changes = {"train.decoder_from": str(tmp_path / "lent")}
+    with pytest.raises(UsageError, match=f"holds another decoder: {message}"):
+        train(tiny_config(**SHORT | changes), tmp_path / "new")
+
+
+def test_what_an_earlier_version_did_not_know_is_no_difference(source, tmp_path, tiny_config):
+    lent = tmp_path / "lent"
+    _as_if(lent, source, {"data.name": "mnist"})  # images may be others
+    content = json.loads((lent / "config.json").read_text())
+    del content["data"]["layer_types"], content["model"]["value_activation"]
+    (lent / "config.json").write_text(json.dumps(content))
+    config = configuration.resolve(tiny_config(**SHORT, **{"train.decoder_from": str(lent)}))
+    model, optimizer = models.build(config, (28, 28, 1)), make_optimizer(config.train)
+    state = create_state(config, model, optimizer, (28, 28, 1))
+    taken = with_decoder_from(config, state).params
+    expected = _decoder(read_params(source / "checkpoints"))
+    jax.tree.map(np.testing.assert_array_equal, _decoder(taken), expected)
+
+
 def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):
     def start(folder):
         train(tiny_config(**SHORT, **{"train.decoder_from": str(folder)}), tmp_path / "new")
