@@ -272,7 +272,8 @@ def _notes(summary: dict[str, Any]) -> str:
         note += ", of a single run over the trials of its search"
     if not published:
         return f"{note}."
-    note += f"; after the slash {published['source']} ({published['num_runs']} runs)"
+    runs = f"{published['num_runs']} run{'s' if published['num_runs'] > 1 else ''}"
+    note += f"; after the slash {published['source']} ({runs})"
     note += ", of a search ± over its trials." if _publishes_trials(summary) else "."
     differences = [
         f"{key} {' and '.join(map(str, here))} (paper: {paper})"

@@ -101,7 +101,7 @@ def test_over_several_seeds_the_deviation_is_theirs():
     text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
     assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text
     assert "- search best 1: `x + sin( 1 )`, `x + sin( 2 )`" in text
-    assert "after the slash RAE, Figure 2 (1 runs), of a search ± over its trials." in text
+    assert "after the slash RAE, Figure 2 (1 run), of a search ± over its trials." in text
     assert "trials" not in report.to_markdown(report.summarize(RUNS))
 
 
