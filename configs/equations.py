@@ -12,7 +12,7 @@ optimisation looks in the latent space for one that is close to 1/3 + x + sin(x 
 Presets:
     (none)  90,000 expressions drawn from the grammar, GrammarVAE's sizes, 50 epochs in batches of
             600; 5 trials of 5 times 50 points. --config.data.name=equations:FILE reads others, such
-            as GrammarVAE's own, one a line.
+            as GrammarVAE's own, one a line, and holds out data.num_test of them.
     laptop  the same networks for 6,000 steps in batches of 100, and one random probe an expression
             for the exact penalty of rae_gp: minutes on 2 CPU cores, with no download.
 

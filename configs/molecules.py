@@ -13,7 +13,7 @@ in the latent space for a molecule of great penalised logP. Needs RDKit: pip ins
 Presets:
     (none)  a file of SMILES, --config.data.name=molecules:FILE, one a line, such as ZINC's 250,000:
             GrammarVAE's sizes, 100 epochs in batches of 500.
-    laptop  the embedded list of well-known molecules, sizes an eighth, 1,500 steps: minutes on 2
+    laptop  the embedded list of well-known molecules, smaller sizes, 1,500 steps: minutes on 2
             CPU cores, with no download; it learns them by heart.
 
 What the paper leaves open is chosen as in configs/equations.py; the search without preset takes the

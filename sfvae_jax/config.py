@@ -530,6 +530,11 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
             f"data {source!r} are sequences {'with' if language.has_values else 'without'} values,"
             f" whose likelihood.name is {expected!r}, got {name!r}"
         )
+    if language.has_values and model == "grammar":
+        raise UsageError(
+            f"model 'grammar' is of rules or characters alone, and {source!r} have values; set"
+            " model.name=recurrent"
+        )
     if config.objective.jacobian_dtype != "float32":
         raise UsageError(
             f"objective.jacobian_dtype {config.objective.jacobian_dtype!r} is of decoders of"

@@ -132,7 +132,8 @@ def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarr
         wanted = config.num_examples or "at least 1"
         raise UsageError(
             f"data.num_examples: {wanted} asked for, but {config.name} has {max(available, 0)}"
-            f" training {_noun(config)} ({len(order)} less {held_out} held out)"
+            f" training {_noun(config)} ({len(order)} less {held_out} held out); lower"
+            " data.num_examples, data.num_test or data.num_valid"
         )
     indices = {
         "test": order[:num_test],

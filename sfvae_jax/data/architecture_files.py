@@ -164,14 +164,14 @@ def _check_type(layer_type: str) -> None:
         raise ValueError(f"{_shown(layer_type)} is no layer type: {NO_LAYER_TYPE}")
 
 
-NO_LAYER_TYPE = "empty, or with white space, a double quote or -> in it"
+NO_LAYER_TYPE = "empty, or with white space, what cannot be printed, a double quote or -> in it"
 
 
 def is_layer_type(layer_type: Any) -> bool:
     """Whether a grammar can have it as a terminal, and a sentence be read again."""
     if not isinstance(layer_type, str) or '"' in layer_type or "->" in layer_type:
         return False
-    return layer_type.split() == [layer_type]
+    return layer_type.split() == [layer_type] and layer_type.isprintable()
 
 
 def _shown(entry: Any) -> str:

@@ -69,14 +69,14 @@ class RuleTables:
         places = jnp.arange(len(x), 0, -1)  # from each on
         return jax.vmap(self._allowed)(replaced, rest, places)
 
-    def derive(self, logits: Array, rng: Array | None = None) -> Array:
-        """A whole derivation from logits of its places: the likeliest at each, or a sample.
+    def derive(self, logits: Array) -> Array:
+        """A whole derivation from logits of its places: of what each allows the likeliest.
 
         Places are decided from the first to the last; what each allows follows from those before.
+        With Gumbel noise on the logits it is a sample of their softmax over what is allowed.
 
         Args:
             logits: [T, K].
-            rng: of a sample; None to take the greatest logit.
 
         Returns:
             [T], padding at the end.
@@ -86,8 +86,6 @@ class RuleTables:
         """
         num_places, num_rules = logits.shape
         chex.assert_equal(num_rules, len(self.left))
-        if rng is not None:
-            logits = logits + jax.random.gumbel(rng, logits.shape, logits.dtype)
         return jax.lax.scan(self.choose, self.begin(num_places), logits)[1]
 
     def begin(self, num_places: int) -> Derivation:

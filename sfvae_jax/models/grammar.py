@@ -132,14 +132,9 @@ def networks(
         language: of the sequences.
 
     Raises:
-        UsageError: if the sequences have values, or the layers do not fit them.
+        UsageError: if the layers do not fit the sequences.
     """
     del data_shape, multiple
-    if language.has_values:
-        raise UsageError(
-            f"model 'grammar' is of rules or characters alone, and {language.kind} have values; set"
-            " model.name=recurrent"
-        )
     released = MOLECULES if language.kind == "molecules" else EXPRESSIONS
     channels = tuple(config.channels) or released.channels
     kernel_sizes = tuple(config.kernel_sizes) or released.kernel_sizes

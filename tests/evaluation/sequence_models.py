@@ -30,14 +30,17 @@ class Rules:
         return jnp.sum(jnp.take_along_axis(jax.nn.log_softmax(masked), x[:, None], axis=1))
 
     def mode(self, parameters):
-        return self.sample(None, parameters)
+        if not self.language.has_values:
+            return self.language.tables.derive(parameters)
+        logits, values = parameters
+        rules = self.language.tables.derive(logits)
+        return jnp.stack([rules.astype(jnp.float32), values], axis=1)
 
     def sample(self, rng, parameters):
         if not self.language.has_values:
-            return self.language.tables.derive(parameters, rng)
+            return self.mode(parameters + jax.random.gumbel(rng, parameters.shape))
         logits, values = parameters
-        rules = self.language.tables.derive(logits, rng)
-        return jnp.stack([rules.astype(jnp.float32), values], axis=1)
+        return self.mode((logits + jax.random.gumbel(rng, logits.shape), values))
 
 
 class Copy(nn.Module):

@@ -18,6 +18,7 @@ from sfvae_jax.evaluation import molecules, scores, search
 from sfvae_jax.evaluation.expressions import WORST_SCORE, expression_score
 from sfvae_jax.evaluation.search_pictures import best_so_far
 from sfvae_jax.grammars import EXPRESSIONS, Language, rule_tables, sequence_grammar
+from sfvae_jax.likelihoods import Categorical
 from sfvae_jax.posteriors import Point
 
 NUM_PLACES, SIDE, OPTIMUM = 11, 25, np.array([0.9, -0.7])
@@ -29,8 +30,8 @@ CENTERS = np.stack(np.meshgrid(GRID, GRID), axis=-1).reshape(-1, 2)
 def _sentences():
     """As many distinct ones as there are centers, the better the nearer at the optimum."""
     logits, keys = jnp.zeros((NUM_PLACES, EXPRESSIONS.size)), jax.random.key(0)
-    derive = jax.vmap(lambda key: rule_tables(EXPRESSIONS).derive(logits, key))
-    drawn = np.unique(np.asarray(derive(jax.random.split(keys, 6000))), axis=0)
+    sample = jax.vmap(lambda key: Categorical(rule_tables(EXPRESSIONS)).sample(key, logits))
+    drawn = np.unique(np.asarray(sample(jax.random.split(keys, 6000))), axis=0)
     chosen = drawn[np.random.default_rng(0).permutation(len(drawn))[: len(CENTERS)]]
     ranked = chosen[np.argsort([expression_score(EXPRESSIONS.write(rules)) for rules in chosen])]
     places = np.argsort(np.linalg.norm(CENTERS - OPTIMUM, axis=1))
@@ -64,7 +65,7 @@ class Rules:
         return self.tables.derive(logits)
 
     def sample(self, rng, logits):
-        return self.tables.derive(logits, rng)
+        return Categorical(self.tables).sample(rng, logits)
 
 
 class Anything(Rules):

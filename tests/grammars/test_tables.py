@@ -1,7 +1,5 @@
 """Masks and derivations, against all sentences of a grammar written out."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ from conftest import text_file
 from enumeration import derivations
 
 from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, rule_tables, sequence_grammar
+from sfvae_jax.likelihoods import Categorical
 
 CHARACTERS = sequence_grammar(tuple("abcde"))
 SMALL = [
@@ -75,7 +74,8 @@ def test_samples_have_the_probabilities_of_the_masked_softmax(grammar, most, key
     sentences = padded(grammar, most)
     logits = np.random.default_rng(5).normal(size=(most, grammar.size)).astype(np.float32)
     expected = number * np.exp(log_probabilities(grammar, sentences, logits))
-    sample = jax.jit(jax.vmap(functools.partial(rule_tables(grammar).derive, logits)))
+    likelihood = Categorical(rule_tables(grammar))
+    sample = jax.jit(jax.vmap(lambda key: likelihood.sample(key, jnp.asarray(logits))))
     drawn = map(tuple, np.asarray(sample(jax.random.split(next(keys), number))).tolist())
     index = {tuple(x): i for i, x in enumerate(sentences.tolist())}
     counts = np.bincount([index[x] for x in drawn], minlength=len(sentences))

@@ -260,9 +260,12 @@ def test_layers_that_do_not_fit_are_refused(changes, message):
 
 
 def test_values_are_refused():
-    layers = Language("architectures", sequence_grammar(["dense"]), 15, has_values=True)
-    with pytest.raises(UsageError, match="architectures have values; set model.name=recurrent"):
-        _networks(layers, 8)
+    config = base_config()
+    config.data.name, config.likelihood.name = "architectures", "sequence"
+    config.model.name, config.objective.name = "grammar", "linearized"
+    config.evaluations.names = ("collapse",)
+    with pytest.raises(UsageError, match="'architectures' have values; set model.name=recurrent"):
+        resolve(config)
 
 
 @pytest.mark.parametrize(("key", "value"), [("kernel_sizes", (2, 3)), ("batch_norm", True)])
