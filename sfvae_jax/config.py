@@ -258,10 +258,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
     data.check_options(config.data)
     _check_schedules(config)
     _check_microbatch(config)
-    evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
-    evaluation.check_options(config.evaluations)
     _check_language(config)
     _check_values(config)
+    evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
+    evaluation.check_options(config.evaluations)
 
 
 def schedules(config: ml_collections.ConfigDict) -> Schedules:
