@@ -282,6 +282,7 @@ def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, ha
 )
 def test_models_are_those_of_the_data(tiny_config, name, model, message):
     changes = {"data.name": name, "model.name": model, "objective.name": "linearized"}
+    changes["evaluations.names"] = ("collapse",)  # of all
     with pytest.raises(UsageError, match=f"{message}.* got '{model}'") as caught:
         configuration.validate(tiny_config(**changes))
     assert "\n" not in str(caught.value)
@@ -314,14 +315,16 @@ def test_layer_types_of_a_file_are_kept(architectures):
     found = configuration.resolve(config)
     assert found.data.layer_types == ("conv", "dense", "pool")
     assert not config.data.layer_types
-    found = config.copy_and_resolve_references().unlock()
-    found.data.layer_types = ("conv", "dense", "pool")
-    assert configuration.resolve(found).data.layer_types == ("conv", "dense", "pool")
+    assert configuration.resolve(config) == found
+    given = architectures(*lines, **{"data.layer_types": found.data.layer_types})
+    assert configuration.resolve(given) == found
+    assert data.language(given.data) is data.language(config.data)
     more = architectures(*lines, [["conv", 0.25]])  # of the same types
-    assert configuration.resolve(more).data.layer_types == found.data.layer_types
+    assert configuration.resolve(more) == found
     architectures(*lines, [["norm", 0]])
+    assert configuration.resolve(config).data.layer_types == ("conv", "dense", "norm", "pool")
     with pytest.raises(UsageError, match="layer type 'norm' is not among data.layer_types"):
-        configuration.resolve(found)
+        configuration.resolve(given)
     own = architectures(*lines, **{"data.layer_types": ("pool", "x", "conv", "dense")})
     assert configuration.resolve(own).data.layer_types == ("pool", "x", "conv", "dense")
 
