@@ -84,6 +84,7 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow  # as two processes do, by default
 def test_two_devices_take_the_steps_of_one(run_main, tmp_path, tiny_config):
     """One in a process of its own, which trains and does no more; two in this one."""
     done = run_main(tmp_path / "1", "--config.objective.name=sampling", "--mode=train")

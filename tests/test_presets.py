@@ -155,6 +155,7 @@ SLOW = (
     "jacobian_quality",
     "mnist_bilbo",
     "mnist_collapse",
+    "mnist_estimators",
     "mnist_manifold",
     "mnist_posteriors",
     "molecules",

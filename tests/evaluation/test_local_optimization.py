@@ -120,6 +120,7 @@ def test_constant_keeps_its_stddev_and_finds_the_mean(trained):
     np.testing.assert_allclose(found.posterior.mean, _exact_means(trained), atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_flow_beats_the_best_factorised_posterior(trained):
     """By half of that one's gap at least; the Monte Carlo error is well below that."""
     networks = {"hidden_sizes": (8,), "network_learning_rate": 0.02}

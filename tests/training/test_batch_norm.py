@@ -58,7 +58,7 @@ def _variables(state):
     [
         "sampling_free",
         pytest.param("sampling", marks=pytest.mark.slow),
-        "rae_sn",
+        pytest.param("rae_sn", marks=pytest.mark.slow),
         pytest.param("wae_mmd", marks=pytest.mark.slow),
     ],
 )

@@ -34,9 +34,10 @@ SMALL = {
 
 
 def _marks(name, posterior):
-    """Slow: the IWAE bound under most posteriors; the sampled ELBO has them all."""
+    """Slow: relatives of the sampled ELBO under most posteriors; that has them all."""
     quick = (objectives.OBJECTIVES[name].posteriors[0], "iaf")
-    return [pytest.mark.slow] * (name == "iwae" and posterior not in quick)
+    relative = name in ("iwae", "sticking_the_landing")
+    return [pytest.mark.slow] * (relative and posterior not in quick)
 
 
 PAIRS = [

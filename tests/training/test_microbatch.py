@@ -171,6 +171,7 @@ def test_chunks_fill_a_quarter_of_the_memory(share, bytes_each, expected):
     assert automatic_microbatch(share, bytes_each, 2**31) == expected
 
 
+@pytest.mark.slow
 def test_what_an_example_is_planned_with_is_what_xla_takes():
     """Eight arrays of the widest layer, all of a loop's: to a factor of 1.5 below and 3 above."""
     grammar = {"model.name": "grammar", "data.name": "equations", "likelihood.name": "categorical"}

@@ -61,6 +61,7 @@ def test_streamed_is_resident_bit_for_bit(tiny_config, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, resident, streamed)
 
 
+@pytest.mark.slow
 def test_one_device_and_the_xla_of_a_user_give_the_same_bits(run_main, tiny_config, tmp_path):
     """Resident and streamed are two programs, which less of XLA rounds differently."""
     states = []
