@@ -73,7 +73,6 @@ from sfvae_jax.evaluation.sequence_gallery import OPTIONS as SEQUENCE_PICTURES
 from sfvae_jax.evaluation.sequence_gallery import (
     check_sequence_pictures,
     draw_sequence_gallery,
-    evaluate_sequence_pictures,
 )
 from sfvae_jax.evaluation.sequence_measures import RECONSTRUCTION_METRICS as SEQUENCE_METRICS
 from sfvae_jax.evaluation.sequence_measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
@@ -201,7 +200,7 @@ EVALUATIONS = {
         evaluate_sequence_reconstruction, SEQUENCE_METRICS, of="sequences"
     ),
     "sequence_pictures": Evaluation(
-        evaluate_sequence_pictures,
+        evaluate_pictures,
         (),
         SEQUENCE_PICTURES,
         parts=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),

@@ -42,7 +42,7 @@ _ROWS = 5
 
 
 def evaluate_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
-    """The evaluation `pictures` has no measures; `draw_gallery` is what it is for."""
+    """`pictures` and `sequence_pictures` have no measures; what they draw is what they are for."""
     del trained, options
     return {}
 

@@ -1,4 +1,4 @@
-"""The evaluation `sequence_pictures`: what a model of sequences says, to be looked at."""
+"""What the evaluation `sequence_pictures` draws: what a model of sequences says."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ OPTIONS = {
     "num_interpolations": 2,  # pairs of examples
     "num_steps": 7,  # from one to the other
 }
-
-
-def evaluate_sequence_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
-    """The evaluation has no measures; `draw_sequence_gallery` is what it is for."""
-    del trained, options
-    return {}
 
 
 def check_sequence_pictures(options: ml_collections.ConfigDict) -> None:

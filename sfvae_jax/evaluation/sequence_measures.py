@@ -22,7 +22,6 @@ from sfvae_jax.evaluation.sequences import (
     sentences,
 )
 from sfvae_jax.grammars import Language
-from sfvae_jax.grammars.grammar import is_terminal
 
 Measured = dict[str, float | NotApplicable]
 
@@ -142,10 +141,8 @@ def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarr
 def _value_error(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> float | NotApplicable:
     if not language.has_values:
         return NotApplicable("the sequences have no values")
-    # The padding's entry is the last.
-    rules = language.grammar.rules
-    layer = np.array([any(map(is_terminal, rule.right)) for rule in rules] + [False])
-    both = layer[rules_of(language, x)] & layer[rules_of(language, rebuilt)]
+    pair = (language.tables.brings_on(rules_of(language, one)) for one in (x, rebuilt))
+    both = np.logical_and(*map(np.asarray, pair))
     if not both.any():
         return NotApplicable("there is no place where both the example and its decoding have one")
     errors = np.abs(x[..., 1] - rebuilt[..., 1], dtype=np.float64)

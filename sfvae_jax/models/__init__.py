@@ -23,7 +23,7 @@ from sfvae_jax.models.vae import MULTIPLES, Vae
 Networks = Callable[..., tuple[nn.Module, nn.Module]]
 
 # (`model` group, shape of an example, outputs of the encoder, numbers for an element) to networks;
-# of sequences, these and their language.
+# of sequences (`model` group, outputs of the encoder, language).
 IMAGE_MODELS: dict[str, Networks] = {
     "mlp": mlp.networks,
     "conv": conv.networks,
@@ -47,12 +47,14 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae |
     settings, likelihood = config.model, config.likelihood.name
     posterior = dict(config.posterior.items())
     head = PosteriorHead(posterior.pop("name"), settings.latent_size, **posterior)
-    wanted = (tuple(data_shape), head.num_outputs, MULTIPLES.get(likelihood, 1))
     if language is not None:
-        encoder, decoder = SEQUENCE_MODELS[settings.name](settings, *wanted, language)
+        networks = SEQUENCE_MODELS[settings.name]
+        encoder, decoder = networks(settings, head.num_outputs, language)
         values, scale = language.has_values, settings.latent_scale
         return SequenceVae(tuple(data_shape), head, encoder, decoder, values, scale)
-    encoder, decoder = IMAGE_MODELS[settings.name](settings, *wanted)
+    multiple = MULTIPLES.get(likelihood, 1)
+    networks = IMAGE_MODELS[settings.name]
+    encoder, decoder = networks(settings, tuple(data_shape), head.num_outputs, multiple)
     return Vae(
         tuple(data_shape),
         head,

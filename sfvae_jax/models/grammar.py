@@ -112,11 +112,7 @@ class GrammarDecoder(nn.Module):
 
 
 def networks(
-    config: ml_collections.ConfigDict,
-    data_shape: Sequence[int],
-    num_outputs: int,
-    multiple: int,
-    language: Language,
+    config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for sequences; the released sizes of equations or molecules by default.
 
@@ -126,15 +122,12 @@ def networks(
         config: the `model` group: channels and kernel_sizes (empty: the released ones),
             hidden_sizes, decoder_sizes (None: the released ones), activation, initializer,
             batch_norm.
-        data_shape: [T].
         num_outputs: of the encoder.
-        multiple: of no use here.
         language: of the sequences.
 
     Raises:
         UsageError: if the layers do not fit the sequences.
     """
-    del data_shape, multiple
     released = MOLECULES if language.kind == "molecules" else EXPRESSIONS
     channels = tuple(config.channels) or released.channels
     kernel_sizes = tuple(config.kernel_sizes) or released.kernel_sizes

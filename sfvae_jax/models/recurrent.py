@@ -225,11 +225,7 @@ class RecurrentDecoder(nn.Module):
 
 
 def networks(
-    config: ml_collections.ConfigDict,
-    data_shape: Sequence[int],
-    num_outputs: int,
-    multiple: int,
-    language: Language,
+    config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of sequences, with values or without.
 
@@ -238,15 +234,12 @@ def networks(
             layers after it), decoder_sizes (of the dense layers after z, then width of the
             decoder's LSTM; None: the reverse of hidden_sizes), activation, initializer,
             value_activation.
-        data_shape: of one example, (T,) or (T, 2).
         num_outputs: of the encoder.
-        multiple: of no meaning here.
         language: of the sequences.
 
     Raises:
         UsageError: if there is no width for one of the LSTMs.
     """
-    del multiple
     inwards = tuple(config.hidden_sizes)
     outwards = inwards[::-1] if config.decoder_sizes is None else tuple(config.decoder_sizes)
     for key, sizes in (("hidden_sizes", inwards), ("decoder_sizes", outwards)):
@@ -257,5 +250,5 @@ def networks(
     style = (config.activation, config.initializer)
     encoder = RecurrentEncoder(num_outputs, language.grammar.padding, inwards, *style)
     output = (language.has_values, config.value_activation)
-    decoder = RecurrentDecoder(data_shape[0], language.tables, outwards, *output, *style)
+    decoder = RecurrentDecoder(language.num_places, language.tables, outwards, *output, *style)
     return encoder, decoder

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import EXPRESSIONS, Language, sequence_grammar
+from sfvae_jax.grammars import EXPRESSIONS, Language, ParseError, sequence_grammar
 from sfvae_jax.models import count_parameters, grammar
 from sfvae_jax.training.batch_norm import batch_moments
 
@@ -18,6 +18,7 @@ EQUATIONS = Language("equations", EXPRESSIONS, 15)
 # As many indices and places as the rules of molecules have.
 MOLECULES = Language("molecules", sequence_grammar([f"<{i}>" for i in range(75)]), 277)
 SMALL = Language("equations", EXPRESSIONS, 7)
+CHARACTERS = sequence_grammar("x+*/()123")
 SMALL_SIZES = {
     "model.channels": (2, 3),
     "model.kernel_sizes": (2, 3),
@@ -31,8 +32,7 @@ Z = np.array([0.3, -1.2, 0.7])
 def _networks(language, num_outputs, **changes):
     config = base_config()
     config.update_from_flattened_dict(changes)
-    shape = (language.num_places,)
-    return grammar.networks(config.model, shape, num_outputs, 1, language)
+    return grammar.networks(config.model, num_outputs, language)
 
 
 @functools.cache
@@ -257,6 +257,30 @@ class _Center:
 def test_layers_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         _networks(EQUATIONS, 8, **changes)
+
+
+@pytest.mark.parametrize(
+    ("language", "always"), [(EQUATIONS, True), (Language("equations", CHARACTERS, 15), False)]
+)
+def test_random_latents_decode_to_sentences_where_there_is_a_grammar(language, always):
+    """All of 10,000; of a model of characters not so many."""
+    _, decoder = _networks(language, 6, **SMALL_SIZES | {"model.decoder_sizes": (16, 16)})
+    large = functools.partial(jnp.multiply, 4.0)  # so that what is likeliest changes with the code
+    variables = jax.tree.map(large, decoder.init(jax.random.key(1), Z))
+    codes = 3.0 * np.random.default_rng(2).standard_normal((10_000, 3), np.float32)
+    decode = jax.vmap(lambda z: language.tables.derive(decoder.apply(variables, z)))
+    texts = [language.write(x) for x in np.asarray(jax.jit(decode)(codes))]
+    whole = [_is_expression(text) for text in texts]
+    assert len(set(texts)) > 100
+    assert all(whole) == always
+
+
+def _is_expression(text):
+    try:
+        EXPRESSIONS.parse(text)
+    except ParseError:
+        return False
+    return True
 
 
 def test_values_are_refused():
