@@ -1,0 +1,49 @@
+import os
+
+import pytest
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.paths import local_path, shown
+
+
+def test_a_path_is_absolute_and_without_parents_home_or_links(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert local_path("../x/./y", "--workdir") == tmp_path.parent / "x" / "y"
+    assert local_path("~/runs", "--workdir") == tmp_path / "home" / "runs"
+    assert local_path("link/run", "--workdir") == tmp_path / "real" / "run"
+    assert local_path("runs/..", "--workdir") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("gs://bucket/run", "is a URL"),
+        ("s3://bucket/run", "is a URL"),
+        ("", "is empty"),
+        ("~no-such-user-here/run", "home directory"),
+        ("a\0b", "null"),
+    ],
+)
+def test_what_is_no_local_path_is_refused_in_one_line(given, says):
+    with pytest.raises(UsageError, match=says) as error:
+        local_path(given, "--workdir")
+    assert str(error.value).startswith("--workdir")
+    assert "\n" not in str(error.value)
+
+
+def test_a_loop_of_links_is_refused_or_left_to_the_system(tmp_path):
+    os.symlink(tmp_path / "b", tmp_path / "a")
+    os.symlink(tmp_path / "a", tmp_path / "b")
+    try:
+        assert local_path(tmp_path / "a", "--workdir")  # Python 3.13 leaves it as it is
+    except UsageError as error:
+        assert "loop" in str(error).lower()  # noqa: PT017
+
+
+def test_a_path_below_the_current_folder_is_shown_relative_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "runs" / "a") == "runs/a"
+    assert shown(tmp_path.parent / "b") == str(tmp_path.parent / "b")
