@@ -1,6 +1,6 @@
 """Paths that a user gives, made safe to hand on; the one place that interprets `~`, `..` and links.
 
-TensorStore refuses paths with `..`, and a folder named `gs:` is never what was meant: whatever takes
+TensorStore refuses paths with `..`, and a folder named `gs:` is never what was meant: what takes
 a path from a flag, a config or a caller passes it through `local_path` first.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 from sfvae_jax.errors import UsageError
@@ -38,6 +39,52 @@ def local_path(given: str | os.PathLike, key: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no such user, a NUL
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise UsageError(f"{key}={text!r} is no usable path: {reason}") from error
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular_file(given: str | os.PathLike, key: str) -> Path:
+    """The absolute path of a regular file that exists, as `local_path` gives it.
+
+    To open a named pipe can wait for ever, and a device can be read for ever: whatever reads a
+    file that a user names passes its path through here first.
+
+    Args:
+        given: as the user wrote it.
+        key: what it was given for, as the user knows it.
+
+    Raises:
+        UsageError: if it is no local path, does not exist or is something else.
+    """
+    path = local_path(given, key)
+    try:
+        problem = not_regular(path)
+    except FileNotFoundError:
+        raise UsageError(f"{key}={given}: there is no file {str(path)!r}") from None
+    except OSError as error:
+        raise UsageError(f"{key}={given}: cannot read {str(path)!r}: {error.strerror}") from error
+    if problem:
+        raise UsageError(f"{key}={given} is {problem}; expected a regular file")
+    return path
+
+
+def not_regular(path: str | os.PathLike) -> str:
+    """What stands at a path in place of a regular file, such as "a named pipe"; "" if one does.
+
+    Links are followed.
+
+    Raises:
+        OSError: if nothing stands there, or it cannot be known.
+    """
+    mode = os.stat(path).st_mode
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def shown(path: Path) -> str:

@@ -1,9 +1,10 @@
 import os
+import socket
 
 import pytest
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.paths import local_path, shown
+from sfvae_jax.paths import local_path, not_regular, regular_file, shown
 
 
 def test_a_path_is_absolute_and_without_parents_home_or_links(tmp_path, monkeypatch):
@@ -47,3 +48,33 @@ def test_a_path_below_the_current_folder_is_shown_relative_to_it(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "runs" / "a") == "runs/a"
     assert shown(tmp_path.parent / "b") == str(tmp_path.parent / "b")
+
+
+def test_a_regular_file_is_found_through_links(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("file")
+    assert regular_file("./link", "data.name") == tmp_path / "file"
+    assert not not_regular(tmp_path / "link")
+
+
+def test_what_is_no_regular_file_is_refused_in_one_line_and_not_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    os.mkfifo("pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for given, says in (
+            ("pipe", "is a named pipe; expected a regular file"),
+            ("link", "is a named pipe"),
+            ("socket", "is a socket"),
+            ("/dev/zero", "is a device"),
+            (".", "is a folder"),
+            ("none", "there is no file"),
+            ("pipe/file", "cannot read .*: Not a directory"),
+            ("gs://bucket/file", "is a URL"),
+            ("x" * 300, "File name too long"),
+        ):
+            with pytest.raises(UsageError, match=f"^data.name={given}.*{says}") as error:
+                regular_file(given, "data.name")
+            assert "\n" not in str(error.value)
