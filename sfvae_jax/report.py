@@ -21,7 +21,7 @@ from absl import app, flags
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import pictures
-from sfvae_jax.training.files import read_json, write_json, write_text
+from sfvae_jax.files import read_json, write_json, write_text
 from sfvae_jax.training.settings import flatten
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for report.md, report.json and report.png.")

@@ -15,6 +15,7 @@ from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.inference_gaps import measured_part
 from sfvae_jax.evaluation.posterior_pictures import draw_posteriors
 from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.files import write_text
 
 LABELS = {
     "log_evidence": "log p^(x)",
@@ -54,7 +55,7 @@ def draw_inference_gaps(
 
     parts = {part: measured_part(trained, part, options) for part in options.parts}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inference_gaps.md").write_text(table(results, options.parts))
+    write_text(folder / "inference_gaps.md", table(results, options.parts))
     bounds = {part: measured.bounds for part, measured in parts.items()}
     caveats = results.get("caveats", {})
     doubtful = any(f"ais_bound_{part}" in caveats for part in parts)

@@ -11,8 +11,8 @@ import ml_collections
 
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
+from sfvae_jax.files import read_json
 from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
-from sfvae_jax.training.files import read_json
 from sfvae_jax.training.settings import differences, flatten, plain
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.files import partial, read_json, write_json, write_text
 from sfvae_jax.training import processes
-from sfvae_jax.training.files import partial, read_json, write_json, write_text
 from sfvae_jax.training.lock import FolderLock, read_token
 from sfvae_jax.training.settings import differences, flatten, of_training, plain
 

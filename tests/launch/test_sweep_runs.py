@@ -12,7 +12,7 @@ from launch.names import name_of
 from launch.runs import expand, is_finished
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.files import write_json
+from sfvae_jax.files import write_json
 from sfvae_jax.training.settings import plain
 
 RUNS = [

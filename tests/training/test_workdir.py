@@ -1,11 +1,10 @@
 """A run's files: whole, its own, and nothing of another run is lost."""
 
 import json
-import resource
 import time
-from contextlib import contextmanager
 
 import pytest
+from conftest import largest_file
 
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError
@@ -247,23 +246,12 @@ def test_lost_checkpoints_are_no_new_beginning(tmp_path, tiny_config, evidence, 
     files.check_checkpoints(tiny_config())
 
 
-@contextmanager
-def _largest_file(size):
-    """No file of this process may grow beyond so many bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_fails_is_told_and_harms_nothing(tmp_path, tiny_config):
     files = Workdir(tmp_path)
     files.write_results(tiny_config(), step=4)
     files.append_metrics([{"step": 4}])
     results, metrics = files.results.read_bytes(), files.metrics.read_bytes()
-    with _largest_file(2000):
+    with largest_file(2000):
         with pytest.raises(RunError, match=r"^cannot write .*results\.json: File too large$"):
             files.write_results(tiny_config(), metrics={"x" * 4000: 1.0})
         with pytest.raises(RunError, match=r"^cannot write .*metrics\.jsonl: File too large$"):
