@@ -7,11 +7,11 @@ import errno
 import json
 import math
 import os
-import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.paths import not_regular
 
 _LARGEST = 2**27  # bytes of a JSON file; what a run writes is far below
 _DEEPEST = 100  # levels of nesting; deeper ones exhaust the stack of whoever walks through them
@@ -80,7 +80,10 @@ def read_regular(path: Path, most: int = -1) -> bytes:
     Raises:
         OSError: if it cannot be read, or is something else: a named pipe would never end.
     """
-    with open(path, "rb", opener=_open_without_waiting) as file:
+    problem = not_regular(path)
+    if problem:
+        raise OSError(errno.EINVAL, f"it is {problem}", str(path))
+    with path.open("rb") as file:
         return file.read(most)
 
 
@@ -128,15 +131,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """For `open`: refuses what is no regular file, where reading may wait for ever."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

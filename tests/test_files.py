@@ -49,8 +49,8 @@ def test_what_we_write_is_read(tmp_path):
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, reason in (
-        (tmp_path / "pipe", "not a regular file"),
-        (tmp_path, "not a regular file"),
+        (tmp_path / "pipe", "it is a named pipe"),
+        (tmp_path, "it is a folder"),
         (tmp_path / "none", "No such file"),
     ):
         with pytest.raises(UsageError, match=f"cannot read {path}: {reason}"):
