@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
 
+log = logging.getLogger("sfvae_jax")
+
 OPTIONS = {
     "num_traversed": 2,  # images with a picture of their own, traversals_<i>.png
     "num_dimensions": 10,  # latent dimensions in it, from the most informative down
@@ -31,7 +34,7 @@ OPTIONS = {
     "num_interpolations": 6,  # pairs of images
     "num_steps": 9,  # from one to the other
     "sources": ("optimal_prior", "gaussian", "gmm"),  # of samples, besides the prior
-    "num_samples": 8,  # of the prior or, without one, the Gaussian, with the nearest ...
+    "num_samples": 8,  # of the mixture that is fitted to the training codes, with the nearest ...
     "num_neighbours": 5,  # ... training images (RAE Figure 6)
     "manifold_side": 20,  # of two latents, over ...
     "manifold_limit": 5.0,  # ... so many standard deviations of the prior (SFVAE Figure 2)
@@ -140,10 +143,14 @@ def _draw_samples(
 def _draw_neighbours(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
+    """neighbours.png: does the mixture only give back what it is fitted to? (RAE Figure 6)."""
     from sfvae_jax.evaluation import pictures
 
-    source = "gaussian" if trained.prior_stddev is None else "prior"
-    samples = _samples(trained, source, options.num_samples)
+    try:
+        samples = _samples(trained, "gmm", options.num_samples)
+    except NotApplicable as error:
+        log.info("neighbours.png is not drawn: %s", error)
+        return
     others = part_images(trained, "train")
     indices = nearest(samples, others, min(options.num_neighbours, len(others)))
     rows = {
@@ -152,7 +159,8 @@ def _draw_neighbours(
     }
     pictures.draw_images(
         rows,
-        f"{title}: samples ({source}) and the nearest training images",
+        f"{title}: samples of the mixture of {trained.config.generated.gmm_components} Gaussians"
+        " fitted to the training codes, and the nearest training images",
         folder / "neighbours.png",
     )
 

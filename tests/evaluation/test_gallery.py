@@ -5,13 +5,16 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
 from sfvae_jax import evaluation, likelihoods
 from sfvae_jax.config import base_config
+from sfvae_jax.evaluation import pictures
 from sfvae_jax.evaluation.gallery import draw_gallery
+from sfvae_jax.evaluation.generation import generate
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
 from sfvae_jax.posteriors import DiagonalGaussian, Point
 
@@ -111,9 +114,16 @@ def test_nearest_against_all_distances(dtype):
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_gallery_is_drawn(trained, tmp_path, deterministic):
+def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
     if deterministic:
         trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
+    drawn = {}
+
+    def draw(rows, title, path, draw_images=pictures.draw_images):
+        drawn[path.name] = rows, title
+        draw_images(rows, title, path)
+
+    monkeypatch.setattr(pictures, "draw_images", draw)
     options = trained.config.pictures
     draw_gallery(trained, options, {}, "a model", tmp_path)
     found = sorted(path.name for path in tmp_path.iterdir())
@@ -125,3 +135,20 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic):
         picture = np.asarray(Image.open(tmp_path / name).convert("L"))
         assert picture.shape[1] > 400
         assert len(np.unique(picture)) > 10  # images, not an empty page
+    # Neighbours are those of samples of the mixture, whether or not there is a prior.
+    rows, title = drawn["neighbours.png"]
+    assert "samples of the mixture of 10 Gaussians" in title
+    samples = generate(trained, "gmm", 8) / 255.0
+    nearby = IMAGES[12:][nearest(samples, IMAGES[12:], 5)] / 255.0
+    for row, sample, images in zip(rows.values(), samples, nearby, strict=True):
+        np.testing.assert_allclose(row, [sample, *images], atol=1e-6)
+
+
+def test_too_few_codes_for_a_mixture_are_said(trained, tmp_path, caplog):
+    trained = dataclasses.replace(trained, images_of=lambda part: IMAGES[:6])
+    few = {"sources": (), "num_traversed": 1, "num_interpolations": 1}
+    options = ml_collections.ConfigDict({**trained.config.pictures, **few})
+    with caplog.at_level("INFO", "sfvae_jax"):
+        draw_gallery(trained, options, {}, "a model", tmp_path)
+    assert "neighbours.png is not drawn: gmm needs 10 training images or more" in caplog.text
+    assert not (tmp_path / "neighbours.png").exists()
