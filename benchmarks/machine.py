@@ -29,5 +29,5 @@ def _of_host() -> int | None:
     table = Path("/proc/meminfo")
     if not table.exists():
         return None
-    lines = (line.split() for line in table.read_text().splitlines())
+    lines = (line.split() for line in table.read_text(encoding="utf-8").splitlines())
     return next((1024 * int(line[1]) for line in lines if line[0] == "MemAvailable:"), None)

@@ -62,7 +62,7 @@ def check_writable(path: str) -> None:
 
 def write_json(value: Any, path: str) -> None:
     """Writes a value that JSON knows."""
-    Path(path).write_text(json.dumps(value, indent=2) + "\n")
+    Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _number(value: float | None, style: str) -> str:

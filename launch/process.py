@@ -39,7 +39,7 @@ def start(
     command = [sys.executable, "-m", "sfvae_jax.main", *arguments]
     tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(dies_by))]
     with log.open("ab") as file:
-        file.write(f"{_HEADER}{shlex.join(command)}\n".encode())
+        file.write(f"{_HEADER}{shlex.join(command)}\n".encode(errors="surrogateescape"))
         file.flush()
         return subprocess.Popen(
             [*tie, *command],

@@ -51,7 +51,7 @@ class RayBackend:
         commands = [_shipped_arguments(run) if shipped else run.arguments for run in runs]
         with ExitStack() as stack:
             # What Ray prints of dead workers; stdout is for the table.
-            file = stack.enter_context((logs / "ray.log").open("a"))
+            file = stack.enter_context((logs / "ray.log").open("a", encoding="utf-8"))
             stack.enter_context(redirect_stdout(file))
             ray_cluster.connect(address, logs.parent)
             stack.callback(ray.shutdown)

@@ -12,6 +12,7 @@ from typing import Any
 
 import launch
 from sfvae_jax.errors import UsageError, first_line
+from sfvae_jax.output import say
 
 ROOT = Path(launch.__file__).resolve().parents[1]  # what is shipped to other machines
 
@@ -80,7 +81,7 @@ def check_feasible(wanted: Mapping[str, float], address: str) -> None:
     message = f"no machine of the Ray cluster has {_shown(wanted)} for a run, but {there}"
     if address == "local":
         raise UsageError(f"{message}; ask for less (--num_cpus, --num_gpus, --resources)")
-    print(f"{message}; waiting for one that has", file=sys.stderr)  # it may grow
+    say(f"{message}; waiting for one that has", sys.stderr)  # it may grow
 
 
 def _shown(resources: Mapping[str, float]) -> str:

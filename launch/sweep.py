@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from launch.flags import parse, resources_of
 from sfvae_jax.errors import RunError, UsageError, in_one_line
+from sfvae_jax.output import prepare, say, say_error
 
 if TYPE_CHECKING:
     from launch.backend import Backend
@@ -58,7 +59,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     runs = expand(flags.config, folder, flags.overrides, flags.filter)
     if flags.dry_run:
         for run in runs:
-            print(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))
+            say(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))
         return 0
 
     if flags.backend == "ray":
@@ -97,7 +98,7 @@ def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> in
     """Prints what became of the runs; returns the exit status."""
     for name, error in outcome.failed.items():
         log = logs / f"{name}.log"
-        print(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), file=sys.stderr)
+        say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)
     counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
     if outcome.interrupted_by:
         return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
@@ -111,14 +112,15 @@ def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> in
 def _report(results: Sequence[Path], folder: Path) -> None:
     from sfvae_jax.report import write_report
 
-    print(write_report(results, folder))
-    print(f"written to {folder}: report.md, report.json, report.png", file=sys.stderr)
+    say(write_report(results, folder))
+    say(f"written to {folder}: report.md, report.json, report.png", sys.stderr)
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"sfvae_jax: error: {message}", file=sys.stderr)
+    say_error(message)
     return status
 
 
 if __name__ == "__main__":
+    prepare()
     sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sfvae_jax import progress
+from sfvae_jax import output, progress
 from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import one_line
@@ -129,7 +129,9 @@ def _set_up_logging() -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     if _asks_for_help(argv):
-        return app.parse_flags_with_usage(argv)
+        with output.reader_may_leave():
+            app.parse_flags_with_usage(argv)
+        sys.exit()
     try:
         rest = flags.FLAGS(argv)
         if _CONFIG.value is not None:
@@ -144,9 +146,10 @@ def _asks_for_help(argv: list[str]) -> bool:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"sfvae_jax: error: {message}", file=sys.stderr)
+    output.say_error(message)
     processes.abandon(status)
 
 
 if __name__ == "__main__":
+    output.prepare()
     app.run(main, flags_parser=_parse)

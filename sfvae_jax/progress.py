@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from sfvae_jax.output import say
+
 _SECONDS_BETWEEN_LINES = 10.0
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
@@ -51,4 +53,4 @@ class Display:
             self._bar.update(done - self._bar.n)
         elif not _hidden and (done == self._total or now >= self._next_line):
             self._next_line = now + _SECONDS_BETWEEN_LINES
-            print(line, file=sys.stderr, flush=True)
+            say(line, sys.stderr)

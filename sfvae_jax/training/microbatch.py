@@ -121,7 +121,7 @@ def device_memory() -> int:
 def _container_limit(otherwise: int) -> int:
     """What a container may have, where Linux says so."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
     except OSError:
         return otherwise
     return int(limit) if limit.isdigit() else otherwise

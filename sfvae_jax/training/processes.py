@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError, first_line, in_one_line
+from sfvae_jax.output import flush
 
 log = logging.getLogger("sfvae_jax")
 
@@ -155,8 +156,7 @@ def abandon(status: int) -> NoReturn:
         sys.exit(status)
     if is_main():
         time.sleep(_SECONDS_FOR_OTHERS)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(status)
 
 

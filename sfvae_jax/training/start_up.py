@@ -17,7 +17,7 @@ def process_start() -> float:
     now = time.monotonic()
     try:
         # Field 22, in ticks since the system was started; the second, in brackets, may hold spaces.
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
         began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, AttributeError, ValueError, IndexError):
