@@ -6,32 +6,41 @@ import dataclasses
 import functools
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sfvae_jax.data.folder_tree import list_images, part_names
 from sfvae_jax.data.geometry import Shape
+from sfvae_jax.data.image_files import Head, decode, depth_of, look
 from sfvae_jax.errors import UsageError
+from sfvae_jax.paths import local_path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")
 _NAMED_AT_MOST = 10
-_GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
-
-# Files of these formats end so, unless they are cut short (or have something behind them).
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_END_BYTES = 64
 
 log = logging.getLogger("sfvae_jax")
+
+_Stamp = tuple[int, int]  # a file's size and time of change, zeros where there is none
 
 
 class FolderPart:
     """Images of files, decoded when they are asked for; anything transparent lies on white."""
 
-    def __init__(self, folder: Path, files: Sequence[str], shapes: frozenset[Shape]) -> None:
-        self._folder, self._files = folder, tuple(files)
+    def __init__(
+        self, folder: Path, files: Sequence[str], shapes: frozenset[Shape], depth: int
+    ) -> None:
+        """Images of these files, relative to a folder.
+
+        Args:
+            folder: in which they lie.
+            files: their names, with "/".
+            shapes: that images of any part of the data set have.
+            depth: how many bits there are in images of 16 bits a channel.
+        """
+        self._folder, self._files, self._depth = folder, tuple(files), depth
         self.image_shapes = shapes
         self.dtype = np.dtype(np.uint8)
 
@@ -39,11 +48,8 @@ class FolderPart:
         return len(self._files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        from PIL import Image
-
         try:
-            with Image.open(self._folder / self._files[index]) as image:
-                return _decode(image)
+            return decode(self._folder / self._files[index], self._depth)
         except Exception as error:
             # Found only on decoding: look for all others of its kind, to name them at once.
             damaged = _inspect(self._folder, self._files, True).damaged
@@ -52,111 +58,111 @@ class FolderPart:
 
 
 def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, FolderPart]:
-    """All images in a folder and the folders in it, in the order of their names.
+    """The images in a folder and the folders in it, by part, in the order of their names.
 
-    Heads and ends of the files are looked at; all are decoded only where damaged ones are to be
-    skipped.
+    Folders named train, valid (or val) and test are the parts (`list_images`). Heads and ends of
+    the files are looked at; all are decoded only where damaged ones are to be skipped, and those
+    of 16 bits a channel, whose values decide together how many of these bits are used.
 
     Args:
-        path: the folder; files whose names begin with a dot are left out.
+        path: the folder.
         skip_corrupt: whether to leave out images that cannot be decoded.
 
+    Returns:
+        The parts by name; "train" is always there.
+
     Raises:
-        UsageError: if there is no such folder, no image in it, or (all of them in one message)
-            some cannot be read.
+        UsageError: if there is no such folder, no image in a part of it, or (all of them in one
+            message) some cannot be read.
     """
     if not path:
         raise UsageError("give folder:PATH of a folder of images")
-    folder = Path(path).expanduser()
-    files = _list_files(folder)
+    folder = local_path(path, "data.name")
+    parts = list_images(folder)
+    files = tuple(file for names in parts.values() for file in names)
     found = _inspect(folder, files, skip_corrupt)
     if found.damaged and not skip_corrupt:
         raise _damaged(folder, found.damaged, len(files))
-    if not found.shapes:
-        raise UsageError(f"none of the {len(files)} images in {folder} can be read")
-    if found.damaged:
-        log.warning("skipping %s", _named(found.damaged, len(files), folder))
-    return {"train": FolderPart(folder, [*found.shapes], frozenset(found.shapes.values()))}
+    kept = {part: [name for name in names if name in found.heads] for part, names in parts.items()}
+    for part, names in kept.items():
+        if not names:
+            of_part = f" of the {part} part" if len(parts) > 1 else ""
+            raise UsageError(
+                f"none of the {len(parts[part])} images{of_part} in {folder} can be read"
+            )
+    shapes = frozenset(head.shape for head in found.heads.values())
+    depth = _depth(folder, found.heads)
+    _tell(folder, tuple((part, len(names)) for part, names in kept.items()), found, depth)
+    return {part: FolderPart(folder, names, shapes, depth or 16) for part, names in kept.items()}
 
 
-def _list_files(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise UsageError(f"{folder} {what}; give folder:PATH of a folder of images")
-
-    def refuse(error: OSError) -> None:
-        raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-
-    files = [
-        (Path(root) / name).relative_to(folder).as_posix()
-        for root, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
-    if not files:
-        raise UsageError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
-    return tuple(sorted(files))
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Found:
-    shapes: dict[str, Shape]  # of the files that can be read
+    heads: dict[str, Head]  # of the files that can be read
     damaged: dict[str, str]  # the others, and why
 
 
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
-    stats = (os.stat(folder / file) for file in files)
-    stamps = tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+    stamps = tuple(_stamp(folder / file) for file in files)
     return _inspect_once(folder, files, stamps, thorough)
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        stat = os.stat(path)
+    except OSError:  # a dangling link, say; to look at it says what is wrong
+        return (0, 0)
+    return (stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4)  # every part of the data set opens the folder again
 def _inspect_once(
-    folder: Path, files: tuple[str, ...], stamps: tuple[tuple[int, int], ...], thorough: bool
+    folder: Path, files: tuple[str, ...], stamps: tuple[_Stamp, ...], thorough: bool
 ) -> _Found:
-    def look(file: str) -> Shape | str:
-        return _look(folder / file, thorough)
+    from PIL import Image
 
-    with ThreadPoolExecutor() as pool:
-        results = dict(zip(files, pool.map(look, files), strict=True))
+    def look_at(file: str) -> Head | str:
+        try:
+            return look(folder / file, thorough=thorough)
+        except Exception as error:  # whatever the decoders of damaged files raise
+            return _reason(error)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.filterwarnings("ignore", module="PIL")  # of damage beside the image
+        # A small file of billions of pixels would fill the memory.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        results = dict(zip(files, pool.map(look_at, files), strict=True))
     damaged = {file: result for file, result in results.items() if isinstance(result, str)}
     return _Found({file: results[file] for file in files if file not in damaged}, damaged)
 
 
-def _look(path: Path, thorough: bool) -> Shape | str:
-    """The shape of a file's image, or why it has none."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if thorough or not _is_whole(path, image.format):
-                image.load()
-            return (image.height, image.width, 1 if image.mode in _GRAY_MODES else 3)
-    except Exception as error:  # whatever the decoders of damaged files raise
-        return _reason(error)
-
-
-def _is_whole(path: Path, kind: str | None) -> bool:
-    """Whether a file certainly ends where its format says."""
-    if kind not in _ENDS:
-        return False
-    with path.open("rb") as file:
-        file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
-        return _ENDS[kind] in file.read()
+def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
+    """How many bits images of 16 bits a channel have, one number for the whole data set."""
+    depth = depth_of(heads.values())
+    halved = [name for name, head in heads.items() if head.halved]
+    if depth not in (None, 16) and halved:
+        raise UsageError(
+            f"{len(halved)} images in {folder}, such as {_printable(halved[0])}, have colours or"
+            f" transparency of 16 bits a channel whose values need {depth} of these: they would"
+            " come out all but black. Convert them to 8 bits a channel"
+        )
+    return depth
 
 
-def _decode(image: Any) -> np.ndarray:
-    """An opened image as uint8 [H, W, 1 or 3]."""
-    from PIL import Image
-
-    gray = image.mode in _GRAY_MODES
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        return (np.asarray(image).astype(np.int32)[..., None] >> 8).astype(np.uint8)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    return pixels[..., None] if gray else pixels
+@functools.lru_cache(maxsize=4)  # once for what was found, not once for each part
+def _tell(
+    folder: Path, numbers: tuple[tuple[str, int], ...], found: _Found, depth: int | None
+) -> None:
+    """Logs what was decided about the folder."""
+    if found.damaged:
+        total = len(found.damaged) + len(found.heads)
+        log.warning("skipping %s", _named(found.damaged, total, folder))
+    if depth is not None:
+        log.info("images of 16 bits a channel in %s: read as values of %d bits", folder, depth)
+    named = part_names(found.heads)
+    if named:
+        counts = ", ".join(f"{number} {part}" for part, number in numbers)
+        log.info("the folders %s of %s are its parts: %s", ", ".join(named[:9]), folder, counts)
 
 
 def _damaged(folder: Path, damaged: Mapping[str, str], total: int) -> UsageError:
@@ -167,15 +173,24 @@ def _damaged(folder: Path, damaged: Mapping[str, str], total: int) -> UsageError
 
 
 def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
-    names = [f"{file} ({reason})" for file, reason in damaged.items()]
+    names = [f"{_printable(file)} ({reason})" for file, reason in damaged.items()]
     more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
     shown = ", ".join(names[:_NAMED_AT_MOST])
     return f"{len(names)} of the {total} images in {folder}: {shown}{more}"
 
 
+def _printable(name: str) -> str:
+    """A name in one line, whatever characters it has."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return "no image"
+    if isinstance(error, FileNotFoundError):
+        return "a link to nothing"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     return " ".join(str(error).split())[:80] or type(error).__name__

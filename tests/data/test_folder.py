@@ -197,7 +197,7 @@ def test_folders_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UsageError, match="notes.txt is no folder"):
         data.load(group(tmp_path / "notes.txt"), "train")
-    with pytest.raises(UsageError, match=r"holds no images \(.jpg, .jpeg, .png"):
+    with pytest.raises(UsageError, match=r"holds no images \(.png, .jpg, .jpeg"):
         data.load(group(tmp_path), "train")
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(UsageError, match="none of the 1 images in .* can be read"):

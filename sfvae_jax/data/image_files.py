@@ -1,0 +1,184 @@
+"""Files of single images: what they hold, and their pixels; nothing but images is ever opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfvae_jax.data.geometry import Shape
+from sfvae_jax.paths import not_regular
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""The decoders of Pillow that are used, whatever a file is named; others may start programs."""
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+DEPTHS = (1, 8, 10, 12, 14, 16)
+"""How many bits the pixels of images stored with 16 bits may have."""
+
+_GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
+_COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+# Files of these formats end so, unless they are cut short (or have something behind them).
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_END_BYTES = 64
+
+_ORIENTATION = 0x0112  # the tag of EXIF
+# How pixels [H, W, C] as stored become upright, by that tag's value; 1 is upright.
+_UPRIGHT = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+_LYING = (5, 6, 7, 8)  # the values that exchange height and width
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What is known of an image before its pixels are used.
+
+    Attributes:
+        shape: of its pixels as `decode` gives them.
+        greatest: an upper bound of its values where it has 16 bits a channel and does not say how
+            many of these it uses; None for other images.
+        halved: whether only the upper 8 of these 16 bits can be read.
+    """
+
+    shape: Shape
+    greatest: int | None = None
+    halved: bool = False
+
+
+def look(path: Path, *, thorough: bool) -> Head:
+    """The head of an image file, whose end is looked at.
+
+    Args:
+        path: of the file.
+        thorough: whether to decode it, which alone shows damage in its middle.
+
+    Raises:
+        Exception: whatever the decoders of damaged files raise; ValueError if it is no regular
+            file or holds something else than one image of 8 or 16 bits a channel.
+    """
+    with _opened(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a photograph, and previews of it
+            raise ValueError(f"it has {frames} frames, expected one")
+        is_deep = _is_deep(image)
+        if not (is_deep or image.mode in (*_GRAY_MODES, *_COLOUR_MODES)) or _is_32_bit(image):
+            raise ValueError(f"its pixels are of mode {image.mode}, expected 8 or 16 bits")
+        orientation = _orientation(image)
+        if thorough or is_deep or not _is_whole(path, image.format):
+            image.load()
+        sides = (image.height, image.width)
+        height, width = sides[::-1] if orientation in _LYING else sides
+        shape = (height, width, 1 if image.mode in _GRAY_MODES else 3)
+        if not is_deep:
+            return Head(shape)
+        greatest = int(np.asarray(image).max())
+        halved = image.mode not in _GRAY_MODES or image.mode == "LA"
+        return Head(shape, greatest << 8 | 255 if halved else greatest, halved)
+
+
+def decode(path: Path, depth: int) -> np.ndarray:
+    """The pixels of an image, upright, uint8 [H, W, 1 or 3]; anything transparent lies on white.
+
+    Args:
+        path: of the file.
+        depth: how many bits there are in an image of 16 bits that does not say so.
+    """
+    with _opened(path) as image:
+        is_deep, orientation = _is_deep(image), _orientation(image)
+        if image.mode.startswith("I"):
+            pixels = _as_8_bits(np.asarray(image), depth if is_deep else 16)
+        else:
+            pixels = _flat(image)
+    upright = _UPRIGHT.get(orientation, lambda pixels: pixels)
+    return np.ascontiguousarray(upright(pixels))
+
+
+def depth_of(heads: Iterable[Head]) -> int | None:
+    """How many bits the images of 16 bits among these have; None if there are none.
+
+    The fewest of DEPTHS that hold all their values: cameras of 12 bits write them in 16.
+    """
+    greatest = max((head.greatest for head in heads if head.greatest is not None), default=None)
+    if greatest is None:
+        return None
+    return next(depth for depth in DEPTHS if greatest < 2**depth)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    from PIL import Image
+
+    problem = not_regular(path)
+    if problem:  # to open a named pipe can wait for ever
+        raise ValueError(f"it is {problem}")
+    with Image.open(path, formats=FORMATS) as image:
+        yield image
+
+
+def _is_deep(image: Any) -> bool:
+    """Whether it has 16 bits a channel, and nothing in the file says how many are used."""
+    if image.format == "PPM":  # such a file tells its greatest value, to which Pillow scales
+        return False
+    stored_as = (str(tile[3]) for tile in image.tile)
+    return image.mode.startswith("I;16") or any(";16" in args for args in stored_as)
+
+
+def _is_32_bit(image: Any) -> bool:
+    return image.mode == "I" and image.format not in ("PNG", "PPM")
+
+
+def _orientation(image: Any) -> int:
+    """How an image that was just opened is stored, as EXIF or XMP have it; 1 if upright."""
+    from PIL import Image
+
+    if image.format == "TIFF":
+        image.load()  # newer versions of Pillow turn these as they load, older ones do not
+    try:
+        # PNG's own method would decode the whole image to find what may stand behind it.
+        return Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # damage beside the image, which can be read all the same
+        return 1
+
+
+def _is_whole(path: Path, kind: str | None) -> bool:
+    """Whether a file certainly ends where its format says."""
+    if kind not in _ENDS:
+        return False
+    with path.open("rb") as file:
+        file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
+        return _ENDS[kind] in file.read()
+
+
+def _as_8_bits(values: np.ndarray, depth: int) -> np.ndarray:
+    if depth == 1:
+        return (values[..., None] * 255).astype(np.uint8)
+    return (values.astype(np.int32)[..., None] >> (depth - 8)).astype(np.uint8)
+
+
+def _flat(image: Any) -> np.ndarray:
+    """An image of 8 bits a channel on white, uint8 [H, W, 1 or 3]."""
+    from PIL import Image
+
+    gray = image.mode in _GRAY_MODES
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.asarray(image.convert("L" if gray else "RGB"))
+    return pixels[..., None] if gray else pixels

@@ -1,0 +1,99 @@
+"""Which files of a folder are images of which part: links, parts, and what is left out."""
+
+import pytest
+
+from sfvae_jax.data.folder_tree import list_images
+from sfvae_jax.errors import UsageError
+
+
+def make(folder, *files, links=()):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(file.encode())
+    for link, target in links:
+        (folder / link).parent.mkdir(parents=True, exist_ok=True)
+        (folder / link).symlink_to(target)
+    return folder
+
+
+def test_linked_folders_are_followed_without_loops_and_each_file_once(tmp_path):
+    far = make(tmp_path / "far", "y.png", "deep/z.png")
+    folder = make(
+        tmp_path / "imgs",
+        *("a/1.png", "b/2.png"),
+        links=[
+            ("linked", far),
+            ("another", far / "deep"),  # lies in the other
+            ("0", "a"),
+            ("a/up", ".."),
+            ("b/self", "."),
+            ("b/away", tmp_path),
+            ("c.png", "a/1.png"),
+            ("loop", "loop"),
+        ],
+    )
+    names = list_images(folder)["train"]  # what lies in the folder has its own name
+    assert names == ("a/1.png", "another/z.png", "b/2.png", "linked/y.png")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["train/a.png", "val/b.png", "test/c.png"], {"train": 1, "valid": 1, "test": 1}),
+        (["Train/cat/a.png", "train/b.png", "VALID/b.png"], {"train": 2, "valid": 1}),
+        (["set/Training/a.png", "set/Testing/b.png", "set/readme.txt"], {"train": 1, "test": 1}),
+        (["cat/train/a.png", "cat/test/b.png", "dog/train/a.png"], {"train": 2, "test": 1}),
+        (["train/test/a.png", "train/b.png", "test/train/c.png"], {"train": 2, "test": 1}),
+        (["train/a.png"], {"train": 1}),
+        (["cat/a.png", "training_set/b.png"], {"train": 2}),
+        (["train/a.png", "test/notes.txt"], {"train": 1}),
+    ],
+)
+def test_folders_are_the_parts(tmp_path, files, expected):
+    parts = list_images(make(tmp_path, *files))
+    assert {part: len(names) for part, names in parts.items()} == expected
+
+
+def test_images_outside_of_the_parts_are_left_out_and_told(tmp_path, caplog):
+    parts = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
+    assert parts == {"train": ("train/a.png",), "test": ("test/b.png",)}
+    assert "leaving out 2 images" in caplog.text
+    assert "such as d.png" in caplog.text
+
+
+def test_parts_made_of_links(tmp_path, caplog):
+    """Nothing is left out where all that is outside is linked to."""
+    links = [("train/1.png", "../all/1.png"), ("val/2.png", "../all/2.png"), ("test", "val")]
+    parts = list_images(make(tmp_path, "all/1.png", "all/2.png", links=links))
+    assert parts == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/2.png",)}
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "message"),
+    [
+        (["test/a.png"], [], "holds the folder test, which .* but no folder named train"),
+        (["a.png", "x/val/b.png"], [], "the folder x/val, which names a part .* named train"),
+        (["train/a.png", "bus/b.png"], [], "folder train and 1 images outside of it.* bus/b.png"),
+        (["train/a.png"], [("test", "train")], "train/a.png and test/a.png of .* are the same"),
+        (["train/a.png", "b.png"], [("val/c.png", "../train/a.png")], "are the same file"),
+    ],
+)
+def test_parts_that_are_not_clear_are_refused(tmp_path, files, links, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        list_images(make(tmp_path, *files, links=links))
+    assert "\n" not in str(caught.value)
+
+
+def test_hidden_files_and_what_is_left_behind_are_no_images(tmp_path):
+    left_behind = (
+        *(".hidden.png", "._x.png", "Thumbs.db", "desktop.ini"),
+        *(".ipynb_checkpoints/x.png", "a/.ipynb_checkpoints/x.png", "__MACOSX/a/x.png"),
+        *("@eaDir/x.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/x.png", "$RECYCLE.BIN/x.png"),
+        *("System Volume Information/x.png", "lost+found/x.png"),
+    )
+    folder = make(tmp_path / ".home" / "imgs", *left_behind)
+    with pytest.raises(UsageError, match="holds no images .* what is hidden is not read"):
+        list_images(folder)
+    make(folder, "a/x.png")
+    assert list_images(folder) == {"train": ("a/x.png",)}

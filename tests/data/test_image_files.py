@@ -1,0 +1,148 @@
+"""What image files hold: orientations, 16 bits, and files that are something else."""
+
+import os
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from test_folder import group, pixels, stored, write
+
+from sfvae_jax import data
+from sfvae_jax.errors import UsageError
+
+
+def write_png(path, size, kind, rows):
+    """A PNG of a width and height, a depth and kind of colour, and rows as bytes."""
+
+    def chunk(name, content):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    head = struct.pack(">IIBBBBB", *size, *kind, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+
+def write_deep_png(path, values):
+    """16 bits a channel, [H, W, C]: gray, gray and alpha, or RGB; Pillow writes none."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    write_png(path, (width, height), (16, {1: 0, 2: 4, 3: 2}[channels]), rows)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_photographs_stand_upright(tmp_path, suffix):
+    """As Pillow turns them, by each of the eight values of EXIF's orientation."""
+    image = Image.fromarray(pixels(12, 20, 3))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / f"{orientation}.{suffix}", exif=exif, quality=95)
+    found = stored(group(tmp_path))
+    for orientation, image in enumerate(found, 1):
+        with Image.open(tmp_path / f"{orientation}.{suffix}") as file:
+            upright = np.asarray(ImageOps.exif_transpose(file))
+        np.testing.assert_array_equal(image, upright)
+        assert image.shape == ((12, 20, 3) if orientation < 5 else (20, 12, 3))
+    assert data.open_images(group(tmp_path, image_size=8), "train").shape == (8, 8, 8, 3)
+    with pytest.raises(UsageError, match="2 sizes, such as 12x20 and 20x12"):
+        data.open_images(group(tmp_path), "train")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_exif_that_is_damaged_is_no_damage(tmp_path):
+    write(tmp_path, "a.jpg", pixels(8, 8, 3), exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    assert stored(group(tmp_path))[0].shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("depth", "greatest"), [(1, 1), (8, 255), (10, 1023), (12, 4095), (14, 9000), (16, 65535)]
+)
+def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth, greatest):
+    """One number for all parts: also a dark picture is what it is among the others."""
+    caplog.set_level("INFO", "sfvae_jax")
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+    bright = np.array([[0, greatest], [greatest // 2, greatest]])[..., None]
+    write_deep_png(tmp_path / "train" / "bright.png", bright)
+    write_deep_png(tmp_path / "test" / "dark.png", bright // 4)
+    (found,), (dark,) = (stored(group(tmp_path), part) for part in ("train", "test"))
+    white = 255 if depth == 1 else greatest >> max(depth - 8, 0)
+    assert found.shape == (2, 2, 1)
+    assert [found[0, 0, 0], found[0, 1, 0]] == [0, white]
+    assert dark[0, 1, 0] == (0 if depth == 1 else (greatest // 4) >> (depth - 8))
+    assert f"read as values of {depth} bits" in caplog.text
+
+
+def test_deep_tiff_and_pgm(tmp_path):
+    """A PGM says what its greatest value is, whatever the other files have."""
+    values = np.array([[0, 4095], [16, 160]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    (tmp_path / "b.pgm").write_bytes(b"P5 2 2 4095\n" + values.astype(">u2").tobytes())
+    for image in stored(group(tmp_path)):
+        np.testing.assert_array_equal(image[..., 0], [[0, 255], [1, 10]])
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_deep_colours(tmp_path, channels):
+    """Pillow gives their upper 8 bits alone; where all is in the lower ones they are refused."""
+    values = np.full((4, 4, channels), 65535)
+    values[0, 0] = 0
+    write_deep_png(tmp_path / "a.png", values)
+    assert stored(group(tmp_path))[0].max() == 255
+    write_deep_png(tmp_path / "a.png", values // 16)
+    with pytest.raises(UsageError, match="a.png, have colours .* need 12 of .* all but black"):
+        stored(group(tmp_path))
+
+
+def strange_files(folder):
+    """What has the name of an image and is something else."""
+    (folder / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    Image.fromarray(np.ones((4, 4), np.float32)).save(folder / "float.tif")
+    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(folder / "whole.tif")
+    (folder / "real.ppm").write_bytes(b"Pf\n2 1\n-1.0\n" + np.float32([0.5, 1]).tobytes())
+    frames = [Image.fromarray(pixels(4, 4, 3, seed=50 * i)) for i in range(2)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    write_png(folder / "bomb.png", (20_000, 20_000), (1, 0), b"")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "link.png").symlink_to("nowhere.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "two\nlines.png").write_text("no image")
+
+
+def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
+    """No other program is started for them, nothing waits, and all is told in one line."""
+    monkeypatch.setattr("subprocess.Popen", None)
+    strange_files(tmp_path)
+    write(tmp_path, "good.gif", pixels(4, 4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UsageError) as caught:
+            data.open_images(group(tmp_path), "train")
+    message = str(caught.value)
+    for part in (
+        "10 of the 11 images",
+        "bomb.png (more than 89478485 pixels)",
+        "eps.png (no image)",
+        "float.tif (its pixels are of mode F, expected 8 or 16 bits)",
+        "link.png (a link to nothing)",
+        "loop.png (",
+        "moving.gif (it has 2 frames, expected one)",
+        "pipe.png (it is a named pipe)",
+        "real.ppm (its pixels are of mode F",
+        r"'two\nlines.png' (no image)",
+        "whole.tif (its pixels are of mode I,",
+    ):
+        assert part in message
+    assert "\n" not in message
+    (image,) = stored(group(tmp_path, skip_corrupt=True))
+    assert image.shape == (4, 4, 3)
+
+
+def test_a_path_that_is_none(tmp_path):
+    for name in ("gs://bucket/imgs", "~nosuchuser/imgs", "a\0b"):
+        with pytest.raises(UsageError, match="data.name"):
+            data.open_images(group(name), "train")
