@@ -20,6 +20,7 @@ if "MPLCONFIGDIR" not in os.environ:
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sfvae_jax.evaluation.plain_text import texts_as_given
 from sfvae_jax.files import write_bytes
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -34,13 +35,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all.
+    """Writes a PNG, whole or not at all, in which every text is as it was given.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+    with texts_as_given(figure):
+        figure.savefig(picture, format="png", dpi=120)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, picture.getvalue())
 
@@ -148,7 +150,8 @@ def draw_latent_plane(
     panels[0].set(xlabel="mean 1", ylabel="mean 2", aspect="equal")
     if 1 < len(known) <= 10:
         beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
-        panels[0].legend(*points.legend_elements(), title="label", **beside)
+        # As plain numbers: its own would be formulas.
+        panels[0].legend(*points.legend_elements(fmt="{x:g}"), title="label", **beside)
     for i, axes in enumerate(panels[1:]):
         axes.scatter(means[:, i], variances[:, i], c=shown, **style)
         axes.set(xlabel=f"mean {i + 1}", ylabel=f"variance {i + 1}", yscale="log")

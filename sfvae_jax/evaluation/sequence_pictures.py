@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfvae_jax.evaluation.pictures import COLORS, new_figure, save
+from sfvae_jax.evaluation.plain_text import add_legend
 
 _WRONG = COLORS[1]
 _SIZE = 9.0  # of a table's text, in points
@@ -59,7 +60,7 @@ def draw_table(
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # inches, downwards
     axes.axis("off")
-    style = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE, "parse_math": False}
+    style = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE}
     axes.text(_MARGIN, _MARGIN, "\n".join(title_lines), va="top", fontsize=1.2 * _SIZE)
     lefts = _MARGIN + _CHARACTER * np.cumsum([0, *widths[:-1]])
     y = _MARGIN + top
@@ -97,7 +98,7 @@ def draw_curves(
             _leave_empty(axes, text, "no expression")
             continue
         x, y = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
-        axes.set_title(_caption(text), fontsize=7.5, family="DejaVu Sans Mono", parse_math=False)
+        axes.set_title(_caption(text), fontsize=7.5, family="DejaVu Sans Mono")
         axes.plot(x, y, color=COLORS[0], lw=1.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(_limits(y))
@@ -120,7 +121,7 @@ def draw_structures(
         if image is None:
             _leave_empty(axes, text, "no molecule")
             continue
-        axes.set_title(_caption(text), fontsize=7, family="DejaVu Sans Mono", parse_math=False)
+        axes.set_title(_caption(text), fontsize=7, family="DejaVu Sans Mono")
         axes.imshow(image)
         axes.axis("off")
     save(figure, path)
@@ -170,11 +171,10 @@ def draw_networks(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False)
     panels[0].set_ylabel("step")
-    handles = [Patch(color=color[kind], label=kind) for kind in types]
+    handles = [Patch(color=color[kind]) for kind in types]
     scale = f"height: value, {low:.3g} to {high:.3g}" if has_values else "type"
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, fontsize="small", title=scale
-    )
+    style = {"loc": "outside lower center", "ncols": 4, "fontsize": "small", "title": scale}
+    add_legend(figure, handles, types, **style)
     save(figure, path)
 
 
@@ -202,7 +202,7 @@ def _set_title(figure: Any, title: str) -> None:
 
 
 def _leave_empty(axes: Any, text: str, reason: str) -> None:
-    style = {"fontsize": 7, "family": "DejaVu Sans Mono", "parse_math": False}
+    style = {"fontsize": 7, "family": "DejaVu Sans Mono"}
     axes.set_title(_caption(text), color=_WRONG, **style)
     axes.text(0.5, 0.5, reason, color=_WRONG, ha="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])

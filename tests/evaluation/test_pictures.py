@@ -1,9 +1,11 @@
 """Pictures show what they are given; their look is for eyes."""
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import RendererAgg
 
-from sfvae_jax.evaluation import pictures
+from sfvae_jax.evaluation import pictures, sequence_pictures
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,42 @@ def test_variances_are_drawn_where_they_differ(tmp_path, monkeypatch, varied, pa
 def test_a_plane_without_labels_or_variances(tmp_path):
     pictures.draw_latent_plane((np.zeros((3, 2)), None), None, "title", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+ODD = r"$\frac{$ on npz:/a$b$/x_{1}^2 %&#~\alpha \$ $$"
+
+
+def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
+    """Also where the user's own matplotlibrc asks for LaTeX."""
+    records = [{"step": step, "loss": 1.0, "grad_norm": 3.0} for step in (1, 2)]
+    kl = np.full((3, 4), 0.1)
+    drawn = []
+    draw_text = RendererAgg.draw_text
+
+    def noted(renderer, gc, x, y, text, *rest, ismath=False, mtext=None):
+        drawn.append((text, ismath))
+        draw_text(renderer, gc, x, y, text, *rest, ismath=ismath, mtext=mtext)
+
+    monkeypatch.setattr(RendererAgg, "draw_text", noted)
+    with matplotlib.rc_context({"text.usetex": True}):
+        pictures.draw_training(records, ODD, tmp_path / "training.png")
+        pictures.draw_images({"_{$": np.zeros((2, 4, 4))}, ODD, tmp_path / "images.png")
+        arguments = {"epsilon": 0.01, "delta": 0.05, "fraction": 0.5, "title": ODD}
+        pictures.draw_latent_kl(kl, **arguments, path=tmp_path / "kl.png")
+        sequence_pictures.draw_table([ODD], [[sequence_pictures.Cell("a$b$")]], ODD, tmp_path / "t")
+        layers = [[[("_conv$x$", 1.0), (ODD, 2.0)]]]
+        sequence_pictures.draw_networks(layers, ODD, tmp_path / "networks.png")
+    texts = [text for text, is_formula in drawn if not is_formula]
+    assert texts.count(ODD) >= 3  # titles, a layer's type; others are wrapped
+    assert {"_{$", "_conv$x$", "a$b$"} <= set(texts)
+    # The powers of ten at a logarithmic scale are matplotlib's, and formulas.
+    formulas = {text for text, is_formula in drawn if is_formula}
+    assert formulas
+    assert all(text.startswith(r"$\mathdefault{") for text in formulas)
+
+
+def test_a_name_that_is_no_utf_8_is_drawn(tmp_path):
+    figure = pictures.new_figure(2, 2)
+    figure.suptitle("folder:/caf\udce9")
+    pictures.save(figure, tmp_path / "a.png")
+    assert figure._suptitle.get_text() == "folder:/caf\udce9"  # as it was

@@ -1,0 +1,75 @@
+"""Texts of figures as they are given: no `$` begins a formula, and no LaTeX is started.
+
+Data paths, sentences, layer types and values of configs are not ours, and matplotlib would parse
+them: two `$` in a path are a formula, most often a faulty one, which ends in an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.axis import Axis, Tick
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+# Of labels that matplotlib makes itself, such as powers of ten, which are formulas of its own.
+_PARSED = {"text.usetex": False, "text.parse_math": True}
+
+
+@contextmanager
+def texts_as_given(figure: Figure) -> Iterator[None]:
+    """Around the drawing of a figure: what we wrote into it is drawn character by character."""
+    for text in figure.findobj(Text):
+        text.set_usetex(False)
+        text.set_parse_math(True)
+    given = [(text, text.get_text()) for text in _given(figure)]
+    for text, content in given:
+        # matplotlib measures a wrapped text as a formula all the same, and takes \$ for a dollar.
+        text.set_parse_math(text.get_wrap())
+        text.set_text(_escaped(content) if text.get_wrap() else _encodable(content))
+    try:
+        with matplotlib.rc_context(_PARSED):
+            yield
+    finally:
+        for text, content in given:
+            text.set_text(content)
+
+
+def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> Legend:
+    """A legend of these labels; matplotlib alone leaves out those that begin with `_`.
+
+    Args:
+        place: the figure or axes that it belongs to.
+        handles: what the labels are of.
+        labels: one for each.
+        style: as `legend` takes it.
+    """
+    legend = place.legend(handles, [f"label {i}" for i in range(len(labels))], **style)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+    return legend
+
+
+def _given(figure: Figure) -> list[Text]:
+    """Every text but the numbers at the ticks, which matplotlib writes."""
+    ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for axis in figure.findobj(Axis):
+        if isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+            ours = (label for tick in axis.majorTicks for label in (tick.label1, tick.label2))
+            ticks -= {id(label) for label in ours}
+    offsets = {id(axis.offsetText) for axis in figure.findobj(Axis)}
+    return [text for text in figure.findobj(Text) if id(text) not in ticks | offsets]
+
+
+def _escaped(text: str) -> str:
+    return _encodable(text).replace("$", r"\$")
+
+
+def _encodable(text: str) -> str:
+    """With `?` for the bytes of a file name that is no UTF-8, which no font has."""
+    return text.encode(errors="replace").decode()
