@@ -1,10 +1,10 @@
 """Neural architectures as sequences, under four posteriors: FLOW Section 4.
 
-Each layer is a type and a value; a bidirectional LSTM encodes the sequence, and an LSTM whose first
-input, hidden and cell state come from the latent decodes it: fed the sequence itself in training,
-its own output afterwards (FLOW Algorithms 1, 2). The KL divergence is annealed over the first
-quarter of the steps (FLOW Eq. 13), or held above free bits (Eq. 14). FLOW describes the models, and
-prints neither sizes nor results.
+Each layer is a type and a value. An LSTM whose first input, hidden and cell state come from the
+latent decodes the sequence: fed the sequence itself in training, its own output afterwards (FLOW
+Algorithms 1, 2). The KL divergence is annealed over the first quarter of the steps (FLOW Eq. 13),
+or held above free bits (Eq. 14). FLOW describes the decoder and the posteriors, and prints neither
+sizes nor results; the encoder, a bidirectional LSTM, and the annealing's length are chosen here.
 
 Presets:
     (none)  10,000 networks drawn by a generator, 32 latents, 20,000 steps. Others:

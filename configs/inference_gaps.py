@@ -229,8 +229,15 @@ _TABLES: dict[tuple[str, str, str], tuple[float, ...]] = {
     ("mnist", "standard", "full_covariance"): (-89.28, -90.69, -101.84, -92.05),
     ("fashion_mnist", "standard", "full_covariance"): (-96.46, -98.19, -107.89, -102.93),
 }
-# Table 5: log p^(x), L[q*_ffg], approximation gap.
+# Table 5: log p^(x), L[q*_ffg], approximation gap. Of two and four hidden layers the paper prints
+# the first two the other way round, so that the bound is above what it bounds; here they stand as
+# its approximation gaps ask.
 _TABLE_5 = {"decoder_0": (-100.52, -104.42, 3.90), "decoder_4": (-82.19, -83.82, 1.63)}
+_MISPRINTS = (
+    "For two and four it prints log p(x) and L[q*] the other way round, the bound above what it"
+    " bounds; here they are exchanged. Table 6 prints 2.29 where its bounds give an amortization"
+    " gap of 2.99 (Fashion-MNIST, auxiliary flow)."
+)
 # Its model with two hidden layers has the settings of Table 2's first, and other figures.
 _TWO_LAYERS = (-84.78, -86.61, 1.83)
 
@@ -254,7 +261,7 @@ def _published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "source": "GAPS, Tables 2, 3, 5, 6 and 10 (beside test images: it names no part)",
             "num_runs": 1,
             "setting": cifar10 if config.data.name == "cifar10" else mnist,
-            "note": f"Table 5 has, for a decoder of two hidden layers, {two_layers}.",
+            "note": f"Table 5 has, for a decoder of two hidden layers, {two_layers}. {_MISPRINTS}",
             "rows": rows,
         }
     )

@@ -6,8 +6,9 @@ trained with BILBO. The likelihood's variance T is learned pixel by pixel (`bilb
 information (`bilbo_baggins`, information factor tau). The data are scaled by lambda (`data.scale`):
 with T = I the samples depend on lambda, with BAGGINS they do not.
 
-Learned T without bounds diverges, as the paper shows: the run stops with an error and keeps its
-last checkpoint. --config.likelihood.min_variance=1e-3 bounds it.
+With learned T and no bounds training does not converge, in the paper as here: the loss goes up and
+down, and once it is no longer finite the run stops with an error and keeps its last checkpoint.
+--config.likelihood.min_variance=1e-3 bounds it.
 
 Presets:
     (none)  the paper's setting: m = 100, 400 epochs in batches of 300 (200 epochs for m = 2).

@@ -24,6 +24,7 @@ What the paper leaves open, and what is chosen here:
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import mean, stdev
 
 import ml_collections
 
@@ -82,13 +83,23 @@ def sweep(add: Callable[..., None]) -> None:
                     add(seed=seed, **{"objective.name": "bilbo", **changes})
 
 
+# Lower bounds of the test set, two latent dimensions, from the captions of Figures 2 and 5: three
+# runs with learned variance, the first of them Figure 5's, and one of each other.
+_RUNS = {
+    "sampling": (-136.5, -135.0, -134.4),
+    "constant_variance": (-134.2,),
+    "bilbo": (-134.3,),
+}
+
+
 def _published() -> ml_collections.ConfigDict:
-    """Figure 5's caption: lower bounds of the test set, two latent dimensions."""
-    bounds = {"sampling": -136.5, "constant_variance": -134.2, "bilbo": -134.3}
+    """The runs above: where there are several, their mean and standard deviation."""
+    learned = ", ".join(map(str, _RUNS["sampling"]))
     return ml_collections.ConfigDict(
         {
-            "source": "BACK, Figure 5",
+            "source": "BACK, Figures 2 and 5",
             "num_runs": 1,
+            "note": f"Of sampling the paper has three runs: {learned}.",
             "setting": {
                 "data": {"name": "mnist"},
                 "model": {"latent_size": 2},
@@ -97,9 +108,12 @@ def _published() -> ml_collections.ConfigDict:
             "rows": {
                 name: {
                     "where": {"objective": {"name": name}, "model": {"latent_size": 2}},
-                    "lower_bound": {"end": (value, None)},
+                    "lower_bound": {
+                        "end": (mean(bounds), stdev(bounds) if len(bounds) > 1 else None),
+                        "runs": bounds,
+                    },
                 }
-                for name, value in bounds.items()
+                for name, bounds in _RUNS.items()
             },
         }
     )

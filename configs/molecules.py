@@ -2,7 +2,8 @@
 
 SMILES as rules of a grammar (GrammarVAE, Kusner et al., 2017) or as characters (CharacterVAE), of
 the networks of configs/equations.py in GrammarVAE's larger sizes; then Bayesian optimisation looks
-in the latent space for a molecule of great penalised logP. Needs RDKit: pip install
+in the latent space for a molecule of great penalised logP (RAE says logP; the score is that of
+GrammarVAE, whose settings it adopts). Needs RDKit: pip install
 '.[molecules]'.
 
     GRAE   data.tokens grammar, objective rae_l2 (or rae_gp)

@@ -32,6 +32,15 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     np.testing.assert_allclose(slope, difference, rtol=0.02)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, page):
+    """Without sampling the first is a sixteenth of the sampling model's, the second most of it."""
+    paragraphs = (root / page).read_text().split("\n\n")
+    telling = [text for text in paragraphs if "64.3" in text or "sixteenth" in text]
+    assert telling
+    assert all("48.8" in text and "35.9" in text for text in telling)
+
+
 def test_the_table_of_objectives_is_that_of_the_code(root):
     lines = (root / "docs" / "objectives.md").read_text().splitlines()
     for name, info in objectives.OBJECTIVES.items():

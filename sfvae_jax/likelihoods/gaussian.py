@@ -58,7 +58,8 @@ class HeteroscedasticGaussian:
     """p(x|z) = N(x; mean, diag(T)), the variance T learned too   (BACK Section 5, its Figure 6a).
 
     `parameters` is the pair (mean, variance), both shaped like x. Unbounded, its likelihood grows
-    without limit as T -> 0 on data that the decoder fits: training diverges, as the paper shows.
+    without limit as T -> 0 on data that the decoder fits: training does not converge, as the paper
+    shows (Section 7.2).
     With bounds, T = min + v r / (v + r), r = max - min, for the decoder's v: between them,
     increasing, and the decoder's own where there are none.
 

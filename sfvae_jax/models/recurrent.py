@@ -1,5 +1,6 @@
-"""Recurrent networks of sequences: bidirectional LSTM, autoregressive LSTM (FLOW Section 4.1).
+"""Recurrent networks of sequences: bidirectional LSTM, autoregressive LSTM.
 
+The second decodes (FLOW Section 4.1); the first encodes, of which FLOW says nothing.
 An input of an LSTM is one place of a sequence: one-hot of its rule, zeros of padding, and its value
 where there are values; d = K - 1 or K numbers, K - 1 the rules.
 """

@@ -91,10 +91,10 @@ def log_evidence(
     -1/2 [n log 2 pi + |S^-1 mu|^2 + r' diag(1/c) r + log det(J S^2 J' + diag(c))],
     r = x - f(mu), S = diag(prior_stddev)
 
-    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). The paper prints J J' S^2 where shapes ask
-    for J S^2 J', and "m log 2 pi" for n log 2 pi.) The determinant comes from an m x m system. For
-    a linear decoder and mu the exact posterior mean it is log p(x) itself; for another mu it is
-    less. For a curved decoder it is an approximation and bounds nothing.
+    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). Eq. 16 prints J J' S^2 where shapes ask for
+    J S^2 J', which Eq. 26 has. The paper's m is the data size, n here.) The determinant comes from
+    an m x m system. For a linear decoder and mu the exact posterior mean it is log p(x) itself; for
+    another mu it is less. For a curved decoder it is an approximation and bounds nothing.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
