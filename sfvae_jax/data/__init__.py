@@ -7,6 +7,7 @@ import functools
 import ml_collections
 import numpy as np
 
+from sfvae_jax.data import held_out
 from sfvae_jax.data.batching import BatchOrder, batch_indices
 from sfvae_jax.data.geometry import CHANNELS, Geometry, common_shape
 from sfvae_jax.data.images import StoredImages
@@ -39,7 +40,8 @@ def open_images(
     """One part of the data set that a `data` group describes, read where it is indexed.
 
     `data.seed` alone decides which images each part holds, so that runs of different `seed` share
-    them. Held-out images leave the training part; then `num_examples` are drawn from what is left.
+    them. Held-out images leave the training part (`held_out.split`, in which copies of one image
+    stay together); then `num_examples` are drawn from what is left.
 
     Args:
         config: the `data` group.
@@ -124,28 +126,30 @@ def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarr
     source = open_source(config)
     if part != "train" and part in source:
         return source[part], _subset(config, source[part], part)
-    order = np.random.default_rng(config.seed).permutation(len(source["train"]))
-    num_test = 0 if "test" in source else config.num_test
-    held_out = num_test + (0 if "valid" in source else config.num_valid)
-    available = len(order) - held_out
-    if available < max(config.num_examples, 1):
-        wanted = config.num_examples or "at least 1"
-        raise UsageError(
-            f"data.num_examples: {wanted} asked for, but {config.name} has {max(available, 0)}"
-            f" training {_noun(config)} ({len(order)} less {held_out} held out); lower"
-            " data.num_examples, data.num_test or data.num_valid"
-        )
-    indices = {
-        "test": order[:num_test],
-        "valid": order[num_test:held_out],
-        "train": order[held_out : held_out + (config.num_examples or available)],
-    }[part]
-    if not len(indices):
+    total = len(source["train"])
+    wanted = {name: 0 if name in source else config[f"num_{name}"] for name in ("test", "valid")}
+    if sum(wanted.values()) >= total:
+        raise _too_few(config, total, sum(wanted.values()))
+    found = held_out.split(source["train"], config.seed, [*wanted.values()])
+    indices = dict(zip((*wanted, "train"), found, strict=True))
+    if len(indices["train"]) < max(config.num_examples, 1):
+        raise _too_few(config, total, total - len(indices["train"]))
+    if not len(indices[part]):
         raise UsageError(
             f"{config.name} has no {part} part of its own; hold some {_noun(config)} out with"
             f" --config.data.num_{part}=N, or evaluate on the train part"
         )
-    return source["train"], indices
+    number = config.num_examples if part == "train" else 0
+    return source["train"], indices[part][: number or None]
+
+
+def _too_few(config: ml_collections.ConfigDict, total: int, num_held_out: int) -> UsageError:
+    wanted = config.num_examples or "at least 1"
+    return UsageError(
+        f"data.num_examples: {wanted} asked for, but {config.name} has"
+        f" {max(total - num_held_out, 0)} training {_noun(config)} ({total} less {num_held_out}"
+        " held out); lower data.num_examples, data.num_test or data.num_valid"
+    )
 
 
 def _subset(config: ml_collections.ConfigDict, source: Part, part: str) -> np.ndarray:
@@ -155,7 +159,7 @@ def _subset(config: ml_collections.ConfigDict, source: Part, part: str) -> np.nd
             f"data.num_{part}: {number} asked for, but {config.name} has {total} {part}"
             f" {_noun(config)}"
         )
-    return np.random.default_rng(config.seed).permutation(total)[: number or total]
+    return held_out.order(source, config.seed)[: number or total]
 
 
 def _noun(config: ml_collections.ConfigDict) -> str:

@@ -20,6 +20,7 @@ from sfvae_jax.data.architecture_files import (
     parse_layers,
     read_lines,
 )
+from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.random_networks import LAYER_TYPES, MAX_LAYERS, networks
 from sfvae_jax.errors import UsageError
@@ -152,9 +153,8 @@ def _read(
     if kind == "enas":
         layer_types = ENAS_TYPES
     types = layer_types or tuple(sorted({name for one in usable for name in one.types}))
-    return _packed(
-        {"train": usable}, types, max_length or max(len(one.types) for one in usable) + 1
-    )
+    num_places = max_length or max(len(one.types) for one in usable) + 1
+    return _packed({"train": usable}, types, num_places, may_grow=True)
 
 
 def _problem(one: Architecture, layer_types: tuple[str, ...], max_length: int) -> str:
@@ -175,7 +175,11 @@ def _first(damaged: Mapping[int, str], total: int, path: str) -> str:
 
 
 def _packed(
-    splits: Mapping[str, Sequence[Architecture]], layer_types: Sequence[str], num_places: int
+    splits: Mapping[str, Sequence[Architecture]],
+    layer_types: Sequence[str],
+    num_places: int,
+    *,
+    may_grow: bool = False,
 ) -> _Architectures:
     grammar = sequence_grammar(layer_types, separator=" ")
     language = Language("architectures", grammar, num_places, has_values=True)
@@ -184,10 +188,19 @@ def _packed(
         language,
         (min(values), max(values)),
         {
-            split: ArrayPart(_examples(found, layer_types, grammar, num_places), _labels(found))
+            split: ArrayPart(
+                _examples(found, layer_types, grammar, num_places),
+                _labels(found),
+                identities=identities(map(_content, found)) if may_grow else None,
+            )
             for split, found in splits.items()
         },
     )
+
+
+def _content(one: Architecture) -> bytes:
+    """The layers alone, so that the same ones with another label stay together."""
+    return repr([*zip(one.types, map(float, one.values), strict=True)]).encode()
 
 
 def _examples(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
 import os
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import numpy as np
 
 from sfvae_jax.data.folder_tree import list_images, part_names
 from sfvae_jax.data.geometry import Shape
+from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.image_files import Head, decode, depth_of, look
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import local_path
@@ -30,22 +33,40 @@ class FolderPart:
     """Images of files, decoded when they are asked for; anything transparent lies on white."""
 
     def __init__(
-        self, folder: Path, files: Sequence[str], shapes: frozenset[Shape], depth: int
+        self,
+        folder: Path,
+        files: Sequence[str],
+        sizes: Sequence[int],
+        shapes: frozenset[Shape],
+        depth: int,
     ) -> None:
         """Images of these files, relative to a folder.
 
         Args:
             folder: in which they lie.
             files: their names, with "/".
+            sizes: of these files, in bytes.
             shapes: that images of any part of the data set have.
             depth: how many bits there are in images of 16 bits a channel.
         """
         self._folder, self._files, self._depth = folder, tuple(files), depth
+        self._sizes = tuple(sizes)
         self.image_shapes = shapes
         self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def identities(self) -> np.ndarray:
+        """Of the files' names, uint64 [N]."""
+        return _identities(self._files)
+
+    def digest(self) -> bytes:
+        """Of the files' names and sizes: a copy of the folder has the same."""
+        pairs = zip(map(_as_bytes, self._files), self._sizes, strict=True)
+        lines = sorted(b"%s %d\n" % pair for pair in pairs)
+        return hashlib.sha256(b"".join(lines)).digest()
 
     def __getitem__(self, index: int) -> np.ndarray:
         try:
@@ -93,13 +114,17 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
     shapes = frozenset(head.shape for head in found.heads.values())
     depth = _depth(folder, found.heads)
     _tell(folder, tuple((part, len(names)) for part, names in kept.items()), found, depth)
-    return {part: FolderPart(folder, names, shapes, depth or 16) for part, names in kept.items()}
+    return {
+        part: FolderPart(folder, names, [found.sizes[name] for name in names], shapes, depth or 16)
+        for part, names in kept.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Found:
     heads: dict[str, Head]  # of the files that can be read
-    damaged: dict[str, str]  # the others, and why
+    sizes: dict[str, int]  # of all files, in bytes
+    damaged: dict[str, str]  # those that cannot be read, and why
 
 
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
@@ -133,7 +158,9 @@ def _inspect_once(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = dict(zip(files, pool.map(look_at, files), strict=True))
     damaged = {file: result for file, result in results.items() if isinstance(result, str)}
-    return _Found({file: results[file] for file in files if file not in damaged}, damaged)
+    heads = {file: results[file] for file in files if file not in damaged}
+    sizes = {file: size for file, (size, _) in zip(files, stamps, strict=True)}
+    return _Found(heads, sizes, damaged)
 
 
 def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
@@ -177,6 +204,16 @@ def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
     more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
     shown = ", ".join(names[:_NAMED_AT_MOST])
     return f"{len(names)} of the {total} images in {folder}: {shown}{more}"
+
+
+@functools.lru_cache(maxsize=8)  # every part of the data set asks for them again
+def _identities(files: tuple[str, ...]) -> np.ndarray:
+    return identities(map(_as_bytes, files))
+
+
+def _as_bytes(name: str) -> bytes:
+    """A name as all file systems have it, some of which take accents apart."""
+    return unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
 
 
 def _printable(name: str) -> str:

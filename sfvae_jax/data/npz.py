@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sfvae_jax.data.held_out import identities_of_rows
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.preprocessing import as_stored
 from sfvae_jax.errors import UsageError
@@ -54,7 +55,11 @@ def _open(path: str, stamp: tuple[int, int] | None) -> Mapping[str, ArrayPart]:
                 f" {shape} and {array.shape[1:]}"
             )
     return {
-        part: ArrayPart(array, _labels(arrays.get(f"y_{part}"), len(array), f"y_{part} of {path}"))
+        part: ArrayPart(
+            array,
+            _labels(arrays.get(f"y_{part}"), len(array), f"y_{part} of {path}"),
+            identities=identities_of_rows(array),
+        )
         for part, array in images.items()
     }
 

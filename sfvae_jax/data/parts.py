@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 
 class Part(Protocol):
     """Images of one split of a source; with `labels(indices)` where there are any.
+
+    A part that may grow has `identities` besides, uint64 [N], by which its examples are held out
+    (`held_out`); one that may change under its name has `digest()`, bytes that tell whether it did.
 
     Attributes:
         image_shapes: every shape that an image of it may have; one alone, mostly.
@@ -26,8 +30,21 @@ class Part(Protocol):
 class ArrayPart:
     """Stored images [N, ...] and, where given, labels [N] that are in memory."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-        self._images, self._labels = images, labels
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        identities: np.ndarray | None = None,
+    ) -> None:
+        """These images.
+
+        Args:
+            images: [N, ...].
+            labels: [N], if any.
+            identities: of a source that may grow, uint64 [N] (`held_out.identities`).
+        """
+        self._images, self._labels, self.identities = images, labels, identities
         self.image_shapes = frozenset([images.shape[1:]])
         self.dtype = images.dtype
 
@@ -40,3 +57,17 @@ class ArrayPart:
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         """Labels of these images, or None where there are none."""
         return None if self._labels is None else self._labels[indices]
+
+    def digest(self) -> bytes:
+        """What tells these examples and labels from others; their order matters if it is fixed."""
+        if self.identities is None:
+            columns = [self._images, self._labels]
+        else:
+            labels = self.identities if self._labels is None else self._labels
+            order = np.lexsort((labels, self.identities))
+            columns = [self.identities[order], labels[order]]
+        found = hashlib.sha256()
+        for column in columns:
+            if column is not None:
+                found.update(np.ascontiguousarray(column))
+        return found.digest()

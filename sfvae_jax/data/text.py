@@ -6,11 +6,12 @@ import codecs
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.parsed import Line, Parsed, parse, parse_file
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.errors import UsageError
@@ -66,7 +67,15 @@ def _open(
     del stamp
     lines = _read_lines(file, language.kind)
     parsed = parse_file(file, lines, language.grammar, go_on=skip_corrupt)
-    return {"train": ArrayPart(_examples(file, parsed, language, skip_corrupt=skip_corrupt))}
+    examples = _examples(file, parsed, language, skip_corrupt=skip_corrupt)
+    known = identities(_sentences(lines, parsed.lines[parsed.lengths <= language.num_places]))
+    return {"train": ArrayPart(examples, identities=known)}
+
+
+def _sentences(lines: Iterable[Line], numbers: Iterable[int]) -> Iterator[bytes]:
+    """The text of the lines of these numbers without white space, however it is taken apart."""
+    texts = {line.number: line.text for line in lines}
+    return ("".join(texts[number].split()).encode() for number in numbers)
 
 
 def _read_lines(file: Path, kind: str) -> list[Line]:

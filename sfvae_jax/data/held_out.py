@@ -1,0 +1,75 @@
+"""Which examples are held out of training: decided by what each is, where its source can grow.
+
+A file that is added to a folder, or a line to a text, must not turn what was trained on into what
+is tested on. Where the examples are a user's own, they are taken in the order of a hash of their
+name or content and the seed, which does not depend on the others: a new one may take the place of a
+test example, which is trained on from then on, but never the other way round. A source that cannot
+grow is shuffled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from sfvae_jax.data.parts import Part
+
+_BYTES = 8  # of an identity
+
+
+def identities(contents: Iterable[bytes]) -> np.ndarray:
+    """64 bits that tell each content from others, uint64 [N]; equal ones of equal contents."""
+    digests = b"".join(hashlib.blake2b(each, digest_size=_BYTES).digest() for each in contents)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+def identities_of_rows(images: np.ndarray) -> np.ndarray:
+    """Those of the examples [N, ...] of an array, by their values."""
+    return identities(image.tobytes() for image in images)
+
+
+def order(part: Part, seed: int) -> np.ndarray:
+    """The indices of a part's examples in the order in which they are taken, [N]."""
+    return _ordered(part, seed)[0]
+
+
+def split(part: Part, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Indices of so many examples for each number, then of all that are left, in that order.
+
+    Equal examples are never separated: who asks for `number` of them also gets the copies of the
+    last one.
+
+    Args:
+        part: of a source.
+        seed: of the order.
+        numbers: how many to take, one after another; not more than there are.
+    """
+    indices, keys = _ordered(part, seed)
+    found, start = [], 0
+    for number in numbers:
+        end = start + number
+        if start < end < len(keys):
+            end = int(np.searchsorted(keys, keys[end - 1], side="right"))
+        found.append(indices[start:end])
+        start = max(start, end)
+    return [*found, indices[start:]]
+
+
+def _ordered(part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the examples, and what they are sorted by."""
+    known = getattr(part, "identities", None)
+    if known is None:
+        return np.random.default_rng(seed).permutation(len(part)), np.arange(len(part))
+    keys = _mixed(known ^ _mixed(np.array([seed % 2**64], np.uint64)))
+    indices = np.argsort(keys, kind="stable")
+    return indices, keys[indices]
+
+
+def _mixed(bits: np.ndarray) -> np.ndarray:
+    """SplitMix64's one-to-one mixing of 64 bits (Steele, Lea and Flood, 2014), [...]."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

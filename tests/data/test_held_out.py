@@ -1,0 +1,142 @@
+"""What is held out follows what each example is, not what else is there."""
+
+import json
+import unicodedata
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfvae_jax import data
+from sfvae_jax.config import base_config
+from sfvae_jax.data import held_out
+from sfvae_jax.errors import UsageError
+
+PARTS = {"num_test": 5, "num_valid": 4}
+
+
+def group(name, **changes):
+    config = base_config().data
+    config.update({"name": name, **changes})
+    return config
+
+
+def write_folder(path, numbers):
+    path.mkdir(exist_ok=True)
+    for number in numbers:
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(path / f"{number}.png")
+    return f"folder:{path}"
+
+
+def write_npz(path, numbers):
+    images = np.repeat(np.array(numbers, np.uint8)[:, None], 4, axis=1)
+    np.savez(path / "a.npz", x_train=images, x_test=images[:6])
+    return f"npz:{path}/a.npz"
+
+
+def write_equations(path, numbers):
+    lines = ["+".join("123"[number // 3**place % 3] for place in range(4)) for number in numbers]
+    (path / "a.txt").write_text("\n".join(lines))
+    return f"equations:{path}/a.txt"
+
+
+def write_architectures(path, numbers):
+    lines = [json.dumps([["a", number / 100], ["b", 0.5]]) for number in numbers]
+    (path / "a.json").write_text("\n".join(lines))
+    return f"architectures:{path}/a.json"
+
+
+WRITERS = [write_folder, write_npz, write_equations, write_architectures]
+
+
+def numbers_of(name, part, seed=0):
+    """Each example of a part as something that tells it from others, in order."""
+    images = data.load(group(name, **PARTS, seed=seed), part)
+    return [image.tobytes() for image in images]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_more_examples_never_bring_training_examples_into_the_held_out_parts(tmp_path, write):
+    numbers = [*range(2, 42)]
+    name = write(tmp_path, numbers)
+    parts = ("valid",) if write is write_npz else ("test", "valid")
+    before = {part: numbers_of(name, part) for part in ("train", *parts)}
+    assert len(before["valid"]) == 4
+    assert len(set.union(*map(set, before.values()))) == 40
+    assert numbers_of(name, "valid", seed=1) != before["valid"]
+
+    write(tmp_path, [50, *reversed(numbers), 51, 52, 53])
+    after = {part: numbers_of(name, part) for part in ("train", *parts)}
+    for part in parts:
+        assert len(after[part]) == len(before[part])
+        assert not {*after[part]} & {*before["train"]}
+        assert len({*before[part]} - {*after[part]}) <= 4
+    if write is not write_folder:
+        write(tmp_path, numbers[::-1])
+        assert {part: numbers_of(name, part) for part in ("train", *parts)} == before
+
+
+def test_copies_are_never_separated(tmp_path):
+    for copies in (1, 3):
+        name = write_equations(tmp_path, [number for number in range(20) for _ in range(copies)])
+        parts = [numbers_of(name, part) for part in ("test", "valid", "train")]
+        assert [len(part) for part in parts] == ([5, 4, 11] if copies == 1 else [6, 6, 48])
+        assert len(set.union(*map(set, parts))) == sum(len({*part}) for part in parts)
+    (tmp_path / "a.txt").write_text("x\n" * 20)
+    with pytest.raises(UsageError, match=r"has 0 training sequences \(20 less 20 held out\)"):
+        numbers_of(f"equations:{tmp_path}/a.txt", "train")
+
+
+def test_labels_do_not_separate_architectures(tmp_path):
+    lines = [f"[[{i % 6}], [{i // 6}, 1]], 0.{k}" for i in range(30) for k in (1, 2)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    config = group(f"enas:{tmp_path}/a.txt", num_test=9)
+    train, test = (data.load(config, part) for part in ("train", "test"))
+    assert (len(train), len(test)) == (50, 10)
+    assert not {x.tobytes() for x in train} & {x.tobytes() for x in test}
+
+
+def test_the_seeds_and_names_of_files_decide_for_good(tmp_path):
+    """These figures may not change, or runs would go on with other test images."""
+    ids = held_out.identities([b"0.png", b"1.png", b"2.png", b"3.png"])
+    assert ids.tolist() == [
+        *(265832436952625554, 16883858749844907321),
+        *(14899546226894209223, 916254557941266268),
+    ]
+    part = SimpleNamespace(identities=ids)
+    orders = [held_out.order(part, seed).tolist() for seed in range(3)]
+    assert orders == [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0]]
+    # SplitMix64 from 0, as its authors' code has it.
+    assert held_out._mixed(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
+    composed = write_named(tmp_path / "a", unicodedata.normalize("NFC", "Ä.png"))
+    apart = write_named(tmp_path / "b", unicodedata.normalize("NFD", "Ä.png"))
+    assert composed == apart
+
+
+def write_named(folder, name):
+    write_folder(folder, [])
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / name)
+    source = data.open_source(group(f"folder:{folder}"))
+    return source["train"].identities.tolist(), source["train"].digest()
+
+
+def test_sources_that_cannot_grow_are_shuffled_as_ever():
+    """Published figures depend on their parts."""
+    order = np.random.default_rng(3).permutation(5000)
+    config = group("mnist_5k", num_test=5, num_valid=4, num_examples=7, seed=3)
+    found = [data.select(config, part)[1] for part in ("test", "valid", "train")]
+    for indices, expected in zip(found, np.split(order[:16], [5, 9]), strict=True):
+        np.testing.assert_array_equal(indices, expected)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
+    def digests():
+        return {part: each.digest() for part, each in data.open_source(group(name)).items()}
+
+    name = write(tmp_path, range(2, 12))
+    before = digests()
+    assert digests() == before
+    write(tmp_path, range(2, 13))
+    assert digests()["train"] != before["train"]
