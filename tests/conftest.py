@@ -6,6 +6,7 @@ time. BLAS has one thread, for each worker of the tests has a core. Those that s
 as a user would (`run_main`) leave both as they are.
 """
 
+import ctypes
 import gc
 import importlib.metadata
 import importlib.util
@@ -13,6 +14,7 @@ import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +37,49 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(50_000, 20, 50)  # what JAX keeps of a program is walked through less often
+
+# What these tests send must arrive, though a shell ignores SIGINT for its background jobs.
+signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+# Guards against a hang alone: ten times what the slowest machine needs and more.
+HANG = 600
+# What a worker may keep of compiled programs; a process forgets them when it has more memory.
+KEPT_MEMORY = 1.2 * 2**30
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(6 * HANG))
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory():
+    """Programs that earlier tests compiled are let go before they fill the machine."""
+    yield
+    if _resident_memory() > KEPT_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        _return_freed_memory()
+
+
+def _resident_memory():
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _return_freed_memory():
+    """Gives freed memory back to the system, which glibc would keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture
@@ -63,7 +108,11 @@ def tiny_config():
 
 @pytest.fixture
 def run_main():
-    """Runs `python -m sfvae_jax.main` with the tiny config as a user would; returns the process."""
+    """Runs `python -m sfvae_jax.main` with the tiny config as a user would; returns the process.
+
+    One that a test leaves at work ends with it.
+    """
+    started = []
 
     def run(workdir, *arguments, changes=(), devices=1, start=subprocess.run, **environment):
         flags = [f"--config.{key}={value}" for key, value in {**TINY, **dict(changes)}.items()]
@@ -72,15 +121,21 @@ def run_main():
         forced = f"--xla_force_host_platform_device_count={devices}"
         theirs = {"XLA_FLAGS": forced, "OPENBLAS_NUM_THREADS": None}
         variables = {**os.environ, **theirs, **environment}
-        return start(
+        process = start(
             [*command, *flags, *arguments],
             env={name: value for name, value in variables.items() if value is not None},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:
+        if isinstance(process, subprocess.Popen) and process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 TINY = {
@@ -114,7 +169,7 @@ def text_file(name):
 
 def wait_for(holds, *processes):
     """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG
     while not holds():
         for process in processes:
             assert process.poll() is None, process.communicate()

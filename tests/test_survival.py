@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import checkpoint_steps, records, wait_for
+from conftest import HANG, checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -48,7 +48,7 @@ def start(run_main, tmp_path):
 def stop(process, number):
     """Sends a signal; returns what the process said. It must end as that signal's processes do."""
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=HANG)[1]
     wanted = -number if number == signal.SIGKILL else 128 + number
     assert process.returncode in (wanted, 0), said
     return said
@@ -145,6 +145,6 @@ def test_twenty_kills(start, tmp_path, tiny_config):
 def stop_or_kill(process, number):
     """As `stop`; before its handlers are there, Python ends at SIGTERM as the system does."""
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=HANG)[1]
     assert process.returncode in (-number, 128 + number, 0), said
     assert "Traceback" not in said

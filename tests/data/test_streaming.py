@@ -7,6 +7,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from conftest import HANG
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
@@ -66,7 +67,7 @@ def test_no_more_is_read_ahead_than_the_next_call():
     assert part.num_read == 0
     next(batches)
     ahead = max(3, min(os.cpu_count(), 16))  # batches of a call, or one for each thread
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG
     while part.num_read < 4 * (3 + ahead) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)  # for what should not be read

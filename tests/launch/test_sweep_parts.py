@@ -212,6 +212,15 @@ def runs(tmp_path):
     return expand(write_config(tmp_path, [{"seed": 0}]), tmp_path / "sweep")
 
 
+@pytest.fixture
+def hangups_arrive():
+    """SIGHUP as a terminal's processes have it, though nohup started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_arrive")
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_runs_and_a_second_kills_them(runs, first):
     backend, outcome = FakeBackend(runs, signals=[first, signal.SIGINT]), Outcome()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import equations
+from conftest import HANG, equations
 from jax.test_util import check_grads
 
 from sfvae_jax import objectives
@@ -251,7 +251,7 @@ for _ in range(10):
     jax.block_until_ready(step(factor))
 """
     threads = {name: value for name, value in os.environ.items() if "THREADS" not in name}
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=100, env=threads)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=HANG, env=threads)
 
 
 def test_second_derivatives(float64):

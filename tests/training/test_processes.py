@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import checkpoint_steps, records, wait_for
+from conftest import HANG, checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -88,7 +88,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch,
     for name, changes in named.items():
         train(tiny_config(**changes), tmp_path / "one" / name)
     for process in both:
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=HANG)[0]
         assert process.returncode == 0, output
 
     for name, changes in named.items():
@@ -154,7 +154,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     both = start_all(run_main, workdir, 2)
     wait_for_step(workdir, 100, both)
     both[1].kill()
-    message = both[0].communicate(timeout=60)[1]
+    message = both[0].communicate(timeout=HANG)[1]
     assert both[0].returncode not in (0, None)
     last = message.splitlines()[-1]
     assert "process 0 of 2 lost the others" in last or "cannot write checkpoint" in last
@@ -164,7 +164,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
     both = start_all(run_main, workdir, 2)
     wait_for_step(workdir, 250, both)
     both[1].send_signal(signal.SIGTERM)
-    messages = [process.communicate(timeout=60)[1] for process in both]
+    messages = [process.communicate(timeout=HANG)[1] for process in both]
     assert [process.returncode for process in both] == [143, 143], messages
     assert "resuming from the checkpoint of step" in messages[0]
     assert "stopped by SIGTERM" in messages[0]
@@ -189,7 +189,7 @@ def test_the_first_process_dies(run_main, tmp_path):
     both = start_all(run_main, tmp_path / "run", 2)
     wait_for_step(tmp_path / "run", 100, both)
     both[0].kill()
-    both[1].communicate(timeout=60)
+    both[1].communicate(timeout=HANG)
     assert both[1].returncode not in (0, None)
     both[0].communicate()
 
@@ -201,7 +201,7 @@ def test_a_process_that_does_not_answer_is_given_up(run_main, tmp_path):
     wait_for_step(tmp_path / "run", 100, both)
     both[1].send_signal(signal.SIGSTOP)
     try:
-        both[0].communicate(timeout=60)
+        both[0].communicate(timeout=HANG)
         assert both[0].returncode not in (0, None)
     finally:
         both[1].kill()
@@ -211,7 +211,7 @@ def test_a_process_that_does_not_answer_is_given_up(run_main, tmp_path):
 def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_config):
     Workdir(tmp_path).claim(configuration.resolve(tiny_config()))
     for process in start_all(run_main, tmp_path, 2):
-        message = process.communicate(timeout=60)[1]
+        message = process.communicate(timeout=HANG)[1]
         assert process.returncode == 2, message
         assert "holds a run of another config" in message
         assert "Traceback" not in message
