@@ -1,9 +1,11 @@
 """What happens to a run's disk must not cost a finished step, nor leave a lie on it."""
 
+import collections
 import itertools
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
-from sfvae_jax.errors import RunError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.train import train
 from sfvae_jax.training.workdir import Workdir
 
@@ -165,3 +167,42 @@ def test_a_full_disk_stops_the_command_in_one_line(run_main, run):
     assert last.endswith(": File too large; checkpoint 5 is kept")
     assert not list((run / "checkpoints").glob("*tmp*"))
     assert not (run / ".lock").exists()
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {"cut": _cut, "emptied": lambda path: path.write_bytes(b""), "deleted": Path.unlink}
+
+
+def _refusal(config, run):
+    """What training says where it does not go on; None where it does."""
+    try:
+        train(config, run)
+    except (RunError, UsageError) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", DAMAGES)
+def test_each_file_of_a_run_damaged(finished, tmp_path, config, how):
+    """Training goes on to the same bits, or is refused in one line that changes nothing."""
+    names = [path.relative_to(finished) for path in finished.rglob("*") if path.is_file()]
+    assert len(names) > 20
+    outcomes = collections.Counter()
+    for name in sorted(names):
+        run = shutil.copytree(finished, tmp_path / "run")
+        DAMAGES[how](run / name)
+        before = _content(run)
+        refusal = _refusal(config, run)
+        if refusal is None:
+            _assert_same(config, run, finished)
+        else:
+            assert "\n" not in refusal
+            assert _content(run) == before, name
+        outcomes["the same bits" if refusal is None else "refused"] += 1
+        shutil.rmtree(run)
+    print(how, dict(outcomes))
+    assert outcomes["the same bits"] > outcomes["refused"]
