@@ -12,13 +12,15 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 
+_ROUNDING = 1e-5  # beyond [0, 1], of float32; float16 and its like may be off by twice their step
+
 
 def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -> np.ndarray:
     """Images as they are kept: uint8 in 0..255, or float32 in [0, 1].
 
     Args:
         images: [...] of booleans or whole numbers in {0, 1} (one bit a pixel), whole numbers in
-            0..255, or floats in [0, 1]; not empty.
+            0..255, or floats in [0, 1] up to rounding, which is cut off; not empty.
         origin: where they come from, for the message.
         one_bit: whether whole numbers have one bit a pixel; None if these tell, by being 0 and 1.
 
@@ -31,20 +33,30 @@ def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -
     if images.dtype == np.uint8 and one_bit is False:
         return images
     if images.dtype == bool:
-        return images.astype(np.uint8) * np.uint8(255)
-    if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
+        return np.where(images, np.uint8(255), np.uint8(0))
+    if images.dtype.kind not in "iuf":
         raise UsageError(f"{origin} holds {images.dtype}; expected numbers")
     if not np.all(np.isfinite(images)):
         raise UsageError(f"{origin} holds values that are not finite; remove or replace them")
-    whole = np.issubdtype(images.dtype, np.integer)
+    whole = images.dtype.kind in "iu"
     low, high = images.min(), images.max()
     limit = 255 if whole and not one_bit else 1
-    if low < 0 or high > limit:
+    slack = 0 if whole else max(_ROUNDING, 2 * float(np.finfo(images.dtype).eps))
+    if low < -slack or high > limit + slack:
         expected = f"whole numbers in 0..{limit}" if whole else "floats in [0, 1]"
-        raise UsageError(f"{origin} has values from {low:g} to {high:g}; expected {expected}")
+        raise UsageError(
+            f"{origin} has values from {number_text(low)} to {number_text(high)}; expected"
+            f" {expected}"
+        )
     if whole and (high <= 1 if one_bit is None else one_bit):
         return images.astype(np.uint8) * np.uint8(255)
-    return images.astype(np.uint8 if whole else np.float32, copy=False)
+    stored = images.astype(np.uint8 if whole else np.float32, copy=False)
+    return np.clip(stored, 0, 1) if not whole and (low < 0 or high > 1) else stored
+
+
+def number_text(value: np.generic) -> str:
+    """A number with as many digits as tell it from those beside it."""
+    return str(value.item()) if value.dtype.kind in "iu" else f"{float(value):.9g}"
 
 
 def to_unit_interval(images: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,11 @@ _PROBED = 16  # images that show whether a set has one bit a pixel
 
 
 class TfdsPart:
-    """One split of a prepared TFDS image set, read by random access."""
+    """One split of a prepared TFDS image set, read by random access.
+
+    Attributes:
+        one_bit: whether its whole numbers are 0 and 1, black and white; decided for the whole set.
+    """
 
     def __init__(self, name: str, builder: Any, split: str) -> None:
         self._folder = builder.data_dir
@@ -37,8 +41,8 @@ class TfdsPart:
         # Cleaning may change the shape; an all-zero image tells how.
         self.image_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
         probed = [self._read(index) for index in range(min(_PROBED, len(self._source)))]
-        self._one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
-        self.dtype = as_stored(probed[0], self._origin, one_bit=self._one_bit).dtype
+        self.one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
+        self.dtype = as_stored(probed[0], self._origin, one_bit=self.one_bit).dtype
 
     @property
     def _origin(self) -> str:
@@ -48,7 +52,7 @@ class TfdsPart:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return as_stored(self._read(index), self._origin, one_bit=self._one_bit)
+        return as_stored(self._read(index), self._origin, one_bit=self.one_bit)
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         """Labels of these images, or None where the set has none."""
@@ -90,7 +94,7 @@ def open_tfds(name: str) -> Mapping[str, TfdsPart]:
     if "train" not in builder.info.splits:
         raise UsageError(f"TFDS set {name!r} has no train split; it has: {[*builder.info.splits]}")
     try:
-        return dict(_parts(name, builder))
+        return _parts(name, builder)
     except NotImplementedError as error:  # prepared, but in a format without random access
         raise UsageError(
             f"TFDS set {name!r} in {builder.data_dir} is not in a format for random access;"
@@ -98,10 +102,16 @@ def open_tfds(name: str) -> Mapping[str, TfdsPart]:
         ) from error
 
 
-def _parts(name: str, builder: Any) -> Iterator[tuple[str, TfdsPart]]:
-    for split, part in _SPLITS.items():
-        if split in builder.info.splits:
-            yield part, TfdsPart(name, builder, split)
+def _parts(name: str, builder: Any) -> dict[str, TfdsPart]:
+    parts = {
+        part: TfdsPart(name, builder, split)
+        for split, part in _SPLITS.items()
+        if split in builder.info.splits
+    }
+    one_bit = all(part.one_bit for part in parts.values())
+    for part in parts.values():
+        part.one_bit = one_bit
+    return parts
 
 
 def _label_source(builder: Any, split: str) -> Any:

@@ -7,9 +7,7 @@ in it are averaged over the chunks and pulled back to the parameters at the end.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +15,7 @@ import jax.extend as jex
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.host_memory import host_memory
 from sfvae_jax.objectives import has_short_form
 
 # (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
@@ -112,19 +111,9 @@ def device_memory() -> int:
     Not what is free of it: a resumed run must cut its batches as the first did.
     """
     device = jax.local_devices()[0]
-    if device.platform == "cpu" and hasattr(os, "sysconf"):
-        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return min(host, _container_limit(host)) // jax.local_device_count()
+    if device.platform == "cpu":
+        return (host_memory() or UNKNOWN_MEMORY) // jax.local_device_count()
     return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY)
-
-
-def _container_limit(otherwise: int) -> int:
-    """What a container may have, where Linux says so."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-    except OSError:
-        return otherwise
-    return int(limit) if limit.isdigit() else otherwise
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:

@@ -1,10 +1,9 @@
-"""Sources: real digits, TFDS sets where they are prepared, users' arrays, and what is refused."""
+"""Sources: real digits, TFDS sets where they are prepared, and what is refused."""
 
 import importlib.util
 import os
 import shutil
 import types
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +196,9 @@ def test_a_dark_image_of_a_grey_set_stays_dark(fake_tfds):
     np.testing.assert_array_equal(read[[position]], 1)
     fake_tfds(train=images % 2)
     np.testing.assert_array_equal(np.unique(data.load(group("some_set"), "train")), [0, 255])
+    # A test split of 0 and 1 alone is as dark as the training split that it belongs to.
+    fake_tfds(train=images, test=images % 2)
+    np.testing.assert_array_equal(np.unique(data.load(group("some_set"), "test")), [0, 1])
 
 
 def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
@@ -236,119 +238,3 @@ def test_an_unknown_set_lists_the_known_ones():
     message = str(caught.value)
     for part in ("'fashion_mnst'", "Did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
         assert part in message
-
-
-# ---- npz ----
-
-
-def save(path, **arrays):
-    np.savez(path, **arrays)
-    return group(f"npz:{path}")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "arrays.npz"
-
-
-@pytest.mark.parametrize(
-    ("stored", "expected"),
-    [
-        (np.array([[0, 255], [51, 102]], np.uint8), [[0, 1], [0.2, 0.4]]),
-        (np.array([[0, 255], [51, 102]], np.int64), [[0, 1], [0.2, 0.4]]),
-        (np.array([[0.0, 1.0], [0.25, 0.5]]), [[0, 1], [0.25, 0.5]]),
-        (np.array([[False, True], [True, True]]), [[0, 1], [1, 1]]),
-        (np.array([[0, 1], [1, 1]], np.uint8), [[0, 1], [1, 1]]),
-        (np.array([[0, 1], [1, 1]], np.int32), [[0, 1], [1, 1]]),
-    ],
-)
-def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
-    config = save(path, x_train=stored, x_test=stored[:1])
-    train, test = (
-        np.asarray(data.to_unit_interval(data.load(config, p))) for p in ("train", "test")
-    )
-    assert train.dtype == np.float32
-    np.testing.assert_allclose(np.sort(train, axis=0), np.sort(expected, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(test, expected[:1], rtol=1e-6)
-
-
-ZEROS = np.zeros((3, 4))
-BOTH = {"x_train": ZEROS, "x_test": ZEROS}
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"images": ZEROS}, "needs arrays x_train and x_test; it holds: images"),
-        ({"x_train": ZEROS}, "needs arrays x_train and x_test; it holds: x_train"),
-        ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"differ in the shape.*\(4,\) and \(5,\)"),
-        ({"x_train": np.zeros(3), "x_test": np.zeros(3)}, r"has shape \(3,\); expected \[N, ...\]"),
-        ({"x_train": np.zeros((0, 4)), "x_test": ZEROS}, "not empty"),
-        ({"x_train": ZEROS * np.nan, "x_test": ZEROS}, "x_train of .* not finite"),
-        ({"x_train": ZEROS, "x_test": ZEROS + np.inf}, "x_test of .* not finite"),
-        (
-            {"x_train": ZEROS + 2.0, "x_test": ZEROS},
-            r"values from 2 to 2; expected floats in \[0, 1\]",
-        ),
-        ({"x_train": np.full((3, 4), 256), "x_test": ZEROS}, r"expected whole numbers in 0..255"),
-        ({"x_train": np.full((3, 4), "a"), "x_test": ZEROS}, "expected numbers"),
-        ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "without unpickling"),
-        ({**BOTH, "x_valid": np.zeros((3, 5))}, r"x_train and x_valid of .* differ in the shape"),
-        ({**BOTH, "y_train": np.zeros(2, int)}, r"y_train of .* int64 of shape \(2,\); expected a"),
-        ({**BOTH, "y_test": np.zeros(3)}, r"y_test of .* is float64 of shape \(3,\)"),
-    ],
-)
-def test_bad_npz_is_refused(path, arrays, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        data.load(save(path, **arrays), "train")
-    assert "\n" not in str(caught.value)
-
-
-def test_npz_labels_and_a_valid_part(path):
-    """Label i belongs to image i, also where the source has one column of them."""
-    images = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
-    labels = np.arange(20) * 2
-    arrays = {"x_train": images, "x_test": images[:5], "x_valid": images[5:9]}
-    config = save(path, **arrays, y_train=labels[:, None], y_valid=labels[5:9].astype(np.uint8))
-    for part, number in (("train", 20), ("valid", 4)):
-        found = data.load_labels(config, part)
-        assert found.shape == (number,)
-        np.testing.assert_allclose(data.load(config, part)[:, 0] * 40, found, rtol=1e-6)
-    assert data.load_labels(config, "test") is None
-
-
-def test_a_pickled_object_is_never_loaded(path, tmp_path):
-    """Its unpickling would write a file; it must not appear."""
-    trace = tmp_path / "executed"
-
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(trace), "w"))
-
-    bomb = np.empty(1, object)
-    bomb[0] = Bomb()
-    with pytest.raises(UsageError, match="without unpickling"):
-        data.load(save(path, x_train=bomb, x_test=ZEROS), "train")
-    assert not trace.exists()
-
-
-def test_files_that_are_no_npz(tmp_path):
-    with pytest.raises(UsageError, match="there is no file"):
-        data.load(group(f"npz:{tmp_path}/none.npz"), "train")
-    text = tmp_path / "text.npz"
-    text.write_text("not an archive")
-    with pytest.raises(UsageError, match="cannot read"):
-        data.load(group(f"npz:{text}"), "train")
-    np.save(tmp_path / "bare.npy", ZEROS)
-    with pytest.raises(UsageError, match="no named arrays"):
-        data.load(group(f"npz:{tmp_path}/bare.npy"), "train")
-    with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
-        archive.writestr("x_train", b"raw")
-        archive.writestr("x_test", b"raw")
-    with pytest.raises(UsageError, match="other.npz"):
-        data.load(group(f"npz:{tmp_path}/other.npz"), "train")
-    truncated = tmp_path / "cut.npz"
-    np.savez(truncated, x_train=ZEROS, x_test=ZEROS)
-    truncated.write_bytes(truncated.read_bytes()[:-40])
-    with pytest.raises(UsageError, match="cannot read"):
-        data.load(group(f"npz:{truncated}"), "train")

@@ -1,5 +1,7 @@
 """Gradients by chunks: the whole batch's for every objective that allows it, in less memory."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,6 @@ from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training import microbatch as microbatches
 from sfvae_jax.training import step as training_step
 from sfvae_jax.training.microbatch import (
     LAYERS_KEPT,
@@ -194,10 +195,8 @@ def test_what_an_example_is_planned_with_is_what_xla_takes():
 
 def test_memory_is_shared_by_the_devices_and_bounded_by_the_container(monkeypatch, tmp_path):
     whole = device_memory() * jax.local_device_count()
-    assert whole <= microbatches.os.sysconf("SC_PAGE_SIZE") * microbatches.os.sysconf(
-        "SC_PHYS_PAGES"
-    )
-    monkeypatch.setattr(microbatches, "_container_limit", lambda otherwise: 2**20)
+    assert whole <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr("sfvae_jax.host_memory._container_limit", lambda otherwise: 2**20)
     assert device_memory() == 2**20 // jax.local_device_count()
 
 

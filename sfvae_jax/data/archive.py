@@ -1,0 +1,162 @@
+"""The arrays of an .npz file, each checked by its header before any of it is read.
+
+`numpy.load` believes a header: it asks for as much memory as that says, and raises whatever its
+parser or a decoder raises at what is damaged. A header here is believed only if the file holds as
+many bytes as it promises, and whatever goes wrong is one kind of error.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+_MAGIC = b"\x93NUMPY"
+_LENGTH_BYTES = {1: 2, 2: 4}  # of a header's length, by the format's version
+_LONGEST_HEADER = 1000  # bytes; NumPy writes some 128, and Python's parser gets no deep nests
+_MOST_AXES = 32
+_READ_AT_ONCE = 2**20  # bytes
+_LONGEST = 200  # of what is told of an error, in characters
+
+
+class Unreadable(ValueError):
+    """A file is no archive of arrays of numbers; the message says in one line how this shows."""
+
+
+class Header(NamedTuple):
+    """What a file says of one of its arrays, found true to the number of bytes.
+
+    Attributes:
+        dtype: of booleans, whole numbers, floats or text.
+        shape: of whole numbers, none negative.
+        fortran_order: whether the first axis runs fastest.
+        start: bytes before the numbers.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran_order: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """What the numbers take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Archive:
+    """An opened .npz file; a context manager. Nothing in it is unpickled.
+
+    Attributes:
+        names: of its arrays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads its table of contents.
+
+        Raises:
+            Unreadable: if it has none, or the file cannot be read.
+        """
+        with _unreadable():
+            if not zipfile.is_zipfile(path):
+                raise Unreadable("it is no .npz archive")
+            self._zip = zipfile.ZipFile(path)
+        entries = self._zip.infolist()
+        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+        self.names = tuple(self._entries)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self._zip.close()
+
+    def header(self, name: str) -> Header:
+        """What the file says of an array.
+
+        Raises:
+            Unreadable: if there is no such array, or what it says of itself cannot be.
+        """
+        if name not in self._entries:
+            raise Unreadable(f"it holds no {name}")
+        entry = self._entries[name]
+        with _unreadable(f"{name}: "), self._zip.open(entry) as stream:
+            header = _read_header(stream)
+        if header.start + header.nbytes != entry.file_size:
+            raise Unreadable(
+                f"{name}: its header promises {header.nbytes} bytes of {header.dtype} in shape"
+                f" {header.shape}; there are {entry.file_size - header.start}"
+            )
+        return header
+
+    def read(self, name: str) -> np.ndarray:
+        """An array, as its header describes it.
+
+        Raises:
+            Unreadable: as `header`, or if it is cut short or damaged.
+        """
+        header = self.header(name)
+        with _unreadable(f"{name}: "), self._zip.open(self._entries[name]) as stream:
+            stream.read(header.start)
+            content = np.empty(header.nbytes, np.uint8)
+            view = memoryview(content)
+            for start in range(0, len(view), _READ_AT_ONCE):
+                block = view[start : start + _READ_AT_ONCE]
+                if stream.readinto(block) != len(block):
+                    raise Unreadable("it is cut short")
+            order = "F" if header.fortran_order else "C"
+            return content.view(header.dtype).reshape(header.shape, order=order)
+
+
+@contextmanager
+def _unreadable(what: str = "") -> Iterator[None]:
+    """Whatever the readers of a damaged or hostile file raise, in one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        line = " ".join(reason.split())
+        printable = "".join(c if c.isprintable() else "?" for c in line)
+        raise Unreadable(f"{what}{printable}"[:_LONGEST]) from error
+
+
+def _read_header(stream: BinaryIO) -> Header:
+    if stream.read(len(_MAGIC)) != _MAGIC:
+        raise Unreadable("it is no array of NumPy")
+    version = stream.read(2)
+    width = _LENGTH_BYTES.get(version[0])
+    if width is None:
+        raise Unreadable(f"its format {version[0]} is of arrays of other things than numbers")
+    length = int.from_bytes(stream.read(width), "little")
+    if length > _LONGEST_HEADER:
+        raise Unreadable(f"its header of {length} bytes is too long for an array of numbers")
+    start = len(_MAGIC) + 2 + width + length
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's and NumPy's, at what is odd
+        return _header(ast.literal_eval(stream.read(length).decode("latin1").strip()), start)
+
+
+def _header(found: Any, start: int) -> Header:
+    if not isinstance(found, dict) or found.keys() != {"descr", "fortran_order", "shape"}:
+        raise Unreadable("its header does not give type, order and shape")
+    shape, fortran_order = found["shape"], found["fortran_order"]
+    whole = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**62 for n in shape)
+    if not whole or len(shape) > _MOST_AXES or type(fortran_order) is not bool:
+        raise Unreadable(f"no array has shape {shape!r} and fortran_order {fortran_order!r}")
+    return Header(_dtype(found["descr"]), shape, fortran_order, start)
+
+
+def _dtype(description: Any) -> np.dtype:
+    dtype = np.dtype(description) if isinstance(description, str) else None
+    if dtype is not None and dtype.kind == "O":
+        raise Unreadable("it holds Python objects, which are not read without unpickling")
+    if dtype is None or dtype.kind not in "biufU" or not dtype.itemsize:
+        raise Unreadable(f"it holds {description!r}; expected numbers")
+    return dtype
