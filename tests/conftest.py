@@ -95,6 +95,14 @@ def float64():
         yield
 
 
+@pytest.fixture
+def own_cache(tmp_path_factory, monkeypatch):
+    """A user's cache folder of the test's own; returns it."""
+    folder = tmp_path_factory.mktemp("user") / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def root():
     return ROOT

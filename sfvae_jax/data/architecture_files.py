@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class ArchitectureFile(NamedTuple):
     damaged: dict[int, str]
 
 
-def read_lines(path: str, parse: Callable[[str], Architecture]) -> ArchitectureFile:
+def read_lines(path: Path, parse: Callable[[str], Architecture]) -> ArchitectureFile:
     """What `parse` makes of the lines of a UTF-8 file, but for the blank ones.
 
     Args:
@@ -49,14 +49,13 @@ def read_lines(path: str, parse: Callable[[str], Architecture]) -> ArchitectureF
         parse: raises ValueError of what it does not read.
 
     Raises:
-        UsageError: if there is no such file, or nothing in it.
+        UsageError: if it cannot be read, or there is nothing in it.
     """
     try:
-        with open(os.path.expanduser(path), "rb") as file:
-            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise UsageError(
-            f"cannot read {path!r}: {error.strerror}; give the PATH of a file of architectures, one"
+            f"cannot read {path}: {error.strerror}; give the PATH of a file of architectures, one"
             " a line"
         ) from error
     architectures, damaged = {}, {}

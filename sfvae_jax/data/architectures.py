@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import ml_collections
@@ -25,6 +25,7 @@ from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.random_networks import LAYER_TYPES, MAX_LAYERS, networks
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
+from sfvae_jax.paths import regular_file
 
 DRAWN = "architectures"
 _PARSERS: dict[str, Callable[[str], Architecture]] = {
@@ -90,12 +91,10 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
     kind, _, path = name.partition(":")
     if not path:
         raise UsageError(f"give {kind}:PATH of a file of architectures, one a line")
-    try:
-        file = os.stat(os.path.expanduser(path))
-        stamp = (file.st_size, file.st_mtime_ns)
-    except OSError:
-        stamp = None  # `read_lines` says what is wrong
-    read = functools.partial(_read, kind, path, stamp, config.max_length, config.skip_corrupt)
+    file = regular_file(path, f"data.name={kind}:PATH with PATH")
+    stat = file.stat()
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    read = functools.partial(_read, kind, file, stamp, config.max_length, config.skip_corrupt)
     found = read(())
     # A vocabulary that the config has kept from the file itself is no reason to read it again.
     same = not layer_types or layer_types == found.language.grammar.terminals
@@ -130,8 +129,8 @@ def _drawn(max_length: int) -> _Architectures:
 @functools.lru_cache(maxsize=4)  # every part of the data set, and the model, ask for it
 def _read(
     kind: str,
-    path: str,
-    stamp: tuple[int, int] | None,
+    path: Path,
+    stamp: tuple[int, int],
     max_length: int,
     skip_corrupt: bool,
     layer_types: tuple[str, ...],
@@ -169,7 +168,7 @@ def _problem(one: Architecture, layer_types: tuple[str, ...], max_length: int) -
     return f": layer type {unknown[0]!r} is not among data.layer_types" if unknown else ""
 
 
-def _first(damaged: Mapping[int, str], total: int, path: str) -> str:
+def _first(damaged: Mapping[int, str], total: int, path: Path) -> str:
     line, reason = min(damaged.items())
     return f"{len(damaged)} of the {total} lines of {path}, first line {line}{reason}"
 

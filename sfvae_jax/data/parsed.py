@@ -7,19 +7,29 @@ import hashlib
 import logging
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sfvae_jax.data.archive import Archive, Unreadable
 from sfvae_jax.grammars import Grammar, ParseError
+from sfvae_jax.paths import not_regular
 from sfvae_jax.progress import Display
 from sfvae_jax.user_cache import user_cache_folder
 
-SUFFIX = ".sfvae-cache.npz"
-_FORMAT = "2"  # of such a file
+SUFFIX = ".npz"
+_FORMAT = "3"  # of such a file
+_KINDS = {
+    "seal": "u",
+    "rules": "i",
+    "lengths": "i",
+    "lines": "i",
+    "bad_lines": "i",
+    "bad_columns": "i",
+    "reasons": "U",
+}
+_LOOKED_AT = 500  # lines of what was kept that are compared with the file's
 _PER_UPDATE = 500  # lines between two updates of the progress
 
 log = logging.getLogger("sfvae_jax")
@@ -65,9 +75,10 @@ class Parsed:
 def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bool) -> Parsed:
     """What the lines of a file say, read from what was kept of an earlier time where it can be.
 
-    It is kept beside the file, one `PATH.*.sfvae-cache.npz` a grammar, or, where that folder cannot
-    be written, in the user's cache folder, `sfvae_jax/sequences` in it. All may be deleted at any
-    time. Processes that parse the same file at once all write it; the last one's stays.
+    It is kept in the user's cache folder, `sfvae_jax/sequences` in it, in one file for each path
+    and grammar, never beside the file; it may be deleted at any time. What was kept is used only
+    if it passes every check of `_load`; in doubt the lines are parsed again. Processes that parse
+    the same file at once all write it; the last one's stays.
 
     Args:
         path: of the file.
@@ -77,15 +88,15 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
     """
     kind = _digest(*map(str, grammar.rules), repr((grammar.separator, grammar.ignored)))
     key = _digest(_FORMAT, kind, *(f"{line.number} {line.column} {line.text}" for line in lines))
-    place = path.with_name(f"{path.name}.{kind[:8]}{SUFFIX}")
-    kept = _load(place, key)
-    if kept is None and not _may_write(path.parent):
-        place = user_cache_folder("sequences")[0] / f"{key}{SUFFIX}"
-        kept = _load(place, key)
+    folder, writable = user_cache_folder("sequences")
+    place = folder / f"{_digest(str(path), kind)[:32]}{SUFFIX}"
+    kept = _load(place, key, lines, grammar) if writable else None
     if kept is not None:
         return kept
     parsed = parse(lines, grammar, go_on=go_on, label=f"parsing {path.name}")
-    if go_on or not len(parsed.bad_lines):
+    if not writable:
+        log.info("what was parsed is not kept: cannot write to %s", folder)
+    elif go_on or not len(parsed.bad_lines):
         _save(place, key, parsed)
     return parsed
 
@@ -125,25 +136,78 @@ def _reason(line: Line, error: ParseError) -> str:
     return error.reason
 
 
-def _may_write(folder: Path) -> bool:
-    """Whether files are to be put there; not where nobody may, though root could."""
-    return os.access(folder, os.W_OK | os.X_OK) and bool(folder.stat().st_mode & 0o222)
-
-
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _load(file: Path, key: str) -> Parsed | None:
-    """What a file keeps under a key; None if it keeps another, is damaged or not there."""
-    names = [field.name for field in dataclasses.fields(Parsed)]
+def _seal(key: str, parsed: Parsed) -> np.ndarray:
+    """What binds the arrays to the key that they are kept under, uint8 [32]."""
+    digest = hashlib.sha256(key.encode())
+    for name, array in dataclasses.asdict(parsed).items():
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8))
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Parsed | None:
+    """What a file keeps under a key, checked; None if it keeps another, is damaged or not there."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return (
-                Parsed(**{name: archive[name] for name in names}) if archive["key"] == key else None
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        if not_regular(file):
+            return None
+        with Archive(file) as archive:
+            if any(archive.header(name).dtype.kind != kind for name, kind in _KINDS.items()):
+                return None
+            arrays = {name: archive.read(name) for name in _KINDS}
+    except (OSError, Unreadable):
         return None
+    seal = arrays.pop("seal")
+    parsed = Parsed(**arrays)
+    whole = all(array.ndim == 1 for array in arrays.values())
+    if not whole or not np.array_equal(seal, _seal(key, parsed)):
+        return None
+    return parsed if _is_of(parsed, lines, grammar) else None
+
+
+def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
+    """Whether arrays can be what the lines say, and are so for some of the lines.
+
+    A seal shows damage; whoever writes a file of their own can seal it, too.
+    """
+    numbers = np.array([line.number for line in lines])
+    good, bad = np.isin(numbers, parsed.lines), np.isin(numbers, parsed.bad_lines)
+    fits = (
+        np.array_equal(numbers[good], parsed.lines)
+        and np.array_equal(numbers[bad], parsed.bad_lines)
+        and np.all(good ^ bad)
+        and len(parsed.lengths) == len(parsed.lines)
+        and len(parsed.bad_columns) == len(parsed.reasons) == len(parsed.bad_lines)
+        and np.all((parsed.lengths > 0) & (parsed.lengths <= len(parsed.rules)))
+        and np.sum(parsed.lengths) == len(parsed.rules)
+        and np.all((parsed.rules >= 0) & (parsed.rules < len(grammar.rules)))
+    )
+    if not fits:
+        return False
+    ends = np.cumsum(parsed.lengths)
+    starts = ends - parsed.lengths
+    places = np.cumsum(good) - 1  # of each line among the good ones
+    for i in range(0, len(lines), max(1, len(lines) // _LOOKED_AT)):
+        rules = parsed.rules[starts[places[i]] : ends[places[i]]] if good[i] else None
+        if not _says(rules, lines[i].text, grammar):
+            return False
+    return True
+
+
+def _says(rules: np.ndarray | None, text: str, grammar: Grammar) -> bool:
+    """Whether these are the rules of a sentence; None: whether it is none."""
+    try:
+        if rules is None:
+            grammar.parse(text)
+            return False
+        return "".join(grammar.write(rules).split()) == "".join(text.split())
+    except ParseError:
+        return rules is None
+    except ValueError:  # they derive nothing whole
+        return False
 
 
 def _save(file: Path, key: str, parsed: Parsed) -> None:
@@ -152,7 +216,8 @@ def _save(file: Path, key: str, parsed: Parsed) -> None:
     unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
     try:
         with unfinished.open("xb") as stream:
-            np.savez_compressed(stream, key=key, **dataclasses.asdict(parsed))
+            seal = _seal(key, parsed)
+            np.savez_compressed(stream, seal=seal, **dataclasses.asdict(parsed))
         os.replace(unfinished, file)
     except OSError as error:
         log.info("what was parsed is not kept: cannot write %s: %s", file, error.strerror)

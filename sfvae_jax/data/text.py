@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import functools
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sfvae_jax.data.parsed import Line, Parsed, parse, parse_file
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
+from sfvae_jax.paths import regular_file
 
 _LINES = {"equations": "expressions", "molecules": "SMILES"}
 
@@ -38,7 +38,7 @@ def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[s
     expected = f"give {language.kind}:PATH of a text file of {_LINES[language.kind]}, one a line"
     if not path:
         raise UsageError(expected)
-    file = Path(os.path.expanduser(path))
+    file = regular_file(path, f"data.name={language.kind}:PATH with PATH")
     try:
         stat = file.stat()
         return _open(file, (stat.st_size, stat.st_mtime_ns), language, skip_corrupt)

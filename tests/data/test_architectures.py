@@ -230,8 +230,11 @@ def test_bad_lines(write, caplog, line, reason):
     [
         ("architectures:", "give architectures:PATH"),
         ("enas:", "give enas:PATH"),
-        ("architectures:/no/such/file", "cannot read '/no/such/file': No such file"),
-        ("architectures:/", "cannot read '/': Is a directory"),
+        ("architectures:/no/such/file", "PATH=/no/such/file: there is no file"),
+        ("architectures:/", "PATH=/ is a folder; expected a regular file"),
+        ("enas:/dev/zero", "PATH=/dev/zero is a device"),
+        ("enas:gs://bucket/file", "PATH=gs://bucket/file is a URL"),
+        ("architectures:~no-such-user-here/file", "is no usable path"),
     ],
 )
 def test_no_file(name, message):

@@ -13,6 +13,7 @@ from sfvae_jax.config import base_config
 from sfvae_jax.data import held_out
 from sfvae_jax.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 PARTS = {"num_test": 5, "num_valid": 4}
 
 

@@ -1,12 +1,10 @@
-"""Equations and molecules: drawn, well-known, of files; what is kept of a file, what is refused."""
+"""Equations and molecules: drawn, well-known, of files; what is refused."""
 
 import functools
 import importlib.resources
-import logging
 import os
 import shutil
 import tracemalloc
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +13,10 @@ from conftest import text_file
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config, validate
-from sfvae_jax.data import parsed
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import EXPRESSIONS, SMILES
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def group(name, **changes):
@@ -41,10 +40,6 @@ def write(tmp_path):
 def texts(config, part="train"):
     language = data.language(config)
     return [language.write(example) for example in data.load(config, part)]
-
-
-def kept(folder):
-    return sorted(folder.rglob("*" + parsed.SUFFIX))
 
 
 # ---- drawn equations ----
@@ -225,102 +220,11 @@ def test_all_lines_of_real_files(name, kind, tokens, tmp_path):
     assert [language.write(part[i]) for i in range(len(part))] == lines
 
 
-# ---- what is kept of a file ----
-
-
-@pytest.fixture
-def parses(monkeypatch):
-    """How many lines have been parsed so far, by call."""
-    calls, parse = [], parsed.parse
-
-    def counted(lines, *arguments, **options):
-        calls.append(len(lines))
-        return parse(lines, *arguments, **options)
-
-    monkeypatch.setattr(parsed, "parse", counted)
-    return calls
-
-
 def forget():
     """As a new process would."""
     from sfvae_jax.data import text
 
     text._open.cache_clear()
-
-
-def test_a_file_is_parsed_once_for_each_grammar(write, parses, tmp_path):
-    name = write("x\nx + 1\n")
-    for expected in ([2], [2]):
-        for max_length in (0, 9):
-            assert sorted(texts(group(name, max_length=max_length))) == ["x", "x + 1"]
-        assert parses == expected
-        forget()
-    assert sorted(texts(group(name, tokens="characters"))) == ["x", "x+1"]
-    forget()
-    assert sorted(texts(group(name))) == ["x", "x + 1"]
-    assert parses == [2, 2]
-    assert len(kept(tmp_path)) == 2
-    write("x\nx + 2\nx")  # another content
-    forget()
-    assert sorted(texts(group(name))) == ["x", "x", "x + 2"]
-    assert parses == [2, 2, 3]
-    assert len(kept(tmp_path)) == 2
-
-
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "pickle"])
-def test_a_damaged_cache_is_made_again(write, parses, tmp_path, damage):
-    name = write("x\nx + 1\n")
-    data.load(group(name), "train")
-    (cache,) = kept(tmp_path)
-    whole = cache.read_bytes()
-    if damage == "pickle":
-        np.savez(cache, key=np.array([{}], object))
-    else:
-        cache.write_bytes({"cut": whole[:-30], "text": b"no archive", "empty": b""}[damage])
-    forget()
-    assert sorted(texts(group(name))) == ["x", "x + 1"]
-    assert parses == [2, 2]
-    forget()
-    data.load(group(name), "train")
-    assert parses == [2, 2]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["equations.txt", cache.name]
-
-
-@pytest.fixture
-def read_only(write, tmp_path, tmp_path_factory, monkeypatch):
-    """Writes a file in a folder that nobody may write, which root could; returns the data set.
-
-    The user's cache folder is `cache`, beside that folder.
-    """
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user") / "cache"))
-
-    def make(content):
-        name = write(content)
-        tmp_path.chmod(0o555)
-        return name
-
-    yield make
-    tmp_path.chmod(0o755)
-
-
-def test_beside_a_file_in_a_folder_that_nobody_may_write(read_only, parses, tmp_path):
-    name = read_only("x\nx + 1\n")
-    cache = Path(os.environ["XDG_CACHE_HOME"]) / "sfvae_jax/sequences"
-    for _ in range(2):
-        assert sorted(texts(group(name))) == ["x", "x + 1"]
-        assert kept(tmp_path) == []
-        assert len(kept(cache)) == len(list(cache.iterdir())) == 1
-        forget()
-    assert parses == [2]
-
-
-def test_nowhere_to_keep_it(read_only, tmp_path, caplog):
-    Path(os.environ["XDG_CACHE_HOME"]).write_text("in the way")
-    name = read_only("x\n")
-    with caplog.at_level(logging.INFO, logger="sfvae_jax"):
-        assert texts(group(name)) == ["x"]
-    assert "what was parsed is not kept: cannot write" in caplog.text
-    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [3, 1000, 1001])
@@ -345,7 +249,6 @@ def test_a_line_that_is_no_sentence(write, tmp_path):
         f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; mend it, or leave such"
         " lines out by --config.data.skip_corrupt=True"
     )
-    assert kept(tmp_path) == []
     message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
     assert "molecules.txt line 2, column 4: the text ends too soon" in message
     message = refused(group(write("x\n  x + y"), tokens="characters"))
@@ -404,14 +307,15 @@ def test_files_that_are_no_text(write, tmp_path):
         message = refused(group(write(content)))
         assert message.endswith("is empty; expected a text file of expressions, one a line")
     message = refused(group(f"molecules:{tmp_path}/none.smi"))
-    assert message == (
-        f"cannot read {tmp_path}/none.smi: No such file or directory; give molecules:PATH of a text"
-        " file of SMILES, one a line"
-    )
-    assert "Is a directory" in refused(group(f"equations:{tmp_path}"))
+    path = f"data.name=molecules:PATH with PATH={tmp_path}/none.smi"
+    assert message == f"{path}: there is no file '{tmp_path}/none.smi'"
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a named pipe; expected a reg" in refused(group(f"molecules:{tmp_path}/pipe"))
+    assert "is a folder; expected a regular file" in refused(group(f"equations:{tmp_path}"))
+    assert "PATH=gs://b/x.smi is a URL" in refused(group("molecules:gs://b/x.smi"))
     assert refused(group("equations:")).startswith("give equations:PATH")
     message = refused(group("molecules:~no_such_user/x.smi"))
-    assert message.startswith("cannot read ~no_such_user/x.smi: No such file or directory; give")
+    assert "PATH='~no_such_user/x.smi' is no usable path" in message
     for name in ("equations", "architectures", "enas", "npz", "folder"):
         message = refused(group(f"{name}:{tmp_path}/a\0b"))
         assert message.startswith(f"data.name '{name}:{tmp_path}/a\\x00b' has a NUL character")

@@ -1,0 +1,195 @@
+"""What is kept of a parsed file of text: where, and what is never believed of it."""
+
+import logging
+import os
+
+import numpy as np
+import pytest
+from damage import mutated
+
+from sfvae_jax.data import parsed
+from sfvae_jax.data.parsed import Line, parse_file
+from sfvae_jax.grammars import EXPRESSIONS, SMILES
+from sfvae_jax.user_cache import user_cache_folder
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+FIELDS = ("rules", "lengths", "lines", "bad_lines", "bad_columns", "reasons")
+
+
+def numbered(*texts):
+    return [Line(number, 1, text) for number, text in enumerate(texts, 1)]
+
+
+LINES = numbered("x", "x + 1", "y", "sin( x )", "1 +")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A path in a folder of the user's data, of which nothing but its name counts here."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder / "equations.txt"
+
+
+@pytest.fixture
+def parses(monkeypatch):
+    """How many lines have been parsed so far, by call."""
+    calls, parse = [], parsed.parse
+
+    def counted(lines, *arguments, **options):
+        calls.append(len(lines))
+        return parse(lines, *arguments, **options)
+
+    monkeypatch.setattr(parsed, "parse", counted)
+    return calls
+
+
+def read(file, lines=LINES, grammar=EXPRESSIONS, go_on=True):
+    """What is found, as lists."""
+    found = parse_file(file, lines, grammar, go_on=go_on)
+    return [getattr(found, name).tolist() for name in FIELDS]
+
+
+EXPECTED_LENGTHS = [2, 4, 4]
+
+
+def test_lines_are_parsed_once_for_each_grammar_and_content(file, own_cache, parses):
+    molecules = numbered("CCO", "C[Na]")
+    first = read(file), read(file, molecules, SMILES)
+    assert first[0][1:4] == [EXPECTED_LENGTHS, [1, 2, 4], [3, 5]]
+    assert (read(file), read(file, molecules, SMILES)) == first
+    assert parses == [5, 2]
+    assert read(file, LINES[:2])[2] == [1, 2]
+    assert read(file) == first[0]
+    assert parses == [5, 2, 2, 5]
+    kept = [path for path in own_cache.rglob("*") if path.is_file()]
+    assert len(kept) == 2
+    assert {path.parent for path in kept} == {own_cache / "sfvae_jax" / "sequences"}
+    assert list(file.parent.iterdir()) == []
+
+
+def test_what_was_given_up_is_not_kept(file, own_cache, parses):
+    for _ in range(2):
+        assert read(file, go_on=False)[3] == [3]
+    assert parses == [5, 5]
+    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def cache(file, own_cache):
+    """The file that is kept of LINES."""
+    read(file)
+    (path,) = (own_cache / "sfvae_jax" / "sequences").iterdir()
+    return path
+
+
+def test_any_damage_is_parsed_over(file, cache, monkeypatch):
+    """Whatever the bytes, what comes back is what the lines say."""
+    monkeypatch.setattr(parsed, "_save", lambda *arguments: None)
+    whole, rng = cache.read_bytes(), np.random.default_rng(0)
+    fresh = parsed.parse(LINES, EXPRESSIONS, go_on=True, label="")
+    monkeypatch.setattr(parsed, "parse", lambda *arguments, **options: fresh)
+    expected = [getattr(fresh, name).tolist() for name in FIELDS]
+    for content in (b"", b"no archive", whole[:-30], *(mutated(whole, rng) for _ in range(600))):
+        cache.write_bytes(content)
+        assert read(file) == expected
+
+
+def test_a_flipped_bit_is_parsed_over_and_kept_anew(file, cache, parses):
+    whole = cache.read_bytes()
+    place = whole.index(b"rules.npy") + 80
+    cache.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    for _ in range(2):
+        assert read(file)[1] == EXPECTED_LENGTHS
+    assert parses == [5]
+
+
+def forged(cache, key=None, **changes):
+    """Changes what was kept and seals it again, as whoever knows this library could."""
+    with np.load(cache) as archive:
+        arrays = dict(archive)
+    arrays.pop("seal")
+    arrays |= changes
+    seal = parsed._seal(key, parsed.Parsed(**arrays))
+    np.savez(cache, seal=seal, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("rules", lambda old: old[::-1]),
+        ("rules", lambda old: old * 0 + 11),
+        ("rules", lambda old: old * 0 - 1),
+        ("rules", lambda old: old.astype(np.float32)),
+        ("rules", lambda old: old[:, None]),
+        ("lengths", lambda old: old * 0),
+        ("lengths", lambda old: np.array([6, 2, 2])),
+        ("lengths", lambda old: np.array([2, 12, -4])),
+        ("lengths", lambda old: old[:2]),
+        ("lines", lambda old: np.array([1, 2, 3])),
+        ("lines", lambda old: old[::-1]),
+        ("bad_lines", lambda old: old[:0]),
+        ("bad_lines", lambda old: np.array([3, 9])),
+        ("bad_columns", lambda old: old[:1]),
+        ("reasons", lambda old: old[:1]),
+        ("reasons", lambda old: np.array([1, 2])),
+    ],
+)
+def test_what_cannot_be_is_not_believed_even_if_it_is_sealed(
+    file, cache, parses, monkeypatch, name, change
+):
+    keys, seal = [], parsed._seal
+    monkeypatch.setattr(parsed, "_seal", lambda key, found: keys.append(key) or seal(key, found))
+    expected = read(file)
+    assert parses == []
+    with np.load(cache) as archive:
+        old = archive[name]
+    forged(cache, keys[0])
+    assert read(file) == expected
+    assert parses == []  # sealed as it should be, it is believed
+    forged(cache, keys[0], **{name: change(old)})
+    assert read(file) == expected
+    assert parses == [5]
+
+
+def test_other_sentences_of_the_same_lengths_are_not_believed(file, cache, parses, monkeypatch):
+    """Good lines called bad, and other derivations of as many rules."""
+    other = numbered("1", "2 + x", "y", "exp( 3 )", "1 +")
+    keys, seal = [], parsed._seal
+    monkeypatch.setattr(parsed, "_seal", lambda key, found: keys.append(key) or seal(key, found))
+    expected = read(file)
+    found = parsed.parse(other, EXPRESSIONS, go_on=True, label="")
+    forged(cache, keys[0], rules=found.rules)
+    parses.clear()
+    assert read(file) == expected
+    assert parses == [5]
+    fewer = parsed.parse(LINES[:2], EXPRESSIONS, go_on=True, label="")
+    bad = {"bad_lines": [3, 4, 5], "bad_columns": [1, 1, 1], "reasons": ["a", "b", "c"]}
+    arrays = {"rules": fewer.rules, "lengths": fewer.lengths, "lines": fewer.lines}
+    forged(cache, keys[0], **arrays, **{name: np.array(value) for name, value in bad.items()})
+    parses.clear()
+    assert read(file) == expected
+    assert parses == [5]
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(file, cache):
+    cache.unlink()
+    os.mkfifo(cache)
+    assert read(file)[1] == EXPECTED_LENGTHS
+    assert cache.is_file()
+
+
+def test_nowhere_to_keep_it(file, own_cache, caplog):
+    own_cache.write_text("in the way")
+    with caplog.at_level(logging.INFO, logger="sfvae_jax"):
+        assert read(file)[1] == EXPECTED_LENGTHS
+    assert "what was parsed is not kept: cannot write" in caplog.text
+
+
+def test_a_cache_folder_that_is_relative_is_passed_over(tmp_path, monkeypatch):
+    """As the specification of XDG_CACHE_HOME has it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for given in ("relative", "", "gs://bucket"):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        folder = tmp_path / "home/.cache/sfvae_jax/sequences"
+        assert user_cache_folder("sequences") == (folder, True)
