@@ -50,6 +50,8 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
     config.data.num_valid = 0  # of the valid part, 0 = all; held out where the source has none
     config.data.num_test = 0  # of the test part, 0 = all; held out where the source has none
     config.data.seed = 0  # which images are drawn; apart from `seed`, so that runs share them
+    # Number and digest of each part, as config.json has them; empty: whatever the data are now.
+    config.data.fingerprint = ""
     # What is done to each image as it is read, in this order; 0 = nothing.
     config.data.crop = 0  # side of the square cut from the middle
     config.data.channels = 0  # 1 = gray, 3 = RGB

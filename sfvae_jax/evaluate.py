@@ -15,6 +15,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
 from sfvae_jax.training.checkpoints import last_step, read_state
+from sfvae_jax.training.data_changes import changes, with_fingerprint
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
@@ -38,12 +39,13 @@ def evaluate(
     """
     # ---- the run ----
     with processes.agreed():
-        config = configuration.resolve(config)
+        config = with_fingerprint(configuration.resolve(config))
         files = Workdir(workdir)
         if not files.config.exists():
             raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
         files.check(config, configuration.base_config())
         files.check_checkpoints(config)
+        changed = changes(config, files)
 
     with files.locked():
         # ---- model and images ----
@@ -56,6 +58,7 @@ def evaluate(
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)
+        _add_caveat(entries, changed)
         files.cut_results(int(state.step))
         files.write_results(config, step=int(state.step), **entries)
         _log_measures(entries)
@@ -64,6 +67,17 @@ def evaluate(
                 draw(config, files, trained)
     log.info("results: %s; pictures: %s", files.results, files.figures)
     return entries["metrics"]
+
+
+def _add_caveat(entries: dict[str, Any], changed: str) -> None:
+    """Says of every measure that it is not one of the data that the run was trained on."""
+    if not changed:
+        return
+    caveats = entries["caveats"]
+    for name, value in entries["metrics"].items():
+        if value is not None:
+            text = f"measured on other data than the run was trained on: {changed}"
+            caveats[name] = "; ".join(filter(None, [text, caveats.get(name)]))
 
 
 def _log_measures(entries: dict[str, Any]) -> None:

@@ -229,7 +229,8 @@ def _varying_keys(configs: list[dict[str, Any]]) -> dict[str, list[str]]:
     for config in configs:
         by_objective.setdefault(config["objective.name"], []).append(config)
     return {
-        name: [key for key in keys if len({repr(config.get(key)) for config in group}) > 1]
+        # A run of an earlier version may not know a key yet.
+        name: [key for key in keys if len({repr(c[key]) for c in group if key in c}) > 1]
         for name, group in by_objective.items()
     }
 

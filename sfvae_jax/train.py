@@ -21,6 +21,7 @@ from sfvae_jax.stopping import StopSignals
 from sfvae_jax.training import processes
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
@@ -64,9 +65,10 @@ def train(
     start_up = StartUp(began)
     signals = signals or StopSignals()
     with processes.agreed():
-        config = configuration.resolve(config)
+        config = with_fingerprint(configuration.resolve(config))
         files = Workdir(workdir)
         files.check(config, configuration.base_config())
+        refuse_changes(config, files)
         files.check_checkpoints(config)
         images = data.open_images(config.data, "train")
         batch_size = config.train.batch_size or len(images)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sfvae_jax.data import held_out
 from sfvae_jax.data.batching import BatchOrder, batch_indices
+from sfvae_jax.data.fingerprint import fingerprint, is_drawn_by_hash
 from sfvae_jax.data.geometry import CHANNELS, Geometry, common_shape
 from sfvae_jax.data.images import StoredImages
 from sfvae_jax.data.parts import Part
@@ -181,9 +182,11 @@ __all__ = [
     "binarize_once",
     "check_options",
     "check_part",
+    "fingerprint",
     "fits_on_device",
     "image_batches",
     "index_batches",
+    "is_drawn_by_hash",
     "language",
     "layer_types",
     "load",

@@ -12,8 +12,11 @@ _ABSENT = object()
 
 
 def of_training(key: str) -> bool:
-    """Whether a key decides what is trained; what is measured afterwards may change."""
-    if key == "train.compilation_cache":
+    """Whether a key decides what is trained; what is measured afterwards may change.
+
+    A change of the data themselves is told apart from one of the settings (`data_changes`).
+    """
+    if key in ("train.compilation_cache", "data.fingerprint"):
         return False
     return not key.startswith("evaluations.") or key == "evaluations.steps"
 

@@ -1,0 +1,62 @@
+"""Whether a run still has the data that it began with."""
+
+from __future__ import annotations
+
+import ml_collections
+
+from sfvae_jax import data
+from sfvae_jax.errors import UsageError
+from sfvae_jax.files import read_json
+from sfvae_jax.training.workdir import Workdir, checkpoint_steps
+
+
+def with_fingerprint(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The configuration with `data.fingerprint` as the data are now.
+
+    Raises:
+        UsageError: if the config has another one, or the data cannot be read.
+    """
+    found, given = data.fingerprint(config.data), config.data.fingerprint
+    if given not in ("", found):
+        raise UsageError(
+            f"data.fingerprint is {given!r}, but that of {config.data.name} is {found!r}; leave it"
+            " empty for whatever the data are, or give the data that it belongs to"
+        )
+    config = config.copy_and_resolve_references()
+    config.data.fingerprint = found
+    return config
+
+
+def changes(config: ml_collections.ConfigDict, files: Workdir) -> str:
+    """In words, how the data differ from what a run was trained on; empty if they do not.
+
+    Args:
+        config: with the fingerprint of the data as they are now.
+        files: of the run, which has its own in config.json.
+    """
+    if not files.config.exists():
+        return ""
+    then, now = read_json(files.config).get("data", {}).get("fingerprint"), config.data.fingerprint
+    if then:
+        return "" if then == now else f"the data were {then} when it began, and are {now} now"
+    if checkpoint_steps(files.checkpoints) and data.is_drawn_by_hash(config.data):
+        return (
+            "it was begun by an earlier version, which held other examples out of training than"
+            " this one does"
+        )
+    return ""
+
+
+def refuse_changes(config: ml_collections.ConfigDict, files: Workdir) -> None:
+    """Refuses to train on with data that have changed, for what was held out may be among them.
+
+    Raises:
+        UsageError: saying how they differ.
+    """
+    found = changes(config, files)
+    if found:
+        raise UsageError(
+            f"workdir {files.folder} holds a run of other data in {config.data.name}: {found}."
+            " Nothing has been changed: put the data back, or give another --workdir;"
+            " --mode=evaluate measures on the data as they are"
+        )
