@@ -20,6 +20,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 POSTERIORS = ("diagonal", "full_covariance", "planar", "iaf")
@@ -65,8 +66,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.train.steps = 3000
         config.train.checkpoint_every = 1000
     config.objective.beta_steps = config.train.steps // 4
-    config.published = ml_collections.ConfigDict(
-        {"source": "FLOW, Section 4 (no results)", "num_runs": 1, "setting": {}, "rows": {}}
+    config.published = with_setting(
+        {"source": "FLOW, Section 4 (no results)", "num_runs": 1, "rows": {}},
+        get_config() if preset == "laptop" else config,
     )
     return config.lock()
 

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 LATENT_SIZES = (8, 12, 16, 24, 32)
@@ -63,7 +64,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.marginal_likelihood.num_samples = 50_000
     config.evaluations.marginal_likelihood.num_images = 1000
     config.evaluations.frechet.sources = ("prior",)
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "sprites_gray"
         config.data.channels = 0

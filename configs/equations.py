@@ -43,6 +43,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 BETA = 0.01
@@ -85,13 +86,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     )
     config.evaluations.bayesian_optimization.decoding = "sample"
     config.evaluations.bayesian_optimization.num_attempts = 25
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.num_test = 2000
         config.evaluations.bayesian_optimization.decoding = "mode"
         config.objective.num_probes = 1
         config.train.batch_size = 100
         config.train.steps = 6000
-    config.published = _published()
     return config.lock()
 
 

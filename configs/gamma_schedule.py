@@ -24,6 +24,7 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 POINTS = 25
@@ -52,7 +53,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.names = ("bias",)
     config.evaluations.bias.num_samples = 10
     config.evaluations.batch_size = 100
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
         config.data.crop = 0

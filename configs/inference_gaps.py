@@ -28,6 +28,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 EPOCH = 600  # steps: 60,000 images in batches of 100
 FAMILIES = ("diagonal", "auxiliary_flow", "full_covariance")
@@ -151,7 +152,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.names = ("inference_gaps",)
     config.evaluations.batch_size = 100
     config.update_from_flattened_dict(CHANGES.get(preset, {}))
-    config.published = _published(config)
+    paper = get_config() if preset == "laptop" else config
+    config.published = with_setting(_published(config), paper)
     return config.lock()
 
 

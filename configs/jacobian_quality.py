@@ -29,6 +29,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 COUNTS = (5, 10, 25, 50, 70, 100, 235)
@@ -57,7 +58,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.jacobian_quality.num_truth = 15_000
     config.evaluations.jacobian_quality.num_images = 100
     config.evaluations.batch_size = 100
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
         config.data.crop = 0

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 SCALES = (0.1, 1.0, 10.0)
@@ -50,17 +51,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.train.log_every = 200
     config.train.checkpoint_every = 4000
     config.evaluations.names = ("reconstruction", "kl_divergence", "lower_bound")
-    config.published = ml_collections.ConfigDict(
-        {
-            "source": "BACK, Figures 6, 10, 11, 14, 15 (pictures, no numbers)",
-            "num_runs": 1,
-            "setting": {
-                "data": {"name": "mnist"},
-                "train": {"batch_size": 300, "learning_rate": 1e-3},
-            },
-            "rows": {},
-        }
-    )
+    figures = {
+        "source": "BACK, Figures 6, 10, 11, 14, 15 (pictures, no numbers)",
+        "num_runs": 1,
+        "rows": {},
+    }
+    config.published = with_setting(figures, config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
         config.data.num_test = 1000

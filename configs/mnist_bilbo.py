@@ -29,6 +29,7 @@ from statistics import mean, stdev
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 OBJECTIVES = ("sampling", "constant_variance", "bilbo")
@@ -57,7 +58,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         "kl_divergence",
         "constant_variance_penalty",
     )
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
         config.data.num_test = 1000

@@ -29,6 +29,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 
@@ -49,7 +50,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.names = ("collapse", "kl_divergence", "reconstruction")
     config.evaluations.steps = (100, 1000)
     config.evaluations.part = "train"
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.num_examples = 100
         config.model.latent_size = 100
@@ -73,7 +74,7 @@ def _published() -> ml_collections.ConfigDict:
             "source": "SFVAE, Table 4",
             "num_runs": 10,
             "setting": {
-                "data": {"num_examples": 1000},
+                "data": {"name": "mnist", "num_examples": 1000},
                 "model": {"latent_size": 200},
                 "likelihood": {"variance": 0.5},
                 "objective": {"gamma": 0.5, "num_samples": 1},

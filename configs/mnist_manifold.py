@@ -19,6 +19,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 
@@ -39,8 +40,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.train.log_every = 200
     config.train.checkpoint_every = 5000
     config.evaluations.names = ("kl_divergence", "reconstruction", "lower_bound", "pictures")
-    config.published = ml_collections.ConfigDict(
-        {"source": "SFVAE, Figure 2", "num_runs": 1, "rows": {}}
+    config.published = with_setting(
+        {"source": "SFVAE, Figure 2", "num_runs": 1, "rows": {}}, config
     )
     if preset == "laptop":
         config.data.name = "mnist_5k"

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 POSTERIORS = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow")
@@ -49,7 +50,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.lower_bound.num_samples = 100
     config.evaluations.iwae_bound.num_samples = 5000
     config.evaluations.batch_size = 20
-    config.published = _published()
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
         config.data.num_test = 1000

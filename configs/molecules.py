@@ -31,6 +31,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("laptop",)
 BETA = 0.01
@@ -76,6 +77,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     )
     config.evaluations.bayesian_optimization.decoding = "sample"
     config.evaluations.bayesian_optimization.num_attempts = 500
+    config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.evaluations.bayesian_optimization.decoding = "mode"
         config.data.name = "molecules"
@@ -88,7 +90,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.train.steps_per_call = 50
         config.train.log_every = 50
         config.train.checkpoint_every = 500
-    config.published = _published()
     return config.lock()
 
 

@@ -39,6 +39,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.published import with_setting
 
 PRESETS = ("cifar10", "celeba", "laptop")
 OBJECTIVES = (
@@ -72,7 +73,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.evaluations.precision_recall.sources = ("prior", "gaussian", "gmm")
     {"cifar10": _cifar10, "celeba": _celeba, "laptop": _laptop}.get(preset, _mnist)(config)
     config.train.checkpoint_every = 5 * config.train.validate_every
-    config.published = _published()
+    paper = get_config() if preset == "laptop" else config
+    config.published = with_setting(_published(), paper)
     return config.lock()
 
 

@@ -110,10 +110,9 @@ def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> in
 
 
 def _report(results: Sequence[Path], folder: Path) -> None:
-    from sfvae_jax.report import write_report
+    from sfvae_jax.report import say_report, write_report
 
-    say(write_report(results, folder))
-    say(f"written to {folder}: report.md, report.json, report.png", sys.stderr)
+    say_report(write_report(results, folder), folder)
 
 
 def _fail(message: str, status: int) -> int:

@@ -1,6 +1,9 @@
 """The report's numbers, by hand."""
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -9,6 +12,9 @@ from conftest import load_config
 
 from sfvae_jax import report
 from sfvae_jax.errors import UsageError
+from sfvae_jax.published import with_differences
+from sfvae_jax.reporting import markdown
+from sfvae_jax.reporting.runs import read_runs
 from sfvae_jax.training.settings import plain
 
 
@@ -21,7 +27,7 @@ def _run(objective, seed, collapse, **changes):
         "step": 200,
         "metrics": last,
         "history": {"100": {**last, "collapse_fraction": 1.0}, "200": last},
-        "published": json.loads(json.dumps(config.published.to_dict())),
+        "published": json.loads(json.dumps(with_differences(config))),
     }
 
 
@@ -141,6 +147,21 @@ def test_details_are_told_of_the_objective_that_they_tell_apart():
     assert labels[1] == "sampling (objective.num_samples=5)"
 
 
+def test_data_that_changed_under_their_name_are_others():
+    runs = [
+        _run("sampling", 0, 0.1, **{"data.name": name, "data.fingerprint": print_})
+        for name, print_ in (
+            ("npz:a", "train 4 1f"),
+            ("npz:b", "train 4 2f"),
+            ("npz:b", "train 5 3f"),
+        )
+    ]
+    labels = [method["method"] for method in report.summarize(runs[:2])["methods"]]
+    assert labels == ["sampling (data.name=npz:a)", "sampling (data.name=npz:b)"]
+    labels = [method["method"] for method in report.summarize(runs[1:])["methods"]]
+    assert labels[1] == "sampling (data.fingerprint=train 5 3f)"
+
+
 def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     """mnist_estimators: one row for each number of samples, at the end whatever the step."""
     runs = []
@@ -203,24 +224,161 @@ def test_every_difference_from_the_paper_is_told():
     assert "train.learning_rate 0.001 and 0.01 (paper: 0.001)" in text
 
 
-def test_command_writes_three_files(tmp_path):
-    for i, run in enumerate(RUNS):
-        (tmp_path / f"run{i}").mkdir()
-        (tmp_path / f"run{i}" / "results.json").write_text(json.dumps(run))
+def _write_runs(folder, runs=RUNS):
+    for i, run in enumerate(runs):
+        (folder / f"run{i}").mkdir(parents=True)
+        (folder / f"run{i}" / "results.json").write_text(json.dumps(run))
+
+
+def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
+    """Where the locale knows ASCII alone, and the reader of a pipe leaves."""
+    _write_runs(tmp_path)
+    (tmp_path / "run4").mkdir()
+    (tmp_path / "run4" / "results.json").write_text('{"step": NaN}')
     command = [sys.executable, "-m", "sfvae_jax.report", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("| method | runs |")
-    assert (tmp_path / "report.md").read_text() in done.stdout
-    assert json.loads((tmp_path / "report.json").read_text())["methods"][0]["runs"] == 3
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    piped = f"{shlex.join(command)} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("| method | runs |")
+    assert lines[1:] == ["1"]
+    assert "Traceback" not in done.stderr
+    assert f"left out: {tmp_path}/run4/results.json: cannot read" in done.stderr
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "40.0% ± 20.0%" in text
+    assert f"Left out:\n\n- `{tmp_path}/run4/results.json`: " in text
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written["methods"][0]["runs"] == 3
+    assert list(written["left_out"]) == [f"{tmp_path}/run4/results.json"]
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
-    failed = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
-    assert failed.returncode == 2
-    assert "Traceback" not in failed.stderr
-    assert "holds no results.json" in failed.stderr
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name at least one run"),
+        (["{}/none"], "holds no results.json"),
+        (["~nouser/x"], "RUN='~nouser/x' is no usable path"),
+        (["gs://bucket/x"], "is a URL"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(tmp_path, capsys, flags, message):
+    with pytest.raises(SystemExit) as ended:
+        report.main(["report", *(flag.format(tmp_path) for flag in flags)])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert re.search(message, err)
+
+
+def test_of_no_run_that_can_be_read_there_is_no_report(tmp_path):
+    (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
+    with pytest.raises(UsageError, match="cannot read .*nests more than"):
+        report.write_report([tmp_path / "results.json"], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_linked_runs_are_found_once_and_loops_end(tmp_path):
+    _write_runs(tmp_path / "far")
+    near = tmp_path / "near"
+    near.mkdir()
+    (near / "own").symlink_to(tmp_path / "far" / "run0")
+    (near / "again").symlink_to(tmp_path / "far" / "run0")
+    (near / "all").symlink_to(tmp_path / "far")
+    (near / "loop").symlink_to(near)
+    (near / "file").mkdir()
+    (near / "file" / "results.json").symlink_to(tmp_path / "far" / "run1" / "results.json")
+    (near / "gone").symlink_to(tmp_path / "nowhere")
+    found = report.find_runs([near])
+    assert found == [tmp_path / "far" / f"run{i}" / "results.json" for i in range(4)]
+    assert report.find_runs([near / "own", near, tmp_path / "far"]) == found
+
+
+def _paths(tree, path=()):
+    yield path
+    if isinstance(tree, dict):
+        for key in tree:
+            yield from _paths(tree[key], (*path, key))
+
+
+def _replaced(tree, path, value):
+    if not path:
+        return value
+    return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
+
+
+def test_no_damaged_results_stop_the_others(tmp_path):
+    """Every entry in turn holds every kind of value: the run is left out, or it makes sense."""
+    doubtful = {"caveats": {"collapse_fraction": "c"}, "texts": {"collapse_fraction": "t"}}
+    whole = {**RUNS[0], **doubtful, "history_caveats": {"100": {"collapse_fraction": "c"}}}
+    whole["published"] = {**whole["published"], "note": "n"}
+    read = {"seed", "name", "names", "steps", "data", "train", "objective", "evaluations"}
+    left_out = 0
+    for path in _paths(whole):
+        settings = path[:1] == ("config",) or path[:2] == ("published", "setting")
+        if settings and len(path) > 1 and path[-1] not in read:
+            continue
+        for value in (None, [], {}, {"a": []}, "x", True, {"1": {"b": None}}):
+            (tmp_path / "results.json").write_text(json.dumps(_replaced(whole, path, value)))
+            runs, reasons = read_runs([tmp_path / "results.json"])
+            assert len(runs) + len(reasons) == 1
+            assert all("\n" not in reason for reason in reasons.values())
+            left_out += len(reasons)
+            assert report.to_markdown(report.summarize([RUNS[3], *runs.values()]))
+    assert left_out > 150
+
+
+def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
+    """Also a folder whose path is full of markup."""
+    data = "folder:/a|b/`c`_$d$_<e>"
+    runs = [_run("sampling", 0, 0.2, **{"data.name": data}), RUNS[0]]
+    summary = report.summarize(runs)
+    text = report.to_markdown(summary)
+    row = next(line for line in text.splitlines() if line.startswith("| ``sampling"))
+    assert "20.0% / 60.0% ± 15.7% (step 1000) ‡ |" in row
+    assert re.sub(r"\\\|", "", row).count("|") == text.splitlines()[1].count("|")
+    assert f"data.name ``{data}`` and mnist_5k (paper: mnist)" in text
+    assert "‡ Published of other data: mnist." in text
+    assert runs[0]["published"]["differences"]["data.name"] == [data, "mnist"]
+    own, same = (method["measures"]["collapse_fraction"]["200"] for method in summary["methods"])
+    assert own["published_data"] == "mnist"
+    assert "published_data" not in same  # the embedded digits are MNIST's
+    report.pictures.draw_report(summary["methods"], tmp_path / "report.png")
+
+
+def test_whatever_differs_from_the_config_files_own_setting_is_told():
+    changes = {"likelihood.variance": 0.1, "model.activation": "tanh", "train.log_every": 3}
+    changes |= {
+        "evaluations.reconstruction.num_samples": 7,
+        "evaluations.iwae_bound.num_samples": 9,
+    }
+    text = report.to_markdown(report.summarize([_run("sampling", 0, 0.2, **changes)]))
+    assert "likelihood.variance 0.1 (paper: 0.5)" in text
+    assert "model.activation tanh (paper: relu)" in text
+    assert "evaluations.reconstruction.num_samples 7 (paper: 1)" in text
+    assert "iwae_bound" not in text  # it was not measured
+    assert "log_every" not in text  # no figure depends on it
+
+
+def test_every_paper_stands_beside_its_own_methods():
+    config = load_config("mnist_bilbo").get_config("laptop")
+    metrics = {"lower_bound": -140.0}
+    other = {"config": plain(config), "step": 4000, "metrics": metrics}
+    other["published"] = json.loads(json.dumps(with_differences(config)))
+    text = report.to_markdown(report.summarize([RUNS[0], other]))
+    assert "after the slash SFVAE, Table 4 (10 runs) beside `sampling`; BACK, Figure" in text
+    assert "beside `bilbo`." in text
+    assert "The runs of `sampling` differ from the paper's: data.name" in text
+    assert "The runs of `bilbo` differ from the paper's: data.name mnist_5k (paper: mnist)" in text
+
+
+def test_notes_are_kept_where_nothing_is_published():
+    run = {**RUNS[0], "published": {}, "caveats": {"collapse_fraction": "it has not converged"}}
+    assert "it has not converged" in report.to_markdown(report.summarize([run]))
 
 
 def test_measures_near_one_keep_their_digits():
-    assert report._number("prd_f8_gmm", 0.97654, None) == "0.977"
-    assert report._number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
-    assert report._number("fid_gmm", 8.69, None) == "8.7"
+    assert markdown._number("prd_f8_gmm", 0.97654, None) == "0.977"
+    assert markdown._number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
+    assert markdown._number("fid_gmm", 8.69, None) == "8.7"

@@ -220,9 +220,16 @@ def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
                 continue
             places, heights, errors = zip(*bars, strict=True)
             face = color if kind == "obtained" else "white"
-            style = {"color": face, "edgecolor": color, "label": f"{name}, {kind}"}
+            style = {"color": face, "edgecolor": color, "label": f"{name}, {_label(kind, cells)}"}
             axes.bar(places, heights, width, yerr=errors, capsize=3, **style)
     axes.set_xticks(range(len(steps)), [_step_label(step, methods) for step in steps])
+
+
+def _label(kind: str, cells: dict[str, Any]) -> str:
+    """The kind of a bar; what is published of other data says of which."""
+    others = {cell["published_data"] for cell in cells.values() if "published_data" in cell}
+    of_others = kind == "published" and others
+    return f"{kind} of {', '.join(sorted(others))}" if of_others else kind
 
 
 def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:

@@ -15,6 +15,7 @@ import ml_collections
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.files import partial, read_json, write_json, write_text
+from sfvae_jax.published import with_differences
 from sfvae_jax.training import processes
 from sfvae_jax.training.lock import FolderLock, read_token
 from sfvae_jax.training.settings import differences, flatten, of_training, plain
@@ -208,7 +209,7 @@ class Workdir:
         """
         if not processes.is_main():
             return
-        settings = {"config": plain(config), "published": config.published.to_dict()}
+        settings = {"config": plain(config), "published": with_differences(config)}
         content = {**self.read_results(), **settings, **entries}
         with _writing(self.results):
             write_json(self.results, content)

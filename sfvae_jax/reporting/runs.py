@@ -1,0 +1,184 @@
+"""The finished runs that a report is of: found below folders, read, and checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sfvae_jax.errors import UsageError, in_one_line
+from sfvae_jax.files import read_json
+from sfvae_jax.paths import local_path
+from sfvae_jax.training.settings import flatten
+
+log = logging.getLogger("sfvae_jax")
+
+Run = dict[str, Any]
+
+
+def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
+    """The results.json of every run that the folders are or hold, each once.
+
+    Links are followed. A folder that cannot be looked into is told in the log.
+
+    Raises:
+        UsageError: if a folder has none, or is no usable path.
+    """
+    found: dict[Path, None] = {}
+    for given in folders:
+        folder = local_path(given, "RUN")
+        results = sorted(_results_below(folder))
+        if not results:
+            raise UsageError(
+                f"{folder} holds no results.json; give the --workdir of a finished run"
+            )
+        found |= dict.fromkeys(results)
+    return list(found)
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
+    """The runs that a report can have, and why it cannot have the others.
+
+    Args:
+        paths: results.json of each, as from `find_runs`.
+    """
+    runs, left_out = {}, {}
+    for path in paths:
+        try:
+            runs[path] = read_run(path)
+        except UsageError as error:
+            left_out[path] = in_one_line(error)
+    return runs, left_out
+
+
+def read_run(path: Path) -> Run:
+    """The results.json of a finished run.
+
+    Raises:
+        UsageError: if it is not one, or the run is not at its end.
+    """
+    run = read_json(path)
+    if not run.get("metrics") or not {"config", "step"} <= run.keys():
+        raise UsageError(f"{path} has no final measures; finish the run with --mode=evaluate")
+    check_results(run, path)
+    steps = flatten(run["config"])["train.steps"]
+    if run["step"] != steps:
+        raise UsageError(f"{path} is of step {run['step']} of {steps}; let the run end first")
+    return run
+
+
+def check_results(run: Run, path: Path) -> None:
+    """Refuses a results.json in which something is not what a run writes there.
+
+    Raises:
+        UsageError: naming the entry.
+    """
+    for key, (holds, expected) in _ENTRIES.items():
+        if key in run and not holds(run[key]):
+            raise UsageError(
+                f"{path} is damaged: {key!r} is not {expected}; measure again with --mode=evaluate"
+            )
+
+
+def _results_below(folder: Path) -> Iterator[Path]:
+    """Every results.json, by its path without links; a folder that is met again is passed by."""
+    seen = set()
+    for place, names, files in os.walk(folder, followlinks=True, onerror=_tell):
+        here = os.path.realpath(place)
+        if here in seen:
+            names.clear()
+            continue
+        seen.add(here)
+        if "results.json" in files:
+            yield Path(here, "results.json").resolve()
+
+
+def _tell(error: OSError) -> None:
+    if not isinstance(error, NotADirectoryError):
+        log.warning("cannot look for runs in %s: %s", error.filename, error.strerror)
+
+
+def _is_config(value: Any) -> bool:
+    flat = flatten(value) if isinstance(value, dict) else {}
+    return (
+        isinstance(flat.get("objective.name"), str)
+        and isinstance(flat.get("evaluations.names", []), list)
+        and _is_whole(flat.get("train.steps"))
+        and _is_whole(flat.get("seed"))
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_measures(value: Any) -> bool:
+    return isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _by_step(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def of_steps(value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            _is_step(key) and holds(entry) for key, entry in value.items()
+        )
+
+    return of_steps
+
+
+def _is_step(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20
+
+
+def _is_published(value: Any) -> bool:
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or not isinstance(value.get("rows", {}), dict):
+        return False
+    stated = isinstance(value.get("source"), str) and _is_whole(value.get("num_runs"))
+    setting = isinstance(value.get("setting", {}), dict)
+    note = isinstance(value.get("note", ""), str)
+    return stated and setting and note and all(map(_is_row, value.get("rows", {}).values()))
+
+
+def _is_row(row: Any) -> bool:
+    """{"where": {...}, MEASURE: {STEP or "end": [mean, deviation or null]}}."""
+    if not isinstance(row, dict) or not isinstance(row.get("where", {}), dict):
+        return False
+    cells = [cell for key, cell in row.items() if key != "where"]
+    if not all(isinstance(cell, Mapping) and cell for cell in cells):
+        return False
+    return all(
+        (step == "end" or _is_step(step)) and _is_figure(figure)
+        for cell in cells
+        for step, figure in cell.items()
+    )
+
+
+def _is_figure(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return _is_number(value[0]) and (value[1] is None or _is_number(value[1]))
+
+
+_MEASURES = "an object of numbers or null"
+# What each entry of results.json is.
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "config": (_is_config, "a configuration with seed, objective.name and train.steps"),
+    "step": (_is_whole, "a whole number"),
+    "metrics": (_is_measures, _MEASURES),
+    "history": (_by_step(_is_measures), f"by step {_MEASURES}"),
+    "caveats": (_is_texts, "an object of texts"),
+    "texts": (_is_texts, "an object of texts"),
+    "history_caveats": (_by_step(_is_texts), "by step an object of texts"),
+    "published": (_is_published, "the config file's published figures"),
+}
