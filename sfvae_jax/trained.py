@@ -10,8 +10,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, likelihoods, objectives
+from sfvae_jax.training.schedules import gamma_schedule
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
@@ -63,7 +63,7 @@ def trained_model(
 
 def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
     """What the last of so many steps was taken with, as metrics.jsonl has it."""
-    return float(configuration.gamma_schedule(config)(max(step - 1, 0)))
+    return float(gamma_schedule(config)(max(step - 1, 0)))
 
 
 def _variables(state: TrainState) -> dict[str, Any]:

@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from sfvae_jax.data import PARTS
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation import inception
 from sfvae_jax.evaluation.annealing import AnnealedEstimate, annealed_importance_sampling
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
+from sfvae_jax.evaluation.bias import OPTIONS as BIAS
 from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
-from sfvae_jax.evaluation.bounds import evaluate_iwae_bound, evaluate_lower_bound
+from sfvae_jax.evaluation.bounds import (
+    IWAE_BOUND,
+    LOWER_BOUND,
+    evaluate_iwae_bound,
+    evaluate_lower_bound,
+)
 from sfvae_jax.evaluation.codes import Doubtful, NotApplicable, OfText, TrainedModel
+from sfvae_jax.evaluation.collapse import OPTIONS as COLLAPSE
 from sfvae_jax.evaluation.collapse import (
     collapse_fraction,
     evaluate_collapse,
@@ -28,13 +37,14 @@ from sfvae_jax.evaluation.gap_options import OPTIONS as INFERENCE_GAPS
 from sfvae_jax.evaluation.gap_options import check as check_inference_gaps
 from sfvae_jax.evaluation.gap_options import metric_names as inference_gap_metrics
 from sfvae_jax.evaluation.gap_pictures import draw_inference_gaps
-from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.importance import importance_log_evidence
 from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps
 from sfvae_jax.evaluation.information import (
     evaluate_constant_variance_penalty,
     floating_prior_stddev,
 )
+from sfvae_jax.evaluation.jacobian_quality import OPTIONS as JACOBIAN_QUALITY
+from sfvae_jax.evaluation.jacobian_quality import check as check_jacobian_quality
 from sfvae_jax.evaluation.jacobian_quality import (
     draw_jacobian_quality,
     equivalent_samples,
@@ -42,8 +52,10 @@ from sfvae_jax.evaluation.jacobian_quality import (
 )
 from sfvae_jax.evaluation.jacobian_quality import metric_names as jacobian_quality_metrics
 from sfvae_jax.evaluation.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
+from sfvae_jax.evaluation.marginal_likelihood import OPTIONS as MARGINAL_LIKELIHOOD
 from sfvae_jax.evaluation.marginal_likelihood import evaluate_marginal_likelihood
 from sfvae_jax.evaluation.output_covariance import covariance_errors, covariance_statistics
+from sfvae_jax.evaluation.reconstruction import OPTIONS as RECONSTRUCTION
 from sfvae_jax.evaluation.reconstruction import (
     evaluate_reconstruction,
     reconstructions,
@@ -54,8 +66,6 @@ from sfvae_jax.evaluation.sample_quality import (
     FRECHET_OPTIONS,
     GENERATED,
     PRECISION_RECALL_OPTIONS,
-    check_generated,
-    check_sources,
     evaluate_frechet,
     evaluate_precision_recall,
     frechet_metrics,
@@ -66,23 +76,20 @@ from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
 from sfvae_jax.evaluation.scores import require_scorer
 from sfvae_jax.evaluation.search import METRICS as SEARCH_METRICS
 from sfvae_jax.evaluation.search import OPTIONS as SEARCH
-from sfvae_jax.evaluation.search import check as check_search
 from sfvae_jax.evaluation.search import evaluate_search
 from sfvae_jax.evaluation.search_pictures import draw_search
 from sfvae_jax.evaluation.sequence_gallery import OPTIONS as SEQUENCE_PICTURES
-from sfvae_jax.evaluation.sequence_gallery import (
-    check_sequence_pictures,
-    draw_sequence_gallery,
-)
+from sfvae_jax.evaluation.sequence_gallery import draw_sequence_gallery
 from sfvae_jax.evaluation.sequence_measures import RECONSTRUCTION_METRICS as SEQUENCE_METRICS
 from sfvae_jax.evaluation.sequence_measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
 from sfvae_jax.evaluation.sequence_measures import (
-    check_sequence_samples,
     evaluate_sequence_reconstruction,
     evaluate_sequence_samples,
     sequence_samples_metrics,
 )
 from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
+from sfvae_jax.options import COUNT, STEPS, Group, Option, one_of, require_rules, some_of
+from sfvae_jax.options import check as check_rules
 
 Measured = dict[str, float | NotApplicable]
 FromOptions = Callable[[ml_collections.ConfigDict, ml_collections.ConfigDict], tuple[str, ...]]
@@ -98,42 +105,45 @@ class Evaluation:
             or raises the first of these.
         metrics: the names of its measures, or what tells them from its options and the group
             `evaluations`.
-        options: the defaults of its group.
+        options: of its group, each with its rule.
         parts: of the data set, that it reads besides the images evaluated, or what tells them
-            likewise.
+            in the same way.
         draw: its pictures at the end of a run: of a trained model, its options, the contents of
             results.json, a title and the folder for the figures.
-        check: refuses options before anything is trained, by a `UsageError` that begins with the
+        check: refuses options that do not fit each other, by a `UsageError` that begins with the
             option's name.
         of: what examples it measures: "images", "sequences" or "both".
+
+    Raises:
+        TypeError: if an option has no rule.
     """
 
     function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
     metrics: tuple[str, ...] | FromOptions
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Group = dataclasses.field(default_factory=dict)
     parts: tuple[str, ...] | FromOptions = ()
     draw: Draw | None = None
     check: Callable[[ml_collections.ConfigDict], None] | None = None
     of: str = "images"
 
+    def __post_init__(self) -> None:
+        """Checks that every option has a rule."""
+        require_rules(self.options)
+
 
 EVALUATIONS = {
-    "collapse": Evaluation(
-        evaluate_collapse, ("collapse_fraction",), {"epsilon": 0.05, "delta": 0.01}, of="both"
-    ),
+    "collapse": Evaluation(evaluate_collapse, ("collapse_fraction",), COLLAPSE, of="both"),
     "kl_divergence": Evaluation(evaluate_kl, ("kl_divergence",), of="both"),
     "reconstruction": Evaluation(
         evaluate_reconstruction,
         ("reconstruction_error", "reconstruction_error_at_sample"),
-        {"num_samples": 1},
+        RECONSTRUCTION,
     ),
-    "lower_bound": Evaluation(
-        evaluate_lower_bound, ("lower_bound",), {"num_samples": 1}, of="both"
-    ),
+    "lower_bound": Evaluation(evaluate_lower_bound, ("lower_bound",), LOWER_BOUND, of="both"),
     "iwae_bound": Evaluation(
         evaluate_iwae_bound,
         ("iwae_bound", "nll_without_constant"),
-        {"num_samples": 100},
+        IWAE_BOUND,
         of="both",
     ),
     "constant_variance_penalty": Evaluation(
@@ -146,26 +156,21 @@ EVALUATIONS = {
         PICTURES,
         parts=("train",),
         draw=draw_gallery,
-        check=lambda options: check_sources(options, DENSITIES),
     ),
     "marginal_likelihood": Evaluation(
         evaluate_marginal_likelihood,
         MARGINAL_LIKELIHOOD_METRICS,
-        {"num_samples": 50_000, "chunk_size": 500, "num_images": 0},
+        MARGINAL_LIKELIHOOD,
         of="both",
     ),
     "jacobian_quality": Evaluation(
         evaluate_jacobian_quality,
         jacobian_quality_metrics,
-        {
-            "sample_counts": (5, 10, 25, 50, 70, 100, 235),
-            "num_truth": 15_000,
-            "num_images": 20,
-            "chunk_size": 500,
-        },
+        JACOBIAN_QUALITY,
         draw=draw_jacobian_quality,
+        check=check_jacobian_quality,
     ),
-    "bias": Evaluation(evaluate_bias, BIAS_METRICS, {"num_samples": 10}, draw=draw_bias),
+    "bias": Evaluation(evaluate_bias, BIAS_METRICS, BIAS, draw=draw_bias),
     "inference_gaps": Evaluation(
         evaluate_inference_gaps,
         inference_gap_metrics,
@@ -179,21 +184,18 @@ EVALUATIONS = {
         frechet_metrics,
         FRECHET_OPTIONS,
         parts=sample_quality_parts,
-        check=check_sources,
     ),
     "precision_recall": Evaluation(
         evaluate_precision_recall,
         precision_recall_metrics,
         PRECISION_RECALL_OPTIONS,
         parts=sample_quality_parts,
-        check=check_sources,
     ),
     "sequence_samples": Evaluation(
         evaluate_sequence_samples,
         sequence_samples_metrics,
         SEQUENCE_SAMPLES,
         parts=("train",),
-        check=check_sequence_samples,
         of="sequences",
     ),
     "sequence_reconstruction": Evaluation(
@@ -205,7 +207,6 @@ EVALUATIONS = {
         SEQUENCE_PICTURES,
         parts=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),
         draw=draw_sequence_gallery,
-        check=check_sequence_pictures,
         of="sequences",
     ),
     "bayesian_optimization": Evaluation(
@@ -214,12 +215,23 @@ EVALUATIONS = {
         SEARCH,
         parts=("train",),
         draw=draw_search,
-        check=check_search,
         of="sequences",
     ),
 }
-# Those that may take samples from the densities that `evaluations.generated` says how to fit.
-_DENSITY_USERS = (*FEATURE_USERS, "pictures", "sequence_samples", "sequence_pictures")
+_NAMES = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
+
+
+def option_group() -> Group:
+    """The group `evaluations` of a configuration, with a group for each evaluation."""
+    return {
+        "names": Option(_NAMES, some_of("evaluation", EVALUATIONS), "what is measured or drawn"),
+        "steps": Option((), STEPS, "at which it is measured besides the end"),
+        "part": Option("test", one_of("part of the data", PARTS), "that is measured"),
+        "batch_size": Option(500, COUNT, "examples that are measured at once"),
+        **{name: entry.options for name, entry in EVALUATIONS.items()},
+        "generated": GENERATED,  # images, whichever evaluation asks for them
+        "num_pictured": Option(10, COUNT, "images in figures/reconstructions.png"),
+    }
 
 
 class Measures(NamedTuple):
@@ -270,18 +282,23 @@ def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...
 
 
 def check_options(config: ml_collections.ConfigDict) -> None:
-    """Refuses options that the named evaluations cannot run with.
+    """Refuses what no evaluation could run with, and files that are missing.
+
+    Whether an evaluation is named makes no difference to its options. A file is looked for only
+    where a named evaluation reads it.
+
+    Args:
+        config: the group `evaluations`.
 
     Raises:
         UsageError: naming the key.
     """
-    for name in config.names:
-        check = EVALUATIONS[name].check
-        if check is not None:
-            _naming(name, lambda check=check, name=name: check(config[name]))
-    if any(name in _DENSITY_USERS for name in config.names):
-        features = needs_features(config)
-        _naming("generated", lambda: check_generated(config.generated, features=features))
+    check_rules(option_group(), config, "evaluations.")
+    for name, entry in EVALUATIONS.items():
+        if entry.check is not None:
+            _naming(name, lambda check=entry.check, name=name: check(config[name]))
+    if needs_features(config) and config.generated.features == "inception":
+        _naming("generated", lambda: inception.check_weights(config.generated.inception_path))
 
 
 def check_kind(config: ml_collections.ConfigDict, is_sequences: bool) -> None:
@@ -373,6 +390,7 @@ __all__ = [
     "metric_names",
     "needed_parts",
     "needs_labels",
+    "option_group",
     "prior_samples",
     "reconstructions",
     "require_scorer",

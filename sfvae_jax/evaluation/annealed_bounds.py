@@ -19,6 +19,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import annealing
 from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once
 from sfvae_jax.evaluation.progress import Progress
+from sfvae_jax.options import BETWEEN_0_1, COUNT, Option, check, one_of
 
 # Streams of keys apart from each other, and from those that the model's own key gives to images.
 _STREAM = 2**31 - 2
@@ -56,17 +57,24 @@ class Annealing:
 
     def __post_init__(self) -> None:
         """Checks them."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and value < 1:
-                raise UsageError(f"{field.name} must be a positive whole number, got {value}")
-        if self.schedule not in annealing.SCHEDULES:
-            known = ", ".join(annealing.SCHEDULES)
-            raise UsageError(f"schedule must be one of {known}, got {self.schedule!r}")
-        if not 0.0 < self.target_acceptance < 1.0:
-            raise UsageError(
-                f"target_acceptance must be between 0 and 1, got {self.target_acceptance}"
-            )
+        check(ANNEALING, vars(self))
+
+
+ANNEALING = {
+    "num_chains": Option(Annealing.num_chains, COUNT, "of each image"),
+    "num_temperatures": Option(
+        Annealing.num_temperatures, COUNT, "distributions strictly between prior and posterior"
+    ),
+    "num_leapfrog_steps": Option(Annealing.num_leapfrog_steps, COUNT, "of each transition"),
+    "schedule": Option(
+        Annealing.schedule, one_of("schedule", annealing.SCHEDULES), "of the temperatures"
+    ),
+    "target_acceptance": Option(
+        Annealing.target_acceptance, BETWEEN_0_1, "of the pilot that chooses the step sizes"
+    ),
+    "pilot_chains": Option(Annealing.pilot_chains, COUNT, "of that pilot"),
+    "chunk_size": Option(Annealing.chunk_size, COUNT, "chains that run at once"),
+}
 
 
 class AnnealedBounds(NamedTuple):

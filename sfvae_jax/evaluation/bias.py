@@ -22,6 +22,9 @@ from sfvae_jax.evaluation.codes import (
 from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.precision import standard_error
 from sfvae_jax.likelihoods import Gaussian
+from sfvae_jax.options import COUNT, Option
+
+OPTIONS = {"num_samples": Option(10, COUNT, "of the unbiased estimate, of each image")}
 
 METRICS = (
     "sampling_free_elbo",

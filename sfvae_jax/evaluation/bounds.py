@@ -14,6 +14,10 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, require, require_bound
 from sfvae_jax.likelihoods import Gaussian
+from sfvae_jax.options import COUNT, Option
+
+LOWER_BOUND = {"num_samples": Option(1, COUNT, "draws of the posterior of each example")}
+IWAE_BOUND = {"num_samples": Option(100, COUNT, "k, of each example, all decoded at once")}
 
 
 def evaluate_lower_bound(

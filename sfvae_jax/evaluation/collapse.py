@@ -9,6 +9,12 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.evaluation.codes import TrainedModel, require
+from sfvae_jax.options import BELOW_1, POSITIVE, Option
+
+OPTIONS = {
+    "epsilon": Option(0.05, POSITIVE, "nats below which a latent dimension has collapsed"),
+    "delta": Option(0.01, BELOW_1, "share of the examples that may exceed them"),
+}
 
 
 def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0.01) -> float:

@@ -19,27 +19,35 @@ from sfvae_jax.evaluation.codes import (
     latent_size,
     part_images,
 )
-from sfvae_jax.evaluation.generation import generate
+from sfvae_jax.evaluation.generation import DENSITIES, generate
 from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
+from sfvae_jax.options import COUNT, POSITIVE, Option, some_of, whole
 
 log = logging.getLogger("sfvae_jax")
 
 OPTIONS = {
-    "num_traversed": 2,  # images with a picture of their own, traversals_<i>.png
-    "num_dimensions": 10,  # latent dimensions in it, from the most informative down
-    "num_values": 9,  # of each, from -limit to limit ...
-    "limit": 3.0,  # ... standard deviations of the prior (SFVAE Figure 3)
-    "num_interpolations": 6,  # pairs of images
-    "num_steps": 9,  # from one to the other
-    "sources": ("optimal_prior", "gaussian", "gmm"),  # of samples, besides the prior
-    "num_samples": 8,  # of the mixture that is fitted to the training codes, with the nearest ...
-    "num_neighbours": 5,  # ... training images (RAE Figure 6)
-    "manifold_side": 20,  # of two latents, over ...
-    "manifold_limit": 5.0,  # ... so many standard deviations of the prior (SFVAE Figure 2)
+    "num_traversed": Option(2, COUNT, "images with a picture of their own, traversals_<i>.png"),
+    "num_dimensions": Option(10, COUNT, "latent dimensions in it, from the most informative down"),
+    "num_values": Option(9, COUNT, "of each dimension, from -limit to limit"),
+    "limit": Option(3.0, POSITIVE, "standard deviations of the prior (SFVAE Figure 3)"),
+    "num_interpolations": Option(6, COUNT, "pairs of images"),
+    "num_steps": Option(9, COUNT, "from one image of a pair to the other"),
+    "sources": Option(
+        ("optimal_prior", "gaussian", "gmm"),
+        some_of("source", DENSITIES),
+        "densities that samples are drawn from, besides the prior",
+    ),
+    "num_samples": Option(
+        8, COUNT, "of the mixture that is fitted to the training codes, beside their neighbours"
+    ),
+    "num_neighbours": Option(5, COUNT, "nearest training images of each (RAE Figure 6)"),
+    "manifold_side": Option(20, whole(1, 1000), "images a side of the manifold of two latents"),
+    "manifold_limit": Option(
+        5.0, POSITIVE, "standard deviations of the prior that it reaches to (SFVAE Figure 2)"
+    ),
 }
-
 
 _ROWS = 5
 

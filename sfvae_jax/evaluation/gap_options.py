@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import ml_collections
 
 from sfvae_jax.data import PARTS
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.annealed_bounds import Annealing
+from sfvae_jax.evaluation.annealed_bounds import ANNEALING, Annealing
 from sfvae_jax.evaluation.gap_measures import BOUNDS, GAPS
 from sfvae_jax.evaluation.local_families import FAMILIES
-from sfvae_jax.evaluation.local_optimization import LocalOptimization
+from sfvae_jax.evaluation.local_optimization import LOCAL, LocalOptimization
+from sfvae_jax.options import (
+    COUNT,
+    COUNT_OR_0,
+    POSITIVE,
+    Option,
+    is_whole,
+    some_of,
+    tuple_of,
+)
 
-OPTIONS: dict[str, Any] = {
-    "parts": ("train", "test"),
-    "num_images": 1000,  # of each part, the first; 0 = all
-    "num_samples": 5000,  # of each bound of a posterior
-    "chunk_size": 500,  # samples decoded at once
-    # Locally optimised families; the model's own is added where it can be optimised.
-    "families": ("diagonal", "full_covariance", "auxiliary_flow"),
-    "num_simulated": 100,  # images simulated from the model, for the upper bound; 0 = none
-    "max_sandwich": 1.0,  # nats between the bounds of those, beyond which AIS has not mixed
-    "annealing": dataclasses.asdict(Annealing()),
-    "local": {
-        key: value
-        for key, value in dataclasses.asdict(LocalOptimization()).items()
-        if key != "constant_stddev"  # the model's
-    },
-    "pictured": (),  # of two latents: places in the first part; empty: chosen by their gaps
+# A constant posterior has the model's own variance: without such a model there is none.
+_FAMILIES = tuple(family for family in FAMILIES if family != "constant")
+
+OPTIONS = {
+    "parts": Option(("train", "test"), some_of("part of the data", PARTS), "that are measured"),
+    "num_images": Option(1000, COUNT_OR_0, "of each part, the first; 0 = all"),
+    "num_samples": Option(5000, COUNT, "of each bound of a posterior"),
+    "chunk_size": Option(500, COUNT, "samples that are decoded at once"),
+    "families": Option(
+        ("diagonal", "full_covariance", "auxiliary_flow"),
+        some_of("family", _FAMILIES, least=0),
+        "that are optimised locally; the model's own is added where it can be optimised",
+    ),
+    "num_simulated": Option(
+        100, COUNT_OR_0, "images simulated from the model, for the upper bound; 0 = none"
+    ),
+    "max_sandwich": Option(
+        1.0, POSITIVE, "nats between the bounds of those, beyond which AIS has not mixed"
+    ),
+    "annealing": ANNEALING,
+    "local": LOCAL,
+    "pictured": Option(
+        (),
+        tuple_of(is_whole, "places of images, from 0"),
+        "of two latents: places in the first part; (): chosen by their gaps",
+    ),
 }
 _DIAGNOSTICS = (
     "ais_monte_carlo_error",
@@ -93,40 +108,18 @@ def local_optimization(options: ml_collections.ConfigDict) -> LocalOptimization:
 
 
 def check(options: ml_collections.ConfigDict) -> None:
-    """Refuses options that cannot be run with.
+    """Refuses options that do not fit each other.
 
     Raises:
         UsageError: that begins with the option's name.
     """
-    _check_choice(options, "parts", PARTS)
-    if not options.parts:
-        raise UsageError(f"parts must be at least one of {', '.join(PARTS)}")
-    # A constant posterior has the model's own variance: without such a model there is none.
-    _check_choice(options, "families", [family for family in FAMILIES if family != "constant"])
-    least_values = {"num_images": 0, "num_simulated": 0, "num_samples": 1, "chunk_size": 1}
-    for key, least in least_values.items():
-        if options[key] < least:
-            raise UsageError(f"{key} must be a whole number, {least} or more, got {options[key]!r}")
-    if not options.max_sandwich > 0:
-        raise UsageError(f"max_sandwich must be positive, got {options.max_sandwich!r}")
     most = options.num_images or float("inf")
-    if not all(0 <= place < most for place in options.pictured):
+    if not all(place < most for place in options.pictured):
         raise UsageError(
             f"pictured must be places among the num_images {options.num_images} images, from 0;"
             f" got {tuple(options.pictured)}"
         )
-    _of_group("annealing", lambda: annealing(options))
-    _of_group("local", lambda: local_optimization(options))
-
-
-def _check_choice(options: ml_collections.ConfigDict, key: str, known: Sequence[str]) -> None:
-    values = tuple(options[key])
-    if len(set(values)) < len(values) or not set(values) <= set(known):
-        raise UsageError(f"{key} must be different ones of {', '.join(known)}; got {values}")
-
-
-def _of_group(group: str, make: Callable[[], Any]) -> None:
     try:
-        make()
+        local_optimization(options)
     except UsageError as error:
-        raise UsageError(f"{group}.{error}") from error
+        raise UsageError(f"local.{error}") from error

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
+from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require_diagonal
 from sfvae_jax.evaluation.output_covariance import (
     CovarianceStatistics,
@@ -19,8 +20,43 @@ from sfvae_jax.evaluation.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
 
 LINEARIZED = "linearized"
+
+
+def _are_rising(counts: Any) -> bool:
+    return (
+        is_tuple_of(counts, lambda count: is_whole(count, 2))
+        and len(counts) > 0
+        and all(a < b for a, b in itertools.pairwise(counts))
+    )
+
+
+OPTIONS = {
+    "sample_counts": Option(
+        (5, 10, 25, 50, 70, 100, 235),
+        Rule(_are_rising, "rising numbers of 2 or more, such as (5, 25)"),
+        "numbers of samples that the linearisation is compared with",
+    ),
+    "num_truth": Option(15_000, whole(8), "samples of the true covariance"),
+    "num_images": Option(20, COUNT_OR_0, "the first; 0 = all"),
+    "chunk_size": Option(500, whole(2), "samples that are decoded at once"),
+}
+
+
+def check(options: ml_collections.ConfigDict) -> None:
+    """Refuses a truth of fewer samples than what is compared with it.
+
+    Raises:
+        UsageError: that begins with the option's name.
+    """
+    least = options.sample_counts[-1] + 1
+    if options.num_truth < least:
+        raise UsageError(
+            f"num_truth must be {least} or more, above the largest of sample_counts, got"
+            f" {options.num_truth}"
+        )
 
 
 def metric_names(

@@ -18,6 +18,7 @@ from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once, require
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
 from sfvae_jax.evaluation.local_search import Search, advance, begin
 from sfvae_jax.objectives.batch import example_keys
+from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option, check, check_value
 
 _STREAM = 2**31 - 3
 
@@ -61,14 +62,31 @@ class LocalOptimization:
 
     def __post_init__(self) -> None:
         """Checks what would otherwise loop for ever or not at all."""
-        for field in dataclasses.fields(self):
-            values = np.asarray(getattr(self, field.name), float)
-            if not np.all((values > 0) & np.isfinite(values)):
-                raise UsageError(f"{field.name} must be positive, got {values.tolist()}")
+        check(LOCAL, vars(self))
+        check_value("constant_stddev", self.constant_stddev, POSITIVE)
         if self.max_steps < self.check_every:
             raise UsageError(
                 f"max_steps {self.max_steps} must be at least check_every {self.check_every}"
             )
+
+
+LOCAL = {  # without constant_stddev, which is the model's
+    "num_samples": Option(
+        LocalOptimization.num_samples, COUNT, "of the posterior, for every step's ELBO"
+    ),
+    "learning_rate": Option(LocalOptimization.learning_rate, POSITIVE, "of Adam"),
+    "network_learning_rate": Option(
+        LocalOptimization.network_learning_rate, POSITIVE, "of Adam for a family with networks"
+    ),
+    "check_every": Option(LocalOptimization.check_every, COUNT, "steps from one check to the next"),
+    "patience": Option(
+        LocalOptimization.patience, COUNT, "checks without an improvement before an image is done"
+    ),
+    "max_steps": Option(LocalOptimization.max_steps, COUNT, "for any image"),
+    "chunk_size": Option(LocalOptimization.chunk_size, COUNT, "images that are optimised at once"),
+    "num_flows": Option(LocalOptimization.num_flows, COUNT, "steps of a flow"),
+    "hidden_sizes": Option(LocalOptimization.hidden_sizes, SIZES, "of a flow's networks"),
+}
 
 
 class LocalPosteriors(NamedTuple):

@@ -15,6 +15,13 @@ from sfvae_jax.evaluation.importance import (
     importance_statistics,
 )
 from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.options import COUNT, COUNT_OR_0, Option
+
+OPTIONS = {
+    "num_samples": Option(50_000, COUNT, "of each example"),
+    "chunk_size": Option(500, COUNT, "samples that are decoded at once"),
+    "num_images": Option(0, COUNT_OR_0, "examples, the first; 0 = all"),
+}
 
 METRICS = (
     "marginal_likelihood",

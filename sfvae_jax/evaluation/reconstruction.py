@@ -11,6 +11,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.options import COUNT, Option
+
+OPTIONS = {"num_samples": Option(1, COUNT, "draws of the posterior of each image")}
 
 
 def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:

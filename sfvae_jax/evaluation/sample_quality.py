@@ -6,12 +6,10 @@ it has another name, for it compares with no published figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import ml_collections
 
-from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.evaluation import inception
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
 from sfvae_jax.evaluation.frechet import frechet_distance, moments
 from sfvae_jax.evaluation.generation import SOURCES, mixture_log_densities
@@ -22,6 +20,7 @@ from sfvae_jax.evaluation.sample_features import (
     classifier_accuracy,
     features_of,
 )
+from sfvae_jax.options import COUNT, POSITIVE, SIZES, TEXT, Option, one_of, some_of, whole
 
 Measured = dict[str, float | NotApplicable]
 
@@ -29,18 +28,36 @@ NUM_CLUSTERS = 20
 
 # Of everything that is made of generated images: the group `evaluations.generated`.
 GENERATED = {
-    "features": "inception",  # or classifier: of the data set's own labels, trained on the spot
-    "inception_path": "",  # of the file that docs/sample_quality.md names
-    "num_samples": 10_000,  # images of every source; fewer where there are fewer real ones
-    "classifier_steps": 1000,
-    "gmm_components": 10,
-    "second_stage_hidden_sizes": (256, 256),
-    "second_stage_steps": 5000,
-    "second_stage_batch_size": 256,
-    "second_stage_learning_rate": 1e-3,
+    "features": Option(
+        "inception",
+        one_of("features", FEATURES),
+        "or classifier: of the data set's own labels, trained on the spot",
+    ),
+    "inception_path": Option("", TEXT, "of the file that docs/sample_quality.md names"),
+    "num_samples": Option(
+        10_000, whole(2), "images of every source; fewer where there are fewer real ones"
+    ),
+    "classifier_steps": Option(1000, COUNT, "of the classifier's training"),
+    "gmm_components": Option(10, COUNT, "Gaussians of the mixture"),
+    "second_stage_hidden_sizes": Option((256, 256), SIZES, "of its encoder and of its decoder"),
+    "second_stage_steps": Option(5000, COUNT, "of its training"),
+    "second_stage_batch_size": Option(256, COUNT, "codes of each step"),
+    "second_stage_learning_rate": Option(1e-3, POSITIVE, "of its first step"),
 }
-FRECHET_OPTIONS = {"sources": ("reconstructions", "prior", "gaussian", "gmm", "interpolations")}
-PRECISION_RECALL_OPTIONS = {"sources": ("prior", "gaussian", "gmm")}
+FRECHET_OPTIONS = {
+    "sources": Option(
+        ("reconstructions", "prior", "gaussian", "gmm", "interpolations"),
+        some_of("source", SOURCES),
+        "of the images whose distance from the test images is measured",
+    )
+}
+PRECISION_RECALL_OPTIONS = {
+    "sources": Option(
+        ("prior", "gaussian", "gmm"),
+        some_of("source", SOURCES),
+        "of the images that are compared with the test images",
+    )
+}
 
 
 def evaluate_frechet(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
@@ -118,47 +135,6 @@ def needed_parts(
     return (*train, *(("valid",) if held_out else ()), "test")
 
 
-def check_sources(options: ml_collections.ConfigDict, known: Sequence[str] = SOURCES) -> None:
-    """Refuses sources of images that there are not.
-
-    Raises:
-        UsageError: beginning with the option's name.
-    """
-    for source in options.sources:
-        if source not in known:
-            raise UsageError(f"sources: {unknown_name('source', source, known)}")
-    if not options.sources or len(set(options.sources)) < len(options.sources):
-        raise UsageError(f"sources must be some of {', '.join(known)}, none of them twice")
-
-
-def check_generated(options: ml_collections.ConfigDict, *, features: bool) -> None:
-    """Refuses options of the group `evaluations.generated`, before anything is trained.
-
-    Args:
-        options: the group.
-        features: whether they will be needed: then Inception's file must be there.
-
-    Raises:
-        UsageError: beginning with the option's name.
-    """
-    if options.features not in FEATURES:
-        raise UsageError(f"features: {unknown_name('features', options.features, FEATURES)}")
-    for name in _WHOLE:
-        if options[name] < 1:
-            raise UsageError(f"{name} must be a positive whole number, got {options[name]}")
-    if options.num_samples < 2:
-        raise UsageError(f"num_samples must be 2 or more, got {options.num_samples}")
-    if not 0.0 < options.second_stage_learning_rate < float("inf"):
-        rate = options.second_stage_learning_rate
-        raise UsageError(f"second_stage_learning_rate must be positive and finite, got {rate}")
-    sizes = options.second_stage_hidden_sizes
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise UsageError(f"second_stage_hidden_sizes must be positive sizes, got {sizes}")
-    if features and options.features == "inception":
-        inception.check_weights(options.inception_path)
-
-
-_WHOLE = ("classifier_steps", "gmm_components", "second_stage_steps", "second_stage_batch_size")
 _MIXTURE_METRICS = ("gmm_held_out_log_density", "gmm_held_out_log_density_minus_training")
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.bayesian import NUM_POOLED, suggest_batch
 from sfvae_jax.evaluation.codes import (
     NotApplicable,
@@ -31,15 +30,22 @@ from sfvae_jax.evaluation.sequences import (
     is_valid,
 )
 from sfvae_jax.evaluation.threads import one_thread
+from sfvae_jax.options import COUNT, Option, one_of, whole
 
 NUM_BEST = 3
-OPTIONS: dict[str, Any] = {
-    "num_trials": 5,
-    "num_iterations": 5,
-    "batch_size": 50,  # codes that each of them decodes
-    "num_training": 1000,  # training examples whose codes and scores a trial begins with
-    "decoding": "mode",  # of p(x|z), or sample: the most frequent valid one of num_attempts
-    "num_attempts": 25,
+OPTIONS = {
+    "num_trials": Option(5, COUNT, "searches, each from other training examples"),
+    "num_iterations": Option(5, COUNT, "of each trial"),
+    "batch_size": Option(50, whole(1, NUM_POOLED), "codes that each of them decodes"),
+    "num_training": Option(
+        1000, COUNT, "training examples whose codes and scores a trial begins with"
+    ),
+    "decoding": Option(
+        "mode",
+        one_of("decoding", DECODINGS),
+        "of p(x|z): its mode; or sample, the most frequent valid one of num_attempts",
+    ),
+    "num_attempts": Option(25, COUNT, "samples of p(x|z) for each code"),
 }
 METRICS = (
     "search_valid",
@@ -62,22 +68,6 @@ class Trial(NamedTuple):
     training: np.ndarray
     texts: list[str]
     scores: np.ndarray
-
-
-def check(options: ml_collections.ConfigDict) -> None:
-    """Refuses options that nothing can be searched with.
-
-    Raises:
-        UsageError: naming one.
-    """
-    for name, default in OPTIONS.items():
-        if isinstance(default, int) and options[name] < 1:
-            raise UsageError(f"{name} must be positive, got {options[name]}")
-    if options.batch_size > NUM_POOLED:
-        raise UsageError(f"batch_size must be at most {NUM_POOLED}, got {options.batch_size}")
-    if options.decoding not in DECODINGS:
-        known = " or ".join(DECODINGS)
-        raise UsageError(f"decoding must be {known}, got {options.decoding!r}")
 
 
 def evaluate_search(

@@ -10,12 +10,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import molecules
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, centers
 from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.interpolation import slerp
-from sfvae_jax.evaluation.sample_quality import check_sources
 from sfvae_jax.evaluation.sequences import (
     decode_examples,
     decode_texts,
@@ -26,25 +24,13 @@ from sfvae_jax.evaluation.sequences import (
     rules_of,
     texts,
 )
+from sfvae_jax.options import COUNT, Option, some_of, whole
 
 OPTIONS = {
-    "sources": ("prior", "gmm"),  # of random sentences
-    "num_interpolations": 2,  # pairs of examples
-    "num_steps": 7,  # from one to the other
+    "sources": Option(("prior", "gmm"), some_of("source", DENSITIES), "of random sentences"),
+    "num_interpolations": Option(2, COUNT, "pairs of examples"),
+    "num_steps": Option(7, whole(2), "from one example of a pair to the other"),
 }
-
-
-def check_sequence_pictures(options: ml_collections.ConfigDict) -> None:
-    """Refuses options before anything is trained.
-
-    Raises:
-        UsageError: beginning with the option's name.
-    """
-    check_sources(options, DENSITIES)
-    if options.num_interpolations < 1:
-        raise UsageError(f"num_interpolations must be positive, got {options.num_interpolations}")
-    if options.num_steps < 2:
-        raise UsageError(f"num_steps must be 2 or more, got {options.num_steps}")
 
 
 def draw_sequence_gallery(

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, centers, once
 from sfvae_jax.evaluation.generation import DENSITIES
 from sfvae_jax.evaluation.progress import tracked
-from sfvae_jax.evaluation.sample_quality import check_sources
 from sfvae_jax.evaluation.sequences import (
     DECODINGS,
     canonical,
@@ -22,13 +20,14 @@ from sfvae_jax.evaluation.sequences import (
     sentences,
 )
 from sfvae_jax.grammars import Language
+from sfvae_jax.options import COUNT, Option, one_of, some_of
 
 Measured = dict[str, float | NotApplicable]
 
 SAMPLE_OPTIONS = {
-    "sources": ("prior", "gmm"),  # densities of the latents
-    "num_samples": 1000,  # of each
-    "decoding": "mode",  # of p(x|z); or sample
+    "sources": Option(("prior", "gmm"), some_of("source", DENSITIES), "densities of the latents"),
+    "num_samples": Option(1000, COUNT, "of each density"),
+    "decoding": Option("mode", one_of("decoding", DECODINGS), "of p(x|z): its mode, or a sample"),
 }
 RECONSTRUCTION_METRICS = ("exact_match", "token_accuracy", "value_error")
 
@@ -88,19 +87,6 @@ def sequence_samples_metrics(
     """The names of `sequence_samples`' measures."""
     del evaluations
     return tuple(name for source in options.sources for name in _sample_metrics(source))
-
-
-def check_sequence_samples(options: ml_collections.ConfigDict) -> None:
-    """Refuses options before anything is trained.
-
-    Raises:
-        UsageError: beginning with the option's name.
-    """
-    check_sources(options, DENSITIES)
-    if options.decoding not in DECODINGS:
-        raise UsageError(f"decoding: {unknown_name('decoding', options.decoding, DECODINGS)}")
-    if options.num_samples < 1:
-        raise UsageError(f"num_samples must be a positive whole number, got {options.num_samples}")
 
 
 def evaluate_sequence_reconstruction(

@@ -165,13 +165,16 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"parts": ("tset",)}, "parts must be different ones of train, valid, test"),
-        ({"parts": ("test", "test")}, "parts must be different"),
-        ({"families": ("gaussian",)}, "families must be different ones of diagonal"),
-        ({"families": ("constant",)}, "families must be"),
+        ({"parts": ("tset",)}, "parts: unknown part of the data 'tset'; did you mean 'test'"),
+        (
+            {"parts": ("test", "test")},
+            "parts must be 1 or more of train, valid, test",
+        ),
+        ({"families": ("gaussian",)}, "families: unknown family 'gaussian'"),
+        ({"families": ("constant",)}, "families: unknown family 'constant'"),
         ({"pictured": (3, 1000)}, "pictured must be places among the num_images 1000"),
         ({"local.hidden_sizes": (0,)}, "local.hidden_sizes must be positive"),
-        ({"annealing.schedule": "cubic"}, "annealing.schedule must be one of"),
+        ({"annealing.schedule": "cubic"}, "annealing.schedule: unknown schedule"),
         ({"annealing.num_chains": 0}, "annealing.num_chains must be a positive whole number"),
         ({"local.max_steps": 10}, "local.max_steps"),
         ({"num_simulated": -1}, "num_simulated must be"),

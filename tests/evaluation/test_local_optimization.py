@@ -217,7 +217,7 @@ def test_what_cannot_be_is_refused(trained):
     assert "5 images need" in refused(images, "diagonal", SHORT, start)
     assert "no density" in refused(images, "diagonal", error=NotApplicable, no_bound="no density")
     assert "prior" in refused(images, "diagonal", error=NotApplicable, prior_stddev=None)
-    with pytest.raises(ValueError, match="num_samples must be positive"):
+    with pytest.raises(ValueError, match="num_samples must be a positive whole number"):
         LocalOptimization(num_samples=0)
     with pytest.raises(ValueError, match="at least check_every"):
         LocalOptimization(max_steps=99)

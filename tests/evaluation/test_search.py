@@ -260,9 +260,9 @@ def test_what_has_no_score_is_not_searched(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("num_trials", 0, "num_trials must be positive"),
-        ("batch_size", 401, "batch_size must be at most 400"),
-        ("decoding", "beam", "decoding must be mode or sample, got 'beam'"),
+        ("num_trials", 0, "num_trials must be a positive whole number"),
+        ("batch_size", 401, "batch_size must be a positive whole number and below 401"),
+        ("decoding", "beam", "decoding: unknown decoding 'beam'. Known: mode, sample"),
     ],
 )
 def test_bad_options_are_refused(name, value, message):

@@ -347,20 +347,17 @@ def test_rules_stay_whole_numbers_and_pixels_are_scaled():
         ("sequence_samples.sources", ("gm",), "sources: unknown source 'gm'; did you mean 'gmm'"),
         ("sequence_samples.sources", ("interpolations",), "sources: unknown source 'interpol"),
         ("sequence_samples.decoding", "sampled", "decoding: .* did you mean 'sample'"),
-        ("sequence_samples.num_samples", 0, "num_samples must be a positive whole number, got 0"),
-        ("sequence_pictures.sources", (), "sources must be some of prior"),
-        ("sequence_pictures.num_interpolations", 0, "num_interpolations must be positive, got 0"),
-        ("sequence_pictures.num_steps", 1, "num_steps must be 2 or more, got 1"),
-        ("generated.gmm_components", 0, "gmm_components must be a positive whole number, got 0"),
+        ("sequence_samples.num_samples", 0, "num_samples must be a positive whole number"),
+        ("sequence_pictures.sources", (), "sources must be 1 or more of prior"),
+        ("sequence_pictures.num_interpolations", 0, "num_interpolations must be a positive"),
+        ("sequence_pictures.num_steps", 1, "num_steps must be a whole number, 2 or more"),
+        ("generated.gmm_components", 0, "gmm_components must be a positive whole number .*, got 0"),
     ],
 )
 def test_options_are_refused_at_the_start(key, value, message):
     config = load_config("equations").get_config("laptop")
-    config.evaluations.names = ("collapse",)
+    config.evaluations.names = ("collapse",)  # whether it is named makes no difference
     config.update_from_flattened_dict({f"evaluations.{key}": value})
-    configuration.validate(config)  # it is not named: none of its business
-    name = "sequence_samples" if key.startswith("generated") else key.split(".")[0]
-    config.evaluations.names = (name,)
     with pytest.raises(UsageError, match=rf"evaluations\.{key.split('.')[0]}\.{message}"):
         configuration.validate(config)
 

@@ -1,0 +1,89 @@
+"""The groups `model`, `posterior` and `likelihood` of a configuration."""
+
+from __future__ import annotations
+
+from sfvae_jax.models import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    LOWERINGS,
+    MODELS,
+    STDDEVS,
+    VALUE_ACTIVATIONS,
+)
+from sfvae_jax.options import (
+    COUNT,
+    COUNT_OR_0,
+    FLAG,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SIZES,
+    TEXT,
+    Option,
+    one_of,
+    optional,
+)
+
+MODEL = {
+    "name": Option(
+        "mlp",
+        one_of("model", MODELS),
+        "mlp; conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS; of sequences grammar: GrammarVAE;"
+        " recurrent: FLOW",
+    ),
+    "latent_size": Option(16, COUNT, "numbers that an example is encoded in"),
+    "hidden_sizes": Option(
+        (512, 256),
+        SIZES,
+        "of the encoder of mlp and recurrent, from the data inwards; that of recurrent begins with"
+        " an LSTM",
+    ),
+    "decoder_sizes": Option(
+        None,
+        optional(SIZES),
+        "of their decoder, from the latents outwards; None: the encoder's reversed; (): no hidden"
+        " layer",
+        of=tuple,
+    ),
+    "channels": Option((), SIZES, "of the encoder's convolutions; (): the paper's"),
+    "kernel_size": Option(0, COUNT_OR_0, "of the convolutions; 0: the paper's"),
+    "kernel_sizes": Option((), SIZES, "of each convolution of the model grammar; (): the paper's"),
+    "batch_norm": Option(False, FLAG, "whether the model grammar has BatchNorm"),
+    "lowering": Option(
+        "auto",
+        one_of("lowering", LOWERINGS),
+        "of the products of convolutions and mlp: native, patches; auto: patches on the CPU",
+    ),
+    "activation": Option("relu", one_of("activation", ACTIVATIONS), "of the hidden layers"),
+    "value_activation": Option(
+        "sigmoid",
+        one_of("value activation", VALUE_ACTIVATIONS),
+        "of recurrent's values; relu: not only in [0, 1]",
+    ),
+    "initializer": Option("lecun_normal", one_of("initializer", INITIALIZERS), "of the kernels"),
+    "latent_scale": Option(
+        1.0, POSITIVE, "the encoder's means are multiplied by it, the decoder's input is divided"
+    ),
+}
+
+POSTERIOR = {
+    "name": Option("", TEXT, "family; empty: the objective's natural one"),
+    "variance": Option(1.0, POSITIVE, "of a constant posterior"),
+    "stddev": Option(
+        "exp", one_of("stddev", STDDEVS), "exp: the encoder gives log variances; or softplus"
+    ),
+    "num_flows": Option(2, COUNT, "steps of planar, iaf and auxiliary_flow"),
+    "hidden_sizes": Option((100, 100), SIZES, "of the networks of iaf and auxiliary_flow"),
+    "context_size": Option(32, COUNT_OR_0, "numbers that these networks see of the encoder"),
+}
+
+LIKELIHOOD = {
+    "name": Option(
+        "gaussian",
+        TEXT,
+        "of images gaussian, heteroscedastic_gaussian, bernoulli or discretized_logistic; of"
+        " sequences categorical, and sequence where they have values",
+    ),
+    "variance": Option(0.5, POSITIVE, "of gaussian; of sequence, that of the values"),
+    "min_variance": Option(0.0, NOT_NEGATIVE, "of heteroscedastic_gaussian"),
+    "max_variance": Option(0.0, NOT_NEGATIVE, "of heteroscedastic_gaussian; 0 = no bound"),
+}

@@ -1,0 +1,289 @@
+"""Options of a configuration: the default of each, what it may be, and what it is for.
+
+A group of options is a table from names to `Option`s, or to groups inside it. Every table stands in
+the file of what it describes; `config.py` puts them together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Union
+
+import ml_collections
+import numpy as np
+from ml_collections import config_dict
+
+from sfvae_jax.errors import UsageError, unknown_name
+
+INT32_MAX = 2**31 - 1
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_MOST_SHOWN = 120  # characters of a value in a message
+
+
+class Rule(NamedTuple):
+    """What the value of an option must be.
+
+    Attributes:
+        holds: whether a value is that; it takes any object and does not raise.
+        expected: what it is, in words that follow "must be".
+        names: what it chooses from, where it is a name or a tuple of names.
+        kind: what these are names of.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: str
+    names: tuple[str, ...] = ()
+    kind: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a group.
+
+    Attributes:
+        default: its value where a config says nothing.
+        rule: what it must be.
+        help: what it is for.
+        of: the type of its values, where the default is None.
+
+    Raises:
+        TypeError: if the default breaks the rule, or None comes without a type.
+    """
+
+    default: Any
+    rule: Rule
+    help: str
+    of: type | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the default."""
+        if not self.rule.holds(self.default) or (self.default is None) != (self.of is not None):
+            raise TypeError(f"the default {self.default!r} must be {self.rule.expected}")
+
+
+Group = Mapping[str, Union[Option, "Group"]]
+
+
+def whole(least: int, most: int = INT32_MAX, most_text: str = "") -> Rule:
+    """A whole number from `least` to `most`; True and False are none."""
+    above = {0: "a whole number, 0 or more", 1: "a positive whole number"}
+    limit = most_text or {INT32_MAX: "2**31", 2**32 - 1: "2**32"}.get(most, str(most + 1))
+    start = above.get(least, f"a whole number, {least} or more")
+    return Rule(lambda value: is_whole(value, least, most), f"{start} and below {limit}")
+
+
+def one_of(kind: str, names: Iterable[str]) -> Rule:
+    """A name of a table."""
+    names = tuple(names)
+    holds = lambda value: isinstance(value, str) and value in names  # noqa: E731
+    return Rule(holds, f"one of {', '.join(map(repr, names))}", names, kind)
+
+
+def some_of(kind: str, names: Iterable[str], *, least: int = 1) -> Rule:
+    """A tuple of different names of a table, `least` of them or more."""
+    names = tuple(names)
+
+    def holds(value: Any) -> bool:
+        given = is_tuple_of(value, lambda name: isinstance(name, str) and name in names)
+        return given and len(value) >= least and len(set(value)) == len(value)
+
+    number = f"{least} or more" if least else "different ones"
+    return Rule(holds, f"{number} of {', '.join(names)}, none of them twice", names, kind)
+
+
+def optional(rule: Rule) -> Rule:
+    """The same, or None."""
+    return rule._replace(holds=lambda value: value is None or rule.holds(value))
+
+
+def numbers_in(low: float, high: float, text: str) -> Rule:
+    """A number with `low` <= number <= `high`; `text` is the interval in words."""
+    return Rule(lambda value: is_number(value) and low <= value <= high, text)
+
+
+def tuple_of(holds: Callable[[Any], bool], expected: str) -> Rule:
+    """A tuple, or a list, all of whose entries hold."""
+    return Rule(lambda value: is_tuple_of(value, holds), expected)
+
+
+def is_whole(value: Any, least: int = 0, most: int = INT32_MAX) -> bool:
+    """Whether a value is a whole number from `least` to `most`."""
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and least <= value <= most
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number that a float32 can hold."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and -_HUGE <= value <= _HUGE
+
+
+def is_tuple_of(value: Any, holds: Callable[[Any], bool]) -> bool:
+    """Whether a value is a tuple or a list whose entries all hold."""
+    return isinstance(value, (tuple, list)) and all(map(holds, value))
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value >= _TINY
+
+
+COUNT = whole(1)
+COUNT_OR_0 = whole(0)
+POSITIVE = Rule(_is_positive, "a positive, finite number that float32 holds, 1.2e-38 to 3.4e38")
+NOT_NEGATIVE = Rule(
+    lambda value: _is_positive(value) or (is_number(value) and value == 0),
+    "a finite number, 0 or more, that float32 holds",
+)
+IN_0_1 = numbers_in(0.0, 1.0, "a number in [0, 1]")
+BELOW_1 = numbers_in(0.0, math.nextafter(1.0, 0.0), "a number in [0, 1)")
+BETWEEN_0_1 = numbers_in(_TINY, math.nextafter(1.0, 0.0), "a number in (0, 1)")
+SIZES = tuple_of(lambda size: is_whole(size, 1), "positive sizes, such as (512, 256), or ()")
+STEPS = tuple_of(lambda step: is_whole(step, 1), "positive steps, such as (100, 1000)")
+FLAG = Rule(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
+TEXT = Rule(lambda value: isinstance(value, str) and "\0" not in value, "a text without NUL")
+
+
+def defaults(group: Group) -> ml_collections.ConfigDict:
+    """A group with the defaults of all its options."""
+    made = ml_collections.ConfigDict()
+    for name, entry in group.items():
+        if not isinstance(entry, Option):
+            made[name] = defaults(entry)
+        elif entry.default is None:
+            made[name] = config_dict.placeholder(entry.of)
+        else:
+            made[name] = entry.default
+    return made
+
+
+def require_rules(group: Group) -> None:
+    """Refuses a table with an entry that is no `Option` and no group of them.
+
+    Raises:
+        TypeError: naming it.
+    """
+    for name, entry in group.items():
+        if isinstance(entry, Mapping):
+            require_rules(entry)
+        elif not isinstance(entry, Option):
+            raise TypeError(f"{name} must be an Option(default, rule, help), got {shown(entry)}")
+
+
+def keys(group: Group, prefix: str = "") -> list[str]:
+    """The whole names of all options and groups, such as "train.steps" and "train"."""
+    found: list[str] = []
+    for name, entry in group.items():
+        found.append(prefix + name)
+        if not isinstance(entry, Option):
+            found += keys(entry, f"{prefix}{name}.")
+    return found
+
+
+def check(group: Group, values: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuses values that break the rule of their option.
+
+    Args:
+        group: the table.
+        values: of every option of the group.
+        prefix: of the keys' whole names, such as "train.".
+
+    Raises:
+        UsageError: naming the key whole, its value and what was expected.
+    """
+    for name, entry in group.items():
+        if isinstance(entry, Option):
+            check_value(prefix + name, values[name], entry.rule)
+        else:
+            check(entry, values[name], f"{prefix}{name}.")
+
+
+def check_value(key: str, value: Any, rule: Rule) -> None:
+    """Refuses a value that breaks a rule.
+
+    Raises:
+        UsageError: naming the key whole, its value and what was expected.
+    """
+    if rule.holds(value):
+        return
+    if rule.names:
+        for name in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(name, str) and name not in rule.names:
+                raise UsageError(f"{key}: {unknown_name(rule.kind, name, rule.names)}")
+    raise UsageError(f"{key} must be {rule.expected}, got {shown(value)}")
+
+
+def check_keys(
+    group: Group, values: Any, prefix: str = "", known: Iterable[str] | None = None
+) -> None:
+    """Refuses keys that the table does not have, those that are missing, and groups that are none.
+
+    Args:
+        group: the table.
+        values: of the group.
+        prefix: of the keys' whole names, such as "train.".
+        known: all keys there are, of which the nearest are suggested; None: those of the group.
+
+    Raises:
+        UsageError: naming the key whole.
+    """
+    known = keys(group, prefix) if known is None else known
+    if not isinstance(values, ml_collections.ConfigDict):
+        name = prefix.removesuffix(".") or "the config"
+        raise UsageError(f"{name} must be a group of options, a ConfigDict, got {shown(values)}")
+    for name in values:
+        if name not in group:
+            raise unknown_key(f"{prefix}{name}", known)
+    for name, entry in group.items():
+        if name not in values:
+            raise UsageError(
+                f"config key {prefix}{name} is missing; begin with sfvae_jax.config.base_config(),"
+                " which has all"
+            )
+        if not isinstance(entry, Option):
+            check_keys(entry, values[name], f"{prefix}{name}.", known)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> UsageError:
+    """The error for a key that no group has: with the nearest known one, or those of its group."""
+    known = list(known)
+    group, _, last = key.rpartition(".")
+    parts = [other.rpartition(".") for other in known]
+    beside = {name: f"{of}{dot}{name}" for of, dot, name in parts if of == group}
+    near = [beside[name] for name in difflib.get_close_matches(last, beside, n=1)]
+    near += [other for other in known if other.rpartition(".")[2] == last]
+    near += difflib.get_close_matches(key, known, n=1, cutoff=0.75) if not beside else []
+    hint = (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(beside.values() or known)}"
+    )
+    return UsageError(f"unknown config key {shown(key)[1:-1]}; {hint}")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back, but tuples for lists: NumPy's numbers become Python's."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `plain` leaves a value as it is."""
+    if type(value) is tuple:
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: in one line, and cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a very long {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
