@@ -12,7 +12,6 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -24,6 +23,7 @@ from jax import Array
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.torch_file import read_torch_file
+from sfvae_jax.paths import regular_file
 
 NUM_FEATURES = 2048
 SIDE = 299
@@ -31,6 +31,7 @@ WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_URL = (
     f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
 )
+_KEY = "evaluations.generated.inception_path"
 WEIGHTS_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 _average_pool = functools.partial(
@@ -236,19 +237,21 @@ def check_weights(path: str, sha256: str = WEIGHTS_SHA256) -> None:
         " set features=classifier for another distance"
     )
     if not path:
-        raise UsageError(f"inception_path is empty: {needed}")
-    file = Path(os.path.expanduser(path))
-    if not file.is_file():
-        raise UsageError(f"inception_path: there is no file {path!r}: {needed}")
+        raise UsageError(f"{_KEY} is empty: {needed}")
+    try:
+        file = regular_file(path, _KEY)
+    except UsageError as error:
+        raise UsageError(f"{error}: {needed}") from error
     try:
         with file.open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
+            size = os.fstat(content.fileno()).st_size
     except OSError as error:
-        raise UsageError(f"inception_path: cannot read {path!r} ({error}): {needed}") from error
+        raise UsageError(f"{_KEY}: cannot read {path!r} ({error.strerror}): {needed}") from error
     if found != sha256:
         raise UsageError(
-            f"inception_path: {path!r} ({file.stat().st_size:,} bytes) has SHA-256 {found[:16]}...,"
-            f" expected {sha256[:16]}...: {needed}"
+            f"{_KEY}: {path!r} ({size:,} bytes) has SHA-256 {found[:16]}..., expected"
+            f" {sha256[:16]}...: {needed}"
         )
 
 
@@ -259,7 +262,7 @@ def load_weights(path: str, sha256: str = WEIGHTS_SHA256) -> dict[str, Any]:
         UsageError: if the file is not that one, or its arrays are not those of the network.
     """
     check_weights(path, sha256)
-    arrays = read_torch_file(os.path.expanduser(path))
+    arrays = read_torch_file(path)
     return variables_from_torch(arrays)
 
 

@@ -2,7 +2,8 @@
 
 A pickle is a program. Here it may name four things only, two types of numbers and two makers of
 containers, which it can call and not change; whatever else it names is refused before it is looked
-up. The arrays together hold no more numbers than the file has bytes.
+up. What it would build is bounded before it is built (`opcodes`), and the arrays together hold no
+more numbers than the file has bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import math
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +22,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.opcodes import check_pickle
+from sfvae_jax.paths import regular_file
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_MOST_AXES = 32
+_LARGEST = 2**48  # of an offset, a length or a stride
+_LONGEST = 200  # of what is told of an error, in characters
 
 
 class _Storage(NamedTuple):
@@ -106,17 +113,30 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         UsageError: if it is no such file, is cut short, its pickle asks for anything but arrays, or
             these hold more numbers than the file has bytes.
     """
+    file = regular_file(path, "the file of weights")
     try:
-        with open(path, "rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-            file.seek(0)
-            size = os.fstat(file.fileno()).st_size
-            return _read_zip(file, size) if zipped else _read_legacy(file, size)
+        with file.open("rb") as content, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's, at odd texts in pickles
+            size = os.fstat(content.fileno()).st_size
+            if content.read(4) == b"PK\x03\x04":
+                return _read_zip(content, size)
+            content.seek(0)
+            return _read_legacy(io.BytesIO(content.read()), size)
     except Exception as error:  # whatever the opcodes of a damaged or hostile pickle raise
         reason = " ".join(str(error).split()) or type(error).__name__
+        printable = "".join(c if c.isprintable() else "?" for c in reason[:_LONGEST])
         raise UsageError(
-            f"cannot read arrays from {path}: {reason}; expected a state dict of torch.save"
+            f"cannot read arrays from {path}: {printable}; expected a state dict of torch.save"
         ) from error
+
+
+def _unpickled(stream: BinaryIO) -> Any:
+    """What the next pickle of a stream holds, built only after its opcodes have been checked."""
+    start = stream.tell()
+    check_pickle(stream)
+    end = stream.tell()
+    stream.seek(start)
+    return _InertUnpickler(io.BytesIO(stream.read(end - start))).load()
 
 
 def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
@@ -137,13 +157,13 @@ def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
 
         if folder + "byteorder" in archive.namelist() and read("byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
-        tensors = _InertUnpickler(io.BytesIO(read("data.pkl"))).load()
+        tensors = _unpickled(io.BytesIO(read("data.pkl")))
         return _arrays(tensors, lambda storage: read(f"data/{storage.key}"), file_size)
 
 
 def _read_legacy(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     """Magic number, protocol, system, state dict and keys as pickles; then size and numbers."""
-    magic, protocol, _, tensors, keys = (_InertUnpickler(file).load() for _ in range(5))
+    magic, protocol, _, tensors, keys = (_unpickled(file) for _ in range(5))
     if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
         raise ValueError("it does not begin as a file of torch.save")
     storages = {
@@ -154,9 +174,14 @@ def _read_legacy(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     blocks = {}
     for key in keys:
         size = int.from_bytes(file.read(8), "little")
+        if key not in storages:
+            raise ValueError(f"no tensor has the storage {key!r}")
         if size != storages[key].size:
             raise ValueError(f"storage {key} has {size} numbers, not {storages[key].size}")
         blocks[key] = file.read(size * np.dtype(storages[key].dtype).itemsize)
+    missing = storages.keys() - blocks.keys()
+    if missing:
+        raise ValueError(f"the numbers of storage {min(missing)!r} are missing")
     return _arrays(tensors, lambda storage: blocks[storage.key], file_size)
 
 
@@ -167,12 +192,14 @@ def _arrays(
         raise ValueError(f"it holds a {type(tensors).__name__}")
     arrays, total = {}, 0
     for name, tensor in tensors.items():
-        view = _view(str(name), tensor, read)
+        if not isinstance(name, str):
+            raise ValueError(f"one of its names is a {type(name).__name__}")
+        view = _view(name, tensor, read)
         total += view.size
         # Names are cheaper than what they would be copied to: thousands may share a storage.
         if total > most_numbers:
             raise ValueError(f"its tensors hold more numbers than the file's {most_numbers} bytes")
-        arrays[str(name)] = np.array(view)
+        arrays[name] = np.array(view)
     return arrays
 
 
@@ -181,8 +208,7 @@ def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarr
     if not isinstance(tensor, _Tensor) or not isinstance(tensor.storage, _Storage):
         raise ValueError(f"{name} is no tensor")
     storage, offset, shape, strides = tensor
-    layout = (offset, *shape, *strides)
-    if len(shape) != len(strides) or not all(type(i) is int and i >= 0 for i in layout):
+    if not _is_layout(offset, shape, strides):
         raise ValueError(f"{name} has no proper shape")
     numbers = np.frombuffer(read(storage), storage.dtype)
     if len(numbers) != storage.size:
@@ -194,3 +220,12 @@ def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarr
         raise ValueError(f"{name} reaches beyond its storage")
     bytes_between = [step * numbers.itemsize for step in strides] if count else None
     return np.ndarray(shape, numbers.dtype, numbers.data, offset * numbers.itemsize, bytes_between)
+
+
+def _is_layout(offset: Any, shape: Any, strides: Any) -> bool:
+    """Whether these are numbers that a tensor can have, whatever its storage holds."""
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        return False
+    if len(shape) != len(strides) or len(shape) > _MOST_AXES:
+        return False
+    return all(type(i) is int and 0 <= i < _LARGEST for i in (offset, *shape, *strides))

@@ -314,7 +314,7 @@ def test_floats_and_grey_planes_are_taken_as_stored_images():
         ("second_stage_learning_rate", 0.0, "second_stage_learning_rate must be a positive"),
         ("second_stage_hidden_sizes", (8, 0), "second_stage_hidden_sizes must be positive sizes"),
         ("features", "inception", "inception_path is empty: the FID needs pt_inception"),
-        ("inception_path", "/nowhere.pth", "inception_path: there is no file '/nowhere.pth'"),
+        ("inception_path", "/nowhere.pth", "inception_path=/nowhere.pth: there is no file"),
     ],
 )
 def test_options_are_refused_at_the_start(name, key, value, message):
