@@ -53,7 +53,12 @@ def _leaves(group, prefix=""):
 def test_every_option_is_checked_for_its_type_and_range(value):
     """No option takes everything; where it is refused, resolve says so by its whole name."""
     taken = {
-        "text": ("data.name", "posterior.name", "likelihood.name"),  # checked with other groups
+        "text": (
+            "data.name",
+            "data.fingerprint",
+            "posterior.name",
+            "likelihood.name",
+        ),  # checked with other groups
         "zzz": ("preset", "train.decoder_from", "evaluations.generated.inception_path"),
         ("zzz",): ("data.layer_types",),
     }
