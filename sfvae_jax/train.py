@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -119,14 +120,16 @@ def train(
             config.train.checkpoint_every,
             config.train.validate_every or config.train.steps,
         )
-        ends = list(chunk_ends(start, config.train.steps, every=every, at=config.evaluations.steps))
+        total, at = config.train.steps, config.evaluations.steps
+        ends = functools.partial(chunk_ends, start, total, every=every, at=at)
         order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
         if streamed:
-            calls = data.image_batches(images, order, start, ends)
+            longest = min(total - start, *every)
+            calls = data.image_batches(images, order, start, ends(), last=total, longest=longest)
         else:
-            calls = data.index_batches(order, start, ends)
-        with Progress(start, config.train.steps) as progress, closing(calls) as batches:
-            for end, batch in zip(ends, batches, strict=True):
+            calls = data.index_batches(order, start, ends())
+        with Progress(start, total) as progress, closing(calls) as batches:
+            for end, batch in zip(ends(), batches, strict=True):
                 state, metrics = steps(state, batch)
                 metrics = jax.device_get(metrics)
                 if step == start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import jax
 import ml_collections
@@ -34,7 +34,7 @@ def _share_of_device() -> int:
     return int(SHARE_OF_DEVICE * total) if total else UNKNOWN_DEVICE_BYTES
 
 
-def index_batches(order: BatchOrder, start: int, ends: Sequence[int]) -> Iterator[np.ndarray]:
+def index_batches(order: BatchOrder, start: int, ends: Iterable[int]) -> Iterator[np.ndarray]:
     """Indices [S, b] of the batches of each call, for calls that end at these steps."""
     for end in ends:
         yield order.indices(start, end - start)
@@ -42,14 +42,28 @@ def index_batches(order: BatchOrder, start: int, ends: Sequence[int]) -> Iterato
 
 
 def image_batches(
-    images: StoredImages, order: BatchOrder, start: int, ends: Sequence[int]
+    images: StoredImages,
+    order: BatchOrder,
+    start: int,
+    ends: Iterable[int],
+    *,
+    last: int,
+    longest: int,
 ) -> Iterator[np.ndarray]:
     """Images [S, b, ...] of the same batches, read ahead by threads of Grain; no others are read.
 
     While a call runs, the batches of the next are read; no more than those of the longest call
     are held besides (and one for each thread).
+
+    Args:
+        images: of the data set.
+        order: which of them each step sees.
+        start: steps taken before.
+        ends: the steps at which calls end.
+        last: the last of these.
+        longest: the most steps of a call.
     """
-    if not ends:
+    if start >= last:
         return
     import grain
 
@@ -57,9 +71,8 @@ def image_batches(
         return images.read(order.indices(step, 1)[0])
 
     num_threads = min(os.cpu_count() or 1, 16)
-    longest = max(np.diff([start, *ends]))
-    options = grain.ReadOptions(num_threads, prefetch_buffer_size=max(int(longest), num_threads))
-    steps = grain.MapDataset.range(start, ends[-1])
+    options = grain.ReadOptions(num_threads, prefetch_buffer_size=max(longest, num_threads))
+    steps = grain.MapDataset.range(start, last)
     batches = iter(steps.map(read).to_iter_dataset(options))
     try:
         for end in ends:

@@ -46,7 +46,7 @@ def test_the_batches_are_those_of_the_order(start):
     images = _images(CountedPart())
     ends = [end for end in (3, 4, 9, 11, 12) if end > start]
     plan = data.BatchOrder(7, 10, 4)
-    streamed = list(data.image_batches(images, plan, start, ends))
+    streamed = list(data.image_batches(images, plan, start, ends, last=12, longest=5))
     indices = list(data.index_batches(plan, start, ends))
     order = data.batch_indices(7, 10, 4, 0, 12)
     np.testing.assert_array_equal(np.concatenate(indices), order[start:])
@@ -56,14 +56,15 @@ def test_the_batches_are_those_of_the_order(start):
 
 
 def test_nothing_left_to_do():
-    assert list(data.image_batches(_images(CountedPart()), data.BatchOrder(0, 10, 4), 5, [])) == []
+    images, order = _images(CountedPart()), data.BatchOrder(0, 10, 4)
+    assert list(data.image_batches(images, order, 5, [], last=5, longest=1)) == []
 
 
 def test_no_more_is_read_ahead_than_the_next_call():
     """Calls of three steps of four images, 50 of them: after one, the batches of a second."""
     part = CountedPart()
-    ends = list(range(3, 150, 3))
-    batches = data.image_batches(_images(part, 200), data.BatchOrder(0, 200, 4), 0, ends)
+    ends, order = range(3, 150, 3), data.BatchOrder(0, 200, 4)
+    batches = data.image_batches(_images(part, 200), order, 0, ends, last=150, longest=3)
     assert part.num_read == 0
     next(batches)
     ahead = max(3, min(os.cpu_count(), 16))  # batches of a call, or one for each thread
@@ -80,9 +81,8 @@ def test_no_more_is_read_ahead_than_the_next_call():
 
 
 def test_an_image_that_cannot_be_read_stops_the_stream_in_words():
-    batches = data.image_batches(
-        _images(CountedPart(broken={4})), data.BatchOrder(0, 10, 4), 0, [3]
-    )
+    images, order = _images(CountedPart(broken={4})), data.BatchOrder(0, 10, 4)
+    batches = data.image_batches(images, order, 0, [3], last=3, longest=3)
     with pytest.raises(UsageError, match="image 4 is broken"):
         next(batches)
 

@@ -87,7 +87,7 @@ def test_devices_share_streamed_batches(tiny_config):
     results = []
     order = data.BatchOrder(0, len(images), 16)
     indices = data.index_batches(order, 0, (5, 6))
-    streamed = data.image_batches(images, order, 0, (5, 6))
+    streamed = data.image_batches(images, order, 0, (5, 6), last=6, longest=5)
     for stored, batches in ((images.all(), indices), (None, streamed)):
         steps = ParallelSteps(step, stored, 16, devices)
         state = steps.place(create_state(config, model, optimizer, shape))
