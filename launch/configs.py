@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.flag_errors import one_line
+from sfvae_jax.flag_errors import check_overrides, one_line
 
 Overrides = dict[str, Any]
 
@@ -30,10 +30,11 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
     try:
+        check_overrides(argv)
         values(argv)
         values.config.keys()  # a file that could not be read shows only when it is used
     except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
-        raise UsageError(one_line(error)) from error
+        raise UsageError(one_line(error, argv)) from error
     return values.config
 
 

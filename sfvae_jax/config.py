@@ -114,6 +114,25 @@ def validate(config: ml_collections.ConfigDict) -> None:
     evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
 
 
+def unreached(config: ml_collections.ConfigDict) -> list[str]:
+    """What a resolved config names and its training does not come to, a sentence each."""
+    num_steps, objective = config.train.steps, config.objective
+    steps = [step for step in config.evaluations.steps if step > num_steps]
+    found = []
+    if steps:
+        found.append(
+            f"evaluations.steps {', '.join(map(str, steps))}: not measured, for training ends at"
+            f" train.steps {num_steps}"
+        )
+    boundaries = [step for step in objective.gamma_boundaries if step >= num_steps]
+    if boundaries and objective.gamma_schedule == "piecewise":
+        found.append(
+            f"objective.gamma_boundaries {', '.join(map(str, boundaries))}: not reached, for"
+            f" training ends at train.steps {num_steps}"
+        )
+    return found
+
+
 def _make_plain(group: ml_collections.ConfigDict) -> None:
     """Lists become tuples, and NumPy's numbers Python's, as config.json keeps them."""
     for name, value in group.items():

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import ml_collections
 from absl import flags
 
+from sfvae_jax.errors import UsageError
 
-def one_line(error: Exception) -> str:
-    """The message of an error met while flags were parsed, without the traceback it may hold."""
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=\[]+)[^=]*(?:=(.*))?", re.DOTALL)
+
+
+def check_overrides(argv: Sequence[str]) -> None:
+    """Refuses --config.preset=NAME, which would change the name of the preset and no value.
+
+    Args:
+        argv: flags as they are typed.
+
+    Raises:
+        UsageError: with the flag that is meant.
+    """
+    files = [arg.partition("=")[2] for arg in argv if arg.lstrip("-").startswith("config=")]
+    for key, value in _overrides(argv):
+        if key == "preset":
+            file = files[-1].partition(":")[0] if files else "FILE.py"
+            raise UsageError(
+                f"--config.preset={value} would change the name of the preset and no value; give"
+                f" --config={file}:{value}"
+            )
+
+
+def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
+    """The message of an error met while flags were parsed, without the traceback it may hold.
+
+    Args:
+        error: that was raised.
+        argv: the flags, as they are typed.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if _is_of_a_key(error):
-        while isinstance(error, Exception) and error.args:
-            error = error.args[0]  # ml_collections wraps one in the other
-        message = " ".join(str(error).split())
-        return f"unknown config key {message}"
+    if _is_of_an_override(error) and (message := _unknown_override(argv)):
+        return message
+    if message := _of_config_file(error):
+        return f"--config: {message}"
     if isinstance(error, OSError) or "Traceback" in str(error):
         # ml_collections tells the whole story; what went wrong stands in its last line.
         return f"--config: {lines[-1].strip().removeprefix('sfvae_jax.errors.UsageError: ')}"
@@ -24,7 +55,67 @@ def one_line(error: Exception) -> str:
     return f"--config: {type(error).__name__}: {' '.join(lines)}"  # of the file's own code
 
 
-def _is_of_a_key(error: Exception) -> bool:
+def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Key and text of each --config.KEY=TEXT."""
+    for match in map(_OVERRIDE.fullmatch, argv):
+        if match:
+            yield match[1], match[2] or ""
+
+
+def _is_of_an_override(error: Exception) -> bool:
     """Whether ml_collections raised it as it went along --config.a.b; no config file did."""
     files = (Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__))
-    return isinstance(error, (KeyError, AttributeError)) and "config_path.py" in files
+    return "config_path.py" in files
+
+
+def _unknown_override(argv: Sequence[str]) -> str:
+    """Which of the flags has a key that there is not; empty if none."""
+    from sfvae_jax import config, options  # the config file has imported them already
+
+    known = options.keys(config.groups())
+    unknown = [key for key, _ in _overrides(argv) if key not in known]
+    return str(options.unknown_key(unknown[0], known)) if unknown else ""
+
+
+def _of_config_file(error: Exception) -> str:
+    """What a config file did to a key that there is not, or that takes no such value; or empty."""
+    from sfvae_jax import config, options
+
+    place = _refused_place(error)
+    if place is None:
+        return ""
+    path, value = place
+    entry = groups = config.groups()
+    for name in path:
+        if isinstance(entry, options.Option) or name not in entry:
+            return str(options.unknown_key(".".join(path), options.keys(groups)))
+        entry = entry[name]
+    is_option = isinstance(entry, options.Option)
+    expected = entry.rule.expected if is_option else "a group of options"
+    return f"{'.'.join(path)} must be {expected}, got {options.shown(value)}"
+
+
+def _refused_place(error: BaseException | None) -> tuple[tuple[str, ...], Any] | None:
+    """The path of the key that ml_collections refused something of, and what it was to be."""
+    found, roots = None, []
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            names = frame.f_locals
+            holder, key = names.get("self"), names.get("key")
+            if isinstance(holder, ml_collections.ConfigDict) and isinstance(key, str):
+                found = holder, key, names.get("value")
+            roots += [v for v in names.values() if isinstance(v, ml_collections.ConfigDict)]
+        error = error.__cause__ or error.__context__
+    paths = [path for root in roots if "evaluations" in root for path in _paths(root, found)]
+    return (paths[0], found[2]) if paths else None
+
+
+def _paths(root: ml_collections.ConfigDict, found: Any) -> Iterator[tuple[str, ...]]:
+    """The paths from a config to what was found in it."""
+    if found is None:
+        return
+    if root is found[0]:
+        yield (found[1],)
+    for name, value in root.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from ((name, *path) for path in _paths(value, found))

@@ -37,7 +37,7 @@ from ml_collections import config_flags
 from sfvae_jax import output, progress
 from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.flag_errors import one_line
+from sfvae_jax.flag_errors import check_overrides, one_line
 from sfvae_jax.stopping import Stopped, StopSignals
 from sfvae_jax.training import processes
 from sfvae_jax.training.lock import check_free
@@ -133,11 +133,12 @@ def _parse(argv: list[str]) -> list[str]:
             app.parse_flags_with_usage(argv)
         sys.exit()
     try:
+        check_overrides(argv)
         rest = flags.FLAGS(argv)
         if _CONFIG.value is not None:
             _CONFIG.value.keys()  # a file that could not be read shows only when it is used
     except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
-        _fail(one_line(error), 2)
+        _fail(one_line(error, argv), 2)
     return rest
 
 

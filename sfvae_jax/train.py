@@ -287,6 +287,8 @@ def _log_run(
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:
         log.info("decoder: that of %s, not trained", config.train.decoder_from)
+    for sentence in configuration.unreached(config):
+        log.warning(sentence)
     log.info("objective: %s; results go to %s", config.objective.name, files.folder)
     if start:
         log.info("resuming from the checkpoint of step %d of %d", start, config.train.steps)

@@ -397,6 +397,19 @@ def test_what_is_left_open_is_filled_in(tiny_config):
     assert configuration.resolve(own).objective.beta == 3.0
 
 
+def test_what_training_does_not_come_to_is_told(tiny_config):
+    config = configuration.resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
+    told = ["evaluations.steps 13, 40: not measured, for training ends at train.steps 12"]
+    assert configuration.unreached(config) == told
+    config.objective.gamma_values, config.objective.gamma_boundaries = (0.9, 0.5), (12,)
+    assert configuration.unreached(config) == told
+    config.objective.gamma_schedule, config.evaluations.steps = "piecewise", (12,)
+    assert configuration.unreached(config) == [
+        "objective.gamma_boundaries 12: not reached, for training ends at train.steps 12"
+    ]
+    assert configuration.unreached(configuration.resolve(tiny_config())) == []
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_run_of_every_sweep_is_valid_and_no_two_alike(name, with_inception):
     module, runs = load_config(name), []
