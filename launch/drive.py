@@ -1,19 +1,26 @@
-"""Carrying out the runs of a sweep: what is finished is left alone, what fails is listed."""
+"""Carrying out the runs of a sweep: what is finished is left alone, what fails is listed.
+
+What another process trains, such as a second sweep in the same folder, is waited for at the end.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from launch.backend import STOPPED, Backend, Ended
 from launch.interrupts import Interrupts
+from launch.occupied import OCCUPIED, is_occupied
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
 from sfvae_jax.errors import RunError, UsageError, in_one_line
+from sfvae_jax.output import say
 
 _SECONDS_BETWEEN_POLLS = 0.2
+_SECONDS_BETWEEN_LOOKS = 1.0  # at what other processes do
 _OF_A_WORKDIR = (OSError, UsageError, RunError)  # what looking into one may raise
 
 
@@ -23,19 +30,30 @@ class Outcome:
 
     done: set[str] = dataclasses.field(default_factory=set)
     failed: dict[str, str] = dataclasses.field(default_factory=dict)  # the error of each
+    elsewhere: set[str] = dataclasses.field(default_factory=set)  # another process trains them
     interrupted_by: int | None = None  # the signal that ended the sweep
 
 
 def look_over(runs: Sequence[Run]) -> Outcome:
-    """Which runs are finished, and which cannot start as another run has their workdir."""
+    """Which runs are finished, at work elsewhere, or have the workdir of another configuration."""
     outcome = Outcome()
     for run in runs:
-        try:
-            if is_finished(run):
-                outcome.done.add(run.name)
-        except _OF_A_WORKDIR as error:
-            outcome.failed[run.name] = in_one_line(error)
+        ended = without_start(run)
+        if ended is not None:
+            _note(outcome, ended, stopping=False)
     return outcome
+
+
+def without_start(run: Run) -> Ended | None:
+    """How a run ends that need not or cannot be started now; None where it can."""
+    try:
+        if is_finished(run):
+            return Ended(run, 0)
+    except _OF_A_WORKDIR as error:
+        return Ended(run, UsageError.exit_status, in_one_line(error))
+    if is_occupied(run.workdir):
+        return Ended(run, UsageError.exit_status, f"{OCCUPIED} {run.workdir}")
+    return None
 
 
 def carry_out(
@@ -43,29 +61,65 @@ def carry_out(
 ) -> None:
     """Has a backend carry out the runs of which the outcome knows nothing, and completes it.
 
-    The first SIGINT, SIGTERM or SIGHUP lets the runs at work save and end; the second kills them.
-    So does an error of the sweep itself, before it is raised.
+    Then it waits for the runs at work elsewhere: one that its process leaves unfinished is carried
+    out as well. The first SIGINT, SIGTERM or SIGHUP lets the runs at work save and end; the second
+    kills them. So does an error of the sweep itself, before it is raised.
     """
-    known = outcome.done | outcome.failed.keys()
+    known = outcome.done | outcome.failed.keys() | outcome.elsewhere
     to_do = [run for run in runs if run.name not in known]
-    if not to_do:
-        return
-    with Interrupts() as interrupts, closing(make_backend(to_do)) as backend:
-        try:
-            with SweepProgress(runs, outcome.done) as progress:
-
-                def note(over: list[Ended]) -> None:
-                    for ended in over:
-                        _note(outcome, ended, stopping=interrupts.heeded > 0)
-                    progress.update(outcome.done, outcome.failed, backend.running())
-
-                _attend(backend, interrupts, note)
-        except Exception:
-            if not interrupts.heeded:
-                _heed(backend, interrupts)
-            _attend(backend, interrupts, lambda over: None)
-            raise
+    with Interrupts() as interrupts:
+        while to_do or outcome.elsewhere:
+            if to_do:
+                with closing(make_backend(to_do)) as backend:
+                    _carry_out(backend, runs, outcome, interrupts)
+            if interrupts.count:
+                break
+            to_do = _wait_for_others(runs, outcome, interrupts)
     outcome.interrupted_by = interrupts.first
+
+
+def _carry_out(
+    backend: Backend, runs: Sequence[Run], outcome: Outcome, interrupts: Interrupts
+) -> None:
+    try:
+        with SweepProgress(runs, outcome.done) as progress:
+
+            def note(over: list[Ended]) -> None:
+                for ended in over:
+                    _note(outcome, ended, stopping=interrupts.heeded > 0)
+                progress.update(outcome.done, outcome.failed, backend.running())
+
+            _attend(backend, interrupts, note)
+    except Exception:
+        if not interrupts.heeded:
+            _heed(backend, interrupts)
+        _attend(backend, interrupts, lambda over: None)
+        raise
+
+
+def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrupts) -> list[Run]:
+    """Until none is at work elsewhere or one can be started; returns those that can."""
+    if outcome.elsewhere:
+        say(f"waiting for other processes, at work in {_listed(outcome.elsewhere)}", sys.stderr)
+    while outcome.elsewhere and not interrupts.count:
+        freed = []
+        for run in [run for run in runs if run.name in outcome.elsewhere]:
+            ended = without_start(run)
+            outcome.elsewhere.discard(run.name)
+            if ended is None:
+                freed.append(run)
+            else:
+                _note(outcome, ended, stopping=False)
+        if freed:
+            return freed
+        if outcome.elsewhere:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return []
+
+
+def _listed(names: set[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _attend(backend: Backend, interrupts: Interrupts, note: Callable[[list[Ended]], None]) -> None:
@@ -88,7 +142,9 @@ def _note(outcome: Outcome, ended: Ended, *, stopping: bool) -> None:
         return  # neither done nor failed: it goes on with the same command
     if status == 0:
         error = _missing(run)
-    if error:
+    if OCCUPIED in error:
+        outcome.elsewhere.add(run.name)
+    elif error:
         outcome.failed[run.name] = error
     else:
         outcome.done.add(run.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launch.backend import Ended
@@ -16,8 +16,16 @@ from launch.runs import Run
 class LocalBackend:
     """At most `jobs` runs at a time, each with its log `logs`/NAME.log."""
 
-    def __init__(self, runs: Sequence[Run], logs: Path, jobs: int) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        logs: Path,
+        jobs: int,
+        without_start: Callable[[Run], Ended | None] = lambda run: None,
+    ) -> None:
+        """Takes the runs; `without_start` tells how one ends that need not be started."""
         self._waiting = deque(runs)
+        self._without_start = without_start
         self._logs = logs
         self._jobs = jobs
         self._working: list[tuple[Run, subprocess.Popen]] = []
@@ -26,16 +34,20 @@ class LocalBackend:
         """The runs that have ended since the last call; starts those that now have room."""
         ended = [pair for pair in self._working if pair[1].poll() is not None]
         self._working = [pair for pair in self._working if pair not in ended]
-        failed = []
+        not_started = []
         while self._waiting and len(self._working) < self._jobs:
             run = self._waiting.popleft()
+            known = self._without_start(run)
+            if known is not None:
+                not_started.append(known)
+                continue
             try:
                 # The sweep's own death is no reason to lose steps: a run may still save.
                 process = start(run.arguments, self._log(run), signal.SIGTERM)
                 self._working.append((run, process))
             except OSError as error:
-                failed.append(Ended(run, 1, str(error)))
-        return failed + [self._ended(run, process.returncode) for run, process in ended]
+                not_started.append(Ended(run, 1, str(error)))
+        return not_started + [self._ended(run, process.returncode) for run, process in ended]
 
     def running(self) -> list[Run]:
         """The runs at work now."""

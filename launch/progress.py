@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from launch.runs import Run
+from sfvae_jax.files import parse_json
+from sfvae_jax.paths import not_regular
 from sfvae_jax.progress import Display
 from sfvae_jax.training.workdir import Workdir
 
@@ -55,6 +56,8 @@ class SweepProgress(Display):
 def last_step(metrics: Path) -> int:
     """The step of the last whole record of a metrics.jsonl; 0 where none can be read."""
     try:
+        if not_regular(metrics):
+            return 0
         with metrics.open("rb") as file:
             file.seek(max(0, metrics.stat().st_size - _TAIL))
             lines = file.read().splitlines()
@@ -62,9 +65,9 @@ def last_step(metrics: Path) -> int:
         return 0
     for line in reversed(lines):
         try:
-            return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
-            continue  # cut short, or being written
+            return int(parse_json(line, finite=False)["step"])
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue  # cut short, being written, or damaged
     return 0
 
 

@@ -10,7 +10,8 @@ again) all must match.
 
 The same command goes on where it was stopped: finished runs are left alone, others go on from
 their checkpoints. Ctrl-C lets the runs at work save; a second one kills them. A run that fails does
-not stop the others. At the end the table over seeds is printed, and written to DIR.
+not stop the others; one that another process trains, such as a second sweep in DIR, is waited for.
+At the end the table over seeds is printed, and written to DIR.
 
 Exit status: 0 all done, 1 a run failed, 2 a usage error, 130, 143 or 129
 stopped by SIGINT, SIGTERM or SIGHUP.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 from launch.flags import parse, resources_of
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.output import prepare, say, say_error
+from sfvae_jax.paths import local_path
 
 if TYPE_CHECKING:
     from launch.backend import Backend
@@ -53,9 +55,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     from launch.drive import carry_out, look_over
     from launch.runs import expand
 
-    folder = Path(flags.workdir).expanduser()
-    if flags.backend == "ray":
-        folder = folder.absolute()  # its workers may be elsewhere
+    folder = local_path(flags.workdir, "--workdir")
     runs = expand(flags.config, folder, flags.overrides, flags.filter)
     if flags.dry_run:
         for run in runs:
@@ -72,12 +72,13 @@ def _sweep(flags: argparse.Namespace) -> int:
 
 
 def _backend(flags: argparse.Namespace, runs: list[Run], logs: Path) -> Backend:
+    from launch.drive import without_start
     from launch.local import LocalBackend
     from launch.ray_backend import RayBackend
     from launch.ray_cluster import address_of
 
     if flags.backend == "local":
-        return LocalBackend(runs, logs, flags.jobs or 1)
+        return LocalBackend(runs, logs, flags.jobs or 1, without_start)
     return RayBackend(
         runs,
         logs,
@@ -102,17 +103,20 @@ def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> in
     counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
     if outcome.interrupted_by:
         return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
-    if outcome.done:
-        _report([run.workdir / "results.json" for run in runs if run.name in outcome.done], folder)
+    done = [run.workdir / "results.json" for run in runs if run.name in outcome.done]
+    is_whole = not done or _report(done, folder)
     if outcome.failed:
         return _fail(f"{counts}; the same command tries them again", RunError.exit_status)
-    return 0
+    return 0 if is_whole else RunError.exit_status
 
 
-def _report(results: Sequence[Path], folder: Path) -> None:
+def _report(results: Sequence[Path], folder: Path) -> bool:
+    """Writes and prints the table; returns whether all of them are in it."""
     from sfvae_jax.report import say_report, write_report
 
-    say_report(write_report(results, folder), folder)
+    report = write_report(results, folder)
+    say_report(report, folder)
+    return not report.left_out
 
 
 def _fail(message: str, status: int) -> int:

@@ -44,11 +44,12 @@ def with_setting(
             is worth naming, "setting" with these keys.
         config: as the paper has it, before a preset makes it smaller.
     """
-    figures = ml_collections.ConfigDict(figures).to_dict()
+    found = ml_collections.ConfigDict(figures) if isinstance(figures, dict) else figures
+    given = found.get("setting", ml_collections.ConfigDict()).to_dict()
     own = {key: value for key, value in flatten(plain(config)).items() if _decides(key)}
     stated = {key: value for key, value in own.items() if not _is_open(key, value)}
-    setting = nest(stated | flatten(figures.get("setting", {})))
-    return ml_collections.ConfigDict({**figures, "setting": setting})
+    found.setting = nest(stated | flatten(given))
+    return found
 
 
 def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from tiny_sweeps import write_config
 
 from launch import ray_task, tied
 from launch.backend import Ended
-from launch.drive import Outcome, carry_out, look_over
+from launch.drive import _SECONDS_BETWEEN_LOOKS, Outcome, carry_out, look_over
 from launch.interrupts import Interrupts
 from launch.local import LocalBackend
 from launch.process import ending
 from launch.progress import SweepProgress, last_step
 from launch.runs import expand
-from sfvae_jax.errors import RunError
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.files import write_json
+from sfvae_jax.training.lock import FolderLock
+from sfvae_jax.training.settings import plain
 
 
 def is_running(pid):
@@ -280,6 +283,82 @@ def test_a_workdir_that_cannot_be_looked_at_is_listed(runs, monkeypatch, error):
     assert outcome.failed == listed.failed
 
 
+class InstantBackend(FakeBackend):
+    """Finishes the runs that it is given at its first poll; an error for those that are locked."""
+
+    def __init__(self, runs):
+        super().__init__(runs, ends_after="")
+        self.runs = runs
+
+    def poll(self):
+        self.calls.append("ended")
+        return [self._ended(run) for run in self.runs]
+
+    def _ended(self, run):
+        try:
+            lock = FolderLock(run.workdir)
+        except UsageError as error:
+            return Ended(run, 2, f"sfvae_jax: error: {error}")
+        write_finished(run)
+        lock.release()
+        return Ended(run, 0)
+
+
+def write_finished(run):
+    write_json(run.workdir / "config.json", plain(run.config))
+    results = {"config": plain(run.config), "step": run.steps, "metrics": {"kl_divergence": 1.0}}
+    write_json(run.workdir / "results.json", results)
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_runs_at_work_elsewhere_are_waited_for(tmp_path, monkeypatch, capsys, finishes, known):
+    """Seen at the start, or met when it is their turn; finished there, or left to this sweep."""
+    runs = expand(write_config(tmp_path, [{"seed": 0}, {"seed": 1}]), tmp_path / "sweep")
+    for run in runs:
+        run.workdir.mkdir(parents=True)
+    other = FolderLock(runs[0].workdir)
+    outcome = look_over(runs) if known else Outcome()
+    assert outcome.elsewhere == ({"seed=0"} if known else set())
+    looks, given = [], []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if seconds == _SECONDS_BETWEEN_LOOKS and looks.count(seconds) == 3:
+            if finishes:
+                write_finished(runs[0])
+            other.release()
+
+    def make(to_do):
+        given.append([run.name for run in to_do])
+        return InstantBackend(to_do)
+
+    monkeypatch.setattr("launch.drive.time.sleep", sleep)
+    carry_out(runs, outcome, make)
+    assert outcome == Outcome(done={"seed=0", "seed=1"})
+    first, then = ["seed=1"] if known else ["seed=0", "seed=1"], [] if finishes else [["seed=0"]]
+    assert given == [first, *then]
+    assert capsys.readouterr().err.count("waiting for other processes, at work in seed=0\n") == 1
+
+
+def test_a_signal_ends_the_waiting_for_others(runs, monkeypatch):
+    runs[0].workdir.mkdir(parents=True)
+    lock = FolderLock(runs[0].workdir)
+    monkeypatch.setattr("launch.drive.time.sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = look_over(runs)
+    carry_out(runs, outcome, lambda to_do: None)
+    assert outcome == Outcome(elsewhere={"seed=0"}, interrupted_by=signal.SIGTERM)
+    lock.release()
+
+
+def test_a_local_run_that_another_sweep_has_done_is_not_started(tmp_path, shell):
+    runs = fake_runs(f"touch {tmp_path}/started", "exit 0")
+    ends = {"0": Ended(runs[0], 0), "1": None}
+    backend = LocalBackend(runs, tmp_path, 1, lambda run: ends[run.name])
+    assert poll_until_over(backend) == {"0": (0, ""), "1": (0, "")}
+    assert not (tmp_path / "started").exists()
+
+
 def test_time_left_is_unknown_while_a_run_takes_steps_again(runs, capsys):
     runs[0].workdir.mkdir(parents=True)
     metrics = runs[0].workdir / "metrics.jsonl"
@@ -301,3 +380,9 @@ def test_the_step_of_a_run_at_work(tmp_path):
     assert last_step(metrics) == 2000
     metrics.write_text("\n".join(lines) + '\n{"step": 20')
     assert last_step(metrics) == 2000
+    nested = '{"step": 7}\n{"step": Infinity}\n{"step": NaN}\n' + '{"a":' * 2000 + "1" + "}" * 2000
+    metrics.write_text(nested + '\n[1]\n{"step": {}}\n')
+    assert last_step(metrics) == 7
+    metrics.unlink()
+    os.mkfifo(metrics)
+    assert last_step(metrics) == 0
