@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ ROOT = Path(launch.__file__).resolve().parents[1]  # what is shipped to other ma
 
 # Anchored: sfvae_jax/data is code.
 _NOT_SHIPPED = ("/.git", "/data", "/runs", "/.venv", "/build", "/dist", "/.pytest_cache", "/docs")
+_OF_PATTERNS = re.compile(r"[\\*?\[\]!# ]")
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing but exit statuses goes through it
 
 
@@ -91,5 +93,6 @@ def _shown(resources: Mapping[str, float]) -> str:
 def _shipped(folder: Path) -> dict[str, Any]:
     excludes = list(_NOT_SHIPPED)
     if folder.is_relative_to(ROOT):
-        excludes.append(f"/{folder.relative_to(ROOT)}")
+        # As .gitignore has it, where brackets, stars and backslashes are patterns.
+        excludes.append("/" + _OF_PATTERNS.sub(r"\\\g<0>", str(folder.relative_to(ROOT))))
     return {"working_dir": str(ROOT), "excludes": excludes}

@@ -49,9 +49,22 @@ while (($#)); do
     shift
 done
 [[ $name && $zone && $type ]] || fail "--name, --zone and --type are needed"
+
+# As Google Cloud has them: no character that a shell, gcloud or its filters read otherwise, and
+# none that makes an option of a value. What follows `--` is quoted instead.
+check() { # FLAG VALUE PATTERN EXPECTED
+    local LC_ALL=C # where [a-z] has no other letters
+    [[ $2 =~ ^($3)$ ]] || fail "$1 is '${2//[[:cntrl:]]/?}'; expected $4"
+}
+check --name "$name" '[a-z]([a-z0-9-]{0,61}[a-z0-9])?' 'lower-case letters, digits and hyphens'
+check --zone "$zone" '[a-z][a-z0-9-]*' 'a zone such as us-central2-b'
+check --type "$type" 'v[a-z0-9-]+' 'a type such as v4-32'
+check --version "$version" '[a-z][a-z0-9.-]*' 'a version such as tpu-ubuntu2204-base'
+[[ ! ${project-} ]] || check --project "${project#*=}" '[a-z][a-z0-9.:-]*' 'the id of a project'
+[[ ! $bucket ]] || check --bucket "$bucket" '[a-z0-9][a-z0-9._-]*' 'the name of a bucket, without gs://'
 [[ " $*" == *" --config="* && " $*" == *" --workdir="* ]] ||
     fail "--config=FILE.py and --workdir=DIR are needed behind --"
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 
 # In this way bash 3.2, that of macOS, takes an empty list.
 where=(--zone="$zone" ${project[@]+"${project[@]}"})

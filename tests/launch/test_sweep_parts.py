@@ -12,13 +12,14 @@ import pytest
 from conftest import wait_for
 from tiny_sweeps import write_config
 
-from launch import ray_task, tied
+from launch import ray_cluster, ray_task, tied
 from launch.backend import Ended
 from launch.drive import _SECONDS_BETWEEN_LOOKS, Outcome, carry_out, look_over
 from launch.interrupts import Interrupts
 from launch.local import LocalBackend
 from launch.process import ending
 from launch.progress import SweepProgress, last_step
+from launch.ray_cluster import _shipped
 from launch.runs import expand
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.files import write_json
@@ -176,6 +177,17 @@ def test_what_an_earlier_process_wrote_is_not_this_ones_error(tmp_path):
     log = tmp_path / "log"
     log.write_text("+ first\nsfvae_jax: error: old\n+ second\n\n")
     assert ending(1, log) == "exit status 1"
+
+
+def test_a_sweeps_own_folder_is_not_shipped_whatever_its_name(tmp_path):
+    """Ray reads what is not shipped as git reads what it ignores."""
+    name = r"runs/a[1]*? \b!#"
+    *_, excluded = _shipped(ray_cluster.ROOT / name)["excludes"]
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text(excluded + "\n")
+    for path, status in ((name, 0), ("runs/a1", 1)):
+        asked = ["git", "-C", tmp_path, "check-ignore", "-q", f"{path}/results.json"]
+        assert subprocess.run(asked).returncode == status
 
 
 class FakeBackend:
