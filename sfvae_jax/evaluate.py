@@ -14,6 +14,7 @@ from sfvae_jax import data, evaluation, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
+from sfvae_jax.training.agreement import require_same
 from sfvae_jax.training.checkpoints import last_step, read_state
 from sfvae_jax.training.data_changes import changes, with_fingerprint
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
@@ -46,6 +47,7 @@ def evaluate(
         files.check(config, configuration.base_config())
         files.check_checkpoints(config)
         changed = changes(config, files)
+    require_same(config, "evaluate")
 
     with files.locked():
         # ---- model and images ----

@@ -20,6 +20,7 @@ from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.measurements import Measurements
 from sfvae_jax.stopping import StopSignals
 from sfvae_jax.training import processes
+from sfvae_jax.training.agreement import require_same
 from sfvae_jax.training.checkpoints import Checkpoints, last_step
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
@@ -77,6 +78,7 @@ def train(
         model = models.build(config, images.shape[1:])
         parts = data.Parts(config.data)
         _check_parts(config, parts)
+    require_same(config, "train")
 
     # ---- images: on the devices, or streamed to them ----
     streamed = processes.any_of(not data.fits_on_device(config.data, images))

@@ -124,7 +124,8 @@ LONG = {
 }
 
 
-def start_all(run_main, workdir, number, **more):
+def start_all(run_main, workdir, number, changes=(), **more):
+    """The command in so many processes; `changes` are those of the config of each."""
     address = f"--coordinator_address=127.0.0.1:{free_port()}"
     return [
         run_main(
@@ -134,11 +135,11 @@ def start_all(run_main, workdir, number, **more):
             f"--num_processes={number}",
             f"--process_id={index}",
             start=subprocess.Popen,
-            changes=LONG,
+            changes={**LONG, **own},
             XLA_FLAGS=os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1"),
             **more,
         )
-        for index in range(number)
+        for index, own in enumerate(changes or [{}] * number)
     ]
 
 
@@ -215,6 +216,18 @@ def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_c
         assert process.returncode == 2, message
         assert "holds a run of another config" in message
         assert "Traceback" not in message
+
+
+@pytest.mark.slow
+def test_processes_with_different_configs_do_not_train(run_main, tmp_path):
+    """They would, with another seed, to the end; test_agreement.py has more in one process."""
+    both = start_all(run_main, tmp_path / "run", 2, changes=[{}, {"seed": 1}])
+    messages = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [1, 2], messages
+    assert "differ from process 0: 1; in: seed." in messages[0].splitlines()[-1]
+    assert "seed is 0 there and 1 here" in messages[1].splitlines()[-1]
+    assert "Traceback" not in "".join(messages)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

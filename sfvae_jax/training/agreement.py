@@ -1,0 +1,85 @@
+"""Whether all processes of a run were asked for the same: settings, data and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import jax
+import jaxlib
+import ml_collections
+import numpy as np
+
+import sfvae_jax
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.training import processes
+from sfvae_jax.training.settings import differences, flatten, plain
+
+_NAMED_AT_MOST = 5
+
+
+def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
+    """Refuses processes of one run that were not all asked for the same; all have to ask.
+
+    Every process compares what would decide its steps and measures: all settings, the fingerprint
+    of the data, and the versions of what computes them.
+
+    Args:
+        config: resolved, with the fingerprint of the data.
+        mode: what the process is about to do, "train" or "evaluate".
+
+    Raises:
+        UsageError: in a process that differs from the main one, saying how.
+        RunError: in the others, naming those processes and what differs.
+    """
+    if jax.process_count() == 1:
+        return
+    here = {**flatten(plain(config)), "--mode": mode, **_versions()}
+    digests = processes.gathered(_digest(here))
+    if np.all(digests == digests[0]):
+        return
+    there = _of_main(here)
+    keys = sorted(there)
+    differs = [here.get(key) != there[key] for key in keys]
+    # The last tells of settings that the main process does not know, those of another version.
+    differs.append(bool(here.keys() - there.keys()))
+    by_process = processes.gathered(np.array(differs))
+    if np.any(by_process[jax.process_index()]):
+        found = differences(there, here, lambda key: True)
+        raise UsageError(
+            f"process {jax.process_index()} of this run differs from process 0 (there):"
+            f" {_listed(found)}. Give all processes the same config, data and versions"
+        )
+    others = np.flatnonzero(by_process.any(axis=1)).tolist()
+    columns = np.flatnonzero(by_process.any(axis=0)).tolist()
+    named = [keys[i] if i < len(keys) else "settings of another version" for i in columns]
+    raise RunError(
+        f"processes of this run that differ from process 0: {_listed([*map(str, others)])}; in:"
+        f" {_listed(named)}. Give all processes the same config, data and versions"
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "version of sfvae_jax": sfvae_jax.__version__,
+        "version of jax": jax.__version__,
+        "version of jaxlib": jaxlib.__version__,
+        "version of numpy": np.__version__,  # which shuffles
+    }
+
+
+def _digest(facts: dict) -> np.ndarray:
+    """As eight whole numbers of 32 bits, which JAX hands on as they are."""
+    text = json.dumps(facts, sort_keys=True)
+    return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32)
+
+
+def _of_main(facts: dict) -> dict:
+    """The facts as the main process has them."""
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    return json.loads(processes.arrays_of_main({"facts": text})["facts"].tobytes())
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    return ", ".join(names[:_NAMED_AT_MOST]) + more
