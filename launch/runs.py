@@ -11,9 +11,9 @@ import ml_collections
 
 from launch.configs import Overrides, load_sweep, parse_config
 from launch.filters import select
-from launch.names import name_of
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.run_names import name_of
 from sfvae_jax.training.settings import flatten, plain
 from sfvae_jax.training.workdir import Workdir
 

@@ -19,6 +19,11 @@ stopped by SIGINT, SIGTERM or SIGHUP.
 
 from __future__ import annotations
 
+from sfvae_jax.stopping import let_interrupts_end_the_process
+
+if __name__ == "__main__":
+    let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+
 import argparse
 import shlex
 import sys
@@ -45,8 +50,6 @@ def main(argv: list[str]) -> int:
         return _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder in the place of a file
         return _fail(in_one_line(error), RunError.exit_status)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
 
 
 def _sweep(flags: argparse.Namespace) -> int:

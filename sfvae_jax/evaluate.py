@@ -11,6 +11,7 @@ import ml_collections
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
+from sfvae_jax.backend import memory_for
 from sfvae_jax.errors import UsageError
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
@@ -23,6 +24,7 @@ from sfvae_jax.training.workdir import Workdir
 log = logging.getLogger("sfvae_jax")
 
 
+@memory_for("evaluations", "make evaluations.batch_size smaller")
 def evaluate(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> dict[str, float | None]:

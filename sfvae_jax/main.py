@@ -1,6 +1,6 @@
 """Trains and evaluates an autoencoding generative model.
 
-  python -m sfvae_jax.main --config=configs/mnist_collapse.py:laptop --workdir=runs/collapse
+  python -m sfvae_jax.main --config=configs/mnist_collapse.py:laptop [--workdir=runs/collapse]
 
 --config names a file of configs/, with an optional preset behind a colon (no preset: the paper's
 own setting; laptop: minutes on two CPU cores, no download). Any value of it can be changed:
@@ -11,22 +11,30 @@ own setting; laptop: minutes on two CPU cores, no download). Any value of it can
                                       folder:PATH of image files, or a TFDS name (in TFDS_DATA_DIR)
   --config.model.latent_size=32       and so on; an unknown key is an error
 
-The same command and --workdir again go on from the last checkpoint. A workdir holds config.json,
-metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside it but
-compiled programs, which ~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false: it does
-not).
+Without --workdir a run goes to runs/NAME, named by the config, its preset and what the command line
+changes; the first line of the log says where. The same command again goes on from the last
+checkpoint. A workdir holds config.json, metrics.jsonl, checkpoints/, results.json and
+figures/*.png; nothing is written outside it but compiled programs, which ~/.cache/sfvae_jax keeps
+(--config.train.compilation_cache=false: it does not).
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 
 One run over many hosts: the same command on each with --distributed, which finds the others on
 Cloud TPU, SLURM and Kubernetes; elsewhere --coordinator_address=HOST:PORT --num_processes=N
 --process_id=I. All need the same --workdir, on a file system that they share; process 0 writes.
-SIGINT and SIGTERM let training save what it has reached first (exit status 130, 143).
+SIGINT and SIGTERM let training save what it has reached first (exit status 130, 143); a second
+SIGINT ends it at once. Whatever else is at work ends at once.
 """
 
 from __future__ import annotations
 
+from sfvae_jax.stopping import Stopped, StopSignals, let_interrupts_end_the_process
+
+if __name__ == "__main__":
+    let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+
 import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,17 +44,22 @@ from ml_collections import config_flags
 
 from sfvae_jax import output, progress
 from sfvae_jax.allocator import keep_freed_memory
+from sfvae_jax.backend import check_devices
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import check_overrides, one_line
-from sfvae_jax.stopping import Stopped, StopSignals
-from sfvae_jax.training import processes
-from sfvae_jax.training.lock import check_free
+from sfvae_jax.paths import local_path, shown
+from sfvae_jax.run_names import name_of_command
+from sfvae_jax.training import lock, processes
 from sfvae_jax.training.stragglers import hush
+
+log = logging.getLogger("sfvae_jax")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run reads and writes.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder that the run reads and writes; default: runs/NAME, by what it changes."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of the processes of a run over many hosts, which find each other."
 )
@@ -63,32 +76,36 @@ _MODE = flags.DEFINE_enum(
 )
 
 
+_GOES_ON = "the same command goes on from the last checkpoint"
+
+
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; a user's error ends in one line and exit status 2 or 1."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; values are given as --flag=value", 2)
-    if _CONFIG.value is None or not _WORKDIR.value:
-        _fail("--config=FILE.py[:PRESET] and --workdir=DIR are needed; see --help", 2)
+    if _CONFIG.value is None:
+        _fail("--config=FILE.py[:PRESET] is needed; see --help", 2)
     _set_up_logging()
     try:
-        _join_processes()
-        with StopSignals() as signals:  # from here on, for JAX has joined with handlers of its own
-            _run(signals)
+        workdir = _workdir()
+        _join_processes(workdir)
+        # Only from here on, for JAX has joined with handlers of its own.
+        with StopSignals(_end_at_once) as signals:
+            _run(workdir, signals)
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder in the place of a file
         _fail(in_one_line(error), RunError.exit_status)
     except Stopped as stop:
-        _fail(f"{stop}; the same command goes on from the last checkpoint", stop.exit_status)
-    except KeyboardInterrupt:
-        _fail("interrupted while the processes were joined", 130)
+        _fail(f"{stop}; {_GOES_ON}", stop.exit_status)
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
         _fail(processes.failure(error), RunError.exit_status)
 
 
-def _run(signals: StopSignals) -> None:
+def _run(workdir: Path, signals: StopSignals) -> None:
+    check_devices()
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.train import train
@@ -101,30 +118,41 @@ def _run(signals: StopSignals) -> None:
     if _CONFIG.value.train.compilation_cache:
         use_compilation_cache()
     if _MODE.value != "evaluate":
-        train(_CONFIG.value, _WORKDIR.value, began=process_start(), signals=signals)
+        train(_CONFIG.value, workdir, began=process_start(), signals=signals)
     if _MODE.value != "train":
-        evaluate(_CONFIG.value, _WORKDIR.value)
+        evaluate(_CONFIG.value, workdir)
 
 
-def _join_processes() -> None:
+def _workdir() -> Path:
+    """The folder of the run: that of --workdir, or one named by what the command line changes."""
+    if _WORKDIR.value is not None:
+        return local_path(_WORKDIR.value, "--workdir")
+    flag = flags.FLAGS["config"]
+    changes = config_flags.get_override_values(flag)
+    name = name_of_command(config_flags.get_config_filename(flag), changes)
+    workdir = local_path(Path("runs", name), "--workdir")
+    log.info("no --workdir is given: this run goes to %s", shown(workdir))
+    return workdir
+
+
+def _join_processes(workdir: Path) -> None:
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or any(value is not None for value in given):
         # Processes that come to the coordinator of a run at work would end that run.
-        check_free(Path(_WORKDIR.value).expanduser())
+        lock.check_free(workdir)
         processes.start(*given)
         if not processes.is_main():
-            logging.getLogger("sfvae_jax").setLevel(logging.WARNING)
+            log.setLevel(logging.WARNING)
             progress.hide()
 
 
 def _set_up_logging() -> None:
     hush()  # Orbax and TFDS tell of every file
-    logger = logging.getLogger("sfvae_jax")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -146,11 +174,25 @@ def _asks_for_help(argv: list[str]) -> bool:
     return any(arg.lstrip("-").startswith("help") for arg in argv[1:])
 
 
+def _end_at_once(stop: Stopped) -> NoReturn:
+    """Ends the process at a signal that does not wait; whatever is on disk is whole without it."""
+    if sys.stderr.isatty():
+        output.say("", sys.stderr)  # below a progress bar
+    lock.release_all()
+    _fail(f"{stop}; {_GOES_ON}", stop.exit_status)
+
+
 def _fail(message: str, status: int) -> NoReturn:
-    output.say_error(message)
-    processes.abandon(status)
+    try:
+        output.say_error(message)
+    finally:
+        processes.abandon(status)
 
 
 if __name__ == "__main__":
     output.prepare()
-    app.run(main, flags_parser=_parse)
+    try:
+        app.run(main, flags_parser=_parse)
+    except Exception:
+        traceback.print_exc()
+        processes.abandon(1)  # a clean end could wait for threads for minutes

@@ -13,6 +13,11 @@ Exit status: 0 all runs are in the report, 1 some were left out, 2 a usage error
 
 from __future__ import annotations
 
+from sfvae_jax.stopping import let_interrupts_end_the_process
+
+if __name__ == "__main__":
+    let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+
 import fcntl
 import os
 import sys

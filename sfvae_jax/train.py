@@ -15,6 +15,7 @@ import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
+from sfvae_jax.backend import memory_for
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.measurements import Measurements
@@ -41,7 +42,16 @@ from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 
+_FEWER_EXAMPLES = (
+    "make data.device_bytes smaller, so that they are streamed, or data.num_examples smaller"
+)
 
+
+@memory_for(
+    "training",
+    "make train.batch_size smaller (0 takes all examples), set train.microbatch, or make the model"
+    " smaller",
+)
 def train(
     config: ml_collections.ConfigDict,
     workdir: str | os.PathLike,
@@ -82,7 +92,7 @@ def train(
 
     # ---- images: on the devices, or streamed to them ----
     streamed = processes.any_of(not data.fits_on_device(config.data, images))
-    with processes.agreed():
+    with processes.agreed(), memory_for("the training examples", _FEWER_EXAMPLES):
         images = images if streamed else images.all()
         held_out = parts.images("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
@@ -92,7 +102,8 @@ def train(
     schedules = configuration.schedules(config)
     rng = make_keys(config.seed).training
     step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
+    with memory_for("the training examples", _FEWER_EXAMPLES):
+        steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
     validation = None if held_out is None else Validation(config, model, schedules, held_out)
     state = create_state(config, model, optimizer, images.shape[1:])
     if config.train.decoder_from and last_step(files.checkpoints) is None:

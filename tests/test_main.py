@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import records
+from conftest import HANG, ROOT, records
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
@@ -171,7 +171,7 @@ def test_images_that_do_not_fit_are_refused(tmp_path, tiny_config, changes, mess
         ({"data.num_examples": 41}, "a batch of 41 cannot be shared evenly by 2 devices"),
         ({"data.num_examples": 6000}, "6000 asked for.*5000"),
         ({"train.batch_size": 50}, "train.batch_size 50 is more than the 40 examples"),
-        ({"data.name": "npz:none.npz"}, "there is no file 'none.npz'"),
+        ({"data.name": "npz:none.npz"}, "there is no file '.*none.npz'"),
         ({"evaluations.part": "test"}, "mnist_5k has no test part.*data.num_test"),
     ],
 )
@@ -182,8 +182,49 @@ def test_what_the_data_cannot_give_is_refused(tmp_path, tiny_config, changes, me
     assert not (tmp_path / "run").exists()
 
 
-def test_an_empty_workdir_flag_is_refused(run_main):
-    assert_one_line_error(run_main(""), 2, "--workdir=DIR are needed")
+def test_a_bucket_is_no_workdir(run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert_one_line_error(
+        run_main("gs://b/r"), 2, "--workdir=gs://b/r is a URL", "Mount the bucket"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_workdir_a_run_is_named_by_what_it_changes(tmp_path):
+    """The log says so before anything else; here JAX has no device, and nothing is written."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "sfvae_jax.main"),
+            f"--config={ROOT}/configs/mnist_collapse.py:laptop",
+            "--config.seed=3",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    first, last = done.stderr.splitlines()
+    start = "no --workdir is given: this run goes to runs/mnist_collapse-laptop,seed=3-"
+    assert first.startswith(start)
+    assert_one_line_error(done, 2, "JAX_PLATFORMS=nonsense: JAX has no such device here", "cpu")
+    assert last.startswith("sfvae_jax: error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+WAITING_THREAD = """
+import threading, time
+from sfvae_jax import main
+threading.Thread(target=time.sleep, args=(3600,)).start()
+main._fail("the disk is full", 1)
+"""
+
+
+def test_an_error_does_not_wait_for_threads():
+    """Those of Orbax may wait for minutes after a save that failed."""
+    command = [sys.executable, "-c", WAITING_THREAD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
+    assert (done.returncode, done.stderr) == (1, "sfvae_jax: error: the disk is full\n")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from sfvae_jax.backend import memory_for
 from sfvae_jax.data import PARTS
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation import inception
@@ -254,15 +255,15 @@ def measure(trained: TrainedModel) -> Measures:
     """All measures that its `evaluations` group names.
 
     Raises:
-        RunError: if one of them is not finite, naming it.
+        RunError: if one of them is not finite or needs too much memory, naming it.
         UsageError: if one of them is of another kind of examples.
     """
     check_kind(trained.config, trained.language is not None)
     measured: Measured = {}
     for name in trained.config.names:
-        entry = EVALUATIONS[name]
         try:
-            measured |= entry.function(trained, trained.config[name])
+            with memory_for(f"evaluations.{name}", "lower its numbers or evaluations.batch_size"):
+                measured |= EVALUATIONS[name].function(trained, trained.config[name])
         except NotApplicable as reason:
             measured |= dict.fromkeys(metric_names(trained.config, name), reason)
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 # NFS keeps the lock of a client that is gone for some 90 seconds.
 _SECONDS_OF_THE_DEAD, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
+
+
+_held: set[FolderLock] = set()
 
 
 class FolderLock:
@@ -43,6 +47,7 @@ class FolderLock:
         """
         self._folder, self._path = folder, folder / NAME
         self._descriptor = self._open()
+        _held.add(self)
         try:
             self._tell_of_the_dead()
             self._sign()
@@ -52,6 +57,7 @@ class FolderLock:
 
     def release(self) -> None:
         """Removes the file, then lets go."""
+        _held.discard(self)
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
@@ -81,6 +87,13 @@ class FolderLock:
         owner["token"] = self.token
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+
+
+def release_all() -> None:
+    """Removes the files of all locks of this process, which is about to end without `release`."""
+    for lock in tuple(_held):
+        with suppress(OSError):
+            lock.release()
 
 
 def read_token(folder: Path) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,16 +147,25 @@ def failure(error: Exception) -> str:
 
 
 def abandon(status: int) -> NoReturn:
-    """Ends this process; among several at once, for a clean end would wait for the others.
+    """Ends this process at once, without waiting for threads or other processes.
 
-    They may be waiting for this one, and learn of its end when its connections close.
+    For the command alone, where nothing is left to save. A clean end would wait for what cannot
+    end: Orbax's threads after a save that failed, or other processes, which may be waiting for this
+    one and learn of its end when its connections close.
     """
-    if not jax.distributed.is_initialized():
-        sys.exit(status)
-    if is_main():
+    if jax.distributed.is_initialized() and _may_be_main():
         time.sleep(_SECONDS_FOR_OTHERS)
-    flush()
-    os._exit(status)
+    try:
+        flush()
+    finally:  # also where stderr goes to a disk that is full
+        os._exit(status)
+
+
+def _may_be_main() -> bool:
+    try:
+        return is_main()
+    except (RuntimeError, AssertionError):  # JAX has no device to tell it by
+        return True
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -8,11 +8,11 @@ from conftest import ROOT
 from tiny_sweeps import write_config
 
 from launch.configs import parse_config
-from launch.names import name_of
 from launch.runs import expand, is_finished
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import write_json
+from sfvae_jax.run_names import name_of
 from sfvae_jax.training.settings import plain
 
 RUNS = [

@@ -1,0 +1,69 @@
+"""What JAX's backend lacks, in one line: a device, or memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from sfvae_jax.errors import RunError, UsageError, first_line
+
+_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.I)
+_ASKED = re.compile(r"allocat\w*\s+(?:request for\s+)?([\d.]+\s*[KMGTP]?i?)(?:B\b|bytes)", re.I)
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def check_devices() -> None:
+    """Refuses to go on where JAX has no device, such as JAX_PLATFORMS=cuda without a GPU.
+
+    Raises:
+        UsageError: saying why, and what to set.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter says nothing, of a GPU's plugin
+        asked = jax.config.jax_platforms
+        reason = first_line(error) if str(error) else "that kind of device was not found"
+        reason = reason.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+        if not asked:
+            raise UsageError(f"JAX has no device: {reason}") from error
+        raise UsageError(
+            f"JAX_PLATFORMS={asked}: JAX has no such device here: {reason}. Unset JAX_PLATFORMS,"
+            " set it to cpu, or install JAX for that device"
+        ) from error
+
+
+@contextmanager
+def memory_for(what: str, smaller: str) -> Iterator[None]:
+    """Around what may need more memory than there is, of the host or of a device.
+
+    Args:
+        what: needs it, for the message.
+        smaller: what makes it need less, with the whole names of its keys.
+
+    Raises:
+        RunError: in the place of NumPy's or XLA's error, with what was asked for.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise RunError(f"out of memory for {what}: {_asked(str(error))}; {smaller}") from error
+
+
+def _asked(message: str) -> str:
+    """How much of it was asked for at once, as XLA or NumPy say it."""
+    found = _ASKED.search(message)
+    if not found:
+        return message.strip().partition("\n")[0] or "there is too little"
+    amount = found.group(1).strip()
+    return f"{_shown(int(amount)) if amount.isdecimal() else f'{amount}B'} were asked for at once"
+
+
+def _shown(num_bytes: int) -> str:
+    """A number of bytes in the unit that leaves it below 1024."""
+    power = min((max(num_bytes, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
+    return f"{num_bytes / 2 ** (10 * power):.{1 if power else 0}f} {_UNITS[power]}"

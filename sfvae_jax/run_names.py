@@ -1,0 +1,57 @@
+"""The name of a run: what it changes, as a folder may be called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_LONGEST = 100  # a file name holds 255 bytes, of which the run's own files may want some
+_BRACKETS = re.compile(r"[\s()\[\]'\"]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
+_PLAIN_CONFIG = re.compile(r"configs/[A-Za-z0-9_]+\.py(:[A-Za-z0-9_.+-]+)?")
+
+
+def name_of(overrides: Mapping[str, Any]) -> str:
+    """`KEY=VALUE,...`; where characters had to go, a digest of all keeps the name unique."""
+    exact = _told(overrides)
+    return _safe(exact, exact) if exact else "defaults"
+
+
+def name_of_command(config_file: str, overrides: Mapping[str, Any]) -> str:
+    """`CONFIG-PRESET,KEY=VALUE,...`, another one for each config file, preset and overrides.
+
+    A file of `configs/` is told by its name alone, any other one by a digest of its path besides.
+
+    Args:
+        config_file: FILE.py[:PRESET], from the current folder or absolute.
+        overrides: what the command line changes, in any order.
+    """
+    file, _, preset = config_file.partition(":")
+    path = Path(file).resolve()
+    below = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    exact = f"{below.as_posix()}:{preset}".removesuffix(":")
+    changes = _told({key: overrides[key] for key in sorted(overrides)})
+    config = f"{path.stem}-{preset}".removesuffix("-")
+    shown = f"{config},{changes}".removesuffix(",")
+    return _safe(shown, shown if _PLAIN_CONFIG.fullmatch(exact) else f"{exact},{changes}")
+
+
+def _told(overrides: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={_value(value)}" for key, value in overrides.items())
+
+
+def _value(value: Any) -> str:
+    """As the command line has it; quoted where a comma in it could be taken for the next key."""
+    return repr(value) if isinstance(value, str) and "," in value else str(value)
+
+
+def _safe(shown: str, exact: str) -> str:
+    """What is shown, as a folder may be called; a digest of what is exact where they differ."""
+    safe = _UNSAFE.sub("-", _BRACKETS.sub("", shown))
+    if safe == exact and len(exact) <= _LONGEST:
+        return exact
+    digest = hashlib.sha256(exact.encode()).hexdigest()[:8]
+    return f"{safe[: _LONGEST - len(digest) - 1]}-{digest}"

@@ -1,0 +1,46 @@
+"""Names of runs for which no workdir is given; those of sweeps are tested there."""
+
+from sfvae_jax.run_names import name_of_command
+
+
+def test_a_command_has_one_name_in_whatever_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = "configs/mnist_collapse.py"
+    assert name_of_command(file, {}) == "mnist_collapse"
+    name = name_of_command(f"{file}:laptop", {"seed": 3, "objective.name": "rae"})
+    assert name == "mnist_collapse-laptop,objective.name=rae,seed=3"
+    other = {"objective.name": "rae", "seed": 3}
+    assert name == name_of_command(f"{tmp_path}/{file}:laptop", other)
+
+
+def test_no_two_commands_have_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        ("configs/a.py", {}),
+        ("a.py", {}),
+        ("../a.py", {}),
+        ("configs/own/a.py", {}),
+        ("configs/a.txt", {}),
+        ("configs/a.py:b", {}),
+        ("configs/a-b.py", {}),
+        ("configs/a-b.py:c", {}),
+        ("configs/a.py:b-c", {}),
+        ("configs/a.py", {"seed": 1}),
+        ("configs/a,seed=1.py", {}),
+        ("configs/a.py:,seed=1", {}),
+        ("configs/a.py", {"data.name": "x", "seed": 1}),
+        ("configs/a.py", {"data.name": "x,seed=1"}),
+        ("configs/a.py", {"data.name": "'x,seed=1'"}),
+        ("configs/a.py", {"model.hidden_sizes": (16, 8)}),
+        ("configs/a.py", {"model.hidden_sizes": (1, 68)}),
+        ("configs/a.py", {"evaluations.names": ("ab", "c")}),
+        ("configs/a.py", {"evaluations.names": ("a", "bc")}),
+        ("configs/a.py", {"data.name": "npz:a/b.npz"}),
+        ("configs/a.py", {"data.name": "npz:a-b.npz"}),
+        *(("configs/a.py", {"data.name": "x" * 200, "seed": seed}) for seed in range(3)),
+    ]
+    names = [name_of_command(file, overrides) for file, overrides in commands]
+    assert len(set(names)) == len(commands)
+    for name in names:
+        assert len(name) <= 100
+        assert not set(name) & set(" /:*?'\"$&();<>|\\[]")
