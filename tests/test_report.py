@@ -347,6 +347,22 @@ def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
     report.pictures.draw_report(summary["methods"], tmp_path / "report.png")
 
 
+def test_what_not_all_seeds_measured_is_told():
+    more = {**RUNS[1], "metrics": {**RUNS[1]["metrics"], "fid_gmm": 5.0}}
+    earlier = {**RUNS[2], "history": {"200": RUNS[2]["metrics"]}}
+    text = report.to_markdown(report.summarize([RUNS[0], more, earlier]))
+    assert (
+        "Not all runs of `sampling` have these, which are left out: collapse fraction, step 100"
+        in text
+    )
+    assert (
+        "(2 of 3), reconstruction error at sample, step 100 (2 of 3), fid gmm, step 200 (1 of 3)."
+        in text
+    )
+    assert "fid" not in text.splitlines()[0]
+    assert "Not all" not in report.to_markdown(report.summarize(RUNS))
+
+
 def test_whatever_differs_from_the_config_files_own_setting_is_told():
     changes = {"likelihood.variance": 0.1, "model.activation": "tanh", "train.log_every": 3}
     changes |= {

@@ -88,6 +88,7 @@ def _notes(summary: dict[str, Any]) -> str:
         cell["published_data"] for _, _, cell in _cells(summary) if "published_data" in cell
     )
     notes = [note, *(f"{_DOUBT} {caveat}" for caveat in sorted(caveats))]
+    notes += _incomplete(summary)
     notes += [f"{_OTHER_DATA} Published of other data: {prose(data)}." for data in others]
     return "\n\n".join([*notes, *_texts(summary)])
 
@@ -126,6 +127,23 @@ def _differences(paper: dict[str, Any], papers: list[dict[str, Any]]) -> str:
 
 def _value(value: Any) -> str:
     return prose(str(value)) if value != "" else "empty"
+
+
+def _incomplete(summary: dict[str, Any]) -> list[str]:
+    """A sentence for each method of which not all runs have the same measures."""
+    notes = []
+    for method in summary["methods"]:
+        told = [
+            f"{pictures.title(measure)}, step {step} ({number} of {method['runs']})"
+            for measure, steps in method["incomplete"].items()
+            for step, number in steps.items()
+        ]
+        if told:
+            name = code(method["method"])
+            notes.append(
+                f"Not all runs of {name} have these, which are left out: {', '.join(told)}."
+            )
+    return notes
 
 
 def _is_over_trials(method: dict[str, Any]) -> bool:

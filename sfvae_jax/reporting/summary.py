@@ -22,13 +22,14 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         runs: contents of results.json, as from `read_run`.
 
     Returns:
-        "methods", a list of {"method", "runs", "seeds", "measures"}, where "measures" maps a
-        measure and a step to its "mean", "std" (of one run that over its own trials, or null),
-        "published" [mean, std] (null where the paper has none), "published_step" and, where there
-        are some, "published_data" (the paper's data set, where the runs' is another), "caveats" and
-        "texts" that were measured; and "published", a list of the papers: of each its "source",
-        "num_runs" and "setting", the "methods" beside which it stands, and "differences", config
-        keys with the values of these (a list) and the paper's.
+        "methods", a list of {"method", "runs", "seeds", "measures", "incomplete"}, where "measures"
+        maps a measure and a step to its "mean", "std" (of one run that over its own trials, or
+        null), "published" [mean, std] (null where the paper has none), "published_step" and, where
+        there are some, "published_data" (the paper's data set, where the runs' is another),
+        "caveats" and "texts" that were measured, and "incomplete" maps those that not all runs have
+        to the number of runs that have them; and "published", a list of the papers: of each its
+        "source", "num_runs" and "setting", the "methods" beside which it stands, and "differences",
+        config keys with the values of these (a list) and the paper's.
 
     Raises:
         UsageError: if two runs are of the same config and seed.
@@ -74,13 +75,15 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     figures = _figures(runs[0])
     rows, data = _published_row(figures, config), other_data(config, figures)
     points = [{**run.get("history", {}), str(run["step"]): run["metrics"]} for run in runs]
-    steps = sorted(set.intersection(*(set(point) for point in points)), key=int)
+    steps = sorted({step for point in points for step in point}, key=int)
     measures: dict[str, dict[str, Any]] = {}
+    incomplete: dict[str, dict[str, int]] = {}
     for step in steps:
-        measured = [m for m in runs[0]["metrics"] if all(_has(p[step], m) for p in points)]
-        for measure in measured:
-            if measure.endswith(_DEVIATION):
-                continue  # it stands beside what it is the deviation of
+        for measure in _measured(points, step):
+            having = [point for point in points if _has(point.get(step, {}), measure)]
+            if len(having) < len(points):
+                incomplete.setdefault(measure, {})[step] = len(having)
+                continue
             values = [point[step][measure] for point in points]
             published = _published_at(rows.get(measure, {}), step, last=step == steps[-1])
             own = points[0][step].get(measure + _DEVIATION)
@@ -106,7 +109,16 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "runs": len(runs),
         "seeds": seeds,
         "measures": measures,
+        "incomplete": incomplete,
     }
+
+
+def _measured(points: list[dict[str, dict[str, Any]]], step: str) -> list[str]:
+    """What some of the runs measured at a step; a deviation stands beside what it is of."""
+    found = dict.fromkeys(
+        measure for point in points for measure in point.get(step, {}) if _has(point[step], measure)
+    )
+    return [measure for measure in found if not measure.endswith(_DEVIATION)]
 
 
 def _caveats(run: dict[str, Any], step: str) -> list[tuple[str, str]]:
