@@ -13,7 +13,7 @@ from launch.configs import Overrides, load_sweep, parse_config
 from launch.filters import select
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.run_names import name_of
+from sfvae_jax.run_names import names_of
 from sfvae_jax.training.settings import flatten, plain
 from sfvae_jax.training.workdir import Workdir
 
@@ -55,8 +55,10 @@ def expand(
     """
     common = (f"--config={config_file}", *overrides)
     parse_config(common)
-    changes = select(load_sweep(config_file.partition(":")[0]), filters)
-    runs = [_make(common, folder, change) for change in changes]
+    sweep = load_sweep(config_file.partition(":")[0])
+    # Of the whole sweep, so that no filter changes a name.
+    names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
+    runs = [_make(common, folder, names[id(change)], change) for change in select(sweep, filters)]
     _check_unlike(runs)
     return runs
 
@@ -78,8 +80,7 @@ def is_finished(run: Run) -> bool:
     return measured == flatten(plain(run.config)["evaluations"])
 
 
-def _make(common: Sequence[str], folder: Path, changes: Overrides) -> Run:
-    name = name_of(changes)
+def _make(common: Sequence[str], folder: Path, name: str, changes: Overrides) -> Run:
     own = tuple(f"--config.{key}={value}" for key, value in changes.items())
     try:
         config = parse_config((*common, *own))

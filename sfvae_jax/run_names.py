@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,22 @@ def name_of(overrides: Mapping[str, Any]) -> str:
     """`KEY=VALUE,...`; where characters had to go, a digest of all keeps the name unique."""
     exact = _told(overrides)
     return _safe(exact, exact) if exact else "defaults"
+
+
+def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The name of each run of a sweep, by what it changes.
+
+    Those that differ in upper and lower case alone have a digest: not every file system tells them
+    apart.
+    """
+    names = [name_of(run) for run in runs]
+    told_apart: dict[str, set[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        told_apart.setdefault(name.lower(), set()).add(_told(run))
+    return [
+        name if len(told_apart[name.lower()]) == 1 else _with_digest(name, _told(run))
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def name_of_command(config_file: str, overrides: Mapping[str, Any]) -> str:
@@ -53,5 +69,10 @@ def _safe(shown: str, exact: str) -> str:
     safe = _UNSAFE.sub("-", _BRACKETS.sub("", shown))
     if safe == exact and len(exact) <= _LONGEST:
         return exact
-    digest = hashlib.sha256(exact.encode()).hexdigest()[:8]
-    return f"{safe[: _LONGEST - len(digest) - 1]}-{digest}"
+    return _with_digest(safe, exact)
+
+
+def _with_digest(name: str, exact: str) -> str:
+    # A path may hold bytes that are no UTF-8.
+    digest = hashlib.sha256(exact.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name[: _LONGEST - len(digest) - 1]}-{digest}"

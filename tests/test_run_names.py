@@ -1,6 +1,6 @@
 """Names of runs for which no workdir is given; those of sweeps are tested there."""
 
-from sfvae_jax.run_names import name_of_command
+from sfvae_jax.run_names import name_of, name_of_command, names_of
 
 
 def test_a_command_has_one_name_in_whatever_order(tmp_path, monkeypatch):
@@ -11,6 +11,22 @@ def test_a_command_has_one_name_in_whatever_order(tmp_path, monkeypatch):
     assert name == "mnist_collapse-laptop,objective.name=rae,seed=3"
     other = {"objective.name": "rae", "seed": 3}
     assert name == name_of_command(f"{tmp_path}/{file}:laptop", other)
+
+
+def test_runs_of_a_sweep_that_differ_in_case_alone_have_a_digest():
+    runs = [{"data.name": "a"}, {"data.name": "A"}, {"data.name": "b"}, {"data.name": "b"}]
+    lower, upper, *others = names_of(runs)
+    assert lower.startswith("data.name=a-")
+    assert upper.startswith("data.name=A-")
+    assert lower.lower() != upper.lower()
+    assert others == ["data.name=b"] * 2  # which are the same run
+    long = [{"data.name": letter * 300} for letter in "xX"]
+    assert all(len(name) <= 100 for name in names_of(long))
+
+
+def test_a_path_that_is_no_utf_8_has_a_name():
+    assert name_of({"data.name": "npz:caf\udce9"}) != name_of({"data.name": "npz:caf\udce8"})
+    assert name_of_command("configs/caf\udce9.py", {}).startswith("caf-")
 
 
 def test_no_two_commands_have_the_same_name(tmp_path, monkeypatch):
