@@ -28,7 +28,7 @@ _OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
 _OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
 # What follows from the rest where a config file leaves it open.
 _DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
-_DERIVED += ("data.layer_types", "data.fingerprint")
+_DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
 _OPEN = (None, "", [], ())
 # The evaluations that the group evaluations.generated is for.
 _OF_GENERATED = {"frechet", "precision_recall"}

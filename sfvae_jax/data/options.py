@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfvae_jax.data.geometry import CHANNELS
 from sfvae_jax.data.preprocessing import BINARIZATIONS
-from sfvae_jax.data.sequences import TOKENS
+from sfvae_jax.data.sequences import ELEMENTS, TOKENS
 from sfvae_jax.options import (
     COUNT_OR_0,
     FLAG,
@@ -79,6 +79,12 @@ DATA = {
         " characters",
     ),
     "max_length": Option(0, whole(0, MOST_PLACES), "places of a sequence; 0 = the data set's own"),
+    "elements": Option(
+        "",
+        one_of("elements", ("", *ELEMENTS)),
+        "of molecules: all = any element in SMILES brackets, common = those of drug-like molecules"
+        " in a smaller grammar; empty = all",
+    ),
     "layer_types": Option((), _LAYER_TYPES, "of architectures:PATH; () = those of the file"),
     "binarization": Option(
         "none",

@@ -11,9 +11,17 @@ from sfvae_jax.data.equations import MOST_CHARACTERS, MOST_RULES, open_drawn_equ
 from sfvae_jax.data.parts import Part
 from sfvae_jax.data.text import open_molecules, open_text
 from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, Language, sequence_grammar
+from sfvae_jax.grammars import (
+    COMMON_SMILES,
+    EXPRESSIONS,
+    SMILES,
+    Grammar,
+    Language,
+    sequence_grammar,
+)
 
 TOKENS = ("grammar", "characters")
+ELEMENTS = ("all", "common")
 KINDS = {
     "equations": "equations",
     "molecules": "molecules",
@@ -22,7 +30,12 @@ KINDS = {
 }
 """What the sequences of a name, or of a name before ":PATH", are."""
 
-_GRAMMARS = {"equations": EXPRESSIONS, "molecules": SMILES}
+_GRAMMARS = {
+    ("equations", ""): EXPRESSIONS,
+    ("molecules", ""): SMILES,
+    ("molecules", "all"): SMILES,
+    ("molecules", "common"): COMMON_SMILES,
+}
 _PLACES = {
     ("equations", "grammar"): MOST_RULES,
     ("equations", "characters"): MOST_CHARACTERS + 1,  # and the end
@@ -37,7 +50,7 @@ _OF_IMAGES = {
     "scale": 1.0,
     "binarization": "none",
 }
-_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0, "layer_types": ()}
+_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0, "layer_types": (), "elements": ""}
 
 
 def language(config: ml_collections.ConfigDict) -> Language | None:
@@ -57,7 +70,7 @@ def language(config: ml_collections.ConfigDict) -> Language | None:
         from sfvae_jax.data.architectures import architecture_language
 
         return architecture_language(config)
-    return _text_language(kind, config.tokens, config.max_length)
+    return _text_language(kind, config.elements, config.tokens, config.max_length)
 
 
 def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -73,6 +86,24 @@ def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     if name != "architectures" or not colon:
         return tuple(config.layer_types)
     return language(config).grammar.terminals
+
+
+def elements(config: ml_collections.ConfigDict) -> str:
+    """What `data.elements` is to be for good: of molecules "all" where nothing is said.
+
+    Args:
+        config: the `data` group.
+    """
+    return config.elements or ("all" if _kind(config.name) == "molecules" else "")
+
+
+def elements_before(name: str) -> str:
+    """What `data.elements` means in the config of a run that was made before there was a choice.
+
+    Args:
+        name: of its data set.
+    """
+    return "common" if _kind(name) == "molecules" else ""
 
 
 def value_range(config: ml_collections.ConfigDict) -> tuple[float, float] | None:
@@ -133,6 +164,11 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         raise UsageError("data.tokens is of equations and molecules; leave it 'grammar'")
     if kind != "architectures" and tuple(config.layer_types):
         raise UsageError(f"data.layer_types is of architectures:PATH; leave it () for {kind}")
+    if kind != "molecules" and config.elements:
+        raise UsageError(
+            f"data.elements={config.elements!r} only applies to molecules; leave it empty for the"
+            f" {kind} of {config.name!r}"
+        )
 
 
 def _kind(name: str) -> str | None:
@@ -140,10 +176,11 @@ def _kind(name: str) -> str | None:
 
 
 @functools.cache  # one object, so that what is compiled with its tables is found again
-def _text_language(kind: str, tokens: str, max_length: int) -> Language:
+def _text_language(kind: str, elements: str, tokens: str, max_length: int) -> Language:
     if tokens not in TOKENS:
         raise UsageError(f"data.tokens must be one of {', '.join(TOKENS)}, got {tokens!r}")
-    grammar = _GRAMMARS[kind] if tokens == "grammar" else _character_grammar(kind)
+    grammar = _GRAMMARS[kind, elements]
+    grammar = grammar if tokens == "grammar" else _character_grammar(grammar)
     places = max_length or _PLACES[kind, tokens]
     found = Language(kind, grammar, places)
     least = found.tables.least[found.tables.start]
@@ -155,7 +192,7 @@ def _text_language(kind: str, tokens: str, max_length: int) -> Language:
 
 
 @functools.cache
-def _character_grammar(kind: str) -> Grammar:
-    """All sequences of the characters of which the grammar's terminals are made."""
-    characters = dict.fromkeys("".join(_GRAMMARS[kind].terminals))
-    return sequence_grammar(tuple(characters), ignored=_GRAMMARS[kind].separator)
+def _character_grammar(grammar: Grammar) -> Grammar:
+    """All sequences of the characters of which a grammar's terminals are made."""
+    characters = dict.fromkeys("".join(grammar.terminals))
+    return sequence_grammar(tuple(characters), ignored=grammar.separator)

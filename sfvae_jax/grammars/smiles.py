@@ -1,17 +1,25 @@
-"""SMILES molecules (Weininger, 1988; GrammarVAE, Kusner et al. 2017).
-
-Elements are those that molecules are commonly made of; quadruple bonds and chirality that is not
-tetrahedral are left out.
-"""
+"""SMILES molecules (Weininger, 1988; OpenSMILES, 2016; GrammarVAE, Kusner et al. 2017)."""
 
 from sfvae_jax.grammars.grammar import Grammar
 
 _ORGANIC = "C N O S P F Cl Br I B c n o s p b *"  # atoms that need no brackets
-_ELEMENTS = (
+_DIGITS = "1 2 3 4 5 6 7 8 9 0"
+_PERIODIC_TABLE = """
+    H He
+    Li Be B C N O F Ne
+    Na Mg Al Si P S Cl Ar
+    K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
+    Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe
+    Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu
+    Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn
+    Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
+    Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+_AROMATIC = "b c n o p s se as si te"  # OpenSMILES's, and two that RDKit writes besides
+_COMMON_ELEMENTS = (
     "H Li B C N O F Na Mg Al Si P S Cl K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Zr Mo Tc Ru"
     " Rh Pd Ag Sn Sb Te I Ba Gd Pt Au Hg Pb Bi c n o s p b se *"
 )
-_DIGITS = "1 2 3 4 5 6 7 8 9 0"
 
 
 def _each(terminals: str, then: str = "") -> str:
@@ -19,25 +27,48 @@ def _each(terminals: str, then: str = "") -> str:
     return " | ".join(f'"{terminal}" {then}' for terminal in terminals.split())
 
 
-# A chain is an atom and more. The atoms stand in `more` again, so that one that follows without a
-# bond takes one rule and not two: molecules are a third shorter. What no context-free grammar
-# says (that a ring closes, how many bonds an atom has) this one leaves open, too.
-SMILES = Grammar(rf"""
-    chain -> {_each(_ORGANIC, then="more")}
-    chain -> "[" element chirality hydrogens charge class "]" more
-    chain -> "[" number element chirality hydrogens charge class "]" more
-    more -> | {_each(_ORGANIC, then="more")}
-    more -> "[" element chirality hydrogens charge class "]" more
-    more -> "[" number element chirality hydrogens charge class "]" more
-    more -> {_each(_DIGITS, then="more")} | "%" digit digit more
-    more -> bond chain | bond digit more | bond "%" digit digit more
-    more -> "(" chain ")" more | "(" bond chain ")" more | "(" "." chain ")" more | "." chain
-    bond -> "-" | "=" | "#" | "/" | "\" | ":"
-    digit -> {_each(_DIGITS)}
-    element -> {_each(_ELEMENTS)}
-    chirality -> | "@" | "@@"
-    hydrogens -> | "H" | "H" digit
-    charge -> | "+" | "-" | "+" digit | "-" digit | "++" | "--"
-    number -> digit | digit number
-    class -> | ":" number
-""")
+def _smiles(elements: str, bonds: str, chirality: str, charge: str) -> Grammar:
+    """SMILES whose brackets hold these elements, with the alternatives that are given.
+
+    A chain is an atom and more. The atoms stand in `more` again, so that one that follows without a
+    bond takes one rule and not two: molecules are a third shorter. What no context-free grammar
+    says (that a ring closes, how many bonds an atom has) this one leaves open, too.
+    """
+    return Grammar(rf"""
+        chain -> {_each(_ORGANIC, then="more")}
+        chain -> "[" element chirality hydrogens charge class "]" more
+        chain -> "[" number element chirality hydrogens charge class "]" more
+        more -> | {_each(_ORGANIC, then="more")}
+        more -> "[" element chirality hydrogens charge class "]" more
+        more -> "[" number element chirality hydrogens charge class "]" more
+        more -> {_each(_DIGITS, then="more")} | "%" digit digit more
+        more -> bond chain | bond digit more | bond "%" digit digit more
+        more -> "(" chain ")" more | "(" bond chain ")" more | "(" "." chain ")" more | "." chain
+        bond -> {_each(bonds)}
+        digit -> {_each(_DIGITS)}
+        element -> {_each(elements)}
+        chirality -> {chirality}
+        hydrogens -> | "H" | "H" digit
+        charge -> {charge}
+        number -> digit | digit number
+        class -> | ":" number
+    """)
+
+
+_TWO_WAYS = '| "@" | "@@"'
+_ONE_DIGIT = '| "+" | "-" | "+" digit | "-" digit | "++" | "--"'
+
+SMILES = _smiles(
+    f"{_PERIODIC_TABLE} {_AROMATIC} *",
+    bonds=r"- = # $ / \ :",
+    chirality=_TWO_WAYS
+    + f" | {_each('@TH1 @TH2 @AL1 @AL2 @SP1 @SP2 @SP3')}"
+    + ' | "@TB" digit | "@TB" digit digit | "@OH" digit | "@OH" digit digit',
+    charge=_ONE_DIGIT + ' | "+" digit digit | "-" digit digit',
+)
+"""OpenSMILES: all elements, isotopes, charges, chirality classes and atom classes in brackets."""
+
+COMMON_SMILES = _smiles(
+    _COMMON_ELEMENTS, bonds=r"- = # / \ :", chirality=_TWO_WAYS, charge=_ONE_DIGIT
+)
+"""The elements that molecules are commonly made of, tetrahedral chirality, charges up to 9."""

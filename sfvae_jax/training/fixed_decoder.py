@@ -13,13 +13,14 @@ from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import read_json
 from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
-from sfvae_jax.training.settings import differences, flatten, plain
+from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir
 
 _PARTS = ("decoder", "decoder_scales")
 # What a decoder means, besides its parameters.
 _SHARED = (
+    "data.elements",
     "data.layer_types",
     "data.scale",
     "data.tokens",
@@ -84,7 +85,7 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         raise UsageError(
             f"train.decoder_from: {source.folder} holds no checkpoint yet; train it first"
         )
-    there, here = flatten(read_json(source.config)), flatten(plain(config))
+    there, here = of_earlier(flatten(read_json(source.config)), {}), flatten(plain(config))
     # A run of an earlier version does not know what is of sequences alone.
     differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
     differing += _other_sequences(there["data.name"], here["data.name"])

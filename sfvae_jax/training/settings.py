@@ -8,6 +8,8 @@ from typing import Any
 
 import ml_collections
 
+from sfvae_jax import data
+
 _ABSENT = object()
 
 
@@ -49,6 +51,17 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
             node = node.setdefault(group, {})
         node[name] = value
     return tree
+
+
+def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A flat configuration with what it meant by keys that its version did not know.
+
+    Args:
+        kept: as a run's config.json has it, flat.
+        defaults: of all keys, flat.
+    """
+    elements = data.elements_before(str(kept.get("data.name", "")))
+    return {**defaults, "data.elements": elements, **kept}
 
 
 def differences(

@@ -18,7 +18,7 @@ from sfvae_jax.files import partial, read_json, write_json, write_text
 from sfvae_jax.published import with_differences
 from sfvae_jax.training import processes
 from sfvae_jax.training.lock import FolderLock, read_token
-from sfvae_jax.training.settings import differences, flatten, of_training, plain
+from sfvae_jax.training.settings import differences, flatten, of_earlier, of_training, plain
 
 log = logging.getLogger("sfvae_jax")
 
@@ -272,7 +272,7 @@ class Workdir:
         self, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
     ) -> None:
         known = {} if defaults is None else flatten(plain(defaults))
-        found, asked = {**known, **flatten(read_json(self.config))}, flatten(plain(config))
+        found, asked = of_earlier(flatten(read_json(self.config)), known), flatten(plain(config))
         differing = differences(found, asked, of_training)
         if differing:
             raise UsageError(

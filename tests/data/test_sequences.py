@@ -2,6 +2,7 @@
 
 import functools
 import importlib.resources
+import json
 import os
 import shutil
 import tracemalloc
@@ -9,12 +10,13 @@ import tracemalloc
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import text_file
+from conftest import load_config, text_file
 
 from sfvae_jax import data
-from sfvae_jax.config import base_config, validate
+from sfvae_jax.config import base_config, resolve, validate
 from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import EXPRESSIONS, SMILES
+from sfvae_jax.grammars import COMMON_SMILES, EXPRESSIONS, SMILES
+from sfvae_jax.training.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -349,12 +351,16 @@ def test_options_of_images_are_refused(option):
 
 
 def test_options_of_sequences_are_refused():
-    for option in ({"tokens": "characters"}, {"max_length": 20}, {"layer_types": ("conv",)}):
+    options = ({"tokens": "characters"}, {"max_length": 20}, {"layer_types": ("conv",)})
+    for option in (*options, {"elements": "common"}):
         (key,) = option
         assert f"data.{key}: of sequences alone" in refused(group("mnist_5k", **option))
     for name in ("equations", "molecules", "molecules:x.smi"):
         message = refused(group(name, layer_types=("conv",)))
         assert message.startswith("data.layer_types is of architectures:PATH; leave it () for")
+    for name in ("equations", "architectures"):
+        message = refused(group(name, elements="all"))
+        assert message.startswith("data.elements='all' only applies to molecules; leave it empty")
     assert "data.tokens must be one of grammar, characters" in refused(
         group("equations", tokens="words")
     )
@@ -370,5 +376,35 @@ def test_more_than_there_are(write):
     assert len(data.load(group(name, num_test=1), "test")) == 1
 
 
-def test_a_data_set_s_smiles_are_those_of_the_grammar():
-    assert data.language(group("molecules")).grammar is SMILES
+@pytest.mark.parametrize("tokens", ["grammar", "characters"])
+def test_elements_of_molecules(write, tokens):
+    name = write("[Cs+].[Cl-]\nCC[Na]\n", "molecules")
+    for elements in ("", "all"):
+        config = group(name, elements=elements, tokens=tokens)
+        assert sorted(texts(config)) == ["CC[Na]", "[Cs+].[Cl-]"]
+    config = group(name, elements="common", tokens=tokens)
+    if tokens == "grammar":
+        assert "line 1, column 3: 's' cannot stand here" in refused(config)
+        assert data.language(config).grammar is COMMON_SMILES
+        assert data.language(group("molecules")).grammar is SMILES
+    else:
+        assert data.language(config).grammar.size < data.language(group(name)).grammar.size
+
+
+def test_elements_are_kept_with_a_run(write, tmp_path):
+    """A run that was made before there was a choice had the common ones, and can go on."""
+    config = load_config("molecules").get_config("laptop")
+    assert config.data.elements == ""
+    resolved = resolve(config)
+    assert resolved.data.elements == "all"
+    assert resolve(resolved) == resolved
+    assert resolve(load_config("equations").get_config("laptop")).data.elements == ""
+    files = Workdir(tmp_path)
+    files.claim(resolved)
+    kept = json.loads(files.config.read_text())
+    del kept["data"]["elements"]
+    files.config.write_text(json.dumps(kept))
+    with pytest.raises(UsageError, match="data.elements is 'common' there and 'all' here"):
+        files.check(resolved, base_config())
+    config.data.elements = "common"
+    files.check(resolve(config), base_config())

@@ -1,12 +1,13 @@
-"""The grammar of SMILES, against RDKit."""
+"""The grammar of SMILES, against OpenSMILES and RDKit."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
 
 import sfvae_jax.data
-from sfvae_jax.grammars import SMILES
+from sfvae_jax.grammars import COMMON_SMILES, SMILES, ParseError
 
 MOLECULES = Path(sfvae_jax.data.__file__).with_name("molecules.smi").read_text().splitlines()
 
@@ -37,11 +38,68 @@ MOLECULES = Path(sfvae_jax.data.__file__).with_name("molecules.smi").read_text()
     ],
 )
 def test_what_the_notation_allows(text):
+    for grammar in (SMILES, COMMON_SMILES):
+        assert grammar.write(grammar.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Cs+].[I-]",
+        "[Xe]",
+        "O=[W](=O)=O",
+        "[Fe+3].[Cl-].[Cl-].[Cl-]",
+        "[238U+6]",
+        "[Hs+12]",
+        "[SiH2-10]",
+        "[Sc+3]c1ccsc1",
+        "C[Sn](C)(C)C",
+        "c1cc[te]c1",
+        "c1cc[si]cc1",
+        "[AsH4+]",
+        "[C@TH1H](F)(Cl)Br",
+        "C[C@AL2]",
+        "[Pt@SP3](F)(Cl)(Br)I",
+        "S[As@TB15](F)(Cl)(Br)N",
+        "[59Co@OH30H2+2:7]",
+        "[As@TB1H]",
+        "[Ga-]$[As+]",
+        "C1CCCC$1",
+    ],
+)
+def test_what_opensmiles_allows_besides(text):
     assert SMILES.write(SMILES.parse(text)) == text
 
 
-def test_it_is_small():
-    assert SMILES.size < 150
+def test_every_element_stands_in_brackets_and_nothing_else():
+    """118 of the periodic table, found by RDKit's own names where it is installed."""
+    names = {
+        rule.right[0][1:-1] for rule in SMILES.rules if rule.left == "element" and rule.right
+    } - set(["b", "c", "n", "o", "p", "s", "se", "as", "si", "te", "*"])
+    assert len(names) == 118
+    table = pytest.importorskip("rdkit.Chem", reason="RDKit is not installed").GetPeriodicTable()
+    assert names == {table.GetElementSymbol(number) for number in range(1, 119)}
+    for name in names:
+        for text in (f"[{name}]", f"[12{name}@@H3+2:1]"):
+            assert SMILES.write(SMILES.parse(text)) == text
+    for other in ("Xx", "D", "cs", "Uuo"):
+        with pytest.raises(ParseError):
+            SMILES.parse(f"[{other}]")
+
+
+def test_the_common_elements_are_as_runs_have_been_trained_with():
+    """What an index means is not kept with a run: the rules may never change, nor their order."""
+    rules = "\n".join(map(str, COMMON_SMILES.rules)).encode()
+    assert hashlib.sha256(rules).hexdigest()[:16] == "5ce9180bf1c324b5"
+    assert (COMMON_SMILES.size, SMILES.size) == (147, 234)
+    terminals = set(COMMON_SMILES.terminals)
+    assert terminals < set(SMILES.terminals)
+
+
+def test_what_both_can_say_takes_as_many_rules():
+    for line in MOLECULES:
+        text = line.split()[0]
+        assert len(COMMON_SMILES.parse(text)) == len(SMILES.parse(text))
 
 
 def test_all_that_rdkit_writes_of_known_molecules():

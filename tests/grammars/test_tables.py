@@ -17,6 +17,16 @@ SMALL = [
     (Grammar('s -> "a" s t s | \nt -> "b" s | "c"'), 8),
 ]
 
+# One atom in brackets, each of its parts one rule.
+BRACKETS = Grammar(
+    "\n".join(
+        [
+            'atom -> "[" element chirality hydrogens charge class "]"',
+            *(str(rule) for rule in SMILES.rules if rule.left not in ("chain", "more", "bond")),
+        ]
+    )
+)
+
 
 def padded(grammar, most):
     return np.array(
@@ -46,10 +56,10 @@ def log_probabilities(grammar, sentences, logits):
     return np.sum(chosen - np.logaddexp.reduce(masked, axis=2), axis=1)
 
 
-@pytest.mark.parametrize(("grammar", "most"), SMALL)
+@pytest.mark.parametrize(("grammar", "most"), [*SMALL, (SMILES, 3), (BRACKETS, 6)])
 def test_probabilities_of_all_sentences_sum_to_one(grammar, most):
     sentences = padded(grammar, most)
-    for seed in range(3):
+    for seed in range(3 if len(sentences) < 5000 else 1):
         logits = 3 * np.random.default_rng(seed).normal(size=(most, grammar.size))
         total = np.exp(log_probabilities(grammar, sentences, logits)).sum()
         np.testing.assert_allclose(total, 1, rtol=1e-12)
