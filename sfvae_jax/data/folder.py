@@ -23,6 +23,8 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import local_path
 
 _NAMED_AT_MOST = 10
+_PROBED = 16  # images that show whether a folder holds nothing but black
+_DARK = 15  # of 255: values up to this one are nearly black
 
 log = logging.getLogger("sfvae_jax")
 
@@ -186,10 +188,27 @@ def _tell(
         log.warning("skipping %s", _named(found.damaged, total, folder))
     if depth is not None:
         log.info("images of 16 bits a channel in %s: read as values of %d bits", folder, depth)
+    _tell_dark(folder, found, depth or 16)
     named = part_names(found.heads)
     if named:
         counts = ", ".join(f"{number} {part}" for part, number in numbers)
         log.info("the folders %s of %s are its parts: %s", ", ".join(named[:9]), folder, counts)
+
+
+def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
+    """Warns of masks and the like, whose files have 0 and 1 in place of 0 and 255."""
+    names = [*found.heads]
+    try:
+        probed = [decode(folder / name, depth) for name in names[:: max(len(names) // _PROBED, 1)]]
+    except Exception:  # whatever the decoders of damaged files raise: told when it is asked for
+        return
+    greatest = max(int(pixels.max()) for pixels in probed)
+    if greatest <= _DARK:
+        log.warning(
+            "%d images of %s, looked at among %d, are nearly black: their values reach %d of 255."
+            " If that is white, multiply them",
+            *(len(probed), folder, len(names), greatest),
+        )
 
 
 def _damaged(folder: Path, damaged: Mapping[str, str], total: int) -> UsageError:

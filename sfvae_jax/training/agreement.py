@@ -22,7 +22,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     """Refuses processes of one run that were not all asked for the same; all have to ask.
 
     Every process compares what would decide its steps and measures: all settings, the fingerprint
-    of the data, and the versions of what computes them.
+    of the data, the versions of what computes them, and what the environment sets of JAX.
 
     Args:
         config: resolved, with the fingerprint of the data.
@@ -34,7 +34,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     """
     if jax.process_count() == 1:
         return
-    here = {**flatten(plain(config)), "--mode": mode, **_versions()}
+    here = {**flatten(plain(config)), "--mode": mode, **_versions(), **_of_jax()}
     digests = processes.gathered(_digest(here))
     if np.all(digests == digests[0]):
         return
@@ -66,6 +66,16 @@ def _versions() -> dict[str, str]:
         "version of jaxlib": jaxlib.__version__,
         "version of numpy": np.__version__,  # which shuffles
     }
+
+
+def _of_jax() -> dict[str, str]:
+    """What the environment sets of JAX, and decides which numbers are drawn or computed."""
+    keys = (
+        *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"),
+        "jax_default_matmul_precision",
+    )
+    found = {key: str(getattr(jax.config, key, None)) for key in keys}
+    return found | {"JAX's backend": jax.default_backend()}
 
 
 def _digest(facts: dict) -> np.ndarray:

@@ -77,6 +77,17 @@ def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth,
     assert f"read as values of {depth} bits" in caplog.text
 
 
+def test_masks_that_come_out_black_are_told(tmp_path, caplog):
+    for i in range(40):
+        write(tmp_path, f"{i}.png", np.full((2, 2, 1), i % 2, np.uint8))
+    data.open_images(group(tmp_path), "train")
+    assert "are nearly black: their values reach 1 of 255" in caplog.text
+    caplog.clear()
+    write(tmp_path, "0.png", np.full((2, 2, 1), 255, np.uint8))
+    data.open_images(group(tmp_path), "train")
+    assert not caplog.text
+
+
 def test_deep_tiff_and_pgm(tmp_path):
     """A PGM says what its greatest value is, whatever the other files have."""
     values = np.array([[0, 4095], [16, 160]], np.uint16)
