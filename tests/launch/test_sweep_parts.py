@@ -371,6 +371,35 @@ def test_a_local_run_that_another_sweep_has_done_is_not_started(tmp_path, shell)
     assert not (tmp_path / "started").exists()
 
 
+_RESULTS = (
+    '{"metrics": 1, "step": 12, "config": []}',
+    '{"metrics": {"a": 1}, "step": 12, "config": {"evaluations": 1}}',
+    '{"metrics": {"a": 1}, "step": "12", "config": null}',
+    '{"step": NaN}',
+)
+
+
+@pytest.mark.parametrize("name", ["config.json", "results.json"])
+@pytest.mark.parametrize("content", ["", "[]", '{"a":' * 5000, b"\xff", None, *_RESULTS])
+def test_one_damaged_file_stops_no_other_run(tmp_path, name, content):
+    """None: a named pipe, which would be waited for without an end."""
+    runs = expand(write_config(tmp_path, [{"seed": 0}, {"seed": 1}]), tmp_path / "sweep")
+    for run in runs:
+        run.workdir.mkdir(parents=True)
+        write_finished(run)
+    damaged = runs[0].workdir / name
+    damaged.unlink()
+    if content is None:
+        os.mkfifo(damaged)
+    else:
+        damaged.write_bytes(content if isinstance(content, bytes) else content.encode())
+    outcome = look_over(runs)
+    SweepProgress(runs, outcome.done)
+    assert outcome.done == {"seed=1"}
+    assert all(str(runs[0].workdir) in error for error in outcome.failed.values())
+    assert all("\n" not in error for error in outcome.failed.values())
+
+
 def test_time_left_is_unknown_while_a_run_takes_steps_again(runs, capsys):
     runs[0].workdir.mkdir(parents=True)
     metrics = runs[0].workdir / "metrics.jsonl"
