@@ -272,6 +272,18 @@ def test_what_cannot_be_reported_is_one_line(tmp_path, capsys, flags, message):
     assert re.search(message, err)
 
 
+def test_a_copy_of_a_run_is_counted_once(tmp_path):
+    older = {**RUNS[0], "config": {**RUNS[0]["config"]}}
+    older["config"]["data"] = {k: v for k, v in older["config"]["data"].items() if k != "scale"}
+    _write_runs(tmp_path, [RUNS[0], older, RUNS[1]])
+    runs, left_out = read_runs(report.find_runs([tmp_path]))
+    assert [path.parent.name for path in runs] == ["run0", "run2"]
+    ((path, reason),) = left_out.items()
+    assert path.parent.name == "run1"
+    assert f"config and the seed of {tmp_path}/run0/results.json, which is counted" in reason
+    assert report.summarize(list(runs.values()))["methods"][0]["seeds"] == [0, 1]
+
+
 def test_of_no_run_that_can_be_read_there_is_no_report(tmp_path):
     (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
     with pytest.raises(UsageError, match="cannot read .*nests more than"):
@@ -325,7 +337,8 @@ def test_no_damaged_results_stop_the_others(tmp_path):
             assert len(runs) + len(reasons) == 1
             assert all("\n" not in reason for reason in reasons.values())
             left_out += len(reasons)
-            assert report.to_markdown(report.summarize([RUNS[3], *runs.values()]))
+            if runs:
+                assert report.to_markdown(report.summarize([RUNS[3], *runs.values()]))
     assert left_out > 150
 
 

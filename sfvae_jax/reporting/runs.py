@@ -10,7 +10,7 @@ from typing import Any
 
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.files import read_json
-from sfvae_jax.paths import local_path
+from sfvae_jax.paths import local_path, shown
 from sfvae_jax.training.settings import flatten
 
 log = logging.getLogger("sfvae_jax")
@@ -44,12 +44,19 @@ def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
     Args:
         paths: results.json of each, as from `find_runs`.
     """
-    runs, left_out = {}, {}
+    runs: dict[Path, Run] = {}
+    left_out = {}
     for path in paths:
         try:
-            runs[path] = read_run(path)
+            run = read_run(path)
         except UsageError as error:
             left_out[path] = in_one_line(error)
+            continue
+        same = next((other for other in runs if _is_same(runs[other], run)), None)
+        if same is None:
+            runs[path] = run
+        else:
+            left_out[path] = f"it has the config and the seed of {shown(same)}, which is counted"
     return runs, left_out
 
 
@@ -80,6 +87,14 @@ def check_results(run: Run, path: Path) -> None:
             raise UsageError(
                 f"{path} is damaged: {key!r} is not {expected}; measure again with --mode=evaluate"
             )
+
+
+def _is_same(one: Run, other: Run) -> bool:
+    """Whether two have one configuration; of keys that an earlier version lacks, any value."""
+    if one["config"]["seed"] != other["config"]["seed"]:
+        return False
+    first, second = flatten(one["config"]), flatten(other["config"])
+    return all(first[key] == second[key] for key in first.keys() & second.keys())
 
 
 def _results_below(folder: Path) -> Iterator[Path]:
