@@ -16,6 +16,7 @@ import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError, first_line, in_one_line
 from sfvae_jax.output import flush
+from sfvae_jax.training.rendezvous import meet
 
 log = logging.getLogger("sfvae_jax")
 
@@ -42,13 +43,17 @@ def start(
         process_id: of this one, from 0.
 
     Raises:
-        UsageError: if these make no sense, or nothing tells what is not given.
+        UsageError: if these make no sense or do not fit those of the others, the port is taken, or
+            nothing tells what is not given.
         RunError: if the others are not reached.
     """
     _check(coordinator_address, num_processes, process_id)
     if jax.distributed.is_initialized():
         raise UsageError("this process has joined a run already; it cannot join another")
     log.info("waiting for all processes of this run, at most five minutes")
+    told = None not in (coordinator_address, num_processes, process_id)
+    if told and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
+        meet(coordinator_address, num_processes, process_id)
     try:
         jax.distributed.initialize(
             coordinator_address,
@@ -171,8 +176,12 @@ def _may_be_main() -> bool:
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     if coordinator is not None:
         host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal():
-            raise UsageError(f"--coordinator_address is {coordinator!r}; give HOST:PORT")
+        number = int(port) if port.isascii() and port.isdecimal() else 0
+        if not host or not 0 < number < 2**16:
+            raise UsageError(
+                f"--coordinator_address is {coordinator!r}; give HOST:PORT, with a port from 1 to"
+                " 65535"
+            )
     if num_processes is not None and num_processes < 1:
         raise UsageError(f"--num_processes is {num_processes}; give 1 or more")
     if process_id is not None and not 0 <= process_id < (num_processes or process_id + 1):

@@ -234,6 +234,8 @@ def test_processes_with_different_configs_do_not_train(run_main, tmp_path):
     ("arguments", "message"),
     [
         (("host", 2, 0), "give HOST:PORT"),
+        (("host:0", 2, 0), "a port from 1 to 65535"),
+        (("host:65536", 2, 0), "a port from 1 to 65535"),
         (("host:1", 0, 0), "--num_processes is 0"),
         (("host:1", 2, 2), "--process_id is 2"),
     ],

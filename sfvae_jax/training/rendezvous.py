@@ -1,0 +1,235 @@
+"""The processes of a run meet before JAX connects them, so that what cannot work is told in a line.
+
+JAX ends a process by SIGSEGV or SIGABRT where its port is taken, two processes have one number or
+some stay away. Here process 0 listens at the port that JAX gets afterwards, and each process, 0 as
+well, tells it its number and how many it believes there are.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from sfvae_jax.errors import RunError, UsageError
+
+SECONDS = 300.0  # for all to come
+_SECONDS_OF_A_STRANGER = 10.0  # at the port, which a run that has just ended may still have
+_SECONDS_BETWEEN_TRIES = 0.5
+_SECONDS_TO_SPEAK = 5.0  # for a message between two processes that are there
+
+_OURS = "sfvae_jax process"
+_GREETING = re.compile(rf"{_OURS} (\d{{1,9}}) (\d{{1,9}})")
+_HEARD = "sfvae_jax: wait for the others"
+_WELCOME = "all are here"
+_LONGEST = 1000  # bytes of a message
+
+
+def meet(address: str, num_processes: int, process_id: int, seconds: float = SECONDS) -> None:
+    """Returns when all processes are there, each with a number of its own.
+
+    Args:
+        address: "HOST:PORT" of process 0, as the others reach it.
+        num_processes: how many there are.
+        process_id: of this one, from 0.
+        seconds: how long this one waits.
+
+    Raises:
+        UsageError: if the port is taken, the address is not that of process 0, or the numbers of
+            the processes do not fit.
+        RunError: if some of the others do not come.
+    """
+    host, _, port = address.rpartition(":")
+    place = (host.strip("[]"), int(port))
+    until = time.monotonic() + seconds
+    if process_id != 0:
+        _attend(place, num_processes, process_id, until)
+        return
+    with _listening(place[1]) as listener:
+        host_thread = threading.Thread(
+            target=_receive_all, args=(listener, num_processes, until), daemon=True
+        )
+        host_thread.start()
+        _attend(place, num_processes, process_id, until)
+        host_thread.join(2 * _SECONDS_TO_SPEAK)
+
+
+# ---- process 0 ----
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """A socket at the port, on all addresses of this machine as JAX's will be."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"--coordinator_address: port {port} of this machine is in use, by another program"
+                " or another process with --process_id=0; give all processes a port that is free"
+            ) from error
+        raise UsageError(
+            f"--coordinator_address: process 0 cannot listen at port {port}: {error.strerror}"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _receive_all(listener: socket.socket, num_processes: int, until: float) -> None:
+    """Answers all that came when the last one has, or when it is clear that they do not fit."""
+    present: dict[int, socket.socket] = {}
+    refusal = None
+    try:
+        while len(present) < num_processes and refusal is None:
+            listener.settimeout(max(until - time.monotonic(), 0.01))
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                refusal = _absent(present, num_processes)
+                break
+            refusal = _enter(connection, present, num_processes)
+        _answer(present, refusal or _WELCOME)
+    finally:
+        for connection in present.values():
+            connection.close()
+
+
+def _enter(
+    connection: socket.socket, present: dict[int, socket.socket], num_processes: int
+) -> str | None:
+    """Adds the process at the other end; returns why all have to be refused, if they have."""
+    with connection.makefile("rb") as reader:
+        greeting = _GREETING.fullmatch(_read(connection, reader, _SECONDS_TO_SPEAK))
+    if greeting is None:  # no process of a run
+        connection.close()
+        return None
+    process_id, of = map(int, greeting.groups())
+    _send(connection, _HEARD)
+    before = present.get(process_id)
+    if before is not None and _is_gone(before):
+        before.close()
+        before = None
+    # One that comes twice is kept under a number that no process has, to be answered as well.
+    present[process_id if before is None else -1] = connection
+    if of != num_processes:
+        return (
+            f"usage: process {process_id} has --num_processes={of} and process 0"
+            f" --num_processes={num_processes}; give all the same"
+        )
+    if before is not None:
+        return (
+            f"usage: two processes have --process_id={process_id}; number them from 0 to"
+            f" {num_processes - 1}, each once"
+        )
+    return None
+
+
+def _absent(present: dict[int, socket.socket], num_processes: int) -> str:
+    names = [str(number) for number in range(num_processes) if number not in present]
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (
+        f"run: {len(names)} of {num_processes} processes did not come in time: --process_id={shown}"
+    )
+
+
+def _answer(present: dict[int, socket.socket], message: str) -> None:
+    for connection in present.values():
+        _send(connection, message)
+    # They close first, so that no connection of this port lingers when JAX asks for it.
+    for connection in present.values():
+        with suppress(OSError):
+            connection.settimeout(_SECONDS_TO_SPEAK)
+            connection.recv(1)
+
+
+def _send(connection: socket.socket, message: str) -> None:
+    with suppress(OSError):  # it is gone
+        connection.sendall(f"{message}\n".encode())
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    try:
+        connection.settimeout(0)
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+# ---- every process ----
+
+
+def _attend(place: tuple[str, int], num_processes: int, process_id: int, until: float) -> None:
+    """Tells process 0 of this one, and waits until all are there."""
+    shown = f"--coordinator_address={place[0]}:{place[1]}"
+    stranger_until = None
+    while True:
+        with _connected(place, until, shown, patient=process_id != 0) as connection:
+            answers = _ask(connection, f"{_OURS} {process_id} {num_processes}\n", until)
+        if answers[0] == _HEARD:
+            break
+        stranger_until = stranger_until or time.monotonic() + _SECONDS_OF_A_STRANGER
+        if time.monotonic() > min(stranger_until, until):
+            raise RunError(
+                f"what answers at {shown} is no process 0 that waits for this one: another program,"
+                " or a run that has begun; give all processes another port"
+            )
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+    kind, _, text = answers[1].partition(": ")
+    if kind == "usage":
+        raise UsageError(text)
+    if kind != _WELCOME:
+        raise RunError(
+            text or f"process 0 of this run, at {shown}, ended, or did not see all come in time"
+        )
+
+
+def _connected(place: tuple[str, int], until: float, shown: str, *, patient: bool) -> socket.socket:
+    while True:
+        try:
+            return socket.create_connection(place, timeout=_SECONDS_TO_SPEAK)
+        except OSError as error:  # also of a name that is not known, or not yet
+            reason = error.strerror or str(error)
+            if not patient:
+                raise UsageError(
+                    f"{shown} does not reach this machine, which has --process_id=0: {reason};"
+                    " give an address of it"
+                ) from error
+            if time.monotonic() > until:
+                raise RunError(
+                    f"no process 0 came to {shown} in time: {reason}; start it there, or correct"
+                    " the address"
+                ) from error
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def _ask(connection: socket.socket, greeting: str, until: float) -> tuple[str, str]:
+    """What comes back: at once, and when all are there; "" for what does not come."""
+    try:
+        connection.sendall(greeting.encode())
+    except OSError:
+        return "", ""
+    with connection.makefile("rb") as reader:
+        heard = _read(connection, reader, 2 * _SECONDS_TO_SPEAK)
+        if heard != _HEARD:
+            return "", ""
+        # Process 0 tells who is missing when its own time is over.
+        seconds = max(until - time.monotonic(), 0.0) + 2 * _SECONDS_TO_SPEAK
+        return heard, _read(connection, reader, seconds)
+
+
+def _read(connection: socket.socket, reader: BinaryIO, seconds: float) -> str:
+    """A line that the other end sends, without its end; "" where none comes."""
+    try:
+        connection.settimeout(seconds)
+        return reader.readline(_LONGEST).decode(errors="replace").strip()
+    except OSError:
+        return ""
