@@ -30,6 +30,7 @@ _OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts
 _DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
 _DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
 _OPEN = (None, "", [], ())
+_EMBEDDED = "mnist_5k"  # a part of MNIST
 # The evaluations that the group evaluations.generated is for.
 _OF_GENERATED = {"frechet", "precision_recall"}
 
@@ -70,7 +71,8 @@ def differences(
 ) -> dict[str, tuple[list[Any], Any]]:
     """The keys of a setting in which runs differ from it: their values, and the setting's.
 
-    What the rows of the figures tell apart is no difference.
+    What the rows of the figures tell apart is no difference, but for the embedded digits, which
+    may have rows of their own in the place of MNIST.
 
     Args:
         configs: flat, each of a run.
@@ -89,6 +91,8 @@ def differences(
                 here.append(config.get(key))
         if [_comparable(one) for one in here] != [_comparable(value)]:
             found[key] = (here, value)
+    if "data.name" in told_apart and any(c.get("data.name") == _EMBEDDED for c in configs):
+        found["data.name"] = ([_EMBEDDED], "mnist")
     return found
 
 
@@ -117,7 +121,7 @@ def _told_apart(figures: Mapping[str, Any]) -> set[str]:
 
 def _data(name: Any) -> tuple[str, str]:
     kind, _, path = str(name).partition(":")
-    return ("mnist" if kind == "mnist_5k" else kind, PurePath(path).name)
+    return ("mnist" if kind == _EMBEDDED else kind, PurePath(path).name)
 
 
 def _decides(key: str) -> bool:

