@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 
@@ -37,8 +37,9 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def say_error(message: str) -> None:
-    """Prints the one line that a user's error ends in, to stderr."""
-    say(f"sfvae_jax: error: {message}", sys.stderr)
+    """Prints the one line that a user's error ends in, to stderr, where that can be written."""
+    with suppress(OSError):
+        say(f"sfvae_jax: error: {message}", sys.stderr)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Self
 
 from tqdm import tqdm
@@ -40,13 +41,18 @@ class Display:
         return self
 
     def __exit__(self, *unused: Any) -> None:
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
     def show(self, done: int, beside: str, line: str) -> None:
         """Moves the bar, with a text beside it; where there is none, prints the line if it is time.
 
-        The last line is always printed.
+        The last line is always printed. A terminal that is gone, or a full disk, ends nothing.
         """
+        with suppress(OSError):
+            self._show(done, beside, line)
+
+    def _show(self, done: int, beside: str, line: str) -> None:
         now = time.monotonic()
         if self._terminal:
             self._bar.set_postfix_str(beside, False)

@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
     except UsageError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
-        _fail(f"cannot write the report: {in_one_line(error)}", 2)
+        _fail(f"cannot write the report: {in_one_line(error)}; give another --output", 2)
 
 
 def _report(folders: list[str]) -> int:

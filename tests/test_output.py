@@ -1,11 +1,17 @@
 """What the commands print and write: in any locale, and to a pipe that is closed."""
 
 import ast
+import errno
+import io
 import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
+
+from sfvae_jax import output
+from sfvae_jax.progress import Display
 
 PROGRAM = """
 import sys
@@ -55,6 +61,21 @@ def test_a_reader_that_leaves_ends_nothing():
     assert process.returncode == 0
 
 
+def test_what_cannot_be_written_ends_no_progress(monkeypatch, capsys):
+    """As when a terminal is gone from under a run that goes on."""
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with Display(0, 2) as display:
+        display.show(2, "", "step 2/2")
+    output.say_error("x")
+    with pytest.raises(OSError, match="Input/output error"):
+        output.say("a table", sys.stderr)
+
+
 def _opens_text_in_the_locale(call):
     """Whether a call reads or writes text, and leaves the encoding to the locale."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
@@ -63,7 +84,7 @@ def _opens_text_in_the_locale(call):
     if name != "open":
         return name == "read_text" or not isinstance(call.func, ast.Name)
     of = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if ast.unparse(of or call.func) in ("os", "Image", "ts", "ts.KvStore"):
+    if ast.unparse(of or call.func) in ("os", "Image", "ts", "ts.KvStore", "self._zip"):
         return False
     modes = [*call.args, *_keywords(call).values()]
     texts = [mode.value for mode in modes if isinstance(mode, ast.Constant)]

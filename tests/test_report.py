@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import load_config
@@ -272,6 +273,19 @@ def test_what_cannot_be_reported_is_one_line(tmp_path, capsys, flags, message):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert re.search(message, err)
+
+
+def test_two_reports_in_one_folder_take_turns(tmp_path):
+    _write_runs(tmp_path, RUNS[:1])
+    paths = report.find_runs([tmp_path])
+    writer = threading.Thread(target=report.write_report, args=(paths, tmp_path))
+    with report._alone_in(tmp_path):
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive()
+        assert not (tmp_path / "report.md").exists()
+    writer.join()
+    assert (tmp_path / "report.png").exists()
 
 
 def test_a_copy_of_a_run_is_counted_once(tmp_path):
