@@ -146,6 +146,22 @@ def run_main():
             process.communicate()
 
 
+@pytest.fixture
+def compiled(caplog):
+    """The names of the programs that `with compiled() as names` has compiled in its block."""
+
+    @contextmanager
+    def watch():
+        names = []
+        caplog.clear()
+        with jax.log_compiles(True):
+            yield names
+        lines = [record.getMessage() for record in caplog.records]
+        names += [line.split()[1] for line in lines if line.startswith("Compiling ")]
+
+    return watch
+
+
 TINY = {
     "data.num_examples": 40,
     "model.latent_size": 4,

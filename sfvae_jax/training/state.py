@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from jax import Array
 
@@ -44,14 +45,25 @@ def is_finite(state: TrainState) -> Array:
 
     In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
     """
-    state = dataclasses.replace(state, plateau=None)  # whose best loss starts at infinity
+    state = dataclasses.replace(state, plateau=None)  # whose best loss may have begun at infinity
     leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
     return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(leaves).all()
 
 
 def start_plateau() -> Any:
-    """The state of optax's `reduce_on_plateau` before any validation."""
-    return optax.contrib.reduce_on_plateau().init(jnp.zeros((), jnp.float32))
+    """The state of optax's `reduce_on_plateau` before any validation.
+
+    Its best loss starts at the largest float, not at infinity: with JAX_DEBUG_INFS every step that
+    returned an infinity would end the run.
+    """
+    return optax.contrib.ReduceLROnPlateauState(
+        scale=jnp.ones((), jnp.float32),
+        best_value=jnp.asarray(np.finfo(np.float32).max),
+        plateau_count=jnp.zeros((), jnp.int32),
+        cooldown_count=jnp.zeros((), jnp.int32),
+        count=jnp.zeros((), jnp.int32),
+        avg_value=jnp.zeros((), jnp.float32),
+    )
 
 
 class Keys(NamedTuple):

@@ -36,6 +36,9 @@ from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")
 
+NOT_RECORDED = -1.0
+"""A norm that has not been computed. Not nan, at which JAX_DEBUG_NANS would end the run."""
+
 _PIXELS = 2**31 - 1  # folded into an example's key for its pixels, apart from its posterior's noise
 
 
@@ -56,7 +59,7 @@ def make_train_step(
     The example at place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients
     and metrics are means over the named axis: one device with batch B and D devices with B/D each
     take the same step. So do chunks of `train.microbatch` examples. The norms among the metrics are
-    nan where `is_recorded` is false.
+    `NOT_RECORDED` where `is_recorded` is false.
     """
     take_gradient = build_gradient(config, model, schedules, rng, axis_name)
 
@@ -167,7 +170,7 @@ def is_recorded(step: Any, config: ml_collections.ConfigDict) -> Any:
 
 
 def _norms_if(wanted: Array, grads: Any, params: Any) -> Metrics:
-    """Norms of the gradient and the parameters; nan where they are not wanted.
+    """Norms of the gradient and the parameters; `NOT_RECORDED` where they are not wanted.
 
     For a small network they would be a fifth of the step.
     """
@@ -176,6 +179,6 @@ def _norms_if(wanted: Array, grads: Any, params: Any) -> Metrics:
         return {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
 
     def nothing() -> Metrics:
-        return jax.tree.map(lambda norm: jnp.full_like(norm, jnp.nan), jax.eval_shape(norms))
+        return jax.tree.map(lambda norm: jnp.full_like(norm, NOT_RECORDED), jax.eval_shape(norms))
 
     return jax.lax.cond(wanted, norms, nothing)

@@ -56,12 +56,14 @@ class Validation:
         num_batches = math.ceil(len(images) / config.evaluations.batch_size)
         self._batches = np.array_split(images, num_batches)  # of sizes that differ by 1 at most
         self._rng = make_keys(config.seed).evaluation
-        self._plateau = optax.contrib.reduce_on_plateau(
+        plateau = optax.contrib.reduce_on_plateau(
             config.train.plateau_factor,
             max(config.train.plateau_patience, 1),
             rtol=0.0,
             atol=_LEAST,
         )
+        # Run as it is, it would be compiled anew, and kept, at each validation.
+        self._update = jax.jit(lambda state, loss: plateau.update((), state, value=loss)[1])
         self._halving = config.train.plateau_patience > 0
 
     def loss(self, state: TrainState) -> float:
@@ -84,5 +86,5 @@ class Validation:
         """
         if not self._halving:
             return state
-        _, plateau = self._plateau.update((), state.plateau, value=jnp.float32(loss))
+        plateau = self._update(state.plateau, np.float32(loss))
         return dataclasses.replace(state, plateau=plateau)
