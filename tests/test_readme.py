@@ -24,6 +24,7 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     space = {}
     exec(code, space)
     loss, weights, batch = space["loss"], space["weights"], space["batch"]
+    assert np.mean(space["gradient"] != 0.0) > 0.9
     total = lambda w: jax.vmap(loss, (None, 0, 0, 0))(w, *batch).mean()  # noqa: E731
     direction = jax.random.normal(jax.random.key(1), weights.shape)
     slope = np.sum(space["gradient"] * direction)
