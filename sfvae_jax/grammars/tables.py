@@ -6,11 +6,12 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from sfvae_jax.objectives.checks import check_shape, check_vector, shape_of
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars.grammar import Grammar
@@ -60,7 +61,7 @@ class RuleTables:
         Args:
             x: whole derivation with its padding, [T].
         """
-        chex.assert_rank(x, 1)
+        check_vector("x", x)
         least = jnp.asarray(self.least)
         replaced = jnp.asarray(self.left)[x]  # [T]
         change = jnp.asarray(self.needed)[x] - least[replaced]
@@ -84,8 +85,8 @@ class RuleTables:
         Raises:
             ValueError: if no sentence is as short as T rules.
         """
-        num_places, num_rules = logits.shape
-        chex.assert_equal(num_rules, len(self.left))
+        num_places = shape_of("logits", logits)[0]
+        check_shape("logits", logits, (num_places, len(self.left)), ", one for each rule")
         return jax.lax.scan(self.choose, self.begin(num_places), logits)[1]
 
     def begin(self, num_places: int) -> Derivation:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.gaussian import gaussian_log_prob, per_element
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_pair,
+    check_per_element,
+    check_positive,
+    check_shape,
+    per_element,
+)
+from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 
 
 @jax.tree_util.register_dataclass
@@ -38,18 +46,24 @@ class Gaussian:
 
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x, shaped like x."""
-        noise = jax.random.normal(rng, parameters.shape, parameters.dtype)
-        return parameters + jnp.sqrt(jnp.broadcast_to(self.variance, parameters.shape)) * noise
+        deviation = jnp.sqrt(self._variance(parameters))
+        drawn = wide(parameters) + deviation * normal_like(rng, parameters)
+        return rounded_like(drawn, parameters, self.variance)
 
     def fisher(self, parameters: Array) -> Array:
         """Diagonal Fisher information of the mean, 1 / variance, shaped like x."""
-        return 1.0 / jnp.broadcast_to(self.variance, parameters.shape)
+        return 1.0 / self._variance(parameters)
 
     def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
         """Fisher information along a direction of the mean, sum t^2 / variance; a scalar."""
         del x
-        chex.assert_equal_shape([parameters, tangent])
-        return jnp.sum(jnp.square(tangent) / per_element(self.variance, tangent))
+        check_shape("the tangent", tangent, parameters.shape, ", as the parameters have")
+        return jnp.sum(jnp.square(wide(tangent)) / self._variance(tangent))
+
+    def _variance(self, like: Array) -> Array:
+        """The variance of every element, in 32 bits at least."""
+        check_positive("variance", self.variance)
+        return per_element("variance", wide(self.variance), wide(like))
 
 
 @jax.tree_util.register_dataclass
@@ -74,14 +88,15 @@ class HeteroscedasticGaussian:
     def __post_init__(self) -> None:
         """Checks the bounds."""
         if not 0.0 <= self.min_variance < self.max_variance:
-            raise ValueError(
+            raise ArgumentError(
                 f"need 0 <= min_variance < max_variance, got {self.min_variance} and"
                 f" {self.max_variance}"
             )
 
     def variance(self, parameters: tuple[Array, Array]) -> Array:
         """T, within the bounds, shaped like x."""
-        _, variance = parameters
+        mean, variance = wide(_pair(parameters))
+        check_per_element("the variance", variance, mean)
         span = self.max_variance - self.min_variance
         if math.isinf(span):
             return self.min_variance + variance
@@ -89,23 +104,29 @@ class HeteroscedasticGaussian:
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log p(x|z) in nats, summed over x."""
-        return self._gaussian(parameters).log_prob(x, parameters[0])
+        return self._gaussian(parameters).log_prob(x, self.mean(parameters))
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
         """E[x|z], shaped like x."""
-        return parameters[0]
+        return _pair(parameters)[0]
 
     def location(self, parameters: tuple[Array, Array]) -> Array:
         """The mean, what `fisher` is the information of; shaped like x."""
-        return parameters[0]
+        return _pair(parameters)[0]
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x, shaped like x."""
-        return self._gaussian(parameters).sample(rng, parameters[0])
+        drawn = self._gaussian(parameters).sample(rng, self.mean(parameters))
+        return rounded_like(drawn, *parameters)
 
     def fisher(self, parameters: tuple[Array, Array]) -> Array:
         """Diagonal Fisher information of the mean, 1 / T, shaped like x."""
-        return self._gaussian(parameters).fisher(parameters[0])
+        return self._gaussian(parameters).fisher(self.mean(parameters))
 
     def _gaussian(self, parameters: tuple[Array, Array]) -> Gaussian:
         return Gaussian(self.variance(parameters))
+
+
+def _pair(parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+    check_pair("parameters", parameters, "(mean, variance)")
+    return tuple(parameters)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_example,
+    check_pair,
+    check_shape,
+    shape_of,
+)
+from sfvae_jax.objectives.precision import is_narrow, rounded_like, wide
 
 
 @jax.tree_util.register_dataclass
@@ -21,7 +29,8 @@ class Bernoulli:
 
     def log_prob(self, x: Array, parameters: Array) -> Array:
         """sum_j x_j l_j - log(1 + e^l_j) in nats, finite for any finite logits l."""
-        chex.assert_equal_shape([x, parameters])
+        check_example(x, parameters)
+        x, parameters = wide((x, parameters))
         return jnp.sum(x * parameters - jax.nn.softplus(parameters))
 
     def mean(self, parameters: Array) -> Array:
@@ -43,12 +52,13 @@ class Bernoulli:
     def fisher(self, parameters: Array) -> Array:
         """Diagonal Fisher information of the mean p, 1 / (p (1 - p)), shaped like x."""
         # 1 / (sigmoid(l) sigmoid(-l)) = 2 + 2 cosh(l); beyond 80 it would leave float32.
-        return 2.0 + 2.0 * jnp.cosh(jnp.clip(parameters, -80.0, 80.0))
+        return 2.0 + 2.0 * jnp.cosh(jnp.clip(wide(parameters), -80.0, 80.0))
 
     def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
         """Fisher information along a direction of the logits, sum p (1 - p) t^2; a scalar."""
         del x
-        chex.assert_equal_shape([parameters, tangent])
+        check_shape("the tangent", tangent, parameters.shape, ", as the parameters have")
+        parameters, tangent = wide((parameters, tangent))
         variance = jax.nn.sigmoid(parameters) * jax.nn.sigmoid(-parameters)
         return jnp.sum(variance * jnp.square(tangent))
 
@@ -73,37 +83,43 @@ class DiscretizedLogistic:
     def __post_init__(self) -> None:
         """Checks the number of levels."""
         if self.num_levels < 2:
-            raise ValueError(f"num_levels must be at least 2, got {self.num_levels}")
+            raise ArgumentError(f"num_levels must be at least 2, got {self.num_levels}")
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log P(x|z) in nats, summed over x; x in [0, 1] on the levels."""
-        chex.assert_equal_shape([x, parameters[0]])
+        location, _ = parameters = self._checked(parameters)
+        check_example(x, location)
+        if is_narrow(x):  # which rounds a level by less than half a bin
+            x = jnp.round(wide(x) / self._spacing) * self._spacing
         return jnp.sum(self._log_mass(x, parameters))
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
         """E[x|z] over the levels, exactly: the mean of P(x > edge) over the L - 1 inner edges."""
+        given, parameters = parameters, self._checked(parameters)
         location, inverse_scale = self._location(parameters)
 
         def add(total: Array, edge: Array) -> tuple[Array, None]:
             return total + jax.nn.sigmoid((location - edge) * inverse_scale), None
 
         edges = (jnp.arange(self.num_levels - 1, dtype=location.dtype) + 0.5) * self._spacing
-        return jax.lax.scan(add, jnp.zeros_like(location), edges)[0] * self._spacing
+        total = jax.lax.scan(add, jnp.zeros_like(location), edges)[0]
+        return rounded_like(total * self._spacing, *given)
 
     def location(self, parameters: tuple[Array, Array]) -> Array:
         """mu, what `fisher` is the information of; shaped like x."""
+        check_pair("parameters", parameters, "(mu, log s)")
         return parameters[0]
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x on the levels, shaped like x."""
-        location, inverse_scale = self._location(parameters)
+        location, inverse_scale = self._location(self._checked(parameters))
         noise = jax.random.logistic(rng, location.shape, location.dtype)
         levels = jnp.round((location + noise / inverse_scale) / self._spacing)
-        return jnp.clip(levels, 0, self.num_levels - 1) * self._spacing
+        return rounded_like(jnp.clip(levels, 0, self.num_levels - 1) * self._spacing, *parameters)
 
     def fisher(self, parameters: tuple[Array, Array]) -> Array:
         """Diagonal Fisher information of the location mu, exact: sum_x P(x) (d log P / d mu)^2."""
-        location, log_scale = parameters
+        location, log_scale = self._checked(parameters)
 
         def add(total: Array, level: Array) -> tuple[Array, None]:
             def log_mass(location: Array) -> Array:
@@ -118,6 +134,16 @@ class DiscretizedLogistic:
     @property
     def _spacing(self) -> float:
         return 1.0 / (self.num_levels - 1)
+
+    def _checked(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+        """mu and log s, which broadcasts to it, in 32 bits at least."""
+        check_pair("parameters", parameters, "(mu, log s)")
+        location, log_scale = wide(tuple(parameters))
+        scales, shape = shape_of("log s", log_scale), location.shape
+        ends = zip(scales[::-1], shape[::-1], strict=False)
+        if len(scales) > len(shape) or any(own not in (1, whole) for own, whole in ends):
+            raise ArgumentError(f"log s must broadcast to {shape}, the shape of mu, got {scales}")
+        return location, log_scale
 
     def _location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
         location, log_scale = parameters

@@ -5,12 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_pair,
+    check_positive,
+    check_scalar,
+    check_shape,
+    shape_of,
+)
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.precision import is_narrow, normal_like, rounded_like, wide
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars import RuleTables
@@ -42,9 +50,9 @@ class Categorical:
             parameters: logits, [T, K]; those of rules that are not allowed do not matter.
 
         Raises:
-            AssertionError: if the shapes do not fit.
+            ArgumentError: if the shapes do not fit.
         """
-        allowed = self._allowed(x, parameters)
+        allowed, parameters = self._allowed(x, parameters), wide(parameters)
         chosen = jnp.take_along_axis(parameters, x[..., None], axis=-1)[..., 0]
         return jnp.sum(chosen - jax.nn.logsumexp(parameters, axis=-1, where=allowed))
 
@@ -55,7 +63,7 @@ class Categorical:
             NotImplementedError: under a grammar, where a place depends on those before it.
         """
         self._require_independence("mean; take `mode`")
-        return jax.nn.softmax(parameters)
+        return rounded_like(jax.nn.softmax(wide(parameters)), parameters)
 
     def mode(self, parameters: Array) -> Array:
         """The likeliest rule at each place, given those before it, [T]: a whole sentence."""
@@ -69,7 +77,7 @@ class Categorical:
 
     def noise(self, rng: Array, parameters: Array) -> Array:
         """Gumbel noise shaped like the parameters: the mode of their sum is a draw of x."""
-        return jax.random.gumbel(rng, parameters.shape, parameters.dtype)
+        return jax.random.gumbel(rng, parameters.shape, wide(parameters).dtype)
 
     def location(self, parameters: Array) -> Array:
         """The logits, what `fisher` and `information` are the information of."""
@@ -82,7 +90,7 @@ class Categorical:
             NotImplementedError: under a grammar, where p depends on the sentence.
         """
         self._require_independence("Fisher information of its own; take `information` of one x")
-        p = jax.nn.softmax(parameters)
+        p = jax.nn.softmax(wide(parameters))
         return p * (1.0 - p)
 
     def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
@@ -102,20 +110,23 @@ class Categorical:
             A scalar, in nats for a unit step along the direction squared.
 
         Raises:
-            AssertionError: if the shapes do not fit.
+            ArgumentError: if the shapes do not fit.
         """
-        chex.assert_equal_shape([parameters, tangent])
+        check_shape("the tangent", tangent, parameters.shape, ", as the logits have")
         allowed = self._allowed(x, parameters)
+        parameters, tangent = wide((parameters, tangent))
         p = jax.nn.softmax(parameters, where=allowed)
         centered = tangent - jnp.sum(p * tangent, axis=-1, keepdims=True)
         return jnp.sum(p * jnp.square(centered))
 
     def _allowed(self, x: Array, logits: Array) -> Array | None:
         """[T, K] of bools, or None where everything is."""
-        chex.assert_equal(jnp.shape(x), logits.shape[:-1])
+        places = shape_of("the logits", logits)[:-1]
+        check_shape("x", x, places, ", a rule for each place of the logits")
         if self.tables is None:
             return None
-        chex.assert_shape(logits, (None, len(self.tables.left)))
+        expected = (*x.shape, len(self.tables.left))
+        check_shape("the logits", logits, expected, ", one for each rule of the grammar")
         return self.tables.allowed(x)
 
     def _require_independence(self, what: str) -> None:
@@ -146,9 +157,11 @@ class Sequence:
         """log p(x|z) in nats, summed over the places; x [T, 2].
 
         Raises:
-            AssertionError: if the shapes do not fit.
+            ArgumentError: if the shapes do not fit.
         """
-        (logits, values), rules = parameters, self._rules(x, parameters)
+        rules, x = self._rules(x, parameters), wide(x)
+        logits, values = wide(tuple(parameters))
+        check_scalar("variance", self.variance)
         holds = self.tables.brings_on(rules)
         values = jnp.where(holds, values, x[:, 1])
         densities = jax.vmap(gaussian_log_prob, (0, 0, None))(x[:, 1], values, self.variance)
@@ -176,9 +189,9 @@ class Sequence:
         """Noise shaped like the parameters: the mode of their sum is a draw of x."""
         logits, values = parameters
         rules_rng, values_rng = jax.random.split(rng)
-        of_values = jax.random.normal(values_rng, values.shape, values.dtype)
+        of_values = normal_like(values_rng, values)
         of_rules = self._categorical.noise(rules_rng, logits)
-        return of_rules, jnp.sqrt(self.variance) * of_values
+        return of_rules, jnp.sqrt(wide(self.variance)) * of_values
 
     def location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
         """Logits and values, what `information` is the information of."""
@@ -202,22 +215,31 @@ class Sequence:
         That of the rules, and sum t^2 / variance over the places that hold a value; a scalar.
 
         Raises:
-            AssertionError: if the shapes do not fit.
+            ArgumentError: if the shapes do not fit.
         """
         rules = self._rules(x, parameters)
-        chex.assert_equal_shape([parameters[1], tangent[1]])
-        change = jnp.where(self.tables.brings_on(rules), tangent[1], 0.0)
+        check_pair("the tangent", tangent, "(logits, values)")
+        expected = parameters[1].shape
+        check_shape("the tangent's values", tangent[1], expected, ", as the values have")
+        check_scalar("variance", self.variance)
+        check_positive("variance", self.variance)
+        change = jnp.where(self.tables.brings_on(rules), wide(tangent[1]), 0.0)
         of_rules = self._categorical.information(rules, parameters[0], tangent[0])
-        return of_rules + jnp.sum(jnp.square(change)) / self.variance
+        return of_rules + jnp.sum(jnp.square(change)) / wide(self.variance)
 
     @property
     def _categorical(self) -> Categorical:
         return Categorical(self.tables)
 
     def _rules(self, x: Array, parameters: tuple[Array, Array]) -> Array:
-        chex.assert_shape(x, (*parameters[1].shape, 2))
+        check_pair("parameters", parameters, "(logits, values)")
+        check_shape("x", x, (*parameters[1].shape, 2), ", a rule and a value for each place")
+        if is_narrow(x) and len(self.tables.left) > 2 ** (jnp.finfo(x.dtype).nmant + 1):
+            raise ArgumentError(
+                f"x must be float32: {x.dtype} does not hold the {len(self.tables.left)} rules"
+            )
         return x[:, 0].astype(jnp.int32)
 
     def _joined(self, rules: Array, values: Array) -> Array:
-        values = jnp.where(self.tables.brings_on(rules), values, 0.0)
+        values = jnp.where(self.tables.brings_on(rules), wide(values), 0.0)
         return jnp.stack([rules.astype(values.dtype), values], axis=1)

@@ -19,12 +19,13 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from sfvae_jax.objectives.checks import check_shape
 
 LOWERINGS = ("auto", "native", "patches")
 
@@ -48,10 +49,11 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
         [N, H - r + 1, W - r + 1, F], or [N, H + r - 1, W + r - 1, F] in full.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit.
     """
     size, channels = kernel.shape[0], x.shape[-1]
-    chex.assert_shape(kernel, (size, size, channels, None))
+    expected = (size, size, channels, kernel.shape[-1])
+    check_shape("kernel", kernel, expected, ", square and of the image's channels")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     # Read here: the products are written out later, outside of any context of the caller's.
     precision = jax.config.jax_default_matmul_precision

@@ -18,6 +18,7 @@ from sfvae_jax.objectives.batch_information import (
     constant_variance_elbo,
     floating_prior_variance,
 )
+from sfvae_jax.objectives.checks import ArgumentError
 from sfvae_jax.objectives.decoders import DenseOutput, has_short_form
 from sfvae_jax.objectives.deterministic import (
     MMD_SCALES,
@@ -324,6 +325,7 @@ __all__ = [
     "MMD_SCALES",
     "OBJECTIVES",
     "SEQUENCE_LIKELIHOODS",
+    "ArgumentError",
     "DenseOutput",
     "Elbo",
     "ObjectiveInfo",

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.precision import wide
+
 
 def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
     """`fold_in(rng, i)` for the places i that this device's share has in the whole batch.
@@ -24,8 +26,8 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
 
 
 def batch_mean(values: Array, axis_name: str | None = None) -> Array:
-    """Mean over the leading axis and, where the batch is shared, over the devices."""
-    mean = jnp.mean(values, axis=0)
+    """Mean over the leading axis and, where the batch is shared, over the devices; in 32 bits."""
+    mean = jnp.mean(wide(values), axis=0)
     return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 

@@ -12,12 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.batch import batch_mean, example_keys
+from sfvae_jax.objectives.checks import (
+    check_batch,
+    check_one_for_each,
+    check_positive,
+    check_scalar,
+    check_shape,
+    per_element,
+)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     LOG_2_PI,
@@ -25,6 +32,8 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
 )
+from sfvae_jax.objectives.monte_carlo import check_likelihood, log_likelihood_of
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 
 
 def floating_prior_variance(
@@ -38,16 +47,17 @@ def floating_prior_variance(
 
     Args:
         means: posterior means mu, [B, m].
-        posterior_variance: Sigma, positive, [m].
+        posterior_variance: Sigma, positive, a scalar or [m].
         axis_name: axis over which the batch is shared.
 
     Returns:
         Shape [m].
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
-    return posterior_variance + _mean_square(means, posterior_variance, axis_name)
+    means, posterior_variance = _checked(means, posterior_variance)
+    return posterior_variance + batch_mean(jnp.square(means), axis_name)
 
 
 def constant_variance_elbo(
@@ -73,7 +83,7 @@ def constant_variance_elbo(
         decode: maps one latent [m] to the likelihood's parameters.
         x: the batch, [B, ...].
         means: posterior means mu, [B, m].
-        posterior_variance: Sigma, positive, [m].
+        posterior_variance: Sigma, positive, a scalar or [m].
         likelihood: p(x|z), with `log_prob(x, parameters)`.
         axis_name: axis over which the batch is shared.
 
@@ -81,10 +91,12 @@ def constant_variance_elbo(
         An `Elbo` of arrays [B], in nats, with `kl_per_dimension` [B, m].
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
-    prior_stddev = jnp.sqrt(floating_prior_variance(means, posterior_variance, axis_name=axis_name))
-    stddev = jnp.sqrt(posterior_variance)
+    variance = floating_prior_variance(means, posterior_variance, axis_name=axis_name)
+    z = _sample(rng, means, posterior_variance, axis_name)
+    means, posterior_variance = _checked(means, posterior_variance)
+    prior_stddev, stddev = jnp.sqrt(variance), jnp.sqrt(posterior_variance)
 
     def parts(mean: Array) -> tuple[Array, Array]:
         return (
@@ -93,7 +105,6 @@ def constant_variance_elbo(
         )
 
     log_prior, kl_per_dimension = jax.vmap(parts)(means)
-    z = _sample(rng, means, posterior_variance, axis_name)
     return Elbo(
         log_likelihood=_log_likelihoods(decode, x, z, likelihood),
         log_prior=log_prior,
@@ -125,7 +136,7 @@ def bilbo(
         decode: maps one latent [m] to the likelihood's parameters.
         x: the batch, [B, ...].
         means: posterior means mu, [B, m].
-        posterior_variance: Sigma, positive, [m].
+        posterior_variance: Sigma, positive, a scalar or [m].
         likelihood: p(x|z), with `log_prob(x, parameters)`.
         axis_name: axis over which the batch is shared.
 
@@ -133,7 +144,7 @@ def bilbo(
         A scalar, in nats per example, alike on all devices.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
     scatter = _scatter(means, posterior_variance, axis_name)
     z = _sample(rng, means, posterior_variance, axis_name)
@@ -166,7 +177,7 @@ def bilbo_baggins(
         decode: maps one latent [m] to a mean shaped like an example.
         x: the batch, [B, ...], each with n elements.
         means: posterior means mu, [B, m].
-        posterior_variance: Sigma, positive, [m].
+        posterior_variance: Sigma, positive, a scalar or [m].
         tau: the information factor, positive.
         axis_name: axis over which the batch is shared.
 
@@ -174,15 +185,15 @@ def bilbo_baggins(
         A scalar, in nats per example, alike on all devices.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if tau is not positive and not traced.
+        ArgumentError: if the shapes do not fit, or tau or the variance is known not to be positive.
     """
-    if not isinstance(tau, jax.core.Tracer) and not tau > 0.0:
-        raise ValueError(f"tau must be positive, got {tau}")
+    check_scalar("tau", tau)
+    check_positive("tau", tau)
     scatter = _scatter(means, posterior_variance, axis_name)
     information = jnp.sum(1.0 + scatter)  # tr(Sigma^-1 S^2)
     x_hat = jax.vmap(decode)(_sample(rng, means, posterior_variance, axis_name))
-    chex.assert_equal_shape([x, x_hat])
+    check_shape("x", x, x_hat.shape, ", as the decoded batch has")
+    x, x_hat = wide((x, x_hat))
     squares = jnp.sum(jnp.square(x - x_hat).reshape(x.shape[0], -1), axis=1)
     log_squares = jnp.log(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
     log_variance = batch_mean(log_squares, axis_name) + jnp.log(tau) - jnp.log(information)
@@ -191,25 +202,36 @@ def bilbo_baggins(
     )
 
 
-def _scatter(means: Array, posterior_variance: Array, axis_name: str | None) -> Array:
+def _checked(means: Array, posterior_variance: Array | float) -> tuple[Array, Array]:
+    """Means [B, m] and one variance [m], in 32 bits at least."""
+    check_batch("means", means)
+    check_positive("posterior_variance", posterior_variance)
+    means, variance = wide((means, posterior_variance))
+    return means, per_element("posterior_variance", variance, _one_of(means))
+
+
+def _scatter(means: Array, posterior_variance: Array | float, axis_name: str | None) -> Array:
     """The diagonal of Sigma^-1 M_B, [m]."""
-    return _mean_square(means, posterior_variance, axis_name) / posterior_variance
+    means, posterior_variance = _checked(means, posterior_variance)
+    return batch_mean(jnp.square(means), axis_name) / posterior_variance
 
 
-def _mean_square(means: Array, posterior_variance: Array, axis_name: str | None) -> Array:
-    """The diagonal of M_B, [m]."""
-    chex.assert_rank([means, posterior_variance], [2, 1])
-    chex.assert_equal(means.shape[1:], posterior_variance.shape)
-    return batch_mean(jnp.square(means), axis_name)
-
-
-def _sample(rng: Array, means: Array, variance: Array, axis_name: str | None) -> Array:
+def _sample(
+    rng: Array, means: Array, posterior_variance: Array | float, axis_name: str | None
+) -> Array:
     """z_i ~ N(mu_i, Sigma), [B, m]; noise by the example's place in the whole batch."""
+    centers, variance = _checked(means, posterior_variance)
     keys = example_keys(rng, means.shape[0], axis_name)
-    noise = jax.vmap(lambda key: jax.random.normal(key, variance.shape, means.dtype))(keys)
-    return means + jnp.sqrt(variance)[None, :] * noise
+    noise = jax.vmap(lambda key: normal_like(key, _one_of(centers)))(keys)
+    return rounded_like(centers + jnp.sqrt(variance)[None, :] * noise, means, posterior_variance)
+
+
+def _one_of(batch: Array) -> jax.ShapeDtypeStruct:
+    """Shape and type of one example of a batch."""
+    return jax.ShapeDtypeStruct(batch.shape[1:], batch.dtype)
 
 
 def _log_likelihoods(decode: Callable[[Array], Any], x: Array, z: Array, likelihood: Any) -> Array:
-    chex.assert_equal(x.shape[0], z.shape[0])
-    return jax.vmap(lambda x, z: likelihood.log_prob(x, decode(z)))(x, z)
+    check_likelihood(likelihood)
+    check_one_for_each("x", x, "means", z)
+    return jax.vmap(lambda x, z: log_likelihood_of(likelihood, x, decode(z)))(x, z)

@@ -9,14 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives.batch import batch_mean, example_keys, whole_batch
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_at_least_one,
+    check_batch,
+    check_example,
+    check_not_negative,
+    check_one_for_each,
+    check_per_element,
+    check_scalar,
+    check_shape,
+    check_vector,
+)
 from sfvae_jax.objectives.linear_algebra import matmul
+from sfvae_jax.objectives.monte_carlo import log_likelihood_of
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 from sfvae_jax.objectives.tangents import tangents
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -35,12 +47,12 @@ def squared_error(decode: Callable[[Array], Array], x: Array, z: Array) -> Array
         A scalar, in squared units of x.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit.
     """
-    chex.assert_rank(z, 1)
+    check_vector("z", z)
     x_hat = decode(z)
-    chex.assert_equal_shape([x, x_hat])
-    return jnp.sum(jnp.square(x - x_hat))
+    check_example(x, x_hat)
+    return jnp.sum(jnp.square(wide(x) - wide(x_hat)))
 
 
 def rae_loss(
@@ -77,14 +89,16 @@ def rae_loss(
         A scalar, in squared units of x, or in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit.
     """
-    chex.assert_rank(z, 1)
+    check_vector("z", z)
+    check_scalar("beta", beta)
+    check_scalar("penalty", penalty)
     if likelihood is None:
         error = squared_error(decode, x, z)
     else:
-        error = -likelihood.log_prob(x, decode(z))
-    return error + 0.5 * beta * jnp.sum(jnp.square(z)) + penalty
+        error = -log_likelihood_of(likelihood, x, decode(z))
+    return error + 0.5 * wide(beta) * jnp.sum(jnp.square(wide(z))) + wide(penalty)
 
 
 def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
@@ -103,10 +117,10 @@ def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
         A scalar.
 
     Raises:
-        AssertionError: if z is not of rank 1.
+        ArgumentError: if z is not of rank 1.
     """
     _, jacobian = tangents(decode, z)
-    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), z.dtype)))
+    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), jnp.promote_types(z.dtype, jnp.float32))))
 
 
 def hutchinson_gradient_penalty(
@@ -129,12 +143,10 @@ def hutchinson_gradient_penalty(
         A scalar.
 
     Raises:
-        AssertionError: if z is not of rank 1.
-        ValueError: if num_probes is less than 1.
+        ArgumentError: if z is not of rank 1, or num_probes is less than 1.
     """
-    chex.assert_rank(z, 1)
-    if num_probes < 1:
-        raise ValueError(f"num_probes must be at least 1, got {num_probes}")
+    check_vector("z", z)
+    check_at_least_one("num_probes", num_probes)
     probes = jax.random.rademacher(rng, (num_probes, z.size), z.dtype)
 
     def squared_push(probe: Array) -> Array:
@@ -145,7 +157,7 @@ def hutchinson_gradient_penalty(
 
 def squared_norm(params: Any) -> Array:
     """Sum of the squares of every parameter in a tree   (|theta|^2, L_L2 of RAE Section 3.1)."""
-    return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+    return sum(jnp.sum(jnp.square(wide(leaf))) for leaf in jax.tree.leaves(params))
 
 
 def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> tuple[Array, Array]:
@@ -169,18 +181,16 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
         (s, u): a scalar, and the vector to go on from.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if num_iterations is less than 1.
+        ArgumentError: if the shapes do not fit, or num_iterations is less than 1.
     """
-    chex.assert_shape(vector, kernel.shape[-1:])
-    if num_iterations < 1:
-        raise ValueError(f"num_iterations must be at least 1, got {num_iterations}")
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    fixed, right = jax.lax.stop_gradient((matrix, vector))
+    check_shape("vector", vector, kernel.shape[-1:], ", one for each output of the kernel")
+    check_at_least_one("num_iterations", num_iterations)
+    matrix = wide(kernel).reshape(-1, kernel.shape[-1])
+    fixed, right = jax.lax.stop_gradient((matrix, wide(vector)))
     for _ in range(num_iterations):
         left = _unit(fixed @ right, jnp.zeros(fixed.shape[0], fixed.dtype))
         right = _unit(fixed.T @ left, right)
-    return left @ matrix @ right, right
+    return left @ matrix @ right, rounded_like(right, vector)
 
 
 def cv_vae_loss(
@@ -210,14 +220,16 @@ def cv_vae_loss(
         A scalar, in squared units of x.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if the variance is negative and not traced.
+        ArgumentError: if the shapes do not fit, or the variance is known to be negative.
     """
-    if not isinstance(variance, jax.core.Tracer) and np.any(np.asarray(variance) < 0.0):
-        raise ValueError(f"variance must not be negative, got {variance}")
-    noise = jax.random.normal(rng, mean.shape, mean.dtype)
-    z = mean + jnp.broadcast_to(jnp.sqrt(variance), mean.shape) * noise
-    return squared_error(decode, x, z) + beta * jnp.sum(jnp.square(mean))
+    check_vector("mean", mean)
+    check_per_element("variance", variance, mean)
+    check_not_negative("variance", variance)
+    check_scalar("beta", beta)
+    center = wide(mean)
+    scale = jnp.broadcast_to(jnp.sqrt(wide(variance)), mean.shape)
+    z = rounded_like(center + scale * normal_like(rng, mean), mean, variance)
+    return squared_error(decode, x, z) + wide(beta) * jnp.sum(jnp.square(center))
 
 
 def wae_mmd_loss(
@@ -247,15 +259,17 @@ def wae_mmd_loss(
         A scalar per example, in squared units of x, alike on all devices.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if the whole batch is a single example.
+        ArgumentError: if the shapes do not fit, or the whole batch is a single example.
     """
-    chex.assert_rank(z, 2)
+    check_batch("z", z)
+    check_scalar("weight", weight)
+    check_one_for_each("x", x, "codes", z)
     errors = jax.vmap(lambda x, z: squared_error(decode, x, z))(x, z)
     keys = example_keys(rng, z.shape[0], axis_name)
-    prior = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:], z.dtype))(keys)
+    like = jax.ShapeDtypeStruct(z.shape[1:], z.dtype)
+    prior = jax.vmap(lambda key: normal_like(key, like))(keys)
     codes, prior = (whole_batch(sample, axis_name) for sample in (z, prior))
-    return batch_mean(errors, axis_name) + weight * maximum_mean_discrepancy(codes, prior)
+    return batch_mean(errors, axis_name) + wide(weight) * maximum_mean_discrepancy(codes, prior)
 
 
 def maximum_mean_discrepancy(
@@ -279,13 +293,14 @@ def maximum_mean_discrepancy(
         A scalar.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if a sample has fewer than two points.
+        ArgumentError: if the shapes do not fit, or a sample has fewer than two points.
     """
-    chex.assert_rank([first, second], 2)
-    chex.assert_equal(first.shape[1], second.shape[1])
+    check_batch("first", first, "[A, m]")
+    check_batch("second", second)
+    check_shape("second", second, (len(second), first.shape[1]), ", as many latents as the first")
+    first, second = wide((first, second))
     if min(len(first), len(second)) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"the unbiased MMD needs two points of each, got {len(first)} and {len(second)}"
         )
     constants = [2.0 * first.shape[1] * scale for scale in scales]

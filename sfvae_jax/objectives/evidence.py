@@ -10,21 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_example,
+    check_positive,
+    check_square,
+    check_vector,
+    per_element,
+    shape_of,
+)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
     gaussian_log_prob,
-    per_element,
+    latent_gaussian,
 )
 from sfvae_jax.objectives.linear_algebra import inverse_and_log_det, matmul
 from sfvae_jax.objectives.linearized import scalar_or_per_element, tangent_gaussian_log_prob
+from sfvae_jax.objectives.precision import wide
 from sfvae_jax.objectives.tangents import tangents
 
 
@@ -51,21 +60,22 @@ def linearized_elbo(
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
         mean: posterior mean mu, [m].
-        stddev: posterior standard deviations, [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
         tangent_decode: as in `sampling_free_elbo`.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    chex.assert_rank([mean, stddev], 1)
-    chex.assert_equal_shape([mean, stddev])
+    check_vector("mean", mean)
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
-    chex.assert_equal_shape([x, x_hat])
+    check_example(x, x_hat)
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     variance = scalar_or_per_element(observation_variance, x_hat)
     # tr(J' diag(1/c) J Sigma) asks for the diagonal of the first product alone.
     trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
@@ -101,23 +111,24 @@ def log_evidence(
         x: one example, of any shape with n elements.
         mean: the code mu, [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
         tangent_decode: as in `sampling_free_elbo`.
 
     Returns:
         A scalar, in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
+    prior_stddev = _prior(mean, prior_stddev)
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
-    chex.assert_equal_shape([x, x_hat])
-    prior_stddev = per_element(prior_stddev, mean)
+    check_example(x, x_hat)
     # gamma = 0 keeps the determinant of J S^2 J' + diag(c) and leaves the residual unwhitened.
     variance = scalar_or_per_element(observation_variance, x_hat)
-    residual = (x_hat - x).ravel()
+    residual = (wide(x_hat) - wide(x)).ravel()
     noise = tangent_gaussian_log_prob(residual, jacobian, prior_stddev, variance, gamma=0.0)
-    return noise - 0.5 * jnp.sum(jnp.square(mean / prior_stddev))
+    return noise - 0.5 * jnp.sum(jnp.square(wide(mean) / prior_stddev))
 
 
 def posterior_precision(
@@ -138,16 +149,17 @@ def posterior_precision(
         decode: maps one latent [m] to a mean of any shape with n elements.
         mean: the code mu, [m].
         observation_variance: c, positive; a scalar or one per element, shaped like the mean or [n].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         Shape [m, m], symmetric positive definite.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
+    prior_precision = 1.0 / jnp.square(_prior(mean, prior_stddev))
     x_hat, jacobian = tangents(decode, mean)
-    prior_precision = 1.0 / jnp.square(per_element(prior_stddev, mean))
     variance = scalar_or_per_element(observation_variance, x_hat)
     return jnp.diag(prior_precision) + jacobian.gram(variance)
 
@@ -168,9 +180,10 @@ def posterior_gap(precision: Array, covariance: Array) -> Array:
         A scalar, in nats, at least 0.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    _assert_fit(precision, covariance)
+    precision, covariance = _checked(precision, covariance)
     _, log_det = inverse_and_log_det(precision)
     if covariance.ndim == 1:
         trace = jnp.sum(jnp.diagonal(precision) * covariance)
@@ -194,9 +207,10 @@ def posterior_gap_second_order(precision: Array, covariance: Array) -> Array:
         A scalar, in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    _assert_fit(precision, covariance)
+    precision, covariance = _checked(precision, covariance)
     covariance = jnp.diag(covariance) if covariance.ndim == 1 else covariance
     excess = matmul(precision, covariance) - jnp.eye(precision.shape[0], dtype=precision.dtype)
     return 0.25 * jnp.sum(excess * excess.T)
@@ -219,18 +233,31 @@ def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
         (exact, second order), scalars.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    chex.assert_rank(precisions, 3)
-    chex.assert_equal(precisions.shape[1], precisions.shape[2])
+    if len(shape_of("precisions", precisions)) != 3:
+        raise ArgumentError(f"precisions must have shape [N, m, m], got shape {precisions.shape}")
+    precisions = wide(precisions)
     covariance, _ = inverse_and_log_det(jnp.mean(precisions, axis=0))
     exact = jax.vmap(posterior_gap, (0, None))(precisions, covariance)
     second_order = jax.vmap(posterior_gap_second_order, (0, None))(precisions, covariance)
     return jnp.mean(exact), jnp.mean(second_order)
 
 
-def _assert_fit(precision: Array, covariance: Array) -> None:
-    chex.assert_rank([precision, covariance], [2, {1, 2}])
+def _prior(mean: Array, prior_stddev: Array | float) -> Array:
+    """The prior's standard deviations [m], in 32 bits at least."""
+    check_vector("mean", mean)
+    check_positive("prior_stddev", prior_stddev)
+    return per_element("prior_stddev", wide(prior_stddev), wide(mean))
+
+
+def _checked(precision: Array, covariance: Array) -> tuple[Array, Array]:
+    """Both in 32 bits at least."""
+    check_square("precision", precision)
     m = precision.shape[0]
-    chex.assert_shape(precision, (m, m))
-    chex.assert_shape(covariance, (m,) * covariance.ndim)
+    if shape_of("covariance", covariance) == (m,):
+        check_positive("covariance", covariance)
+    else:
+        check_square("covariance", covariance, m)
+    return wide((precision, covariance))

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import chex
 import jax.numpy as jnp
 from jax import Array
+
+from sfvae_jax.objectives.checks import (
+    check_positive,
+    check_shape,
+    check_vector,
+    per_element,
+)
+from sfvae_jax.objectives.precision import wide
 
 LOG_2_PI = 1.8378770664093453
 
 
-def per_element(value: Array | float, like: Array) -> Array:
-    """A scalar, or an array shaped like another, as an array of that shape.
+def latent_gaussian(
+    mean: Array, stddev: Array | float, prior_stddev: Array | float = 1.0
+) -> tuple[Array, Array, Array]:
+    """Mean and deviations of a diagonal posterior and its prior, checked, all [m] in 32 bits.
+
+    Args:
+        mean: [m].
+        stddev: positive, a scalar or [m].
+        prior_stddev: positive, a scalar or [m].
+
+    Returns:
+        (mean, stddev, prior_stddev), in 32 bits at least.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
     """
-    chex.assert_shape(value, jnp.shape(value) and like.shape)
-    return jnp.broadcast_to(value, like.shape)
+    check_vector("mean", mean)
+    check_positive("stddev", stddev)
+    check_positive("prior_stddev", prior_stddev)
+    mean, stddev, prior_stddev = wide((mean, stddev, prior_stddev))
+    stddev = per_element("stddev", stddev, mean)
+    return mean, stddev, per_element("prior_stddev", prior_stddev, mean)
 
 
 def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
@@ -33,15 +54,19 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
         A scalar, in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    chex.assert_equal_shape([x, mean])
-    variance = per_element(variance, x)
+    check_shape("x", x, mean.shape, ", as its mean has")
+    check_positive("variance", variance)
+    x, mean, variance = wide((x, mean, variance))
+    variance = per_element("variance", variance, x)
     return -0.5 * jnp.sum(LOG_2_PI + jnp.log(variance) + jnp.square(x - mean) / variance)
 
 
 def standard_normal_log_prob(noise: Array) -> Array:
     """log N(e; 0, I) = -1/2 sum_i [log 2 pi + e_i^2], in nats, a scalar."""
+    noise = wide(noise)
     return -0.5 * jnp.sum(LOG_2_PI + jnp.square(noise))
 
 
@@ -55,9 +80,11 @@ def gaussian_entropy(stddev: Array) -> Array:
         A scalar, in nats.
 
     Raises:
-        AssertionError: if stddev is not of rank 1.
+        ArgumentError: if stddev is not of rank 1, or known not to be positive.
     """
-    chex.assert_rank(stddev, 1)
+    check_vector("stddev", stddev)
+    check_positive("stddev", stddev)
+    stddev = wide(stddev)
     return jnp.sum(0.5 * (LOG_2_PI + 1.0) + jnp.log(stddev))
 
 
@@ -70,18 +97,17 @@ def gaussian_expected_log_prior(
 
     Args:
         mean: posterior mean, [m].
-        stddev: posterior standard deviations, [m].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         A scalar, in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    chex.assert_rank([mean, stddev], 1)
-    chex.assert_equal_shape([mean, stddev])
-    prior_stddev = per_element(prior_stddev, mean)
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     scaled_square = jnp.square(mean / prior_stddev) + jnp.square(stddev / prior_stddev)
     return -0.5 * jnp.sum(LOG_2_PI + 2.0 * jnp.log(prior_stddev) + scaled_square)
 
@@ -99,17 +125,16 @@ def gaussian_kl_per_dimension(
 
     Args:
         mean: posterior mean, [m].
-        stddev: posterior standard deviations, [m].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         Shape [m], in nats; its sum is the divergence of the whole posterior.
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
-    chex.assert_rank([mean, stddev], 1)
-    chex.assert_equal_shape([mean, stddev])
-    prior_stddev = per_element(prior_stddev, mean)
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     log_ratio = jnp.log(stddev / prior_stddev)
     return 0.5 * (jnp.square(mean / prior_stddev) + jnp.expm1(2.0 * log_ratio) - 2.0 * log_ratio)

@@ -9,20 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import chex
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_batch,
+    check_example,
+    check_positive,
+    check_scalar,
+    check_shape,
+    check_vector,
+    known_value,
+    per_element,
+    shape_of,
+)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
     gaussian_log_prob,
-    per_element,
+    latent_gaussian,
 )
 from sfvae_jax.objectives.linear_algebra import SOLVERS, log_det_and_quadratic
+from sfvae_jax.objectives.precision import wide
 from sfvae_jax.objectives.tangents import FactoredRows, Rows, push_basis, tangents
 
 
@@ -42,7 +53,7 @@ def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array,
         the flattened elements of x_hat.
 
     Raises:
-        AssertionError: if z is not of rank 1.
+        ArgumentError: if z is not of rank 1.
     """
     x_hat, rows = push_basis(decode, z)
     return x_hat, rows.reshape(z.size, x_hat.size).T
@@ -85,15 +96,14 @@ def low_rank_gaussian_log_prob(
         A scalar, in nats.
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if the solver is unknown, or gamma lies outside [0, 1] and is not traced.
+        ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
+            positive, gamma is known to lie outside [0, 1], or the solver is unknown.
     """
-    chex.assert_rank([residual, factor], [1, 2])
-    chex.assert_equal(residual.shape[0], factor.shape[0])
-    if jnp.ndim(variance):
-        chex.assert_shape(variance, residual.shape)
+    check_vector("residual", residual)
+    check_batch("factor", factor, "[n, m]")
+    check_shape("residual", residual, factor.shape[:1], ", one for each row of the factor")
     check_gamma_and_solver(gamma, solver)
-    variance = scalar_or_per_element(variance, residual)
+    variance = scalar_or_per_element(variance, residual, "variance")
     return tangent_gaussian_log_prob(residual, Rows(factor.T), 1.0, variance, gamma, solver)
 
 
@@ -115,6 +125,7 @@ def tangent_gaussian_log_prob(
         gamma: weight of the quadratic correction.
         solver: "cholesky" or "slogdet".
     """
+    residual = wide(residual)
     projection = jacobian.project(residual, variance)  # J' diag(1/c) r [m]
     scale = jnp.broadcast_to(stddev, projection.shape)
     log_det, quadratic = log_det_and_quadratic(jacobian.gram(variance), projection, scale, solver)
@@ -152,10 +163,10 @@ def sampling_free_elbo(
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
         mean: posterior mean g(x), [m].
-        stddev: posterior standard deviations sqrt(h(x)), [m].
+        stddev: posterior standard deviations sqrt(h(x)), positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         gamma: weight of the quadratic correction, in [0, 1].
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
         solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
         tangent_decode: the decoder whose Jacobian is taken, if another than `decode`: the same
             network in bfloat16, say, for whose products sums and m x m algebra stay in float32.
@@ -164,16 +175,16 @@ def sampling_free_elbo(
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        AssertionError: if the shapes do not fit.
-        ValueError: if the solver is unknown, or gamma lies outside [0, 1] and is not traced.
+        ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
+            positive, gamma is known to lie outside [0, 1], or the solver is unknown.
     """
-    chex.assert_rank([mean, stddev], 1)
-    chex.assert_equal_shape([mean, stddev])
+    check_vector("mean", mean)
     check_gamma_and_solver(gamma, solver)
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
-    chex.assert_equal_shape([x, x_hat])
+    check_example(x, x_hat)
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     log_likelihood = tangent_gaussian_log_prob(
-        (x_hat - x).ravel(),
+        (wide(x_hat) - wide(x)).ravel(),
         jacobian,
         stddev,
         scalar_or_per_element(observation_variance, x_hat),
@@ -192,16 +203,25 @@ def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
     """Refuses a solver of another name, and a gamma outside [0, 1] where it is known.
 
     Raises:
-        ValueError: saying so.
+        ArgumentError: saying so.
     """
     if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    if not isinstance(gamma, jax.core.Tracer) and not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
+        raise ArgumentError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
+    check_scalar("gamma", gamma)
+    known = known_value(gamma)
+    if known is not None and not 0.0 <= known <= 1.0:
+        raise ArgumentError(f"gamma must lie in [0, 1], got {gamma}")
 
 
-def scalar_or_per_element(variance: Array | float, x_hat: Array) -> Array:
-    """A scalar variance as [], one of [n] or shaped like x as [n]; in 32 bits at least."""
-    if jnp.shape(variance) not in ((), (x_hat.size,)):
-        variance = per_element(variance, x_hat).ravel()
+def scalar_or_per_element(
+    variance: Array | float, x_hat: Array, name: str = "observation_variance"
+) -> Array:
+    """A scalar variance as [], one of [n] or shaped like x as [n]; in 32 bits at least.
+
+    Raises:
+        ArgumentError: if it has another shape, or is known not to be positive.
+    """
+    check_positive(name, variance)
+    if shape_of(name, variance) not in ((), (x_hat.size,)):
+        variance = per_element(name, variance, x_hat).ravel()
     return jnp.asarray(variance, jnp.promote_types(x_hat.dtype, jnp.float32))

@@ -10,8 +10,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import (
+    check_at_least_one,
+    check_has,
+    check_per_element,
+    check_positive,
+    check_scalar,
+    check_vector,
+)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.precision import wide
+
+_POSTERIOR = "posteriors.DiagonalGaussian(mean, stddev)"
 
 
 def sampling_elbo(
@@ -42,17 +53,18 @@ def sampling_elbo(
             closed forms are `expected_log_prior`, `entropy` and, if it has it, `kl_per_dimension`.
         likelihood: p(x|z), with `log_prob(x, parameters)`, such as `likelihoods.Gaussian`.
         num_samples: k, at least 1.
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] where it has a closed form.
 
     Raises:
-        ValueError: if num_samples is less than 1.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
+            likelihood or a deviation cannot be one.
     """
-    draw = posterior.sample_and_log_prob
-    z, log_q = _samples(rng, draw, num_samples)
-    log_likelihood = jnp.mean(jax.vmap(lambda z: likelihood.log_prob(x, decode(z)))(z))
+    check_likelihood(likelihood)
+    z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
+    log_likelihood = jnp.mean(jax.vmap(lambda z: log_likelihood_of(likelihood, x, decode(z)))(z))
     if not hasattr(posterior, "entropy"):
         log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
         return Elbo(log_likelihood, jnp.mean(log_prior), -jnp.mean(log_q))
@@ -90,17 +102,19 @@ def sticking_the_landing_elbo(
         posterior: q(z|x), with `sample_and_path_log_prob`.
         likelihood: p(x|z), with `log_prob(x, parameters)`.
         num_samples: k, at least 1.
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         An `Elbo` of scalars, in nats; every part is a mean over the samples.
 
     Raises:
-        ValueError: if num_samples is less than 1.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
+            likelihood or a deviation cannot be one.
         NotImplementedError: if the posterior has no tractable inverse.
     """
-    z, log_q = _samples(rng, posterior.sample_and_path_log_prob, num_samples)
-    log_likelihood = jax.vmap(lambda z: likelihood.log_prob(x, decode(z)))(z)
+    check_likelihood(likelihood)
+    z, log_q = _samples(rng, posterior, "sample_and_path_log_prob", num_samples)
+    log_likelihood = jax.vmap(lambda z: log_likelihood_of(likelihood, x, decode(z)))(z)
     log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
     return Elbo(jnp.mean(log_likelihood), jnp.mean(log_prior), -jnp.mean(log_q))
 
@@ -130,31 +144,57 @@ def iwae_bound(
         posterior: q(z|x), with `sample_and_log_prob`.
         likelihood: p(x|z), with `log_prob(x, parameters)`.
         num_samples: k, at least 1.
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         A scalar, in nats.
 
     Raises:
-        ValueError: if num_samples is less than 1.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
+            likelihood or a deviation cannot be one.
     """
-    z, log_q = _samples(rng, posterior.sample_and_log_prob, num_samples)
+    check_likelihood(likelihood)
+    z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
 
     def log_joint(z: Array) -> Array:
-        return likelihood.log_prob(x, decode(z)) + _log_prior(z, prior_stddev)
+        return log_likelihood_of(likelihood, x, decode(z)) + _log_prior(z, prior_stddev)
 
     log_weights = jax.vmap(log_joint)(z) - log_q  # [k]
     return jax.nn.logsumexp(log_weights) - math.log(num_samples)
 
 
-def _samples(
-    rng: Array, draw: Callable[[Array], tuple[Array, Array]], num_samples: int
-) -> tuple[Array, Array]:
+def check_likelihood(likelihood: Any) -> None:
+    """Refuses what has no `log_prob`; before `jax.vmap`, which would add lines to the error."""
+    check_has("likelihood", likelihood, "log_prob", "likelihoods.Gaussian(variance)")
+
+
+def log_likelihood_of(likelihood: Any, x: Array, parameters: Any) -> Array:
+    """log p(x|z) of one example in nats, a scalar of 32 bits at least.
+
+    Raises:
+        ArgumentError: if the likelihood has no `log_prob`, or that gives no scalar.
+    """
+    check_likelihood(likelihood)
+    value = likelihood.log_prob(x, parameters)
+    check_scalar("likelihood.log_prob(x, parameters)", value)
+    return wide(value)
+
+
+def _samples(rng: Array, posterior: Any, method: str, num_samples: int) -> tuple[Array, Array]:
     """k draws of (z [m], log q), stacked."""
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    check_at_least_one("num_samples", num_samples)
+    check_has("posterior", posterior, method, _POSTERIOR)
+
+    def draw(rng: Array) -> tuple[Array, Array]:
+        z, log_q = getattr(posterior, method)(rng)
+        check_vector("a sample of the posterior", z)
+        check_scalar("the posterior's log density", log_q)
+        return z, wide(log_q)
+
     return jax.vmap(draw)(jax.random.split(rng, num_samples))
 
 
 def _log_prior(z: Array, prior_stddev: Array | float) -> Array:
-    return gaussian_log_prob(z, jnp.zeros_like(z), jnp.square(prior_stddev))
+    check_per_element("prior_stddev", prior_stddev, z)
+    check_positive("prior_stddev", prior_stddev)
+    return gaussian_log_prob(z, jnp.zeros_like(z), jnp.square(wide(prior_stddev)))

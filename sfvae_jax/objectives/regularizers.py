@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-import chex
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 from sfvae_jax.objectives.batch import batch_mean
+from sfvae_jax.objectives.checks import check_batch, check_per_element, check_vector
 from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.precision import wide
 
 Schedule = Callable[[Array | int], Array | float]
 
@@ -135,7 +136,13 @@ def weighted_value(
 
     Returns:
         The shape of the parts, in nats.
+
+    Raises:
+        ArgumentError: if a weight is neither a scalar nor shaped like the parts.
     """
+    elbo, beta, entropy_weight = wide((elbo, beta, entropy_weight))
+    check_per_element("beta", beta, elbo.log_likelihood)
+    check_per_element("entropy_weight", entropy_weight, elbo.log_likelihood)
     return elbo.log_likelihood + beta * (elbo.log_prior + entropy_weight * elbo.entropy)
 
 
@@ -157,10 +164,11 @@ def free_bits_kl(
         A scalar, in nats.
 
     Raises:
-        AssertionError: if kl_per_dimension is not of rank 1.
+        ArgumentError: if kl_per_dimension is not of rank 1.
         ValueError: if the groups do not fit, or the minimum is negative.
     """
-    chex.assert_rank(kl_per_dimension, 1)
+    check_vector("kl_per_dimension", kl_per_dimension)
+    kl_per_dimension = wide(kl_per_dimension)
     return jnp.sum(jnp.maximum(minimum, _by_group(kl_per_dimension, minimum, group_sizes)))
 
 
@@ -187,10 +195,10 @@ def batch_free_bits_kl(
         A scalar, in nats per example.
 
     Raises:
-        AssertionError: if kl_per_dimension is not of rank 2.
+        ArgumentError: if kl_per_dimension is not of rank 2.
         ValueError: if the groups do not fit, or the minimum is negative.
     """
-    chex.assert_rank(kl_per_dimension, 2)
+    check_batch("kl_per_dimension", kl_per_dimension)
     mean = batch_mean(kl_per_dimension, axis_name)
     return jnp.sum(jnp.maximum(minimum, _by_group(mean, minimum, group_sizes)))
 

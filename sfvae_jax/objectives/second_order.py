@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import check_has
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
+    latent_gaussian,
 )
+from sfvae_jax.objectives.monte_carlo import log_likelihood_of
+from sfvae_jax.objectives.precision import wide
 from sfvae_jax.objectives.tangents import push_basis
 
 
@@ -54,24 +57,25 @@ def second_order_elbo(
         decode: maps one latent [m] to the likelihood's parameters, a pytree.
         x: one example.
         mean: posterior mean mu, [m].
-        stddev: posterior standard deviations, [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
         likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
             tangent)`, t' F t, such as `likelihoods.Categorical`.
-        prior_stddev: prior standard deviations, a scalar or [m].
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        AssertionError: if the shapes do not fit.
+        ArgumentError: if the shapes do not fit, a deviation is known not to be positive, or the
+            likelihood has no `information`.
     """
-    chex.assert_rank([mean, stddev], 1)
-    chex.assert_equal_shape([mean, stddev])
-    parameters, tangents = push_basis(decode, mean)
-    information = jax.vmap(lambda tangent: likelihood.information(x, parameters, tangent))
+    check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
+    parameters, tangents = push_basis(decode, mean, "mean")
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
+    information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
     bend = jnp.sum(jnp.square(stddev) * information(tangents))
     return Elbo(
-        log_likelihood=likelihood.log_prob(x, parameters) - 0.5 * bend,
+        log_likelihood=log_likelihood_of(likelihood, x, parameters) - 0.5 * bend,
         log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
         entropy=gaussian_entropy(stddev),
         kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),

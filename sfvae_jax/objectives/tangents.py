@@ -11,16 +11,16 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import check_vector
 from sfvae_jax.objectives.decoders import has_short_form
 from sfvae_jax.objectives.linear_algebra import matmul
 
 
-def push_basis(function: Callable[[Array], Any], z: Array) -> tuple[Any, Any]:
+def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> tuple[Any, Any]:
     """Value of a function of one latent [m], and its tangents in the m basis directions [m, ...].
 
     Both are pytrees alike, where the function's answer is one.
@@ -29,9 +29,9 @@ def push_basis(function: Callable[[Array], Any], z: Array) -> tuple[Any, Any]:
     examples of a batch, so that under a further vmap a first dense layer is multiplied by it once.
 
     Raises:
-        AssertionError: if z is not of rank 1.
+        ArgumentError: if z, called by its name, is not of rank 1.
     """
-    chex.assert_rank(z, 1)
+    check_vector(name, z)
 
     def push_forward(direction: Array) -> tuple[Any, Any]:
         return jax.jvp(function, (z,), (direction,))

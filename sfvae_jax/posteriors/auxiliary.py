@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import check_shape, check_vector
+from sfvae_jax.objectives.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
@@ -73,20 +75,21 @@ class AuxiliaryFlow:
 
     Attributes:
         mean: of z_0, [m].
-        stddev: of z_0, positive, [m].
+        stddev: of z_0, positive, a scalar or [m].
         context: h from the encoder, [c], or None.
         networks: as from `init_auxiliary_flow`; shared by all examples, or an example's own.
     """
 
     mean: Array
-    stddev: Array
+    stddev: Array | float
     context: Array | None
     networks: dict[str, Any]
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z [m] and log q(z, v|x) - log r(v|x, z) in nats, a scalar."""
-        (z, v), log_q = self._sample(rng)
-        return z, log_q - self.reverse(z).log_prob(v)
+        q = wide(self)
+        (z, v), log_q = q._sample(rng)
+        return self._rounded(z), log_q - q.reverse(z).log_prob(v)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do.
@@ -94,8 +97,9 @@ class AuxiliaryFlow:
         The way back from z and v is known, so that the inverse is not run but differentiated.
         First derivatives only.
         """
-        (z, v), log_q = self._sample(rng)
-        fixed = jax.lax.stop_gradient(self)
+        q = wide(self)
+        (z, v), log_q = q._sample(rng)
+        fixed = jax.lax.stop_gradient(q)
         way = [fixed._start(rng)[0]]
         for maps, variable in fixed._half_steps()[:-1]:
             way.append(_push(maps, variable, way[-1])[0])
@@ -104,7 +108,8 @@ class AuxiliaryFlow:
             moved = _pull(maps, variable, moved, before)
             log_det += _push(maps, variable, moved)[1]
         start = fixed._base.log_prob(moved["z"]) + fixed.initial(moved["z"]).log_prob(moved["v"])
-        return z, with_gradient_of(start - log_det, log_q) - self.reverse(z).log_prob(v)
+        log_q = with_gradient_of(start - log_det, log_q)
+        return self._rounded(z), log_q - q.reverse(z).log_prob(v)
 
     def center(self) -> Array:
         """The latent [m] that stands for the whole: where the means of z_0 and v_0 go."""
@@ -112,8 +117,9 @@ class AuxiliaryFlow:
 
     def joint_log_prob(self, z: Array, v: Array) -> Array:
         """log q(z, v|x) in nats, a scalar, of any z and v [m], through the inverse."""
-        z, v, log_det = self.inverse(z, v)
-        return self._base.log_prob(z) + self.initial(z).log_prob(v) + log_det
+        q = wide(self)
+        z, v, log_det = q.inverse(*wide((z, v)))
+        return q._base.log_prob(z) + q.initial(z).log_prob(v) + log_det
 
     def initial(self, z: Array) -> DiagonalGaussian:
         """q(v_0|z_0)."""
@@ -125,21 +131,33 @@ class AuxiliaryFlow:
 
     def forward(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
         """(z_0, v_0) to (z_T, v_T), and log |det| of that map in nats (GAPS Section 6.3)."""
-        pair, log_det = {"z": z, "v": v}, jnp.zeros((), z.dtype)
-        for maps, variable in self._half_steps():
+        q, pair = self._checked(z, v)
+        log_det = jnp.zeros((), pair["z"].dtype)
+        for maps, variable in q._half_steps():
             pair, change = _push(maps, variable, pair)
             log_det += change
-        return pair["z"], pair["v"], log_det
+        return self._rounded(pair["z"], z), self._rounded(pair["v"], v), log_det
 
     def inverse(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
         """(z_T, v_T) to (z_0, v_0), and log |det| of that map in nats."""
-        pair, log_det = {"z": z, "v": v}, jnp.zeros((), z.dtype)
-        for maps, variable in self._half_steps()[::-1]:
+        q, pair = self._checked(z, v)
+        log_det = jnp.zeros((), pair["z"].dtype)
+        for maps, variable in q._half_steps()[::-1]:
             log_scale, shift = _affine(maps, variable, pair)
             scale = jnp.exp(-invertible_log_scale(log_scale))
             pair = {**pair, variable: (pair[variable] - shift) * scale}
             log_det -= jnp.sum(log_scale)
-        return pair["z"], pair["v"], log_det
+        return self._rounded(pair["z"], z), self._rounded(pair["v"], v), log_det
+
+    def _checked(self, z: Array, v: Array) -> tuple[AuxiliaryFlow, dict[str, Array]]:
+        """The same, and z and v, in 32 bits at least."""
+        check_vector("mean", self.mean)
+        check_shape("z", z, self.mean.shape, ", as the mean has")
+        check_shape("v", v, self.mean.shape, ", as the mean has")
+        return wide(self), wide({"z": z, "v": v})
+
+    def _rounded(self, value: Array, *given: Array) -> Array:
+        return rounded_like(value, *given, *jax.tree.leaves(self))
 
     @property
     def _base(self) -> DiagonalGaussian:
@@ -163,7 +181,7 @@ class AuxiliaryFlow:
         return (z, v), log_q - log_det
 
     def _gaussian(self, network: Network, z: Array) -> DiagonalGaussian:
-        mean, raw = jnp.split(apply_network(network, z, self.context), 2)
+        mean, raw = jnp.split(apply_network(network, z, 2 * z.size, self.context), 2)
         # Linear in z, a log variance would leave the range of floats where z is large.
         log_variance = _LARGEST_LOG_VARIANCE * jnp.tanh(raw / _LARGEST_LOG_VARIANCE)
         return DiagonalGaussian(mean, jnp.exp(0.5 * log_variance))
@@ -172,9 +190,9 @@ class AuxiliaryFlow:
 def _affine(maps: dict[str, Network], variable: str, pair: dict[str, Array]) -> tuple[Array, Array]:
     """log sigma and mu [m] for one variable, given the other."""
     other = pair["z" if variable == "v" else "v"]
-    raw = apply_network(maps[f"log_scale_{variable}"], other)
+    raw = apply_network(maps[f"log_scale_{variable}"], other, other.size)
     log_scale = jnp.log(2.0) + jax.nn.log_sigmoid(raw)
-    return log_scale, apply_network(maps[f"shift_{variable}"], other)
+    return log_scale, apply_network(maps[f"shift_{variable}"], other, other.size)
 
 
 def _push(

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.checks import check_shape
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
 
 
@@ -17,25 +19,30 @@ from sfvae_jax.posteriors.path import zero_with_gradient
 class DiagonalGaussian:
     """q(z|x) = N(mean, diag(stddev^2))   (SFVAE Eq. 4, with stddev = sqrt(h(x)); FLOW Eq. 22).
 
+    In bfloat16 and float16 the sample is rounded, and its density is not: noise and sums are in
+    float32. So it is in all posteriors.
+
     Attributes:
         mean: [m].
-        stddev: positive, [m].
+        stddev: positive, a scalar or [m].
     """
 
     mean: Array
-    stddev: Array
+    stddev: Array | float
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
-        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        q = self._checked()
+        noise = normal_like(rng, q.mean)
         # From the noise, not from (z - mean) / stddev, which rounding spoils for a tiny stddev.
-        return self.mean + self.stddev * noise, self._log_prob(noise)
+        return rounded_like(q.mean + q.stddev * noise, self.mean, self.stddev), q._log_prob(noise)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does."""
-        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
-        z = self.mean + self.stddev * noise
-        fixed = jax.lax.stop_gradient(self)
+        q = self._checked()
+        noise = normal_like(rng, q.mean)
+        z = rounded_like(q.mean + q.stddev * noise, self.mean, self.stddev)
+        fixed = jax.lax.stop_gradient(q)
         return z, fixed._log_prob(noise + zero_with_gradient(z) / fixed.stddev)
 
     def center(self) -> Array:
@@ -44,7 +51,9 @@ class DiagonalGaussian:
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
-        return self._log_prob((z - self.mean) / self.stddev)
+        q = self._checked()
+        check_shape("z", z, q.mean.shape, ", as the mean has")
+        return q._log_prob((wide(z) - q.mean) / q.stddev)
 
     def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
@@ -52,7 +61,7 @@ class DiagonalGaussian:
 
     def entropy(self) -> Array:
         """-E_q log q(z|x) in nats, a scalar."""
-        return gaussian.gaussian_entropy(self.stddev)
+        return gaussian.gaussian_entropy(self._checked().stddev)
 
     def kl_per_dimension(self, prior_stddev: Array | float = 1.0) -> Array:
         """KL(q(z_i|x) || N(0, prior_stddev_i^2)) in nats, [m]   (FLOW Eq. 23 for each i)."""
@@ -61,6 +70,17 @@ class DiagonalGaussian:
     def kl_to_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """KL(q(z|x) || N(0, diag(prior_stddev^2))) in nats, a scalar."""
         return jnp.sum(self.kl_per_dimension(prior_stddev))
+
+    def _checked(self) -> DiagonalGaussian:
+        """The same, with mean and stddev [m] in 32 bits at least.
+
+        Not when it is built: a batch of posteriors, as `jax.vmap` returns it, is one object too.
+
+        Raises:
+            ArgumentError: if the shapes do not fit, or stddev is known not to be positive.
+        """
+        mean, stddev, _ = gaussian.latent_gaussian(self.mean, self.stddev)
+        return DiagonalGaussian(mean, stddev)
 
     def _log_prob(self, noise: Array) -> Array:
         return gaussian.standard_normal_log_prob(noise) - jnp.sum(jnp.log(self.stddev))

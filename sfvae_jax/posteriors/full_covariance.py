@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.checks import (
+    check_positive,
+    check_shape,
+    check_square,
+    check_vector,
+    known_value,
+)
 from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
 
 
@@ -30,14 +38,16 @@ class FullCovarianceGaussian:
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
-        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
-        return self._push(noise), self._log_prob(noise)
+        q = self._checked()
+        noise = normal_like(rng, q.mean)
+        return rounded_like(q._push(noise), self.mean, self.scale_tril), q._log_prob(noise)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does."""
-        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
-        z = self._push(noise)
-        fixed = jax.lax.stop_gradient(self)
+        q = self._checked()
+        noise = normal_like(rng, q.mean)
+        z = rounded_like(q._push(noise), self.mean, self.scale_tril)
+        fixed = jax.lax.stop_gradient(q)
         change = matmul(triangular_inverse(jnp.tril(fixed.scale_tril)), zero_with_gradient(z))
         return z, fixed._log_prob(noise + change)
 
@@ -47,33 +57,47 @@ class FullCovarianceGaussian:
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
-        return self._log_prob(matmul(triangular_inverse(jnp.tril(self.scale_tril)), z - self.mean))
+        q = self._checked()
+        check_shape("z", z, q.mean.shape, ", as the mean has")
+        return q._log_prob(matmul(triangular_inverse(jnp.tril(q.scale_tril)), wide(z) - q.mean))
 
     def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
         # Only the diagonal of the covariance meets a diagonal prior.
-        marginal = jnp.linalg.norm(jnp.tril(self.scale_tril), axis=1)
-        return gaussian.gaussian_expected_log_prior(self.mean, marginal, prior_stddev)
+        q = self._checked()
+        marginal = jnp.linalg.norm(jnp.tril(q.scale_tril), axis=1)
+        return gaussian.gaussian_expected_log_prior(q.mean, marginal, prior_stddev)
 
     def entropy(self) -> Array:
         """-E_q log q(z|x) in nats, a scalar."""
-        return gaussian.gaussian_entropy(jnp.diagonal(self.scale_tril))
+        return gaussian.gaussian_entropy(jnp.diagonal(self._checked().scale_tril))
 
     def kl_to_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """KL(q(z|x) || N(0, diag(s^2))), s = prior_stddev, in nats, a scalar.
 
         1/2 [|mean / s|^2 + tr(L L' / s^2) - m - log det(L L' / s^2)]   (FLOW Eq. 25, s = 1)
         """
-        chex.assert_shape(self.scale_tril, 2 * self.mean.shape)
-        prior_stddev = gaussian.per_element(prior_stddev, self.mean)
-        scaled = jnp.tril(self.scale_tril) / prior_stddev[:, None]
-        own = gaussian.gaussian_kl_per_dimension(
-            self.mean, jnp.diagonal(self.scale_tril), prior_stddev
-        )
+        q = self._checked()
+        deviations = jnp.diagonal(q.scale_tril)
+        _, _, prior_stddev = gaussian.latent_gaussian(q.mean, deviations, prior_stddev)
+        scaled = jnp.tril(q.scale_tril) / prior_stddev[:, None]
+        own = gaussian.gaussian_kl_per_dimension(q.mean, deviations, prior_stddev)
         return jnp.sum(own) + 0.5 * jnp.sum(jnp.square(jnp.tril(scaled, -1)))
 
+    def _checked(self) -> FullCovarianceGaussian:
+        """The same in 32 bits at least.
+
+        Raises:
+            ArgumentError: if the shapes do not fit, or L's diagonal is known not to be positive.
+        """
+        check_vector("mean", self.mean)
+        check_square("scale_tril", self.scale_tril, self.mean.shape[0])
+        known = known_value(self.scale_tril)
+        if known is not None:
+            check_positive("the diagonal of scale_tril", np.diagonal(known))
+        return wide(self)
+
     def _push(self, noise: Array) -> Array:
-        chex.assert_shape(self.scale_tril, 2 * self.mean.shape)
         return self.mean + matmul(jnp.tril(self.scale_tril), noise)
 
     def _log_prob(self, noise: Array) -> Array:

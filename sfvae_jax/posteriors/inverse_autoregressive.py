@@ -11,7 +11,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.checks import check_shape, check_vector
 from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
@@ -58,21 +60,22 @@ class InverseAutoregressiveFlow:
 
     Attributes:
         mean: of the base, [m].
-        stddev: of the base, positive, [m].
+        stddev: of the base, positive, a scalar or [m].
         context: h from the encoder, [c], or None.
         networks: as from `init_iaf`; shared by all examples, or an example's own.
     """
 
     mean: Array
-    stddev: Array
+    stddev: Array | float
     context: Array | None
     networks: tuple[Network, ...]
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z_K [m] and log q(z_K|x) in nats, a scalar."""
-        z, log_q = self._base.sample_and_log_prob(rng)
-        z, log_det = self.forward(z)
-        return z, log_q - log_det
+        q = wide(self)
+        z, log_q = q._base.sample_and_log_prob(rng)
+        z, log_det = q.forward(z)
+        return rounded_like(z, *jax.tree.leaves(self)), log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does.
@@ -81,12 +84,13 @@ class InverseAutoregressiveFlow:
         m x m triangular system a step. First derivatives only.
         """
         z, log_q = self.sample_and_log_prob(rng)
-        fixed = jax.lax.stop_gradient(self)
-        noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+        fixed = jax.lax.stop_gradient(wide(self))
+        noise = normal_like(rng, fixed.mean)
         way = [fixed.mean + fixed.stddev * noise]
         for step in range(len(self.networks) - 1):
             way.append(fixed._step(step, way[-1])[0])
-        moved, log_det = z, jnp.zeros((), z.dtype)
+        moved = wide(z)
+        log_det = jnp.zeros((), moved.dtype)
         for step, before in reversed(list(enumerate(way))):
             change = zero_with_gradient(moved)
             moved = before + matmul(fixed._inverse_jacobian(step, before), change)
@@ -101,24 +105,33 @@ class InverseAutoregressiveFlow:
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m], through the inverse."""
-        z, log_det = self.inverse(z)
-        return self._base.log_prob(z) + log_det
+        q = wide(self)
+        z, log_det = q.inverse(wide(z))
+        return q._base.log_prob(z) + log_det
 
     def forward(self, z: Array) -> tuple[Array, Array]:
         """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        q, given, z = self._checked(z), z, wide(z)
         log_det = jnp.zeros((), z.dtype)
-        for step in range(len(self.networks)):
-            z, step_log_det = self._step(step, z)
+        for step in range(len(q.networks)):
+            z, step_log_det = q._step(step, z)
             log_det += step_log_det
-        return z, log_det
+        return rounded_like(z, given, *jax.tree.leaves(self)), log_det
 
     def inverse(self, z: Array) -> tuple[Array, Array]:
         """z_K [m] to z_0 [m], and log |det d z_0 / d z_K| in nats, a scalar."""
+        q, given, z = self._checked(z), z, wide(z)
         log_det = jnp.zeros((), z.dtype)
-        for step in reversed(range(len(self.networks))):
-            z = self._invert_step(step, z)
-            log_det -= jnp.sum(jax.nn.log_sigmoid(self._gate(step, z)[1]))
-        return z, log_det
+        for step in reversed(range(len(q.networks))):
+            z = q._invert_step(step, z)
+            log_det -= jnp.sum(jax.nn.log_sigmoid(q._gate(step, z)[1]))
+        return rounded_like(z, given, *jax.tree.leaves(self)), log_det
+
+    def _checked(self, z: Array) -> InverseAutoregressiveFlow:
+        """The same in 32 bits at least, for a latent of its size."""
+        check_vector("mean", self.mean)
+        check_shape("z", z, self.mean.shape, ", as the mean has")
+        return wide(self)
 
     def _step(self, step: int, z: Array) -> tuple[Array, Array]:
         """z_{k-1} to z_k, and the log determinant of that."""
@@ -148,7 +161,7 @@ class InverseAutoregressiveFlow:
     def _gate(self, step: int, z: Array) -> tuple[Array, Array]:
         """mu and s [m] of one step; every second one counts the dimensions from the last."""
         network, order = self.networks[step], _order(step)
-        out = apply_network(network, z[order], self.context, _masks(network))
+        out = apply_network(network, z[order], 2 * z.size, self.context, _masks(network))
         mu, s = jnp.split(out, 2)
         return mu[order], s[order] + _GATE_BIAS
 

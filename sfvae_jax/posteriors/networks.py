@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import ArgumentError, check_shape, check_vector, shape_of
+
 Network = tuple[dict[str, Array], ...]
 
 _glorot = jax.nn.initializers.glorot_uniform()
@@ -34,9 +36,18 @@ def init_network(rng: Array, sizes: Sequence[int], context_size: int = 0) -> Net
 
 
 def apply_network(
-    network: Network, x: Array, context: Array | None = None, masks: Sequence[Any] | None = None
+    network: Network,
+    x: Array,
+    num_outputs: int,
+    context: Array | None = None,
+    masks: Sequence[Any] | None = None,
 ) -> Array:
-    """[in] -> [out]; each kernel times its mask, where masks are given."""
+    """[in] -> [num_outputs]; each kernel times its mask, where masks are given.
+
+    Raises:
+        ArgumentError: if the layers do not fit each other, x, the context or the outputs.
+    """
+    _check(network, x, num_outputs, context)
     for i, layer in enumerate(network):
         kernel = layer["kernel"] if masks is None else layer["kernel"] * masks[i]
         x = x @ kernel + layer["bias"]
@@ -45,3 +56,27 @@ def apply_network(
         if i < len(network) - 1:
             x = jax.nn.elu(x)
     return x
+
+
+def _check(network: Network, x: Array, num_outputs: int, context: Array | None) -> None:
+    takes_context = any("context" in layer for layer in network)
+    if takes_context != (context is not None):
+        what = "a context, and none is given" if takes_context else "no context, and one is given"
+        raise ArgumentError(f"the flow's networks take {what}; see context_size of their `init_`")
+    sizes = shape_of("a network's input", x)
+    for number, layer in enumerate(network):
+        kernel = shape_of(f"layer {number}: kernel", layer["kernel"])
+        if len(kernel) != 2 or kernel[:1] != sizes:
+            expected = f"[{sizes[0]}, out]" if len(sizes) == 1 else "[in, out]"
+            raise ArgumentError(
+                f"layer {number} of a flow's network: kernel must have shape {expected}, got shape"
+                f" {kernel}"
+            )
+        sizes = kernel[1:]
+        check_shape(f"layer {number} of a flow's network: bias", layer["bias"], sizes)
+        if "context" in layer:
+            check_vector("context", context)
+            expected = (*context.shape, *sizes)
+            check_shape(f"layer {number} of a flow's network: context", layer["context"], expected)
+    if sizes != (num_outputs,):
+        raise ArgumentError(f"a flow's network must have {num_outputs} outputs, got {sizes[0]}")

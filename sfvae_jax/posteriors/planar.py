@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.checks import ArgumentError, check_shape, check_vector, shape_of
+from sfvae_jax.objectives.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 
 # Keeps 1 + u'w h' away from 0 where softplus underflows.
@@ -25,23 +27,24 @@ class PlanarFlow:
 
     Attributes:
         mean: of the base, [m].
-        stddev: of the base, positive, [m].
+        stddev: of the base, positive, a scalar or [m].
         u: [K, m].
         w: [K, m].
         b: [K].
     """
 
     mean: Array
-    stddev: Array
+    stddev: Array | float
     u: Array
     w: Array
     b: Array
 
     def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """A reparameterised sample z_K [m] and log q(z_K|x) in nats, a scalar."""
-        z, log_q = DiagonalGaussian(self.mean, self.stddev).sample_and_log_prob(rng)
-        z, log_det = self.forward(z)
-        return z, log_q - log_det
+        q = wide(self)
+        z, log_q = DiagonalGaussian(q.mean, q.stddev).sample_and_log_prob(rng)
+        z, log_det = q.forward(z)
+        return rounded_like(z, *jax.tree.leaves(self)), log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> NoReturn:
         """Refused: a planar flow has no inverse in closed form.
@@ -62,13 +65,25 @@ class PlanarFlow:
 
     def forward(self, z: Array) -> tuple[Array, Array]:
         """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        self._check(z)
+        given, z, q = z, wide(z), wide(self)
         log_det = jnp.zeros((), z.dtype)
-        for u, w, b in zip(self.u, self.w, self.b, strict=True):
+        for u, w, b in zip(q.u, q.w, q.b, strict=True):
             direction, slope = _invertible(u, w)
             h = jnp.tanh(w @ z + b)
             z = z + direction * h
             log_det += jnp.log1p(slope * (1.0 - jnp.square(h)))
-        return z, log_det
+        return rounded_like(z, given, *jax.tree.leaves(self)), log_det
+
+    def _check(self, z: Array) -> None:
+        check_vector("mean", self.mean)
+        check_shape("z", z, self.mean.shape, ", as the mean has")
+        number = shape_of("b", self.b)
+        if len(number) != 1:
+            raise ArgumentError(f"b must have shape [K], got shape {number}")
+        for name in ("u", "w"):
+            expected = (*number, *self.mean.shape)
+            check_shape(name, getattr(self, name), expected, ", one row for each element of b")
 
 
 def _invertible(u: Array, w: Array) -> tuple[Array, Array]:

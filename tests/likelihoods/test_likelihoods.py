@@ -12,6 +12,7 @@ from sfvae_jax.likelihoods import (
     Gaussian,
     HeteroscedasticGaussian,
 )
+from sfvae_jax.objectives import ArgumentError
 
 MEAN = np.array([[0.2, 0.9], [0.0, -1.0]])
 
@@ -308,5 +309,5 @@ def test_discretized_scale_of_a_channel(float64, keys):
     ],
 )
 def test_data_of_another_shape_are_refused(likelihood, parameters):
-    with pytest.raises(AssertionError):
+    with pytest.raises(ArgumentError):
         likelihood.log_prob(jnp.zeros(1), parameters)

@@ -553,6 +553,6 @@ _ONE = {"observation_variance": 1.0}
     ids=lambda item: item[0],
 )
 def test_shapes_that_do_not_fit_are_refused(call):
-    """With an AssertionError, as documented, and without a silent broadcast."""
-    with pytest.raises(AssertionError):
+    """With an ArgumentError, as documented, and without a silent broadcast."""
+    with pytest.raises(objectives.ArgumentError):
         jax.eval_shape(call[1], jnp.array(X, jnp.float32), jnp.array(MEAN, jnp.float32))

@@ -33,7 +33,7 @@ def test_it_is_numpys_network(float64):
     hidden = _elu(hidden @ second["kernel"] + second["bias"])
     expected = hidden @ third["kernel"] + third["bias"]
     assert expected.min() < 0.0  # where an ELU too many would show
-    obtained = apply_network(jax.tree.map(jnp.array, network), jnp.array(x), jnp.array(context))
+    obtained = apply_network(jax.tree.map(jnp.array, network), jnp.array(x), 2, jnp.array(context))
     np.testing.assert_allclose(obtained, expected, rtol=1e-12)
 
 
@@ -45,11 +45,11 @@ def test_masks_multiply_the_kernels_and_nothing_else(float64):
     hidden = _elu(x @ (first["kernel"] * masks[0]) + first["bias"] + context @ first["context"])
     expected = hidden @ (second["kernel"] * masks[1]) + second["bias"]
     network = jax.tree.map(jnp.array, network)
-    obtained = apply_network(network, jnp.array(x), jnp.array(context), masks)
+    obtained = apply_network(network, jnp.array(x), 2, jnp.array(context), masks)
     np.testing.assert_allclose(obtained, expected, rtol=1e-12)
     # With every connection cut the input is out of reach, the context and the biases are not.
     cut = [np.zeros_like(mask) for mask in masks]
-    obtained = apply_network(network, jnp.array(x), jnp.array(context), cut)
+    obtained = apply_network(network, jnp.array(x), 2, jnp.array(context), cut)
     np.testing.assert_array_equal(obtained, second["bias"])
 
 
