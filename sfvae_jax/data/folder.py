@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfvae_jax.data.folder_tree import list_images, part_names
+from sfvae_jax.data.folder_tree import list_images, part_names, printable
 from sfvae_jax.data.geometry import Shape
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.image_files import Head, decode, depth_of, look
@@ -171,7 +171,7 @@ def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
     halved = [name for name, head in heads.items() if head.halved]
     if depth not in (None, 16) and halved:
         raise UsageError(
-            f"{len(halved)} images in {folder}, such as {_printable(halved[0])}, have colours or"
+            f"{len(halved)} images in {folder}, such as {printable(halved[0])}, have colours or"
             f" transparency of 16 bits a channel whose values need {depth} of these: they would"
             " come out all but black. Convert them to 8 bits a channel"
         )
@@ -192,7 +192,12 @@ def _tell(
     named = part_names(found.heads)
     if named:
         counts = ", ".join(f"{number} {part}" for part, number in numbers)
-        log.info("the folders %s of %s are its parts: %s", ", ".join(named[:9]), folder, counts)
+        log.info(
+            "the folders %s of %s are its parts: %s",
+            ", ".join(map(printable, named[:9])),
+            folder,
+            counts,
+        )
 
 
 def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
@@ -219,7 +224,7 @@ def _damaged(folder: Path, damaged: Mapping[str, str], total: int) -> UsageError
 
 
 def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
-    names = [f"{_printable(file)} ({reason})" for file, reason in damaged.items()]
+    names = [f"{printable(file)} ({reason})" for file, reason in damaged.items()]
     more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
     shown = ", ".join(names[:_NAMED_AT_MOST])
     return f"{len(names)} of the {total} images in {folder}: {shown}{more}"
@@ -233,11 +238,6 @@ def _identities(files: tuple[str, ...]) -> np.ndarray:
 def _as_bytes(name: str) -> bytes:
     """A name as all file systems have it, some of which take accents apart."""
     return unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
-
-
-def _printable(name: str) -> str:
-    """A name in one line, whatever characters it has."""
-    return name if name.isprintable() else ascii(name)
 
 
 def _reason(error: Exception) -> str:

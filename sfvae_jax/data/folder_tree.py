@@ -94,6 +94,11 @@ def part_names(files: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def printable(name: str) -> str:
+    """A name in one line, whatever characters it has."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _walk(folder: Path) -> list[_File]:
     """All image files, those in folders before those behind links to folders."""
     found: list[_File] = []
@@ -141,7 +146,7 @@ def _check_parts(
 ) -> None:
     """Refuses parts of which it is not clear what they hold; tells what is left out."""
     files = [name for names in parts.values() for name in names.values()]
-    folders = ", ".join(part_names(files)[:3])
+    folders = ", ".join(map(printable, part_names(files)[:3]))
     if "train" not in parts:
         raise UsageError(
             f"{folder} holds the folder {folders}, which names a part of the data, but no folder"
@@ -149,7 +154,7 @@ def _check_parts(
         )
     for part in parts.keys() - {"train"}:
         for real in parts["train"].keys() & parts[part].keys():
-            both = f"{parts['train'][real]} and {parts[part][real]}"
+            both = " and ".join(printable(parts[each][real]) for each in ("train", part))
             raise UsageError(
                 f"{both} of {folder} are the same file, of the train part and of the {part} part;"
                 " give each its own"
@@ -157,16 +162,17 @@ def _check_parts(
     left_out = sorted(name for real, name in outside.items() if not _is_in(real, parts))
     if not left_out:
         return
+    first = printable(left_out[0])
     if len(parts) == 1:
         raise UsageError(
             f"{folder} holds the folder {folders} and {len(left_out)} images outside of it, such as"
-            f" {left_out[0]}, but no folder named valid or test; move all images to folders named"
+            f" {first}, but no folder named valid or test; move all images to folders named"
             " train, valid and test, or, if its name is that of a kind of images, rename it"
         )
     log.warning(
         "leaving out %d images of %s, such as %s, which lie in no folder named train, valid or"
         " test, as others do",
-        *(len(left_out), folder, left_out[0]),
+        *(len(left_out), folder, first),
     )
 
 

@@ -1,5 +1,7 @@
 """Which files of a folder are images of which part: links, parts, and what is left out."""
 
+import os
+
 import pytest
 
 from sfvae_jax.data.folder_tree import list_images
@@ -9,7 +11,7 @@ from sfvae_jax.errors import UsageError
 def make(folder, *files, links=()):
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(file.encode())
+        (folder / file).write_bytes(os.fsencode(file))
     for link, target in links:
         (folder / link).parent.mkdir(parents=True, exist_ok=True)
         (folder / link).symlink_to(target)
@@ -59,6 +61,17 @@ def test_images_outside_of_the_parts_are_left_out_and_told(tmp_path, caplog):
     assert parts == {"train": ("train/a.png",), "test": ("test/b.png",)}
     assert "leaving out 2 images" in caplog.text
     assert "such as d.png" in caplog.text
+
+
+def test_names_of_any_bytes_are_told_in_one_line(tmp_path, caplog):
+    strange = os.fsdecode(b"\xff\n.png")
+    list_images(make(tmp_path, "train/a.png", "test/b.png", strange))
+    (record,) = caplog.records
+    assert r"such as '\udcff\n.png'" in record.getMessage()
+    (tmp_path / "test" / strange).symlink_to("../train/a.png")
+    with pytest.raises(UsageError, match="are the same file") as caught:
+        list_images(tmp_path)
+    assert str(caught.value).isprintable()
 
 
 def test_parts_made_of_links(tmp_path, caplog):
