@@ -296,7 +296,8 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
     """Refuses values of layers that the decoder cannot give."""
     name, values = config.model.value_activation, data.value_range(config.data) or ()
     low, high = models.VALUE_RANGES[name]
-    outside = [value for value in values if not low <= value <= high]
+    slack = data.ROUNDING
+    outside = [value for value in values if not low - slack <= value <= high + slack]
     if outside:
         cure = " or set model.value_activation=relu" if min(values) >= 0 else ""
         raise UsageError(

@@ -348,7 +348,8 @@ def test_layer_types_of_a_file_are_kept(architectures):
 )
 def test_values_that_the_decoder_cannot_give_are_refused(architectures, activation, value, message):
     changes = {"model.value_activation": activation}
-    configuration.validate(architectures([["conv", 0], ["dense", 1]], **changes))
+    rounded = [["conv", -2e-7], ["dense", 1 + 2e-7]]
+    configuration.validate(architectures(rounded, **changes))
     config = architectures([["conv", 1]], [["dense", value]], **changes)
     with pytest.raises(UsageError, match=message) as caught:
         configuration.validate(config)

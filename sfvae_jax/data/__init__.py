@@ -15,6 +15,7 @@ from sfvae_jax.data.images import StoredImages
 from sfvae_jax.data.parts import Part
 from sfvae_jax.data.preprocessing import (
     BINARIZATIONS,
+    ROUNDING,
     as_seen,
     binarize_now,
     binarize_once,
@@ -174,6 +175,7 @@ __all__ = [
     "CHANNELS",
     "KINDS",
     "PARTS",
+    "ROUNDING",
     "TOKENS",
     "BatchOrder",
     "Parts",

@@ -103,7 +103,7 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
 
 def _check_layer_types(name: str, layer_types: tuple[str, ...]) -> None:
     if layer_types and not name.startswith(f"{DRAWN}:"):
-        raise UsageError(f"data.layer_types is of {DRAWN}:PATH; {name!r} has its own, leave it ()")
+        raise UsageError(f"data.layer_types only applies to {DRAWN}:PATH; leave it () for {name!r}")
     for layer_type in layer_types:
         if not is_layer_type(layer_type):
             raise UsageError(f"data.layer_types: {layer_type!r} is no layer type: {NO_LAYER_TYPE}")
@@ -144,7 +144,7 @@ def _read(
     usable = [one for line, one in found.items() if line not in damaged]
     if damaged and not (skip_corrupt and usable):
         raise UsageError(
-            f"cannot use {_first(damaged, total, path)}; mend them"
+            f"cannot use {_first(damaged, total, path)}; correct them"
             + (", or leave them out with --config.data.skip_corrupt=True" if usable else "")
         )
     if damaged:

@@ -12,7 +12,7 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 
-_ROUNDING = 1e-5  # beyond [0, 1], of float32; float16 and its like may be off by twice their step
+ROUNDING = 1e-5  # beyond [0, 1], of float32; float16 may be off by two of its steps
 
 
 def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -> np.ndarray:
@@ -41,7 +41,7 @@ def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -
     whole = images.dtype.kind in "iu"
     low, high = images.min(), images.max()
     limit = 255 if whole and not one_bit else 1
-    slack = 0 if whole else max(_ROUNDING, 2 * float(np.finfo(images.dtype).eps))
+    slack = 0 if whole else max(ROUNDING, 2 * float(np.finfo(images.dtype).eps))
     if low < -slack or high > limit + slack:
         expected = f"whole numbers in 0..{limit}" if whole else "floats in [0, 1]"
         raise UsageError(

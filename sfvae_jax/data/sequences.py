@@ -153,7 +153,9 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         UsageError: naming them.
     """
     if "\0" in config.name:
-        raise UsageError(f"data.name {config.name!r} has a NUL character, as no file has; mend it")
+        raise UsageError(
+            f"data.name {config.name!r} has a NUL character, as no file has; correct it"
+        )
     kind = _kind(config.name)
     foreign, what = (_OF_IMAGES, "images") if kind else (_OF_SEQUENCES, "sequences")
     given = [f"data.{key}" for key, default in foreign.items() if config[key] != default]
@@ -161,9 +163,11 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         owner = f"the {kind} of {config.name!r}" if kind else f"the images of {config.name!r}"
         raise UsageError(f"{', '.join(given)}: of {what} alone; leave as it is for {owner}")
     if kind == "architectures" and config.tokens != "grammar":
-        raise UsageError("data.tokens is of equations and molecules; leave it 'grammar'")
+        raise UsageError("data.tokens only applies to equations and molecules; leave it 'grammar'")
     if kind != "architectures" and tuple(config.layer_types):
-        raise UsageError(f"data.layer_types is of architectures:PATH; leave it () for {kind}")
+        raise UsageError(
+            f"data.layer_types only applies to architectures:PATH; leave it () for {kind}"
+        )
     if kind != "molecules" and config.elements:
         raise UsageError(
             f"data.elements={config.elements!r} only applies to molecules; leave it empty for the"

@@ -111,7 +111,9 @@ def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: b
     faults = [fault for _, fault in sorted({**bad, **too_long}.items())]
     if faults and not skip_corrupt:
         first = [*bad.values(), *too_long.values()][0]
-        more = "mend it" if bad else f"set --config.data.max_length={lengths.max()}, which fits all"
+        more = (
+            "correct it" if bad else f"set --config.data.max_length={lengths.max()}, which fits all"
+        )
         raise UsageError(
             f"{file} {first}; {more}, or leave such lines out by --config.data.skip_corrupt=True"
         )

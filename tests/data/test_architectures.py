@@ -177,7 +177,7 @@ def test_a_length_that_is_asked_for(write):
     assert data.open_source(config)["train"][2].shape == (4, 2)
     refused(
         write(*LINES, max_length=3),
-        "line 1: 3 layers and the end take 4 places, more than data.max_length 3; mend",
+        "line 1: 3 layers and the end take 4 places, more than data.max_length 3; correct",
     )
     config = write(*LINES, max_length=3, skip_corrupt=True)
     assert len(data.open_source(config)["train"]) == 2
@@ -243,14 +243,18 @@ def test_no_file(name, message):
 
 def test_nothing_in_the_file(write):
     refused(write("", "  "), "is empty; expected architectures, one a line")
-    refused(write("[", skip_corrupt=True), "1 of the 1 lines .*; mend them$")
+    refused(write("[", skip_corrupt=True), "1 of the 1 lines .*; correct them$")
 
 
 @pytest.mark.parametrize(
     ("name", "layer_types", "message"),
     [
-        ("architectures", ("conv",), "'architectures' has its own, leave it"),
-        ("enas:x", ("conv",), "'enas:x' has its own, leave it"),
+        (
+            "architectures",
+            ("conv",),
+            "only applies to architectures:PATH; leave it .. for 'architectures'",
+        ),
+        ("enas:x", ("conv",), "leave it .. for 'enas:x'"),
         ("architectures:x", ("conv", "a b"), "'a b' is no layer type"),
         ("architectures:x", ("conv", 3), "3 is no layer type"),
         ("architectures:x", ("conv", "conv"), "has a type twice"),

@@ -248,8 +248,8 @@ def refused(config, part="train"):
 def test_a_line_that_is_no_sentence(write, tmp_path):
     name = write("x\n\n   x + y\n1 +")
     assert refused(group(name)) == (
-        f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; mend it, or leave such"
-        " lines out by --config.data.skip_corrupt=True"
+        f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; correct it, or leave"
+        " such lines out by --config.data.skip_corrupt=True"
     )
     message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
     assert "molecules.txt line 2, column 4: the text ends too soon" in message
@@ -281,7 +281,7 @@ def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
         (b"x\n\xc3", "line 2, column 1: byte 0xc3"),
     ):
         assert refused(group(write(content))) == (
-            f"{tmp_path}/equations.txt {place} is no UTF-8; mend it, or leave such lines out by"
+            f"{tmp_path}/equations.txt {place} is no UTF-8; correct it, or leave such lines out by"
             " --config.data.skip_corrupt=True"
         )
     message = refused(group(write(b"\xef\xbb\xbfCC\xe9C\n", "molecules")))
@@ -357,7 +357,9 @@ def test_options_of_sequences_are_refused():
         assert f"data.{key}: of sequences alone" in refused(group("mnist_5k", **option))
     for name in ("equations", "molecules", "molecules:x.smi"):
         message = refused(group(name, layer_types=("conv",)))
-        assert message.startswith("data.layer_types is of architectures:PATH; leave it () for")
+        assert message.startswith(
+            "data.layer_types only applies to architectures:PATH; leave it () for"
+        )
     for name in ("equations", "architectures"):
         message = refused(group(name, elements="all"))
         assert message.startswith("data.elements='all' only applies to molecules; leave it empty")
