@@ -49,7 +49,8 @@ from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import check_overrides, one_line
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.run_names import name_of_command
-from sfvae_jax.training import lock, processes
+from sfvae_jax.training import processes
+from sfvae_jax.training.lock import check_free
 from sfvae_jax.training.stragglers import hush
 
 log = logging.getLogger("sfvae_jax")
@@ -139,7 +140,7 @@ def _join_processes(workdir: Path) -> None:
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or any(value is not None for value in given):
         # Processes that come to the coordinator of a run at work would end that run.
-        lock.check_free(workdir)
+        check_free(workdir)
         processes.start(*given)
         if not processes.is_main():
             log.setLevel(logging.WARNING)
@@ -178,7 +179,6 @@ def _end_at_once(stop: Stopped) -> NoReturn:
     """Ends the process at a signal that does not wait; whatever is on disk is whole without it."""
     if sys.stderr.isatty():
         output.say("", sys.stderr)  # below a progress bar
-    lock.release_all()
     _fail(f"{stop}; {_GOES_ON}", stop.exit_status)
 
 

@@ -213,18 +213,21 @@ def test_without_a_workdir_a_run_is_named_by_what_it_changes(tmp_path):
 
 
 WAITING_THREAD = """
-import threading, time
+import pathlib, sys, threading, time
 from sfvae_jax import main
+from sfvae_jax.training.lock import FolderLock
+lock = FolderLock(pathlib.Path(sys.argv[1]))
 threading.Thread(target=time.sleep, args=(3600,)).start()
 main._fail("the disk is full", 1)
 """
 
 
-def test_an_error_does_not_wait_for_threads():
-    """Those of Orbax may wait for minutes after a save that failed."""
-    command = [sys.executable, "-c", WAITING_THREAD]
+def test_an_error_does_not_wait_for_threads(tmp_path):
+    """Those of Orbax may wait for minutes after a save that failed. No lock is left behind."""
+    command = [sys.executable, "-c", WAITING_THREAD, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
     assert (done.returncode, done.stderr) == (1, "sfvae_jax: error: the disk is full\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

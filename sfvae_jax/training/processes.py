@@ -16,6 +16,7 @@ import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError, first_line, in_one_line
 from sfvae_jax.output import flush
+from sfvae_jax.training.lock import release_all
 from sfvae_jax.training.rendezvous import meet
 
 log = logging.getLogger("sfvae_jax")
@@ -160,6 +161,7 @@ def abandon(status: int) -> NoReturn:
     """
     if jax.distributed.is_initialized() and _may_be_main():
         time.sleep(_SECONDS_FOR_OTHERS)
+    release_all()
     try:
         flush()
     finally:  # also where stderr goes to a disk that is full
