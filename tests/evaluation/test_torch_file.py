@@ -305,7 +305,7 @@ def test_any_damage_of_weights_is_a_usage_error(tmp_path, write, inside):
     content = state_dict(piece("a") + tensor() + piece("b") + tensor(3, (3,), (1,)))
     write(content, path)
     whole = path.read_bytes()
-    for _ in range(800):
+    for _ in range(500):
         if inside:
             write(mutated(content, rng), path)
         else:
@@ -314,7 +314,7 @@ def test_any_damage_of_weights_is_a_usage_error(tmp_path, write, inside):
             read_torch_file(path)
         except UsageError as error:
             refused.append(str(error))
-    assert len(refused) > 300
+    assert len(refused) > 200
     assert max(map(len, refused)) < 500
     assert "".join(refused).isprintable()
 
