@@ -12,9 +12,10 @@ _DIGITS = 16  # of the digest that are kept
 def fingerprint(config: ml_collections.ConfigDict) -> str:
     """The parts of a data set, how many examples each has and a digest of them, as one text.
 
-    As in "test 10 a9f0c2..., train 40 3b1e77...". The digest of a folder is of the names and sizes
-    of its files, so that a copy on another machine has the same; that of arrays, lines of text and
-    architectures is of their content. What is computed or prepared by others has a number alone.
+    As in "test 10 a9f0c2..., train 40 3b1e77...". The digest of a folder is that of the names,
+    sizes and ends of its files, so that a copy on another machine has the same; that of arrays,
+    lines of text and architectures is of their content. TFDS sets, sprites and drawn expressions
+    have a number alone.
 
     Args:
         config: the `data` group.

@@ -38,7 +38,7 @@ class FolderPart:
         self,
         folder: Path,
         files: Sequence[str],
-        sizes: Sequence[int],
+        marks: Sequence[tuple[int, int]],
         shapes: frozenset[Shape],
         depth: int,
     ) -> None:
@@ -47,12 +47,12 @@ class FolderPart:
         Args:
             folder: in which they lie.
             files: their names, with "/".
-            sizes: of these files, in bytes.
+            marks: the size of each file in bytes, and a checksum of its end.
             shapes: that images of any part of the data set have.
             depth: how many bits there are in images of 16 bits a channel.
         """
         self._folder, self._files, self._depth = folder, tuple(files), depth
-        self._sizes = tuple(sizes)
+        self._marks = tuple(marks)
         self.image_shapes = shapes
         self.dtype = np.dtype(np.uint8)
 
@@ -65,9 +65,9 @@ class FolderPart:
         return _identities(self._files)
 
     def digest(self) -> bytes:
-        """Of the files' names and sizes: a copy of the folder has the same."""
-        pairs = zip(map(_as_bytes, self._files), self._sizes, strict=True)
-        lines = sorted(b"%s %d\n" % pair for pair in pairs)
+        """Of the files' names, sizes and ends: a copy of the folder has the same."""
+        pairs = zip(map(_as_bytes, self._files), self._marks, strict=True)
+        lines = sorted(b"%s %d %d\n" % (name, *mark) for name, mark in pairs)
         return hashlib.sha256(b"".join(lines)).digest()
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -117,7 +117,7 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
     depth = _depth(folder, found.heads)
     _tell(folder, tuple((part, len(names)) for part, names in kept.items()), found, depth)
     return {
-        part: FolderPart(folder, names, [found.sizes[name] for name in names], shapes, depth or 16)
+        part: FolderPart(folder, names, [found.mark(name) for name in names], shapes, depth or 16)
         for part, names in kept.items()
     }
 
@@ -127,6 +127,10 @@ class _Found:
     heads: dict[str, Head]  # of the files that can be read
     sizes: dict[str, int]  # of all files, in bytes
     damaged: dict[str, str]  # those that cannot be read, and why
+
+    def mark(self, name: str) -> tuple[int, int]:
+        """What tells a file that can be read from another one of its name."""
+        return (self.sizes[name], self.heads[name].end)
 
 
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:

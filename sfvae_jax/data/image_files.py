@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,12 +53,15 @@ class Head:
 
     Attributes:
         shape: of its pixels as `decode` gives them.
+        end: a checksum of the last bytes of the file, which hold the checksums of a PNG and depend
+            on all that a JPEG has before them.
         greatest: an upper bound of its values where it has 16 bits a channel and does not say how
             many of these it uses; None for other images.
         halved: whether only the upper 8 of these 16 bits can be read.
     """
 
     shape: Shape
+    end: int
     greatest: int | None = None
     halved: bool = False
 
@@ -81,16 +85,18 @@ def look(path: Path, *, thorough: bool) -> Head:
         if not (is_deep or image.mode in (*_GRAY_MODES, *_COLOUR_MODES)) or _is_32_bit(image):
             raise ValueError(f"its pixels are of mode {image.mode}, expected 8 or 16 bits")
         orientation = _orientation(image)
-        if thorough or is_deep or not _is_whole(path, image.format):
+        end = _end(path)
+        if thorough or is_deep or not _is_whole(end, image.format):
             image.load()
         sides = (image.height, image.width)
         height, width = sides[::-1] if orientation in _LYING else sides
         shape = (height, width, 1 if image.mode in _GRAY_MODES else 3)
         if not is_deep:
-            return Head(shape)
+            return Head(shape, zlib.crc32(end))
         greatest = int(np.asarray(image).max())
         halved = image.mode not in _GRAY_MODES or image.mode == "LA"
-        return Head(shape, greatest << 8 | 255 if halved else greatest, halved)
+        greatest = greatest << 8 | 255 if halved else greatest
+        return Head(shape, zlib.crc32(end), greatest, halved)
 
 
 def decode(path: Path, depth: int) -> np.ndarray:
@@ -157,13 +163,16 @@ def _orientation(image: Any) -> int:
         return 1
 
 
-def _is_whole(path: Path, kind: str | None) -> bool:
-    """Whether a file certainly ends where its format says."""
-    if kind not in _ENDS:
-        return False
+def _end(path: Path) -> bytes:
+    """The last bytes of a file."""
     with path.open("rb") as file:
         file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
-        return _ENDS[kind] in file.read()
+        return file.read()
+
+
+def _is_whole(end: bytes, kind: str | None) -> bool:
+    """Whether a file of this end certainly ends where its format says."""
+    return kind in _ENDS and _ENDS[kind] in end
 
 
 def _as_8_bits(values: np.ndarray, depth: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """What is held out follows what each example is, not what else is there."""
 
 import json
+import os
+import shutil
 import unicodedata
 from types import SimpleNamespace
 
@@ -141,3 +143,18 @@ def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
     assert digests() == before
     write(tmp_path, range(2, 13))
     assert digests()["train"] != before["train"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_an_image_that_is_replaced_by_one_of_its_size_is_noticed(tmp_path, suffix):
+    found = set()
+    for level in (1, 2):
+        Image.fromarray(np.full((4, 4), level, np.uint8)).save(tmp_path / f"a.{suffix}")
+        source = data.open_source(group(f"folder:{tmp_path}"))["train"]
+        found.add((source.digest(), (tmp_path / f"a.{suffix}").stat().st_size))
+    assert len(found) == 2
+    assert len({size for _, size in found}) == 1
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / f"a.{suffix}", (0, 0))
+    copy = data.open_source(group(f"folder:{tmp_path}/copy"))["train"]
+    assert copy.digest() == source.digest()
