@@ -107,7 +107,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
-    data.check_options(config.data)
+    _check_data(config.data)
     schedules(config)
     _check_microbatch(config)
     _check_language(config)
@@ -180,6 +180,18 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
             raise UsageError(f"model.{key} is of model {owner!r}, got model {name!r}")
     if name == "grammar" and config.model.kernel_size:
         raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
+
+
+def _check_data(group: ml_collections.ConfigDict) -> None:
+    """Refuses sequences whose options do not fit, or whose file says nothing of their language."""
+    try:
+        data.language(group)
+        data.value_range(group)
+    except UsageError as error:
+        told = str(error)
+        raise UsageError(
+            told if "data." in told else f"data.name {group.name!r}: {told}"
+        ) from error
 
 
 def _check_training(config: ml_collections.ConfigDict) -> None:

@@ -37,7 +37,7 @@ def score_of(trained: TrainedModel) -> Score:
     `molecules.penalized_log_p`, standardised over the training set, greater is better.
 
     Raises:
-        NotApplicable: if they are of a kind that has no score.
+        NotApplicable: if they are of a kind that has no score, or no training molecule has one.
     """
     kind = trained.language.kind
     if kind == "equations":
@@ -46,7 +46,9 @@ def score_of(trained: TrainedModel) -> Score:
     if kind == "molecules":
         from sfvae_jax.evaluation import molecules
 
-        training = tracked("scoring training molecules", sentences(trained, "train"))
+        training = list(tracked("scoring training molecules", sentences(trained, "train")))
+        if not any(map(molecules.is_valid, training)):
+            raise NotApplicable("RDKit reads none of the training molecules, so none has a score")
         statistics = molecules.score_statistics(training)
         score = functools.partial(molecules.penalized_log_p, statistics=statistics)
         return Score(_of_valid(trained, score), "penalised log P", 1.0, None)

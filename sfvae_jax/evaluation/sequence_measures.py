@@ -119,9 +119,13 @@ def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarr
     same, counted = rules == other_rules, rules != language.grammar.padding
     return {
         "exact_match": float(np.mean(np.all(same, axis=1))),
-        "token_accuracy": float(np.mean(same[counted])),
+        "token_accuracy": _mean_or_reason(same[counted]),
         "value_error": _value_error(language, x, rebuilt),
     }
+
+
+def _mean_or_reason(same: np.ndarray) -> float | NotApplicable:
+    return float(np.mean(same)) if len(same) else NotApplicable("the examples have no rules")
 
 
 def _value_error(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> float | NotApplicable:

@@ -217,6 +217,20 @@ def test_molecules_are_scored_by_their_penalised_log_p(capsys):
     assert score.of("CCCCCC") > score.of("OCCO")
 
 
+def test_molecules_that_rdkit_reads_none_of_have_no_score(tmp_path):
+    """`c1cc` is a sentence and no molecule: null with the reason, and no picture."""
+    pytest.importorskip("rdkit")
+    language = Language("molecules", sequence_grammar(tuple("COc1")), 9)
+    examples = np.stack([language.encode(text) for text in ("c1cc", "c1c")])
+    trained = _trained(language=language, images_of=lambda part: examples)
+    metrics, reasons, *_ = evaluation.measure(trained)
+    assert set(metrics.values()) == {None}
+    reason = "RDKit reads none of the training molecules, so none has a score"
+    assert set(reasons.values()) == {reason}
+    evaluation.draw(trained, {}, "title", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_molecules_need_rdkit(monkeypatch):
     monkeypatch.setattr(molecules, "rdkit_missing", lambda: "molecules need RDKit")
     scores.require_scorer("equations")
