@@ -13,7 +13,7 @@ from launch.configs import Overrides, load_sweep, parse_config
 from launch.filters import select
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.runs import check_results
+from sfvae_jax.final_measures import has_measures
 from sfvae_jax.run_names import names_of
 from sfvae_jax.training.settings import flatten, plain
 from sfvae_jax.training.workdir import Workdir
@@ -73,13 +73,7 @@ def is_finished(run: Run) -> bool:
     """
     files = Workdir(run.workdir)
     files.check(run.config, base_config())
-    results = files.read_results()
-    check_results(results, files.results)
-    if not results.get("metrics") or results.get("step") != run.steps:
-        return False
-    known = plain(base_config())["evaluations"]  # of keys that an earlier version did not know
-    measured = flatten(known) | flatten(results.get("config", {}).get("evaluations", {}))
-    return measured == flatten(plain(run.config)["evaluations"])
+    return has_measures(files.read_results(), run.config)
 
 
 def _make(common: Sequence[str], folder: Path, name: str, changes: Overrides) -> Run:

@@ -10,15 +10,17 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, evaluation, models
+from sfvae_jax import data, evaluation, final_measures, models
 from sfvae_jax.backend import memory_for
 from sfvae_jax.errors import UsageError
+from sfvae_jax.paths import shown
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
 from sfvae_jax.training.agreement import require_same
-from sfvae_jax.training.checkpoints import last_step, read_state
 from sfvae_jax.training.data_changes import changes, with_fingerprint
+from sfvae_jax.training.restoring import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
+from sfvae_jax.training.stored import proof
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
@@ -45,13 +47,14 @@ def evaluate(
         config = with_fingerprint(configuration.resolve(config))
         files = Workdir(workdir)
         if not files.config.exists():
-            raise UsageError(f"workdir {files.folder} holds no run; train first (--mode=train)")
+            raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
         files.check(config, configuration.base_config())
         files.check_checkpoints(config)
         changed = changes(config, files)
     require_same(config, "evaluate")
 
     with files.locked():
+        files.set_damage_aside()
         # ---- model and images ----
         with processes.agreed():
             parts = data.Parts(config.data)
@@ -63,13 +66,15 @@ def evaluate(
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)
         _add_caveat(entries, changed)
-        files.cut_results(int(state.step))
-        files.write_results(config, step=int(state.step), **entries)
+        entries |= {"step": int(state.step), "checkpoint": proof(state)["digest"]}
         _log_measures(entries)
         with processes.agreed():
             if processes.is_main():
+                entries = _write(config, files, entries)
+        with processes.agreed():
+            if processes.is_main():
                 draw(config, files, trained)
-    log.info("results: %s; pictures: %s", files.results, files.figures)
+    log.info("results: %s; pictures: %s", shown(files.results), shown(files.figures))
     return entries["metrics"]
 
 
@@ -84,14 +89,33 @@ def _add_caveat(entries: dict[str, Any], changed: str) -> None:
             caveats[name] = "; ".join(filter(None, [text, caveats.get(name)]))
 
 
+def _write(
+    config: ml_collections.ConfigDict, files: Workdir, entries: dict[str, Any]
+) -> dict[str, Any]:
+    """Adds measures to those of the same checkpoint; those of another, and its figures, give way.
+
+    Returns:
+        The entries that results.json has then.
+    """
+    files.cut_results(entries["step"])
+    found = files.read_results()
+    if final_measures.standing(found, config, entries["step"], entries["checkpoint"]) is None:
+        if "metrics" in found:
+            log.info("the measures of another checkpoint, or of other data, are replaced")
+        files.set_figures_aside()
+    entries = final_measures.added_up(found, config, entries)
+    files.write_results(config, **entries)
+    return entries
+
+
 def _log_measures(entries: dict[str, Any]) -> None:
     """A line a measure, and the doubtful ones with what is doubtful about them."""
     for name, value in entries["metrics"].items():
         reason = entries["not_applicable"].get(name)
         doubt = " (doubtful, see below)" if name in entries["caveats"] else ""
         text = f", {entries['texts'][name]}" if name in entries["texts"] else ""
-        shown = f"does not apply: {reason}" if reason else f"{value:.4g}{text}{doubt}"
-        log.info("%s: %s", name, shown)
+        result = f"does not apply: {reason}" if reason else f"{value:.4g}{text}{doubt}"
+        log.info("%s: %s", name, result)
     for caveat in dict.fromkeys(entries["caveats"].values()):
         names = [name for name, other in entries["caveats"].items() if other == caveat]
         log.warning("%s: %s", ", ".join(names), caveat)
@@ -102,23 +126,36 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
     if last_step(files.checkpoints) is None:
-        raise UsageError(f"workdir {files.folder} holds no checkpoint yet; train first")
+        raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
     return read_state(files.checkpoints, fresh)
 
 
 def draw(
     config: ml_collections.ConfigDict, files: Workdir, trained: evaluation.TrainedModel
 ) -> None:
-    """Training curves, and what applies of: KL by latent dimension, images, the latent plane."""
+    """Training curves, and what applies of: KL by latent dimension, images, the latent plane.
+
+    Raises:
+        RunError: if they cannot be written, or the workdir is no longer this run's.
+    """
     from sfvae_jax.evaluation import pictures
 
     title = f"{config.objective.name} on {config.data.name}"
-    figures = files.figures
-    pictures.draw_training(files.read_metrics(), title, figures / "training.png")
-    _draw_latent_kl(trained, title, figures / "latent_kl.png")
-    evaluation.draw(trained, files.read_results(), title, figures)
+    results = files.read_results()
+    records = [record for record in files.read_metrics() if record.keys() & pictures.PANELS.keys()]
+    with files.drawing() as folder:
+        if records:
+            pictures.draw_training(records, title, folder / "training.png")
+        else:
+            log.warning("%s holds no records: there is no training.png", shown(files.metrics))
+    with files.drawing() as folder:
+        _draw_latent_kl(trained, title, folder / "latent_kl.png")
+    for name in config.evaluations.names:
+        with files.drawing() as folder:
+            evaluation.draw(trained, name, results, title, folder)
     if trained.language is None:
-        _draw_images(config, trained, title, figures)
+        with files.drawing() as folder:
+            _draw_images(config, trained, title, folder)
 
 
 def _draw_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -11,6 +12,7 @@ import numpy as np
 from sfvae_jax import data
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
+from sfvae_jax.training.restoring import read_step
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir
 
@@ -49,6 +51,28 @@ class Measurements:
             return False
         return not processes.of_main([str(step) in self._history])[0]
 
+    def take_lost(self, like: TrainState) -> None:
+        """Measures again what results.json should have of steps before this state's, and has not.
+
+        Where the checkpoint of such a step is no longer kept, the log says so.
+
+        Args:
+            like: the state from which the run goes on.
+        """
+        steps = self._config.evaluations.steps
+        lost = [s for s in steps if s < int(like.step) and str(s) not in self._history]
+        for step in processes.of_main(lost):
+            state = read_step(self._files.checkpoints, step, like)
+            if state is not None:
+                log.warning("results.json lacks measures of step %d; they are taken again", step)
+                self.take(state)
+            else:
+                log.warning(
+                    "results.json lacks measures of step %d, whose checkpoint is no longer"
+                    " there: they are lost",
+                    step,
+                )
+
     def take(self, state: TrainState) -> None:
         """Measures a state, which has to be saved before results.json tells of it."""
         step = int(state.step)
@@ -60,5 +84,9 @@ class Measurements:
         self._history[str(step)] = measured["metrics"]
         self._caveats[str(step)] = measured["caveats"]
         self._files.write_results(
-            self._config, history=self._history, history_caveats=self._caveats
+            self._config, history=_in_order(self._history), history_caveats=_in_order(self._caveats)
         )
+
+
+def _in_order(history: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(history.items(), key=lambda entry: int(entry[0])))

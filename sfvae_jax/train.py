@@ -22,12 +22,13 @@ from sfvae_jax.measurements import Measurements
 from sfvae_jax.stopping import StopSignals
 from sfvae_jax.training import processes
 from sfvae_jax.training.agreement import require_same
-from sfvae_jax.training.checkpoints import Checkpoints, last_step
+from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
+from sfvae_jax.training.restoring import last_step
 from sfvae_jax.training.start_up import StartUp
 from sfvae_jax.training.state import (
     TrainState,
@@ -114,16 +115,17 @@ def train(
     kept = config.train.checkpoints_kept
     claim = files.claimed(config, configuration.base_config())
     saving = signals.deferred()
-    with claim, saving, Checkpoints(files.checkpoints, kept) as checkpoints:
+    with claim, saving, Checkpoints(files.checkpoints, kept, files.check_owner) as checkpoints:
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
         start = int(state.step)
-        files.cut_metrics(start)
+        files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         measurements = Measurements(config, model, files, parts, coded)
         _log_run(config, images, state.params, files, start)
-        if measurements.are_due(start):
-            with signals.at_once():
+        with signals.at_once():
+            measurements.take_lost(state)
+            if measurements.are_due(start):
                 measurements.take(state)
 
         # ---- the loop: one call of the device, then the host's part ----
@@ -302,6 +304,6 @@ def _log_run(
         log.info("decoder: that of %s, not trained", config.train.decoder_from)
     for sentence in configuration.unreached(config):
         log.warning(sentence)
-    log.info("objective: %s; results go to %s", config.objective.name, files.folder)
+    log.info("objective: %s; results go to %s", config.objective.name, files.name)
     if start:
         log.info("resuming from the checkpoint of step %d of %d", start, config.train.steps)

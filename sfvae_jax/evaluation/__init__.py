@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -219,6 +220,8 @@ EVALUATIONS = {
         of="sequences",
     ),
 }
+# Those that may take samples from the densities that `evaluations.generated` says how to fit.
+GENERATED_USERS = (*FEATURE_USERS, "pictures", "sequence_samples", "sequence_pictures")
 _NAMES = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
 
 
@@ -350,21 +353,21 @@ def needed_parts(config: ml_collections.ConfigDict) -> dict[str, str]:
     return parts
 
 
-def draw(trained: TrainedModel, results: Mapping[str, Any], title: str, folder: Path) -> None:
-    """The pictures of every evaluation that has some and applies to this model."""
-    for name in trained.config.names:
-        entry = EVALUATIONS[name]
-        if entry.draw is None:
-            continue
-        try:
-            entry.draw(trained, trained.config[name], results, title, folder)
-        except NotApplicable:
-            continue
+def draw(
+    trained: TrainedModel, name: str, results: Mapping[str, Any], title: str, folder: Path
+) -> None:
+    """The pictures of an evaluation, if it has some and applies to this model."""
+    entry = EVALUATIONS[name]
+    if entry.draw is None:
+        return
+    with contextlib.suppress(NotApplicable):
+        entry.draw(trained, trained.config[name], results, title, folder)
 
 
 __all__ = [
     "EVALUATIONS",
     "GENERATED",
+    "GENERATED_USERS",
     "AnnealedEstimate",
     "Doubtful",
     "Evaluation",

@@ -59,14 +59,17 @@ PANELS = {
 
 
 def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Training curves: the loss, the parts that its objective has, and the gradient's size."""
+    """Training curves: the loss, the parts that its objective has, and the gradient's size.
+
+    At least one record must have one of them.
+    """
     steps = [record["step"] for record in records]
-    present = [key for key in PANELS if key in records[0]]
+    present = [key for key in PANELS if any(key in record for record in records)]
     figure = new_figure(3 * len(present), 3.2)
     figure.suptitle(title)
     grid = figure.subplots(1, len(present), squeeze=False)[0]
     for axes, key, color in zip(grid, present, COLORS, strict=False):
-        axes.plot(steps, [record[key] for record in records], color=color)
+        axes.plot(steps, [record.get(key, math.nan) for record in records], color=color)
         if key == "loss" and any("validation_loss" in record for record in records):
             validated = [r for r in records if "validation_loss" in r]
             losses = [record["validation_loss"] for record in validated]

@@ -1,29 +1,26 @@
-"""Checkpoints of the train state, by Orbax: asynchronous, and whole or not there at all.
-
-A checkpoint that was damaged after it was saved is never taken: the newest whole one is.
-"""
+"""Checkpoints of the train state, by Orbax: asynchronous, and whole or not there at all."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import unflatten_dict
 
 from sfvae_jax.errors import RunError
+from sfvae_jax.paths import shown
 from sfvae_jax.training import processes, stored
+from sfvae_jax.training.checkpoint_names import DAMAGED, checkpoint_steps
 from sfvae_jax.training.parallel import of_all_processes
+from sfvae_jax.training.restoring import last_step, restored
 from sfvae_jax.training.state import TrainState
-from sfvae_jax.training.workdir import DAMAGED, checkpoint_steps
-
-Shapes = dict[str, list[int]]
+from sfvae_jax.training.stored import Layout
 
 log = logging.getLogger("sfvae_jax")
 
@@ -31,22 +28,32 @@ log = logging.getLogger("sfvae_jax")
 class Checkpoints:
     """The checkpoints of one run; the last few are kept. A context manager."""
 
-    def __init__(self, folder: Path, num_kept: int) -> None:
+    def __init__(
+        self, folder: Path, num_kept: int, check_owner: Callable[[], None] = lambda: None
+    ) -> None:
         """Removes what a killed process left half written.
+
+        Args:
+            folder: where they are.
+            num_kept: how many are kept.
+            check_owner: raises a `RunError` when the folder is no longer this run's; it is called
+                before anything there is changed.
 
         Raises:
             RunError: if the folder cannot be made or read.
         """
         options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, create=True)
-        self._folder = folder.absolute()
+        self._folder, self._check_owner = folder.absolute(), check_owner
         self._being_written: int | None = None
-        _remove_temporary(self._folder)
+        self._was_read_back = False
+        self._remove_temporary()
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
             )
         except OSError as error:
-            raise RunError(f"cannot use {folder}: {stored.one_line(error)}") from error
+            reason = stored.one_line(error)
+            raise RunError(f"cannot use {shown(folder)}: {reason}") from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -79,19 +86,30 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Starts to write the state under its step; returns before it is on disk.
 
+        The first one is waited for, read back and compared, so that nothing is trained that could
+        not be gone on with.
+
         Raises:
-            RunError: if it, or the one before it, cannot be written; earlier ones are kept.
+            RunError: if it, or the one before it, cannot be written, or the first not be read;
+                earlier ones are kept.
         """
         self.wait()
-        step = int(state.step)
+        self._check_owner()
+        step, proof = int(state.step), stored.proof(state) if processes.is_main() else None
         with self._writing(step):
             self._being_written = step
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(of_all_processes(state)),
-                custom_metadata=stored.proof(state) if processes.is_main() else None,
+                custom_metadata=proof,
                 force=True,  # Orbax would skip what it thinks is not due
             )
+        if not self._was_read_back:
+            self.wait()
+            with processes.agreed():
+                if proof is not None:
+                    _check_saved(self._folder / str(step), stored.layout_of(state), proof)
+            self._was_read_back = True
 
     def wait(self) -> None:
         """Returns when the checkpoint that is being written, if any, is on disk.
@@ -103,6 +121,7 @@ class Checkpoints:
             with self._writing(self._being_written):
                 self._manager.wait_until_finished()
             self._being_written = None
+            self._check_owner()
 
     def kept(self) -> str:
         """In words, from which checkpoint a run that has to stop may go on."""
@@ -120,7 +139,7 @@ class Checkpoints:
                 changed then.
         """
         self.wait()
-        state, damaged = _restore(self._folder, like)
+        state, damaged = restored(self._folder, like)
         with processes.agreed():
             for step in damaged if processes.is_main() else ():
                 self._set_aside(step)
@@ -133,11 +152,13 @@ class Checkpoints:
             yield
         except Exception as error:  # of the file system, TensorStore or Orbax, from any thread
             self._being_written = None
-            _remove_temporary(self._folder)
+            self._check_owner()
+            self._remove_temporary()
             reason = stored.one_line(error)
             raise RunError(f"cannot write checkpoint {step}: {reason}; {self.kept()}") from error
 
     def _set_aside(self, step: int) -> None:
+        self._check_owner()
         path = self._folder / str(step)
         aside = path.with_name(path.name + DAMAGED)
         try:
@@ -146,7 +167,9 @@ class Checkpoints:
             path.rename(aside)
         except OSError as error:
             reason = stored.one_line(error)
-            raise RunError(f"cannot set aside damaged checkpoint {path}: {reason}") from error
+            raise RunError(
+                f"cannot set aside damaged checkpoint {shown(path)}: {reason}"
+            ) from error
         log.warning("damaged checkpoint %d is set aside as %s", step, aside.name)
 
     def _close(self) -> None:
@@ -154,106 +177,35 @@ class Checkpoints:
             self._manager.close()
         except Exception as error:  # of a failed save, which has been told
             log.debug("closing the checkpoints: %s", error)
-        _remove_temporary(self._folder)
+        with contextlib.suppress(RunError):
+            self._check_owner()
+            self._remove_temporary()
 
-
-def last_step(folder: Path) -> int | None:
-    """The step of the last checkpoint in a folder, or None; nothing is changed there.
-
-    That which the main process sees; all have to ask.
-    """
-    return next(iter(processes.of_main(checkpoint_steps(folder))), None)
-
-
-def read_state(folder: Path, like: TrainState) -> TrainState:
-    """The newest whole checkpoint of a folder, as `Checkpoints.restore`; nothing is changed there.
-
-    Raises:
-        RunError: if none is whole, or it is of other shapes than this model's.
-    """
-    return _restore(folder, like)[0]
-
-
-def read_params(folder: Path) -> Any:
-    """The parameters in the newest whole checkpoint, NumPy arrays, of any architecture.
-
-    Nothing is changed there.
-
-    Raises:
-        RunError: if none is whole.
-    """
-    _, arrays, _ = _newest_whole(folder)
-    return unflatten_dict(arrays, sep=".")["params"]
-
-
-def leaf_shapes(tree: Any) -> Shapes:
-    """The shape of each array of a tree, by the name under which Orbax keeps it."""
-    return {name: list(leaf.shape) for name, leaf in stored.by_name(tree).items()}
-
-
-def _restore(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
-    """The newest whole checkpoint in the place of `like`, and the steps of damaged newer ones."""
-    step, arrays, damaged = _newest_whole(folder)
-    there = {name: list(array.shape) for name, array in arrays.items()}
-    _check_architecture(step, there, leaf_shapes(like))
-
-    def place(path: Any, leaf: jax.Array) -> jax.Array:
-        array = np.asarray(arrays[stored.leaf_name(path)], leaf.dtype)
-        return jax.device_put(array, leaf.sharding)
-
-    return jax.tree.map_with_path(place, like), damaged
-
-
-def _newest_whole(folder: Path) -> tuple[int, dict[str, np.ndarray], list[int]]:
-    """Step and named arrays of the newest whole checkpoint, and the steps of damaged newer ones.
-
-    The main process reads for all: what another one sees of a shared folder may be of before.
-    """
-    step, arrays, damaged = 0, {}, []
-    with processes.agreed():
+    def _remove_temporary(self) -> None:
+        """Removes what a save that was killed, or failed, has left: the next one needs the room."""
         if processes.is_main():
-            step, arrays, damaged = _read_newest_whole(folder)
-    step, *damaged = processes.of_main([step, *damaged])
-    return step, processes.arrays_of_main(arrays), damaged
+            for path in self._folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def _read_newest_whole(folder: Path) -> tuple[int, dict[str, np.ndarray], list[int]]:
-    damaged: dict[int, str] = {}
-    for step in checkpoint_steps(folder):
-        try:
-            arrays, proved = stored.read(folder / str(step))
-        except (stored.Damaged, FileNotFoundError) as error:
-            damaged[step] = stored.one_line(error)
-            continue
-        _tell(damaged, step)
-        if not proved:
-            log.warning("checkpoint %d is of an earlier version: nothing proves it whole", step)
-        return step, arrays, list(damaged)
-    what = "; ".join(f"checkpoint {step}: {damage}" for step, damage in damaged.items())
-    raise RunError(
-        f"{folder} holds no whole checkpoint ({what or 'it is empty'}); nothing has been changed."
-        " Give another --workdir, or delete this one to start anew"
-    )
+def _check_saved(folder: Path, layout: Layout, proof: dict[str, Any]) -> None:
+    """Reads a checkpoint that has just been saved, and compares it.
 
+    Raises:
+        RunError: if it cannot be read, or is not what was saved.
+    """
 
-def _tell(damaged: dict[int, str], step: int) -> None:
-    for other, damage in damaged.items():
-        log.warning("checkpoint %d is damaged: %s; using checkpoint %d", other, damage, step)
+    def check(found: Layout) -> None:
+        if found != layout:
+            raise stored.Damaged("its arrays are not those of the run")
 
-
-def _check_architecture(step: int, there: Shapes, here: Shapes) -> None:
-    names = sorted(there.keys() | here.keys())
-    for name in sorted(names, key=lambda name: not name.startswith("params")):
-        found, wanted = (shapes.get(name, "missing") for shapes in (there, here))
-        if found != wanted:
-            raise RunError(
-                f"checkpoint {step} is of another architecture: {name} is {found} there and"
-                f" {wanted} in this configuration; use the one that it was trained with"
-            )
-
-
-def _remove_temporary(folder: Path) -> None:
-    """Removes what a save that was killed, or failed, has left: the next one needs the room."""
-    if processes.is_main():
-        for path in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-            shutil.rmtree(path, ignore_errors=True)
+    try:
+        arrays, _ = stored.read(folder, check)
+        if stored.digests(arrays) != proof["arrays"]:
+            raise stored.Damaged("its numbers are not those of the run")
+    except (stored.Damaged, FileNotFoundError) as error:
+        raise RunError(
+            f"checkpoint {folder.name} was written and cannot be read back:"
+            f" {stored.one_line(error)}. Training stops here, for it could not go on from what it"
+            " saves; give a --workdir in another folder or on another file system"
+        ) from error

@@ -7,7 +7,8 @@ import ml_collections
 from sfvae_jax import data
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import read_json
-from sfvae_jax.training.workdir import Workdir, checkpoint_steps
+from sfvae_jax.training.checkpoint_names import checkpoint_steps
+from sfvae_jax.training.workdir import Workdir
 
 
 def with_fingerprint(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -56,7 +57,7 @@ def refuse_changes(config: ml_collections.ConfigDict, files: Workdir) -> None:
     found = changes(config, files)
     if found:
         raise UsageError(
-            f"workdir {files.folder} holds a run of other data in {config.data.name}: {found}."
+            f"workdir {files.name} holds a run of other data in {config.data.name}: {found}."
             " Nothing has been changed: put the data back, or give another --workdir;"
             " --mode=evaluate measures on the data as they are"
         )

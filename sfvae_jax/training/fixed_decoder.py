@@ -12,9 +12,10 @@ import ml_collections
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import read_json
-from sfvae_jax.training.checkpoints import Shapes, last_step, leaf_shapes, read_params
+from sfvae_jax.training.restoring import first_difference, last_step, read_params
 from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.stored import Layout, layout_of
 from sfvae_jax.training.workdir import Workdir
 
 _PARTS = ("decoder", "decoder_scales")
@@ -49,18 +50,24 @@ def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> T
     Raises:
         UsageError: if there is no such decoder, or it is not one of this config's model.
     """
-    source = Workdir(config.train.decoder_from)
+    source = Workdir(config.train.decoder_from, "train.decoder_from")
     _check_normalisation(config, state)
     _check_source(config, source)
     networks = state.params["params"]
-    found = _decoder(read_params(source.checkpoints)["params"])
-    _check_shapes(source, leaf_shapes(found), leaf_shapes(_decoder(networks)))
+    wanted = layout_of(_decoder(networks))
+    found = read_params(
+        source.checkpoints, _is_of_decoder, lambda there: _check_arrays(source, there, wanted)
+    )
     found = jax.tree.map(jnp.asarray, found)
     return dataclasses.replace(state, params={"params": networks | found})
 
 
 def _decoder(networks: dict[str, Any]) -> dict[str, Any]:
     return {part: networks[part] for part in _PARTS if part in networks}
+
+
+def _is_of_decoder(name: str) -> bool:
+    return name.split(".")[0] in _PARTS
 
 
 def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -> None:
@@ -78,18 +85,18 @@ def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -
 
 def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
     if not source.config.exists():
-        raise UsageError(
-            f"train.decoder_from: {source.folder} holds no run; give the workdir of one"
-        )
+        raise UsageError(f"train.decoder_from: {source.name} holds no run; give the workdir of one")
     if last_step(source.checkpoints) is None:
         raise UsageError(
-            f"train.decoder_from: {source.folder} holds no checkpoint yet; train it first"
+            f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
         )
     there, here = of_earlier(flatten(read_json(source.config)), {}), flatten(plain(config))
+    name = there.get("objective.name")
+    if not all(isinstance(text, str) for text in (there.get("data.name"), name)):
+        raise UsageError(f"train.decoder_from: {source.config} is no config.json of a run")
     # A run of an earlier version does not know what is of sequences alone.
     differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
     differing += _other_sequences(there["data.name"], here["data.name"])
-    name = there.get("objective.name")
     info = objectives.OBJECTIVES.get(name)
     if name == "rae_sn":
         differing.append("objective 'rae_sn' normalises it there")
@@ -107,14 +114,15 @@ def _other_sequences(there: str, here: str) -> list[str]:
     return [f"data.name is {there!r} there and {here!r} here"]
 
 
-def _check_shapes(source: Workdir, there: Shapes, here: Shapes) -> None:
-    differing = differences(there, here, lambda key: True)
-    if differing:
-        raise _another_decoder(source, differing[0])
+def _check_arrays(source: Workdir, there: Layout, here: Layout) -> None:
+    difference = first_difference(there, here)
+    if difference is not None:
+        name, found, wanted = difference
+        raise _another_decoder(source, f"{name} is {found} there and {wanted} here")
 
 
 def _another_decoder(source: Workdir, difference: str) -> UsageError:
     return UsageError(
-        f"train.decoder_from: {source.folder} holds another decoder: {difference}. Give another"
+        f"train.decoder_from: {source.name} holds another decoder: {difference}. Give another"
         " run, or this model its settings"
     )

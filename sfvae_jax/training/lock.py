@@ -15,12 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.files import parse_json
+from sfvae_jax.paths import shown
 
 NAME = ".lock"
 
 log = logging.getLogger("sfvae_jax")
 
+_LONGEST = 100  # of what is told of an owner, in characters
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 
@@ -55,10 +58,30 @@ class FolderLock:
             self.release()
             raise
 
+    def check(self) -> None:
+        """Refuses to go on when the folder is not, or no longer, locked by this lock.
+
+        Raises:
+            RunError: if the folder or its lock file was deleted, moved or replaced.
+        """
+        if self.is_there():
+            return
+        what = f"its {NAME} was deleted or replaced" if self._folder.is_dir() else "it is gone"
+        raise RunError(
+            f"workdir {shown(self._folder)} is no longer this run's: {what}; stopped, so that"
+            " nothing of another run is changed. What was saved before is where the folder went"
+        )
+
+    def is_there(self) -> bool:
+        """Whether the file under the lock's name is still the one that was locked."""
+        return _is_at(self._path, self._descriptor)
+
     def release(self) -> None:
-        """Removes the file, then lets go."""
+        """Removes the file if it is this lock's, then lets go."""
         _held.discard(self)
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if self.is_there():
+                self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def _open(self) -> int:
@@ -78,7 +101,8 @@ class FolderLock:
     def _tell_of_the_dead(self) -> None:
         if os.fstat(self._descriptor).st_size:
             owner = _described(_read(self._descriptor))
-            log.warning("taking over workdir %s, whose lock was left by %s", self._folder, owner)
+            name = shown(self._folder)
+            log.warning("taking over workdir %s, whose lock was left by %s", name, owner)
 
     def _sign(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -99,7 +123,7 @@ def release_all() -> None:
 def read_token(folder: Path) -> int | None:
     """The token in the lock file of a folder, or None."""
     try:
-        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -116,7 +140,7 @@ def check_free(folder: Path) -> None:
         UsageError: if another process has it.
     """
     try:
-        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # there is none, or whoever takes it will say why it cannot be
         return
     try:
@@ -137,19 +161,21 @@ def _lock(descriptor: int, folder: Path, how: int) -> None:
             owner = _read(descriptor)
             if not _is_elsewhere(owner) or time.monotonic() > until:
                 raise UsageError(
-                    f"another process is at work in workdir {folder}: {_described(owner)}; stop"
-                    " it, or give another --workdir"
+                    f"another process is at work in workdir {shown(folder)}: {_described(owner)};"
+                    " stop it, or give another --workdir"
                 ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            log.warning("the file system of %s knows no locks: use it from one process", folder)
+            log.warning(
+                "the file system of %s knows no locks: use it from one process", shown(folder)
+            )
             return
         if not waiting:
             log.warning(
                 "workdir %s is locked by %s; waiting up to %d s, as a file server may keep the"
                 " lock of a machine that is gone",
-                *(folder, _described(owner), _SECONDS_OF_THE_DEAD),
+                *(shown(folder), _described(owner), _SECONDS_OF_THE_DEAD),
             )
         waiting = True
         time.sleep(_SECONDS_BETWEEN_TRIES)
@@ -161,20 +187,23 @@ def _is_elsewhere(owner: Any) -> bool:
 
 def _is_at(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:  # it is gone, or the file server no longer knows it
         return False
 
 
 def _read(descriptor: int) -> Any:
     try:
-        return json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:  # it has not signed yet, or was killed before it could
+        return parse_json(os.pread(descriptor, 4096, 0))
+    except (ValueError, OSError):  # it has not signed yet, or was killed before it could
         return None
 
 
 def _described(owner: Any) -> str:
     if not isinstance(owner, dict):
         return "a process that did not say which"
-    pid, host, since = (owner.get(key, "unknown") for key in ("pid", "host", "since"))
+    pid, host, since = (
+        " ".join(str(owner.get(key, "unknown")).split())[:_LONGEST]
+        for key in ("pid", "host", "since")
+    )
     return f"pid {pid} on host {host}, since {since}"

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import time
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import ml_collections
+import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.files import partial, read_json, write_json, write_text
+from sfvae_jax.files import NotJson, partial, read_json, read_regular, write_bytes, write_json
+from sfvae_jax.paths import local_path, shown
 from sfvae_jax.published import with_differences
-from sfvae_jax.training import processes
-from sfvae_jax.training.lock import FolderLock, read_token
-from sfvae_jax.training.settings import differences, flatten, of_earlier, of_training, plain
+from sfvae_jax.training import (
+    figures,
+    metrics_file,
+    ownership,
+    processes,
+    results_file,
+    workdir_checks,
+)
+from sfvae_jax.training.checkpoint_names import DAMAGED, checkpoint_steps
+from sfvae_jax.training.lock import FolderLock
+from sfvae_jax.training.settings import plain
 
 log = logging.getLogger("sfvae_jax")
-
-# What a damaged checkpoint's name ends with once it is set aside.
-DAMAGED = ".damaged"
-
-# A network file system may show a new file a minute late.
-_LOOKS, _SECONDS_BETWEEN_LOOKS = 180, 0.5
-
-# The entries of results.json that are not of the final step.
-_LASTING = ("config", "published", "history", "history_caveats")
 
 
 class Workdir:
     """Names, reads and writes the files of one run; only the main one of its processes writes."""
 
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder).expanduser()
+    def __init__(self, folder: str | os.PathLike, key: str = "--workdir") -> None:
+        """Names them; nothing is read or written.
+
+        Args:
+            folder: as the user wrote it.
+            key: what it was given for.
+
+        Raises:
+            UsageError: if it is no path of a local folder.
+        """
+        self.folder = local_path(folder, key)
+        self.name = shown(self.folder)
         self.config = self.folder / "config.json"
         self.metrics = self.folder / "metrics.jsonl"
         self.results = self.folder / "results.json"
         self.checkpoints = self.folder / "checkpoints"
         self.figures = self.folder / "figures"
+        self._lock: FolderLock | None = None
 
     def check(
         self,
@@ -57,22 +68,17 @@ class Workdir:
         Raises:
             UsageError: saying why; for a run of another configuration, what differs.
         """
-        try:
-            places = (self.folder, *self.folder.absolute().parents)
-            parent = next(path for path in places if path.exists())
-        except OSError as error:
-            raise UsageError(f"cannot write to workdir {self.folder}: {error.strerror}") from error
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise UsageError(f"cannot write to workdir {self.folder}: {parent} is not writable")
+        workdir_checks.check_writable(self.folder)
         if self.config.exists():
-            self._check_config(config, defaults)
+            workdir_checks.check_config(self.config, config, defaults)
             return
+        workdir_checks.check_path(self.folder)
         leftovers = [
             path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
         ]
         if leftovers:
             raise UsageError(
-                f"workdir {self.folder} holds {' and '.join(leftovers)} but no config.json;"
+                f"workdir {self.name} holds {' and '.join(leftovers)} but no config.json;"
                 " give another --workdir"
             )
 
@@ -89,10 +95,12 @@ class Workdir:
             return
         if checkpoint_steps(self.checkpoints):
             return
-        evidence = self._evidence_of_checkpoints(config)
+        evidence = workdir_checks.evidence_of_checkpoints(
+            self.checkpoints, self.read_results(), self.read_metrics(), config
+        )
         if evidence:
             raise RunError(
-                f"the checkpoints of {self.folder} are lost: there is none, but {evidence};"
+                f"the checkpoints of {self.name} are lost: there is none, but {evidence};"
                 " nothing has been changed. Put them back, give another --workdir, or delete this"
                 " one to start anew"
             )
@@ -104,16 +112,29 @@ class Workdir:
         Raises:
             UsageError: if it cannot be written, another process is at work in it, or the processes
                 of this run do not share it.
+            RunError: at the end, as `check_owner`.
         """
         with processes.agreed():
-            lock = self._lock() if processes.is_main() else None
+            lock = self._taken() if processes.is_main() else None
         try:
             with processes.agreed():
-                self._check_shared(lock)
+                ownership.check_shared(self.folder, lock)
+            self._lock = lock
             yield
+            self.check_owner()
         finally:
+            self._lock = None
             if lock is not None:
-                lock.release()
+                ownership.release(lock, self.checkpoints)
+
+    def check_owner(self) -> None:
+        """Refuses to go on in a folder that was locked and is no longer this run's.
+
+        Raises:
+            RunError: if it, or its lock, was deleted, moved or replaced.
+        """
+        if self._lock is not None:
+            self._lock.check()
 
     @contextmanager
     def claimed(
@@ -127,6 +148,9 @@ class Workdir:
             UsageError: as `locked` and `check`, for another run may have come first.
             RunError: as `check_checkpoints`.
         """
+        with processes.agreed():
+            if processes.is_main():
+                self._make()
         with self.locked():
             with processes.agreed():
                 if processes.is_main():
@@ -143,49 +167,76 @@ class Workdir:
         """
         if not processes.is_main():
             return
+        self.check_owner()
+        self._make()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for path in (self.config, self.metrics, self.results):
                 partial(path).unlink(missing_ok=True)
             if not self.config.exists():
                 write_json(self.config, plain(config))
         except OSError as error:
-            raise self._not_writable(error) from error
+            raise workdir_checks.not_writable(self.folder, error) from error
+        self.set_damage_aside()
 
-    def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl, up to a step; lines that hold none are left out."""
-        if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_bytes().splitlines()
-        records = [record for record in map(_record, lines) if record is not None]
-        return [record for record in records if up_to is None or record["step"] <= up_to]
+    def set_damage_aside(self) -> None:
+        """Keeps of a damaged results.json what can be read, and the whole as another file.
 
-    def cut_metrics(self, step: int) -> None:
-        """Drops the records after a step, which a resumed run writes again.
+        Raises:
+            RunError: if it cannot be written.
+        """
+        found, faults = self._results()
+        if not faults or not processes.is_main():
+            return
+        self._keep_damaged(self.results)
+        log.warning(
+            "%s is damaged: %s; what can be read of it is kept, and all of it as %s",
+            *(shown(self.results), "; ".join(faults), self.results.name + DAMAGED),
+        )
+        with self._writing(self.results):
+            write_json(self.results, found)
+
+    def read_metrics(self) -> list[metrics_file.Record]:
+        """The records of metrics.jsonl; lines that hold none are left out."""
+        return metrics_file.read(self.metrics)[0]
+
+    def cut_metrics(
+        self, step: int, is_recorded: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        """Drops the records after a step, which a resumed run writes again; tells of lost ones.
+
+        Args:
+            step: of the checkpoint from which it goes on; 0 for none.
+            is_recorded: whether there should be a record of each of several steps; None: not known.
 
         Raises:
             RunError: if the file cannot be written; it stays as it was.
         """
         if not processes.is_main():
             return
-        lines = [json.dumps(record) + "\n" for record in self.read_metrics(up_to=step)]
-        if step == 0 and self.read_metrics():
+        records, num_damaged = metrics_file.read(self.metrics)
+        if step == 0 and records:
             log.warning("there is no checkpoint yet: all steps in metrics.jsonl are taken again")
-        with _writing(self.metrics):
-            write_text(self.metrics, "".join(lines))
+        kept = [record for record in records if record["step"] <= step]
+        if num_damaged:
+            self._keep_damaged(self.metrics)
+            log.warning(
+                "%s has %d damaged lines, which are left out; all of it is kept as %s",
+                *(shown(self.metrics), num_damaged, self.metrics.name + DAMAGED),
+            )
+        if is_recorded is not None:
+            self._tell_lost(step, *metrics_file.lacking(kept, step, is_recorded))
+        with self._writing(self.metrics):
+            metrics_file.write(self.metrics, kept)
 
-    def append_metrics(self, records: Iterable[dict[str, Any]]) -> None:
+    def append_metrics(self, records: Iterable[metrics_file.Record]) -> None:
         """Adds one line a record, in the place of a last line that was cut short.
 
         Raises:
             RunError: if they cannot be written.
         """
-        if not processes.is_main():
-            return
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        with _writing(self.metrics), self.metrics.open("a+b") as file:
-            _cut_short_line(file)
-            file.write(lines.encode())
+        if processes.is_main():
+            with self._writing(self.metrics):
+                metrics_file.append(self.metrics, records)
 
     def sync_metrics(self) -> None:
         """Has what was appended stay when the machine fails; a checkpoint of its steps follows.
@@ -193,29 +244,50 @@ class Workdir:
         Raises:
             RunError: if it cannot be.
         """
-        if processes.is_main() and self.metrics.exists():
-            with _writing(self.metrics), self.metrics.open("rb") as file:
-                os.fsync(file.fileno())
+        if processes.is_main():
+            with self._writing(self.metrics):
+                metrics_file.sync(self.metrics)
 
-    def read_results(self) -> dict[str, Any]:
-        """results.json, or an empty dictionary where there is none yet."""
-        return read_json(self.results) if self.results.exists() else {}
+    def read_results(self) -> results_file.Results:
+        """What can be read of results.json; an empty dictionary where there is none."""
+        return self._results()[0]
 
-    def write_results(self, config: ml_collections.ConfigDict, **entries: Any) -> None:
+    def write_results(
+        self,
+        config: ml_collections.ConfigDict,
+        evaluations: Mapping[str, Any] | None = None,
+        **entries: Any,
+    ) -> None:
         """Replaces the named entries of results.json and keeps the others.
+
+        The entry "config" tells with what the entry "metrics" was measured: while that stays, so
+        does this.
+
+        Args:
+            config: the run's.
+            evaluations: the group under which "metrics" was measured, where it is not the config's.
+            entries: the new ones.
 
         Raises:
             RunError: if it cannot be written; it stays as it was.
         """
         if not processes.is_main():
             return
-        settings = {"config": plain(config), "published": with_differences(config)}
-        content = {**self.read_results(), **settings, **entries}
-        with _writing(self.results):
+        found = self.read_results()
+        settings = plain(config)
+        if evaluations is not None:
+            settings["evaluations"] = dict(evaluations)
+        if "metrics" in found and "metrics" not in entries:
+            settings = found.get("config", settings)
+        published = with_differences(config)
+        content = {**found, "config": settings, "published": published, **entries}
+        with self._writing(self.results):
             write_json(self.results, content)
 
     def cut_results(self, step: int) -> None:
         """Drops what was measured after a step, which a resumed run measures again.
+
+        Figures of such a step are set aside.
 
         Raises:
             RunError: if results.json cannot be written; it stays as it was.
@@ -223,104 +295,81 @@ class Workdir:
         if not processes.is_main():
             return
         found = self.read_results()
-        kept = {
-            key: _up_to(step, entry) if key.startswith("history") else entry
-            for key, entry in found.items()
-            if key in _LASTING or found.get("step", step + 1) <= step
-        }
-        if kept != found:
-            with _writing(self.results):
-                write_json(self.results, kept)
+        kept = results_file.up_to(step, found)
+        if kept == found:
+            return
+        if "step" in found and "step" not in kept:
+            self.set_figures_aside()
+        with self._writing(self.results):
+            write_json(self.results, kept)
 
-    def _lock(self) -> FolderLock:
+    def set_figures_aside(self) -> None:
+        """Moves the figures into a folder beside them that is named by the step they are of.
+
+        Raises:
+            RunError: if they cannot be moved.
+        """
+        if not processes.is_main():
+            return
+        with self._writing(self.figures):
+            aside = figures.set_aside(self.figures, self.read_results().get("step"))
+        if aside is not None:
+            log.info("the figures of another checkpoint are kept in %s", shown(aside))
+
+    @contextmanager
+    def drawing(self) -> Iterator[Path]:
+        """A folder to draw into, whose files become the run's figures at the end, each whole.
+
+        Raises:
+            RunError: as `check_owner`, or if they cannot be written.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                yield Path(folder)
+            finally:
+                for path in sorted(Path(folder).iterdir()):
+                    with self._writing(self.figures / path.name):
+                        figures.publish(path, self.figures)
+
+    def _make(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise workdir_checks.not_writable(self.folder, error) from error
+
+    def _taken(self) -> FolderLock:
+        try:
             return FolderLock(self.folder)
         except OSError as error:
-            raise self._not_writable(error) from error
+            raise workdir_checks.not_writable(self.folder, error) from error
 
-    def _check_shared(self, lock: FolderLock | None) -> None:
-        """Refuses a folder in which this process does not see the lock that the main one took."""
-        token = int(processes.gathered(0 if lock is None else lock.token)[0])
-        for _ in range(_LOOKS):
-            if read_token(self.folder) == token:
-                return
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        raise UsageError(
-            f"workdir {self.folder} is not the folder that process 0 of this run writes; give one"
-            " on a file system that all hosts share, by its absolute path"
-        )
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Writes to a file of the folder while that is this run's."""
+        self.check_owner()
+        try:
+            yield
+        except OSError as error:  # a full disk, a folder in the place of the file
+            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
 
-    def _not_writable(self, error: OSError) -> UsageError:
-        return UsageError(f"cannot write to workdir {self.folder}: {error.strerror}")
+    def _results(self) -> tuple[results_file.Results, list[str]]:
+        """What can be read of results.json, and what is wrong with the rest."""
+        if not self.results.exists():
+            return {}, []
+        try:
+            return results_file.readable(read_json(self.results))
+        except NotJson as error:
+            return {}, [str(error)]
 
-    def _evidence_of_checkpoints(self, config: ml_collections.ConfigDict) -> str | None:
-        """What can only be there once a checkpoint was whole."""
-        if any(self.checkpoints.glob(f"*{DAMAGED}")):
-            return f"damaged ones (*{DAMAGED}) were set aside"
-        results = self.read_results()
-        measured = [results["step"]] if "step" in results else list(results.get("history", {}))
-        if measured:
-            return f"results.json holds measures of step {measured[-1]}"
-        last = max((record["step"] for record in self.read_metrics()), default=0)
-        # The second is begun when the first is whole, and until it is begun no step is taken.
-        if last > 2 * config.train.checkpoint_every:
-            return f"metrics.jsonl reaches step {last}"
-        return None
+    def _keep_damaged(self, path: Path) -> None:
+        aside = path.with_name(path.name + DAMAGED)
+        with self._writing(aside):
+            write_bytes(aside, read_regular(path))
 
-    def _check_config(
-        self, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
-    ) -> None:
-        known = {} if defaults is None else flatten(plain(defaults))
-        found, asked = of_earlier(flatten(read_json(self.config)), known), flatten(plain(config))
-        differing = differences(found, asked, of_training)
-        if differing:
-            raise UsageError(
-                f"workdir {self.folder} holds a run of another config: {'; '.join(differing)}."
-                " Give another --workdir, or the same config"
+    def _tell_lost(self, step: int, number: int, first: int) -> None:
+        if number:
+            log.warning(
+                "%s lacks %d records up to step %d, the first of step %d: the file was lost or"
+                " damaged; these steps are not taken again, and the curves lack them",
+                *(shown(self.metrics), number, step, first),
             )
-
-
-def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in a folder, whole or damaged, the newest first."""
-    if not folder.is_dir():
-        return []
-    names = (path.name for path in folder.iterdir())
-    return sorted((int(name) for name in names if _is_step(name)), reverse=True)
-
-
-def _is_step(name: str) -> bool:
-    number = name.isascii() and name.isdecimal()
-    return number and name == str(int(name)) and int(name) < 2**31
-
-
-def _up_to(step: int, history: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry for key, entry in history.items() if int(key) <= step}
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """What a line of metrics.jsonl holds; None for one that was cut short or damaged."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(record, dict) and isinstance(record.get("step"), int)
-    return record if whole else None
-
-
-def _cut_short_line(file: BinaryIO) -> None:
-    """Cuts a file open for appending back to its last whole line."""
-    if not file.tell():
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # a full disk, a folder in the place of the file
-        raise RunError(f"cannot write {path}: {error.strerror}") from error

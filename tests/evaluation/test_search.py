@@ -267,7 +267,7 @@ def test_what_has_no_score_is_not_searched(tmp_path):
     metrics, reasons, *_ = evaluation.measure(without)
     assert set(metrics.values()) == {None}
     assert "architectures have no score" in reasons["search_valid"]
-    evaluation.draw(without, {}, "title", tmp_path)
+    evaluation.draw(without, "bayesian_optimization", {}, "title", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -288,7 +288,7 @@ def test_bad_options_are_refused(name, value, message):
 
 
 def test_the_picture(trained, measured, tmp_path):
-    evaluation.draw(trained, {}, "title", tmp_path)
+    evaluation.draw(trained, "bayesian_optimization", {}, "title", tmp_path)
     with Image.open(tmp_path / "search.png") as image:
         assert image.size == (1440, 576)
 

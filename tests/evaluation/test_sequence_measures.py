@@ -456,7 +456,8 @@ def _is_text(artist):
 def _draw(trained, folder, **options):
     trained.config.names = ("sequence_pictures",)
     trained.config.sequence_pictures.update(**options)
-    evaluation.draw(trained, {}, "a title that is long enough to be broken", folder)
+    title = "a title that is long enough to be broken"
+    evaluation.draw(trained, "sequence_pictures", {}, title, folder)
     return {path.name for path in folder.iterdir()}
 
 

@@ -210,9 +210,15 @@ def test_what_makes_a_run_finished(tmp_path):
     ]:
         write_json(run.workdir / "results.json", {**results, **entries})
         assert is_finished(run) is finished
-    flag = "--config.evaluations.names=('reconstruction',)"
-    (other,) = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path, [flag])
-    assert not is_finished(other)
+    for flag, finished in [
+        ("--config.evaluations.names=('reconstruction',)", True),  # among those that were measured
+        ("--config.evaluations.names=('bias',)", False),
+        ("--config.evaluations.reconstruction.num_samples=7", False),
+        ("--config.evaluations.part=valid", False),
+        ("--config.evaluations.iwae_bound.num_samples=7", True),  # which is not asked for
+    ]:
+        (other,) = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path, [flag])
+        assert is_finished(other) is finished
     (other,) = expand(
         write_config(tmp_path, [{"seed": 0}]), tmp_path, ["--config.train.learning_rate=0.5"]
     )

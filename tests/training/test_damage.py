@@ -86,11 +86,65 @@ def test_a_damaged_checkpoint_costs_no_more_than_its_steps(run, finished, config
     _assert_same(config, run, finished)
 
 
+def test_what_was_lost_is_told_and_measured_again(run, finished, config, caplog):
+    """The checkpoint of step 5 is there, that of step 12 as well."""
+    (run / "results.json").write_text("{")
+    (run / "metrics.jsonl").unlink()
+    train(config, run)
+    assert "results.json is damaged: " in caplog.text
+    assert "results.json lacks measures of step 5; they are taken again" in caplog.text
+    assert "metrics.jsonl lacks 7 records up to step 12, the first of step 1" in caplog.text
+    assert _results(run) == _results(finished)
+    assert _names(run) == TRAINED | {"results.json.damaged"}
+
+    caplog.clear()
+    shutil.rmtree(run / "checkpoints" / "5")
+    (run / "results.json").unlink()
+    train(config, run)
+    assert "lacks measures of step 5, whose checkpoint is no longer there" in caplog.text
+    assert set(_results(run)["history"]) == {"12"}
+
+
+def test_measures_of_a_checkpoint_add_up(run, tiny_config, monkeypatch):
+    """And those of another one do not."""
+
+    def draw(config, files, trained):
+        with files.drawing() as folder:
+            (folder / "a.png").write_text("")
+
+    monkeypatch.setattr(evaluate, "draw", draw)
+
+    def measured(*names, **changes):
+        changes = {key.replace("__", "."): value for key, value in changes.items()}
+        names = {"evaluations.names": names, "objective.name": "sampling"}
+        metrics = evaluate.evaluate(tiny_config(**names | changes), run)
+        assert metrics == _results(run)["metrics"]
+        return set(metrics), set(_results(run)["config"]["evaluations"]["names"])
+
+    kl, collapse = "kl_divergence", "collapse_fraction"
+    assert measured("kl_divergence") == ({kl}, {"kl_divergence"})
+    both = measured("collapse", evaluations__collapse__epsilon=50.0)
+    assert both == ({kl, collapse}, {"kl_divergence", "collapse"})
+    assert _results(run)["metrics"][collapse] == 1.0
+    assert measured("collapse")[0] == {kl, collapse}
+    assert _results(run)["metrics"][collapse] < 1.0
+    assert _names(run / "figures") == {"a.png"}
+
+    _damage(run, 12)
+    assert measured("kl_divergence")[0] == {kl}
+    assert _results(run)["step"] == 8
+    assert _names(run / "figures") == {"a.png", "step_12"}
+
+
 def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, caplog):
     _damage(run, 12)
+    (run / "metrics.jsonl").unlink()
     checkpoints = run / "checkpoints"
     before = _content(checkpoints)
     evaluate.evaluate(config, run)
+    assert "metrics.jsonl holds no records: there is no training.png" in caplog.text
+    assert "latent_kl.png" in _names(run / "figures")
+    assert "training.png" not in _names(run / "figures")
     assert "checkpoint 12 is damaged: " in caplog.text
     assert _results(run)["step"] == 8
     assert set(_results(run)["history"]) == {"5"}  # that of 12 is of no checkpoint any more

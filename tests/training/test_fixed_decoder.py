@@ -12,8 +12,8 @@ from sfvae_jax import models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluate import restore
 from sfvae_jax.train import train
-from sfvae_jax.training.checkpoints import read_params
 from sfvae_jax.training.fixed_decoder import with_decoder_from
+from sfvae_jax.training.restoring import read_params
 from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.workdir import Workdir
 
@@ -34,8 +34,12 @@ def source(tmp_path_factory, tiny_config):
     return workdir
 
 
-def _decoder(params):
-    return {part: params["params"][part] for part in ("decoder", "decoder_scales")}
+def _networks(workdir):
+    return read_params(workdir / "checkpoints", lambda name: True, lambda layout: None)
+
+
+def _decoder(networks):
+    return {part: networks[part] for part in ("decoder", "decoder_scales")}
 
 
 def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
@@ -54,15 +58,15 @@ def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
     train(config, workdir)
     assert sorted(path.relative_to(lent) for path in lent.rglob("*")) == before
 
-    trained = read_params(workdir / "checkpoints")
-    expected = _decoder(read_params(lent / "checkpoints"))
+    trained = _networks(workdir)
+    expected = _decoder(_networks(lent))
     jax.tree.map(np.testing.assert_array_equal, _decoder(trained), expected)
     resolved, shape = configuration.resolve(config), (28, 28, 1)
     model, optimizer = models.build(resolved, shape), make_optimizer(config.train)
     fresh = create_state(resolved, model, optimizer, shape).params
     jax.tree.map(
         lambda new, old: np.testing.assert_array_less(1e-4, np.max(np.abs(new - old))),
-        trained["params"]["encoder"],
+        trained["encoder"],
         jax.device_get(fresh["params"]["encoder"]),
     )
 
@@ -127,8 +131,8 @@ def test_what_an_earlier_version_did_not_know_is_no_difference(source, tmp_path,
     model, optimizer = models.build(config, (28, 28, 1)), make_optimizer(config.train)
     state = create_state(config, model, optimizer, (28, 28, 1))
     taken = with_decoder_from(config, state).params
-    expected = _decoder(read_params(source / "checkpoints"))
-    jax.tree.map(np.testing.assert_array_equal, _decoder(taken), expected)
+    expected = _decoder(_networks(source))
+    jax.tree.map(np.testing.assert_array_equal, _decoder(taken["params"]), expected)
 
 
 def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):

@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 
 import pytest
 
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training import lock
 from sfvae_jax.training.workdir import Workdir
 
@@ -28,6 +29,7 @@ with Workdir(sys.argv[1]).locked():
 @pytest.fixture
 def owner(tmp_path):
     """A process that has the lock of tmp_path / "run"."""
+    (tmp_path / "run").mkdir()
     process = subprocess.Popen(
         [sys.executable, "-c", _OWNER, tmp_path / "run"],
         stdin=subprocess.PIPE,
@@ -144,3 +146,64 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises(UsageError, match="cannot write to workdir"):
         Workdir(tmp_path / "run").locked().__enter__()
     assert (tmp_path / "precious").read_text() == "content"
+
+
+_LOST = {
+    "its lock deleted": lambda run: (run / lock.NAME).unlink(),
+    "its lock replaced": lambda run: (run / "copy").rename(run / lock.NAME),
+    "deleted": shutil.rmtree,
+    "moved": lambda run: run.rename(run.with_name("moved")),
+    "replaced": lambda run: shutil.copytree(run.rename(run.with_name("moved")), run),
+}
+
+
+@pytest.mark.parametrize("how", _LOST)
+def test_a_run_that_lost_its_folder_writes_no_more(tmp_path, tiny_config, how):
+    """Nor does it bring it back, or let go of a lock that is another's."""
+    run, config, refused = tmp_path / "run", tiny_config(), []
+    files = Workdir(run)
+
+    def draw():
+        with files.drawing() as folder:
+            (folder / "a.png").write_text("")
+
+    def lose():
+        with files.claimed(config):
+            files.append_metrics([{"step": 1}])
+            shutil.copy(run / lock.NAME, run / "copy")
+            _LOST[how](run)
+            refused.append(_content(tmp_path))
+            for write in (
+                lambda: files.append_metrics([{"step": 2}]),
+                lambda: files.cut_metrics(0),
+                files.sync_metrics,
+                lambda: files.write_results(config, step=1),
+                files.set_figures_aside,
+                draw,
+                lambda: files.claim(config),
+            ):
+                with pytest.raises(RunError, match="no longer this run's: .*; stopped") as caught:
+                    write()
+                assert "\n" not in str(caught.value)
+
+    with pytest.raises(RunError, match="workdir .*run is no longer this run's: .*; stopped"):
+        lose()  # told where nothing was written any more
+    assert [_content(tmp_path)] == refused
+
+
+def test_what_a_save_brings_back_of_a_lost_folder_goes(tmp_path, tiny_config):
+    """Orbax and TensorStore make the folders that they write to."""
+    files = Workdir(tmp_path / "run")
+
+    def lose():
+        with files.claimed(tiny_config()):
+            shutil.rmtree(files.folder)
+            (files.checkpoints / "8.orbax-checkpoint-tmp" / "default").mkdir(parents=True)
+
+    with pytest.raises(RunError, match="its .lock was deleted"):
+        lose()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

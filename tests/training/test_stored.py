@@ -24,6 +24,10 @@ def _state(step):
     return TrainState(jnp.array(step), {"kernel": noise}, (halves, jnp.array([True, False])))
 
 
+def _read(folder):
+    return stored.read(folder, lambda layout: None)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The folder of a checkpoint, with a name that is no plain URL."""
@@ -48,7 +52,7 @@ def _assert_whole(arrays):
 
 def _is_found_damaged(folder):
     try:
-        arrays, _ = stored.read(folder)
+        arrays, _ = _read(folder)
     except stored.Damaged as error:
         return len(str(error).splitlines()) == 1
     _assert_whole(arrays)
@@ -56,7 +60,7 @@ def _is_found_damaged(folder):
 
 
 def test_read_to_the_bit_and_proved(saved):
-    arrays, proved = stored.read(saved)
+    arrays, proved = _read(saved)
     assert proved
     _assert_whole(arrays)
 
@@ -104,7 +108,7 @@ def test_numbers_of_another_checkpoint_are_told_by_name(copy, tmp_path):
     shutil.rmtree(copy / "default")
     shutil.copytree(tmp_path / "other" / "6" / "default", copy / "default")
     with pytest.raises(stored.Damaged, match=r"^opt_state.0 has changed$"):
-        stored.read(copy)
+        _read(copy)
 
 
 @pytest.mark.parametrize(
@@ -116,18 +120,20 @@ def test_numbers_of_another_checkpoint_are_told_by_name(copy, tmp_path):
         ('{"custom_metadata": {"arrays": {}}}', "cannot be read"),
         ('{"custom_metadata": {"arrays": {"step": 1}, "digest": ""}}', "has changed"),
         ("[" * 100_000, "cannot be read"),
+        ('{"custom_metadata": {}, "custom_metadata": {}}', "cannot be read"),
+        (" " * 2**24 + "{}", "has more than 16,777,216 bytes"),
     ],
 )
 def test_metadata_of_another_kind(copy, metadata, message):
     (copy / "_CHECKPOINT_METADATA").write_text(metadata)
     with pytest.raises(stored.Damaged, match=f"^_CHECKPOINT_METADATA {message}$"):
-        stored.read(copy)
+        _read(copy)
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read_unproved(copy):
     path = copy / "_CHECKPOINT_METADATA"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"custom_metadata": {}}))
-    arrays, proved = stored.read(copy)
+    arrays, proved = _read(copy)
     assert not proved
     _assert_whole(arrays)
 
@@ -141,17 +147,17 @@ def test_a_link_out_of_the_folder_is_not_followed(copy, tmp_path, name):
     path.rename(tmp_path / "outside")
     path.symlink_to(tmp_path / "outside")
     with pytest.raises(stored.Damaged, match=f"{path.name} is a symbolic link"):
-        stored.read(copy)
+        _read(copy)
 
 
 def test_what_is_no_file_or_no_folder_is_refused(copy):
     os.mkfifo(copy / "default" / "pipe")  # would wait for ever to be read
     with pytest.raises(stored.Damaged, match="pipe is neither folder nor file"):
-        stored.read(copy)
+        _read(copy)
     shutil.rmtree(copy)
     copy.write_text("")
     with pytest.raises(stored.Damaged, match="5 is neither folder nor file"):
-        stored.read(copy)
+        _read(copy)
 
 
 class _Program:
@@ -168,7 +174,7 @@ def test_pickles_are_never_executed(copy, tmp_path):
     program = pickle.dumps(_Program(tmp_path / "executed"))
     for name in ("state.pkl", "default/checkpoint", "default/d/pickle", "default/aggregate"):
         (copy / name).write_bytes(program)
-    _assert_whole(stored.read(copy)[0])
+    _assert_whole(_read(copy)[0])
     for path in filter(os.path.isfile, sorted(copy.rglob("*"))):
         content = path.read_bytes()
         path.write_bytes(program)
@@ -186,8 +192,11 @@ def _crc32c(content):
     return remainder ^ 0xFFFFFFFF
 
 
-def _write_plain_checkpoint(folder, numbers):
-    """As Orbax has it, one database by way of another, but without compression."""
+def _write_plain_checkpoint(folder, numbers, shape=(100,)):
+    """As Orbax has it, one database by way of another, but without compression.
+
+    Of a declared shape that is not the numbers' own nothing is written.
+    """
     context = ts.Context()
 
     def database(place):
@@ -197,7 +206,9 @@ def _write_plain_checkpoint(folder, numbers):
 
     inner = database(folder / "default" / "ocdbt.process_0")
     spec = {"driver": "zarr", "kvstore": {**inner, "path": "step/"}}
-    ts.open(spec, context=context, create=True, dtype="int32", shape=[100]).result()[:] = numbers
+    store = ts.open(spec, context=context, create=True, dtype="int32", shape=shape).result()
+    if numbers.shape == shape:
+        store[:] = numbers
     stores = [database(folder / "default"), inner]
     outer, inner = (ts.KvStore.open(store, context=context).result() for store in stores)
     inner.experimental_copy_range_to(outer).result()
@@ -209,7 +220,7 @@ def test_a_database_cannot_lead_out_of_its_folder(tmp_path):
     """Its index says "../outside_db_0", where the numbers indeed are."""
     folder, numbers = tmp_path / "5", np.arange(100, dtype=np.int32)
     _write_plain_checkpoint(folder, numbers)
-    np.testing.assert_array_equal(stored.read(folder)[0]["step"], numbers)
+    np.testing.assert_array_equal(_read(folder)[0]["step"], numbers)
     inside, outside = b"ocdbt.process_0", b"../outside_db_0"
     (folder / "default" / inside.decode()).rename(folder / "outside_db_0")
     (index,) = (folder / "default" / "d").iterdir()
@@ -217,7 +228,37 @@ def test_a_database_cannot_lead_out_of_its_folder(tmp_path):
     assert outside in content
     index.write_bytes(content + _crc32c(content).to_bytes(4, "little"))
     with pytest.raises(stored.Damaged, match=r"Invalid key: .*\.\./outside_db_0"):
-        stored.read(folder)
+        _read(folder)
+
+
+def test_what_is_declared_is_compared_before_there_is_room_for_it(tmp_path):
+    """2^40 numbers in a few hundred bytes, once in the metadata and once in the database alone."""
+    folder, numbers = tmp_path / "5", np.arange(100, dtype=np.int32)
+    _write_plain_checkpoint(folder, numbers, shape=(2**20, 2**20))
+    with pytest.raises(stored.Damaged, match="^step has changed$"):
+        _read(folder)
+
+    metadata = json.loads((folder / "_CHECKPOINT_METADATA").read_text())
+    for kept in (metadata["custom_metadata"], {}):
+        if kept:
+            kept["arrays"]["step"][1] = [2**20, 2**20]
+            kept["digest"] = stored._of_text(kept["arrays"])
+        (folder / "_CHECKPOINT_METADATA").write_text(json.dumps({"custom_metadata": kept}))
+        found = []
+
+        def check(layout, found=found):
+            found.append(layout)
+            raise RunError("too large")
+
+        with pytest.raises(RunError, match="too large"):
+            stored.read(folder, check)
+        assert found == [{"step": ("int32", (2**20, 2**20))}]
+
+
+def test_only_what_is_wanted_is_read(copy):
+    arrays, proved = stored.read(copy, lambda layout: None, lambda name: name == "step")
+    assert proved
+    assert arrays == {"step": 5}
 
 
 def test_a_name_cannot_lead_out_of_the_database(copy):
@@ -225,14 +266,14 @@ def test_a_name_cannot_lead_out_of_the_database(copy):
         json.dumps({"custom_metadata": stored.proof({"../../outside": np.zeros(3)})})
     )
     with pytest.raises(stored.Damaged, match="outside"):
-        stored.read(copy)
+        _read(copy)
 
 
 def test_a_file_that_may_not_be_read_is_no_damage(copy, monkeypatch):
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and path.name != "d")
     with pytest.raises(RunError, match="default/d: permission denied"):
-        stored.read(copy)
+        _read(copy)
 
 
 def test_a_read_that_the_system_refuses_is_no_damage(saved, monkeypatch):
@@ -244,7 +285,7 @@ def test_a_read_that_the_system_refuses_is_no_damage(saved, monkeypatch):
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
     try:
         with pytest.raises(RunError, match="cannot read .*: Too many open files"):
-            stored.read(saved)
+            _read(saved)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert stored.read(saved)[1]
+    assert _read(saved)[1]

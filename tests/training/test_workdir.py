@@ -1,5 +1,6 @@
 """A run's files: whole, its own, and nothing of another run is lost."""
 
+import contextlib
 import json
 import time
 
@@ -8,7 +9,8 @@ from conftest import largest_file
 
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.training import processes
+from sfvae_jax.training import processes, results_file
+from sfvae_jax.training.step import is_recorded
 from sfvae_jax.training.workdir import Workdir
 
 
@@ -57,6 +59,28 @@ def test_what_is_measured_may_change_but_not_when(tmp_path, tiny_config):
     files.check(tiny_config(**{"train.compilation_cache": False}))
     with pytest.raises(UsageError, match="evaluations.steps is"):
         files.check(tiny_config(**{"evaluations.steps": (3,)}))
+
+
+def test_a_path_is_resolved_once_and_shown_as_it_was_given(tmp_path, tiny_config, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    for given in ("a/../a/run", "link/run", tmp_path / "a" / ".." / "a" / "run"):
+        files = Workdir(given)
+        assert files.checkpoints == tmp_path / "a" / "run" / "checkpoints"
+        assert files.name == "a/run"
+    with pytest.raises(UsageError, match="train.decoder_from=gs://b/run is a URL"):
+        Workdir("gs://b/run", "train.decoder_from")
+
+
+@pytest.mark.parametrize("name", ["hid=[16]", "a*", "a?", "a\\b", "a\nb", "\udcff"])
+def test_a_run_does_not_begin_where_checkpoints_are_not_found_again(tmp_path, tiny_config, name):
+    files = Workdir(tmp_path / name / "run")
+    with pytest.raises(UsageError, match=r"--workdir=.* contains .*expected a path") as caught:
+        files.check(tiny_config())
+    assert "\n" not in str(caught.value)
+    files.claim(tiny_config())  # as an earlier version did
+    files.check(tiny_config())
 
 
 def test_folders_that_cannot_be_written(tmp_path, tiny_config):
@@ -121,6 +145,97 @@ def test_results_keep_what_is_not_replaced(tmp_path, tiny_config):
     assert results["metrics"] == {"kl": 2.0}
     assert results["published"]["source"] == "SFVAE, Table 4"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_of_damaged_results_what_can_be_read_is_kept(tmp_path, tiny_config, caplog):
+    files, config = Workdir(tmp_path), tiny_config()
+    files.claim(config)
+    content = {
+        "config": {},
+        "published": [],
+        "step": "12",
+        "metrics": {"kl": 1.0, "collapse": None},
+        "caveats": {"kl": 3},
+        "history": {"5": {"kl": 2.0}, "x": {}, "8": {"kl": "2"}, "9": []},
+        "history_caveats": 7,
+        "of a later version": [1],
+    }
+    damaged = json.dumps(content)
+    files.results.write_text(damaged)
+    found = files.read_results()
+    assert found == {
+        "config": {},
+        "metrics": {"kl": 1.0, "collapse": None},
+        "history": {"5": {"kl": 2.0}},
+        "of a later version": [1],
+    }
+    with pytest.raises(UsageError, match=r"results.json: 'published' is not a group.*; 'step' is"):
+        results_file.read(files.results)
+    files.claim(config)
+    assert "results.json is damaged: 'published' is not" in caplog.text
+    assert "'history' at step '8' is not measures, each a number or null;" in caplog.text
+    assert (tmp_path / "results.json.damaged").read_text() == damaged
+    assert results_file.read(files.results) == found
+
+    caplog.clear()
+    files.results.write_text('{"step": NaN')
+    assert files.read_results() == {}
+    files.claim(config)
+    assert "it holds NaN, which is no finite number; what can be read" in caplog.text
+    assert files.read_results() == {}
+    caplog.clear()
+    files.claim(config)
+    assert caplog.text == ""
+
+
+def test_lost_records_are_told(tmp_path, tiny_config, caplog):
+    """Of steps 1, 2, 4, 6, 8 as `train.log_every` asks for them."""
+    files, train = Workdir(tmp_path), tiny_config().train
+
+    def cut(step):
+        caplog.clear()
+        files.cut_metrics(step, lambda steps: is_recorded(steps, train))
+        return caplog.text
+
+    files.append_metrics({"step": step, "loss": 1.0} for step in (1, 2, 4, 6, 8))
+    assert cut(8) == ""
+    files.append_metrics([{"step": 4, "loss": 2.0}])  # of two processes at a time
+    assert cut(7) == ""
+    assert files.read_metrics()[2:] == [{"step": 4, "loss": 2.0}, {"step": 6, "loss": 1.0}]
+    lines = files.metrics.read_text().splitlines()
+    damaged = "\n".join([lines[0], "{" + lines[1], *lines[2:], '{"step": 7, "lo'])
+    files.metrics.write_text(damaged)
+    said = cut(6)
+    assert "metrics.jsonl has 1 damaged lines" in said
+    assert "metrics.jsonl lacks 1 records up to step 6, the first of step 2" in said
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == damaged
+    files.metrics.unlink()
+    assert "metrics.jsonl lacks 4 records up to step 6, the first of step 1" in cut(6)
+
+
+def test_figures_are_those_of_one_checkpoint(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    files.set_figures_aside()  # there is none
+    files.write_results(tiny_config(), step=12, metrics={"kl": 1.0})
+    with files.drawing() as folder:
+        (folder / "a.png").write_text("of step 12")
+    with contextlib.suppress(ZeroDivisionError), files.drawing() as folder:
+        (folder / "b.png").write_text("of step 12")
+        _ = 1 / 0  # what was drawn before an error stays
+    assert {path.name for path in files.figures.iterdir()} == {"a.png", "b.png"}
+    files.cut_results(8)
+    assert [path.name for path in files.figures.iterdir()] == ["step_12"]
+    assert (files.figures / "step_12" / "a.png").read_text() == "of step 12"
+
+
+def test_the_config_in_results_is_that_of_the_final_measures(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    first, then = tiny_config(), tiny_config(**{"evaluations.names": ("iwae_bound",)})
+    files.write_results(first, history={})
+    files.write_results(first, step=12, metrics={"kl": 1.0})
+    files.write_results(then, history={"12": {"iwae_bound": 1.0}})
+    names = files.read_results()["config"]["evaluations"]["names"]
+    assert names == list(first.evaluations.names)
 
 
 def test_a_short_line_harms_no_later_one(tmp_path):

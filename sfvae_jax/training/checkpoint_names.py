@@ -1,0 +1,22 @@
+"""The folders of checkpoints, each named by its step, and those of damaged ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# What the name of a damaged file or checkpoint ends with once it is set aside.
+DAMAGED = ".damaged"
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints in a folder, whole or damaged, the newest first."""
+    if not folder.is_dir():
+        return []
+    names = (path.name for path in folder.iterdir())
+    return sorted((int(name) for name in names if is_step(name)), reverse=True)
+
+
+def is_step(name: str) -> bool:
+    """Whether a text is a step as we write it: decimal digits, below 2^31."""
+    number = name.isascii() and name.isdecimal() and len(name) <= 10
+    return number and name == str(int(name)) and int(name) < 2**31

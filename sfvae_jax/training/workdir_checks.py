@@ -1,0 +1,88 @@
+"""What a folder must be for a run to begin or go on there; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import ml_collections
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.files import read_json
+from sfvae_jax.paths import shown
+from sfvae_jax.training.checkpoint_names import DAMAGED
+from sfvae_jax.training.metrics_file import Record
+from sfvae_jax.training.results_file import Results
+from sfvae_jax.training.settings import differences, flatten, of_earlier, of_training, plain
+
+# What Orbax, on its way to the files of a checkpoint, reads as a pattern.
+_PATTERNS = "*?[\\"
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be made or written.
+
+    Raises:
+        UsageError: saying why.
+    """
+    try:
+        parent = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to workdir {shown(folder)}: {parent} is not writable")
+
+
+def not_writable(folder: Path, error: OSError) -> UsageError:
+    """The error for a folder that the system does not let us write."""
+    return UsageError(f"cannot write to workdir {shown(folder)}: {error.strerror}")
+
+
+def check_path(folder: Path) -> None:
+    """Refuses a new run in a folder where Orbax does not find again what it has saved.
+
+    Raises:
+        UsageError: naming the character.
+    """
+    text = str(folder)
+    found = [c for c in text if c in _PATTERNS or ord(c) < 32 or "\ud800" <= c <= "\udfff"]
+    if found:
+        raise UsageError(
+            f"--workdir={text!r} contains {found[0]!r}, and checkpoints in such a folder could not"
+            " be read again; expected a path in UTF-8 without any of * ? [ \\ and control"
+            " characters"
+        )
+
+
+def check_config(
+    path: Path, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
+) -> None:
+    """Refuses a config.json of another run, as `Workdir.check` does.
+
+    Raises:
+        UsageError: saying what differs.
+    """
+    known = {} if defaults is None else flatten(plain(defaults))
+    found, asked = of_earlier(flatten(read_json(path)), known), flatten(plain(config))
+    differing = differences(found, asked, of_training)
+    if differing:
+        raise UsageError(
+            f"workdir {shown(path.parent)} holds a run of another config: {'; '.join(differing)}."
+            " Give another --workdir, or the same config"
+        )
+
+
+def evidence_of_checkpoints(
+    checkpoints: Path, results: Results, records: list[Record], config: ml_collections.ConfigDict
+) -> str | None:
+    """In words, what can only be there once a checkpoint was whole; None if nothing is."""
+    if any(checkpoints.glob(f"*{DAMAGED}")):
+        return f"damaged ones (*{DAMAGED}) were set aside"
+    measured = [results["step"]] if "step" in results else list(results.get("history", {}))
+    if measured:
+        return f"results.json holds measures of step {measured[-1]}"
+    last = max((record["step"] for record in records), default=0)
+    # The second is begun when the first is whole, and until it is begun no step is taken.
+    if last > 2 * config.train.checkpoint_every:
+        return f"metrics.jsonl reaches step {last}"
+    return None
