@@ -11,6 +11,9 @@ from typing import Any
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.files import read_json
 from sfvae_jax.paths import local_path, shown
+from sfvae_jax.training import results_file
+from sfvae_jax.training.checkpoint_names import is_step
+from sfvae_jax.training.results_file import is_number, is_whole_number
 from sfvae_jax.training.settings import flatten
 
 log = logging.getLogger("sfvae_jax")
@@ -82,11 +85,12 @@ def check_results(run: Run, path: Path) -> None:
     Raises:
         UsageError: naming the entry.
     """
+    _, faults = results_file.readable(run)
     for key, (holds, expected) in _ENTRIES.items():
         if key in run and not holds(run[key]):
-            raise UsageError(
-                f"{path} is damaged: {key!r} is not {expected}; measure again with --mode=evaluate"
-            )
+            faults.append(f"{key!r} is not {expected}")
+    if faults:
+        raise UsageError(f"{path} is damaged: {faults[0]}; measure again with --mode=evaluate")
 
 
 def _is_same(one: Run, other: Run) -> bool:
@@ -120,38 +124,9 @@ def _is_config(value: Any) -> bool:
     return (
         isinstance(flat.get("objective.name"), str)
         and isinstance(flat.get("evaluations.names", []), list)
-        and _is_whole(flat.get("train.steps"))
-        and _is_whole(flat.get("seed"))
+        and is_whole_number(flat.get("train.steps"))
+        and is_whole_number(flat.get("seed"))
     )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_measures(value: Any) -> bool:
-    return isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
-
-
-def _by_step(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    def of_steps(value: Any) -> bool:
-        return isinstance(value, dict) and all(
-            _is_step(key) and holds(entry) for key, entry in value.items()
-        )
-
-    return of_steps
-
-
-def _is_step(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 20
 
 
 def _is_published(value: Any) -> bool:
@@ -159,7 +134,7 @@ def _is_published(value: Any) -> bool:
         return True
     if not isinstance(value, dict) or not isinstance(value.get("rows", {}), dict):
         return False
-    stated = isinstance(value.get("source"), str) and _is_whole(value.get("num_runs"))
+    stated = isinstance(value.get("source"), str) and is_whole_number(value.get("num_runs"))
     setting = isinstance(value.get("setting", {}), dict)
     note = isinstance(value.get("note", ""), str)
     return stated and setting and note and all(map(_is_row, value.get("rows", {}).values()))
@@ -173,7 +148,7 @@ def _is_row(row: Any) -> bool:
     if not all(isinstance(cell, Mapping) and cell for cell in cells):
         return False
     return all(
-        (step == "end" or _is_step(step)) and _is_figure(figure)
+        (step == "end" or is_step(step)) and _is_figure(figure)
         for cell in cells
         for step, figure in cell.items()
     )
@@ -182,18 +157,11 @@ def _is_row(row: Any) -> bool:
 def _is_figure(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return _is_number(value[0]) and (value[1] is None or _is_number(value[1]))
+    return is_number(value[0]) and (value[1] is None or is_number(value[1]))
 
 
-_MEASURES = "an object of numbers or null"
-# What each entry of results.json is.
+# What a report needs of an entry of results.json besides.
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (_is_config, "a configuration with seed, objective.name and train.steps"),
-    "step": (_is_whole, "a whole number"),
-    "metrics": (_is_measures, _MEASURES),
-    "history": (_by_step(_is_measures), f"by step {_MEASURES}"),
-    "caveats": (_is_texts, "an object of texts"),
-    "texts": (_is_texts, "an object of texts"),
-    "history_caveats": (_by_step(_is_texts), "by step an object of texts"),
     "published": (_is_published, "the config file's published figures"),
 }

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sfvae_jax.files import parse_json, read_regular, write_text
+from sfvae_jax.training.results_file import is_number
 
 Record = dict[str, Any]
 
@@ -86,14 +87,10 @@ def _record(line: bytes) -> Record | None:
         record = parse_json(line, finite=False)
     except ValueError:
         return None
-    if not isinstance(record, dict) or not all(map(_is_number, record.values())):
+    if not isinstance(record, dict) or not all(map(is_number, record.values())):
         return None
     step = record.get("step")
     return record if isinstance(step, int) and step >= 0 else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _cut_short_line(file: BinaryIO) -> None:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from sfvae_jax.files import NotJson, read_json
 from sfvae_jax.training.checkpoint_names import is_step
 
 # The entries that are not of the step that was measured last.
 LASTING = ("config", "published", "history", "history_caveats")
 
 Results = dict[str, Any]
-
-
-def read(path: Path) -> Results:
-    """A results.json every entry of which is what the library writes.
-
-    Raises:
-        NotJson: saying which is not.
-        UsageError: if it is missing or may not be read.
-    """
-    content, faults = readable(read_json(path))
-    if faults:
-        raise NotJson(f"cannot read {path}: {'; '.join(faults)}")
-    return content
 
 
 def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
@@ -46,6 +31,16 @@ def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
             continue
         found[key] = value
     return found, faults
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of JSON, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether it is a whole number of JSON."""
+    return is_number(value) and isinstance(value, int)
 
 
 def up_to(step: int, content: Results) -> Results:
@@ -69,16 +64,12 @@ def _is_group(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_step(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int) and value >= 0
+    return is_whole_number(value) and value >= 0
 
 
 def _are_measures(value: Any) -> bool:
-    return _is_group(value) and all(v is None or _is_number(v) for v in value.values())
+    return _is_group(value) and all(v is None or is_number(v) for v in value.values())
 
 
 def _are_texts(value: Any) -> bool:
@@ -86,7 +77,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
+    return isinstance(value, list) and all(map(is_number, value))
 
 
 def _at_steps(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
