@@ -300,6 +300,13 @@ def test_a_copy_of_a_run_is_counted_once(tmp_path):
     assert report.summarize(list(runs.values()))["methods"][0]["seeds"] == [0, 1]
 
 
+def test_a_run_that_was_evaluated_once_more_is_no_other_method():
+    more = _run("sampling", 0, 0.2, **{"evaluations.names": ("collapse", "bias")})
+    (method,) = report.summarize([more, RUNS[1]])["methods"]
+    assert method["seeds"] == [0, 1]
+    assert method["method"] == "sampling"
+
+
 def test_of_no_run_that_can_be_read_there_is_no_report(tmp_path):
     (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
     with pytest.raises(UsageError, match="cannot read .*nests more than"):

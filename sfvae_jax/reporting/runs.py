@@ -20,6 +20,9 @@ log = logging.getLogger("sfvae_jax")
 
 Run = dict[str, Any]
 
+# The key of a configuration that grows when a finished run is evaluated once more.
+WHAT_IS_MEASURED = "evaluations.names"
+
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
     """The results.json of every run that the folders are or hold, each once.
@@ -98,7 +101,8 @@ def _is_same(one: Run, other: Run) -> bool:
     if one["config"]["seed"] != other["config"]["seed"]:
         return False
     first, second = flatten(one["config"]), flatten(other["config"])
-    return all(first[key] == second[key] for key in first.keys() & second.keys())
+    keys = (first.keys() & second.keys()) - {WHAT_IS_MEASURED}
+    return all(first[key] == second[key] for key in keys)
 
 
 def _results_below(folder: Path) -> Iterator[Path]:

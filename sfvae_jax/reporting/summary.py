@@ -8,6 +8,7 @@ from typing import Any
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.published import differences, other_data
+from sfvae_jax.reporting.runs import WHAT_IS_MEASURED
 from sfvae_jax.training.settings import flatten
 
 _SEED_KEYS = ("seed",)
@@ -155,8 +156,11 @@ def _published_at(row: dict[str, Any], step: str, *, last: bool) -> dict[str, An
 
 
 def _varying_keys(configs: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """For every objective the keys, but for the seed, in which its runs differ."""
-    keys = sorted(set().union(*configs) - set(_SEED_KEYS) - {"objective.name"})
+    """For every objective the keys, but for the seed, in which its runs differ.
+
+    A run that was evaluated once more is no other method.
+    """
+    keys = sorted(set().union(*configs) - set(_SEED_KEYS) - {"objective.name", WHAT_IS_MEASURED})
     by_objective: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         by_objective.setdefault(config["objective.name"], []).append(config)
