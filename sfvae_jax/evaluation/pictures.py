@@ -6,6 +6,7 @@ import io
 import math
 import os
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,9 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
     save(figure, path)
 
 
+_CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches of a legend in small print
+
+
 def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
     """One panel for each measure: bars of every method, obtained (filled) beside published.
 
@@ -189,8 +193,18 @@ def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, measure in zip(panels, measures, strict=False):
         _draw_bars(axes, [(m["method"], m["measures"].get(measure, {})) for m in methods])
         axes.set_title(title(measure), fontsize="medium")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
+    bars: dict[str, Any] = {}  # not every method has every measure
+    for axes in panels:
+        bars |= {label: bar for bar, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    room = figure.get_figwidth() - _HANDLE
+    labels = [textwrap.fill(label, int(room / _CHARACTER)) for label in bars]
+    widest = max((len(line) for label in labels for line in label.splitlines()), default=1)
+    fitting = int(figure.get_figwidth() / (_HANDLE + _CHARACTER * widest))
+    columns = max(1, min(fitting, 4))
+    lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
+    figure.set_figheight(figure.get_figheight() + _LINE * max(lines - 2, 0))
+    style = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
+    figure.legend(list(bars.values()), labels, **style)
     save(figure, path)
 
 
