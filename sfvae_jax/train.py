@@ -26,6 +26,7 @@ from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
 from sfvae_jax.training.fixed_decoder import with_decoder_from
+from sfvae_jax.training.not_finite import advice
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.restoring import last_step
@@ -273,14 +274,11 @@ def _stop_if_not_finite(
         return
     checkpoints.wait()
     step = first + int(np.argmin(finite)) + 1
-    advice = "Lower train.learning_rate"
-    if config.likelihood.name == "heteroscedastic_gaussian":
-        advice += ", or bound the learned variance with likelihood.min_variance"
-    elif config.objective.name == "sampling_free":
-        advice += ", or objective.gamma"
+    of_loss = [metrics[name][0] for name in ("loss", "grad_norm")]
+    at_start = step == 1 and not np.isfinite(of_loss).all()
     raise RunError(
         f"the loss of objective {config.objective.name!r}, its gradient or its update is not finite"
-        f" at step {step}; {checkpoints.kept()}. {advice}"
+        f" at step {step}; {checkpoints.kept()}. {advice(config, at_start=at_start)}"
     )
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from sfvae_jax import config as configuration
 from sfvae_jax.errors import RunError
 from sfvae_jax.evaluate import evaluate
 from sfvae_jax.train import train
+from sfvae_jax.training.not_finite import advice
 from sfvae_jax.training.state import TrainState, is_finite
 
 
@@ -37,6 +39,68 @@ def test_an_update_that_overflows_between_records_stops_the_run(tiny_config, tmp
     with pytest.raises(RunError, match="not finite at step 2; there is no checkpoint"):
         train(tiny_config(**changes), tmp_path)
     assert not any((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "advised"),
+    [
+        ({"likelihood.variance": 1e-30}, "Raise likelihood.variance 1e-30"),
+        ({"likelihood.variance": 1e-30, "objective.name": "sampling"}, "Raise likelihood.variance"),
+        ({"model.latent_scale": 1e30}, "Lower model.latent_scale 1e+30"),
+        ({"data.scale": 1e10, "objective.name": "sampling"}, "Lower data.scale 1e+10"),
+        ({"objective.beta": 1e30, "objective.name": "sampling"}, "Lower objective.beta 1e+30"),
+        (
+            {"objective.penalty_weight": 1e38, "objective.name": "rae_l2"},
+            "Lower objective.penalty_weight 1e+38",
+        ),
+        (
+            {"posterior.variance": 1e30, "posterior.name": "constant"},
+            "Lower posterior.variance 1e+30",
+        ),
+        ({"objective.tau": 1e-30, "objective.name": "bilbo_baggins"}, "Raise objective.tau 1e-30"),
+        (
+            {"objective.free_bits": 1e38, "objective.name": "sampling"},
+            "Lower objective.free_bits 1e+38",
+        ),
+        # What this objective does not use is not the cause; nor is a weight of nothing.
+        ({"likelihood.variance": 1e-30, "objective.name": "rae_gp"}, "Look at the data and at"),
+        ({"objective.beta": 0.0, "objective.name": "sampling"}, "Look at the data and at"),
+    ],
+)
+def test_what_is_not_finite_from_the_start_is_no_matter_of_the_learning_rate(
+    tiny_config, changes, advised
+):
+    """All but the last two make a first loss or gradient that is not finite, as was tried."""
+    told = advice(configuration.resolve(tiny_config(**changes)), at_start=True)
+    assert told.startswith("It is so before any update, so that train.learning_rate is not the")
+    assert advised in told
+
+
+def test_what_turns_not_finite_later_is_mostly_the_learning_rate(tiny_config):
+    def told(**changes):
+        return advice(configuration.resolve(tiny_config(**changes)), at_start=False)
+
+    assert told() == "Lower train.learning_rate, or objective.gamma"
+    learned = {"objective.name": "sampling", "likelihood.name": "heteroscedastic_gaussian"}
+    assert told(**learned).endswith("bound the learned variance with likelihood.min_variance")
+    rising = {"objective.name": "sampling", "objective.beta_schedule": "linear"}
+    assert told(**rising) == "Lower train.learning_rate"
+    both = told(**rising, **{"objective.beta": 1e38})
+    assert both.startswith("Lower objective.beta 1e+38, which is far from 1")
+    assert both.endswith("; else lower train.learning_rate")
+
+
+def test_the_advice_helps(tiny_config, tmp_path):
+    """A variance of 1e-30 has a loss of 1e30, whose gradient overflows; 1e-3 is trained."""
+    changes = {"objective.name": "sampling", "train.steps": 3, "evaluations.steps": ()}
+    message = (
+        "not finite at step 1; there is no checkpoint. It is so before any update, .*"
+        "Raise likelihood.variance 1e-30, which is far from 1 and scales the loss$"
+    )
+    with pytest.raises(RunError, match=message):
+        train(tiny_config(**changes, **{"likelihood.variance": 1e-30}), tmp_path / "a")
+    train(tiny_config(**changes, **{"likelihood.variance": 1e-3}), tmp_path / "b")
+    assert (tmp_path / "b" / "checkpoints" / "3").exists()
 
 
 def test_a_healthy_run_passes_under_jaxs_own_checks(tiny_config, tmp_path):
