@@ -54,7 +54,8 @@ def start(
 def ending(status: int, log: Path) -> str:
     """How a process ended that did not end well: its last error line, or what killed it."""
     if status < 0:
-        return f"killed by {Signals(-status).name}"
+        name = Signals(-status).name
+        return f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
     lines = _last_lines(log)
     errors = [line for line in lines if line.startswith("sfvae_jax: error: ")]
     return (errors or lines or [f"exit status {status}"])[-1]

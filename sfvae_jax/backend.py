@@ -10,6 +10,8 @@ import jax
 
 from sfvae_jax.errors import RunError, UsageError, first_line
 
+SMALLER_DATA = "give a smaller one (data.name)"
+
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.I)
 _ASKED = re.compile(r"allocat\w*\s+(?:request for\s+)?([\d.]+\s*[KMGTP]?i?)(?:B\b|bytes)", re.I)
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -11,7 +11,7 @@ import ml_collections
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, final_measures, models
-from sfvae_jax.backend import memory_for
+from sfvae_jax.backend import SMALLER_DATA, memory_for
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
 from sfvae_jax.trained import measure, trained_model
@@ -56,7 +56,7 @@ def evaluate(
     with files.locked():
         files.set_damage_aside()
         # ---- model and images ----
-        with processes.agreed():
+        with processes.agreed(), memory_for("the data set", SMALLER_DATA):
             parts = data.Parts(config.data)
             images = parts.images(config.evaluations.part)
         model = models.build(config, images.shape[1:])

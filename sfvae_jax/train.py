@@ -15,7 +15,7 @@ import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
-from sfvae_jax.backend import memory_for
+from sfvae_jax.backend import SMALLER_DATA, memory_for
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.measurements import Measurements
@@ -73,12 +73,13 @@ def train(
     Raises:
         Stopped: if such a signal came; the state is saved.
         UsageError: if something asked for cannot be; nothing has been trained.
-        RunError: if the loss turns non-finite; the checkpoints before it are kept.
+        RunError: if the loss turns non-finite, memory runs out or a file cannot be written; the
+            checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
     start_up = StartUp(began)
     signals = signals or StopSignals()
-    with processes.agreed():
+    with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = with_fingerprint(configuration.resolve(config))
         files = Workdir(workdir)
         files.check(config, configuration.base_config())

@@ -7,6 +7,7 @@ import pytest
 
 from sfvae_jax.backend import check_devices, memory_for
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.train import train
 
 TOO_MUCH = 2**44  # numbers
 
@@ -58,6 +59,20 @@ def test_other_errors_stay_as_they_are(error):
     with pytest.raises(type(error)) as caught, memory_for("it", "do less"):
         _raise(error)
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("data.open_images", r"for the data set: .*\(data\.name\)"),
+        ("ParallelSteps", "for the training examples: .*data.device_bytes"),
+        ("create_state", "for training: .*train.batch_size"),
+    ],
+)
+def test_a_run_says_which_key_makes_it_smaller(tmp_path, tiny_config, monkeypatch, where, message):
+    monkeypatch.setattr(f"sfvae_jax.train.{where}", lambda *a, **k: _raise(MemoryError()))
+    with pytest.raises(RunError, match=f"^out of memory {message}"):
+        train(tiny_config(), tmp_path / "run")
 
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("No such backend 'cuda'. More")])

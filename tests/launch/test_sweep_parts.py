@@ -110,7 +110,7 @@ def test_local_runs_take_turns_and_tell_how_they_ended(tmp_path, shell):
     assert ended["4"] == (1, "sfvae_jax: error: two")
     assert ended["5"] == (2, "no error line")
     assert ended["6"] == (3, "exit status 3")
-    assert ended["7"] == (-9, "killed by SIGKILL")
+    assert ended["7"] == (-9, "killed by SIGKILL, as when memory runs out")
     counts = [int(line) for line in (tmp_path / "counts").read_text().split()]
     assert len(counts) == 4
     assert max(counts) <= 2

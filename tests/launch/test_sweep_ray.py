@@ -138,7 +138,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
     kill_in_the_middle(workdir, process, lambda pid: pid)
     _, err = process.communicate()
     assert process.returncode == 1, err
-    assert "killed by SIGKILL, the last time that it was tried; log: " in err
+    assert "as when memory runs out, the last time that it was tried; log: " in err
 
 
 @pytest.mark.slow
