@@ -21,8 +21,8 @@ Compare runs with: python -m sfvae_jax.report runs/A runs/B
 One run over many hosts: the same command on each with --distributed, which finds the others on
 Cloud TPU, SLURM and Kubernetes; elsewhere --coordinator_address=HOST:PORT --num_processes=N
 --process_id=I. All need the same --workdir, on a file system that they share; process 0 writes.
-SIGINT and SIGTERM let training save what it has reached first (exit status 130, 143); a second
-SIGINT ends it at once. Whatever else is at work ends at once.
+SIGINT, SIGTERM and SIGHUP let training save what it has reached first (exit status 130, 143, 129);
+a second SIGINT ends it at once. Whatever else is at work ends at once.
 """
 
 from __future__ import annotations

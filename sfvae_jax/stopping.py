@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: training finishes the call in flight and saves; all else ends at once.
+"""SIGINT, SIGTERM, SIGHUP: training finishes the call in flight and saves; all else ends at once.
 
 Python runs a signal's handler between two steps of the main thread, which may wait for XLA for
 minutes, and an exception that a handler raises may come up in a callback, where it is lost. The
@@ -43,7 +43,10 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """What SIGINT and SIGTERM do while it is entered, which only the main thread can."""
+    """What SIGINT, SIGTERM and SIGHUP do while it is entered, which only the main thread can.
+
+    SIGHUP that is ignored already, as by nohup, stays so.
+    """
 
     def __init__(self, end: Callable[[Stopped], Any] | None = None) -> None:
         """Enters nothing yet.
@@ -62,7 +65,10 @@ class StopSignals:
         self._wake, self._waking = os.pipe()
         os.set_blocking(self._waking, False)
         self._waking_before = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # the terminal is gone
+        for number in numbers:
             self._before[number] = signal.signal(number, self._pass_on)
         self._thread = threading.Thread(target=self._attend, daemon=True, name="signals")
         self._thread.start()

@@ -35,7 +35,15 @@ def ended():
 
 
 @pytest.fixture
-def signals(ended):
+def terminal():
+    """SIGHUP as a terminal's processes have it, though nohup started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def signals(ended, terminal):
     before = signal.getsignal(signal.SIGINT)
     waking = signal.set_wakeup_fd(-1)
     with StopSignals(ended.append) as signals:
@@ -54,11 +62,11 @@ def test_one_that_waits_ends_the_process_after_its_work(signals, ended):
             assert signals.came()
             done.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with pytest.raises(Stopped, match=signal.Signals(number).name) as caught:
             work(number)
         assert caught.value.exit_status == 128 + number
-    assert done == [signal.SIGINT, signal.SIGTERM]
+    assert done == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     assert ended == []
 
 
@@ -141,6 +149,12 @@ def test_who_enters_it_not_is_not_disturbed():
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals().deferred():
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_nohup_ignores_stays_ignored(terminal):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_without_an_end_signals_wait_and_nothing_is_killed():
