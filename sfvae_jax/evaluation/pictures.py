@@ -117,7 +117,7 @@ def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
             canvas[top : top + height, left : left + width] = tile
     inches = 0.95 * len(rows) * height / width + 0.5
     figure = new_figure(0.9 * len(tiles[0]) + 1.2, max(inches, 1.5))
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(title)
     axes = figure.subplots()  # one for all images: one each would take most of the time
     axes.imshow(canvas, interpolation="nearest")
     centers = height / 2 - 0.5 + (height + gap) * np.arange(len(rows))

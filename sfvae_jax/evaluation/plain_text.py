@@ -6,6 +6,7 @@ them: two `$` in a path are a formula, most often a faulty one, which ends in an
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,21 +18,26 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+_CHARACTER = 0.62  # width of most letters, by the size of the font
 # Of labels that matplotlib makes itself, such as powers of ten, which are formulas of its own.
 _PARSED = {"text.usetex": False, "text.parse_math": True}
 
 
 @contextmanager
 def texts_as_given(figure: Figure) -> Iterator[None]:
-    """Around the drawing of a figure: what we wrote into it is drawn character by character."""
+    """Around the drawing of a figure: what we wrote into it is drawn character by character.
+
+    Titles that are wider than the figure have as many lines as they need.
+    """
     for text in figure.findobj(Text):
         text.set_usetex(False)
         text.set_parse_math(True)
     given = [(text, text.get_text()) for text in _given(figure)]
+    titles = {id(text) for text in _titles(figure)}
     for text, content in given:
-        # matplotlib measures a wrapped text as a formula all the same, and takes \$ for a dollar.
-        text.set_parse_math(text.get_wrap())
-        text.set_text(_escaped(content) if text.get_wrap() else _encodable(content))
+        text.set_parse_math(False)
+        shown = _encodable(content)
+        text.set_text(_broken(shown, text, figure) if id(text) in titles else shown)
     try:
         with matplotlib.rc_context(_PARSED):
             yield
@@ -66,8 +72,16 @@ def _given(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if id(text) not in ticks | offsets]
 
 
-def _escaped(text: str) -> str:
-    return _encodable(text).replace("$", r"\$")
+def _titles(figure: Figure) -> list[Text]:
+    above = [] if figure._suptitle is None else [figure._suptitle]
+    return [*above, *(axes.title for axes in figure.axes)]
+
+
+def _broken(content: str, text: Text, figure: Figure) -> str:
+    """At spaces where there are some: matplotlib itself does not break a path."""
+    width = int(72 * figure.get_figwidth() / (_CHARACTER * text.get_fontsize()))
+    lines = (textwrap.fill(line, width, break_on_hyphens=False) for line in content.splitlines())
+    return "\n".join(lines)
 
 
 def _encodable(text: str) -> str:

@@ -98,6 +98,25 @@ def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
     assert all(text.startswith(r"$\mathdefault{") for text in formulas)
 
 
+def test_a_title_of_a_long_path_stays_within_the_picture(tmp_path, monkeypatch):
+    drawn = []
+    draw_text = RendererAgg.draw_text
+
+    def noted(renderer, gc, x, y, text, font, angle, ismath=False, mtext=None):
+        width, _, _ = renderer.get_text_width_height_descent(text, font, ismath)
+        if not angle and not ismath and not text.replace(".", "").isdecimal():
+            drawn.append(text)
+            assert 0 <= x <= x + width <= renderer.width
+        draw_text(renderer, gc, x, y, text, font, angle, ismath=ismath, mtext=mtext)
+
+    monkeypatch.setattr(RendererAgg, "draw_text", noted)
+    title = "rae on folder:" + "/a_long_folder" * 12
+    records = [{"step": step, "loss": 1.0} for step in (1, 2)]
+    pictures.draw_training(records, title, tmp_path / "training.png")
+    pictures.draw_manifold(np.zeros((2, 2, 4, 4)), title, tmp_path / "manifold.png")
+    assert "".join(drawn).replace(" ", "").count(title.replace(" ", "")) == 2
+
+
 @pytest.mark.parametrize("name", ["rae", "sampling (data.name=folder:" + "/a_folder" * 30 + ")"])
 def test_the_legend_of_a_report_stays_within_it(tmp_path, monkeypatch, name):
     drawn = []
