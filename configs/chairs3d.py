@@ -84,8 +84,16 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def sweep(add: Callable[..., None]) -> None:
-    """The runs of Figure C.1 and Table 5, three seeds, then those of Figures C.3 and C.4."""
+def sweep(add: Callable[..., None], preset: str = "") -> None:
+    """The runs of Figure C.1 and Table 5, three seeds, then those of Figures C.3 and C.4.
+
+    laptop: its latent size and one seed.
+    """
+    if preset == "laptop":
+        for objective in ("sampling_free", "sampling", "autoencoder"):
+            add(**{"objective.name": objective})
+        add(**{"objective.name": "sampling", "objective.beta": 4.0})
+        return
     for latent_size in LATENT_SIZES:
         for objective in ("sampling_free", "sampling"):
             for seed in range(3):

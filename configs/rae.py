@@ -52,6 +52,7 @@ OBJECTIVES = (
     "rae",
     "autoencoder",
 )
+LAPTOP_OBJECTIVES = ("sampling", "wae_mmd", "rae_gp", "rae_l2", "rae", "autoencoder")
 FIGURE_3_SAMPLES = (1, 4, 16)
 FIGURE_3_BETAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
@@ -88,10 +89,15 @@ SOURCES = (
 )
 
 
-def sweep(add: Callable[..., None]) -> None:
-    """The models of the tables, then Figure 3: samples in training, and the weight of the KL."""
-    for objective in OBJECTIVES:
+def sweep(add: Callable[..., None], preset: str = "") -> None:
+    """The models of the tables, then Figure 3: samples in training, and the weight of the KL.
+
+    laptop: six of the tables' models.
+    """
+    for objective in LAPTOP_OBJECTIVES if preset == "laptop" else OBJECTIVES:
         add(**{"objective.name": objective})
+    if preset == "laptop":
+        return
     for num_samples in FIGURE_3_SAMPLES[1:]:
         add(**{"objective.name": "sampling", "objective.num_samples": num_samples})
     for beta in FIGURE_3_BETAS:

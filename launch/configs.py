@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
+from inspect import signature
 from typing import Any
 
 import ml_collections
@@ -38,12 +39,16 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     return values.config
 
 
-def load_sweep(path: str) -> list[Overrides]:
-    """What each run of a config file's `sweep(add)` changes, in its order.
+def load_sweep(config_file: str) -> list[Overrides]:
+    """What each run of a config file's `sweep(add)` or `sweep(add, preset)` changes, in its order.
+
+    Args:
+        config_file: FILE.py[:PRESET].
 
     Raises:
         UsageError: if the file breaks or has no sweep, or one that adds nothing or breaks.
     """
+    path, _, preset = config_file.partition(":")
     loader = SourceFileLoader("sweep_config", path)  # whatever the file's name ends with
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     try:
@@ -56,7 +61,8 @@ def load_sweep(path: str) -> list[Overrides]:
         )
     runs: list[Overrides] = []
     try:
-        module.sweep(lambda **changes: runs.append(changes))
+        told = {"preset": preset} if "preset" in signature(module.sweep).parameters else {}
+        module.sweep(lambda **changes: runs.append(changes), **told)
     except Exception as error:
         raise UsageError(f"the sweep of {path}: {type(error).__name__}: {error}") from error
     if not runs:

@@ -56,7 +56,7 @@ def expand(
     """
     common = (f"--config={config_file}", *overrides)
     parse_config(common)
-    sweep = load_sweep(config_file.partition(":")[0])
+    sweep = load_sweep(config_file)
     # Of the whole sweep, so that no filter changes a name.
     names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
     runs = [_make(common, folder, names[id(change)], change) for change in select(sweep, filters)]

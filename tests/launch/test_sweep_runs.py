@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from tiny_sweeps import write_config
 
-from launch.configs import parse_config
+from launch.configs import load_sweep, parse_config
 from launch.runs import expand, is_finished
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
@@ -61,10 +61,31 @@ def test_names_are_safe_short_and_unique():
     assert names == [name_of(overrides) for overrides in odd]
 
 
+EMBEDDED = {"mnist_5k", "sprites", "sprites_gray", "equations", "molecules", "architectures"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
-def test_sweeps_of_the_papers_expand(tmp_path, path):
+def test_a_laptop_sweep_downloads_nothing_and_ends_within_the_hour(tmp_path, path):
+    """The minutes of docs/launching.md are of as many runs and steps as its table says."""
     runs = expand(f"{path}:laptop", tmp_path)
     assert len({run.name for run in runs}) == len(runs) > 1
+    for config in (run.config for run in runs):
+        assert config.data.name in EMBEDDED
+        assert config.evaluations.generated.features == "classifier" or not (
+            {"frechet", "precision_recall"} & set(config.evaluations.names)
+        )
+    table = (ROOT / "docs" / "launching.md").read_text()
+    row = next(line for line in table.splitlines() if line.startswith(f"| `configs/{path.name}:"))
+    told, steps, minutes = (int(cell.replace(",", "")) for cell in row.split("|")[2:5])
+    assert (told, steps) == (len(runs), sum(run.steps for run in runs))
+    assert minutes <= 60
+
+
+def test_a_sweep_is_told_the_preset_where_it_asks(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("def sweep(add, preset):\n    add(**{'data.name': preset or 'none'})\n")
+    assert load_sweep(f"{file}:laptop") == [{"data.name": "laptop"}]
+    assert load_sweep(str(file)) == [{"data.name": "none"}]
 
 
 @pytest.mark.parametrize(
