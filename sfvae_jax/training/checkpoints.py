@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +25,11 @@ from sfvae_jax.training.stored import Layout
 
 log = logging.getLogger("sfvae_jax")
 
+# Orbax reads the metadata of all checkpoints when it begins, and fails where those of one are
+# damaged, but for releases that can be told not to.
+_KNOWN = {field.name for field in dataclasses.fields(ocp.CheckpointManagerOptions)}
+_CAREFUL = {"lightweight_initialize": True} if "lightweight_initialize" in _KNOWN else {}
+
 
 class Checkpoints:
     """The checkpoints of one run; the last few are kept. A context manager."""
@@ -42,18 +48,12 @@ class Checkpoints:
         Raises:
             RunError: if the folder cannot be made or read.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, create=True)
+        self._options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, **_CAREFUL)
         self._folder, self._check_owner = folder.absolute(), check_owner
         self._being_written: int | None = None
         self._was_read_back = False
         self._remove_temporary()
-        try:
-            self._manager = ocp.CheckpointManager(
-                self._folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
-            )
-        except OSError as error:
-            reason = stored.one_line(error)
-            raise RunError(f"cannot use {shown(folder)}: {reason}") from error
+        self._manager = self._opened()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -143,8 +143,19 @@ class Checkpoints:
         with processes.agreed():
             for step in damaged if processes.is_main() else ():
                 self._set_aside(step)
-        self._manager.reload()
+        if damaged:  # Orbax is to know of them no more
+            self._manager.close()
+            self._manager = self._opened()
         return state
+
+    def _opened(self) -> ocp.CheckpointManager:
+        try:
+            return ocp.CheckpointManager(
+                self._folder, options=self._options, item_handlers=ocp.StandardCheckpointHandler()
+            )
+        except Exception as error:  # of the file system, or what `_CAREFUL` says
+            reason = stored.one_line(error)
+            raise RunError(f"cannot use {shown(self._folder)}: {reason}") from error
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:

@@ -166,6 +166,29 @@ def test_another_architecture_is_no_damage(tmp_path):
     assert _names(folder) == ["4", "8"]
 
 
+@pytest.mark.parametrize("step", [4, 8])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        '{"custom_metadata": NaN}',
+        '{"init_timestamp_nsecs": "x", "custom_metadata": {}}',
+        '{"custom_metadata": ' + "9" * 5000 + "}",
+    ],
+)
+def test_damaged_metadata_of_any_checkpoint_stop_no_run(tmp_path, step, content):
+    """Orbax would read those of all when it begins."""
+    folder = tmp_path / "c"
+    _save(folder, 4, 8)
+    (folder / str(step) / "_CHECKPOINT_METADATA").write_text(content)
+    with Checkpoints(folder, 2) as checkpoints:
+        restored = int(checkpoints.restore(_state(0)).step)
+        checkpoints.save(_state(12))
+        checkpoints.save(_state(16))
+    assert restored in (4, 8)
+    assert {"12", "16"} <= set(_names(folder)) <= {"12", "16", "8.damaged"}
+
+
 def test_a_renamed_folder_is_not_another_step(tmp_path, caplog):
     folder = tmp_path / "c"
     _save(folder, 20)
