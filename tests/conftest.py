@@ -47,8 +47,9 @@ if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
 
 # Guards against a hang alone: ten times what the slowest machine needs and more.
 HANG = 600
-# What a worker may keep of compiled programs; a process forgets them when it has more memory.
-KEPT_MEMORY = 1.2 * 2**30
+# A worker that holds more memory lets go what JAX keeps of compiled programs. It needs no more
+# than the second number at any time, so that four of them fit where people work.
+KEPT_MEMORY, MOST_MEMORY = 1.2 * 2**30, 2 * 2**30
 
 
 def pytest_collection_modifyitems(items):
@@ -65,6 +66,7 @@ def _bounded_memory():
         jax.clear_caches()
         gc.collect()
         _return_freed_memory()
+        assert _resident_memory() < MOST_MEMORY
 
 
 def _resident_memory():
