@@ -1,14 +1,17 @@
 """What enters a function is checked here: shapes always, values where they are known.
 
 Shapes are known while JAX traces, and values outside of it alone: under `jax.jit`, `jax.vmap` and
-`jax.grad` these checks compute nothing.
+`jax.grad` these checks compute nothing. Chex asserts the shapes; what it says of them is put in words
+that name the argument and what to do.
 """
 
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +20,11 @@ from jax import Array
 _ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
 
 
-class ArgumentError(ValueError):
-    """An argument that a function cannot take: which, what was expected, and what was given."""
+class ArgumentError(ValueError, AssertionError):
+    """An argument that a function cannot take: which, what was expected, and what was given.
+
+    An `AssertionError` too, as those of Chex are.
+    """
 
 
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
@@ -37,14 +43,14 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
 def check_scalar(name: str, value: Any) -> None:
     """Refuses what is not a single number."""
     shape = shape_of(name, value)
-    if shape:
+    if not _holds(chex.assert_shape, value, ()):
         raise ArgumentError(f"{name} must be a scalar, got shape {shape}{_ONE_EXAMPLE}")
 
 
 def check_vector(name: str, value: Any) -> None:
     """Refuses what is not one vector [m]: a batch of them, above all."""
     shape = shape_of(name, value)
-    if len(shape) != 1:
+    if not _holds(chex.assert_rank, value, 1):
         hint = _ONE_EXAMPLE if shape else ""
         raise ArgumentError(f"{name} must have shape [m], got shape {shape}{hint}")
 
@@ -52,14 +58,15 @@ def check_vector(name: str, value: Any) -> None:
 def check_batch(name: str, value: Any, expected: str = "[B, m]") -> None:
     """Refuses what is not a batch of vectors."""
     shape = shape_of(name, value)
-    if len(shape) != 2:
+    if not _holds(chex.assert_rank, value, 2):
         raise ArgumentError(f"{name} must have shape {expected}, got shape {shape}")
 
 
 def check_square(name: str, value: Any, size: int | None = None) -> None:
     """Refuses what is not one square matrix, of this size where one is given."""
     shape = shape_of(name, value)
-    if len(shape) == 2 and shape[0] == shape[1] == (size or shape[0]):
+    side = size if size is not None else (shape or (0,))[0]
+    if _holds(chex.assert_shape, value, (side, side)):
         return
     expected = "[m, m]" if size is None else f"({size}, {size})"
     hint = _ONE_EXAMPLE if len(shape) == 3 else ""
@@ -69,7 +76,7 @@ def check_square(name: str, value: Any, size: int | None = None) -> None:
 def check_shape(name: str, value: Any, expected: tuple[int, ...], why: str = "") -> None:
     """Refuses every other shape; `why` says where the expected one comes from."""
     shape = shape_of(name, value)
-    if shape == tuple(expected):
+    if _holds(chex.assert_shape, value, tuple(expected)):
         return
     hint = _ONE_EXAMPLE if shape[1:] == tuple(expected) else ""
     raise ArgumentError(f"{name} must have shape {tuple(expected)}{why}, got shape {shape}{hint}")
@@ -167,3 +174,12 @@ def _first(values: np.ndarray, fits: np.ndarray) -> str:
         return str(values)
     place = tuple(int(i) for i in np.argwhere(~fits)[0])
     return f"{values[place]} at {list(place)}"
+
+
+def _holds(assertion: Callable[..., None], *arguments: Any) -> bool:
+    """Whether Chex finds it so."""
+    try:
+        assertion(*arguments)
+    except AssertionError:
+        return False
+    return True
