@@ -43,21 +43,22 @@ def evaluate(
         UsageError: if the workdir holds no checkpoint of this config.
     """
     # ---- the run ----
-    with processes.agreed():
-        config = with_fingerprint(configuration.resolve(config))
+    with processes.agreed(), memory_for("the data set", SMALLER_DATA):
+        config = configuration.resolve(config)
+        parts = data.Parts(config.data)
+        config = with_fingerprint(config, parts)
         files = Workdir(workdir)
         if not files.config.exists():
             raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
         files.check(config, configuration.base_config())
         files.check_checkpoints(config)
-        changed = changes(config, files)
+        changed = changes(config, parts, files)
     require_same(config, "evaluate")
 
     with files.locked():
         files.set_damage_aside()
         # ---- model and images ----
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-            parts = data.Parts(config.data)
             images = parts.images(config.evaluations.part)
         model = models.build(config, images.shape[1:])
         state = restore(config, files, images.shape[1:])

@@ -80,16 +80,17 @@ def train(
     start_up = StartUp(began)
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-        config = with_fingerprint(configuration.resolve(config))
+        config = configuration.resolve(config)
+        parts = data.Parts(config.data)
+        config = with_fingerprint(config, parts)
         files = Workdir(workdir)
         files.check(config, configuration.base_config())
-        refuse_changes(config, files)
+        refuse_changes(config, parts, files)
         files.check_checkpoints(config)
-        images = data.open_images(config.data, "train")
+        images = parts.open_images("train")
         batch_size = config.train.batch_size or len(images)
         _check_batches(config, images, batch_size)
         model = models.build(config, images.shape[1:])
-        parts = data.Parts(config.data)
         _check_parts(config, parts)
     require_same(config, "train")
 
@@ -205,7 +206,7 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
     """Refuses now what validation and evaluations would miss later; reads no image."""
     for part, key in evaluation.needed_parts(config.evaluations).items():
         try:
-            data.check_part(config.data, part)
+            parts.check(part)
         except UsageError as error:
             raise UsageError(f"{error}; it is {key} that asks for this part") from error
     language = data.language(config.data)
@@ -219,8 +220,8 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
         )
     if not config.train.validate_every:
         return
-    data.check_part(config.data, "valid")
-    number = len(data.open_images(config.data, "valid"))
+    parts.check("valid")
+    number = len(parts.open_images("valid"))
     if config.objective.name == "wae_mmd" and min(number, config.evaluations.batch_size) < 3:
         raise UsageError(
             "objective 'wae_mmd' compares pairs; to validate it give three valid images or more"

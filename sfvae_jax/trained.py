@@ -52,7 +52,7 @@ def trained_model(
     if info.prior != "floating":
         return trained
     if training_images is None:
-        training_images = data.open_images(config.data, "train", for_evaluation=True)
+        training_images = parts.open_images("train", for_evaluation=True)
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(

@@ -11,13 +11,19 @@ from sfvae_jax.training.checkpoint_names import checkpoint_steps
 from sfvae_jax.training.workdir import Workdir
 
 
-def with_fingerprint(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def with_fingerprint(
+    config: ml_collections.ConfigDict, parts: data.Parts
+) -> ml_collections.ConfigDict:
     """The configuration with `data.fingerprint` as the data are now.
+
+    Args:
+        config: resolved.
+        parts: of its data set.
 
     Raises:
         UsageError: if the config has another one, or the data cannot be read.
     """
-    found, given = data.fingerprint(config.data), config.data.fingerprint
+    found, given = parts.fingerprint, config.data.fingerprint
     if given not in ("", found):
         raise UsageError(
             f"data.fingerprint is {given!r}, but that of {config.data.name} is {found!r}; leave it"
@@ -28,11 +34,12 @@ def with_fingerprint(config: ml_collections.ConfigDict) -> ml_collections.Config
     return config
 
 
-def changes(config: ml_collections.ConfigDict, files: Workdir) -> str:
+def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> str:
     """In words, how the data differ from what a run was trained on; empty if they do not.
 
     Args:
         config: with the fingerprint of the data as they are now.
+        parts: of its data set.
         files: of the run, which has its own in config.json.
     """
     if not files.config.exists():
@@ -40,7 +47,7 @@ def changes(config: ml_collections.ConfigDict, files: Workdir) -> str:
     then, now = read_json(files.config).get("data", {}).get("fingerprint"), config.data.fingerprint
     if then:
         return "" if then == now else f"the data were {then} when it began, and are {now} now"
-    if checkpoint_steps(files.checkpoints) and data.is_drawn_by_hash(config.data):
+    if checkpoint_steps(files.checkpoints) and parts.is_drawn_by_hash:
         return (
             "it was begun by an earlier version, which held other examples out of training than"
             " this one does"
@@ -48,13 +55,13 @@ def changes(config: ml_collections.ConfigDict, files: Workdir) -> str:
     return ""
 
 
-def refuse_changes(config: ml_collections.ConfigDict, files: Workdir) -> None:
+def refuse_changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> None:
     """Refuses to train on with data that have changed, for what was held out may be among them.
 
     Raises:
         UsageError: saying how they differ.
     """
-    found = changes(config, files)
+    found = changes(config, parts, files)
     if found:
         raise UsageError(
             f"workdir {files.name} holds a run of other data in {config.data.name}: {found}."

@@ -158,3 +158,15 @@ def test_an_image_that_is_replaced_by_one_of_its_size_is_noticed(tmp_path, suffi
     os.utime(tmp_path / "copy" / f"a.{suffix}", (0, 0))
     copy = data.open_source(group(f"folder:{tmp_path}/copy"))["train"]
     assert copy.digest() == source.digest()
+
+
+def test_the_parts_of_a_run_are_those_of_one_moment(tmp_path):
+    """Also of a folder to which images are added, or from which they go, while a run is at work."""
+    config = group(write_folder(tmp_path, range(2, 12)), num_test=3)
+    parts = data.Parts(config)
+    before, expected = parts.fingerprint, parts.images("train")
+    write_folder(tmp_path, range(20, 30))
+    assert parts.fingerprint == before
+    assert len(parts.images("test")) == 3
+    np.testing.assert_array_equal(parts.open_images("train").all(), expected)
+    assert data.Parts(config).fingerprint != before
