@@ -55,8 +55,12 @@ def meet(address: str, num_processes: int, process_id: int, seconds: float = SEC
             target=_receive_all, args=(listener, num_processes, until), daemon=True
         )
         host_thread.start()
-        _attend(place, num_processes, process_id, until)
-        host_thread.join(2 * _SECONDS_TO_SPEAK)
+        try:
+            _attend(place, num_processes, process_id, until)
+        finally:  # the others are answered before this process goes on, or ends
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            host_thread.join(2 * _SECONDS_TO_SPEAK)
 
 
 # ---- process 0 ----
@@ -94,6 +98,8 @@ def _receive_all(listener: socket.socket, num_processes: int, until: float) -> N
             except TimeoutError:
                 refusal = _absent(present, num_processes)
                 break
+            except OSError:  # this process has given up
+                return
             refusal = _enter(connection, present, num_processes)
         _answer(present, refusal or _WELCOME)
     finally:

@@ -1,11 +1,14 @@
 """Processes that meet before they are connected: threads in their place, at ports of this host."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import ROOT
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.training import processes, rendezvous
@@ -43,12 +46,32 @@ def test_all_come_and_leave_the_port_free(port, host):
     assert outcomes(port, (1, 0)) == [None]
 
 
+PROCESS = """
+import sys
+from sfvae_jax.training.rendezvous import meet
+try:
+    meet(f"127.0.0.1:{sys.argv[1]}", 3, int(sys.argv[2]), 60.0)
+except ValueError as error:
+    print(error, end="", flush=True)
+    import os
+    os._exit(2)
+"""
+
+
 def test_one_number_for_two_is_told_to_all(port):
-    errors = outcomes(port, (3, 1), (3, 1), (3, 0))
-    assert {str(error) for error in errors} == {
-        "two processes have --process_id=1; number them from 0 to 2, each once"
-    }
-    assert {type(error) for error in errors} == {UsageError}
+    """Real processes: 0 does not end before it has answered the others."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(port), number],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("0", "1", "1")
+    ]
+    told = {process.communicate()[0] for process in running}
+    assert told == {"two processes have --process_id=1; number them from 0 to 2, each once"}
+    assert {process.returncode for process in running} == {2}
 
 
 def test_another_number_of_processes_is_told_to_all(port):
@@ -66,12 +89,27 @@ def test_who_stays_away_is_named(port):
     }
 
 
+@pytest.fixture
+def unknown_host(monkeypatch):
+    """The name of a host that nothing knows; no server is asked."""
+
+    def refuse(place, timeout):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    return "no-such-host.invalid"
+
+
 def test_without_process_0_the_others_say_so(port):
     (error,) = outcomes(port, (2, 1), seconds=0.1)
     assert isinstance(error, RunError)
     assert f"no process 0 came to --coordinator_address=127.0.0.1:{port} in time" in str(error)
-    (error,) = outcomes(port, (2, 1), seconds=0.1, host="no-such-host.invalid")
-    assert "no process 0 came to --coordinator_address=no-such-host.invalid" in str(error)
+
+
+def test_a_name_that_stays_unknown_is_told(port, unknown_host):
+    (error,) = outcomes(port, (2, 1), seconds=0.1, host=unknown_host)
+    assert f"no process 0 came to --coordinator_address={unknown_host}" in str(error)
+    assert "Name or service not known" in str(error)
 
 
 def test_a_port_in_use_is_told_at_once(port):
@@ -81,10 +119,10 @@ def test_a_port_in_use_is_told_at_once(port):
             processes.start(f"127.0.0.1:{port}", 2, 0)
 
 
-def test_process_0_elsewhere_than_its_address_says(port):
-    (error,) = outcomes(port, (2, 0), host="no-such-host.invalid")
+def test_process_0_elsewhere_than_its_address_says(port, unknown_host):
+    (error,) = outcomes(port, (2, 0), host=unknown_host)
     assert isinstance(error, UsageError)
-    assert "no-such-host.invalid" in str(error)
+    assert unknown_host in str(error)
     assert "does not reach this machine, which has --process_id=0" in str(error)
 
 
