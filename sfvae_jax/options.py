@@ -133,6 +133,7 @@ def _is_positive(value: Any) -> bool:
 
 COUNT = whole(1)
 COUNT_OR_0 = whole(0)
+DRAWN = whole(1, 1000)  # of what a picture shows
 POSITIVE = Rule(_is_positive, "a positive, finite number that float32 holds, 1.2e-38 to 3.4e38")
 NOT_NEGATIVE = Rule(
     lambda value: _is_positive(value) or (is_number(value) and value == 0),

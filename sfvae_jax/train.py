@@ -30,6 +30,7 @@ from sfvae_jax.training.not_finite import advice
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.restoring import last_step
+from sfvae_jax.training.size import check_sizes
 from sfvae_jax.training.start_up import StartUp
 from sfvae_jax.training.state import (
     TrainState,
@@ -97,6 +98,8 @@ def train(
     # ---- images: on the devices, or streamed to them ----
     streamed = processes.any_of(not data.fits_on_device(config.data, images))
     with processes.agreed(), memory_for("the training examples", _FEWER_EXAMPLES):
+        shape, itemsize = images.shape[1:], images.dtype.itemsize
+        check_sizes(config, model, shape, itemsize, batch_size, streamed=streamed)
         images = images if streamed else images.all()
         held_out = parts.images("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior

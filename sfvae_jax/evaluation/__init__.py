@@ -14,7 +14,7 @@ import ml_collections
 from sfvae_jax.backend import memory_for
 from sfvae_jax.data import PARTS
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.evaluation import inception
+from sfvae_jax.evaluation import gap_options, inception
 from sfvae_jax.evaluation.annealing import AnnealedEstimate, annealed_importance_sampling
 from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
 from sfvae_jax.evaluation.bias import OPTIONS as BIAS
@@ -35,9 +35,6 @@ from sfvae_jax.evaluation.collapse import (
 )
 from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
 from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
-from sfvae_jax.evaluation.gap_options import OPTIONS as INFERENCE_GAPS
-from sfvae_jax.evaluation.gap_options import check as check_inference_gaps
-from sfvae_jax.evaluation.gap_options import metric_names as inference_gap_metrics
 from sfvae_jax.evaluation.gap_pictures import draw_inference_gaps
 from sfvae_jax.evaluation.importance import importance_log_evidence
 from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps
@@ -90,7 +87,7 @@ from sfvae_jax.evaluation.sequence_measures import (
     sequence_samples_metrics,
 )
 from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
-from sfvae_jax.options import COUNT, STEPS, Group, Option, one_of, require_rules, some_of
+from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, require_rules, some_of
 from sfvae_jax.options import check as check_rules
 
 Measured = dict[str, float | NotApplicable]
@@ -175,11 +172,11 @@ EVALUATIONS = {
     "bias": Evaluation(evaluate_bias, BIAS_METRICS, BIAS, draw=draw_bias),
     "inference_gaps": Evaluation(
         evaluate_inference_gaps,
-        inference_gap_metrics,
-        INFERENCE_GAPS,
+        gap_options.metric_names,
+        gap_options.OPTIONS,
         parts=lambda options, _: tuple(options.parts),
         draw=draw_inference_gaps,
-        check=check_inference_gaps,
+        check=gap_options.check,
     ),
     "frechet": Evaluation(
         evaluate_frechet,
@@ -234,7 +231,7 @@ def option_group() -> Group:
         "batch_size": Option(500, COUNT, "examples that are measured at once"),
         **{name: entry.options for name, entry in EVALUATIONS.items()},
         "generated": GENERATED,  # images, whichever evaluation asks for them
-        "num_pictured": Option(10, COUNT, "images in figures/reconstructions.png"),
+        "num_pictured": Option(10, DRAWN, "images in figures/reconstructions.png"),
     }
 
 

@@ -23,27 +23,27 @@ from sfvae_jax.evaluation.generation import DENSITIES, generate
 from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
-from sfvae_jax.options import COUNT, POSITIVE, Option, some_of, whole
+from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of
 
 log = logging.getLogger("sfvae_jax")
 
 OPTIONS = {
-    "num_traversed": Option(2, COUNT, "images with a picture of their own, traversals_<i>.png"),
-    "num_dimensions": Option(10, COUNT, "latent dimensions in it, from the most informative down"),
-    "num_values": Option(9, COUNT, "of each dimension, from -limit to limit"),
+    "num_traversed": Option(2, DRAWN, "images with a picture of their own, traversals_<i>.png"),
+    "num_dimensions": Option(10, DRAWN, "latent dimensions in it, from the most informative down"),
+    "num_values": Option(9, DRAWN, "of each dimension, from -limit to limit"),
     "limit": Option(3.0, POSITIVE, "standard deviations of the prior (SFVAE Figure 3)"),
-    "num_interpolations": Option(6, COUNT, "pairs of images"),
-    "num_steps": Option(9, COUNT, "from one image of a pair to the other"),
+    "num_interpolations": Option(6, DRAWN, "pairs of images"),
+    "num_steps": Option(9, DRAWN, "from one image of a pair to the other"),
     "sources": Option(
         ("optimal_prior", "gaussian", "gmm"),
         some_of("source", DENSITIES),
         "densities that samples are drawn from, besides the prior",
     ),
     "num_samples": Option(
-        8, COUNT, "of the mixture that is fitted to the training codes, beside their neighbours"
+        8, DRAWN, "of the mixture that is fitted to the training codes, beside their neighbours"
     ),
-    "num_neighbours": Option(5, COUNT, "nearest training images of each (RAE Figure 6)"),
-    "manifold_side": Option(20, whole(1, 1000), "images a side of the manifold of two latents"),
+    "num_neighbours": Option(5, DRAWN, "nearest training images of each (RAE Figure 6)"),
+    "manifold_side": Option(20, DRAWN, "images a side of the manifold of two latents"),
     "manifold_limit": Option(
         5.0, POSITIVE, "standard deviations of the prior that it reaches to (SFVAE Figure 2)"
     ),

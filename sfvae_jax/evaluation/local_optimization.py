@@ -17,8 +17,9 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once, require_bound
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
 from sfvae_jax.evaluation.local_search import Search, advance, begin
+from sfvae_jax.models.options import MOST_FLOWS
 from sfvae_jax.objectives.batch import example_keys
-from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option, check, check_value
+from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option, check, check_value, whole
 
 _STREAM = 2**31 - 3
 
@@ -84,7 +85,7 @@ LOCAL = {  # without constant_stddev, which is the model's
     ),
     "max_steps": Option(LocalOptimization.max_steps, COUNT, "for any image"),
     "chunk_size": Option(LocalOptimization.chunk_size, COUNT, "images that are optimised at once"),
-    "num_flows": Option(LocalOptimization.num_flows, COUNT, "steps of a flow"),
+    "num_flows": Option(LocalOptimization.num_flows, whole(1, MOST_FLOWS), "steps of a flow"),
     "hidden_sizes": Option(LocalOptimization.hidden_sizes, SIZES, "of a flow's networks"),
 }
 

@@ -24,12 +24,12 @@ from sfvae_jax.evaluation.sequences import (
     rules_of,
     texts,
 )
-from sfvae_jax.options import COUNT, Option, some_of, whole
+from sfvae_jax.options import DRAWN, Option, some_of, whole
 
 OPTIONS = {
     "sources": Option(("prior", "gmm"), some_of("source", DENSITIES), "of random sentences"),
-    "num_interpolations": Option(2, COUNT, "pairs of examples"),
-    "num_steps": Option(7, whole(2), "from one example of a pair to the other"),
+    "num_interpolations": Option(2, DRAWN, "pairs of examples"),
+    "num_steps": Option(7, whole(2, 1000), "from one example of a pair to the other"),
 }
 
 

@@ -19,8 +19,19 @@ from sfvae_jax.options import (
     SIZES,
     TEXT,
     Option,
+    is_whole,
     one_of,
     optional,
+    tuple_of,
+    whole,
+)
+
+MOST_KERNEL = 255  # pixels a side, and places: each is a product of its own in the program
+MOST_FLOWS = 1000  # each is, too
+
+_KERNELS = tuple_of(
+    lambda size: is_whole(size, 1, MOST_KERNEL),
+    f"positive sizes, {MOST_KERNEL} at most, such as (2, 3)",
 )
 
 MODEL = {
@@ -45,8 +56,10 @@ MODEL = {
         of=tuple,
     ),
     "channels": Option((), SIZES, "of the encoder's convolutions; (): the paper's"),
-    "kernel_size": Option(0, COUNT_OR_0, "of the convolutions; 0: the paper's"),
-    "kernel_sizes": Option((), SIZES, "of each convolution of the model grammar; (): the paper's"),
+    "kernel_size": Option(0, whole(0, MOST_KERNEL), "of the convolutions; 0: the paper's"),
+    "kernel_sizes": Option(
+        (), _KERNELS, "of each convolution of the model grammar; (): the paper's"
+    ),
     "batch_norm": Option(False, FLAG, "whether the model grammar has BatchNorm"),
     "lowering": Option(
         "auto",
@@ -71,7 +84,7 @@ POSTERIOR = {
     "stddev": Option(
         "exp", one_of("stddev", STDDEVS), "exp: the encoder gives log variances; or softplus"
     ),
-    "num_flows": Option(2, COUNT, "steps of planar, iaf and auxiliary_flow"),
+    "num_flows": Option(2, whole(1, MOST_FLOWS), "steps of planar, iaf and auxiliary_flow"),
     "hidden_sizes": Option((100, 100), SIZES, "of the networks of iaf and auxiliary_flow"),
     "context_size": Option(32, COUNT_OR_0, "numbers that these networks see of the encoder"),
 }

@@ -1,0 +1,131 @@
+"""Whether a run fits this machine at all, before anything is made: sizes that can only be slips."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import ml_collections
+
+from sfvae_jax import objectives
+from sfvae_jax.errors import UsageError
+from sfvae_jax.host_memory import host_memory
+from sfvae_jax.training.microbatch import UNKNOWN_MEMORY, device_memory
+
+_WIDE = 10_000  # below it, layers fit any machine, and their parameters are not counted
+_COPIES = 5  # of the parameters: themselves, two moments of Adam, gradient and update
+_FLOAT = 4
+_INDEX = 12  # bytes of an example of a batch: in the order of its epoch, and for the device
+_WIDTHS = (
+    "model.latent_size",
+    "model.hidden_sizes",
+    "model.decoder_sizes",
+    "model.channels",
+    "model.kernel_size",
+    "model.kernel_sizes",
+    "posterior.hidden_sizes",
+    "posterior.context_size",
+)
+
+
+class _Need(NamedTuple):
+    """What a run cannot do without: a lower bound of its memory."""
+
+    num_bytes: int
+    available: int
+    what: str
+    key: str
+
+
+def check_sizes(
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    shape: tuple[int, ...],
+    itemsize: int,
+    batch_size: int,
+    *,
+    streamed: bool,
+) -> None:
+    """Refuses parameters, batches or samples that take more memory than there is.
+
+    Only what is needed at once and for sure is counted, so that a run which is refused could not
+    have come through; one that is not refused may still be too large.
+
+    Args:
+        config: resolved.
+        model: that it describes.
+        shape: of an example.
+        itemsize: bytes of each number of it, as it is stored.
+        batch_size: of all devices together.
+        streamed: whether batches are sent to the devices, not indices.
+
+    Raises:
+        UsageError: saying how many bytes were asked for, and which key makes it less.
+    """
+    numbers = math.prod(shape)
+    needs = [
+        _parameters(config, model, shape),
+        _batches(config, batch_size, numbers * itemsize if streamed else 0),
+        _samples(config, batch_size, numbers),
+        _jacobian(config, numbers),
+    ]
+    for need in needs:
+        if need is not None and need.num_bytes > need.available:
+            value = _value(config, need.key)
+            raise UsageError(
+                f"{need.what} {need.num_bytes / 2**30:,.0f} GiB, more than the"
+                f" {need.available / 2**30:,.0f} GiB of this machine; lower {need.key} {value}"
+            )
+
+
+def _parameters(
+    config: ml_collections.ConfigDict, model: nn.Module, shape: tuple[int, ...]
+) -> _Need | None:
+    widths = {key: _widest(_value(config, key)) for key in _WIDTHS}
+    key = max(widths, key=widths.get)
+    if widths[key] < _WIDE:
+        return None
+    example = jax.ShapeDtypeStruct(shape, model.data_dtype)
+    tree = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), example)
+    number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    what = f"{number:,} parameters with their gradient and Adam's moments take"
+    return _Need(_COPIES * _FLOAT * number, device_memory(), what, key)
+
+
+def _batches(config: ml_collections.ConfigDict, batch_size: int, bytes_each: int) -> _Need:
+    train = config.train
+    longest = min(train.steps, train.steps_per_call, train.checkpoint_every)
+    longest = min(longest, train.validate_every or longest)
+    what = f"the batches of a call of {longest:,} steps take"
+    num_bytes = longest * batch_size * (_INDEX + bytes_each)
+    return _Need(num_bytes, host_memory() or UNKNOWN_MEMORY, what, "train.steps_per_call")
+
+
+def _samples(config: ml_collections.ConfigDict, batch_size: int, numbers: int) -> _Need | None:
+    info, number = objectives.OBJECTIVES[config.objective.name], config.objective.num_samples
+    if "num_samples" not in info.decoder_passes:
+        return None
+    share = config.train.microbatch or max(batch_size // jax.device_count(), 1)
+    what = f"{number:,} decoded samples of each of {share:,} examples take"
+    num_bytes = share * number * numbers * _FLOAT
+    return _Need(num_bytes, device_memory(), what, "objective.num_samples")
+
+
+def _jacobian(config: ml_collections.ConfigDict, numbers: int) -> _Need | None:
+    objective = config.objective
+    if not objectives.OBJECTIVES[objective.name].has_tangents or objective.num_probes:
+        return None
+    what = "the decoder's Jacobian of one example takes"
+    num_bytes = config.model.latent_size * numbers * _FLOAT
+    return _Need(num_bytes, device_memory(), what, "model.latent_size")
+
+
+def _widest(value: int | tuple[int, ...] | None) -> int:
+    return max(value, default=0) if isinstance(value, tuple) else value or 0
+
+
+def _value(config: ml_collections.ConfigDict, key: str) -> int | tuple[int, ...] | None:
+    group, _, name = key.partition(".")
+    return config[group][name]
