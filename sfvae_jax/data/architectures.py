@@ -21,6 +21,7 @@ from sfvae_jax.data.architecture_files import (
     read_lines,
 )
 from sfvae_jax.data.held_out import identities
+from sfvae_jax.data.images import check_places_fit
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.random_networks import LAYER_TYPES, MAX_LAYERS, networks
 from sfvae_jax.errors import UsageError
@@ -208,6 +209,7 @@ def _examples(
     """[N, T, 2] of architectures that fit."""
     index = {name: i for i, name in enumerate(layer_types)}
     lengths = np.array([len(one.types) for one in found])
+    check_places_fit(len(found), num_places, 8)
     x = np.zeros((len(found), num_places, 2), np.float32)
     x[:, :, 0] = grammar.padding
     x[np.arange(len(found)), lengths, 0] = grammar.padding - 1  # the last rule, the end

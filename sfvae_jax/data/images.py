@@ -16,6 +16,26 @@ from sfvae_jax.errors import UsageError
 MAX_BYTES = 8 * 2**30
 """What is held in the host's memory at most, as it is after preprocessing."""
 
+
+def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
+    """Refuses sequences that may not be held in memory, before they are laid out.
+
+    Args:
+        number: of sequences.
+        num_places: of each.
+        itemsize: bytes of a place.
+
+    Raises:
+        UsageError: saying how much they would need.
+    """
+    num_bytes = number * num_places * itemsize
+    if num_bytes > MAX_BYTES:
+        raise UsageError(
+            f"{number} sequences of {num_places} places need {num_bytes / 2**30:.1f} GiB of memory,"
+            f" over the {MAX_BYTES / 2**30:.0f} GiB that are held; lower data.max_length"
+        )
+
+
 _READ_TOGETHER = 64  # images that one thread reads before it takes more
 
 

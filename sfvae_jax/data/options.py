@@ -19,7 +19,7 @@ from sfvae_jax.options import (
 )
 
 MOST_PIXELS = 2**14  # a side; an image of so many has 268 million
-MOST_PLACES = 2**16  # of a sequence
+MOST_PLACES = 2**14  # of a sequence
 
 _SIDE = whole(0, MOST_PIXELS)
 _CHANNELS = Rule(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sfvae_jax.data.held_out import identities
+from sfvae_jax.data.images import check_places_fit
 from sfvae_jax.data.parsed import Line, Parsed, parse, parse_file
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.errors import UsageError
@@ -124,6 +125,7 @@ def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: b
             raise UsageError(f"{file}: nothing is left without {counts}")
         log.warning("%s: leaving out %s", file, counts)
     fits = lengths <= places
+    check_places_fit(int(np.sum(fits)), places, 2)
     examples = np.full((np.sum(fits), places), language.grammar.padding, np.int16)
     examples[np.arange(places) < lengths[fits, None]] = parsed.rules[np.repeat(fits, lengths)]
     return examples

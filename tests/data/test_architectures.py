@@ -128,6 +128,16 @@ def test_more_places_are_padding():
     refused(group(max_length=31), "data.max_length must be 0, or at least 32 .* got 31")
 
 
+def test_places_that_memory_has_no_room_for_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 2**20)
+    said = "sequences of {} places need 0.. GiB of memory, .*; lower data.max_length"
+    refused(group(max_length=5001), said.format(5001))
+    path = tmp_path / "many.txt"
+    path.write_text("x + x\n" * 200)
+    with pytest.raises(UsageError, match="200 " + said.format(5001)):
+        data.open_source(group(name=f"equations:{path}", max_length=5001))
+
+
 def test_json_lines(write):
     config = write(*LINES)
     source, language = data.open_source(config), data.language(config)
