@@ -29,6 +29,7 @@ What the paper leaves open, and what is chosen here:
     codes               that densities are fitted to: of a stochastic encoder one sample an image.
     Figure 3            1, 4 and 16 samples, and beta from 10^-3 to 10^2; its text gives the
                         neighbourhood of 10 as the best.
+    Figure 6            the training images nearest to samples of the mixture, in squared error.
     CV-VAE              its posterior's variance is posterior.variance = 1.
 """
 
