@@ -13,11 +13,11 @@ from absl import flags
 
 from sfvae_jax.errors import UsageError
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=\[]+)[^=]*(?:=(.*))?", re.DOTALL)
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
 def check_overrides(argv: Sequence[str]) -> None:
-    """Refuses --config.preset=NAME, which would change the name of the preset and no value.
+    """Refuses --config.preset=NAME, which would change a name and no value, and --config.KEY[0].
 
     Args:
         argv: flags as they are typed.
@@ -33,6 +33,12 @@ def check_overrides(argv: Sequence[str]) -> None:
                 f"--config.preset={value} would change the name of the preset and no value; give"
                 f" --config={file}:{value}"
             )
+        if "[" in key:
+            whole = key.partition("[")[0]
+            raise UsageError(
+                f"--config.{key}: one entry of a tuple cannot be changed alone; give all of them,"
+                f" --config.{whole}='(..., ...)'"
+            )
 
 
 def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
@@ -44,6 +50,8 @@ def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if _is_of_an_override(error) and (message := _unknown_override(argv)):
+        return message
+    if isinstance(error, flags.IllegalFlagValueError) and (message := _of_value(lines, argv)):
         return message
     if message := _of_config_file(error):
         return f"--config: {message}"
@@ -75,6 +83,22 @@ def _unknown_override(argv: Sequence[str]) -> str:
     known = options.keys(config.groups())
     unknown = [key for key, _ in _overrides(argv) if key not in known]
     return str(options.unknown_key(unknown[0], known)) if unknown else ""
+
+
+def _of_value(lines: Sequence[str], argv: Sequence[str]) -> str:
+    """What the value of the flag that absl refuses must be; empty if it is none of the config's."""
+    from sfvae_jax import config, options
+
+    for key, text in _overrides(argv):
+        if not lines[0].startswith(f"flag --config.{key}="):
+            continue
+        entry = config.groups()
+        for name in key.split("."):
+            entry = entry[name]
+        is_option = isinstance(entry, options.Option)
+        expected = entry.rule.expected if is_option else "given key by key, as --config.KEY.NAME"
+        return f"{key} must be {expected}, got {options.shown(text)}"
+    return ""
 
 
 def _of_config_file(error: Exception) -> str:

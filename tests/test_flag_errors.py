@@ -37,12 +37,33 @@ def refused(tmp_path):
         ("train.gamma", "unknown config key train.gamma; did you mean objective.gamma?"),
         ("nogroup.x", "unknown config key nogroup.x; there are preset, seed, data"),
         ("evaluations.colapse.epsilon", "did you mean evaluations.collapse.epsilon?"),
-        ("model.hiden_sizes[0]", "unknown config key model.hiden_sizes; did you mean model.hidden"),
         ("objective.name.x", "unknown config key objective.name.x"),
     ],
 )
 def test_an_unknown_key_on_the_command_line(refused, key, message):
     assert message in refused("pass", f"--config.{key}=1")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("train.steps=3e8", r"^train.steps must be a positive whole number and .*, got '3e8'$"),
+        ("train.steps=", r"^train.steps must be a positive whole number and .*, got ''$"),
+        (
+            "objective.beta=abc",
+            "^objective.beta must be a finite number, 0 or more, .*'abc'$",
+        ),
+        ("train.compilation_cache=maybe", "^train.compilation_cache must be True or False, got"),
+        ("train=5", "^train must be given key by key, as --config.KEY.NAME, got '5'$"),
+        (
+            "model.hidden_sizes[0]=5",
+            r"^--config.model.hidden_sizes\[0\]: one entry of a tuple ca",
+        ),
+        ("train.steps[0]=5", r"^--config.train.steps\[0\]: one entry .* --config.train.steps="),
+    ],
+)
+def test_a_value_that_cannot_be_on_the_command_line(refused, flag, message):
+    assert re.search(message, refused("pass", f"--config.{flag}"))
 
 
 @pytest.mark.parametrize(
