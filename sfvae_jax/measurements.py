@@ -41,6 +41,7 @@ class Measurements:
         """
         self._config, self._model, self._files = config, model, files
         self._parts, self._coded = parts, coded
+        self._programs: dict = {}  # compiled at the first named step, used at all
         kept = files.read_results()
         self._history = kept.get("history", {})
         self._caveats = kept.get("history_caveats", {})
@@ -77,8 +78,11 @@ class Measurements:
         """Measures a state, which has to be saved before results.json tells of it."""
         step = int(state.step)
         images = self._parts.images(self._config.evaluations.part)
-        trained = trained_model(self._config, self._model, state, images, self._coded, self._parts)
+        trained = trained_model(
+            self._config, self._model, state, images, self._coded, self._parts, self._programs
+        )
         measured = measure(trained)
+        trained.shared.clear()  # of this checkpoint alone; what is compiled refers to it
         for caveat in dict.fromkeys(measured["caveats"].values()):
             log.warning("evaluations at step %d: %s", step, caveat)
         self._history[str(step)] = measured["metrics"]

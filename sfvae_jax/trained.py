@@ -23,10 +23,12 @@ def trained_model(
     images: np.ndarray,
     training_images: np.ndarray | data.StoredImages | None = None,
     parts: data.Parts | None = None,
+    programs: dict | None = None,
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective.
 
-    A floating prior is of the training images, which are read where they are not given.
+    A floating prior is of the training images, which are read where they are not given. What the
+    evaluations compile is kept in `programs`, for the next checkpoint of the same model.
     """
     parts = parts or data.Parts(config.data)
     name = config.objective.name
@@ -48,6 +50,7 @@ def trained_model(
         language=language,
         images_of=parts.images,
         labels_of=parts.labels,
+        programs={} if programs is None else programs,
     )
     if info.prior != "floating":
         return trained

@@ -17,7 +17,7 @@ from jax import Array
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import annealing
-from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once
+from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, program
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.options import BETWEEN_0_1, COUNT, Option, check, one_of
 
@@ -160,9 +160,9 @@ class _Task:
     def program(
         self, stream: int, function: Callable[[], Callable[..., Any]]
     ) -> Callable[..., Any]:
-        """Compiled once for all images of this model, whatever part of the data they are of."""
+        """Compiled once for all images and checkpoints, whatever part of the data they are of."""
         key = ("annealing", stream, self.settings, self.scale)
-        return once(self.trained, key, lambda: jax.jit(function()))
+        return program(self.trained, key, lambda: jax.jit(function()))
 
     def log_likelihood(self, params: Any, image: Array) -> annealing.LogLikelihood:
         x = self.scale * to_unit_interval(image)
@@ -269,10 +269,10 @@ def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.nd
         z = prior_stddev * jax.random.normal(latent_key, prior_stddev.shape)
         return z, trained.likelihood.sample(data_key, trained.decode(params, z))
 
-    program = jax.jit(jax.vmap(draw, (None, 0)))
+    simulate = program(trained, "simulated data", lambda: jax.jit(jax.vmap(draw, (None, 0))))
 
     def run(rows: np.ndarray) -> Any:
-        return program(trained.params, rows)
+        return simulate(trained.params, rows)
 
     drawn = [part for _, part in _chunks(run, count, chunk_size, "annealing, simulated data")]
     latents, data = zip(*drawn, strict=True)

@@ -69,7 +69,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         raise NotApplicable("the likelihood is no Gaussian with fixed variance")
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
-    def both(params: Any, x: Array, key: Array) -> tuple[Array, Array]:
+    def both(params: Any, x: Array, key: Array, gamma: Array) -> tuple[Array, Array]:
         posterior = trained.encode(params, x)
         require_diagonal(posterior)
 
@@ -82,7 +82,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
             posterior.mean,
             posterior.stddev,
             observation_variance=trained.likelihood.variance,
-            gamma=trained.gamma,
+            gamma=gamma,
             prior_stddev=prior_stddev,
         )
         sampled = objectives.sampling_elbo(
@@ -96,7 +96,9 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         )
         return free.value, sampled.value
 
-    return trained.map_images(both)
+    # An argument: it changes between the checkpoints of a run.
+    gammas = np.full(len(trained.images), trained.gamma, np.float32)
+    return trained.map_images(both, None, gammas, key=("both ELBOs", num_samples))
 
 
 def draw_bias(

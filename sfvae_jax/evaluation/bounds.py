@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, require, require_bound
+from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, require, require_bound
 from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.options import COUNT, Option
 
@@ -24,11 +24,11 @@ def evaluate_lower_bound(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float]:
     """The evaluation `lower_bound`: the ELBO by sampling, mean over the images, in nats."""
+    return {"lower_bound": _mean_bound(trained, _elbo, options.num_samples)}
 
-    def elbo(*arguments: Any, **settings: Any) -> Array:
-        return objectives.sampling_elbo(*arguments, **settings).value
 
-    return {"lower_bound": _mean_bound(trained, elbo, options.num_samples)}
+def _elbo(*arguments: Any, **settings: Any) -> Array:
+    return objectives.sampling_elbo(*arguments, **settings).value
 
 
 def evaluate_iwae_bound(
@@ -85,8 +85,7 @@ def map_bound(
         )
 
     key = ("map_bound", bound, *sorted(settings.items()))
-    value = once(trained, key, lambda value=value: value)  # the same one is not compiled again
-    return trained.map_images(value, images, posteriors, batch_size=batch_size)
+    return trained.map_images(value, images, posteriors, batch_size=batch_size, key=key)
 
 
 def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:

@@ -74,6 +74,7 @@ class TrainedModel:
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         language: of sequences, what they are made of and say; None: the examples are images.
+        programs: what has been compiled, by key, for all checkpoints of one run: see `program`.
         shared: what several evaluations of this model need, by key; a copy starts without.
     """
 
@@ -92,6 +93,7 @@ class TrainedModel:
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
     language: Language | None = None
+    programs: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, params: Any, x: Array) -> Any:
@@ -145,11 +147,15 @@ class TrainedModel:
         images: Any = None,
         *extra: Any,
         batch_size: int | None = None,
+        key: Hashable = None,
     ) -> Any:
         """`function(params, x, key, *extra_i)` of every image: a pytree of NumPy arrays [N, ...].
 
         Image i gets the key `fold_in(rng, i)`, whatever the batch size, which is that of the config
         where none is given, and entry i of every further pytree of arrays [N, ...].
+
+        With a key the function is compiled once for all checkpoints of a run (see `program`); it
+        says which function it is, and all that it closes over besides this model.
 
         Raises:
             ValueError: if a further pytree has not one entry for each image.
@@ -166,8 +172,10 @@ class TrainedModel:
                 self.pixels(batch), keys, extra
             )
 
-        # A function that is mapped again is not compiled again.
-        apply = once(self, ("map_images", function), lambda apply=apply: jax.jit(apply))
+        if key is None:
+            apply = once(self, ("map_images", function), lambda apply=apply: jax.jit(apply))
+        else:
+            apply = program(self, ("map_images", key), lambda apply=apply: jax.jit(apply))
         batches = []
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
@@ -226,6 +234,29 @@ def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
     return trained.shared[key]
 
 
+def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """`make()`, compiled functions of this model that take its parameters as an argument.
+
+    Made the first time that a checkpoint of a run asks for it under this key, and again where what
+    is compiled into it has changed: the model, its likelihood, key or scale, or a prior that
+    floats. The one before is then given up, so that they do not grow in number.
+    """
+    arrays, likelihood = jax.tree.flatten(trained.likelihood)
+    compiled_in = (
+        id(trained.model),
+        likelihood,
+        *(np.asarray(array).tobytes() for array in arrays),
+        trained.data_scale,
+        np.asarray(jax.random.key_data(trained.rng)).tobytes(),
+        None if trained.prior_stddev is None else np.asarray(trained.prior_stddev).tobytes(),
+    )
+    found = trained.programs.get(key)
+    if found is None or found[0] != compiled_in:
+        # The model too, so that its id is not given to another.
+        trained.programs[key] = found = (compiled_in, trained.model, make())
+    return found[2]
+
+
 def part_images(trained: TrainedModel, part: str) -> np.ndarray:
     """Stored images of "train", "valid" or "test".
 
@@ -239,9 +270,12 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
 
 def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     """The code that stands for each image's posterior, [N, m]."""
-    # One function for all calls, so that it is compiled once.
-    center = once(trained, "center", lambda: lambda p, x, _: trained.encode(p, x).center())
-    return finite(trained.map_images(center, images))
+
+    def center(params: Any, x: Array, key: Array) -> Array:
+        del key
+        return trained.encode(params, x).center()
+
+    return finite(trained.map_images(center, images, key="center"))
 
 
 def latent_size(trained: TrainedModel) -> int:
@@ -252,7 +286,7 @@ def latent_size(trained: TrainedModel) -> int:
 def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
     """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`: [..., *example]."""
     # One compiled decoder for all that is decoded of this model.
-    decode = once(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
+    decode = program(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
     flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
     size = trained.config.batch_size
     batches = (decode(trained.params, flat[i : i + size]) for i in range(0, len(flat), size))

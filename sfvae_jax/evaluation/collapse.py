@@ -58,7 +58,7 @@ def kl_matrix(trained: TrainedModel) -> np.ndarray:
         purpose = "KL divergence of a latent dimension in closed form"
         return require(trained.encode(params, x), "kl_per_dimension", purpose)(prior_stddev)
 
-    return trained.map_images(kl)
+    return trained.map_images(kl, key="KL divergence of each dimension")
 
 
 def evaluate_collapse(
@@ -79,4 +79,8 @@ def evaluate_kl(trained: TrainedModel, options: ml_collections.ConfigDict) -> di
         purpose = "KL divergence in closed form"
         return require(trained.encode(params, x), "kl_to_prior", purpose)(prior_stddev)
 
-    return {"kl_divergence": float(np.mean(trained.map_images(kl), dtype=np.float64))}
+    return {
+        "kl_divergence": float(
+            np.mean(trained.map_images(kl, key="KL divergence"), dtype=np.float64)
+        )
+    }

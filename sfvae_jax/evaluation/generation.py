@@ -115,7 +115,7 @@ def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
             return posterior.sample_and_log_prob(key)[0]
         return posterior.center()
 
-    return finite(trained.map_images(code, images))
+    return finite(trained.map_images(code, images, key="aggregated codes"))
 
 
 def density(trained: TrainedModel, name: str) -> Density:
@@ -178,7 +178,7 @@ def _reconstructions(trained: TrainedModel, number: int) -> np.ndarray:
         del key
         return trained.reconstruct(params, trained.encode(params, x).center())
 
-    return to_stored(trained.map_images(rebuild, images), trained.data_scale)
+    return to_stored(trained.map_images(rebuild, images, key="rebuilt"), trained.data_scale)
 
 
 def _means_and_variances(
@@ -193,7 +193,7 @@ def _means_and_variances(
             return posterior.mean, jnp.sum(jnp.square(jnp.tril(posterior.scale_tril)), axis=1)
         raise NotApplicable(f"a {type(posterior).__name__} posterior has no variance at hand")
 
-    means, variances = trained.map_images(moments, images)
+    means, variances = trained.map_images(moments, images, key="moments")
     return finite(means), finite(variances)
 
 

@@ -175,7 +175,9 @@ def _optimize(
 
 def _stddev(trained: TrainedModel, images: np.ndarray) -> float:
     """Of a posterior that has the same for all images and latents."""
-    stddev = trained.map_images(lambda p, x, _: trained.encode(p, x).stddev, images[:1])
+    stddev = trained.map_images(
+        lambda p, x, _: trained.encode(p, x).stddev, images[:1], key="standard deviation"
+    )
     return float(stddev[0, 0])
 
 

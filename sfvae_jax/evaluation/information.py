@@ -11,7 +11,10 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation.codes import TrainedModel, once, require_bound
+from sfvae_jax.evaluation.codes import TrainedModel, require_bound
+
+# As it is, it would be compiled anew at each call: a solver chooses between two ways.
+_penalty = jax.jit(objectives.constant_variance_penalty)
 
 
 def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
@@ -20,7 +23,12 @@ def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
     sqrt(Sigma + mean over all images of mu^2), Sigma the constant posterior variance; in float64.
     Images that training binarises anew at every visit are here one fixed draw of their pixels.
     """
-    codes = trained.map_images(lambda params, x, key: trained.encode(params, x).mean)
+
+    def code(params: Any, x: Array, key: Array) -> Array:
+        del key
+        return trained.encode(params, x).mean
+
+    codes = trained.map_images(code, key="posterior means")
     return np.sqrt(variance + np.mean(np.square(codes, dtype=np.float64), axis=0))
 
 
@@ -31,9 +39,7 @@ def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.nd
     25, where F is the identity). What the latent tells through a variance or scale that the decoder
     learns is not in it.
     """
-    # One function for all calls, so that it is compiled once.
-    precision = once(trained, "precision", lambda: _precision(trained))
-    return trained.map_images(precision, images)
+    return trained.map_images(_precision(trained), images, key="precision")
 
 
 def _precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
@@ -62,9 +68,7 @@ def evaluate_constant_variance_penalty(
     require_bound(trained)
     # In float64: one covariance must serve precisions that may differ by orders of magnitude.
     with jax.enable_x64(True):
-        exact, second_order = objectives.constant_variance_penalty(
-            np.asarray(precisions(trained), np.float64)
-        )
+        exact, second_order = _penalty(np.asarray(precisions(trained), np.float64))
     return {
         "constant_variance_gap": float(exact),
         "constant_variance_penalty": float(second_order),

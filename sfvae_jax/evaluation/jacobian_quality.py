@@ -115,7 +115,8 @@ def evaluate_jacobian_quality(
         )
 
     images = trained.images[: options.num_images or None]
-    return _summarize(trained.map_images(statistics, images, batch_size=1), counts)
+    key = ("jacobian quality", counts, options.num_truth, options.chunk_size)
+    return _summarize(trained.map_images(statistics, images, batch_size=1, key=key), counts)
 
 
 def _summarize(

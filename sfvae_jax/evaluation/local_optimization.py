@@ -14,9 +14,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, once, require_bound
+from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, program, require_bound
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
-from sfvae_jax.evaluation.local_search import Search, advance, begin
+from sfvae_jax.evaluation.local_search import NONE_YET, Search, advance, begin
 from sfvae_jax.models.options import MOST_FLOWS
 from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option, check, check_value, whole
@@ -183,7 +183,7 @@ def optimize_posteriors(
     require_bound(trained)
     _check_start(family, posteriors_start, images)
     key = ("optimize_posteriors", family, settings)
-    programs = once(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
+    programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
     # Apart from the keys of the samples that the posteriors found are judged by.
     keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
     count = len(images)
@@ -199,19 +199,19 @@ def optimize_posteriors(
                 progress((end - running) / count)
 
         search = programs.begin(keys[places], start, present)
-        search = _run(programs, images[places], keys[places], search, report)
-        chunk = LocalPosteriors(
-            programs.build(search.best), search.steps, search.converged, search.best_value
-        )
+        search = _run(programs, trained.params, images[places], keys[places], search, report)
+        value = np.asarray(search.best_value)
+        value = np.where(value > NONE_YET, value, -np.inf)
+        chunk = LocalPosteriors(programs.build(search.best), search.steps, search.converged, value)
         found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[present], chunk))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 class _Programs(NamedTuple):
-    """What is compiled once for all chunks; each takes a leading axis of images."""
+    """What is compiled once for all chunks and checkpoints; each takes a leading axis of images."""
 
     begin: Callable[[Array, Any, np.ndarray], Search]
-    advance: Callable[[np.ndarray, Array, Search], Search]
+    advance: Callable[[Any, np.ndarray, Array, Search], Search]
     build: Callable[[Any], Any]
     checks: int
 
@@ -255,7 +255,7 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
 
     return _Programs(
         begin=jax.jit(jax.vmap(begin_one)),
-        advance=lambda *arguments: advance_all(trained.params, *arguments),
+        advance=advance_all,
         build=jax.jit(jax.vmap(family.build)),
         checks=settings.whole_steps // settings.check_every,
     )
@@ -263,6 +263,7 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
 
 def _run(
     programs: _Programs,
+    model_params: Any,
     images: np.ndarray,
     keys: Array,
     search: Search,
@@ -281,7 +282,7 @@ def _run(
             # What runs, filled up with some that have stopped and stay as they are.
             active = active[np.argsort(~running, kind="stable")[:size]]
             search = jax.tree.map(lambda leaf: leaf[active], whole)
-        search = programs.advance(images[active], keys[active], search)
+        search = programs.advance(model_params, images[active], keys[active], search)
         report(int(np.sum(search.running)))
     _scatter(whole, active, search)
     report(0)

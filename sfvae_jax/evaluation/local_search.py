@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+NONE_YET = float(jnp.finfo(jnp.float32).min)
+"""The best value before any; not -inf, at which JAX_DEBUG_INFS would end the search."""
+
 
 class Search(NamedTuple):
     """How far the search has come.
@@ -19,7 +22,7 @@ class Search(NamedTuple):
         params: where it stands, a pytree.
         moments: of Adam.
         best: the parameters at the end of the best window.
-        best_value: the mean of that window; -inf before the first.
+        best_value: the mean of that window; `NONE_YET` before the first.
         stale: checks in a row that have not improved it.
         steps: taken so far.
         running: whether it goes on.
@@ -42,7 +45,7 @@ def begin(params: Any, learning_rate: float, running: Array | bool = True) -> Se
         params=params,
         moments=optax.adam(learning_rate).init(params),
         best=params,
-        best_value=jnp.asarray(-jnp.inf, jnp.result_type(float)),
+        best_value=jnp.asarray(NONE_YET, jnp.result_type(float)),
         stale=jnp.zeros((), jnp.int32),
         steps=jnp.zeros((), jnp.int32),
         running=jnp.asarray(running),

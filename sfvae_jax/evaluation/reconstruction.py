@@ -40,7 +40,7 @@ def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray,
         draws = jax.vmap(lambda key: error(posterior.sample_and_log_prob(key)[0]))(keys)
         return error(posterior.center()), jnp.mean(draws)
 
-    return trained.map_images(errors)
+    return trained.map_images(errors, key=("squared errors", num_samples))
 
 
 def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndarray]:
@@ -54,7 +54,7 @@ def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndar
             rows["at sample"] = trained.reconstruct(params, sample)
         return rows
 
-    return trained.map_images(both, trained.images[:num_images])
+    return trained.map_images(both, trained.images[:num_images], key="reconstructions")
 
 
 def evaluate_reconstruction(

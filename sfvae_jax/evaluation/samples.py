@@ -51,4 +51,4 @@ def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
         variance = jnp.square(posterior.stddev) if isinstance(posterior, DiagonalGaussian) else None
         return posterior.center(), variance
 
-    return trained.map_images(code)
+    return trained.map_images(code, key="latent plane")

@@ -81,8 +81,7 @@ class SecondStageDensity:
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """[n, m]."""
         u, noise = rng.standard_normal((2, n, self.model.size)).astype(np.float32)
-        decode = jax.vmap(lambda u: self.model.apply(self.variables, u, method="decode"))
-        mean, stddev = jax.jit(decode)(u)
+        mean, stddev = _decode(self.model, self.variables, u)
         z = np.asarray(mean) + np.asarray(stddev)[:, None] * noise
         return self.center + self.scale * z.astype(np.float64)
 
@@ -119,23 +118,29 @@ def fit_second_stage(
         raise ValueError(f"need codes [N, m], got shape {codes.shape}")
     center, scale = codes.mean(axis=0), overall_scale(codes)
     model = SecondStageVae(codes.shape[1], tuple(hidden_sizes))
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    train = jax.jit(functools.partial(_train, model, optimizer, steps, batch_size))
     scaled = ((codes - center) / scale).astype(np.float32)
-    variables = jax.device_get(train(jax.random.key(seed), scaled))
+    key = jax.random.key(seed)
+    variables = jax.device_get(_train(model, learning_rate, steps, batch_size, key, scaled))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
         raise NotApplicable("the second-stage VAE diverged; lower second_stage_learning_rate")
     return SecondStageDensity(model, variables, center, scale)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(model: SecondStageVae, variables: Any, u: Array) -> tuple[Array, Array]:
+    return jax.vmap(lambda u: model.apply(variables, u, method="decode"))(u)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _train(
     model: SecondStageVae,
-    optimizer: optax.GradientTransformation,
+    learning_rate: float,
     steps: int,
     batch_size: int,
     rng: Array,
     codes: Array,
 ) -> Any:
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     init_key, noise_key = jax.random.split(rng)
     variables = model.init(init_key, noise_key, codes[0], method="elbo")
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from sfvae_jax.errors import RunError
 from sfvae_jax.evaluation import molecules
-from sfvae_jax.evaluation.codes import TrainedModel, once, part_images
+from sfvae_jax.evaluation.codes import TrainedModel, once, part_images, program
 from sfvae_jax.evaluation.generation import DENSITIES, random_codes
 from sfvae_jax.grammars import EXPRESSIONS, Language, ParseError
 from sfvae_jax.objectives.batch import example_keys
@@ -40,7 +40,7 @@ def decode_examples(
         RunError: if what the decoder gives is not finite.
     """
     sampled = rng is not None
-    decode = once(trained, ("sequences", sampled), lambda: _decoder(trained, sampled))
+    decode = program(trained, ("sequences", sampled), lambda: _decoder(trained, sampled))
     codes = np.asarray(codes, np.float32)
     keys = example_keys(trained.rng if rng is None else rng, len(codes))
     size = trained.config.batch_size
@@ -182,7 +182,7 @@ def _draw_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> np.
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)]
         return drawn, jnp.all(jnp.stack(finite))
 
-    draw = once(trained, "attempts", lambda draw=draw: jax.jit(draw))
+    draw = program(trained, "attempts", lambda draw=draw: jax.jit(draw))
     keys = jax.vmap(example_keys, (0, None))(keys, len(codes))
     batches = []
     for start in range(0, len(codes), trained.config.batch_size):

@@ -120,7 +120,7 @@ def per_element(name: str, value: Array | float, like: Any) -> Array:
         ArgumentError: if it is neither.
     """
     check_per_element(name, value, like)
-    return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(value, like)), like.shape)
+    return jnp.broadcast_to(value, like.shape)
 
 
 def check_positive(name: str, value: Any) -> None:

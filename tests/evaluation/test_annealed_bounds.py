@@ -102,7 +102,9 @@ def test_chunks_change_nothing(float64):
     trained = _trained(params=params, prior_stddev=PRIOR.astype(float))
     expected = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=100))
     found = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=4))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, expected
+    )
 
 
 def test_each_image_has_its_own_noise_and_each_chain():

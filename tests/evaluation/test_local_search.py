@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax.evaluation.local_search import advance, begin
+from sfvae_jax.evaluation.local_search import NONE_YET, advance, begin
 
 EVERY = 4
 SETTINGS = {"learning_rate": 0.1, "check_every": EVERY, "patience": 3}
@@ -86,7 +86,7 @@ def test_a_broken_value_stops_and_keeps_the_best(broken):
 
 def test_a_value_that_breaks_at_once_leaves_the_start():
     last = _windows([np.nan], 1, params=(0.25,))[-1]
-    assert (last.best[0], last.best_value, bool(last.running)) == (0.25, -np.inf, False)
+    assert (last.best[0], last.best_value, bool(last.running)) == (0.25, NONE_YET, False)
 
 
 def test_parameters_that_break_in_the_last_step_are_not_kept():

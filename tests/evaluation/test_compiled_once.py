@@ -1,0 +1,76 @@
+"""Evaluations at named steps: what the first has compiled serves all others."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from sfvae_jax import config as configuration
+from sfvae_jax import data, models
+from sfvae_jax.measurements import Measurements
+from sfvae_jax.trained import trained_model
+from sfvae_jax.training.state import create_state, make_optimizer
+from sfvae_jax.training.workdir import Workdir
+
+NAMES = (
+    "collapse",
+    "kl_divergence",
+    "reconstruction",
+    "lower_bound",
+    "iwae_bound",
+    "constant_variance_penalty",
+    "bias",
+)
+
+
+def _run(config, folder):
+    config = configuration.resolve(config)
+    parts = data.Parts(config.data)
+    images = parts.images("train")
+    model = models.build(config, images.shape[1:])
+    state = create_state(config, model, make_optimizer(config.train), images.shape[1:])
+    return model, state, images, Measurements(config, model, Workdir(folder), parts, images)
+
+
+def _at(state, step):
+    params = jax.tree.map(lambda leaf: leaf * (1.0 + 0.1 * step), state.params)
+    return dataclasses.replace(state, params=params, step=np.int32(step))
+
+
+def test_nothing_is_compiled_anew_at_later_steps(tiny_config, tmp_path, compiled):
+    """gamma changes with the step, and is no constant of what has been compiled."""
+    changes = {
+        "evaluations.names": NAMES,
+        "evaluations.steps": (3, 5, 8, 12),
+        "evaluations.iwae_bound.num_samples": 3,
+        "objective.gamma_schedule": "linear",
+    }
+    _, state, _, measurements = _run(tiny_config(**changes), tmp_path)
+    with compiled() as names:
+        measurements.take(_at(state, 3))
+    assert len(names) > len(NAMES)
+    with compiled() as names:
+        for step in (5, 8, 12):
+            measurements.take(_at(state, step))
+    assert names == []
+    history = Workdir(tmp_path).read_results()["history"]
+    for name in ("lower_bound", "sampling_free_elbo", "gamma", "constant_variance_gap"):
+        assert len({metrics[name] for metrics in history.values()}) == 4, name
+
+
+def test_what_is_compiled_in_is_compiled_anew(tiny_config, tmp_path):
+    """A prior that floats with the codes is another at each checkpoint."""
+    config = configuration.resolve(tiny_config(**{"evaluations.names": ("kl_divergence",)}))
+    model, state, images, _ = _run(config, tmp_path)
+    programs = {}
+    trained = trained_model(config, model, state, images, programs=programs)
+    found = {}
+    for prior in (1.0, 0.5, 1.0):
+        own = dataclasses.replace(trained, prior_stddev=prior)
+        code = lambda params, x, key: own.encode(params, x).kl_to_prior(own.prior())  # noqa: E731
+        found.setdefault(prior, []).append(own.map_images(code, key="divergence").mean())
+        fresh = dataclasses.replace(own, programs={})
+        assert found[prior][-1] == fresh.map_images(code).mean()
+        assert len(programs) == 1
+    assert found[1.0][0] == found[1.0][1] != pytest.approx(found[0.5][0])
