@@ -15,6 +15,8 @@ from sfvae_jax.paths import not_regular
 
 _LARGEST = 2**27  # bytes of a JSON file; what a run writes is far below
 _DEEPEST = 100  # levels of nesting; deeper ones exhaust the stack of whoever walks through them
+# What some network and user-space file systems answer when a folder is to be synchronised.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _DIGITS = 19  # of a whole number, as many as 64 bits need
 
 
@@ -129,6 +131,9 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,8 @@
 """Files are written whole or not at all, and what is read as JSON is JSON as we write it."""
 
+import errno
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -55,6 +57,26 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     ):
         with pytest.raises(UsageError, match=f"cannot read {path}: {reason}"):
             read_json(path)
+
+
+def test_a_file_system_that_synchronises_no_folders(tmp_path, monkeypatch):
+    """As some that are mounted from a network: the file is written all the same."""
+    fsync = os.fsync
+
+    def fail(error):
+        def sync(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(error, os.strerror(error))
+            fsync(descriptor)
+
+        return sync
+
+    monkeypatch.setattr(os, "fsync", fail(errno.EINVAL))
+    write_bytes(tmp_path / "a", b"content")
+    assert (tmp_path / "a").read_bytes() == b"content"
+    monkeypatch.setattr(os, "fsync", fail(errno.EIO))
+    with pytest.raises(OSError, match="'.*/a'"):
+        write_bytes(tmp_path / "a", b"other")
 
 
 def test_on_a_full_disk_a_file_stays_as_it_was(tmp_path):
