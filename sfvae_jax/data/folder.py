@@ -47,7 +47,7 @@ class FolderPart:
         Args:
             folder: in which they lie.
             files: their names, with "/".
-            marks: the size of each file in bytes, and a checksum of its end.
+            marks: the size of each file in bytes, and a checksum.
             shapes: that images of any part of the data set have.
             depth: how many bits there are in images of 16 bits a channel.
         """
@@ -65,7 +65,7 @@ class FolderPart:
         return _identities(self._files)
 
     def digest(self) -> bytes:
-        """Of the files' names, sizes and ends: a copy of the folder has the same."""
+        """Of the files' names, sizes and checksums: a copy of the folder has the same."""
         pairs = zip(map(_as_bytes, self._files), self._marks, strict=True)
         lines = sorted(b"%s %d %d\n" % (name, *mark) for name, mark in pairs)
         return hashlib.sha256(b"".join(lines)).digest()
@@ -84,8 +84,9 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
     """The images in a folder and the folders in it, by part, in the order of their names.
 
     Folders named train, valid (or val) and test are the parts (`list_images`). Heads and ends of
-    the files are looked at; all are decoded only where damaged ones are to be skipped, and those
-    of 16 bits a channel, whose values decide together how many of these bits are used.
+    the files are read. A file is decoded only where damaged ones are to be skipped, where its
+    format has no end to be recognised by, and where it has 16 bits a channel: the values of all
+    such files decide together how many of these bits are used.
 
     Args:
         path: the folder.
@@ -100,7 +101,7 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
     """
     if not path:
         raise UsageError("give folder:PATH of a folder of images")
-    folder = local_path(path, "data.name")
+    folder = local_path(path, "data.name=folder:")
     parts = list_images(folder)
     files = tuple(file for names in parts.values() for file in names)
     found = _inspect(folder, files, skip_corrupt)
@@ -130,7 +131,7 @@ class _Found:
 
     def mark(self, name: str) -> tuple[int, int]:
         """What tells a file that can be read from another one of its name."""
-        return (self.sizes[name], self.heads[name].end)
+        return (self.sizes[name], self.heads[name].checksum)
 
 
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
@@ -177,7 +178,7 @@ def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
         raise UsageError(
             f"{len(halved)} images in {folder}, such as {printable(halved[0])}, have colours or"
             f" transparency of 16 bits a channel whose values need {depth} of these: they would"
-            " come out all but black. Convert them to 8 bits a channel"
+            " come out nearly black. Convert them to 8 bits a channel"
         )
     return depth
 
@@ -214,9 +215,9 @@ def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
     greatest = max(int(pixels.max()) for pixels in probed)
     if greatest <= _DARK:
         log.warning(
-            "%d images of %s, looked at among %d, are nearly black: their values reach %d of 255."
-            " If that is white, multiply them",
-            *(len(probed), folder, len(names), greatest),
+            "the images of %s are nearly black: the values of the %d that were looked at (of %d)"
+            " reach %d of 255. If that value means white, scale the images up to 255",
+            *(folder, len(probed), len(names), greatest),
         )
 
 

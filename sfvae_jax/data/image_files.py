@@ -32,6 +32,7 @@ _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # Files of these formats end so, unless they are cut short (or have something behind them).
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 64
+_READ_AT_ONCE = 2**20  # bytes
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 # How pixels [H, W, C] as stored become upright, by that tag's value; 1 is upright.
@@ -53,21 +54,22 @@ class Head:
 
     Attributes:
         shape: of its pixels as `decode` gives them.
-        end: a checksum of the last bytes of the file, which hold the checksums of a PNG and depend
-            on all that a JPEG has before them.
+        checksum: of the file's content. For a PNG or JPEG that is whole it covers only the last
+            bytes, which hold the checksum of the PNG's pixels, and in a JPEG change with most of
+            what stands before them.
         greatest: an upper bound of its values where it has 16 bits a channel and does not say how
             many of these it uses; None for other images.
         halved: whether only the upper 8 of these 16 bits can be read.
     """
 
     shape: Shape
-    end: int
+    checksum: int
     greatest: int | None = None
     halved: bool = False
 
 
 def look(path: Path, *, thorough: bool) -> Head:
-    """The head of an image file, whose end is looked at.
+    """The head of an image file, and whether its end is there.
 
     Args:
         path: of the file.
@@ -83,20 +85,22 @@ def look(path: Path, *, thorough: bool) -> Head:
             raise ValueError(f"it has {frames} frames, expected one")
         is_deep = _is_deep(image)
         if not (is_deep or image.mode in (*_GRAY_MODES, *_COLOUR_MODES)) or _is_32_bit(image):
-            raise ValueError(f"its pixels are of mode {image.mode}, expected 8 or 16 bits")
+            raise ValueError(f"its pixels have mode {image.mode}, expected 8 or 16 bits a channel")
         orientation = _orientation(image)
         end = _end(path)
-        if thorough or is_deep or not _is_whole(end, image.format):
+        is_whole = _is_whole(end, image.format)
+        if thorough or is_deep or not is_whole:
             image.load()
+        checksum = zlib.crc32(end) if is_whole else _checksum(path)
         sides = (image.height, image.width)
         height, width = sides[::-1] if orientation in _LYING else sides
         shape = (height, width, 1 if image.mode in _GRAY_MODES else 3)
         if not is_deep:
-            return Head(shape, zlib.crc32(end))
+            return Head(shape, checksum)
         greatest = int(np.asarray(image).max())
         halved = image.mode not in _GRAY_MODES or image.mode == "LA"
         greatest = greatest << 8 | 255 if halved else greatest
-        return Head(shape, zlib.crc32(end), greatest, halved)
+        return Head(shape, checksum, greatest, halved)
 
 
 def decode(path: Path, depth: int) -> np.ndarray:
@@ -168,6 +172,15 @@ def _end(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
         return file.read()
+
+
+def _checksum(path: Path) -> int:
+    """A checksum of all bytes of a file."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(_READ_AT_ONCE):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _is_whole(end: bytes, kind: str | None) -> bool:

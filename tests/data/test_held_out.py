@@ -145,11 +145,24 @@ def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
     assert digests()["train"] != before["train"]
 
 
+@pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tif"])
+def test_one_pixel_that_changes_is_noticed(tmp_path, suffix):
+    """Also where files have the same size and the same end."""
+    found, pixels = set(), np.zeros((64, 64), np.uint8)
+    for level in (1, 2):
+        pixels[32, 32] = level
+        Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
+        os.utime(tmp_path / f"a.{suffix}", (level, level))  # clocks are coarse
+        found.add(data.open_source(group(f"folder:{tmp_path}"))["train"].digest())
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
 def test_an_image_that_is_replaced_by_one_of_its_size_is_noticed(tmp_path, suffix):
     found = set()
     for level in (1, 2):
         Image.fromarray(np.full((4, 4), level, np.uint8)).save(tmp_path / f"a.{suffix}")
+        os.utime(tmp_path / f"a.{suffix}", (level, level))
         source = data.open_source(group(f"folder:{tmp_path}"))["train"]
         found.add((source.digest(), (tmp_path / f"a.{suffix}").stat().st_size))
     assert len(found) == 2
