@@ -21,7 +21,8 @@ def local_path(given: str | os.PathLike, key: str) -> Path:
 
     Args:
         given: as the user wrote it.
-        key: what it was given for, as the user knows it, such as `--workdir`.
+        key: what it was given for, as the user wrote it before the path, such as `--workdir`, or
+            `data.name=npz:` where no equals sign follows.
 
     Raises:
         UsageError: if it is empty, a URL, or cannot be resolved.
@@ -31,14 +32,14 @@ def local_path(given: str | os.PathLike, key: str) -> Path:
         raise UsageError(f"{key} is empty; expected the path of a local file or folder")
     if _URL.match(text):
         raise UsageError(
-            f"{key}={text} is a URL; expected the path of a local or mounted file or folder."
+            f"{_named(key, text)} is a URL; expected the path of a local or mounted file or folder."
             " Mount the bucket and give the path of its mount"
         )
     try:
         return Path(text).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no such user, a NUL
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UsageError(f"{key}={text!r} is no usable path: {reason}") from error
+        raise UsageError(f"{_named(key, repr(text))} is no usable path: {reason}") from error
 
 
 _KINDS = {
@@ -58,20 +59,20 @@ def regular_file(given: str | os.PathLike, key: str) -> Path:
 
     Args:
         given: as the user wrote it.
-        key: what it was given for, as the user knows it.
+        key: what it was given for, as in `local_path`.
 
     Raises:
         UsageError: if it is no local path, does not exist or is something else.
     """
-    path = local_path(given, key)
+    path, named = local_path(given, key), _named(key, given)
     try:
         problem = not_regular(path)
     except FileNotFoundError:
-        raise UsageError(f"{key}={given}: there is no file {str(path)!r}") from None
+        raise UsageError(f"{named}: there is no file {str(path)!r}") from None
     except OSError as error:
-        raise UsageError(f"{key}={given}: cannot read {str(path)!r}: {error.strerror}") from error
+        raise UsageError(f"{named}: cannot read {str(path)!r}: {error.strerror}") from error
     if problem:
-        raise UsageError(f"{key}={given} is {problem}; expected a regular file")
+        raise UsageError(f"{named} is {problem}; expected a regular file")
     return path
 
 
@@ -85,6 +86,11 @@ def not_regular(path: str | os.PathLike) -> str:
     """
     mode = os.stat(path).st_mode
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def _named(key: str, given: str | os.PathLike) -> str:
+    """A path in a message, as the user gave it."""
+    return f"{key}{'' if key.endswith(':') else '='}{os.fspath(given)}"
 
 
 def shown(path: Path) -> str:

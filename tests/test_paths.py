@@ -58,6 +58,13 @@ def test_a_regular_file_is_found_through_links(tmp_path, monkeypatch):
     assert not not_regular(tmp_path / "link")
 
 
+def test_a_key_that_ends_in_a_colon_stands_right_before_the_path(tmp_path):
+    with pytest.raises(UsageError, match="^data.name=npz:gs://b/a.npz is a URL"):
+        local_path("gs://b/a.npz", "data.name=npz:")
+    with pytest.raises(UsageError, match=f"^data.name=npz:{tmp_path}/none: there is no file"):
+        regular_file(tmp_path / "none", "data.name=npz:")
+
+
 def test_what_is_no_regular_file_is_refused_in_one_line_and_not_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     os.mkfifo("pipe")

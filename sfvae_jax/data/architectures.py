@@ -92,7 +92,7 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
     kind, _, path = name.partition(":")
     if not path:
         raise UsageError(f"give {kind}:PATH of a file of architectures, one a line")
-    file = regular_file(path, f"data.name={kind}:PATH with PATH")
+    file = regular_file(path, f"data.name={kind}:")
     stat = file.stat()
     stamp = (stat.st_size, stat.st_mtime_ns)
     read = functools.partial(_read, kind, file, stamp, config.max_length, config.skip_corrupt)

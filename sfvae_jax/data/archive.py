@@ -133,7 +133,7 @@ def _read_header(stream: BinaryIO) -> Header:
     version = stream.read(2)
     width = _LENGTH_BYTES.get(version[0])
     if width is None:
-        raise Unreadable(f"its format {version[0]} is of arrays of other things than numbers")
+        raise Unreadable(f"its format version {version[0]} is not for arrays of numbers")
     length = int.from_bytes(stream.read(width), "little")
     if length > _LONGEST_HEADER:
         raise Unreadable(f"its header of {length} bytes is too long for an array of numbers")

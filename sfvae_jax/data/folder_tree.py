@@ -1,4 +1,4 @@
-"""Which image files lie in a folder, and of which part of the data set each is."""
+"""Which image files lie in a folder, and to which part of the data set each belongs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""The part of which the images in a folder of this name are, in upper or lower case."""
+"""The part to which the images in a folder of this name belong, in upper or lower case."""
 
 # What archives, file systems and network storage leave behind, besides names that begin with a dot.
 _LEFT_BEHIND = (
@@ -38,7 +38,7 @@ class _File:
 
     Attributes:
         name: relative to the folder, with "/".
-        part: of the nearest folder to the root that names one; None if none does.
+        part: named by the outermost folder that names one; None if no folder does.
         real: where it lies, without links.
         is_link: whether it is a link itself.
     """
@@ -53,13 +53,13 @@ def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
     """Names of the image files below a folder, relative to it and sorted, by part.
 
     Where folders are named as PART_NAMES has it, at any depth, they are the parts, and images
-    outside of them are left out; else all images are of the part "train". Links are followed; what
-    several links lead to is read once, under its own name where that lies in the folder. Hidden
-    files and folders are left out, and what archives and network storage leave behind.
+    outside of them are left out; else all images belong to the part "train". Links are followed;
+    a file to which several links lead is read once, under its own name if it lies in the folder.
+    Hidden files and folders are left out, and those that archives and network storage leave behind.
 
     Raises:
         UsageError: if it cannot be read or holds no images, if its parts cannot be told, or if an
-            image is of the train part and of another one.
+            image is in the train part and in another one.
     """
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
@@ -67,7 +67,7 @@ def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
     files = _walk(folder)
     if not files:
         raise UsageError(
-            f"{folder} holds no images ({', '.join(SUFFIXES)}); what is hidden is not read"
+            f"{folder} holds no images ({', '.join(SUFFIXES)}); hidden files are not read"
         )
     parts: dict[str | None, dict[str, str]] = {}  # names by what is named so
     for file in sorted(files, key=lambda file: (file.is_link, file.name)):
@@ -144,7 +144,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def _check_parts(
     folder: Path, parts: Mapping[str, Mapping[str, str]], outside: Mapping[str, str]
 ) -> None:
-    """Refuses parts of which it is not clear what they hold; tells what is left out."""
+    """Refuses parts where it is not clear what they hold; logs which images are left out."""
     files = [name for names in parts.values() for name in names.values()]
     folders = ", ".join(map(printable, part_names(files)[:3]))
     if "train" not in parts:
@@ -156,8 +156,8 @@ def _check_parts(
         for real in parts["train"].keys() & parts[part].keys():
             both = " and ".join(printable(parts[each][real]) for each in ("train", part))
             raise UsageError(
-                f"{both} of {folder} are the same file, of the train part and of the {part} part;"
-                " give each its own"
+                f"{both} of {folder} are the same file, in the train part and in the {part} part;"
+                " remove it from one of them"
             )
     left_out = sorted(name for real, name in outside.items() if not _is_in(real, parts))
     if not left_out:
@@ -166,12 +166,11 @@ def _check_parts(
     if len(parts) == 1:
         raise UsageError(
             f"{folder} holds the folder {folders} and {len(left_out)} images outside of it, such as"
-            f" {first}, but no folder named valid or test; move all images to folders named"
-            " train, valid and test, or, if its name is that of a kind of images, rename it"
+            f" {first}, but no folder named valid or test; move all images to folders named train,"
+            " valid and test, or rename that folder if it is one class of images among others"
         )
     log.warning(
-        "leaving out %d images of %s, such as %s, which lie in no folder named train, valid or"
-        " test, as others do",
+        "leaving out %d images of %s that lie in no folder named train, valid or test, such as %s",
         *(len(left_out), folder, first),
     )
 

@@ -45,8 +45,8 @@ class Geometry:
             return shape
         if len(shape) != 3:
             raise UsageError(
-                "data.crop, channels, image_size and pad_to need images [N, H, W, C], got examples"
-                f" of shape {shape}"
+                "data.crop, data.channels, data.image_size and data.pad_to need images [N, H, W,"
+                f" C], got examples of shape {shape}"
             )
         height, width, channels = shape
         if self.crop > min(height, width):

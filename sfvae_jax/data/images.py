@@ -99,8 +99,8 @@ class StoredImages:
         if not self.fit_in_memory:
             raise UsageError(
                 f"{len(self)} images of shape {self.shape[1:]} need {self.nbytes / 2**30:.1f} GiB"
-                f" of memory, over the {MAX_BYTES / 2**30:.0f} GiB that are held; set"
-                " data.num_examples (of other parts data.num_valid, data.num_test)"
+                f" of memory, more than the {MAX_BYTES / 2**30:.0f} GiB that are held at most; set"
+                " data.num_examples (data.num_valid or data.num_test for the other parts)"
             )
 
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:

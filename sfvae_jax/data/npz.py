@@ -37,7 +37,7 @@ def open_npz(path: str) -> Mapping[str, ArrayPart]:
     Raises:
         UsageError: if the file cannot be read or holds something else.
     """
-    file = regular_file(path, "data.name=npz:PATH with PATH")
+    file = regular_file(path, "data.name=npz:")
     stat = file.stat()
     return _open(file, (stat.st_size, stat.st_mtime_ns))
 
@@ -140,8 +140,8 @@ def _tell(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
     whole = [array.max() for array in images.values() if array.dtype.kind in "iu"]
     if whole and not one_bit and max(whole) <= _DARK:
         log.warning(
-            "the images of %s are nearly black: their values reach %d of 255. If that is white,"
-            " divide them by it and save them as floats",
+            "the images of %s are nearly black: their values reach %d of 255. If that value"
+            " means white, divide the images by it and save them as floats",
             file,
             max(whole),
         )

@@ -38,15 +38,15 @@ DATA = {
     ),
     "num_examples": Option(0, COUNT_OR_0, "training examples, drawn at random; 0 = all"),
     "num_valid": Option(
-        0, COUNT_OR_0, "of the valid part, 0 = all; held out where the source has none"
+        0, COUNT_OR_0, "valid examples, 0 = all; held out where the source has no valid part"
     ),
     "num_test": Option(
-        0, COUNT_OR_0, "of the test part, 0 = all; held out where the source has none"
+        0, COUNT_OR_0, "test examples, 0 = all; held out where the source has no test part"
     ),
     "seed": Option(
         0,
         whole(0, 2**32 - 1),
-        "which examples are drawn; apart from the config's seed, so that runs share them",
+        "decides which examples each part holds; not the run's `seed`, so that runs share them",
     ),
     "fingerprint": Option(
         "",
@@ -63,7 +63,7 @@ DATA = {
     "skip_corrupt": Option(
         False,
         FLAG,
-        "of a folder or a text file: leave out what cannot be decoded or is no sentence",
+        "leave out damaged images of a folder and lines of a text file that are no sentences",
     ),
     "device_bytes": Option(
         0,
@@ -75,17 +75,19 @@ DATA = {
     "tokens": Option(
         "grammar",
         one_of("tokens", TOKENS),
-        "of equations and molecules: whether a sequence is made of rules of the grammar or of"
+        "only for equations and molecules: whether a sequence is made of rules of the grammar or of"
         " characters",
     ),
     "max_length": Option(0, whole(0, MOST_PLACES), "places of a sequence; 0 = the data set's own"),
     "elements": Option(
         "",
         one_of("elements", ("", *ELEMENTS)),
-        "of molecules: all = any element in SMILES brackets, common = those of drug-like molecules"
-        " in a smaller grammar; empty = all",
+        "only for molecules: all = any element in SMILES brackets, common = those of drug-like"
+        " molecules, in a smaller grammar; empty = all",
     ),
-    "layer_types": Option((), _LAYER_TYPES, "of architectures:PATH; () = those of the file"),
+    "layer_types": Option(
+        (), _LAYER_TYPES, "only for architectures:PATH; () = the types in the file"
+    ),
     "binarization": Option(
         "none",
         one_of("binarization", BINARIZATIONS),

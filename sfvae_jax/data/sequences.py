@@ -54,7 +54,7 @@ _OF_SEQUENCES = {"tokens": "grammar", "max_length": 0, "layer_types": (), "eleme
 
 
 def language(config: ml_collections.ConfigDict) -> Language | None:
-    """What the sequences of a data set are made of and say; None of images.
+    """What the sequences of a data set are made of and say; None for images.
 
     Args:
         config: the `data` group.
@@ -74,7 +74,7 @@ def language(config: ml_collections.ConfigDict) -> Language | None:
 
 
 def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """What `data.layer_types` is to be for good: of "architectures:PATH" those of the file now.
+    """What `data.layer_types` becomes: for "architectures:PATH" the types in the file now.
 
     Args:
         config: the `data` group.
@@ -89,7 +89,7 @@ def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
 
 def elements(config: ml_collections.ConfigDict) -> str:
-    """What `data.elements` is to be for good: of molecules "all" where nothing is said.
+    """What `data.elements` becomes: for molecules "all" where it is empty.
 
     Args:
         config: the `data` group.
@@ -98,7 +98,7 @@ def elements(config: ml_collections.ConfigDict) -> str:
 
 
 def elements_before(name: str) -> str:
-    """What `data.elements` means in the config of a run that was made before there was a choice.
+    """What `data.elements` was in runs of earlier versions, which had no such option.
 
     Args:
         name: of its data set.
@@ -107,7 +107,7 @@ def elements_before(name: str) -> str:
 
 
 def value_range(config: ml_collections.ConfigDict) -> tuple[float, float] | None:
-    """Least and greatest value of sequences that have values; None of others and of images.
+    """Least and greatest value of sequences that have values; None for others and for images.
 
     Args:
         config: the `data` group.
@@ -147,21 +147,21 @@ def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, Part] | No
 
 
 def check_options(config: ml_collections.ConfigDict) -> None:
-    """Refuses options that are not of the data set, and names of no file; nothing is read.
+    """Refuses options that do not apply to the data set, and impossible paths; reads nothing.
 
     Raises:
         UsageError: naming them.
     """
     if "\0" in config.name:
         raise UsageError(
-            f"data.name {config.name!r} has a NUL character, as no file has; correct it"
+            f"data.name {config.name!r} has a NUL character, which no path can have; correct it"
         )
     kind = _kind(config.name)
     foreign, what = (_OF_IMAGES, "images") if kind else (_OF_SEQUENCES, "sequences")
     given = [f"data.{key}" for key, default in foreign.items() if config[key] != default]
     if given:
         owner = f"the {kind} of {config.name!r}" if kind else f"the images of {config.name!r}"
-        raise UsageError(f"{', '.join(given)}: of {what} alone; leave as it is for {owner}")
+        raise UsageError(f"{', '.join(given)}: for {what} only; leave at the default for {owner}")
     if kind == "architectures" and config.tokens != "grammar":
         raise UsageError("data.tokens only applies to equations and molecules; leave it 'grammar'")
     if kind != "architectures" and tuple(config.layer_types):

@@ -32,8 +32,8 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     Args:
         config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", the TFDS
             name of an image set, or the name of sequences: "equations", "molecules",
-            "architectures", each alone or before ":PATH", and "enas:PATH"; skip_corrupt is of a
-            folder and of lines of text.
+            "architectures", each alone or before ":PATH", and "enas:PATH". skip_corrupt only
+            applies to folders and lines of text.
 
     Returns:
         Its parts by name; "train" is always there.

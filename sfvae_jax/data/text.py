@@ -26,7 +26,7 @@ log = logging.getLogger("sfvae_jax")
 def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[str, ArrayPart]:
     """The sentences of a UTF-8 file, one a line, in its order; empty lines are none.
 
-    Of a line of a file of molecules what follows white space is not read, as in .smi files.
+    In a file of molecules, what follows the first word of a line is not read, as in .smi files.
 
     Args:
         path: of the file.
@@ -39,7 +39,7 @@ def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[s
     expected = f"give {language.kind}:PATH of a text file of {_LINES[language.kind]}, one a line"
     if not path:
         raise UsageError(expected)
-    file = regular_file(path, f"data.name={language.kind}:PATH with PATH")
+    file = regular_file(path, f"data.name={language.kind}:")
     try:
         stat = file.stat()
         return _open(file, (stat.st_size, stat.st_mtime_ns), language, skip_corrupt)
@@ -116,7 +116,7 @@ def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: b
             "correct it" if bad else f"set --config.data.max_length={lengths.max()}, which fits all"
         )
         raise UsageError(
-            f"{file} {first}; {more}, or leave such lines out by --config.data.skip_corrupt=True"
+            f"{file} {first}; {more}, or leave such lines out with --config.data.skip_corrupt=True"
         )
     number = len(parsed.lines) + len(bad)
     if faults:

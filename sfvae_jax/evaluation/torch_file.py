@@ -113,7 +113,7 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         UsageError: if it is no such file, is cut short, its pickle asks for anything but arrays, or
             these hold more numbers than the file has bytes.
     """
-    file = regular_file(path, "the file of weights")
+    file = regular_file(path, "file of weights:")
     try:
         with file.open("rb") as content, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's, at odd texts in pickles

@@ -27,7 +27,7 @@ def with_fingerprint(
     if given not in ("", found):
         raise UsageError(
             f"data.fingerprint is {given!r}, but that of {config.data.name} is {found!r}; leave it"
-            " empty for whatever the data are, or give the data that it belongs to"
+            " empty to take the data as they are, or give the data that it belongs to"
         )
     config = config.copy_and_resolve_references()
     config.data.fingerprint = found
@@ -65,6 +65,6 @@ def refuse_changes(config: ml_collections.ConfigDict, parts: data.Parts, files: 
     if found:
         raise UsageError(
             f"workdir {files.name} holds a run of other data in {config.data.name}: {found}."
-            " Nothing has been changed: put the data back, or give another --workdir;"
-            " --mode=evaluate measures on the data as they are"
+            " Nothing has been written; put the data back, or give another --workdir;"
+            " --mode=evaluate measures on the data as they are now"
         )

@@ -240,10 +240,10 @@ def test_bad_lines(write, caplog, line, reason):
     [
         ("architectures:", "give architectures:PATH"),
         ("enas:", "give enas:PATH"),
-        ("architectures:/no/such/file", "PATH=/no/such/file: there is no file"),
-        ("architectures:/", "PATH=/ is a folder; expected a regular file"),
-        ("enas:/dev/zero", "PATH=/dev/zero is a device"),
-        ("enas:gs://bucket/file", "PATH=gs://bucket/file is a URL"),
+        ("architectures:/no/such/file", "architectures:/no/such/file: there is no file"),
+        ("architectures:/", "data.name=architectures:/ is a folder; expected a regular file"),
+        ("enas:/dev/zero", "data.name=enas:/dev/zero is a device"),
+        ("enas:gs://bucket/file", "data.name=enas:gs://bucket/file is a URL"),
         ("architectures:~no-such-user-here/file", "is no usable path"),
     ],
 )

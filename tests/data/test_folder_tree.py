@@ -106,7 +106,7 @@ def test_hidden_files_and_what_is_left_behind_are_no_images(tmp_path):
         *("System Volume Information/x.png", "lost+found/x.png"),
     )
     folder = make(tmp_path / ".home" / "imgs", *left_behind)
-    with pytest.raises(UsageError, match="holds no images .* what is hidden is not read"):
+    with pytest.raises(UsageError, match="holds no images .* hidden files are not read"):
         list_images(folder)
     make(folder, "a/x.png")
     assert list_images(folder) == {"train": ("a/x.png",)}

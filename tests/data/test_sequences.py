@@ -249,7 +249,7 @@ def test_a_line_that_is_no_sentence(write, tmp_path):
     name = write("x\n\n   x + y\n1 +")
     assert refused(group(name)) == (
         f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; correct it, or leave"
-        " such lines out by --config.data.skip_corrupt=True"
+        " such lines out with --config.data.skip_corrupt=True"
     )
     message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
     assert "molecules.txt line 2, column 4: the text ends too soon" in message
@@ -281,8 +281,8 @@ def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
         (b"x\n\xc3", "line 2, column 1: byte 0xc3"),
     ):
         assert refused(group(write(content))) == (
-            f"{tmp_path}/equations.txt {place} is no UTF-8; correct it, or leave such lines out by"
-            " --config.data.skip_corrupt=True"
+            f"{tmp_path}/equations.txt {place} is no UTF-8; correct it, or leave such lines out"
+            " with --config.data.skip_corrupt=True"
         )
     message = refused(group(write(b"\xef\xbb\xbfCC\xe9C\n", "molecules")))
     assert "line 1, column 3: byte 0xe9 is no UTF-8" in message
@@ -292,7 +292,7 @@ def test_a_sequence_of_too_many_rules(write, tmp_path):
     name = write("x\nx + 1\nx + 1 + 2 + 3 + x + 1 + 2 + 3\n")
     assert refused(group(name, max_length=3)) == (
         f"{tmp_path}/equations.txt line 2: it takes 4 places, more than 3; set"
-        " --config.data.max_length=16, which fits all, or leave such lines out by"
+        " --config.data.max_length=16, which fits all, or leave such lines out with"
         " --config.data.skip_corrupt=True"
     )
     assert texts(group(name, max_length=3, skip_corrupt=True)) == ["x"]
@@ -309,15 +309,15 @@ def test_files_that_are_no_text(write, tmp_path):
         message = refused(group(write(content)))
         assert message.endswith("is empty; expected a text file of expressions, one a line")
     message = refused(group(f"molecules:{tmp_path}/none.smi"))
-    path = f"data.name=molecules:PATH with PATH={tmp_path}/none.smi"
+    path = f"data.name=molecules:{tmp_path}/none.smi"
     assert message == f"{path}: there is no file '{tmp_path}/none.smi'"
     os.mkfifo(tmp_path / "pipe")
     assert "is a named pipe; expected a reg" in refused(group(f"molecules:{tmp_path}/pipe"))
     assert "is a folder; expected a regular file" in refused(group(f"equations:{tmp_path}"))
-    assert "PATH=gs://b/x.smi is a URL" in refused(group("molecules:gs://b/x.smi"))
+    assert "data.name=molecules:gs://b/x.smi is a URL" in refused(group("molecules:gs://b/x.smi"))
     assert refused(group("equations:")).startswith("give equations:PATH")
     message = refused(group("molecules:~no_such_user/x.smi"))
-    assert "PATH='~no_such_user/x.smi' is no usable path" in message
+    assert "data.name=molecules:'~no_such_user/x.smi' is no usable path" in message
     for name in ("equations", "architectures", "enas", "npz", "folder"):
         message = refused(group(f"{name}:{tmp_path}/a\0b"))
         assert message.startswith(f"data.name '{name}:{tmp_path}/a\\x00b' has a NUL character")
@@ -342,11 +342,11 @@ def test_nothing_of_a_file_is_executed(write, tmp_path):
 )
 def test_options_of_images_are_refused(option):
     (key,) = option
-    message = f"data.{key}: of images alone; leave as it is for the equations of 'equations'"
+    message = f"data.{key}: for images only; leave at the default for the equations of 'equations'"
     assert refused(group("equations", **option)) == message
     config = base_config()
     config.data.update({"name": "equations", **option})
-    with pytest.raises(UsageError, match=f"data.{key}: of images alone"):
+    with pytest.raises(UsageError, match=f"data.{key}: for images only"):
         validate(config)
 
 
@@ -354,7 +354,7 @@ def test_options_of_sequences_are_refused():
     options = ({"tokens": "characters"}, {"max_length": 20}, {"layer_types": ("conv",)})
     for option in (*options, {"elements": "common"}):
         (key,) = option
-        assert f"data.{key}: of sequences alone" in refused(group("mnist_5k", **option))
+        assert f"data.{key}: for sequences only" in refused(group("mnist_5k", **option))
     for name in ("equations", "molecules", "molecules:x.smi"):
         message = refused(group(name, layer_types=("conv",)))
         assert message.startswith(
