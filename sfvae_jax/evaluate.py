@@ -56,7 +56,9 @@ def evaluate(
     require_same(config, "evaluate")
 
     with files.locked():
-        files.set_damage_aside()
+        with processes.agreed():
+            files.set_damage_aside()
+
         # ---- model and images ----
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
             images = parts.images(config.evaluations.part)
