@@ -135,11 +135,11 @@ class _Found:
 
 
 def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
-    stamps = tuple(_stamp(folder / file) for file in files)
+    stamps = tuple(_stamp(os.path.join(folder, file)) for file in files)
     return _inspect_once(folder, files, stamps, thorough)
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: str) -> _Stamp:
     try:
         stat = os.stat(path)
     except OSError:  # a dangling link, say; to look at it says what is wrong

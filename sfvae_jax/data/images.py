@@ -117,10 +117,21 @@ class StoredImages:
         return images
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """The same, read by this thread alone."""
+        """The same, read by this thread alone.
+
+        Raises:
+            UsageError: if the shape of an image has changed since the data were opened.
+        """
         images = np.empty((len(positions), *self.shape[1:]), self._part.dtype)
         for image, index in zip(images, self._indices[positions], strict=True):
-            image[...] = self._geometry.apply(self._part[int(index)])
+            found = self._geometry.apply(self._part[int(index)])
+            if found.shape != image.shape:  # one channel would fill three in silence
+                raise UsageError(
+                    f"an image has shape {found.shape} in place of {image.shape}: its file has"
+                    " changed since the data were opened; start again with data that stay as they"
+                    " are"
+                )
+            image[...] = found
         if self._binarization_seed is None:
             return images
         return binarize_once(images, self._binarization_seed, positions)

@@ -223,3 +223,13 @@ def test_a_file_that_appears_or_changes_is_seen(tmp_path):
     write(tmp_path, "a.png", pixels(9, 9, 3))
     (tmp_path / "b.png").unlink()
     assert data.load(group(tmp_path), "train").shape == (1, 9, 9, 3)
+
+
+def test_a_file_that_changes_after_the_folder_was_opened(tmp_path):
+    """A gray image would be broadcast to three channels."""
+    write(tmp_path, "a.png", pixels(8, 8, 3))
+    images = data.open_images(group(tmp_path), "train")
+    for shape in ((8, 8, 1), (9, 8, 3)):
+        write(tmp_path, "a.png", pixels(*shape))
+        with pytest.raises(UsageError, match="its file has changed since the data were opened"):
+            images.all()
