@@ -171,9 +171,9 @@ _SMALL = {
     "model.latent_size": (1, 2, 3, 5),
     "model.hidden_sizes": ((), (4,), (6, 5)),
     "model.decoder_sizes": (None, (), (4,)),
-    "model.channels": ((), (2, 3)),
+    "model.channels": ((2, 3, 3), (2, 3, 3), (2, 3)),
     "model.kernel_size": (0, 1, 2, 3),
-    "model.kernel_sizes": ((), (2,), (3, 2)),
+    "model.kernel_sizes": ((), (3, 2, 2)),
     "posterior.name": ("", "", *models.POSTERIORS),
     "posterior.hidden_sizes": ((), (4,)),
     "posterior.context_size": (0, 3),
@@ -248,6 +248,10 @@ def _random_changes(rng, folder):
             "train.steps": 3,
             "evaluations.names": ("lower_bound",),
         }
+        if changes["model.name"] not in ("mlp", "recurrent"):
+            changes["model.channels"] = (2, 3, 3)
+        if changes["model.name"] == "conv_elu":
+            changes["model.activation"] = "elu"
         kinds = ("sequences" if is_text else "images", "both")
         fitting = [n for n, entry in evaluation.EVALUATIONS.items() if entry.of in kinds]
         changes["evaluations.names"] = tuple(rng.sample(fitting, rng.choice([1, 1, 2])))
