@@ -47,7 +47,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: bytes, *, finite: bool = True) -> Any:
-    """What a JSON text says.
+    """The value of a JSON text.
 
     Stricter than `json.loads`: it refuses a key that stands twice in one object, nesting of more
     than 100 levels, whole numbers of more than 19 digits and, where `finite`, numbers that are
@@ -100,7 +100,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all, to stay there when the machine fails after it.
+    """Writes a file, whole or not at all; once written, it survives a failure of the machine.
 
     Raises:
         OSError: naming the file, if it cannot be written; what was there stays as it was.

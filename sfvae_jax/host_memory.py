@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def host_memory() -> int | None:
-    """Bytes of the host's memory, or of what a container may have of it; None where neither tells.
+    """Bytes of memory that processes may use here: the host's, or a container's limit.
 
-    Not what is free of it: that differs from one start to the next.
+    Free memory is not asked for, since it differs from one start to the next. None where the
+    system does not say.
     """
     if not hasattr(os, "sysconf"):
         return None
@@ -18,7 +19,7 @@ def host_memory() -> int | None:
 
 
 def _container_limit(otherwise: int) -> int:
-    """What a container may have, where Linux says so."""
+    """A container's limit, where Linux has one."""
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
     except OSError:

@@ -35,18 +35,18 @@ class Architecture(NamedTuple):
 
 
 class ArchitectureFile(NamedTuple):
-    """Architectures by number of their line, from 1, and of the other lines what is wrong."""
+    """Architectures by line number, from 1, and what is wrong with the other lines."""
 
     architectures: dict[int, Architecture]
     damaged: dict[int, str]
 
 
 def read_lines(path: Path, parse: Callable[[str], Architecture]) -> ArchitectureFile:
-    """What `parse` makes of the lines of a UTF-8 file, but for the blank ones.
+    """The architectures of a UTF-8 file, one a line; blank lines are left out.
 
     Args:
         path: of the file.
-        parse: raises ValueError of what it does not read.
+        parse: reads a line; raises ValueError for one that it cannot read.
 
     Raises:
         UsageError: if it cannot be read, or there is nothing in it.

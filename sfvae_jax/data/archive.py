@@ -27,11 +27,11 @@ _LONGEST = 200  # of what is told of an error, in characters
 
 
 class Unreadable(ValueError):
-    """A file is no archive of arrays of numbers; the message says in one line how this shows."""
+    """A file is not an archive of numeric arrays; the message says why, in one line."""
 
 
 class Header(NamedTuple):
-    """What a file says of one of its arrays, found true to the number of bytes.
+    """The header of an array, which fits the number of bytes that the file holds.
 
     Attributes:
         dtype: of booleans, whole numbers, floats or text.
@@ -47,7 +47,7 @@ class Header(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """What the numbers take."""
+        """Bytes that the numbers take."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -79,10 +79,10 @@ class Archive:
         self._zip.close()
 
     def header(self, name: str) -> Header:
-        """What the file says of an array.
+        """The header of an array.
 
         Raises:
-            Unreadable: if there is no such array, or what it says of itself cannot be.
+            Unreadable: if there is no such array, or its header cannot be true.
         """
         if name not in self._entries:
             raise Unreadable(f"it holds no {name}")
@@ -117,7 +117,7 @@ class Archive:
 
 @contextmanager
 def _unreadable(what: str = "") -> Iterator[None]:
-    """Whatever the readers of a damaged or hostile file raise, in one line."""
+    """Turns what the readers of a damaged or hostile file raise into `Unreadable`, in one line."""
     try:
         yield
     except Exception as error:

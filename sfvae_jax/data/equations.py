@@ -35,7 +35,7 @@ class DrawnEquations:
         rules = self._derivations[index]
         grammar = self._language.grammar
         if grammar is not EXPRESSIONS:
-            # What `language.encode` gives, without its parser: rule i is of character i.
+            # What `language.encode` gives, without its parser: rule i stands for character i.
             text = EXPRESSIONS.write(rules).replace(EXPRESSIONS.separator, "")
             rules = [*(self._indices[character] for character in text), len(self._indices)]
         example = np.full(self._language.num_places, grammar.padding, np.int16)

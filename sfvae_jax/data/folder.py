@@ -61,11 +61,11 @@ class FolderPart:
 
     @property
     def identities(self) -> np.ndarray:
-        """Of the files' names, uint64 [N]."""
+        """Hashes of the files' names, uint64 [N]."""
         return _identities(self._files)
 
     def digest(self) -> bytes:
-        """Of the files' names, sizes and checksums: a copy of the folder has the same."""
+        """A digest of the files' names, sizes and checksums; a copy of the folder has the same."""
         pairs = zip(map(_as_bytes, self._files), self._marks, strict=True)
         lines = sorted(b"%s %d %d\n" % (name, *mark) for name, mark in pairs)
         return hashlib.sha256(b"".join(lines)).digest()
@@ -74,7 +74,7 @@ class FolderPart:
         try:
             return decode(self._folder / self._files[index], self._depth)
         except Exception as error:
-            # Found only on decoding: look for all others of its kind, to name them at once.
+            # Only decoding shows such damage: find all such files, to name them at once.
             damaged = _inspect(self._folder, self._files, True).damaged
             damaged = damaged or {self._files[index]: _reason(error)}
             raise _damaged(self._folder, damaged, len(self._files)) from error
@@ -130,7 +130,7 @@ class _Found:
     damaged: dict[str, str]  # those that cannot be read, and why
 
     def mark(self, name: str) -> tuple[int, int]:
-        """What tells a file that can be read from another one of its name."""
+        """Size and checksum of a file that can be read; those of a replaced file differ."""
         return (self.sizes[name], self.heads[name].checksum)
 
 
@@ -241,7 +241,7 @@ def _identities(files: tuple[str, ...]) -> np.ndarray:
 
 
 def _as_bytes(name: str) -> bytes:
-    """A name as all file systems have it, some of which take accents apart."""
+    """A name in composed Unicode; some file systems store accents apart from their letters."""
     return unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
 
 

@@ -32,7 +32,7 @@ class Geometry:
 
     @classmethod
     def of(cls, config: ml_collections.ConfigDict) -> Geometry:
-        """That of a `data` group."""
+        """The geometry that a `data` group describes."""
         return cls(*(config[field.name] for field in dataclasses.fields(cls)))
 
     def shape(self, shape: Shape) -> Shape:
@@ -63,7 +63,7 @@ class Geometry:
         return height, width, self.channels or channels
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """A stored image, so treated."""
+        """A stored image after these steps."""
         if self == Geometry():
             return image
         if self.crop or self.image_size:

@@ -1,4 +1,4 @@
-"""Which examples are held out of training: decided by what each is, where its source can grow.
+"""Which examples are held out of training; where a source can grow, what each example is decides.
 
 A file that is added to a folder, or a line to a text, must not turn what was trained on into what
 is tested on. Where the examples are a user's own, they are taken in the order of a hash of their
@@ -20,13 +20,13 @@ _BYTES = 8  # of an identity
 
 
 def identities(contents: Iterable[bytes]) -> np.ndarray:
-    """64 bits that tell each content from others, uint64 [N]; equal ones of equal contents."""
+    """A 64-bit hash of each content, uint64 [N]; equal contents have equal hashes."""
     digests = b"".join(hashlib.blake2b(each, digest_size=_BYTES).digest() for each in contents)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 def identities_of_rows(images: np.ndarray) -> np.ndarray:
-    """Those of the examples [N, ...] of an array, by their values."""
+    """The identities of the examples [N, ...] of an array: hashes of their values."""
     return identities(image.tobytes() for image in images)
 
 
@@ -36,15 +36,14 @@ def order(part: Part, seed: int) -> np.ndarray:
 
 
 def split(part: Part, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
-    """Indices of so many examples for each number, then of all that are left, in that order.
+    """The indices of a part's examples, split into groups of these sizes and all others.
 
-    Equal examples are never separated: who asks for `number` of them also gets the copies of the
-    last one.
+    Equal examples are never separated: a group also gets the copies of its last example.
 
     Args:
         part: of a source.
         seed: of the order.
-        numbers: how many to take, one after another; not more than there are.
+        numbers: sizes of the groups, taken one after another; together at most all examples.
     """
     indices, keys = _ordered(part, seed)
     found, start = [], 0
@@ -58,7 +57,7 @@ def split(part: Part, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
 
 
 def _ordered(part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the examples, and what they are sorted by."""
+    """Indices of the examples in their order, and the keys by which they are sorted."""
     known = getattr(part, "identities", None)
     if known is None:
         return np.random.default_rng(seed).permutation(len(part)), np.arange(len(part))

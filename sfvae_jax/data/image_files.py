@@ -29,7 +29,7 @@ DEPTHS = (1, 8, 10, 12, 14, 16)
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
-# Files of these formats end so, unless they are cut short (or have something behind them).
+# What whole files of these formats end with (a few have something behind it).
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 64
 _READ_AT_ONCE = 2**20  # bytes
@@ -73,11 +73,11 @@ def look(path: Path, *, thorough: bool) -> Head:
 
     Args:
         path: of the file.
-        thorough: whether to decode it, which alone shows damage in its middle.
+        thorough: whether to decode it: only this shows damage in its middle.
 
     Raises:
         Exception: whatever the decoders of damaged files raise; ValueError if it is no regular
-            file or holds something else than one image of 8 or 16 bits a channel.
+            file or holds something other than one image of 8 or 16 bits a channel.
     """
     with _opened(path) as image:
         frames = getattr(image, "n_frames", 1)
@@ -163,7 +163,7 @@ def _orientation(image: Any) -> int:
     try:
         # PNG's own method would decode the whole image to find what may stand behind it.
         return Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # damage beside the image, which can be read all the same
+    except Exception:  # the metadata are damaged; the image can still be read
         return 1
 
 
@@ -184,7 +184,7 @@ def _checksum(path: Path) -> int:
 
 
 def _is_whole(end: bytes, kind: str | None) -> bool:
-    """Whether a file of this end certainly ends where its format says."""
+    """Whether the last bytes of a file hold the end of its format; if so it is not cut short."""
     return kind in _ENDS and _ENDS[kind] in end
 
 

@@ -42,8 +42,8 @@ class Line:
     Attributes:
         number: from 1.
         column: at which its text begins, from 1.
-        text: a sentence, if all is well; bytes that are no UTF-8 as Python's `surrogateescape` has
-            them.
+        text: of the line, which should be a sentence; bytes that are no UTF-8 are kept as Python's
+            `surrogateescape` does.
     """
 
     number: int
@@ -53,14 +53,14 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """What lines say.
+    """Lines that have been parsed.
 
     Attributes:
         rules: of each line that is a sentence, one after another, int16 [sum of lengths].
-        lengths: how many are of each, [N].
+        lengths: the number of rules of each of these lines, [N].
         lines: their numbers, [N].
         bad_lines: numbers of the others, [M].
-        bad_columns: where in each the first character is that cannot stand there, [M].
+        bad_columns: in each, the column of the first character that cannot stand there, [M].
         reasons: what is wrong there, in words, [M].
     """
 
@@ -73,7 +73,7 @@ class Parsed:
 
 
 def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bool) -> Parsed:
-    """What the lines of a file say, read from what was kept of an earlier time where it can be.
+    """The lines of a file, parsed; what an earlier call has kept is used where it can be.
 
     It is kept in the user's cache folder, `sfvae_jax/sequences` in it, in one file for each path
     and grammar, never beside the file; it may be deleted at any time. What was kept is used only
@@ -82,9 +82,9 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
 
     Args:
         path: of the file.
-        lines: what is to be read of it; what was kept of other lines is parsed anew.
+        lines: of the file; if they differ from those that were kept, they are parsed again.
         grammar: of their sentences.
-        go_on: whether to go on after a line that is none.
+        go_on: whether to go on after a line that is no sentence.
     """
     kind = _digest(*map(str, grammar.rules), repr((grammar.separator, grammar.ignored)))
     key = _digest(_FORMAT, kind, *(f"{line.number} {line.column} {line.text}" for line in lines))
@@ -102,12 +102,12 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
 
 
 def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -> Parsed:
-    """What lines say in a grammar, with progress shown under a label.
+    """Parses lines with a grammar, and shows the progress under a label.
 
     Args:
         lines: sentences, most of them.
         grammar: of these.
-        go_on: whether to go on after a line that is none.
+        go_on: whether to go on after a line that is no sentence.
         label: in words.
     """
     good: dict[int, np.ndarray] = {}
@@ -141,7 +141,7 @@ def _digest(*parts: str) -> str:
 
 
 def _seal(key: str, parsed: Parsed) -> np.ndarray:
-    """What binds the arrays to the key that they are kept under, uint8 [32]."""
+    """A digest of the arrays and of the key under which they are kept, uint8 [32]."""
     digest = hashlib.sha256(key.encode())
     for name, array in dataclasses.asdict(parsed).items():
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
@@ -150,7 +150,7 @@ def _seal(key: str, parsed: Parsed) -> np.ndarray:
 
 
 def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Parsed | None:
-    """What a file keeps under a key, checked; None if it keeps another, is damaged or not there."""
+    """What a file keeps under a key; None if it is missing, damaged or has another key."""
     try:
         if not_regular(file):
             return None
@@ -169,9 +169,9 @@ def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Pars
 
 
 def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
-    """Whether arrays can be what the lines say, and are so for some of the lines.
+    """Whether arrays fit the lines; some of the lines are parsed again and compared.
 
-    A seal shows damage; whoever writes a file of their own can seal it, too.
+    The seal only shows damage: another program could seal a file of its own.
     """
     numbers = np.array([line.number for line in lines])
     good, bad = np.isin(numbers, parsed.lines), np.isin(numbers, parsed.bad_lines)
@@ -198,7 +198,7 @@ def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
 
 
 def _says(rules: np.ndarray | None, text: str, grammar: Grammar) -> bool:
-    """Whether these are the rules of a sentence; None: whether it is none."""
+    """Whether a text has these rules; for None, whether it is no sentence."""
     try:
         if rules is None:
             grammar.parse(text)

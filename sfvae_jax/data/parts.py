@@ -59,7 +59,7 @@ class ArrayPart:
         return None if self._labels is None else self._labels[indices]
 
     def digest(self) -> bytes:
-        """What tells these examples and labels from others; their order matters if it is fixed."""
+        """A digest of examples and labels; their order counts only if they have no identities."""
         if self.identities is None:
             columns = [self._images, self._labels]
         else:

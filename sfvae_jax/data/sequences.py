@@ -28,7 +28,7 @@ KINDS = {
     "architectures": "architectures",
     "enas": "architectures",
 }
-"""What the sequences of a name, or of a name before ":PATH", are."""
+"""The kind of the sequences, by the name of the data set without ":PATH"."""
 
 _GRAMMARS = {
     ("equations", ""): EXPRESSIONS,

@@ -74,7 +74,7 @@ def _open(
 
 
 def _sentences(lines: Iterable[Line], numbers: Iterable[int]) -> Iterator[bytes]:
-    """The text of the lines of these numbers without white space, however it is taken apart."""
+    """The text of the lines with these numbers, without white space."""
     texts = {line.number: line.text for line in lines}
     return ("".join(texts[number].split()).encode() for number in numbers)
 

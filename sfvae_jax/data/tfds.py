@@ -122,7 +122,7 @@ def _parts(name: str, builder: Any) -> dict[str, TfdsPart]:
 
 
 def _label_source(builder: Any, split: str) -> Any:
-    """The split without its images, which labels do not need decoded; None without labels."""
+    """The split with its images left encoded, for its labels alone; None if it has no labels."""
     import tensorflow_datasets as tfds
 
     if "label" not in builder.info.features:

@@ -61,7 +61,7 @@ def _pack_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *ignored: 
 
 
 class _Maker:
-    """What stands in a pickle for a function: it can be called, not given attributes.
+    """A stand-in for a function that a pickle names: it can be called, not given attributes.
 
     The opcode BUILD sets attributes of what a pickle has named; a function of this module would
     keep them after the read.
@@ -87,7 +87,7 @@ _DTYPES = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers and texts; of names only those admitted."""
+    """Unpickles containers, numbers and texts; the only names it knows are those above."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _MAKERS:
@@ -196,7 +196,7 @@ def _arrays(
             raise ValueError(f"one of its names is a {type(name).__name__}")
         view = _view(name, tensor, read)
         total += view.size
-        # Names are cheaper than what they would be copied to: thousands may share a storage.
+        # Thousands of names may share one storage, and each would become a copy.
         if total > most_numbers:
             raise ValueError(f"its tensors hold more numbers than the file's {most_numbers} bytes")
         arrays[name] = np.array(view)
@@ -213,7 +213,7 @@ def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarr
     numbers = np.frombuffer(read(storage), storage.dtype)
     if len(numbers) != storage.size:
         raise ValueError(f"{name} is cut short: {len(numbers)} of {storage.size} numbers")
-    # The numbers are the file's word: neither outside of the storage nor more than it holds.
+    # The file may lie: a view must lie within its storage and hold no more numbers.
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if count > storage.size or (count and last >= storage.size) or offset > storage.size:

@@ -19,7 +19,7 @@ _NAMED_AT_MOST = 5
 
 
 def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
-    """Refuses processes of one run that were not all asked for the same; all have to ask.
+    """Refuses processes of one run that were not all asked for the same; all must call this.
 
     Every process compares what would decide its steps and measures: all settings, the fingerprint
     of the data, the versions of what computes them, and what the environment sets of JAX.
@@ -41,7 +41,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     there = _of_main(here)
     keys = sorted(there)
     differs = [here.get(key) != there[key] for key in keys]
-    # The last tells of settings that the main process does not know, those of another version.
+    # The last one: whether this process has settings that the main one lacks, as another version.
     differs.append(bool(here.keys() - there.keys()))
     by_process = processes.gathered(np.array(differs))
     if np.any(by_process[jax.process_index()]):
@@ -69,7 +69,7 @@ def _versions() -> dict[str, str]:
 
 
 def _of_jax() -> dict[str, str]:
-    """What the environment sets of JAX, and decides which numbers are drawn or computed."""
+    """What the environment sets in JAX and decides which numbers are drawn or computed."""
     keys = (
         *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"),
         "jax_default_matmul_precision",
@@ -79,7 +79,7 @@ def _of_jax() -> dict[str, str]:
 
 
 def _digest(facts: dict) -> np.ndarray:
-    """As eight whole numbers of 32 bits, which JAX hands on as they are."""
+    """A digest as eight numbers of 32 bits, which JAX passes on unchanged."""
     text = json.dumps(facts, sort_keys=True)
     return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32)
 

@@ -35,7 +35,7 @@ def with_fingerprint(
 
 
 def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> str:
-    """In words, how the data differ from what a run was trained on; empty if they do not.
+    """How the data differ from those that a run was trained on, in words; empty if they do not.
 
     Args:
         config: with the fingerprint of the data as they are now.
@@ -56,7 +56,7 @@ def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir
 
 
 def refuse_changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> None:
-    """Refuses to train on with data that have changed, for what was held out may be among them.
+    """Refuses to go on with data that have changed: held-out examples may now be trained on.
 
     Raises:
         UsageError: saying how they differ.
