@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from collections import deque
@@ -169,9 +170,15 @@ def _check_parts(
             f" {first}, but no folder named valid or test; move all images to folders named train,"
             " valid and test, or rename that folder if it is one class of images among others"
         )
+    _tell_left_out(folder, len(left_out), first)
+
+
+@functools.lru_cache(maxsize=4)  # training and evaluation both open the folder
+def _tell_left_out(folder: Path, number: int, first: str) -> None:
     log.warning(
-        "leaving out %d images of %s that lie in no folder named train, valid or test, such as %s",
-        *(len(left_out), folder, first),
+        "leaving out the images of %s that lie in no folder named train, valid or test: %d, such"
+        " as %s",
+        *(folder, number, first),
     )
 
 

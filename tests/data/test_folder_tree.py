@@ -59,8 +59,11 @@ def test_folders_are_the_parts(tmp_path, files, expected):
 def test_images_outside_of_the_parts_are_left_out_and_told(tmp_path, caplog):
     parts = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
     assert parts == {"train": ("train/a.png",), "test": ("test/b.png",)}
-    assert "leaving out 2 images" in caplog.text
-    assert "such as d.png" in caplog.text
+    assert "leaving out the images" in caplog.text
+    assert "named train, valid or test: 2, such as d.png" in caplog.text
+    caplog.clear()
+    assert list_images(tmp_path) == parts
+    assert not caplog.text
 
 
 def test_names_of_any_bytes_are_told_in_one_line(tmp_path, caplog):
