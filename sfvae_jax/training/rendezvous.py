@@ -21,6 +21,7 @@ from sfvae_jax.errors import RunError, UsageError
 SECONDS = 300.0  # for all to come
 _SECONDS_OF_A_STRANGER = 10.0  # at the port, which a run that has just ended may still have
 _SECONDS_BETWEEN_TRIES = 0.5
+_SECONDS_TO_HEAR = 2.0  # of a refusal, for those that are on their way
 _SECONDS_TO_SPEAK = 5.0  # for a message between two processes that are there
 
 _OURS = "sfvae_jax process"
@@ -91,16 +92,19 @@ def _receive_all(listener: socket.socket, num_processes: int, until: float) -> N
     present: dict[int, socket.socket] = {}
     refusal = None
     try:
-        while len(present) < num_processes and refusal is None:
+        while refusal is not None or len(present) < num_processes:
             listener.settimeout(max(until - time.monotonic(), 0.01))
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
-                refusal = _absent(present, num_processes)
+                refusal = refusal or _absent(present, num_processes)
                 break
             except OSError:  # this process has given up
                 return
-            refusal = _enter(connection, present, num_processes)
+            found = _enter(connection, present, num_processes)
+            if found is not None and refusal is None:
+                refusal = found
+                until = min(until, time.monotonic() + _SECONDS_TO_HEAR)
         _answer(present, refusal or _WELCOME)
     finally:
         for connection in present.values():
@@ -123,7 +127,7 @@ def _enter(
         before.close()
         before = None
     # One that comes twice is kept under a number that no process has, to be answered as well.
-    present[process_id if before is None else -1] = connection
+    present[process_id if before is None else -1 - len(present)] = connection
     if of != num_processes:
         return (
             f"usage: process {process_id} has --num_processes={of} and process 0"
