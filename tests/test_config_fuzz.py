@@ -133,7 +133,7 @@ def test_nothing_but_a_usage_error_comes_out_of_resolve():
     keys, leaves = options.keys(configuration.groups()), [key for key in known if "." in key]
     bases = [base.unlock() for base in _bases()]
     num_refused = 0
-    for _ in range(MUTATIONS):
+    for number in range(MUTATIONS):
         config = rng.choice(bases)
         undone, changed = [], []
         for _ in range(rng.choice([1, 1, 2, 4])):
@@ -151,7 +151,8 @@ def test_nothing_but_a_usage_error_comes_out_of_resolve():
             assert any(key in message for key in (*keys, *changed)), (changed, message)
         else:
             json.dumps(plain(found))
-            assert configuration.resolve(found) == found, changed
+            if number % 5 == 0:  # it takes as long as all else
+                assert configuration.resolve(found) == found, changed
         for undo in reversed(undone):
             undo()
     assert MUTATIONS // 4 < num_refused < MUTATIONS
