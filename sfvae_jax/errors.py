@@ -1,9 +1,9 @@
-"""Errors that are the user's to mend: shown as one line, without a traceback."""
+"""Errors that the user can correct: shown as one line, without a traceback."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UsageError(ValueError):
@@ -24,8 +24,19 @@ def first_line(error: BaseException) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """All that an error says, in one line."""
-    return " ".join(str(error).split())
+    """All that an error says, in one line; its type's name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def readable(text: str) -> str:
+    """A text with "?" for each character that cannot be shown, such as a control character."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """So many of the names at most, and how many more there are, as in "a, b and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

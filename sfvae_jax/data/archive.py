@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from sfvae_jax.errors import in_one_line, readable
+
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4}  # of a header's length, by the format's version
 _LONGEST_HEADER = 1000  # bytes; NumPy writes some 128, and Python's parser gets no deep nests
@@ -121,10 +123,8 @@ def _unreadable(what: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        line = " ".join(reason.split())
-        printable = "".join(c if c.isprintable() else "?" for c in line)
-        raise Unreadable(f"{what}{printable}"[:_LONGEST]) from error
+        reason = readable(getattr(error, "strerror", None) or in_one_line(error))
+        raise Unreadable(f"{what}{reason}"[:_LONGEST]) from error
 
 
 def _read_header(stream: BinaryIO) -> Header:

@@ -19,7 +19,7 @@ from sfvae_jax.data.folder_tree import list_images, part_names, printable
 from sfvae_jax.data.geometry import Shape
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.image_files import Head, decode, depth_of, look
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, in_one_line, listed
 from sfvae_jax.paths import local_path
 
 _NAMED_AT_MOST = 10
@@ -230,9 +230,7 @@ def _damaged(folder: Path, damaged: Mapping[str, str], total: int) -> UsageError
 
 def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
     names = [f"{printable(file)} ({reason})" for file, reason in damaged.items()]
-    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-    shown = ", ".join(names[:_NAMED_AT_MOST])
-    return f"{len(names)} of the {total} images in {folder}: {shown}{more}"
+    return f"{len(names)} of the {total} images in {folder}: {listed(names, _NAMED_AT_MOST)}"
 
 
 @functools.lru_cache(maxsize=8)  # every part of the data set asks for them again
@@ -254,4 +252,4 @@ def _reason(error: Exception) -> str:
         return "a link to nothing"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
-    return " ".join(str(error).split())[:80] or type(error).__name__
+    return in_one_line(error)[:80]

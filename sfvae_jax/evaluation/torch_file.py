@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sfvae_jax.errors import UsageError
+from sfvae_jax.errors import UsageError, in_one_line, readable
 from sfvae_jax.evaluation.opcodes import check_pickle
 from sfvae_jax.paths import regular_file
 
@@ -123,10 +123,9 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
             content.seek(0)
             return _read_legacy(io.BytesIO(content.read()), size)
     except Exception as error:  # whatever the opcodes of a damaged or hostile pickle raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        printable = "".join(c if c.isprintable() else "?" for c in reason[:_LONGEST])
+        reason = readable(in_one_line(error)[:_LONGEST])
         raise UsageError(
-            f"cannot read arrays from {path}: {printable}; expected a state dict of torch.save"
+            f"cannot read arrays from {path}: {reason}; expected a state dict of torch.save"
         ) from error
 
 

@@ -11,11 +11,12 @@ import ml_collections
 import numpy as np
 
 import sfvae_jax
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import RunError, UsageError, listed
 from sfvae_jax.training import processes
 from sfvae_jax.training.settings import differences, flatten, plain
 
 _NAMED_AT_MOST = 5
+_ADVICE = "Give all processes the same config, data and versions"
 
 
 def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
@@ -48,14 +49,15 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
         found = differences(there, here, lambda key: True)
         raise UsageError(
             f"process {jax.process_index()} of this run differs from process 0 (there):"
-            f" {_listed(found)}. Give all processes the same config, data and versions"
+            f" {listed(found, _NAMED_AT_MOST)}. {_ADVICE}"
         )
     others = np.flatnonzero(by_process.any(axis=1)).tolist()
     columns = np.flatnonzero(by_process.any(axis=0)).tolist()
     named = [keys[i] if i < len(keys) else "settings of another version" for i in columns]
+    numbers = listed([*map(str, others)], _NAMED_AT_MOST)
     raise RunError(
-        f"processes of this run that differ from process 0: {_listed([*map(str, others)])}; in:"
-        f" {_listed(named)}. Give all processes the same config, data and versions"
+        f"processes of this run that differ from process 0: {numbers}; in:"
+        f" {listed(named, _NAMED_AT_MOST)}. {_ADVICE}"
     )
 
 
@@ -88,8 +90,3 @@ def _of_main(facts: dict) -> dict:
     """The facts as the main process has them."""
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     return json.loads(processes.arrays_of_main({"facts": text})["facts"].tobytes())
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-    return ", ".join(names[:_NAMED_AT_MOST]) + more
