@@ -15,6 +15,11 @@ KEY = jax.random.key(0)
 HALF = [jnp.bfloat16, jnp.float16]
 
 
+def _one_of_both(quick):
+    """Both types, the other one slow: each operation is compiled for each type."""
+    return [pytest.param(t, marks=[pytest.mark.slow] * (t != quick)) for t in HALF]
+
+
 def _arrays(dtype, batch=()):
     """x, mean, stddev, W and c in a type, and what they are in float64."""
     rng = np.random.default_rng(0)
@@ -83,7 +88,7 @@ def test_sampled_objectives(dtype):
     _agree(objectives.weighted_value(elbo, beta=given["c"]), fit - exact["c"] * _kl(exact).sum())
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", _one_of_both(jnp.float16))
 def test_linearized_objectives(dtype):
     given, exact = _arrays(dtype)
     decode, x, mean, stddev = _decoder(given), given["x"], given["mean"], given["stddev"]
@@ -114,7 +119,7 @@ def test_linearized_objectives(dtype):
     _agree(second.log_likelihood, fit - bend)
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", _one_of_both(jnp.bfloat16))
 def test_objectives_of_a_batch(dtype):
     given, exact = _arrays(dtype, batch=(6,))
     decode, x, means = _decoder(given), given["x"], given["mean"]
@@ -169,7 +174,7 @@ def _mmd(a, b):
     return pairs(a) + pairs(b) - 2.0 * kernel(a, b).mean()
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", _one_of_both(jnp.float16))
 def test_losses_and_penalties(dtype):
     given, exact = _arrays(dtype)
     decode, x, z, c = _decoder(given), given["x"], given["mean"], exact["c"]
@@ -195,7 +200,7 @@ def test_losses_and_penalties(dtype):
     _agree(norm, np.linalg.svd(exact["weights"])[1][0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("dtype", _one_of_both(jnp.bfloat16))
 def test_likelihoods(dtype):
     rng = np.random.default_rng(3)
     levels = rng.integers(0, 256, N)
