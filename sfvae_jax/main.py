@@ -12,10 +12,11 @@ own setting; laptop: minutes on two CPU cores, no download). Any value of it can
   --config.model.latent_size=32       and so on; an unknown key is an error
 
 Without --workdir a run goes to runs/NAME, named by the config, its preset and what the command line
-changes; the first line of the log says where. The same command again goes on from the last
-checkpoint. A workdir holds config.json, metrics.jsonl, checkpoints/, results.json and
-figures/*.png; nothing is written outside it but compiled programs, which ~/.cache/sfvae_jax keeps
-(--config.train.compilation_cache=false: it does not).
+changes of the training; the first line of the log says where. The same command again goes on from
+the last checkpoint; --mode=evaluate with other evaluations measures the same run. A workdir holds
+config.json, metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside
+it but compiled programs, which ~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false:
+it does not).
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 
 One run over many hosts: the same command on each with --distributed, which finds the others on
@@ -59,16 +60,22 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder that the run reads and writes; default: runs/NAME, by what it changes."
+    "workdir", None, "Folder that the run reads and writes; default: runs/NAME, see above."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of the processes of a run over many hosts, which find each other."
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT of process 0, where they do not; implies --distributed."
+    "coordinator_address",
+    None,
+    "HOST:PORT of process 0, for processes that do not find each other; implies --distributed.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes; likewise.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0; likewise.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "How many processes there are; implies --distributed."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this process, from 0; implies --distributed."
+)
 _MODE = flags.DEFINE_enum(
     "mode",
     "train_and_evaluate",
@@ -125,11 +132,15 @@ def _run(workdir: Path, signals: StopSignals) -> None:
 
 
 def _workdir() -> Path:
-    """The folder of the run: that of --workdir, or one named by what the command line changes."""
+    """The folder of the run: that of --workdir, or one named by how the run is trained."""
     if _WORKDIR.value is not None:
         return local_path(_WORKDIR.value, "--workdir")
+    # Imported here so that --help does not wait for the data sets.
+    from sfvae_jax.training.settings import of_training
+
     flag = flags.FLAGS["config"]
-    changes = config_flags.get_override_values(flag)
+    given = config_flags.get_override_values(flag)
+    changes = {key: value for key, value in given.items() if of_training(key)}
     name = name_of_command(config_flags.get_config_filename(flag), changes)
     workdir = local_path(Path("runs", name), "--workdir")
     log.info("no --workdir is given: this run goes to %s", shown(workdir))

@@ -191,13 +191,18 @@ def test_a_bucket_is_no_workdir(run_main, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_workdir_a_run_is_named_by_what_it_changes(tmp_path):
-    """The log says so before anything else; here JAX has no device, and nothing is written."""
+def test_without_a_workdir_a_run_is_named_by_how_it_is_trained(tmp_path):
+    """The log says so before anything else; here JAX has no device, and nothing is written.
+
+    What is measured is no part of the name: a run that is trained can be evaluated once more.
+    """
     done = subprocess.run(
         [
             *(sys.executable, "-m", "sfvae_jax.main"),
             f"--config={ROOT}/configs/mnist_collapse.py:laptop",
             "--config.seed=3",
+            "--config.evaluations.names=('reconstruction',)",
+            "--mode=evaluate",
         ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "nonsense"},
