@@ -163,12 +163,13 @@ class Workdir:
         """Writes config.json if there is none yet, and clears what a killed process left.
 
         Raises:
-            UsageError: if it cannot be written.
+            UsageError: if it cannot be written, or checkpoints could not be saved.
         """
         if not processes.is_main():
             return
         self.check_owner()
         self._make()
+        workdir_checks.check_writable(self.folder, self.checkpoints.name)
         try:
             for path in (self.config, self.metrics, self.results):
                 partial(path).unlink(missing_ok=True)

@@ -19,18 +19,23 @@ from sfvae_jax.training.settings import differences, flatten, of_earlier, of_tra
 _PATTERNS = "*?[\\"
 
 
-def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written.
+def check_writable(folder: Path, inner: str = "") -> None:
+    """Refuses a workdir that cannot be made or written, or a folder in it.
+
+    Args:
+        folder: the workdir.
+        inner: the name of a folder in it.
 
     Raises:
         UsageError: saying why.
     """
+    wanted = folder / inner
     try:
-        parent = next(path for path in (folder, *folder.parents) if path.exists())
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
     except OSError as error:
         raise not_writable(folder, error) from error
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write to workdir {shown(folder)}: {parent} is not writable")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to workdir {shown(folder)}: {there} is not writable")
 
 
 def not_writable(folder: Path, error: OSError) -> UsageError:

@@ -90,6 +90,15 @@ def test_folders_that_cannot_be_written(tmp_path, tiny_config):
             Workdir(path).check(tiny_config())
 
 
+def test_a_run_does_not_train_where_it_could_save_nothing(tmp_path, tiny_config):
+    files = Workdir(tmp_path)
+    files.claim(tiny_config())
+    files.checkpoints.write_text("")
+    files.check(tiny_config())  # it can be evaluated
+    with pytest.raises(UsageError, match="cannot write to workdir .*/checkpoints is not writable"):
+        files.claim(tiny_config())
+
+
 def test_somebody_elses_files_are_left_alone(tmp_path, tiny_config):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UsageError, match=r"holds checkpoints but no config\.json"):
