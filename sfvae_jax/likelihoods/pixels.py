@@ -15,7 +15,7 @@ from sfvae_jax.objectives.checks import (
     check_shape,
     shape_of,
 )
-from sfvae_jax.objectives.precision import is_narrow, rounded_like, wide
+from sfvae_jax.objectives.precision import is_narrow, rounded_like, wide, wide_dtype
 
 
 @jax.tree_util.register_dataclass
@@ -113,7 +113,7 @@ class DiscretizedLogistic:
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
         """A draw of x on the levels, shaped like x."""
         location, inverse_scale = self._location(self._checked(parameters))
-        noise = jax.random.logistic(rng, location.shape, location.dtype)
+        noise = jax.random.logistic(rng, location.shape, wide_dtype(location))
         levels = jnp.round((location + noise / inverse_scale) / self._spacing)
         return rounded_like(jnp.clip(levels, 0, self.num_levels - 1) * self._spacing, *parameters)
 

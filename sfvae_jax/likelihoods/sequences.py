@@ -18,7 +18,7 @@ from sfvae_jax.objectives.checks import (
     shape_of,
 )
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.precision import is_narrow, normal_like, rounded_like, wide
+from sfvae_jax.objectives.precision import is_narrow, normal_like, rounded_like, wide, wide_dtype
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars import RuleTables
@@ -77,7 +77,7 @@ class Categorical:
 
     def noise(self, rng: Array, parameters: Array) -> Array:
         """Gumbel noise shaped like the parameters: the mode of their sum is a draw of x."""
-        return jax.random.gumbel(rng, parameters.shape, wide(parameters).dtype)
+        return jax.random.gumbel(rng, parameters.shape, wide_dtype(parameters))
 
     def location(self, parameters: Array) -> Array:
         """The logits, what `fisher` and `information` are the information of."""

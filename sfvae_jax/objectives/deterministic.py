@@ -28,7 +28,7 @@ from sfvae_jax.objectives.checks import (
 )
 from sfvae_jax.objectives.linear_algebra import matmul
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide, wide_dtype
 from sfvae_jax.objectives.tangents import tangents
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -120,7 +120,7 @@ def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
         ArgumentError: if z is not of rank 1.
     """
     _, jacobian = tangents(decode, z)
-    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), jnp.promote_types(z.dtype, jnp.float32))))
+    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), wide_dtype(z))))
 
 
 def hutchinson_gradient_penalty(
@@ -147,7 +147,8 @@ def hutchinson_gradient_penalty(
     """
     check_vector("z", z)
     check_at_least_one("num_probes", num_probes)
-    probes = jax.random.rademacher(rng, (num_probes, z.size), z.dtype)
+    dtype = jax.dtypes.canonicalize_dtype(z.dtype)
+    probes = jax.random.rademacher(rng, (num_probes, z.size), dtype)
 
     def squared_push(probe: Array) -> Array:
         return squared_norm(jax.jvp(decode, (z,), (probe,))[1])

@@ -33,7 +33,7 @@ from sfvae_jax.objectives.gaussian import (
     latent_gaussian,
 )
 from sfvae_jax.objectives.linear_algebra import SOLVERS, log_det_and_quadratic
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.precision import wide, wide_dtype
 from sfvae_jax.objectives.tangents import FactoredRows, Rows, push_basis, tangents
 
 
@@ -224,4 +224,4 @@ def scalar_or_per_element(
     check_positive(name, variance)
     if shape_of(name, variance) not in ((), (x_hat.size,)):
         variance = per_element(name, variance, x_hat).ravel()
-    return jnp.asarray(variance, jnp.promote_types(x_hat.dtype, jnp.float32))
+    return jnp.asarray(variance, wide_dtype(x_hat))

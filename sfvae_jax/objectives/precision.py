@@ -24,12 +24,20 @@ def is_narrow(value: Any) -> bool:
     return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
 
 
+def wide_dtype(value: Any) -> jnp.dtype:
+    """The type of an array, as JAX holds it, in 32 bits at least.
+
+    NumPy's arrays may be in float64 where JAX has no such type.
+    """
+    return jnp.promote_types(jax.dtypes.canonicalize_dtype(value.dtype), jnp.float32)
+
+
 def normal_like(rng: Array, value: Array) -> Array:
     """Standard normal noise shaped like an array, in 32 bits at least.
 
     Drawn in bfloat16 it would take 128 values, none beyond 2.9, with a mean square of 0.99.
     """
-    return jax.random.normal(rng, value.shape, jnp.promote_types(value.dtype, jnp.float32))
+    return jax.random.normal(rng, value.shape, wide_dtype(value))
 
 
 def rounded_like(value: Array, *given: Any) -> Array:

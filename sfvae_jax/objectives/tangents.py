@@ -37,7 +37,8 @@ def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> t
         return jax.jvp(function, (z,), (direction,))
 
     # The value does not depend on the direction, so that vmap leaves it a single pass.
-    return jax.vmap(push_forward, out_axes=(None, 0))(jnp.eye(z.size, dtype=z.dtype))
+    basis = jnp.eye(z.size, dtype=jax.dtypes.canonicalize_dtype(z.dtype))
+    return jax.vmap(push_forward, out_axes=(None, 0))(basis)
 
 
 def tangents(

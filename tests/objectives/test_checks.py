@@ -299,3 +299,18 @@ def test_what_is_traced_is_not_looked_at():
     of_kl = jax.make_jaxpr(objectives.gaussian_kl_per_dimension)(MEAN, MEAN)
     names = {str(eqn.primitive) for eqn in of_kl.eqns}
     assert names.isdisjoint({"gt", "lt", "is_finite", "reduce_and", "pure_callback"})
+
+
+@pytest.mark.filterwarnings("error")
+def test_numpys_float64_is_taken_as_float32():
+    """As JAX takes it where its own float64 is off; without a warning."""
+    x, mean, rows = (np.asarray(value, np.float64) for value in (X, MEAN, WEIGHTS))
+    values = [
+        objectives.gradient_penalty(_decode, mean),
+        objectives.hutchinson_gradient_penalty(KEY, _decode, mean),
+        *posteriors.DiagonalGaussian(mean, np.full(M, 0.5)).sample_and_log_prob(KEY),
+        likelihoods.Categorical().noise(KEY, rows),
+        likelihoods.DiscretizedLogistic().sample(KEY, (x, np.array(-1.0))),
+    ]
+    assert {value.dtype for value in values} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(values[0], np.sum(rows**2), rtol=1e-6)
