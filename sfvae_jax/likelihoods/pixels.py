@@ -47,7 +47,8 @@ class Bernoulli:
 
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x in {0, 1}, shaped like x."""
-        return jax.random.bernoulli(rng, self.mean(parameters)).astype(parameters.dtype)
+        p = self.mean(wide(parameters))  # the uniform draws have as many bits as it
+        return jax.random.bernoulli(rng, p).astype(parameters.dtype)
 
     def fisher(self, parameters: Array) -> Array:
         """Diagonal Fisher information of the mean p, 1 / (p (1 - p)), shaped like x."""
@@ -89,7 +90,11 @@ class DiscretizedLogistic:
         """log P(x|z) in nats, summed over x; x in [0, 1] on the levels."""
         location, _ = parameters = self._checked(parameters)
         check_example(x, location)
-        if is_narrow(x):  # which rounds a level by less than half a bin
+        if is_narrow(x):  # then rounded by less than half a bin
+            if self.num_levels > 2 ** (jnp.finfo(x.dtype).nmant + 1):
+                raise ArgumentError(
+                    f"x must be float32: {x.dtype} does not hold the {self.num_levels} levels"
+                )
             x = jnp.round(wide(x) / self._spacing) * self._spacing
         return jnp.sum(self._log_mass(x, parameters))
 

@@ -233,6 +233,26 @@ def test_likelihoods(dtype):
     _agree(categorical.log_prob(rules, rows), log_p[np.arange(N), np.asarray(rules)].sum())
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_draws_of_rare_pixels_are_rare(dtype):
+    """A uniform number in bfloat16 is a multiple of 1/128, and zero once in 128 draws."""
+    number, p = 100_000, scipy.special.expit(-9.0)
+    drawn = likelihoods.Bernoulli().sample(KEY, jnp.full(number, -9.0, dtype))
+    _is(drawn, dtype)
+    assert abs(_exactly(drawn).sum() - number * p) < 5.0 * np.sqrt(number * p)
+
+
+@pytest.mark.parametrize(("dtype", "levels"), [(jnp.bfloat16, 256), (jnp.float16, 2048)])
+def test_levels_that_a_type_does_not_hold_are_refused(dtype, levels):
+    x, scale = jnp.arange(levels, dtype=jnp.float32) / (levels - 1), jnp.float32(-4.0)
+    held = likelihoods.DiscretizedLogistic(levels)
+    parameters = x[::-1], scale
+    expected = held.log_prob(x, parameters)
+    _agree(held.log_prob(x.astype(dtype), parameters), _exactly(expected))
+    with pytest.raises(objectives.ArgumentError, match=f"does not hold the {levels + 1} levels"):
+        likelihoods.DiscretizedLogistic(levels + 1).log_prob(x.astype(dtype), parameters)
+
+
 @pytest.mark.parametrize(
     ("family", "dtype"),
     [
