@@ -93,10 +93,9 @@ def constant_variance_elbo(
     Raises:
         ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
-    variance = floating_prior_variance(means, posterior_variance, axis_name=axis_name)
-    z = _sample(rng, means, posterior_variance, axis_name)
-    means, posterior_variance = _checked(means, posterior_variance)
-    prior_stddev, stddev = jnp.sqrt(variance), jnp.sqrt(posterior_variance)
+    prior_variance = floating_prior_variance(means, posterior_variance, axis_name=axis_name)
+    centers, variance = _checked(means, posterior_variance)
+    prior_stddev, stddev = jnp.sqrt(prior_variance), jnp.sqrt(variance)
 
     def parts(mean: Array) -> tuple[Array, Array]:
         return (
@@ -104,7 +103,8 @@ def constant_variance_elbo(
             gaussian_kl_per_dimension(mean, stddev, prior_stddev),
         )
 
-    log_prior, kl_per_dimension = jax.vmap(parts)(means)
+    log_prior, kl_per_dimension = jax.vmap(parts)(centers)
+    z = _sample(rng, means, posterior_variance, axis_name)
     return Elbo(
         log_likelihood=_log_likelihoods(decode, x, z, likelihood),
         log_prior=log_prior,

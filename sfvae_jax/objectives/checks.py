@@ -1,8 +1,8 @@
 """What enters a function is checked here: shapes always, values where they are known.
 
-Shapes are known while JAX traces, and values outside of it alone: under `jax.jit`, `jax.vmap` and
-`jax.grad` these checks compute nothing. Chex asserts the shapes, and the errors here say what it
-finds in words that name the argument and what to do.
+Shapes are always known. Values are known where JAX does not trace them: what `jax.jit`, `jax.vmap`
+or `jax.grad` traces is not looked at, and nothing is added to the program. Chex asserts the shapes,
+and the errors here say what it finds in words that name the argument and what to do.
 """
 
 from __future__ import annotations

@@ -180,8 +180,7 @@ def posterior_gap(precision: Array, covariance: Array) -> Array:
         A scalar, in nats, at least 0.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, or a variance is known not to be positive.
     """
     precision, covariance = _checked(precision, covariance)
     _, log_det = inverse_and_log_det(precision)
@@ -207,8 +206,7 @@ def posterior_gap_second_order(precision: Array, covariance: Array) -> Array:
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, or a variance is known not to be positive.
     """
     precision, covariance = _checked(precision, covariance)
     covariance = jnp.diag(covariance) if covariance.ndim == 1 else covariance
@@ -233,8 +231,7 @@ def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
         (exact, second order), scalars.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit.
     """
     if len(shape_of("precisions", precisions)) != 3:
         raise ArgumentError(f"precisions must have shape [N, m, m], got shape {precisions.shape}")

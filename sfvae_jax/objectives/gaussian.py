@@ -54,8 +54,7 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, or a variance is known not to be positive.
     """
     check_shape("x", x, mean.shape, ", as its mean has")
     check_positive("variance", variance)
@@ -104,8 +103,7 @@ def gaussian_expected_log_prior(
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
     """
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     scaled_square = jnp.square(mean / prior_stddev) + jnp.square(stddev / prior_stddev)
@@ -132,8 +130,7 @@ def gaussian_kl_per_dimension(
         Shape [m], in nats; its sum is the divergence of the whole posterior.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
     """
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     log_ratio = jnp.log(stddev / prior_stddev)
