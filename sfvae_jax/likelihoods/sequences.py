@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.checks import (
-    ArgumentError,
     check_pair,
     check_positive,
     check_scalar,
     check_shape,
+    check_tells_apart,
     shape_of,
 )
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.precision import is_narrow, normal_like, rounded_like, wide, wide_dtype
+from sfvae_jax.objectives.precision import normal_like, rounded_like, wide, wide_dtype
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars import RuleTables
@@ -234,10 +234,7 @@ class Sequence:
     def _rules(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         check_pair("parameters", parameters, "(logits, values)")
         check_shape("x", x, (*parameters[1].shape, 2), ", a rule and a value for each place")
-        if is_narrow(x) and len(self.tables.left) > 2 ** (jnp.finfo(x.dtype).nmant + 1):
-            raise ArgumentError(
-                f"x must be float32: {x.dtype} does not hold the {len(self.tables.left)} rules"
-            )
+        check_tells_apart("x", x, len(self.tables.left), "rules")
         return x[:, 0].astype(jnp.int32)
 
     def _joined(self, rules: Array, values: Array) -> Array:

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.objectives.precision import is_narrow
+
 _ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
 
 
@@ -121,6 +123,14 @@ def per_element(name: str, value: Array | float, like: Any) -> Array:
     """
     check_per_element(name, value, like)
     return jnp.broadcast_to(value, like.shape)
+
+
+def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
+    """Refuses floats of too few bits for so many levels or rules."""
+    if is_narrow(value) and number > 2 ** (jnp.finfo(value.dtype).nmant + 1):
+        raise ArgumentError(
+            f"{name} must be float32: {value.dtype} does not hold the {number} {what}"
+        )
 
 
 def check_positive(name: str, value: Any) -> None:

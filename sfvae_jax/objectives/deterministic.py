@@ -254,7 +254,7 @@ def wae_mmd_loss(
         x: the batch, [B, ...].
         z: its codes, [B, m].
         weight: of the discrepancy.
-        axis_name: axis over which the batch is shared; the discrepancy is of the whole batch.
+        axis_name: axis over which the batch is shared; the discrepancy is that of the whole batch.
 
     Returns:
         A scalar per example, in squared units of x, alike on all devices.

@@ -43,15 +43,15 @@ def second_order_elbo(
     E e e' = diag(s^2). For logits, log p = l_x - log sum_k exp l_k, and only the log-sum-exp
     bends: t' F t = Var_{k ~ p}(t_k), summed over the places of a sequence.
 
-    How far it is off. A Gaussian of fixed variance is quadratic: this is `linearized_elbo`. A
-    linear decoder's error, value less truth, is of order s^4, for odd moments of e are 0: with one
-    latent and one place it is s^4/8 times the fourth cumulant of the tangent under p, of either
-    sign. A curved decoder's, as that of `linearized_elbo`, is of order s^2: what its own bend adds,
-    1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out, which is little where the
-    decoder fits x. Nothing is bounded. Under logits that grow with z, the log-sum-exp grows as s
-    where the quadratic falls as s^2, so that for a large s the value is too low, without limit; but
-    where p is all but certain at mu, F is all but 0, and the value is too high for an s that
-    reaches logits which are not.
+    How far it is off. A Gaussian of fixed variance is quadratic: this is `linearized_elbo`. For a
+    linear decoder the error, value less truth, has order s^4, for odd moments of e are 0: with one
+    latent and one place it is s^4/8 times the fourth cumulant of the tangent under p, which has
+    either sign. For a curved decoder it has order s^2, as in `linearized_elbo`: the term of its
+    curvature, 1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out. It is small
+    where the decoder fits x. Nothing is bounded. Under logits that grow with z, the log-sum-exp
+    grows as s where the quadratic falls as s^2, so that for a large s the value is too low, without
+    limit; but where p is all but certain at mu, F is all but 0, and the value is too high for an s
+    that reaches logits which are not.
 
     Args:
         decode: maps one latent [m] to the likelihood's parameters, a pytree.

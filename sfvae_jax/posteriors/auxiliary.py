@@ -63,7 +63,7 @@ def init_auxiliary_flow(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AuxiliaryFlow:
-    """q(z, v|x) from z_0 ~ N(mean, diag(stddev^2)), v_0 ~ q(v_0|z_0) and T steps that turn about.
+    """q(z, v|x) from z_0 ~ N(mean, diag(stddev^2)), v_0 ~ q(v_0|z_0) and T alternating steps.
 
     v <- v * sigma_1(z) + mu_1(z),   then   z <- z * sigma_2(v) + mu_2(v)   (GAPS Eqs. 12, 13)
 
@@ -164,7 +164,7 @@ class AuxiliaryFlow:
         return DiagonalGaussian(self.mean, self.stddev)
 
     def _half_steps(self) -> list[tuple[dict[str, Network], str]]:
-        """What turns about: the networks, and which variable they move."""
+        """The half steps in turn: the networks, and which variable they move."""
         return [(maps, variable) for maps in self.networks["flows"] for variable in ("v", "z")]
 
     def _start(self, rng: Array) -> tuple[dict[str, Array], Array]:

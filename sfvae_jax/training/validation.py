@@ -28,8 +28,8 @@ class Validation:
     """The training loss on images that are not trained on, and what follows from it.
 
     BatchNorm uses its running averages; noise is the same each time; weights that are annealed are
-    those of the last step, so that a schedule is no plateau; an objective of a batch is of batches
-    of about `evaluations.batch_size`.
+    those of the last step, so that a schedule is no plateau. An objective that takes a batch is
+    computed on batches of about `evaluations.batch_size`.
     """
 
     def __init__(

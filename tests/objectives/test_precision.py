@@ -1,5 +1,7 @@
 """Inputs in bfloat16 and float16: sums in float32 at least, beside NumPy in float64."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -251,6 +253,13 @@ def test_levels_that_a_type_does_not_hold_are_refused(dtype, levels):
     _agree(held.log_prob(x.astype(dtype), parameters), _exactly(expected))
     with pytest.raises(objectives.ArgumentError, match=f"does not hold the {levels + 1} levels"):
         likelihoods.DiscretizedLogistic(levels + 1).log_prob(x.astype(dtype), parameters)
+
+
+def test_rules_that_a_type_does_not_hold_are_refused():
+    sequence = likelihoods.Sequence(types.SimpleNamespace(left=np.zeros(257)), 0.5)
+    parameters = jnp.zeros((4, 257)), jnp.zeros(4)
+    with pytest.raises(objectives.ArgumentError, match="does not hold the 257 rules"):
+        sequence.log_prob(jnp.zeros((4, 2), jnp.bfloat16), parameters)
 
 
 @pytest.mark.parametrize(
