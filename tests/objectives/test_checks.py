@@ -57,29 +57,38 @@ def _equal(a, b):
 # ---- one deviation for all latents ----
 
 
+def _same_for_all(function, scalar):
+    """A function of a deviation gives the same for a scalar and for one of each latent."""
+    both = jax.jit(lambda whole: (function(scalar), function(whole)))  # one program is compiled
+    _equal(*both(jnp.full(M, scalar)))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_scalar_stddev_is_that_of_every_latent(family):
-    scalar = _posteriors(MEAN, 0.5)[family]
-    whole = _posteriors(MEAN, jnp.full(M, 0.5))[family]
-    _equal(scalar.sample_and_log_prob(KEY), whole.sample_and_log_prob(KEY))
-    if family == "diagonal":
-        iwae = functools.partial(objectives.iwae_bound, KEY, _decode, X, num_samples=3)
-        _equal(iwae(scalar, GAUSSIAN), iwae(whole, GAUSSIAN))
-        path = functools.partial(objectives.sticking_the_landing_elbo, KEY, _decode, X)
-        _equal(path(scalar, GAUSSIAN), path(whole, GAUSSIAN))
-        _equal(scalar.kl_to_prior(2.0), whole.kl_to_prior(jnp.full(M, 2.0)))
-        _equal(scalar.entropy(), whole.entropy())
-        _equal(scalar.log_prob(MEAN), whole.log_prob(MEAN))
+    def values(stddev):
+        q = _posteriors(MEAN, stddev)[family]
+        if family != "diagonal":
+            return q.sample_and_log_prob(KEY)
+        bounds = objectives.iwae_bound, objectives.sticking_the_landing_elbo
+        sampled = [bound(KEY, _decode, X, q, GAUSSIAN, num_samples=3) for bound in bounds]
+        return sampled, q.kl_to_prior(4.0 * stddev), q.entropy(), q.log_prob(MEAN)
+
+    _same_for_all(values, 0.5)
 
 
 def test_a_scalar_goes_for_all_in_the_closed_forms_too():
-    for name in LINEARIZED:
-        _equal(_linearized(name), _linearized(name, stddev=jnp.full(M, 0.5)))
-    for function in (objectives.gaussian_kl_per_dimension, objectives.gaussian_expected_log_prior):
-        _equal(function(MEAN, 0.5), function(MEAN, jnp.full(M, 0.5)))
     batch = KEY, _decode, jnp.stack([X, 2 * X]), jnp.stack([MEAN, -MEAN])
-    for function in (objectives.bilbo, objectives.constant_variance_elbo):
-        _equal(function(*batch, 0.3, GAUSSIAN), function(*batch, jnp.full(M, 0.3), GAUSSIAN))
+
+    def values(scale):
+        return (
+            [_linearized(name, stddev=scale, prior_stddev=2.0 * scale) for name in LINEARIZED],
+            objectives.gaussian_kl_per_dimension(MEAN, scale, 2.0 * scale),
+            objectives.gaussian_expected_log_prior(MEAN, scale, 2.0 * scale),
+            objectives.bilbo(*batch, scale, GAUSSIAN),
+            objectives.constant_variance_elbo(*batch, scale, GAUSSIAN),
+        )
+
+    _same_for_all(values, 0.5)
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (1, M), (M, 1)])
@@ -289,13 +298,12 @@ def test_deviations_and_variances_that_are_not_positive_are_refused(bad):
 def test_what_is_traced_is_not_looked_at():
     """Values that are not known pass, under jit, vmap and grad; the checks add no operation."""
 
-    def value(stddev):
-        return _linearized("sampling_free", stddev=stddev).value
-
     bad = jnp.array([0.5, -1.0, 0.5])
-    assert np.isnan(jax.jit(value)(bad))
-    assert np.isnan(jax.vmap(value)(bad[None])).all()
-    jax.grad(value)(bad)
+    entropy = lambda stddev: posteriors.DiagonalGaussian(MEAN, stddev).entropy()  # noqa: E731
+    assert np.isnan(jax.jit(entropy)(bad))
+    assert np.isnan(jax.vmap(entropy)(bad[None])).all()
+    jax.grad(entropy)(bad)
+    jax.eval_shape(lambda stddev: _linearized("sampling_free", stddev=stddev), bad)
     of_kl = jax.make_jaxpr(objectives.gaussian_kl_per_dimension)(MEAN, MEAN)
     names = {str(eqn.primitive) for eqn in of_kl.eqns}
     assert names.isdisjoint({"gt", "lt", "is_finite", "reduce_and", "pure_callback"})
