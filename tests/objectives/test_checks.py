@@ -23,14 +23,20 @@ def _decode(z):
     return jnp.array(WEIGHTS) @ z
 
 
+@functools.cache
+def _networks():
+    sizes = {"num_flows": 1, "hidden_sizes": (4,)}
+    with jax.ensure_compile_time_eval():  # also where the first call is traced
+        return {
+            "iaf": posteriors.init_iaf(KEY, M, **sizes),
+            "auxiliary": posteriors.init_auxiliary_flow(KEY, M, **sizes),
+        }
+
+
 def _posteriors(mean, stddev):
     """Each family on one base."""
     draw = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)  # noqa: E731
-    sizes = {"num_flows": 1, "hidden_sizes": (4,)}
-    networks = {
-        "iaf": posteriors.init_iaf(KEY, M, **sizes),
-        "auxiliary": posteriors.init_auxiliary_flow(KEY, M, **sizes),
-    }
+    networks = _networks()
     return {
         "diagonal": posteriors.DiagonalGaussian(mean, stddev),
         "planar": posteriors.PlanarFlow(mean, stddev, draw(1, 2, M), draw(2, 2, M), draw(3, 2)),
@@ -98,11 +104,12 @@ def test_every_other_shape_of_a_deviation_is_refused(family, shape):
     wrong = jnp.full(shape, 0.5)
     expected = "must be a scalar or have shape"
     with pytest.raises(ArgumentError, match=f"stddev {expected}"):
-        _posteriors(MEAN, wrong)[family].sample_and_log_prob(KEY)
+        jax.eval_shape(lambda: _posteriors(MEAN, wrong)[family].sample_and_log_prob(KEY))
+    settings = {"num_samples": 2, "prior_stddev": wrong}
     right = _posteriors(MEAN, 0.5)[family]
     for bound in (objectives.sampling_elbo, objectives.iwae_bound):
         with pytest.raises(ArgumentError, match=f"prior_stddev {expected}"):
-            bound(KEY, _decode, X, right, GAUSSIAN, num_samples=2, prior_stddev=wrong)
+            jax.eval_shape(functools.partial(bound, KEY, _decode, X, right, GAUSSIAN, **settings))
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (1, M), (1, N), (N, 1), (7, M), (7, N)])
