@@ -89,7 +89,7 @@ def _of_value(lines: Sequence[str], argv: Sequence[str]) -> str:
     """What the value of the flag that absl refuses must be; empty if it is none of the config's."""
     from sfvae_jax import config, options
 
-    for key, text in _overrides(argv):
+    for key, text in reversed([*_overrides(argv)]):  # of a flag given twice the last one counts
         if not lines[0].startswith(f"flag --config.{key}="):
             continue
         entry = config.groups()

@@ -227,7 +227,7 @@ def test_molecules_that_rdkit_reads_none_of_have_no_score(tmp_path):
     assert set(metrics.values()) == {None}
     reason = "RDKit reads none of the training molecules, so none has a score"
     assert set(reasons.values()) == {reason}
-    evaluation.draw(trained, {}, "title", tmp_path)
+    evaluation.draw(trained, "bayesian_optimization", {}, "title", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -125,7 +125,7 @@ def assert_refused(capsys, arguments, *parts):
         ([{}, {"seed": 0}], [], ["runs defaults and seed=0", "alike"]),
         ([{"objective.gama": 1}], [], ["run objective.gama=1: unknown config key"]),
         ([{"objective.gamma": 7}], [], ["run objective.gamma=7", "[0, 1], got 7"]),
-        ([{"seed": "many"}], [], ["run seed=many", "invalid", "many"]),
+        ([{"seed": "many"}], [], ["run seed=many", "whole number", "'many'"]),
         ([{"objective": {"gamma": 1}}], [], ["cannot be given on the command line"]),
         ([{"objective.beta": None}], [], ["objective.beta", "None"]),
         (RUNS, ["--config.objective.gamma=7"], ["run seed=0", "[0, 1], got 7"]),

@@ -314,7 +314,10 @@ def test_a_save_that_fails_keeps_the_one_before(tmp_path, limited, size):
         assert "File too large" in message
         assert "\n" not in message
         assert checkpoints.last_step == 4
-    _assert_only(folder, 4)
+    with Checkpoints(folder, 1) as checkpoints:
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(_state(0)), _state(4))
+    # Orbax's threads may have gone on with the failed save once there was room again.
+    assert set(_names(folder)) <= {"4", "8.damaged"}
 
 
 def test_a_save_that_fails_is_told_by_the_next_or_at_the_end(tmp_path, limited):
