@@ -24,7 +24,7 @@ from sfvae_jax.training.settings import plain
 SEED = int(os.environ.get("SFVAE_FUZZ_SEED", "0"))
 FIRST = int(os.environ.get("SFVAE_FUZZ_FIRST", "0"))
 COUNT = int(os.environ.get("SFVAE_FUZZ_COUNT", "12"))
-MUTATIONS = 3000
+MUTATIONS = 1200
 
 _NAMES = (*objectives.OBJECTIVES, *models.MODELS, *evaluation.EVALUATIONS, *models.POSTERIORS)
 _TEXTS = (

@@ -150,6 +150,7 @@ SLOW = (
     "architectures",
     "celeba",
     "chairs3d",
+    "equations",
     "gamma_schedule",
     "inference_gaps",
     "jacobian_quality",

@@ -15,7 +15,10 @@ MLP = ("small mlp", {"hidden_sizes": (12, 9), "activation": "tanh"}, (6, 5, 1))
 CONV = ("small conv", {"name": "conv", "channels": (4, 5, 6)}, (16, 16, 3))
 
 RNG = jax.random.key(7)
-CASES = list(itertools.product(["sampling_free", "sampling"], [MLP, CONV]))
+CASES = [
+    pytest.param((objective, model), marks=[pytest.mark.slow] * (model is CONV))
+    for objective, model in itertools.product(["sampling_free", "sampling"], [MLP, CONV])
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1][0]}")

@@ -43,6 +43,7 @@ def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
         assert row["ratio"] == pytest.approx(row["step_seconds"] / rows[0]["step_seconds"])
 
 
+@pytest.mark.slow
 def test_a_process_for_each_has_the_same_step(tiny_rows):
     (row,) = measuring.rows([TINY], PEAK, ["ours"], budget=0.1, keep_memory=["ours"])
     assert row["keeps_memory"]
@@ -51,6 +52,7 @@ def test_a_process_for_each_has_the_same_step(tiny_rows):
     assert all(row[key] == tiny_rows[0][key] for key in same)
 
 
+@pytest.mark.slow
 def test_an_error_in_another_process_is_told():
     wrong = dataclasses.replace(TINY, latent_size=0)
     with pytest.raises(RuntimeError, match=r"_ours of Case.*model\.latent_size must be"):

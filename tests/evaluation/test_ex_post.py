@@ -144,6 +144,7 @@ def _energy_distance(a, b):
     return 2 * mean(a, b, n * m) - mean(a, a, n * (n - 1)) - mean(b, b, m * (m - 1))
 
 
+@pytest.mark.slow
 def test_the_second_stage_bends_where_a_gaussian_cannot():
     """Energy distance to fresh codes: below a fifth of the Gaussian's.
 

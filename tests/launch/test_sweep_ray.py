@@ -50,6 +50,7 @@ def tries(folder, workdir):
     return [text for text in log.split("+ ") if "sfvae_jax.main" in text]
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_goes_on(tmp_path, capsys):
     runs = [{"seed": 0, **LONG}, {"seed": 1}]
     config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"

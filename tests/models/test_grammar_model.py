@@ -259,15 +259,16 @@ def test_layers_that_do_not_fit_are_refused(changes, message):
         _networks(EQUATIONS, 8, **changes)
 
 
+@pytest.mark.parametrize("number", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("language", "always"), [(EQUATIONS, True), (Language("equations", CHARACTERS, 15), False)]
 )
-def test_random_latents_decode_to_sentences_where_there_is_a_grammar(language, always):
-    """All of 10,000; of a model of characters not so many."""
+def test_random_latents_decode_to_sentences_where_there_is_a_grammar(language, always, number):
+    """All of them; of a model of characters not so many."""
     _, decoder = _networks(language, 6, **SMALL_SIZES | {"model.decoder_sizes": (16, 16)})
     large = functools.partial(jnp.multiply, 4.0)  # so that what is likeliest changes with the code
     variables = jax.tree.map(large, decoder.init(jax.random.key(1), Z))
-    codes = 3.0 * np.random.default_rng(2).standard_normal((10_000, 3), np.float32)
+    codes = 3.0 * np.random.default_rng(2).standard_normal((number, 3), np.float32)
     decode = jax.vmap(lambda z: language.tables.derive(decoder.apply(variables, z)))
     texts = [language.write(x) for x in np.asarray(jax.jit(decode)(codes))]
     whole = [_is_expression(text) for text in texts]

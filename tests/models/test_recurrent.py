@@ -323,6 +323,7 @@ def test_every_parameter_learns_and_padding_changes_no_gradient():
     jax.tree.map(np.testing.assert_array_equal, first, gradient(junk))
 
 
+@pytest.mark.slow
 def test_every_parameter_learns_of_sequences_without_values():
     config = settings(**{"data.name": "equations", "likelihood.name": "categorical"})
     language = data.language(config.data)

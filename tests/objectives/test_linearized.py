@@ -236,7 +236,8 @@ def test_extreme_stddev_is_finite_with_finite_gradients(stddev):
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
-@pytest.mark.parametrize("solver", ["cholesky", pytest.param("slogdet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["cholesky", "slogdet"])
 def test_large_batches_on_two_cpu_devices_do_not_hang(solver):
     """Batched LAPACK calls of jaxlib 0.10 wait for each other when they outnumber the threads."""
     script = f"""

@@ -99,7 +99,7 @@ def _own_bend(decode, mean, stddev):
     return 0.5 * jnp.einsum("tk,tki,i->", slope, curvature, jnp.square(stddev))
 
 
-@pytest.mark.parametrize("decode", [_linear, _recurrent])
+@pytest.mark.parametrize("decode", [_linear, pytest.param(_recurrent, marks=pytest.mark.slow)])
 def test_samples_agree_where_the_posterior_is_narrow(float64, keys, decode):
     """100,000 draws at stddev of 0.05 and 0.03: within 4 standard errors, below 3e-4 nats.
 
