@@ -27,6 +27,7 @@ def tiny_rows():
     return measuring.rows([TINY], PEAK, budget=0.1)
 
 
+@pytest.mark.slow
 def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
     write_json(tiny_rows, str(tmp_path / "rows.json"))
     rows = json.loads((tmp_path / "rows.json").read_text())
@@ -59,12 +60,14 @@ def test_an_error_in_another_process_is_told():
         measuring.rows([wrong], PEAK, ["ours"], budget=0.1, keep_memory=[])
 
 
+@pytest.mark.slow
 def test_implementations_count_alike(tiny_rows):
     """The same products; some of the decoder at the mean are taken twice."""
     flops = [row["flops"] for row in tiny_rows]
     assert max(flops) < 1.6 * min(flops)
 
 
+@pytest.mark.slow
 def test_table_has_a_line_for_each_row(tiny_rows):
     head, rule, *lines = markdown(tiny_rows).splitlines()
     assert len(lines) == len(tiny_rows)
@@ -139,6 +142,7 @@ def test_exponents_are_fitted_between_8_and_64():
     assert (second["exponent"], second["sizes"]) == (None, [8])
 
 
+@pytest.mark.slow
 def test_growth_prints_and_writes(monkeypatch, tmp_path, capsys):
     sizes = [dataclasses.replace(TINY, latent_size=m) for m in (2, 3)]
     monkeypatch.setattr(growth, "SWEEPS", {"latent_size": sizes})

@@ -34,6 +34,7 @@ def weights(network, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_network_in_pytorch(network, weights):
     import torch
 

@@ -138,6 +138,7 @@ def test_names_are_those_announced(measured):
     assert set(found.metrics) == set(evaluation.metric_names(trained.config, "inference_gaps"))
 
 
+@pytest.mark.slow
 def test_too_few_temperatures_are_said_to_be(measured):
     """One in place of 60: on the same simulated images the bounds are over a nat apart."""
     trained = _trained(families=(), parts=("test",), **{"annealing.num_temperatures": 1})
@@ -221,6 +222,7 @@ def test_what_lies_far_from_the_posterior_can_be_drawn(measured, mean):
     assert len(axes.collections) + len(axes.texts) == 1
 
 
+@pytest.mark.slow
 def test_a_flow_has_a_density_of_z_alone():
     """It integrates to 1, and is that of the samples."""
     networks = posteriors.init_auxiliary_flow(jax.random.key(0), 2, hidden_sizes=(8,))

@@ -138,6 +138,7 @@ def test_a_flow_beats_the_best_factorised_posterior(trained):
 SHORT = LocalOptimization(num_samples=4, learning_rate=0.1, check_every=5, patience=1, max_steps=60)
 
 
+@pytest.mark.slow
 def test_the_chunk_size_changes_nothing(trained):
     """With 5 images in chunks of 2 the third is filled up; images stop after unequal steps."""
     whole = optimize_posteriors(trained, trained.images, "diagonal", SHORT)

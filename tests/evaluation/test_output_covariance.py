@@ -150,6 +150,7 @@ def test_errors_of_a_square_have_their_closed_form(keys):
     assert np.mean(statistics.variance_ratio) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_both_ways_to_the_truth_agree_within_the_standard_error(keys, monkeypatch):
     rng, mean = next(keys), jnp.array([0.3, -0.2, 0.5])
 
@@ -175,6 +176,7 @@ def _wide(z):
     return jnp.sum(jnp.sin(place * jnp.arange(1, 5)[None, :] + z[None, :]), axis=1)
 
 
+@pytest.mark.slow
 def test_the_size_of_colour_images_takes_bounded_memory(keys):
     def compiled(num_truth):
         run = jax.jit(

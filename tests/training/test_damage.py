@@ -201,6 +201,7 @@ runpy.run_module("sfvae_jax.main", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_command_in_one_line(run_main, run):
     """Its files may not grow beyond a size that leaves no room for the arrays of a checkpoint."""
     for step in (12, 8):
