@@ -33,7 +33,7 @@ def parse(argv: list[str], description: str) -> argparse.Namespace:
     for backend, names in _OF_BACKEND.items():
         given = [name for name in names if getattr(flags, name) is not None]
         if given and flags.backend != backend:
-            parser.error(f"--{given[0]} is of --backend={backend}")
+            parser.error(f"--{given[0]} only applies to --backend={backend}")
     flags.overrides = overrides
     return flags
 

@@ -173,13 +173,15 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
     name = config.model.name
     for key in ("channels", "kernel_size"):
         if name in ("mlp", "recurrent") and config.model[key]:
-            raise UsageError(f"model.{key} is of convolutions; model {name!r} has none")
+            raise UsageError(f"model.{key} only applies to convolutions; model {name!r} has none")
     for key, (owner, default) in _OF_ONE_MODEL.items():
         given = options.plain(config.model[key])
         if name != owner and given != default:
-            raise UsageError(f"model.{key} is of model {owner!r}, got model {name!r}")
+            raise UsageError(f"model.{key} only applies to model {owner!r}, got model {name!r}")
     if name == "grammar" and config.model.kernel_size:
-        raise UsageError("model.kernel_size is of images; model 'grammar' has model.kernel_sizes")
+        raise UsageError(
+            "model.kernel_size only applies to images; model 'grammar' has model.kernel_sizes"
+        )
 
 
 def _check_data(group: ml_collections.ConfigDict) -> None:
@@ -236,8 +238,9 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
     if objective.jacobian_dtype != "float32" and (not info.has_tangents or objective.num_probes):
         with_jacobian = [name for name, info in objectives.OBJECTIVES.items() if info.has_tangents]
         raise UsageError(
-            f"objective.jacobian_dtype is of the decoder's whole Jacobian, which {name!r} does not"
-            f" take here; those that do: {', '.join(with_jacobian)} (without objective.num_probes)"
+            f"objective.jacobian_dtype requires the decoder's whole Jacobian, which {name!r} does"
+            f" not take here; those that do: {', '.join(with_jacobian)} (without"
+            " objective.num_probes)"
         )
     if objective.free_bits or objective.free_bits_groups:
         _check_free_bits(config, info)
@@ -262,7 +265,7 @@ def _check_pixels(config: ml_collections.ConfigDict) -> None:
     name, data_config = config.likelihood.name, config.data
     if name in ("bernoulli", "discretized_logistic") and data_config.scale != 1.0:
         raise UsageError(
-            f"likelihood {name!r} is of pixels in [0, 1]; data.scale must be 1, got"
+            f"likelihood {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
             f" {data_config.scale}"
         )
 
@@ -281,8 +284,8 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
         )
     if language is None and name in objectives.SEQUENCE_LIKELIHOODS:
         raise UsageError(
-            f"likelihood {name!r} is of sequences, and data {source!r} are images; choose another"
-            " data.name, such as equations, or likelihood.name=gaussian"
+            f"likelihood {name!r} requires sequences, and data {source!r} are images; choose"
+            " another data.name, such as equations, or likelihood.name=gaussian"
         )
     if language is None:
         return
@@ -294,13 +297,13 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
         )
     if language.has_values and model == "grammar":
         raise UsageError(
-            f"model 'grammar' is of rules or characters alone, and {source!r} have values; set"
+            f"model 'grammar' only takes rules or characters, and {source!r} have values; set"
             " model.name=recurrent"
         )
     if config.objective.jacobian_dtype != "float32":
         raise UsageError(
-            f"objective.jacobian_dtype {config.objective.jacobian_dtype!r} is of decoders of"
-            " images; give 'float32' for sequences"
+            f"objective.jacobian_dtype {config.objective.jacobian_dtype!r} only applies to"
+            " decoders of images; give 'float32' for sequences"
         )
 
 

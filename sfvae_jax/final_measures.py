@@ -58,7 +58,7 @@ def standing(
         checkpoint: its digest. What an earlier version wrote has none, and is known by its step.
 
     Returns:
-        None where the whole file is of another checkpoint, or of other data.
+        None where the whole file belongs to another checkpoint, or to other data.
     """
     before = _group(found)
     if before is None or found.get("step") != step or before.part != config.evaluations.part:

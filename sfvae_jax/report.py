@@ -62,7 +62,7 @@ def write_report(paths: Sequence[Path], folder: Path) -> Report:
         folder: where to write them.
 
     Raises:
-        UsageError: if none is of a finished run, or two are of the same config and seed.
+        UsageError: if no run is finished, or two have the same config and seed.
         OSError: if the folder cannot be written.
     """
     runs, left_out = read_runs(paths)

@@ -191,7 +191,7 @@ def _check_batches(
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} examples")
     if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
         raise UsageError(
-            "likelihood 'discretized_logistic' is of 256 levels;"
+            "likelihood 'discretized_logistic' requires 256 levels;"
             f" {config.data.name} holds {images.dtype} pixels, give uint8"
         )
     if config.objective.name == "wae_mmd" and batch_size < 2:

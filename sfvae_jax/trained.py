@@ -27,8 +27,8 @@ def trained_model(
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective.
 
-    A floating prior is of the training images, which are read where they are not given. What the
-    evaluations compile is kept in `programs`, for the next checkpoint of the same model.
+    A floating prior is fitted to the training images, which are read where they are not given. What
+    the evaluations compile is kept in `programs`, for the next checkpoint of the same model.
     """
     parts = parts or data.Parts(config.data)
     name = config.objective.name

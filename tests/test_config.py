@@ -96,7 +96,7 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("model.activation", "gelu", "unknown activation 'gelu'.*relu, tanh"),
         ("model.initializer", "zeros", "unknown initializer 'zeros'"),
         ("model.value_activation", "tanh", "unknown value activation 'tanh'. Known: relu, sigm"),
-        ("model.value_activation", "relu", "value_activation is of model 'recurrent', got mod"),
+        ("model.value_activation", "relu", "value_activation only applies to model 'recurrent'"),
         (
             "model.latent_size",
             0,
@@ -248,22 +248,30 @@ def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelih
 @pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])
 def test_likelihoods_of_pixels_refuse_scaled_ones(tiny_config, likelihood):
     names = {"objective.name": "sampling", "likelihood.name": likelihood}
-    with pytest.raises(UsageError, match=f"{likelihood}' is of pixels in .0, 1.; data.scale must"):
+    with pytest.raises(UsageError, match=f"{likelihood}' requires pixels in .0, 1.; data.scale"):
         configuration.validate(tiny_config(**names, **{"data.scale": 10.0}))
 
 
 @pytest.mark.parametrize(
     ("changes", "has_values", "message"),
     [
-        ({"likelihood.name": "categorical"}, None, "'categorical' is of sequences.*'mnist_5k' are"),
-        ({"likelihood.name": "sequence"}, None, "'sequence' is of sequences, and data 'mnist_5k'"),
+        (
+            {"likelihood.name": "categorical"},
+            None,
+            "'categorical' requires sequences.*'mnist_5k'",
+        ),
+        (
+            {"likelihood.name": "sequence"},
+            None,
+            "'sequence' requires sequences.*'mnist_5k'",
+        ),
         ({}, False, "without values, whose likelihood.name is 'categorical', got 'gaussian'"),
         ({"likelihood.name": "sequence"}, False, "is 'categorical', got 'sequence'"),
         ({"likelihood.name": "categorical"}, True, "with values, .* 'sequence', got 'categorical'"),
         (
             {"likelihood.name": "categorical", "objective.jacobian_dtype": "bfloat16"},
             False,
-            "jacobian_dtype 'bfloat16' is of decoders of images; give 'float32'",
+            "jacobian_dtype 'bfloat16' only applies to decoders of images; give 'float32'",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Measures add up where they are of one checkpoint and of the same data, and nowhere else."""
+"""Measures add up where they share a checkpoint and the data, and nowhere else."""
 
 import pytest
 

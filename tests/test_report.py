@@ -202,7 +202,7 @@ def test_unfinished_runs_are_refused(tmp_path):
     path.parent.mkdir()
     for content, message in (
         ({"config": RUNS[0]["config"], "history": {}}, "has no final measures"),
-        ({**RUNS[0], "step": 100}, "is of step 100 of 200; let the run end first"),
+        ({**RUNS[0], "step": 100}, "holds measures of step 100 of 200; let the run end first"),
         ([], "holds no JSON object"),
     ):
         path.write_text(json.dumps(content))

@@ -256,7 +256,7 @@ def measure(trained: TrainedModel) -> Measures:
 
     Raises:
         RunError: if one of them is not finite or needs too much memory, naming it.
-        UsageError: if one of them is of another kind of examples.
+        UsageError: if one of them needs another kind of examples.
     """
     check_kind(trained.config, trained.language is not None)
     measured: Measured = {}

@@ -41,7 +41,7 @@ class PartBounds:
     Attributes:
         ais: by annealed importance sampling.
         iwae: of the model's posterior with many samples; None where it has no density.
-        lower: the ELBO L[q] of the model's posterior; None likewise.
+        lower: the ELBO L[q] of the model's posterior; None for the same reason.
         optimal: L[q*] by family; empty where none was optimised.
         linearized: L[q] of the posteriors that the linearised decoder implies, by family.
         own_family: of the model's posterior.

@@ -83,7 +83,7 @@ def as_pictures(images: np.ndarray) -> np.ndarray:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         shape = "x".join(map(str, images.shape[1:]))
-        raise NotApplicable(f"features are of images with 1 or 3 channels, not of {shape}")
+        raise NotApplicable(f"features need images with 1 or 3 channels, got {shape}")
     if images.dtype == np.uint8:
         return images
     return np.round(255.0 * np.clip(images, 0.0, 1.0)).astype(np.uint8)

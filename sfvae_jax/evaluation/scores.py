@@ -37,7 +37,7 @@ def score_of(trained: TrainedModel) -> Score:
     `molecules.penalized_log_p`, standardised over the training set, greater is better.
 
     Raises:
-        NotApplicable: if they are of a kind that has no score, or no training molecule has one.
+        NotApplicable: if there is no score for this kind, or no training molecule has one.
     """
     kind = trained.language.kind
     if kind == "equations":

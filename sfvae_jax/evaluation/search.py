@@ -81,7 +81,7 @@ def evaluate_search(
     ..._deviation               standard deviation over the trials
 
     Raises:
-        NotApplicable: if the sequences are of a kind that has no score.
+        NotApplicable: if there is no score for this kind of sequences.
     """
     trials = found_trials(trained, options)
     valid = [float(np.mean(np.isfinite(trial.scores))) for trial in trials]

@@ -102,7 +102,7 @@ def networks(
         multiple: how many numbers the likelihood needs for an element.
 
     Raises:
-        UsageError: if the images are of another size.
+        UsageError: if the images have another size.
     """
     channels = tuple(config.channels) or CHANNELS
     kernel_size = config.kernel_size or KERNEL_SIZE

@@ -117,7 +117,7 @@ def networks(
         multiple: how many numbers the likelihood needs for an element.
 
     Raises:
-        UsageError: if the images are of another size.
+        UsageError: if the images have another size.
     """
     channels = tuple(config.channels) or CHANNELS
     if len(channels) < 2:

@@ -73,7 +73,7 @@ def networks(
         multiple: how many numbers the likelihood needs for an element.
 
     Raises:
-        UsageError: if the images are of another size, or another activation is asked for.
+        UsageError: if the images have another size, or another activation is asked for.
     """
     if config.activation != "elu":
         raise UsageError(

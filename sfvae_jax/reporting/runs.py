@@ -78,7 +78,9 @@ def read_run(path: Path) -> Run:
     check_results(run, path)
     steps = flatten(run["config"])["train.steps"]
     if run["step"] != steps:
-        raise UsageError(f"{path} is of step {run['step']} of {steps}; let the run end first")
+        raise UsageError(
+            f"{path} holds measures of step {run['step']} of {steps}; let the run end first"
+        )
     return run
 
 

@@ -33,7 +33,7 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         config keys with the values of these (a list) and the paper's.
 
     Raises:
-        UsageError: if two runs are of the same config and seed.
+        UsageError: if two runs have the same config and seed.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     varying = _varying_keys([flatten(run["config"]) for run in runs])

@@ -135,7 +135,7 @@ class Checkpoints:
         again.
 
         Raises:
-            RunError: if none is whole, or it is of other shapes than this model's; nothing is
+            RunError: if none is whole, or its shapes are not this model's; nothing is
                 changed then.
         """
         self.wait()

@@ -86,7 +86,7 @@ def weights_at(schedules: Sequence[objectives.Schedule], step: Array) -> Weights
 
 
 # (rng of the step, functions, x [b, ...], weights) -> (loss, metrics). The mean over the devices of
-# the loss is the loss of the whole batch, and likewise of the metrics.
+# the loss is the loss of the whole batch, and the same holds for the metrics.
 BatchLoss = Callable[[Array, Functions, Array, Weights], tuple[Array, Metrics]]
 
 

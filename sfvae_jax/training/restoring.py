@@ -155,7 +155,7 @@ def _read_newest_whole(
         for other, damage in damaged.items():
             log.warning("checkpoint %d is damaged: %s; using checkpoint %d", other, damage, step)
         if not proved:
-            log.warning("checkpoint %d is of an earlier version: nothing proves it whole", step)
+            log.warning("an earlier version saved checkpoint %d: nothing proves it whole", step)
         return arrays, list(damaged)
     what = "; ".join(f"checkpoint {step}: {damage}" for step, damage in damaged.items())
     raise RunError(
@@ -192,7 +192,7 @@ def _is_like(like: TrainState) -> Check:
         if difference is not None:
             name, found, wanted = difference
             raise RunError(
-                f"checkpoint {step} is of another architecture: {name} is {found} there and"
+                f"checkpoint {step} has another architecture: {name} is {found} there and"
                 f" {wanted} in this configuration; use the one that it was trained with"
             )
 

@@ -297,5 +297,5 @@ def test_values_are_refused():
 def test_its_settings_are_refused_for_other_models(key, value):
     config = base_config()
     config.model[key] = value
-    with pytest.raises(UsageError, match=f"model.{key} is of model 'grammar', got model 'mlp'"):
+    with pytest.raises(UsageError, match=f"model.{key} only applies to model 'grammar'"):
         resolve(config)

@@ -67,7 +67,7 @@ def test_another_architecture_is_refused(tmp_path, params, message):
     with Checkpoints(tmp_path / "c", 1) as checkpoints:
         checkpoints.save(_state(7))
         other = dataclasses.replace(_state(0), params=params)
-        with pytest.raises(RunError, match=f"checkpoint 7 is of another architecture: .*{message}"):
+        with pytest.raises(RunError, match=f"checkpoint 7 has another architecture: .*{message}"):
             checkpoints.restore(other)
 
 
@@ -161,7 +161,7 @@ def test_another_architecture_is_no_damage(tmp_path):
     _save(folder, 4, 8)
     _damage(folder, 8)
     other = dataclasses.replace(_state(0), params={"kernel": jnp.zeros((3, 3))})
-    with pytest.raises(RunError, match="checkpoint 8 is of another architecture"):
+    with pytest.raises(RunError, match="checkpoint 8 has another architecture"):
         _restore(folder, other)
     assert _names(folder) == ["4", "8"]
 
