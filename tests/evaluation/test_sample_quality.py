@@ -283,7 +283,7 @@ def test_too_few_images_and_no_images_at_all(trained):
     metrics, reasons, *_ = evaluation.measure(alone)
     assert reasons.keys() == metrics.keys()
     no_images = dataclasses.replace(trained, images_of=lambda part: np.zeros((30, 7), np.uint8))
-    with pytest.raises(evaluation.NotApplicable, match="1 or 3 channels, not of 7"):
+    with pytest.raises(evaluation.NotApplicable, match="1 or 3 channels, got 7"):
         sample_features.features_of(no_images, "test")
 
 
