@@ -35,7 +35,7 @@ FAMILIES = ("diagonal", "auxiliary_flow", "full_covariance")
 
 # What tells a table's models from those of Table 2.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "standard": {},
+    "standard": {"model.hidden_sizes": (200, 200)},
     "large_encoder": {"model.hidden_sizes": (500, 500)},
     "no_annealing": {"objective.entropy_schedule": "constant"},
     "decoder_0": {"model.decoder_sizes": ()},

@@ -1,0 +1,47 @@
+"""The experiments of the notes "Variational Auto Encoders", which number no table and no figure."""
+
+from __future__ import annotations
+
+from launch.ledger.table import Part, Table
+from launch.ledger.views import Measures
+
+TABLES = (
+    Table(
+        "flow-section4",
+        "FLOW Section 4: four posteriors, on digits",
+        (Part("configs/mnist_posteriors.py", hours=0.5),),
+        shows=(
+            Measures(
+                (
+                    ("lower_bound", "end"),
+                    ("iwae_bound", "end"),
+                    ("kl_divergence", "end"),
+                    ("reconstruction_error", "end"),
+                )
+            ),
+        ),
+    ),
+    Table(
+        "flow-section4.1",
+        "FLOW Section 4.1: four posteriors, on architectures",
+        (Part("configs/architectures.py", hours=0.7),),
+        "The paper prints neither the sizes of its networks, nor its data, nor results.",
+        (
+            Measures(
+                (
+                    ("lower_bound", "end"),
+                    ("iwae_bound", "end"),
+                    ("kl_divergence", "end"),
+                    ("token_accuracy", "end"),
+                    ("value_error", "end"),
+                    ("valid_prior", "end"),
+                )
+            ),
+        ),
+    ),
+    Table(
+        "flow-section2",
+        "FLOW Section 2: annealing beside free bits",
+        obstacle="Its runs are those of flow-section4.1.",
+    ),
+)

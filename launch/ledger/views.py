@@ -1,0 +1,62 @@
+"""How the page of a table shows its records: as a table, a grid, curves, or pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+END = "end"  # the last step of each run
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """A table of methods and measures, obtained beside published.
+
+    Attributes:
+        columns: (measure, step) of each; step is a number or "end". Empty: all that was measured.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """One measure over two keys of the configuration, one of them down and one across.
+
+    Attributes:
+        measure: in the cells, at the end of each run.
+        down: the key whose values are the rows.
+        across: the key whose values are the columns.
+        where: (key, value) pairs that a run must have to be in this grid.
+    """
+
+    measure: str
+    down: str
+    across: str
+    where: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Measures over the steps of training or over a swept key, mean and range of the seeds.
+
+    Attributes:
+        measures: one panel each.
+        over: "step", or a key of the configuration.
+    """
+
+    measures: tuple[str, ...]
+    over: str = "step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The table is pictures, which each run draws into its own folder; a record keeps none.
+
+    Attributes:
+        files: their names in `figures/` of a run's workdir.
+    """
+
+    files: tuple[str, ...]
+
+
+View = Measures | Grid | Curves | Pictures
