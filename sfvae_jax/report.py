@@ -4,9 +4,15 @@
 
 RUN is the workdir of a finished run, or a folder with such workdirs below it; links are followed.
 Runs that differ in their seed alone are one method: its mean and standard deviation over the
-seeds. Prints Markdown, and writes it with report.json and report.png into DIR (default: the folder
-that the runs share). A run that is not finished or cannot be read is left out, which the report
-and a line on stderr say.
+seeds. Prints Markdown, and writes into DIR (default: the folder that the runs share)
+
+  report.md, report.json   the table, and its numbers as they are
+  report.png               the table as bars
+  report_curves.png        every measure over the steps at which it was taken and over each numeric
+                           key in which the runs differ: mean and range over seeds; only where
+                           there are two steps or two such values
+
+A run that is not finished or cannot be read is left out, which the report and a line on stderr say.
 
 Exit status: 0 all runs are in the report, 1 some were left out, 2 a usage error.
 """
@@ -24,22 +30,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import app, flags
 
 from sfvae_jax import output
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.evaluation import pictures
 from sfvae_jax.files import write_json, write_text
 from sfvae_jax.paths import local_path, shown
+from sfvae_jax.reporting.bars import draw_report
+from sfvae_jax.reporting.curves import draw_panels, panels_of
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
-from sfvae_jax.reporting.runs import find_runs, read_run, read_runs
+from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
 from sfvae_jax.reporting.summary import summarize
 
 __all__ = ["Report", "find_runs", "read_run", "summarize", "to_markdown", "write_report"]
 
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for report.md, report.json and report.png.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for what is written: report.md and others.")
 
 
 class Report(NamedTuple):
@@ -47,15 +54,19 @@ class Report(NamedTuple):
 
     Attributes:
         text: the Markdown.
+        files: the names of what was written.
         left_out: by the results.json of each run that is not in it, why.
     """
 
     text: str
+    files: tuple[str, ...]
     left_out: dict[Path, str]
 
 
 def write_report(paths: Sequence[Path], folder: Path) -> Report:
-    """Writes report.md, report.json and report.png of runs.
+    """Writes the report of runs: report.md, report.json, report.png and report_curves.png.
+
+    What this report has no curves for is not left there by an earlier one.
 
     Args:
         paths: the results.json of each, as from `find_runs`.
@@ -75,8 +86,28 @@ def write_report(paths: Sequence[Path], folder: Path) -> Report:
     with _alone_in(folder):
         write_text(folder / "report.md", text)
         write_json(folder / "report.json", {**summary, "left_out": reasons})
-        pictures.draw_report(summary["methods"], folder / "report.png")
-    return Report(text, left_out)
+        files = ("report.md", "report.json", *_draw(list(runs.values()), summary, folder))
+    return Report(text, files, left_out)
+
+
+def _draw(runs: Sequence[Run], summary: dict[str, Any], folder: Path) -> list[str]:
+    """Draws the pictures, and removes an earlier report's where this one has none.
+
+    Returns:
+        The names of what was drawn.
+    """
+    measured = [method for method in summary["methods"] if method["measures"]]
+    panels = panels_of(runs)
+    pictures = {
+        "report.png": measured and (lambda path: draw_report(summary["methods"], path)),
+        "report_curves.png": panels and (lambda path: draw_panels(panels, path)),
+    }
+    for name, draw in pictures.items():
+        if draw:
+            draw(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    return [name for name, draw in pictures.items() if draw]
 
 
 def say_report(report: Report, folder: Path) -> None:
@@ -84,7 +115,7 @@ def say_report(report: Report, folder: Path) -> None:
     output.say(report.text)
     for path, reason in report.left_out.items():
         output.say(f"left out: {shown(path)}: {reason}", sys.stderr)
-    output.say(f"written to {folder}: report.md, report.json, report.png", sys.stderr)
+    output.say(f"written to {folder}: {', '.join(report.files)}", sys.stderr)
 
 
 def main(argv: list[str]) -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import load_config
@@ -14,7 +15,8 @@ from conftest import load_config
 from sfvae_jax import report
 from sfvae_jax.errors import UsageError
 from sfvae_jax.published import with_differences
-from sfvae_jax.reporting import markdown
+from sfvae_jax.reporting.bars import draw_report
+from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.runs import read_runs
 from sfvae_jax.training.settings import plain
 
@@ -182,7 +184,7 @@ def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     # The rows tell data sets apart, and have the embedded digits in the place of MNIST.
     assert "data.name mnist_5k (paper: mnist)" in text
     assert "num_samples" not in text.splitlines()[-1]
-    report.pictures.draw_report(report.summarize(runs)["methods"], tmp_path / "report.png")
+    draw_report(report.summarize(runs)["methods"], tmp_path / "report.png")
     assert (tmp_path / "report.png").exists()
 
 
@@ -193,7 +195,7 @@ def test_methods_with_different_measures(tmp_path):
     text = report.to_markdown(summary)
     row = next(line for line in text.splitlines() if line.startswith("| `rae` |"))
     assert "—" in row
-    report.pictures.draw_report(summary["methods"], tmp_path / "report.png")
+    draw_report(summary["methods"], tmp_path / "report.png")
     assert (tmp_path / "report.png").exists()
 
 
@@ -254,6 +256,8 @@ def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
     assert written["methods"][0]["runs"] == 3
     assert list(written["left_out"]) == [f"{tmp_path}/run4/results.json"]
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    names = "report.md, report.json, report.png, report_curves.png"
+    assert f"written to {tmp_path}: {names}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -273,6 +277,26 @@ def test_what_cannot_be_reported_is_one_line(tmp_path, capsys, flags, message):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert re.search(message, err)
+
+
+def test_curves_are_drawn_where_there_are_some_and_not_left_by_an_earlier_report(tmp_path):
+    _write_runs(tmp_path, RUNS[:1])
+    paths = report.find_runs([tmp_path])
+    files = report.write_report(paths, tmp_path).files
+    assert files == ("report.md", "report.json", "report.png", "report_curves.png")
+    assert (tmp_path / "report_curves.png").read_bytes().startswith(b"\x89PNG")
+    _write_runs(tmp_path / "short", [{**RUNS[0], "history": {}}])
+    files = report.write_report(report.find_runs([tmp_path / "short"]), tmp_path).files
+    assert files == ("report.md", "report.json", "report.png")
+    assert not (tmp_path / "report_curves.png").exists()
+
+
+def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_path):
+    none = {**RUNS[0], "metrics": {"collapse_fraction": None}, "history": {}}
+    (tmp_path / "results.json").write_text(json.dumps(none))
+    (tmp_path / "report.png").write_bytes(b"of an earlier report")
+    assert report.write_report([tmp_path / "results.json"], tmp_path).text.count("\n") > 3
+    assert not (tmp_path / "report.png").exists()
 
 
 def test_two_reports_in_one_folder_take_turns(tmp_path):
@@ -381,7 +405,7 @@ def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
     own, same = (method["measures"]["collapse_fraction"]["200"] for method in summary["methods"])
     assert own["published_data"] == "mnist"
     assert "published_data" not in same  # the embedded digits are MNIST's
-    report.pictures.draw_report(summary["methods"], tmp_path / "report.png")
+    draw_report(summary["methods"], tmp_path / "report.png")
 
 
 def test_what_not_all_seeds_measured_is_told():
@@ -414,6 +438,15 @@ def test_whatever_differs_from_the_config_files_own_setting_is_told():
     assert "log_every" not in text  # no figure depends on it
 
 
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_config_file_publishes_is_read_back(tmp_path, path):
+    """Also what is no cell of the table, such as the paper's single runs."""
+    config = load_config(path.stem).get_config()
+    published = json.loads(json.dumps(with_differences(config)))
+    (tmp_path / "results.json").write_text(json.dumps({**RUNS[0], "published": published}))
+    assert report.read_run(tmp_path / "results.json")["published"] == published
+
+
 def test_every_paper_stands_beside_its_own_methods():
     config = load_config("mnist_bilbo").get_config("laptop")
     metrics = {"lower_bound": -140.0}
@@ -432,6 +465,6 @@ def test_notes_are_kept_where_nothing_is_published():
 
 
 def test_measures_near_one_keep_their_digits():
-    assert markdown._number("prd_f8_gmm", 0.97654, None) == "0.977"
-    assert markdown._number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
-    assert markdown._number("fid_gmm", 8.69, None) == "8.7"
+    assert number("prd_f8_gmm", 0.97654, None) == "0.977"
+    assert number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
+    assert number("fid_gmm", 8.69, None) == "8.7"

@@ -1,4 +1,7 @@
-"""The pictures of a run and of a report. Train and evaluate import it late: it loads matplotlib."""
+"""The pictures of a run, and how any is written.
+
+Train and evaluate import it late: it loads matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 import os
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ if "MPLCONFIGDIR" not in os.environ:
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sfvae_jax.evaluation.plain_text import texts_as_given
+from sfvae_jax.evaluation.plain_text import add_legend, texts_as_given
 from sfvae_jax.files import write_bytes
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -35,15 +38,20 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None = None) -> None:
     """Writes a PNG, whole or not at all, in which every text is as it was given.
+
+    Args:
+        figure: what is drawn.
+        path: of the file.
+        metadata: texts that the PNG carries, by their keywords; None drops one of matplotlib's.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
     picture = io.BytesIO()
     with texts_as_given(figure):
-        figure.savefig(picture, format="png", dpi=120)
+        figure.savefig(picture, format="png", dpi=120, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, picture.getvalue())
 
@@ -175,93 +183,22 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
 _CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches of a legend in small print
 
 
-def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
-    """One panel for each measure: bars of every method, obtained (filled) beside published.
+def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """One legend for all panels, below them; the figure grows by the lines that it needs.
 
-    Standard errors are left to the table.
+    Args:
+        figure: with its panels.
+        handles: what the legend shows, by its label; long labels are broken.
     """
-    measured = dict.fromkeys(m for method in methods for m in method["measures"])
-    measures = [m for m in measured if not m.endswith(("standard_error", "carlo_error"))] or list(
-        measured
-    )
-    columns = min(len(measures), 6)
-    rows = math.ceil(len(measures) / columns)
-    figure = new_figure(3.4 * columns + 1, 3.2 * rows + 0.6)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(measures) :]:
-        axes.set_visible(False)
-    for axes, measure in zip(panels, measures, strict=False):
-        _draw_bars(axes, [(m["method"], m["measures"].get(measure, {})) for m in methods])
-        axes.set_title(title(measure), fontsize="medium")
-    bars: dict[str, Any] = {}  # not every method has every measure
-    for axes in panels:
-        bars |= {label: bar for bar, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     room = figure.get_figwidth() - _HANDLE
-    labels = [textwrap.fill(label, int(room / _CHARACTER)) for label in bars]
+    labels = [textwrap.fill(label, int(room / _CHARACTER)) for label in handles]
     widest = max((len(line) for label in labels for line in label.splitlines()), default=1)
     fitting = int(figure.get_figwidth() / (_HANDLE + _CHARACTER * widest))
     columns = max(1, min(fitting, 4))
     lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(lines - 2, 0))
     style = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
-    figure.legend(list(bars.values()), labels, **style)
-    save(figure, path)
-
-
-def title(measure: str) -> str:
-    """A measure's name as a person writes it."""
-    share, _, source = measure.partition("_")
-    if share in ("valid", "unique", "novel"):
-        return f"{share} samples of the {source.replace('_', ' ')}"
-    return (
-        measure.replace("_", " ")
-        .replace("kl ", "KL ")
-        .replace("ais ", "AIS ")
-        .replace("iwae ", "IWAE ")
-    )
-
-
-def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
-    steps = sorted({step for _, cells in methods for step in cells}, key=int)
-    width = 0.8 / (2 * len(methods))
-    for number, (name, cells) in enumerate(methods):
-        color = COLORS[number % len(COLORS)]
-        for second, kind in enumerate(("obtained", "published")):
-            offset = (2 * number + second + 0.5) * width - 0.4
-            bars = [
-                (place + offset, *(_bar(cells[step], kind)))
-                for place, step in enumerate(steps)
-                if step in cells and _bar(cells[step], kind)
-            ]
-            if not bars:
-                continue
-            places, heights, errors = zip(*bars, strict=True)
-            face = color if kind == "obtained" else "white"
-            style = {"color": face, "edgecolor": color, "label": f"{name}, {_label(kind, cells)}"}
-            axes.bar(places, heights, width, yerr=errors, capsize=3, **style)
-    axes.set_xticks(range(len(steps)), [_step_label(step, methods) for step in steps])
-
-
-def _label(kind: str, cells: dict[str, Any]) -> str:
-    """The kind of a bar; what is published of other data says of which."""
-    others = {cell["published_data"] for cell in cells.values() if "published_data" in cell}
-    of_others = kind == "published" and others
-    return f"{kind} of {', '.join(sorted(others))}" if of_others else kind
-
-
-def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
-    published = {cells[step]["published_step"] for _, cells in methods if step in cells}
-    elsewhere = published - {step, None}
-    return f"step {step}" + (f"\n(published: {', '.join(sorted(elsewhere))})" if elsewhere else "")
-
-
-def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:
-    if kind == "obtained":
-        return cell["mean"], cell["std"] or 0.0
-    if not cell["published"]:
-        return None
-    mean, deviation = cell["published"]
-    return mean, deviation or 0.0
+    add_legend(figure, list(handles.values()), labels, **style)
 
 
 def as_color(image: np.ndarray) -> np.ndarray:

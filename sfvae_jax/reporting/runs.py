@@ -22,6 +22,8 @@ Run = dict[str, Any]
 
 # The key of a configuration that grows when a finished run is evaluated once more.
 WHAT_IS_MEASURED = "evaluations.names"
+# What a measure of a published row may have beside its steps: the values of the paper's own runs.
+RUNS = "runs"
 
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
@@ -82,6 +84,17 @@ def read_run(path: Path) -> Run:
             f"{path} holds measures of step {run['step']} of {steps}; let the run end first"
         )
     return run
+
+
+def by_step(run: Run) -> dict[str, dict[str, Any]]:
+    """The measures at every step at which a run was measured; null is one that does not apply."""
+    return {**run.get("history", {}), str(run["step"]): run["metrics"]}
+
+
+def caveats_at(run: Run, step: str) -> dict[str, str]:
+    """By measure what makes it doubtful, of what a run measured at a step."""
+    last = run.get("caveats", {}) if step == str(run["step"]) else {}
+    return {**run.get("history_caveats", {}).get(step, {}), **last}
 
 
 def check_results(run: Run, path: Path) -> None:
@@ -147,17 +160,19 @@ def _is_published(value: Any) -> bool:
 
 
 def _is_row(row: Any) -> bool:
-    """{"where": {...}, MEASURE: {STEP or "end": [mean, deviation or null]}}."""
+    """{"where": {...}, MEASURE: {STEP or "end": [mean, deviation or null], "runs": [...]}}."""
     if not isinstance(row, dict) or not isinstance(row.get("where", {}), dict):
         return False
     cells = [cell for key, cell in row.items() if key != "where"]
-    if not all(isinstance(cell, Mapping) and cell for cell in cells):
+    if not all(isinstance(cell, Mapping) and cell.keys() - {RUNS} for cell in cells):
         return False
-    return all(
-        (step == "end" or is_step(step)) and _is_figure(figure)
-        for cell in cells
-        for step, figure in cell.items()
-    )
+    return all(_is_published_at(step, figure) for cell in cells for step, figure in cell.items())
+
+
+def _is_published_at(step: str, value: Any) -> bool:
+    if step == RUNS:
+        return isinstance(value, list) and all(map(is_number, value))
+    return (step == "end" or is_step(step)) and _is_figure(value)
 
 
 def _is_figure(value: Any) -> bool:

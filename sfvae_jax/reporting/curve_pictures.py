@@ -1,0 +1,196 @@
+"""The picture of curves: means over seeds as lines, their range as bands, published beside them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sfvae_jax.evaluation.pictures import COLORS, legend_below, new_figure, save
+
+
+class Curve(NamedTuple):
+    """A line of a picture.
+
+    Attributes:
+        label: the method, as the legend has it.
+        points: by x the values over seeds, of which the mean and the range are drawn. At an x
+            where one of them is not finite the line has a gap.
+    """
+
+    label: str
+    points: Mapping[float, Sequence[float]]
+
+
+class PublishedCurve(NamedTuple):
+    """What a paper has beside a curve.
+
+    Attributes:
+        label: of the curve whose colour it takes.
+        points: by x (mean, standard deviation or None); with None for x it is a level across the
+            whole picture.
+        note: what the legend says of it.
+    """
+
+    label: str
+    points: Mapping[float | None, tuple[float, float | None]]
+    note: str = "published"
+
+
+class Panel(NamedTuple):
+    """One pair of axes with its curves.
+
+    Attributes:
+        curves: the lines, at least one.
+        x_name: under the axis, with the unit.
+        y_name: beside the axis, with the unit.
+        log_x: whether the x axis is logarithmic.
+        published: what stands beside the curves.
+    """
+
+    curves: Sequence[Curve]
+    x_name: str
+    y_name: str
+    log_x: bool = False
+    published: Sequence[PublishedCurve] = ()
+
+
+def draw_curves(
+    curves: Sequence[Curve],
+    path: Path,
+    *,
+    x_name: str,
+    y_name: str,
+    log_x: bool = False,
+    published: Sequence[PublishedCurve] = (),
+    metadata: Mapping[str, str | None] | None = None,
+) -> None:
+    """One panel of curves as a PNG, written whole or not at all.
+
+    Args:
+        curves: the lines.
+        path: of the file.
+        x_name: under the axis, with the unit.
+        y_name: beside the axis, with the unit.
+        log_x: whether the x axis is logarithmic.
+        published: what stands beside the curves.
+        metadata: texts that the PNG carries, by their keywords.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    draw_panels([Panel(curves, x_name, y_name, log_x, published)], path, metadata=metadata)
+
+
+def draw_panels(
+    panels: Sequence[Panel], path: Path, *, metadata: Mapping[str, str | None] | None = None
+) -> None:
+    """Several panels with one legend as a PNG; a method has one colour and line in all of them.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    columns = min(len(panels), 4)
+    rows = math.ceil(len(panels) / columns)
+    width, height = (6.4, 4.0) if len(panels) == 1 else (4.2 * columns, 3.2 * rows)
+    figure = new_figure(width, height + 0.4)
+    styles = _styles(panels)
+    handles: dict[str, Any] = {}
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid, panels, strict=False):
+        handles |= _draw_panel(axes, panel, styles)
+    legend_below(figure, handles)
+    save(figure, path, metadata)
+
+
+def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
+    """The colour of each label and, of more labels than there are colours, another kind of line."""
+    labels = dict.fromkeys(
+        line.label for panel in panels for line in (*panel.curves, *panel.published)
+    )
+    lines = ("-", "--", "-.")
+    return {
+        label: {
+            "color": COLORS[number % len(COLORS)],
+            "linestyle": lines[number // len(COLORS) % len(lines)],
+        }
+        for number, label in enumerate(labels)
+    }
+
+
+def _draw_panel(axes: Any, panel: Panel, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Draws it; returns what the legend shows, by its label."""
+    handles = {}
+    for curve in panel.curves:
+        handles[curve.label] = _draw_curve(axes, curve, styles[curve.label])
+    for published in filter(lambda line: line.points, panel.published):
+        color = styles[published.label]["color"]
+        label = f"{published.label}, {published.note}"
+        handles[label] = _draw_published(axes, published, color)
+    _scale(axes, sorted({x for curve in panel.curves for x in curve.points}), panel.log_x)
+    axes.set(xlabel=textwrap.fill(panel.x_name, 45), ylabel=textwrap.fill(panel.y_name, 34))
+    axes.grid(alpha=0.3)
+    return handles
+
+
+def _draw_curve(axes: Any, curve: Curve, style: dict[str, Any]) -> Any:
+    xs = sorted(curve.points)
+    means, lows, highs = np.array([_mean_and_range(curve.points[x]) for x in xs]).reshape(-1, 3).T
+    marker = "o" if len(xs) <= 40 else ""
+    (line,) = axes.plot(xs, means, marker=marker, markersize=3.5, linewidth=1.4, **style)
+    if len(xs) == 1:  # a band has no width there
+        bars = np.stack([means - lows, highs - means])
+        axes.errorbar(xs, means, bars, color=style["color"], capsize=3, linestyle="none")
+    else:
+        axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.2, linewidth=0)
+    return line
+
+
+def _mean_and_range(values: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, least, greatest); not numbers where one of them is not finite."""
+    if not len(values) or not np.all(np.isfinite(values)):
+        return math.nan, math.nan, math.nan
+    return float(np.mean(values)), min(values), max(values)
+
+
+def _draw_published(axes: Any, published: PublishedCurve, color: str) -> Any:
+    if None in published.points:
+        level, deviation = published.points[None]
+        handle = axes.axhline(level, color=color, linestyle=":", linewidth=1.2)
+        if deviation:
+            axes.axhspan(level - deviation, level + deviation, color=color, alpha=0.08, linewidth=0)
+    xs = sorted(x for x in published.points if x is not None)
+    if xs:
+        means, deviations = zip(*(published.points[x] for x in xs), strict=True)
+        handle = axes.errorbar(
+            xs,
+            means,
+            [deviation or 0.0 for deviation in deviations],
+            color=color,
+            fmt="D",
+            markersize=4.5,
+            markerfacecolor="white",
+            linestyle=":",
+            linewidth=1.0,
+            capsize=3,
+        )
+    return handle
+
+
+def _scale(axes: Any, xs: Sequence[float], log_x: bool) -> None:
+    """Marks at the values themselves, where there are few and their numbers find room."""
+    log_x = log_x and bool(xs) and xs[0] > 0
+    if log_x:
+        axes.set_xscale("log")
+    places = np.log(xs) if log_x else np.array(xs)
+    gaps = np.diff(places)
+    if not 0 < len(xs) <= 8 or (len(xs) > 1 and gaps.min() < gaps.sum() / 9):
+        return
+    axes.set_xticks(xs, [f"{x:g}" for x in xs])
+    axes.minorticks_off()

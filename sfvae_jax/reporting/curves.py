@@ -1,0 +1,215 @@
+"""Measures as curves over the steps of training or over a swept key, with their range over seeds.
+
+A curve is a method. All its values come from results.json: over steps from the measures at the
+steps that `evaluations.steps` names, over a key from the final ones. They are taken on a whole part
+of the data, as the papers' figures are: the evidence bounds of SFVAE Figures 1 and C.2 (with gamma,
+which is a measure, too), the lower bounds of BACK Figures 4 and 8 and the Frechet distances of RAE
+Figure 3 (left) over steps; the Frechet distance and the log marginal likelihood of SFVAE Figures 4
+and C.1 over `model.latent_size`, those of RAE Figure 3 (right) over `objective.beta`. The loss and
+its terms in metrics.jsonl are those of single batches: a run's own figures/training.png has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.reporting.curve_pictures import (
+    Curve,
+    Panel,
+    PublishedCurve,
+    draw_curves,
+    draw_panels,
+)
+from sfvae_jax.reporting.measures import is_error, title, with_unit
+from sfvae_jax.reporting.methods import by_method, swept_keys, value_of
+from sfvae_jax.reporting.published_rows import PublishedFigure, PublishedRow
+from sfvae_jax.reporting.runs import Run, by_step
+
+__all__ = [
+    "Curve",
+    "Panel",
+    "PublishedCurve",
+    "curves_over_key",
+    "curves_over_steps",
+    "draw_curves",
+    "draw_panels",
+    "is_logarithmic",
+    "panels_of",
+    "published_over_key",
+    "published_over_steps",
+]
+
+Methods = Mapping[str, Sequence[Run]]
+
+
+def curves_over_steps(runs: Sequence[Run], *measures: str) -> list[Curve]:
+    """A curve a method over the steps at which all its runs have a measure.
+
+    Args:
+        runs: contents of results.json, as from `read_run`.
+        measures: one, or several in one picture, whose names the labels then have.
+    """
+    return _curves_over_steps(by_method(runs), measures)
+
+
+def published_over_steps(runs: Sequence[Run], *measures: str) -> list[PublishedCurve]:
+    """What is published beside `curves_over_steps`, as far as it stands in the report's table.
+
+    A figure of a step at which the runs were not measured, which stands there beside their end, is
+    a level.
+    """
+    return _published_over_steps(by_method(runs), measures)
+
+
+def curves_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Curve]:
+    """A curve a method over a numeric key, at the end of each run.
+
+    Runs that differ in this key and their seed alone are one curve. A value of the key at which
+    not all runs have the measure is left out, and so is a method without numbers under the key.
+
+    Args:
+        runs: contents of results.json, as from `read_run`.
+        measure: one of them.
+        key: such as "model.latent_size".
+
+    Raises:
+        UsageError: if no method has numbers there.
+    """
+    return _curves_over_key(_swept(runs, key), measure, key)
+
+
+def published_over_key(runs: Sequence[Run], measure: str, key: str) -> list[PublishedCurve]:
+    """What is published beside `curves_over_key`; as it, it raises a `UsageError`."""
+    return _published_over_key(_swept(runs, key), measure, key)
+
+
+def panels_of(runs: Sequence[Run]) -> list[Panel]:
+    """All curves of a report: each measure over steps, then over each key that was swept.
+
+    Those with two points at least; standard errors are left to the table.
+    """
+    measured = dict.fromkeys(m for run in runs for values in by_step(run).values() for m in values)
+    measures = [measure for measure in measured if not is_error(measure)]
+    methods = by_method(runs)
+    panels = [
+        _panel(
+            _curves_over_steps(methods, [measure]),
+            _published_over_steps(methods, [measure]),
+            "step",
+            measure,
+        )
+        for measure in measures
+    ]
+    for key in swept_keys(runs):
+        swept = _swept(runs, key)
+        panels += [
+            _panel(
+                _curves_over_key(swept, measure, key),
+                _published_over_key(swept, measure, key),
+                key,
+                measure,
+            )
+            for measure in measures
+        ]
+    return [panel for panel in panels if any(len(curve.points) > 1 for curve in panel.curves)]
+
+
+def is_logarithmic(xs: Sequence[float]) -> bool:
+    """Whether values span two decades and are spread more evenly over them than over the line."""
+    if not xs or min(xs) <= 0 or max(xs) / min(xs) < 100:
+        return False
+    low, high, middle = min(xs), max(xs), median(xs)
+    return abs(middle - (low * high) ** 0.5) < abs(middle - (low + high) / 2)
+
+
+def _panel(
+    curves: list[Curve], published: list[PublishedCurve], x_name: str, measure: str
+) -> Panel:
+    xs = sorted({x for curve in curves for x in curve.points})
+    return Panel(curves, x_name, with_unit(measure), is_logarithmic(xs), published)
+
+
+def _curves_over_steps(methods: Methods, measures: Sequence[str]) -> list[Curve]:
+    curves = [
+        Curve(_label(measure, method, measures, methods), _over_steps(runs, measure))
+        for measure in measures
+        for method, runs in methods.items()
+    ]
+    return [curve for curve in curves if curve.points]
+
+
+def _published_over_steps(methods: Methods, measures: Sequence[str]) -> list[PublishedCurve]:
+    found = []
+    for measure in measures:
+        for method, runs in methods.items():
+            row, steps = PublishedRow(runs[0]), list(_over_steps(runs, measure))
+            figures = [(step, row.at(measure, str(step), last=step == steps[-1])) for step in steps]
+            places = [(x if f.step == str(x) else None, f) for x, f in figures if f is not None]
+            found += _published(_label(measure, method, measures, methods), places)
+    return found
+
+
+def _over_steps(runs: Sequence[Run], measure: str) -> dict[float, list[float]]:
+    each = [
+        {int(step): m[measure] for step, m in by_step(run).items() if m.get(measure) is not None}
+        for run in runs
+    ]
+    shared = set(each[0]).intersection(*each[1:])
+    return {step: [values[step] for values in each] for step in sorted(shared)}
+
+
+def _label(measure: str, method: str, measures: Sequence[str], methods: Methods) -> str:
+    if len(measures) == 1:
+        return method
+    return title(measure) if len(methods) == 1 else f"{title(measure)}, {method}"
+
+
+def _swept(runs: Sequence[Run], key: str) -> Methods:
+    """The methods, apart from this key, all of whose runs have numbers there."""
+    methods = by_method(runs, key)
+    found = {
+        method: group
+        for method, group in methods.items()
+        if all(value_of(run, key) is not None for run in group)
+    }
+    if not found:
+        raise UsageError(f"{key}: no method has numbers there; expected a numeric key of the runs")
+    return found
+
+
+def _curves_over_key(methods: Methods, measure: str, key: str) -> list[Curve]:
+    curves = []
+    for method, runs in methods.items():
+        points: dict[float, list[float]] = {}
+        for run in runs:
+            points.setdefault(value_of(run, key), []).append(run["metrics"].get(measure))
+        whole = {x: values for x, values in sorted(points.items()) if None not in values}
+        curves.append(Curve(method, whole))
+    return [curve for curve in curves if curve.points]
+
+
+def _published_over_key(methods: Methods, measure: str, key: str) -> list[PublishedCurve]:
+    found = []
+    for method, runs in methods.items():
+        one = {value_of(run, key): run for run in runs}
+        figures = [
+            (x, PublishedRow(one[x]).at(measure, str(one[x]["step"]), last=True))
+            for x in sorted(one)
+            if one[x]["metrics"].get(measure) is not None
+        ]
+        found += _published(method, [(x, figure) for x, figure in figures if figure is not None])
+    return found
+
+
+def _published(
+    label: str, figures: Sequence[tuple[float | None, PublishedFigure]]
+) -> list[PublishedCurve]:
+    """One for each note; most often there is one."""
+    found: dict[str, dict[float | None, tuple[float, float | None]]] = {}
+    for x, figure in figures:
+        note = "published" + (f" of {figure.data}" if figure.data else "")
+        note += f" (step {figure.step})" if x is None else ""
+        found.setdefault(note, {})[x] = (figure.mean, figure.std)
+    return [PublishedCurve(label, points, note) for note, points in found.items()]

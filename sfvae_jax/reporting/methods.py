@@ -1,0 +1,80 @@
+"""Runs that differ in their seed alone are one method, named by what tells it from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sfvae_jax.reporting.runs import WHAT_IS_MEASURED, Run
+from sfvae_jax.training.results_file import is_number
+from sfvae_jax.training.settings import flatten
+
+_SEED = "seed"
+_FINGERPRINT = "data.fingerprint"
+
+Config = dict[str, Any]  # flat
+
+
+def by_method(runs: Sequence[Run], aside: str | None = None) -> dict[str, list[Run]]:
+    """The runs of each method, by its name: the objective, and the keys in which its runs differ.
+
+    Args:
+        runs: contents of results.json, as from `read_run`.
+        aside: a key in which the runs of one method may differ besides, such as a swept one.
+    """
+    configs = [flatten(run["config"]) for run in runs]
+    varying = _varying_keys(configs, {_SEED, aside})
+    groups: dict[str, list[Run]] = {}
+    for run, config in zip(runs, configs, strict=True):
+        groups.setdefault(_label(config, varying), []).append(run)
+    return groups
+
+
+def swept_keys(runs: Sequence[Run]) -> list[str]:
+    """The numeric keys in which runs differ that are alike in every other key but the seed."""
+    varying = _varying_keys([flatten(run["config"]) for run in runs], {_SEED})
+    keys = sorted({key for keys in varying.values() for key in keys})
+    return [key for key in keys if any(_differ(g, key) for g in by_method(runs, key).values())]
+
+
+def _differ(runs: Sequence[Run], key: str) -> bool:
+    values = {value_of(run, key) for run in runs}
+    return None not in values and len(values) > 1
+
+
+def value_of(run: Run, key: str) -> float | None:
+    """The number that a run has under a key of its configuration; None where it is none."""
+    value = flatten(run["config"]).get(key)
+    return value if is_number(value) else None
+
+
+def _varying_keys(configs: list[Config], aside: set[str | None]) -> dict[str, list[str]]:
+    """For every objective the keys, but for those aside, in which its runs differ.
+
+    A run that was evaluated once more is no other method.
+    """
+    keys = sorted(set().union(*configs) - aside - {"objective.name", WHAT_IS_MEASURED})
+    by_objective: dict[str, list[Config]] = {}
+    for config in configs:
+        by_objective.setdefault(config["objective.name"], []).append(config)
+    return {name: _telling(keys, group) for name, group in by_objective.items()}
+
+
+def _telling(keys: list[str], group: list[Config]) -> list[str]:
+    """The keys that some runs have with different values."""
+    # A run of an earlier version may not know a key yet.
+    varying = [key for key in keys if len({repr(c[key]) for c in group if key in c}) > 1]
+    named = [key for key in varying if key != _FINGERPRINT]
+    told = len({_values(config, named) for config in group})
+    # Other data have another name, most often; else their fingerprint has to tell them apart.
+    return named if told == len({_values(config, varying) for config in group}) else varying
+
+
+def _values(config: Config, keys: list[str]) -> tuple[str, ...]:
+    return tuple(repr(config.get(key)) for key in keys)
+
+
+def _label(config: Config, varying: dict[str, list[str]]) -> str:
+    name = config["objective.name"]
+    details = ", ".join(f"{key}={config.get(key)}" for key in varying[name])
+    return f"{name} ({details})" if details else name

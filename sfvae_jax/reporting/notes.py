@@ -1,0 +1,143 @@
+"""What stands below a report's table: its papers, how the runs differ from theirs, the marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sfvae_jax.reporting.cells import all_cells
+from sfvae_jax.reporting.measures import title
+
+DOUBT = "†"  # beside what is not to be trusted as it stands
+OTHER_DATA = "‡"  # beside what is published of another data set
+
+
+class Markup(NamedTuple):
+    """How a writer has texts that others gave.
+
+    Attributes:
+        code: a name or path, in which nothing is markup.
+        prose: a text within a sentence, in which nothing is markup.
+        stated: a sentence or source of a config file.
+        beside: where the published figures stand, such as "after the slash".
+        listed: a heading and the lines below it, as a list.
+    """
+
+    code: Callable[[str], str]
+    prose: Callable[[str], str]
+    stated: Callable[[str], str]
+    beside: str
+    listed: Callable[[str, list[str]], str]
+
+
+def heading(summary: dict[str, Any], markup: Markup) -> str:
+    """One sentence: what the numbers are, and which papers stand beside them."""
+    papers = summary["published"]
+    note = "Mean ± standard deviation over seeds"
+    if any(_is_over_trials(method) for method in summary["methods"]):
+        note += ", of a single run over the trials of its search"
+    if papers:
+        sources = "; ".join(_source(paper, papers, markup) for paper in papers)
+        note += f"; {markup.beside} {sources}"
+        note += ", of a search ± over its trials" if _publishes_trials(summary) else ""
+    return f"{note}."
+
+
+def of_papers(summary: dict[str, Any], markup: Markup) -> list[str]:
+    """A sentence on how the runs differ from each paper's, and the paper's own note."""
+    papers = summary["published"]
+    notes = []
+    for paper in papers:
+        notes.append(_differences(paper, papers, markup))
+        notes.append(markup.stated(paper.get("note", "")))
+    return [note for note in notes if note]
+
+
+def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
+    """A paragraph for each mark, for what not all runs have, and for the texts that were found."""
+    cells = all_cells(summary)
+    caveats = {
+        f"{title(measure)} of {markup.prose(method['method'])}: {markup.prose(caveat)}."
+        for method, measure, cell in cells
+        for caveat in cell.get("caveats", ())
+    }
+    others = dict.fromkeys(
+        cell["published_data"] for _, _, cell in cells if "published_data" in cell
+    )
+    return [
+        *(f"{DOUBT} {caveat}" for caveat in sorted(caveats)),
+        *_incomplete(summary, markup),
+        *(f"{OTHER_DATA} Published of other data: {markup.prose(data)}." for data in others),
+        *_texts(summary, markup),
+    ]
+
+
+def _source(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Markup) -> str:
+    """A paper and, of several, the methods beside which it stands."""
+    runs = f"{paper['num_runs']} run{'s' if paper['num_runs'] > 1 else ''}"
+    beside = f" beside {_methods(paper, markup)}" if len(papers) > 1 else ""
+    return f"{markup.stated(paper['source'])} ({runs}){beside}"
+
+
+def _methods(paper: dict[str, Any], markup: Markup) -> str:
+    return ", ".join(markup.code(method) for method in paper["methods"])
+
+
+def _differences(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Markup) -> str:
+    def value(given: Any) -> str:
+        return markup.prose(str(given)) if given != "" else "empty"
+
+    differences = [
+        f"{markup.stated(key)} {' and '.join(map(value, here))} (paper: {value(there)})"
+        for key, (here, there) in paper["differences"].items()
+    ]
+    if not differences:
+        return ""
+    runs = "These runs" if len(papers) == 1 else f"The runs of {_methods(paper, markup)}"
+    return f"{runs} differ from the paper's: {', '.join(differences)}."
+
+
+def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:
+    """A sentence for each method of which not all runs have the same measures."""
+    notes = []
+    for method in summary["methods"]:
+        told = [
+            f"{title(measure)}, step {step} ({having} of {method['runs']})"
+            for measure, steps in method["incomplete"].items()
+            for step, having in steps.items()
+        ]
+        if told:
+            name = markup.code(method["method"])
+            notes.append(
+                f"Not all runs of {name} have these, which are left out: {', '.join(told)}."
+            )
+    return notes
+
+
+def _is_over_trials(method: dict[str, Any]) -> bool:
+    cells = (cell for cells in method["measures"].values() for cell in cells.values())
+    return method["runs"] == 1 and any(cell["std"] is not None for cell in cells)
+
+
+def _publishes_trials(summary: dict[str, Any]) -> bool:
+    """Whether a published search has deviations: its paper has several trials of one model."""
+    return any(
+        cell["published"] and cell["published"][1] is not None
+        for _, measure, cell in all_cells(summary)
+        if measure.startswith("search_")
+    )
+
+
+def _texts(summary: dict[str, Any], markup: Markup) -> list[str]:
+    """A list of the texts of each method that were measured."""
+    lists = []
+    for method in summary["methods"]:
+        lines = [
+            f"{title(measure)}: {', '.join(markup.code(text) for text in cell['texts'])}"
+            for measure, cells in method["measures"].items()
+            for cell in cells.values()
+            if "texts" in cell
+        ]
+        if lines:
+            lists.append(markup.listed(f"Found by {markup.code(method['method'])}:", lines))
+    return lists
