@@ -107,6 +107,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
+    _check_output_activation(config)
     _check_data(config.data)
     schedules(config)
     _check_microbatch(config)
@@ -145,6 +146,8 @@ def _make_plain(group: ml_collections.ConfigDict) -> None:
             del group[name]  # a list would make a list of the tuple that takes its place
             group[name] = options.plain(value)
 
+
+_WITH_OUTPUT_ACTIVATION = ("gaussian", "heteroscedastic_gaussian")
 
 _OF_ONE_MODEL = {  # key: the model, and what others leave it at
     "kernel_sizes": ("grammar", ()),
@@ -229,6 +232,10 @@ def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
             f"objective {name!r} has no KL divergence of its own to weight or anneal; leave"
             " objective.beta, beta_schedule, entropy_weight and entropy_schedule as they are"
         )
+    if objective.log_det_weight != 1.0 and name != "sampling_free":
+        raise UsageError(
+            f"objective.log_det_weight only applies to objective 'sampling_free', got {name!r}"
+        )
     # 0 is what stands in the resolved config of a loss without a penalty.
     if objective.penalty_weight and name not in DEFAULT_PENALTY_WEIGHTS:
         raise UsageError(
@@ -267,6 +274,24 @@ def _check_pixels(config: ml_collections.ConfigDict) -> None:
         raise UsageError(
             f"likelihood {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
             f" {data_config.scale}"
+        )
+
+
+def _check_output_activation(config: ml_collections.ConfigDict) -> None:
+    """Refuses an activation of the decoder's output where it is no mean of pixels in [0, 1]."""
+    name, likelihood = config.model.output_activation, config.likelihood.name
+    if name == "identity":
+        return
+    if likelihood not in _WITH_OUTPUT_ACTIVATION:
+        raise UsageError(
+            f"model.output_activation {name!r} only applies to a Gaussian mean, under"
+            f" likelihood.name {' or '.join(_WITH_OUTPUT_ACTIVATION)}; {likelihood!r} has a link of"
+            " its own: set model.output_activation=identity"
+        )
+    if config.data.scale != 1.0:
+        raise UsageError(
+            f"model.output_activation {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
+            f" {config.data.scale}"
         )
 
 

@@ -48,7 +48,8 @@ class Option:
         default: its value where a config says nothing.
         rule: what it must be.
         help: what it is for.
-        of: the type of its values, where the default is None.
+        of: the type of its values, where the default does not tell: it is None, or others than its
+            own type are allowed (object).
 
     Raises:
         TypeError: if the default breaks the rule, or None comes without a type.
@@ -61,7 +62,7 @@ class Option:
 
     def __post_init__(self) -> None:
         """Checks the default."""
-        if not self.rule.holds(self.default) or (self.default is None) != (self.of is not None):
+        if not self.rule.holds(self.default) or (self.default is None and self.of is None):
             raise TypeError(f"the default {self.default!r} must be {self.rule.expected}")
 
 
@@ -154,8 +155,8 @@ def defaults(group: Group) -> ml_collections.ConfigDict:
     for name, entry in group.items():
         if not isinstance(entry, Option):
             made[name] = defaults(entry)
-        elif entry.default is None:
-            made[name] = config_dict.placeholder(entry.of)
+        elif entry.of is not None:
+            made[name] = config_dict.FieldReference(entry.default, field_type=entry.of)
         else:
             made[name] = entry.default
     return made

@@ -34,6 +34,7 @@ def trained_model(
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
     language = data.language(config.data)
+    gamma, weight = _last_gamma(config, int(state.step)), config.objective.log_det_weight
     trained = evaluation.TrainedModel(
         model=model,
         params=_variables(state),
@@ -44,7 +45,8 @@ def trained_model(
         prior_stddev=None if info.prior == "none" else 1.0,
         no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
-        gamma=_last_gamma(config, int(state.step)),
+        gamma=gamma,
+        log_det_weight=gamma if weight == "gamma" else float(weight),
         posterior_family=config.posterior.name,
         posterior_flows=(config.posterior.num_flows, tuple(config.posterior.hidden_sizes)),
         language=language,

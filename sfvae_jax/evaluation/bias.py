@@ -42,7 +42,8 @@ def evaluate_bias(
 ) -> dict[str, float | NotApplicable]:
     """The evaluation `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
 
-    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`; `sampling_elbo` the
+    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, and with the log
+    determinant weighted as in training (`objective.log_det_weight`); `sampling_elbo` the
     unbiased estimate with `num_samples` samples of the same model on the same images; `elbo_gap`
     the first less the second, its bias. Each `..._standard_error` is over the images, the noise of
     the samples included; that of the gap is of the differences image by image.
@@ -69,7 +70,8 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         raise NotApplicable("the likelihood is no Gaussian with fixed variance")
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
-    def both(params: Any, x: Array, key: Array, gamma: Array) -> tuple[Array, Array]:
+    def both(params: Any, x: Array, key: Array, weights: Array) -> tuple[Array, Array]:
+        gamma, log_det_weight = weights
         posterior = trained.encode(params, x)
         require_diagonal(posterior)
 
@@ -83,6 +85,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
             posterior.stddev,
             observation_variance=trained.likelihood.variance,
             gamma=gamma,
+            log_det_weight=log_det_weight,
             prior_stddev=prior_stddev,
         )
         sampled = objectives.sampling_elbo(
@@ -96,9 +99,9 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         )
         return free.value, sampled.value
 
-    # An argument: it changes between the checkpoints of a run.
-    gammas = np.full(len(trained.images), trained.gamma, np.float32)
-    return trained.map_images(both, None, gammas, key=("both ELBOs", num_samples))
+    # An argument: they change between the checkpoints of a run.
+    weights = np.tile(np.float32([trained.gamma, trained.log_det_weight]), (len(trained.images), 1))
+    return trained.map_images(both, None, weights, key=("both ELBOs", num_samples))
 
 
 def draw_bias(

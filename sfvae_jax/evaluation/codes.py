@@ -69,6 +69,7 @@ class TrainedModel:
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
         gamma: of the sampling-free objective, at the last step taken.
+        log_det_weight: of the same, a number.
         posterior_family: the config's name of what `encode` gives.
         posterior_flows: of a flow, the number of its steps and the sizes of its networks.
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
@@ -88,6 +89,7 @@ class TrainedModel:
     no_bound: str = ""
     data_scale: float = 1.0
     gamma: float = 0.5
+    log_det_weight: float = 1.0
     posterior_family: str = "diagonal"
     posterior_flows: tuple[int, tuple[int, ...]] = (2, (100, 100))
     images_of: Callable[[str], np.ndarray] | None = None

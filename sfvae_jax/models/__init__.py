@@ -18,7 +18,7 @@ from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
 from sfvae_jax.models.recurrent import VALUE_ACTIVATIONS, VALUE_RANGES
 from sfvae_jax.models.sequence_vae import SequenceVae
-from sfvae_jax.models.vae import MULTIPLES, Vae
+from sfvae_jax.models.vae import MULTIPLES, OUTPUT_ACTIVATIONS, Vae
 
 Networks = Callable[..., tuple[nn.Module, nn.Module]]
 
@@ -63,6 +63,7 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae |
         likelihood,
         settings.initializer,
         settings.latent_scale,
+        settings.output_activation,
     )
 
 
@@ -77,6 +78,7 @@ __all__ = [
     "INITIALIZERS",
     "LOWERINGS",
     "MODELS",
+    "OUTPUT_ACTIVATIONS",
     "POSTERIORS",
     "SEQUENCE_MODELS",
     "STDDEVS",

@@ -140,7 +140,8 @@ class Convolution(nn.Module):
         lowering: how it is computed, one of `correlation.LOWERINGS`.
         kernel_init: of the kernel [k, k, C, features]; the bias starts at zero. A transposed
             one's is multiplied by the stride s, for of its k^2 C weights an output pixel sees one
-            in s^2; at an image of a single pixel it sees C, and the factor is k.
+            in s^2; at an image of a single pixel it sees C, and the factor is k. So the fan in is
+            what an output sees; PyTorch counts k^2 features there, what an input is seen by.
         use_bias: without one where a normalisation by channel follows, which takes it out again:
             its gradient would be rounding alone, which Adam makes full steps of.
     """

@@ -11,7 +11,7 @@ from jax import Array
 
 from sfvae_jax.models.mlp import ACTIVATIONS, Mlp
 from sfvae_jax.models.sequence_vae import SequenceVae
-from sfvae_jax.models.vae import Vae
+from sfvae_jax.models.vae import OUTPUT_ACTIVATIONS, Vae
 from sfvae_jax.objectives import DenseOutput
 
 
@@ -54,5 +54,10 @@ def _dense_output(model: Vae, params: Any, batch_size: int) -> DenseOutput:
         return ACTIVATIONS[mlp.activation](inner.apply(inner_params, z))
 
     return DenseOutput(
-        hidden, params[last]["kernel"], params[last]["bias"], tuple(model.data_shape), batch_size
+        hidden,
+        params[last]["kernel"],
+        params[last]["bias"],
+        tuple(model.data_shape),
+        batch_size,
+        OUTPUT_ACTIVATIONS[model.output_activation],
     )

@@ -28,7 +28,8 @@ def _uniform_fan_in(scale: float) -> nn.initializers.Initializer:
 
 INITIALIZERS: dict[str, nn.initializers.Initializer] = {
     "lecun_normal": nn.initializers.lecun_normal(),
-    "he_normal": nn.initializers.he_normal(),
+    # Kaiming normal as PyTorch draws it; `nn.initializers.he_normal` cuts its tails off.
+    "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "glorot_uniform": nn.initializers.glorot_uniform(),  # TensorFlow's default
     # What a PyTorch Linear layer draws its weights from: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
     "torch_uniform": _uniform_fan_in(1.0 / 3.0),

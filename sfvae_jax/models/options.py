@@ -7,6 +7,7 @@ from sfvae_jax.models import (
     INITIALIZERS,
     LOWERINGS,
     MODELS,
+    OUTPUT_ACTIVATIONS,
     STDDEVS,
     VALUE_ACTIVATIONS,
 )
@@ -67,6 +68,12 @@ MODEL = {
         "of the products of convolutions and mlp: native, patches; auto: patches on the CPU",
     ),
     "activation": Option("relu", one_of("activation", ACTIVATIONS), "of the hidden layers"),
+    "output_activation": Option(
+        "identity",
+        one_of("output activation", OUTPUT_ACTIVATIONS),
+        "of an image's mean under gaussian and heteroscedastic_gaussian: identity; sigmoid, inside"
+        " the decoder and its Jacobian",
+    ),
     "value_activation": Option(
         "sigmoid",
         one_of("value activation", VALUE_ACTIVATIONS),

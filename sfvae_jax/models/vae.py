@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +15,12 @@ from sfvae_jax.models.mlp import Axes, Mlp
 
 # How many numbers a likelihood takes of the decoder for every element of an example.
 MULTIPLES = {"heteroscedastic_gaussian": 2}
+
+# Of the mean of a Gaussian; None: the identity.
+OUTPUT_ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
+    "identity": None,
+    "sigmoid": nn.sigmoid,
+}
 
 
 class Vae(nn.Module):
@@ -31,6 +37,8 @@ class Vae(nn.Module):
         initializer: of the kernels of that network of log scales.
         latent_scale: the code is multiplied by it after the encoder and divided before the decoder
             (BACK Figure 8).
+        output_activation: of the mean of a Gaussian, a key of `OUTPUT_ACTIVATIONS`; other
+            likelihoods have links of their own.
     """
 
     data_shape: Sequence[int]
@@ -40,6 +48,7 @@ class Vae(nn.Module):
     likelihood: str = "gaussian"
     initializer: str = "lecun_normal"
     latent_scale: float = 1.0
+    output_activation: str = "identity"
 
     data_dtype = jnp.float32  # of an example
     teacher_forced = False  # whether `decode_given` is anything else than `decode`
@@ -60,12 +69,14 @@ class Vae(nn.Module):
         """Parameters of p(x|z) for one latent [m]."""
         z = z / self.latent_scale
         out = self.decoder(z, axes).reshape(-1, *self.data_shape)
-        if self.likelihood == "heteroscedastic_gaussian":
-            return out[0], jnp.square(nn.softplus(out[1]))
         if self.likelihood == "discretized_logistic":
             # Shifted so that a fresh scale is some 35 of 256 levels, not all of them.
             return nn.sigmoid(out[0]), self.decoder_scales(z) - 2.0
-        return out[0]
+        activate = OUTPUT_ACTIVATIONS[self.output_activation]
+        mean = out[0] if activate is None else activate(out[0])
+        if self.likelihood == "heteroscedastic_gaussian":
+            return mean, jnp.square(nn.softplus(out[1]))
+        return mean
 
     def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:
         """Parameters of p(x|z) for one latent [m] and the example x that they score.

@@ -16,6 +16,7 @@ from sfvae_jax.objectives.checks import (
     ArgumentError,
     check_batch,
     check_example,
+    check_not_negative,
     check_positive,
     check_scalar,
     check_shape,
@@ -114,6 +115,7 @@ def tangent_gaussian_log_prob(
     variance: Array,
     gamma: Array | float,
     solver: str = "cholesky",
+    log_det_weight: Array | float = 1.0,
 ) -> Array:
     """`low_rank_gaussian_log_prob` of U = J diag(stddev), for a Jacobian J that need not be formed.
 
@@ -124,13 +126,14 @@ def tangent_gaussian_log_prob(
         variance: c, [] or [n].
         gamma: weight of the quadratic correction.
         solver: "cholesky" or "slogdet".
+        log_det_weight: weight of -1/2 log det(I + U'U/c).
     """
     residual = wide(residual)
     projection = jacobian.project(residual, variance)  # J' diag(1/c) r [m]
     scale = jnp.broadcast_to(stddev, projection.shape)
     log_det, quadratic = log_det_and_quadratic(jacobian.gram(variance), projection, scale, solver)
     independent = gaussian_log_prob(residual, jnp.zeros_like(residual), variance)
-    return independent - 0.5 * log_det + 0.5 * gamma * quadratic
+    return independent - 0.5 * log_det_weight * log_det + 0.5 * gamma * quadratic
 
 
 def sampling_free_elbo(
@@ -144,6 +147,7 @@ def sampling_free_elbo(
     prior_stddev: Array | float = 1.0,
     solver: str = "cholesky",
     tangent_decode: Callable[[Array], Array] | None = None,
+    log_det_weight: Array | float = 1.0,
 ) -> Elbo:
     """Sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
 
@@ -159,6 +163,14 @@ def sampling_free_elbo(
     decoder. By Jensen's inequality that is at least E_q log p(x|z), so the value is an
     approximation of the ELBO, not a bound on log p(x).
 
+    `log_det_weight` w multiplies -1/2 log det(I + U'U/c). Eq. 21 leaves it alone, w = 1: gamma
+    mixes the inverse covariance Sigma^-1 with (c I)^-1. The text before it speaks of a mixture of
+    the log likelihood with that of an autoencoder, which is w = gamma:
+
+        log_likelihood = gamma log N(x; f(mean), U U' + c I) + (1 - gamma) log N(x; f(mean), c I)
+
+    With gamma or w below 1 it is the log of no density of x.
+
     Args:
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
@@ -170,16 +182,20 @@ def sampling_free_elbo(
         solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
         tangent_decode: the decoder whose Jacobian is taken, if another than `decode`: the same
             network in bfloat16, say, for whose products sums and m x m algebra stay in float32.
+        log_det_weight: w, 0 or more, a scalar.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
         ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
-            positive, gamma is known to lie outside [0, 1], or the solver is unknown.
+            positive, gamma is known to lie outside [0, 1], log_det_weight is known to be negative,
+            or the solver is unknown.
     """
     check_vector("mean", mean)
     check_gamma_and_solver(gamma, solver)
+    check_scalar("log_det_weight", log_det_weight)
+    check_not_negative("log_det_weight", log_det_weight)
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
     check_example(x, x_hat)
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
@@ -190,6 +206,7 @@ def sampling_free_elbo(
         scalar_or_per_element(observation_variance, x_hat),
         gamma,
         solver,
+        log_det_weight,
     )
     return Elbo(
         log_likelihood=log_likelihood,

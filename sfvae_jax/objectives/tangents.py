@@ -1,8 +1,8 @@
 """A decoder's tangents at one latent, and the products of them that the objectives need.
 
 J is the n x m Jacobian, c the observation variance, K = W W' of a decoder that ends in the dense
-layer W (`decoders.DenseOutput`). What is needed of J is m x m or less, and each product has a
-derivative of its own: autodiff would take every symmetric product's twice.
+layer W without an activation (`decoders.DenseOutput`). What is needed of J is m x m or less, and
+each product has a derivative of its own: autodiff would take every symmetric product's twice.
 """
 
 from __future__ import annotations

@@ -30,8 +30,11 @@ _SHARED = (
     "model.latent_scale",
     "model.latent_size",
     "model.name",
+    "model.output_activation",
     "model.value_activation",
 )
+# What it meant before these keys were there.
+_BEFORE = {"model.output_activation": "identity"}
 
 
 def without_gradient(params: Any) -> Any:
@@ -90,7 +93,7 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         raise UsageError(
             f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
         )
-    there, here = of_earlier(flatten(read_json(source.config)), {}), flatten(plain(config))
+    there, here = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
     name = there.get("objective.name")
     if not all(isinstance(text, str) for text in (there.get("data.name"), name)):
         raise UsageError(f"train.decoder_from: {source.config} is no config.json of a run")

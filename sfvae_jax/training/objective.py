@@ -174,7 +174,7 @@ def _estimator(function: Callable[..., Any]) -> Callable[..., BatchLoss]:
 
 
 def _sampling_free(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-    variance = config.likelihood.variance
+    variance, log_det_weight = config.likelihood.variance, config.objective.log_det_weight
 
     def value(rng: Array, functions: Functions, x: Array, weights: Weights) -> objectives.Elbo:
         del rng
@@ -186,6 +186,7 @@ def _sampling_free(config: ml_collections.ConfigDict, axis_name: str | None) -> 
             q.stddev,
             observation_variance=variance,
             gamma=weights.gamma,
+            log_det_weight=weights.gamma if log_det_weight == "gamma" else log_det_weight,
             tangent_decode=functions.tangent_decode,
         )
 

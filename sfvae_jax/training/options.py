@@ -16,6 +16,7 @@ from sfvae_jax.options import (
     SIZES,
     TEXT,
     Option,
+    Rule,
     is_number,
     is_whole,
     one_of,
@@ -31,6 +32,10 @@ MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 _GAMMAS = tuple_of(
     lambda gamma: is_number(gamma) and 0 <= gamma <= 1, "numbers in [0, 1], such as (0.9, 0.5)"
+)
+_LOG_DET_WEIGHT = Rule(
+    lambda weight: weight == "gamma" if isinstance(weight, str) else NOT_NEGATIVE.holds(weight),
+    "a number, 0 or more, or 'gamma'",
 )
 _BOUNDARIES = tuple_of(lambda step: is_whole(step), "steps, such as (100, 200)")
 
@@ -54,6 +59,13 @@ OBJECTIVE = {
         (),
         _BOUNDARIES,
         "of piecewise, steps from which the next value counts; () = equal shares",
+    ),
+    "log_det_weight": Option(
+        1.0,
+        _LOG_DET_WEIGHT,
+        "of the sampling-free log determinant: a number; gamma: it follows objective.gamma and its"
+        " schedule",
+        of=object,
     ),
     "beta": Option(
         None,

@@ -71,13 +71,15 @@ def _by_hand(images):
     return pushed - kl, correction, point - np.sum(factor**2) / (2 * VARIANCE) - kl
 
 
-@pytest.mark.parametrize("gamma", [1.0, 0.5])
-def test_both_elbos_of_a_linear_model(gamma):
+@pytest.mark.parametrize(("gamma", "weight"), [(1.0, 1.0), (0.5, 1.0), (0.5, 0.25)])
+def test_both_elbos_of_a_linear_model(gamma, weight):
     """The sampled one within 4 standard errors over the images of its distance to the exact one."""
-    trained = _trained(gamma=gamma)
+    trained = _trained(gamma=gamma, log_det_weight=weight)
     free, correction, exact = _by_hand(trained.images)
     found, sampled = bias.elbos(trained, 4000)
-    free = free - (1 - gamma) * correction
+    factor = WEIGHTS * STDDEV
+    log_det = np.linalg.slogdet(np.eye(2) + factor.T @ factor / VARIANCE)[1]
+    free = free - (1 - gamma) * correction + 0.5 * (1 - weight) * log_det
     np.testing.assert_allclose(found, free, rtol=1e-5)
     distance = sampled - exact
     assert abs(distance.mean()) < 4 * distance.std(ddof=1) / np.sqrt(20) < 0.2

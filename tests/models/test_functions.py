@@ -36,6 +36,27 @@ def test_an_mlp_is_a_dense_output(decoder_sizes):
     np.testing.assert_allclose(jax.jit(decode)(Z), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_sigmoid_is_part_of_the_dense_output():
+    model, variables = _model(output_activation="sigmoid")
+    decode = models.decoder_function(model, variables)
+    assert isinstance(decode, objectives.DenseOutput)
+    expected = 1.0 / (1.0 + np.exp(-_decoded(_model()[0], variables)))
+    np.testing.assert_allclose(_decoded(model, variables), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(decode)(Z), expected, rtol=1e-5)
+    low = jax.jit(models.cast_decoder_function(model, variables, "bfloat16"))(Z)
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(np.float32), expected, atol=0.02)
+
+
+def test_a_sigmoid_leaves_a_learned_variance_alone():
+    model, variables = _model("heteroscedastic_gaussian", output_activation="sigmoid")
+    linear, _ = _model("heteroscedastic_gaussian")
+    mean, variance = _decoded(linear, variables)
+    expected = 1.0 / (1.0 + np.exp(-mean)), variance
+    for got, want in zip(_decoded(model, variables), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_other_likelihoods_decode_as_the_model_does():
     model, variables = _model("heteroscedastic_gaussian")
     decode = models.decoder_function(model, variables)

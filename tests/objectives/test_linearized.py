@@ -215,6 +215,18 @@ def test_gradients(float64, solver):
     )
 
 
+def test_a_weighted_log_determinant_mixes_two_log_likelihoods(float64):
+    """By gamma too: gamma log N(x; f, Sigma) + (1 - gamma) log N(x; f, c I), by SciPy."""
+    weighted = {"gamma": 0.3, "log_det_weight": 0.3}
+    elbo = _elbo(_decode, X, STDDEV, observation_variance=0.5, **weighted)
+    x_hat, slopes = jax.device_get(jax.jit(lambda z: (_decode(z), jax.jacfwd(_decode)(z)))(Z))
+    factor, residual = np.reshape(slopes, (6, 3)) * STDDEV, np.ravel(x_hat - X)
+    pushed = dense_log_prob(residual, factor, 0.5)
+    autoencoder = scipy.stats.norm(0.0, np.sqrt(0.5)).logpdf(residual).sum()
+    np.testing.assert_allclose(elbo["log_likelihood"], 0.3 * pushed + 0.7 * autoencoder, rtol=1e-10)
+    np.testing.assert_allclose(elbo["value"], elbo["log_likelihood"] - elbo["kl"], rtol=1e-12)
+
+
 def test_no_noise_no_variance_is_the_autoencoder(float64):
     """As stddev -> 0 the likelihood is that of the reconstruction alone."""
     elbo = _elbo(_decode, X, np.full(3, 1e-9), observation_variance=0.5)
@@ -280,3 +292,6 @@ def test_bad_arguments_are_refused():
         objectives.sampling_free_elbo(
             _decode, jnp.zeros(6), jnp.array(Z), jnp.array(STDDEV), observation_variance=0.5
         )
+    arguments = _decode, jnp.array(X), jnp.array(Z), jnp.array(STDDEV)
+    with pytest.raises(objectives.ArgumentError, match="log_det_weight must not be negative"):
+        objectives.sampling_free_elbo(*arguments, observation_variance=0.5, log_det_weight=-1.0)

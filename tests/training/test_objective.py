@@ -45,6 +45,20 @@ def test_sampling_free_has_the_configs_variance_and_the_steps_gamma(float64, tin
     np.testing.assert_allclose(obtained, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("weight", "applied"), [("gamma", 0.3), (0.8, 0.8)])
+def test_sampling_free_has_the_configs_weight_of_the_log_determinant(
+    float64, tiny_config, weight, applied
+):
+    """Less that of weight 1: (1 - w) / 2 log det(I + U'U/c)."""
+    obtained = [
+        _log_likelihood(tiny_config(**{"objective.log_det_weight": w}), 0.3, jax.random.key(0))
+        for w in (weight, 1.0)
+    ]
+    factor = WEIGHTS * STDDEV
+    log_det = np.linalg.slogdet(np.eye(2) + factor.T @ factor / 0.5)[1]
+    np.testing.assert_allclose(obtained[0] - obtained[1], 0.5 * (1 - applied) * log_det, rtol=1e-9)
+
+
 def test_sampling_has_the_configs_variance_and_number_of_samples(float64, keys, tiny_config):
     """Mean and deviation of 4-sample estimates over 4,000 keys, by their closed forms."""
     config = tiny_config(
