@@ -1,12 +1,15 @@
 """Tables runs: obtained beside published, one row a method.
 
-  python -m sfvae_jax.report RUN [RUN ...] [--output=DIR]
+  python -m sfvae_jax.report RUN [RUN ...] [--output=DIR] [--latex]
 
 RUN is the workdir of a finished run, or a folder with such workdirs below it; links are followed.
 Runs that differ in their seed alone are one method: its mean and standard deviation over the
-seeds. Prints Markdown, and writes into DIR (default: the folder that the runs share)
+seeds. Prints Markdown (with --latex LaTeX), and writes into DIR (default: the folder that the runs
+share)
 
-  report.md, report.json   the table, and its numbers as they are
+  report.md, report.tex    the table, to read and to paste into a paper
+  report.json              its numbers, nothing rounded
+  report.csv               one row a run, measure and step, nothing rounded
   report.png               the table as bars
   report_curves.png        every measure over the steps at which it was taken and over each numeric
                            key in which the runs differ: mean and range over seeds; only where
@@ -36,16 +39,28 @@ from absl import app, flags
 
 from sfvae_jax import output
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.files import write_json, write_text
+from sfvae_jax.files import json_text, write_text
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.reporting.bars import draw_report
+from sfvae_jax.reporting.csv_rows import run_names, to_csv
 from sfvae_jax.reporting.curves import draw_panels, panels_of
+from sfvae_jax.reporting.latex import to_latex
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
 from sfvae_jax.reporting.summary import summarize
 
-__all__ = ["Report", "find_runs", "read_run", "summarize", "to_markdown", "write_report"]
+__all__ = [
+    "Report",
+    "find_runs",
+    "read_run",
+    "summarize",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_report",
+]
 
+_LATEX = flags.DEFINE_bool("latex", False, "Whether to print report.tex instead of report.md.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for what is written: report.md and others.")
 
 
@@ -54,19 +69,21 @@ class Report(NamedTuple):
 
     Attributes:
         text: the Markdown.
+        latex: the LaTeX.
         files: the names of what was written.
         left_out: by the results.json of each run that is not in it, why.
     """
 
     text: str
+    latex: str
     files: tuple[str, ...]
     left_out: dict[Path, str]
 
 
 def write_report(paths: Sequence[Path], folder: Path) -> Report:
-    """Writes the report of runs: report.md, report.json, report.png and report_curves.png.
+    """Writes the report of runs: report.md, .tex, .json, .csv and .png, and report_curves.png.
 
-    What this report has no curves for is not left there by an earlier one.
+    A picture that this report has not is not left there by an earlier one.
 
     Args:
         paths: the results.json of each, as from `find_runs`.
@@ -80,14 +97,19 @@ def write_report(paths: Sequence[Path], folder: Path) -> Report:
     if not runs:
         raise UsageError(next(iter(left_out.values())))
     summary = summarize(list(runs.values()))
-    text = to_markdown(summary) + left_out_note(left_out)
     reasons = {str(path): reason for path, reason in left_out.items()}
+    texts = {
+        "report.md": to_markdown(summary) + left_out_note(left_out),
+        "report.tex": to_latex(summary, run_names(list(runs)), left_out),
+        "report.json": json_text({**summary, "left_out": reasons}),
+        "report.csv": to_csv(runs),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
-        write_text(folder / "report.md", text)
-        write_json(folder / "report.json", {**summary, "left_out": reasons})
-        files = ("report.md", "report.json", *_draw(list(runs.values()), summary, folder))
-    return Report(text, files, left_out)
+        for name, text in texts.items():
+            write_text(folder / name, text)
+        drawn = _draw(list(runs.values()), summary, folder)
+    return Report(texts["report.md"], texts["report.tex"], (*texts, *drawn), left_out)
 
 
 def _draw(runs: Sequence[Run], summary: dict[str, Any], folder: Path) -> list[str]:
@@ -110,9 +132,9 @@ def _draw(runs: Sequence[Run], summary: dict[str, Any], folder: Path) -> list[st
     return [name for name, draw in pictures.items() if draw]
 
 
-def say_report(report: Report, folder: Path) -> None:
+def say_report(report: Report, folder: Path, *, as_latex: bool = False) -> None:
     """Prints a report that was written to a folder, and what it lacks."""
-    output.say(report.text)
+    output.say(report.latex if as_latex else report.text)
     for path, reason in report.left_out.items():
         output.say(f"left out: {shown(path)}: {reason}", sys.stderr)
     output.say(f"written to {folder}: {', '.join(report.files)}", sys.stderr)
@@ -135,7 +157,7 @@ def _report(folders: list[str]) -> int:
     shared = os.path.commonpath([path.parent for path in paths])
     folder = local_path(_OUTPUT.value or shared, "--output")
     report = write_report(paths, folder)
-    say_report(report, folder)
+    say_report(report, folder, as_latex=_LATEX.value)
     return RunError.exit_status if report.left_out else 0
 
 

@@ -1,5 +1,6 @@
 """The report's numbers, by hand."""
 
+import csv
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from conftest import load_config
 
 from sfvae_jax import report
@@ -231,7 +234,7 @@ def test_every_difference_from_the_paper_is_told():
 
 def _write_runs(folder, runs=RUNS):
     for i, run in enumerate(runs):
-        (folder / f"run{i}").mkdir(parents=True)
+        (folder / f"run{i}").mkdir(parents=True, exist_ok=True)
         (folder / f"run{i}" / "results.json").write_text(json.dumps(run))
 
 
@@ -256,8 +259,11 @@ def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
     assert written["methods"][0]["runs"] == 3
     assert list(written["left_out"]) == [f"{tmp_path}/run4/results.json"]
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
-    names = "report.md, report.json, report.png, report_curves.png"
+    names = "report.md, report.tex, report.json, report.csv, report.png, report_curves.png"
     assert f"written to {tmp_path}: {names}" in done.stderr
+    rows = list(csv.DictReader((tmp_path / "report.csv").open(newline="", encoding="utf-8")))
+    assert len(rows) == 4 * 4  # runs, and two measures at two steps
+    assert {row["run"] for row in rows} == {"run0", "run1", "run2", "run3"}
 
 
 @pytest.mark.parametrize(
@@ -279,16 +285,26 @@ def test_what_cannot_be_reported_is_one_line(tmp_path, capsys, flags, message):
     assert re.search(message, err)
 
 
-def test_curves_are_drawn_where_there_are_some_and_not_left_by_an_earlier_report(tmp_path):
-    _write_runs(tmp_path, RUNS[:1])
-    paths = report.find_runs([tmp_path])
-    files = report.write_report(paths, tmp_path).files
-    assert files == ("report.md", "report.json", "report.png", "report_curves.png")
-    assert (tmp_path / "report_curves.png").read_bytes().startswith(b"\x89PNG")
-    _write_runs(tmp_path / "short", [{**RUNS[0], "history": {}}])
-    files = report.write_report(report.find_runs([tmp_path / "short"]), tmp_path).files
-    assert files == ("report.md", "report.json", "report.png")
-    assert not (tmp_path / "report_curves.png").exists()
+TEXTS = ("report.md", "report.tex", "report.json", "report.csv")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """What is drawn is a file with nothing in it."""
+    for name in ("draw_report", "draw_panels"):
+        monkeypatch.setattr(report, name, lambda drawn, path: path.touch())
+
+
+def test_curves_are_drawn_where_there_are_some_and_not_left_by_an_earlier_report(
+    tmp_path, no_pictures
+):
+    for history, files in (
+        (RUNS[0]["history"], (*TEXTS, "report.png", "report_curves.png")),
+        ({}, (*TEXTS, "report.png")),
+    ):
+        _write_runs(tmp_path, [{**RUNS[0], "history": history}])
+        assert report.write_report([tmp_path / "run0" / "results.json"], tmp_path).files == files
+        assert {path.name for path in tmp_path.iterdir()} == {*files, "run0"}
 
 
 def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_path):
@@ -297,6 +313,18 @@ def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_pat
     (tmp_path / "report.png").write_bytes(b"of an earlier report")
     assert report.write_report([tmp_path / "results.json"], tmp_path).text.count("\n") > 3
     assert not (tmp_path / "report.png").exists()
+
+
+def test_latex_is_printed_on_request_and_written_always(tmp_path, capsys, no_pictures):
+    """So that none is left by an earlier report."""
+    _write_runs(tmp_path, RUNS[:1])
+    (tmp_path / "report.tex").write_text("of an earlier report")
+    for options, name in (([], "report.md"), (["--latex"], "report.tex")):
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+            report.main(flags.FLAGS(["report", *options, f"--output={tmp_path}", str(tmp_path)]))
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.strip() == (tmp_path / name).read_text("utf-8").strip()
+        assert (tmp_path / "report.tex").read_text().splitlines()[1] == "% Runs: run0"
 
 
 def test_two_reports_in_one_folder_take_turns(tmp_path):

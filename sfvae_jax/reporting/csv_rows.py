@@ -1,0 +1,112 @@
+"""Every measure of every run as a row of CSV, nothing rounded and nothing left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sfvae_jax.reporting.methods import by_method
+from sfvae_jax.reporting.published_rows import PublishedRow
+from sfvae_jax.reporting.runs import Run, by_step, caveats_at
+from sfvae_jax.training.settings import flatten
+
+COLUMNS = (
+    "method",
+    "run",
+    "seed",
+    "measure",
+    "step",
+    "value",
+    "reason",
+    "caveat",
+    "published_mean",
+    "published_std",
+    "published_step",
+    "published_data",
+    "part",
+)
+
+
+def to_csv(runs: Mapping[Path, Run]) -> str:
+    """One row a run, step and measure, in the form of RFC 4180, under a row of `COLUMNS`.
+
+    `value` is the number as results.json has it, `repr`; it is empty for a measure that does not
+    apply to the model, and `reason` says why, as far as results.json does. `caveat` says why a
+    value is not to be trusted as it stands. `published_...` are the figures that stand beside it in
+    the table: mean and standard deviation, the paper's step, and its data set where that is another
+    than the run's. `part` is the part of the data that was measured; it is empty where a measure
+    has none, such as one of random samples alone.
+
+    Args:
+        runs: by the results.json of each its contents, as from `read_runs`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    paths = {id(run): path for path, run in runs.items()}
+    names = dict(zip(paths, run_names(list(paths.values())), strict=True))
+    for method, group in by_method(list(runs.values())).items():
+        for run in group:
+            for row in _rows(run):
+                row |= {"method": method, "run": names[id(run)], "seed": run["config"]["seed"]}
+                writer.writerow([row[column] for column in COLUMNS])
+    return text.getvalue()
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """The name of each run's folder; where two have the same, from the folder that all share.
+
+    Args:
+        paths: the results.json of each.
+    """
+    names = [path.parent.name for path in paths]
+    if len(set(names)) < len(names):
+        shared = os.path.commonpath([path.parent for path in paths])
+        names = [os.path.relpath(path.parent, shared) for path in paths]
+    return names
+
+
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    """What a run measured, by steps."""
+    published, part = PublishedRow(run), flatten(run["config"]).get("evaluations.part", "")
+    points = by_step(run)
+    steps = sorted(points, key=int)
+    for step in steps:
+        caveats = caveats_at(run, step)
+        for measure, value in points[step].items():
+            figure = published.at(measure, step, last=step == steps[-1])
+            is_null = value is None
+            yield {
+                "measure": measure,
+                "step": step,
+                "value": value,
+                "reason": run.get("not_applicable", {}).get(measure) if is_null else None,
+                "caveat": caveats.get(measure),
+                "published_mean": figure.mean if figure else None,
+                "published_std": figure.std if figure else None,
+                "published_step": figure.step if figure else None,
+                "published_data": figure.data if figure else None,
+                "part": _part(measure, part),
+            }
+
+
+# Measures of another part than `evaluations.part`, by the beginnings of their names.
+_PARTS = {
+    ("fid_", "frechet_", "classifier_accuracy", "prd_", "encoder_overfitting"): "test",
+    ("decoder_overfitting",): "train and test",
+    ("gmm_held_out_log_density",): "valid",
+    ("search_",): "train",
+    ("simulated_", "valid_", "unique_", "novel_"): "",
+}
+
+
+def _part(measure: str, evaluated: str) -> str:
+    named = re.search(r"_(train|valid|test)(_standard_error|_steps|_unconverged)?$", measure)
+    if named:
+        return named[1]
+    return next((part for names, part in _PARTS.items() if measure.startswith(names)), evaluated)
