@@ -19,10 +19,10 @@ Presets:
 
 What the paper leaves open is chosen as in configs/equations.py; the search without preset takes the
 most frequent valid molecule of 500 draws. The grammar is this library's own, of SMILES with all
-elements (docs/results.md has results of the smaller one, data.elements=common); that a ring that is
-opened is closed again, it does not know, and so decoded sentences may be no molecules. rae_gp takes
-one random probe a molecule for the exact penalty (objective.num_probes=1), whose Jacobian is of
-tens of thousands of logits.
+elements (docs/results/rae.md has results of the smaller one, data.elements=common). It does not
+know that a ring that is opened must be closed again, so that decoded sentences may be no molecules.
+rae_gp takes one random probe a molecule for the exact penalty (objective.num_probes=1), whose
+Jacobian has a row for each of tens of thousands of logits.
 """
 
 from __future__ import annotations
