@@ -18,6 +18,7 @@ from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
 from sfvae_jax.training.agreement import require_same
 from sfvae_jax.training.data_changes import changes, with_fingerprint
+from sfvae_jax.training.provenance import Provenance
 from sfvae_jax.training.restoring import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.training.stored import proof
@@ -28,13 +29,18 @@ log = logging.getLogger("sfvae_jax")
 
 @memory_for("evaluations", "make evaluations.batch_size smaller")
 def evaluate(
-    config: ml_collections.ConfigDict, workdir: str | os.PathLike
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    began: float | None = None,
 ) -> dict[str, float | None]:
     """Runs the config's evaluations on the last checkpoint, and draws the run's pictures.
 
     Args:
         config: the one that the run was trained with.
         workdir: its folder.
+        began: when the command began that does nothing else, on the clock of `time.monotonic`;
+            None: now. The run's provenance tells the time since then.
 
     Returns:
         The measures, as they stand in results.json under "metrics".
@@ -43,6 +49,7 @@ def evaluate(
         UsageError: if the workdir holds no checkpoint of this config.
     """
     # ---- the run ----
+    provenance = Provenance(began)
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = configuration.resolve(config)
         parts = data.Parts(config.data)
@@ -55,7 +62,7 @@ def evaluate(
         changed = changes(config, parts, files)
     require_same(config, "evaluate")
 
-    with files.locked():
+    with files.locked(), provenance:
         with processes.agreed():
             files.set_damage_aside()
 
@@ -64,6 +71,7 @@ def evaluate(
             images = parts.images(config.evaluations.part)
         model = models.build(config, images.shape[1:])
         state = restore(config, files, images.shape[1:])
+        provenance.begin(files, "evaluate", int(state.step))
         trained = trained_model(config, model, state, images, parts=parts)
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----

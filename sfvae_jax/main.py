@@ -14,9 +14,9 @@ own setting; laptop: minutes on two CPU cores, no download). Any value of it can
 Without --workdir a run goes to runs/NAME, named by the config, its preset and what the command line
 changes of the training; the first line of the log says where. The same command again goes on from
 the last checkpoint; --mode=evaluate with other evaluations measures the same run. A workdir holds
-config.json, metrics.jsonl, checkpoints/, results.json and figures/*.png; nothing is written outside
-it but compiled programs, which ~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false:
-it does not).
+config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and provenance.jsonl (the
+versions, the machine, the time taken); nothing is written outside it but compiled programs, which
+~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false: it does not).
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 
 One run over many hosts: the same command on each with --distributed, which finds the others on
@@ -125,10 +125,12 @@ def _run(workdir: Path, signals: StopSignals) -> None:
         keep_freed_memory()
     if _CONFIG.value.train.compilation_cache:
         use_compilation_cache()
+    began: float | None = process_start()
     if _MODE.value != "evaluate":
-        train(_CONFIG.value, workdir, began=process_start(), signals=signals)
+        train(_CONFIG.value, workdir, began=began, signals=signals)
+        began = None  # its time is told
     if _MODE.value != "train":
-        evaluate(_CONFIG.value, workdir)
+        evaluate(_CONFIG.value, workdir, began=began)
 
 
 def _workdir() -> Path:

@@ -29,6 +29,7 @@ from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.not_finite import advice
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
+from sfvae_jax.training.provenance import Provenance
 from sfvae_jax.training.restoring import last_step
 from sfvae_jax.training.size import check_sizes
 from sfvae_jax.training.start_up import StartUp
@@ -78,7 +79,7 @@ def train(
             checkpoints before it are kept.
     """
     # ---- what to do, refused here if it cannot be done ----
-    start_up = StartUp(began)
+    start_up, provenance = StartUp(began), Provenance(began)
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = configuration.resolve(config)
@@ -121,12 +122,18 @@ def train(
     kept = config.train.checkpoints_kept
     claim = files.claimed(config, configuration.base_config())
     saving = signals.deferred()
-    with claim, saving, Checkpoints(files.checkpoints, kept, files.check_owner) as checkpoints:
+    with (
+        claim,
+        provenance,
+        saving,
+        Checkpoints(files.checkpoints, kept, files.check_owner) as checkpoints,
+    ):
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
         start = int(state.step)
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
+        provenance.begin(files, "train", start)
         measurements = Measurements(config, model, files, parts, coded)
         _log_run(config, images, state.params, files, start)
         with signals.at_once():

@@ -14,7 +14,15 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.files import NotJson, partial, read_json, read_regular, write_bytes, write_json
+from sfvae_jax.files import (
+    NotJson,
+    partial,
+    read_json,
+    read_regular,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.published import with_differences
 from sfvae_jax.training import (
@@ -50,6 +58,7 @@ class Workdir:
         self.config = self.folder / "config.json"
         self.metrics = self.folder / "metrics.jsonl"
         self.results = self.folder / "results.json"
+        self.provenance = self.folder / "provenance.jsonl"
         self.checkpoints = self.folder / "checkpoints"
         self.figures = self.folder / "figures"
         self._lock: FolderLock | None = None
@@ -73,9 +82,8 @@ class Workdir:
             workdir_checks.check_config(self.config, config, defaults)
             return
         workdir_checks.check_path(self.folder)
-        leftovers = [
-            path.name for path in (self.metrics, self.checkpoints, self.results) if path.exists()
-        ]
+        written = (self.metrics, self.checkpoints, self.results, self.provenance)
+        leftovers = [path.name for path in written if path.exists()]
         if leftovers:
             raise UsageError(
                 f"workdir {self.name} holds {' and '.join(leftovers)} but no config.json;"
@@ -171,7 +179,7 @@ class Workdir:
         self._make()
         workdir_checks.check_writable(self.folder, self.checkpoints.name)
         try:
-            for path in (self.config, self.metrics, self.results):
+            for path in (self.config, self.metrics, self.results, self.provenance):
                 partial(path).unlink(missing_ok=True)
             if not self.config.exists():
                 write_json(self.config, plain(config))
@@ -248,6 +256,15 @@ class Workdir:
         if processes.is_main():
             with self._writing(self.metrics):
                 metrics_file.sync(self.metrics)
+
+    def write_provenance(self, text: str) -> None:
+        """Replaces what tells where the run was computed, whole or not at all.
+
+        Raises:
+            RunError: if it cannot be written; it stays as it was.
+        """
+        with self._writing(self.provenance):
+            write_text(self.provenance, text)
 
     def read_results(self) -> results_file.Results:
         """What can be read of results.json; an empty dictionary where there is none."""

@@ -15,9 +15,10 @@ from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.train import train
+from sfvae_jax.training import provenance
 from sfvae_jax.training.workdir import Workdir
 
-TRAINED = {"config.json", "metrics.jsonl", "results.json", "checkpoints"}
+TRAINED = {"config.json", "metrics.jsonl", "results.json", "provenance.jsonl", "checkpoints"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,12 @@ def _results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
+def _pieces(workdir):
+    """The pieces of work on a run, and the steps from which they went on."""
+    found = provenance.read(Workdir(workdir).provenance)
+    return [(piece["work"], piece["from_step"]) for piece in found]
+
+
 def _content(workdir):
     return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
 
@@ -83,6 +90,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_its_steps(run, finished, config
     assert "12.damaged" in _names(run / "checkpoints")
     assert _names(run) == TRAINED
     assert "metrics" not in _results(run)  # of a step 12 that was not there any more
+    assert _pieces(run) == [("train", 0), ("train", 8)]
     _assert_same(config, run, finished)
 
 
@@ -147,6 +155,7 @@ def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, cap
     assert "training.png" not in _names(run / "figures")
     assert "checkpoint 12 is damaged: " in caplog.text
     assert _results(run)["step"] == 8
+    assert _pieces(run) == [("train", 0), ("evaluate", 8)]
     assert set(_results(run)["history"]) == {"5"}  # that of 12 is of no checkpoint any more
     assert _content(checkpoints) == before
 

@@ -296,7 +296,7 @@ def test_results_are_cut_back_to_the_checkpoint(tmp_path, tiny_config):
 
 def test_what_a_killed_process_left_half_written_goes(tmp_path, tiny_config):
     files = Workdir(tmp_path)
-    for name in ("config.json", "results.json", "metrics.jsonl"):
+    for name in ("config.json", "results.json", "metrics.jsonl", "provenance.jsonl"):
         (tmp_path / f".{name}.partial").write_text('{"ha')
     files.check(tiny_config())
     files.claim(tiny_config())
