@@ -75,7 +75,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 def sweep(add: Callable[..., None]) -> None:
     """The schedule, and each of its values from the first step to the last; three seeds each."""
     for seed in range(3):
-        add(seed=seed)
+        add(seed=seed, **{"objective.gamma_schedule": "piecewise"})
         for gamma in objectives.FIGURE_1_GAMMAS:
             constant = {"objective.gamma_schedule": "constant", "objective.gamma": gamma}
             add(seed=seed, **constant)

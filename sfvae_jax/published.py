@@ -113,10 +113,30 @@ def other_data(config: Mapping[str, Any], figures: Mapping[str, Any]) -> str | N
     return str(there)
 
 
+def meets(config: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether a run has the values that a row of figures is of.
+
+    A folder or file of data is known by its last name; all else must be equal.
+
+    Args:
+        config: of the run, flat.
+        where: of the row, flat.
+    """
+    return all(
+        config.get(key) == value
+        or (key == "data.name" and _has_path(value) and _data(config.get(key)) == _data(value))
+        for key, value in where.items()
+    )
+
+
 def _told_apart(figures: Mapping[str, Any]) -> set[str]:
     """The keys by which a run finds its row."""
     rows = figures.get("rows", {}).values()
     return {key for row in rows for key in flatten(row.get("where", {}))} | {"objective.name"}
+
+
+def _has_path(name: Any) -> bool:
+    return ":" in str(name)
 
 
 def _data(name: Any) -> tuple[str, str]:

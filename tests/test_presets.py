@@ -107,7 +107,7 @@ OF_EVALUATION = {
     "bayesian_optimization": {"search.png"},
     "bias": {"bias.png"},
     "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},
-    "jacobian_quality": {"jacobian_quality.png"},
+    "jacobian_quality": {"jacobian_quality.png", "taylor.png"},
     # of two latents, as all models here
     "sequence_pictures": {"sentences.png", "interpolations.png"},
     "pictures": {"traversals_0.png", "interpolations.png", "neighbours.png", "manifold_wide.png"},

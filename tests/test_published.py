@@ -3,7 +3,7 @@
 import pytest
 from conftest import ROOT, load_config
 
-from sfvae_jax.published import other_data, with_differences
+from sfvae_jax.published import meets, other_data, with_differences
 from sfvae_jax.training.settings import flatten, plain
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -39,6 +39,24 @@ def test_a_laptop_preset_is_told_from_the_papers_setting(name):
     differences = with_differences(config)["differences"]
     assert differences
     assert ("data.name" in differences) == (config.data.name not in ("architectures", "equations"))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        ("folder:/data/rendered_chairs", "folder:rendered_chairs", True),
+        ("folder:rendered_chairs/", "folder:rendered_chairs", True),
+        ("folder:/rendered_chairs/cats", "folder:rendered_chairs", False),
+        ("npz:rendered_chairs", "folder:rendered_chairs", False),
+        ("mnist", "mnist", True),
+        ("mnist_5k", "mnist", False),  # rows tell these apart
+        (None, "mnist", False),
+    ],
+)
+def test_a_row_of_a_folder_is_found_wherever_the_folder_lies(here, there, expected):
+    config = {"data.name": here, "seed": 0}
+    assert meets(config, {"data.name": there}) == expected
+    assert not meets(config, {"data.name": there, "seed": 1})
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ from sfvae_jax.evaluation.sequence_measures import (
     sequence_samples_metrics,
 )
 from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
+from sfvae_jax.evaluation.taylor import TaylorLine, taylor_line
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, require_rules, some_of
 from sfvae_jax.options import check as check_rules
 
@@ -370,6 +371,7 @@ __all__ = [
     "Evaluation",
     "NotApplicable",
     "OfText",
+    "TaylorLine",
     "TrainedModel",
     "annealed_importance_sampling",
     "check_kind",
@@ -397,4 +399,5 @@ __all__ = [
     "require_scorer",
     "sentences",
     "squared_errors",
+    "taylor_line",
 ]

@@ -75,7 +75,8 @@ class TrainedModel:
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         language: of sequences, what they are made of and say; None: the examples are images.
-        programs: what has been compiled, by key, for all checkpoints of one run: see `program`.
+        programs: what has been compiled, by key, for all checkpoints of one run: see `program`;
+            and what depends on none of them: see `once_for_all_checkpoints`.
         shared: what several evaluations of this model need, by key; a copy starts without.
     """
 
@@ -234,6 +235,17 @@ def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
     if key not in trained.shared:
         trained.shared[key] = make()
     return trained.shared[key]
+
+
+def once_for_all_checkpoints(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """`make()`, the first time that a checkpoint of a run asks for it under this key.
+
+    It must depend on nothing but the key, as features of real images do on these images.
+    """
+    kept = ("same at every checkpoint", key)
+    if kept not in trained.programs:
+        trained.programs[kept] = make()
+    return trained.programs[kept]
 
 
 def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:

@@ -23,13 +23,15 @@ from sfvae_jax.evaluation.generation import DENSITIES, generate
 from sfvae_jax.evaluation.interpolation import slerp
 from sfvae_jax.evaluation.samples import manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
-from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of
+from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of, whole
 
 log = logging.getLogger("sfvae_jax")
 
 OPTIONS = {
     "num_traversed": Option(2, DRAWN, "images with a picture of their own, traversals_<i>.png"),
-    "num_dimensions": Option(10, DRAWN, "latent dimensions in it, from the most informative down"),
+    "num_dimensions": Option(
+        10, whole(0, 1000), "latent dimensions in it, from the most informative down; 0 = all"
+    ),
     "num_values": Option(9, DRAWN, "of each dimension, from -limit to limit"),
     "limit": Option(3.0, POSITIVE, "standard deviations of the prior (SFVAE Figure 3)"),
     "num_interpolations": Option(6, DRAWN, "pairs of images"),
@@ -90,7 +92,7 @@ def _draw_traversals(
     from sfvae_jax.evaluation import pictures
 
     order, scores, name = latent_order(trained)
-    dimensions = order[: options.num_dimensions]
+    dimensions = order[: options.num_dimensions or None]
     values = np.linspace(-options.limit, options.limit, options.num_values)
     images = trained.images[: options.num_traversed]
     for number, code in enumerate(centers(trained, images)):

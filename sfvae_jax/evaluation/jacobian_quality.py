@@ -20,6 +20,7 @@ from sfvae_jax.evaluation.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.evaluation.taylor import draw_taylor
 from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
 
 LINEARIZED = "linearized"
@@ -212,15 +213,18 @@ def draw_jacobian_quality(
     title: str,
     folder: Path,
 ) -> None:
-    """Quality against the number of samples, and where the linearisation stands on that line."""
+    """Quality against the number of samples, and where the linearisation stands on that line.
+
+    That is jacobian_quality.png; taylor.png shows what is linearised (SFVAE Figure A.1).
+    """
     from sfvae_jax.evaluation import pictures
 
-    del trained
     metrics = results["metrics"]
     if metrics.get("variance_ratio") is None:
         return
     figure = draw_quality(metrics, tuple(options.sample_counts), title)
     pictures.save(figure, folder / "jacobian_quality.png")
+    draw_taylor(trained, f"{title}: the decoder along one latent", folder / "taylor.png")
 
 
 def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) -> Any:

@@ -38,8 +38,13 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+_DOTS, _MOST_PIXELS = 120, 30_000  # an inch; in either direction
+
+
 def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None = None) -> None:
     """Writes a PNG, whole or not at all, in which every text is as it was given.
+
+    A figure of very many rows has fewer dots per inch.
 
     Args:
         figure: what is drawn.
@@ -50,8 +55,9 @@ def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None =
         OSError: naming the file, if it cannot be written.
     """
     picture = io.BytesIO()
+    dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
     with texts_as_given(figure):
-        figure.savefig(picture, format="png", dpi=120, metadata=metadata)
+        figure.savefig(picture, format="png", dpi=dots, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, picture.getvalue())
 

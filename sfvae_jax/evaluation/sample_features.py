@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections.abc import Callable
 
@@ -10,7 +11,13 @@ import numpy as np
 
 from sfvae_jax.evaluation import inception
 from sfvae_jax.evaluation.classifier import Classifier, classifier_of
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, once, part_images
+from sfvae_jax.evaluation.codes import (
+    NotApplicable,
+    TrainedModel,
+    once,
+    once_for_all_checkpoints,
+    part_images,
+)
 from sfvae_jax.evaluation.generation import generate
 
 log = logging.getLogger("sfvae_jax")
@@ -23,7 +30,8 @@ USERS = ("frechet", "precision_recall")  # the evaluations that take features
 def features_of(trained: TrainedModel, source: str) -> np.ndarray:
     """Features [n, d] of the images of a source, or of real ones: `REAL`, the test images.
 
-    n is `num_images` of them all. Computed once for all evaluations of a model.
+    n is `num_images` of them all. Computed once for all evaluations of a model; Inception's of real
+    images once for all checkpoints of a run.
 
     Raises:
         NotApplicable: if the model has no such images, or they are none to take features of.
@@ -93,12 +101,20 @@ def _features(trained: TrainedModel, source: str) -> np.ndarray:
     number = once(trained, "num_images", lambda: num_images(trained))
     real = source == REAL
     images = part_images(trained, REAL)[:number] if real else generate(trained, source, number)
-    return _extractor(trained)(as_pictures(images))
-
-
-def _extractor(trained: TrainedModel) -> Callable[[np.ndarray], np.ndarray]:
+    images = as_pictures(images)
     if trained.config.generated.features == "classifier":
-        return once(trained, "classifier", lambda: classifier(trained).features)
+        return once(trained, "classifier", lambda: classifier(trained).features)(images)
+    extract = _inception(trained)
+    if not real:
+        return extract(images)
+    digest = hashlib.sha256(repr(images.shape).encode())
+    digest.update(np.ascontiguousarray(images))
+    key = ("features", trained.config.generated.inception_path, digest.hexdigest())
+    return once_for_all_checkpoints(trained, key, lambda: extract(images))
+
+
+def _inception(trained: TrainedModel) -> Callable[[np.ndarray], np.ndarray]:
     path = trained.config.generated.inception_path
-    weights = once(trained, "inception", lambda: inception.load_weights(path))
+    key = ("inception", path)
+    weights = once_for_all_checkpoints(trained, key, lambda: inception.load_weights(path))
     return functools.partial(inception.inception_features, weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sfvae_jax.published import other_data
+from sfvae_jax.published import meets, other_data
 from sfvae_jax.reporting.runs import RUNS, Run
 from sfvae_jax.training.settings import flatten
 
@@ -43,7 +43,7 @@ class PublishedRow:
         self._row: dict[str, Any] = {}
         for name, row in figures.get("rows", {}).items():
             where = flatten(row.get("where", {"objective": {"name": name}}))
-            if all(config.get(key) == value for key, value in where.items()):
+            if meets(config, where):
                 self._row = row
                 break
         self._data = other_data(config, figures) if self._row else None

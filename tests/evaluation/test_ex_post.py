@@ -107,6 +107,18 @@ def test_a_known_mixture_is_recovered_at_any_scale(scale):
     assert found.log_density(codes).mean() + shift > true.log_density(codes / scale).mean() - 1e-6
 
 
+def test_a_mixture_of_one_is_the_gaussian():
+    """Its covariance is over N, not N - 1, with 1e-6 of the mean variance on the diagonal."""
+    codes = np.random.default_rng(8).multivariate_normal(MEAN, COVARIANCE, size=400)
+    gaussian = ex_post.fit_gaussian(codes)
+    mixture = ex_post.fit_mixture(0, codes, num_components=1)
+    assert mixture.weights == [1.0]
+    np.testing.assert_allclose(mixture.means[0], gaussian.mean)
+    ridge = 1e-6 * np.mean(np.var(codes, axis=0)) * np.eye(3)
+    expected = gaussian.covariance * 399 / 400 + ridge
+    np.testing.assert_allclose(mixture.covariances[0], expected, rtol=1e-9)
+
+
 def test_a_mixture_is_sampled_as_it_is():
     """Mean and covariance of the whole, by the law of total variance; shares of the clusters."""
     density, n = _mixture(), 20_000

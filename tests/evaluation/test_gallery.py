@@ -125,6 +125,7 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
 
     monkeypatch.setattr(pictures, "draw_images", draw)
     options = trained.config.pictures
+    options.num_dimensions = 2 if deterministic else 0  # all three
     draw_gallery(trained, options, {}, "a model", tmp_path)
     found = sorted(path.name for path in tmp_path.iterdir())
     names = ["interpolations.png", "neighbours.png", "traversals_0.png", "traversals_1.png"]
@@ -135,6 +136,9 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
         picture = np.asarray(Image.open(tmp_path / name).convert("L"))
         assert picture.shape[1] > 400
         assert len(np.unique(picture)) > 10  # images, not an empty page
+    rows, _ = drawn["traversals_1.png"]
+    order = latent_order(trained)[0][: 2 if deterministic else 3]
+    assert [int(name.split()[0]) - 1 for name in rows] == order.tolist()
     # Neighbours are those of samples of the mixture, whether or not there is a prior.
     rows, title = drawn["neighbours.png"]
     assert "samples of the mixture of 10 Gaussians" in title

@@ -180,10 +180,12 @@ def test_the_picture_marks_the_crossing(linearized, extrapolated):
 def test_what_does_not_apply_is_not_drawn(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(path.name))
+    of_line = lambda trained, title, path: drawn.append(path.name)  # noqa: E731
+    monkeypatch.setattr(jacobian_quality, "draw_taylor", of_line)
     options = base_config().evaluations.jacobian_quality
     options.sample_counts = (5, 25)
     draw = evaluation.EVALUATIONS["jacobian_quality"].draw
     draw(None, options, {"metrics": {"variance_ratio": None}}, "title", tmp_path)
     assert not drawn
     draw(None, options, {"metrics": _metrics(10)}, "title", tmp_path)
-    assert drawn == ["jacobian_quality.png"]
+    assert drawn == ["jacobian_quality.png", "taylor.png"]

@@ -1,5 +1,7 @@
 """Pictures show what they are given; their look is for eyes."""
 
+import struct
+
 import matplotlib
 import numpy as np
 import pytest
@@ -33,6 +35,13 @@ def test_nothing_half_written(tmp_path):
     pictures.save(figure, tmp_path / "new" / "a.png")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_very_many_rows_is_still_written(tmp_path):
+    """matplotlib refuses 2^16 pixels and more in a direction."""
+    pictures.save(pictures.new_figure(0.5, 600), tmp_path / "long.png")
+    header = (tmp_path / "long.png").read_bytes()[16:24]
+    assert struct.unpack(">II", header) == (25, 30_000)
 
 
 def test_panels_are_the_parts_that_a_run_has(tmp_path, monkeypatch):

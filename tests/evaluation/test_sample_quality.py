@@ -206,6 +206,24 @@ def test_every_source_has_its_measures_and_the_work_is_shared(trained):
     assert metrics["frechet_num_images"] == 30
 
 
+def test_features_of_real_images_are_taken_once_for_all_checkpoints(trained):
+    """And again for other images; what is generated is of each checkpoint's own model."""
+    trained.config.names = ("frechet",)
+    trained.config.frechet.sources = ("reconstructions", "prior")
+    taken = trained.shared["taken"]
+    first, *_ = evaluation.measure(trained)
+    later = {"params": {"weights": jnp.array(0.5 * WEIGHTS, jnp.float32)}}
+    second, *_ = evaluation.measure(dataclasses.replace(trained, params=later))
+    assert taken == 5 * [30]
+    assert first["fid_prior"] != second["fid_prior"]
+    fresh = dataclasses.replace(trained, params=later, programs={})
+    assert evaluation.measure(fresh)[0] == second
+    assert taken == 8 * [30]
+    others = lambda part: _part(part, SIZES[part])[0][::-1]  # noqa: E731
+    evaluation.measure(dataclasses.replace(trained, images_of=others))
+    assert taken == 11 * [30]
+
+
 def test_a_measure_does_not_depend_on_the_others(trained):
     trained.config.names = ("frechet",)
     both, *_ = evaluation.measure(trained)
