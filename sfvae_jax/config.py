@@ -102,6 +102,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     options.check({name: group for name, group in known.items() if name != "evaluations"}, config)
     evaluation.check_options(config.evaluations)
     _check_objective_fits(config)
+    _check_posterior(config)
     _check_model(config)
     _check_training(config)
     _check_variance_bounds(config)
@@ -169,6 +170,19 @@ def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
 
 def _posterior_name(config: ml_collections.ConfigDict) -> str:
     return config.posterior.name or objectives.OBJECTIVES[config.objective.name].posteriors[0]
+
+
+def _check_posterior(config: ml_collections.ConfigDict) -> None:
+    """Refuses shared parameters of a flow for posteriors other than planar flows."""
+    name = _posterior_name(config)
+    if config.posterior.amortized_flow or name == "planar":
+        return
+    shared = name in ("iaf", "auxiliary_flow")
+    raise UsageError(
+        f"posterior.amortized_flow=false only applies to posterior 'planar', got posterior {name!r}"
+        + "; its networks are shared by all examples already, and posterior.context_size=0 hides"
+        " the encoder from them" * shared
+    )
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:
@@ -349,17 +363,24 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 def _check_free_bits(config: ml_collections.ConfigDict, info: objectives.ObjectiveInfo) -> None:
     objective, posterior = config.objective, _posterior_name(config)
-    fitting = posterior in ("diagonal", "constant") and info.closed_form_kl and info.parts
-    if not fitting:
+    if not (info.parts and info.closed_form_kl and posterior in objectives.CLOSED_FORM_KL):
+        annealing = " with objective.beta_schedule=linear" if info.parts else ""
         raise UsageError(
-            f"objective.free_bits needs a KL divergence of each latent dimension in closed form;"
-            f" objective {objective.name!r} with posterior {posterior!r} has none"
+            f"objective.free_bits requires a KL divergence in closed form; objective"
+            f" {objective.name!r} with posterior {posterior!r} has none; choose"
+            f" objective.name=sampling with posterior.name={' or '.join(objectives.CLOSED_FORM_KL)}"
+            f", or objective.free_bits=0{annealing}"
         )
     if objective.entropy_weight != 1.0 or objective.entropy_schedule != "constant":
         raise UsageError("objective.free_bits and a weight on the entropy exclude each other")
-    groups, size = objective.free_bits_groups, config.model.latent_size
+    groups, size = tuple(objective.free_bits_groups), config.model.latent_size
     if groups and sum(groups) != size:
         raise UsageError(
-            f"objective.free_bits_groups {tuple(groups)} must be positive sizes with sum"
+            f"objective.free_bits_groups {groups} must be positive sizes with sum"
             f" model.latent_size = {size}"
+        )
+    if len(groups) > 1 and posterior == "full_covariance":
+        raise UsageError(
+            f"objective.free_bits_groups {groups}: the dimensions of posterior 'full_covariance'"
+            f" are correlated, so that they are one group; expected () or ({size},)"
         )

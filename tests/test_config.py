@@ -192,7 +192,7 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
         ({"name": "iwae", "free_bits": 0.1}, "objective 'iwae' with posterior 'diagonal' has none"),
         (
             {"name": "sticking_the_landing", "free_bits": 0.1},
-            "free_bits needs a KL divergence of each latent dimension in closed form",
+            "free_bits requires a KL divergence in closed form; .* or objective.free_bits=0 with",
         ),
         (
             {"free_bits": 0.1, "free_bits_groups": (1, 2)},
@@ -221,6 +221,58 @@ def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, cha
     with pytest.raises(UsageError, match=message) as caught:
         configuration.validate(config)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            (
+                {"posterior.name": name, "objective.free_bits": 0.1},
+                f"'sampling' with posterior '{name}' has none; .* or objective.free_bits=0 with",
+            )
+            for name in ("planar", "iaf", "auxiliary_flow")
+        ),
+        (
+            {
+                "posterior.name": "full_covariance",
+                "objective.free_bits": 0.1,
+                "objective.free_bits_groups": (1, 3),
+            },
+            r"free_bits_groups \(1, 3\): .* are one group; expected \(\) or \(4,\)",
+        ),
+        (
+            {"posterior.name": "diagonal", "posterior.amortized_flow": False},
+            "posterior.amortized_flow=false only applies to posterior 'planar', got .* 'diagonal'$",
+        ),
+        (
+            {"posterior.name": "iaf", "posterior.amortized_flow": False},
+            "got posterior 'iaf'; its networks are shared .* posterior.context_size=0",
+        ),
+    ],
+)
+def test_options_that_a_posterior_has_no_place_for_are_refused(tiny_config, changes, message):
+    config = tiny_config(**{"objective.name": "sampling", **changes})
+    with pytest.raises(UsageError, match=message) as caught:
+        configuration.validate(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"posterior.name": "full_covariance", "objective.free_bits": 0.1},
+        {
+            "posterior.name": "full_covariance",
+            "objective.free_bits": 0.1,
+            "objective.free_bits_groups": (4,),
+        },
+        {"posterior.name": "constant", "objective.free_bits": 0.1},
+        {"posterior.name": "planar", "posterior.amortized_flow": False},
+    ],
+)
+def test_what_a_posterior_has_a_place_for_is_accepted(tiny_config, changes):
+    configuration.validate(tiny_config(**{"objective.name": "sampling", **changes}))
 
 
 @pytest.mark.parametrize(
@@ -439,7 +491,7 @@ def test_sweeps_are_the_papers_tables():
     assert count("mnist_estimators") == 2 * 5 * (1 + 3 * 6)
     assert count("mnist_bilbo") == 2 * 5 * 3 + 3 * (2 + 8)
     assert count("mnist_baggins") == 2 * (1 + 2 * 3 + 3)
-    assert count("mnist_posteriors") == 5 * 5
+    assert count("mnist_posteriors") == 6 * 5 + 3 * 3
     assert count("jacobian_quality") == 2 * 3
     assert count("gamma_schedule") == 3 * (1 + 5)
 

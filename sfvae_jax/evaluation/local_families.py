@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -83,17 +82,10 @@ def _exp_diagonal(params: Any) -> Any:
 
 
 def _planar(rng: Array, prior_stddev: Array, options: LocalOptimization) -> Any:
-    """Random directions w, and the u for which the map of each is the identity.
-
-    At u = w = 0 every gradient of u, w and b but the base's would vanish.
-    """
-    shape = (options.num_flows, prior_stddev.size)
-    scale = 1.0 / (math.sqrt(shape[1]) * prior_stddev[None, :])  # so that w'z is near 1
-    w = scale * jax.random.normal(rng, shape, prior_stddev.dtype)
-    # A planar flow moves u to where w'u = softplus(w'u) - 1, which is 0 for w'u = log(e - 1).
-    u = math.log(math.e - 1.0) * w / jnp.sum(jnp.square(w), axis=1, keepdims=True)
-    b = jnp.zeros(shape[0], prior_stddev.dtype)
-    return posteriors.PlanarFlow(jnp.zeros_like(prior_stddev), prior_stddev, u, w, b)
+    flow = posteriors.init_planar(
+        rng, prior_stddev.size, num_flows=options.num_flows, scale=prior_stddev
+    )
+    return posteriors.PlanarFlow(jnp.zeros_like(prior_stddev), prior_stddev, **flow)
 
 
 def _with_networks(initialize: Callable[..., Any], flow: Callable[..., Any]) -> Callable[..., Any]:

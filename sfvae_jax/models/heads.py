@@ -30,8 +30,9 @@ POSTERIORS = (
 class PosteriorHead(nn.Module):
     """q(z|x) from the `num_outputs` numbers that an encoder ends with.
 
-    The parameters of planar flows come from the encoder, example by example; IAF and the auxiliary
-    flow share their networks between the examples and take a context from the encoder.
+    The parameters of planar flows come from the encoder, example by example, or are parameters of
+    the head (FLOW Eq. 26), which all examples share. IAF and the auxiliary flow share their
+    networks between the examples and take a context from the encoder.
 
     Attributes:
         family: one of `POSTERIORS`.
@@ -41,6 +42,7 @@ class PosteriorHead(nn.Module):
         num_flows: steps of a flow.
         hidden_sizes: of a flow's networks.
         context_size: numbers that IAF's and the auxiliary flow's networks get from the encoder.
+        amortized_flow: whether the encoder gives the parameters u, w and b of planar flows.
     """
 
     family: str
@@ -50,17 +52,19 @@ class PosteriorHead(nn.Module):
     num_flows: int = 2
     hidden_sizes: Sequence[int] = (100, 100)
     context_size: int = 32
+    amortized_flow: bool = True
 
     @property
     def num_outputs(self) -> int:
         """How many numbers the encoder must give."""
         m = self.latent_size
+        planar = self.num_flows * (2 * m + 1) if self.amortized_flow else 0
         return {
             "none": m,
             "constant": m,
             "diagonal": 2 * m,
             "full_covariance": 2 * m + m * (m - 1) // 2,
-            "planar": 2 * m + self.num_flows * (2 * m + 1),
+            "planar": 2 * m + planar,
             "iaf": 2 * m + self.context_size,
             "auxiliary_flow": 2 * m + self.context_size,
         }[self.family]
@@ -80,6 +84,9 @@ class PosteriorHead(nn.Module):
         if self.family == "full_covariance":
             below = jnp.zeros((m, m), raw.dtype).at[jnp.tril_indices(m, -1)].set(rest)
             return posteriors.FullCovarianceGaussian(mean, below + jnp.diag(stddev))
+        if self.family == "planar" and not self.amortized_flow:
+            flow = self.param("flow", posteriors.init_planar, m, num_flows=self.num_flows)
+            return posteriors.PlanarFlow(mean, stddev, **flow)
         if self.family == "planar":
             u, w, b = jnp.split(rest, [self.num_flows * m, 2 * self.num_flows * m])
             shape = (self.num_flows, m)

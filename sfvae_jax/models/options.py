@@ -94,6 +94,12 @@ POSTERIOR = {
     "num_flows": Option(2, whole(1, MOST_FLOWS), "steps of planar, iaf and auxiliary_flow"),
     "hidden_sizes": Option((100, 100), SIZES, "of the networks of iaf and auxiliary_flow"),
     "context_size": Option(32, COUNT_OR_0, "numbers that these networks see of the encoder"),
+    "amortized_flow": Option(
+        True,
+        FLAG,
+        "whether the encoder gives the u, w and b of planar for each example; false: they are"
+        " parameters that all examples share (FLOW Eq. 26)",
+    ),
 }
 
 LIKELIHOOD = {

@@ -115,6 +115,10 @@ _WITH_DENSITY = ("diagonal", "full_covariance", "planar", "iaf", "auxiliary_flow
 _WITH_INVERSE = tuple(name for name in _WITH_DENSITY if name != "planar")
 _FACTORIZED = ("diagonal", "constant")
 
+CLOSED_FORM_KL = (*_FACTORIZED, "full_covariance")
+"""Posteriors whose KL divergence to the prior has a closed form: of each dimension in the first
+two, of all dimensions together in the last."""
+
 SEQUENCE_LIKELIHOODS = ("categorical", "sequence")
 """Names of the likelihoods of sequences; all others are of pixels."""
 
@@ -321,6 +325,7 @@ OBJECTIVES = {
 }
 
 __all__ = [
+    "CLOSED_FORM_KL",
     "FIGURE_1_GAMMAS",
     "MMD_SCALES",
     "OBJECTIVES",

@@ -153,7 +153,10 @@ def free_bits_kl(
 
     sum_j max(minimum, sum_{i in group j} KL_i)   (FLOW Eq. 14)
 
-    Below the floor a group costs the same whatever it does, and has no gradient.
+    Below the floor a group costs the same whatever it does, and has no gradient. The floor is in
+    nats, as the divergence is; one bit is log 2 = 0.693 nats. A posterior with correlated
+    dimensions, such as a Gaussian with full covariance, is one group: give its whole divergence
+    as [1].
 
     Args:
         kl_per_dimension: KL(q(z_i|x) || p(z_i)), [m], in nats.
@@ -183,7 +186,7 @@ def batch_free_bits_kl(
 
     sum_j max(minimum, mean over the batch of sum_{i in group j} KL_i)   (Kingma et al., 2016)
 
-    Gentler than `free_bits_kl`: single examples may fall below the floor.
+    Gentler than `free_bits_kl`: single examples may fall below the floor. One group is [B, 1].
 
     Args:
         kl_per_dimension: KL(q(z_i|x) || p(z_i)), [B, m], in nats.

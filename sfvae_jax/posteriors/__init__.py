@@ -9,7 +9,7 @@ from sfvae_jax.posteriors.auxiliary import AuxiliaryFlow, init_auxiliary_flow
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
 from sfvae_jax.posteriors.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
-from sfvae_jax.posteriors.planar import PlanarFlow
+from sfvae_jax.posteriors.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.point import Point
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Point",
     "init_auxiliary_flow",
     "init_iaf",
+    "init_planar",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NoReturn
 
 import jax
@@ -84,6 +85,32 @@ class PlanarFlow:
         for name in ("u", "w"):
             expected = (*number, *self.mean.shape)
             check_shape(name, getattr(self, name), expected, ", one row for each element of b")
+
+
+def init_planar(
+    rng: Array, latent_size: int, *, num_flows: int = 2, scale: Array | float = 1.0
+) -> dict[str, Array]:
+    """u, w and b of planar flows that begin as the identity, with w in random directions.
+
+    w'z is near 1 for latents of the given scale, and u is where `PlanarFlow` moves it to 0. At
+    u = w = 0 every gradient of u, w and b would vanish. (FLOW, and Rezende and Mohamed, 2015, print
+    no initial values.)
+
+    Args:
+        rng: key of the directions.
+        latent_size: m.
+        num_flows: K.
+        scale: standard deviation of the latents, positive, a scalar or [m].
+
+    Returns:
+        {"u": [K, m], "w": [K, m], "b": [K]}, as `PlanarFlow` takes them.
+    """
+    scale = scale * jnp.ones(latent_size)
+    w = jax.random.normal(rng, (num_flows, latent_size), scale.dtype)
+    w = 1.0 / (math.sqrt(latent_size) * scale[None, :]) * w
+    # u is moved to where w'u = softplus(w'u) - 1, which is 0 for w'u = log(e - 1).
+    u = math.log(math.e - 1.0) * w / jnp.sum(jnp.square(w), axis=1, keepdims=True)
+    return {"u": u, "w": w, "b": jnp.zeros(num_flows, scale.dtype)}
 
 
 def _invertible(u: Array, w: Array) -> tuple[Array, Array]:

@@ -107,13 +107,15 @@ def _of_elbos(
 ) -> BatchLoss:
     """The loss of an objective in parts: weighted, and with free bits where asked for."""
     settings = config.objective
-    floor = {"minimum": settings.free_bits, "group_sizes": settings.free_bits_groups or None}
 
     def values(elbos: objectives.Elbo, weights: Weights) -> Array:
         if not settings.free_bits:
             entropy, beta = weights.entropy, weights.beta
             return objectives.weighted_value(elbos, beta=beta, entropy_weight=entropy)
-        kls = elbos.kl_per_dimension
+        kls, groups = elbos.kl_per_dimension, settings.free_bits_groups or None
+        if kls is None:  # a closed form of all dimensions together alone: they are one group
+            kls, groups = elbos.kl[:, None], None
+        floor = {"minimum": settings.free_bits, "group_sizes": groups}
         if settings.free_bits_of_batch:
             kl = objectives.batch_free_bits_kl(kls, axis_name=axis_name, **floor)
         else:

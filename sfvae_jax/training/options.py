@@ -91,7 +91,11 @@ OBJECTIVE = {
     "entropy_start": Option(0.0, NOT_NEGATIVE, "of linear, at the first step"),
     "entropy_steps": Option(0, COUNT_OR_0, "of linear; 0 = train.steps"),
     "free_bits": Option(0.0, NOT_NEGATIVE, "least KL divergence of a group, in nats"),
-    "free_bits_groups": Option((), SIZES, "of consecutive groups; (): each dimension is one"),
+    "free_bits_groups": Option(
+        (),
+        SIZES,
+        "of consecutive groups; (): each dimension is one; a full covariance is one group",
+    ),
     "free_bits_of_batch": Option(False, FLAG, "whether it bounds the batch's mean instead"),
     "tau": Option(0.2, POSITIVE, "information factor of bilbo_baggins"),
     "penalty_weight": Option(

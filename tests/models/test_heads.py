@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from sfvae_jax import models, posteriors
 from sfvae_jax.config import base_config
@@ -77,6 +78,93 @@ def test_networks_are_parameters_and_the_context_may_be_left_out(family):
     assert head.num_outputs == 6
     assert posterior.context is None
     jax.tree.map(np.testing.assert_array_equal, posterior.networks, params["params"]["networks"])
+
+
+def _shared_flow(**options):
+    """A head whose planar flow all examples share, and its variables."""
+    head = models.PosteriorHead("planar", 2, amortized_flow=False, num_flows=2, **options)
+    return head, jax.jit(head.init)(jax.random.key(0), jnp.zeros(head.num_outputs))
+
+
+def test_a_shared_planar_flow_begins_as_the_identity():
+    head, variables = _shared_flow()
+    assert head.num_outputs == 4
+    shapes = jax.tree.map(jnp.shape, variables["params"])
+    assert shapes == {"flow": {"u": (2, 2), "w": (2, 2), "b": (2,)}}
+    raw = jnp.array([0.3, -0.4, 0.0, 1.0])
+    z = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    pushed, log_det = jax.jit(
+        lambda variables, raw: jax.vmap(head.apply(variables, raw).forward)(jnp.array(z))
+    )(variables, raw)
+    np.testing.assert_allclose(pushed, z, atol=1e-4)  # the margin of a planar flow is 1e-5
+    np.testing.assert_allclose(log_det, 0.0, atol=1e-4)
+
+
+def test_a_shared_planar_flow_learns_from_every_example(float64):
+    """u, w and b are those of each example; their gradient is the mean of the examples' own."""
+    head, variables = _shared_flow()
+    raw = jnp.linspace(-1.0, 1.0, 20).reshape(5, 4)
+    keys = jax.random.split(jax.random.key(1), 5)
+
+    def value(variables, raw, key):
+        z, log_q = head.apply(variables, raw).sample_and_log_prob(key)
+        return jnp.sum(jnp.sin(3.0 * z)) - log_q
+
+    batch = lambda v: jnp.mean(jax.vmap(value, (None, 0, 0))(v, raw, keys))  # noqa: E731
+    gradient, each, flows = jax.jit(
+        lambda v: (
+            jax.grad(batch)(v),
+            jax.vmap(jax.grad(value), (None, 0, 0))(v, raw, keys),
+            jax.vmap(head.apply, (None, 0))(v, raw),
+        )
+    )(variables)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b.mean(axis=0), rtol=1e-10), gradient, each
+    )
+    flow = each["params"]["flow"]  # b has a gradient once u has left the identity
+    assert (np.abs(flow["u"]) > 1e-3).all()
+    assert (np.abs(flow["w"]) > 1e-3).all()
+    for name in ("u", "w", "b"):
+        own = variables["params"]["flow"][name]
+        np.testing.assert_array_equal(getattr(flows, name), np.stack([own] * 5))
+
+
+def _start_of(flow, z):
+    """z_0 of points z [N, 2]: each step's w'z = a + w'u tanh(a + b), a = w'z_0, by bisection."""
+    for u, w, b in reversed([*zip(*map(np.asarray, (flow.u, flow.w, flow.b)), strict=True)]):
+        u = u + (np.logaddexp(0.0, w @ u) - 1.0 + 1e-5 - w @ u) * w / (w @ w)
+        low, high = z @ w - abs(w @ u), z @ w + abs(w @ u)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            above = middle + w @ u * np.tanh(middle + b) > z @ w
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        z = z - np.tanh(low + b)[:, None] * u
+    return z
+
+
+def test_a_shared_planar_flow_has_its_own_determinant_and_a_density(float64):
+    """Away from the identity: log |det| by `jax.jacfwd`, and the density's integral over a grid."""
+    head, variables = _shared_flow()
+    rng = np.random.default_rng(2)
+    variables = jax.tree.map(lambda a: a + 0.5 * rng.normal(size=a.shape), variables)
+    flow = head.apply(variables, jnp.array([0.3, -0.4, 0.2, -0.5]))
+    steps = np.linspace(-8.0, 8.0, 161)
+    z = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    start = _start_of(flow, z)
+
+    @jax.jit
+    def look(points, few):
+        jacobian = jax.vmap(jax.jacfwd(lambda z: flow.forward(z)[0]))(few)
+        return *jax.vmap(flow.forward)(points), jacobian
+
+    pushed, log_det, jacobian = jax.device_get(look(jnp.array(start), jnp.array(start[::1000])))
+    np.testing.assert_allclose(pushed, z, atol=1e-9)
+    sign, expected = np.linalg.slogdet(jacobian)
+    np.testing.assert_array_equal(sign, 1.0)
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(log_det[::1000], expected, rtol=1e-8, atol=1e-10)
+    log_q = scipy.stats.norm(flow.mean, flow.stddev).logpdf(start).sum(axis=1) - log_det
+    np.testing.assert_allclose(np.exp(log_q).sum() * (steps[1] - steps[0]) ** 2, 1.0, rtol=1e-4)
 
 
 def _model(**changes):

@@ -8,7 +8,7 @@ import scipy.stats
 
 from sfvae_jax import config as configuration
 from sfvae_jax import objectives
-from sfvae_jax.posteriors import DiagonalGaussian
+from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 from sfvae_jax.training import objective
 
 WEIGHTS = np.array([[1.0, -0.5], [0.3, 0.8], [-1.2, 0.4]])
@@ -124,6 +124,66 @@ def test_beta_and_free_bits_reach_the_loss(float64, tiny_config, settings, expec
     assert (kl < 0.4).any()
     assert (kl > 0.4).any()
     np.testing.assert_allclose(losses[0] - losses[1], expected(kl), rtol=1e-10)
+
+
+FACTOR = np.array([[0.9, 0.0], [0.35, 0.8]])
+
+
+def _full_covariance_loss(config, x, beta, factor, axis_name=None):
+    """The loss of a batch whose posteriors have means of 1/2 of the example and one covariance."""
+    functions = objective.Functions(
+        encode=lambda x: FullCovarianceGaussian(0.5 * x[:2], factor),
+        decode=lambda z: jnp.zeros(3),
+        decoder_params={},
+    )
+    loss = objective.build_loss(configuration.resolve(config), axis_name)
+    return loss(jax.random.key(0), functions, x, objective.Weights(0.5, beta, 1.0))[0]
+
+
+def _full_kl_by_hand():
+    """1/2 [|mean|^2 + tr S - m - log det S] of each example, S = L L'   (FLOW Eq. 25)."""
+    covariance = FACTOR @ FACTOR.T
+    squares = np.sum((0.5 * BATCH[:, :2]) ** 2, axis=1)
+    return 0.5 * (squares + np.trace(covariance) - 2 - np.linalg.slogdet(covariance)[1])
+
+
+@pytest.mark.parametrize("of_batch", [False, True])
+@pytest.mark.parametrize("floor", [0.1, 0.3, 0.6, 0.9])
+def test_free_bits_of_a_full_covariance_are_of_its_whole_divergence(
+    float64, tiny_config, floor, of_batch
+):
+    """Value and gradient, which is that of the examples above the floor; two devices as one."""
+    config = tiny_config(
+        **{
+            "objective.name": "sampling",
+            "posterior.name": "full_covariance",
+            "model.latent_size": 2,
+            "objective.free_bits": floor,
+            "objective.free_bits_of_batch": of_batch,
+        }
+    )
+    x, kl = jnp.array(BATCH), _full_kl_by_hand()
+    assert 0.1 < kl[0] < 0.3 < kl.mean() < 0.6 < kl[1] < 0.9
+    expected = max(kl.mean(), floor) if of_batch else np.maximum(kl, floor).mean()
+
+    def cost(factor, axis_name=None, x=x):
+        losses = [_full_covariance_loss(config, x, beta, factor, axis_name) for beta in (1.0, 0.0)]
+        return losses[0] - losses[1]
+
+    @jax.jit
+    def both(factor, shares):
+        split = jax.vmap(lambda x: cost(factor, "batch", x), axis_name="batch")(shares)
+        return *jax.value_and_grad(cost)(factor), split
+
+    shares = x[:, None]  # an example a device, on different sides of the floor
+    value, gradient, split = both(jnp.array(FACTOR), shares)
+    np.testing.assert_allclose(value, expected, rtol=1e-10)
+    above = kl.mean() > floor if of_batch else np.mean(kl > floor)
+    slope = FACTOR - np.diag(1.0 / np.diag(FACTOR))  # of each example's divergence in L
+    np.testing.assert_allclose(np.tril(gradient), above * slope, rtol=1e-9, atol=1e-12)
+    if floor > kl[1]:
+        np.testing.assert_array_equal(gradient, 0.0)
+    np.testing.assert_allclose(split.mean(), value, rtol=1e-10)
 
 
 def test_entropy_weight_reaches_the_loss(float64, tiny_config):
