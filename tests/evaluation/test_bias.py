@@ -127,6 +127,7 @@ def test_gamma_is_that_of_the_last_step(tiny_config):
     assert [gamma(step) for step in (0, 5, 6, 7)] == pytest.approx([0.9, 0.9, 0.9, 0.6])
 
 
+@pytest.mark.slow  # other measures have a history by default
 def test_a_run_keeps_both_over_its_steps(tiny_config, tmp_path):
     config = tiny_config(
         **{

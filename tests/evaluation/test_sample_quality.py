@@ -359,6 +359,7 @@ def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
         configuration.validate(config)
 
 
+@pytest.mark.slow  # measured without a run above
 def test_a_run_has_these_measures(tiny_config, tmp_path, monkeypatch):
     digits = sources._mnist_5k()
     monkeypatch.setattr(sources, "_mnist_5k", lambda: digits)

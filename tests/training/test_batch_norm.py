@@ -53,6 +53,7 @@ def _variables(state):
     return jax.device_get({**state.params, "batch_stats": state.batch_stats})
 
 
+@pytest.mark.slow  # two processes take them by default
 @pytest.mark.parametrize(
     "objective",
     [

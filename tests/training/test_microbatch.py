@@ -32,10 +32,15 @@ SMALL = {
     "train.batch_size": 12,
 }
 OF_EXAMPLES = [name for name, info in objectives.OBJECTIVES.items() if not info.batch_statistic]
+# One of each kind of loss by default: sampled, linearised, deterministic with a penalty or norm.
+QUICK = ("sampling", "sampling_free", "log_evidence", "rae_gp", "rae_sn")
 VARIANTS = [
-    *({"objective.name": name} for name in OF_EXAMPLES),
+    *(
+        pytest.param({"objective.name": name}, marks=[pytest.mark.slow] * (name not in QUICK))
+        for name in OF_EXAMPLES
+    ),
     {"objective.name": "sampling", "data.binarization": "dynamic", "objective.free_bits": 0.3},
-    {"objective.name": "rae_gp", "objective.num_probes": 2},
+    pytest.param({"objective.name": "rae_gp", "objective.num_probes": 2}, marks=pytest.mark.slow),
     {"objective.name": "linearized", "train.decoder_from": "another run's"},
 ]
 

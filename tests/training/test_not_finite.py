@@ -103,6 +103,7 @@ def test_the_advice_helps(tiny_config, tmp_path):
     assert (tmp_path / "b" / "checkpoints" / "3").exists()
 
 
+@pytest.mark.slow  # a whole run, compiled for these checks
 def test_a_healthy_run_passes_under_jaxs_own_checks(tiny_config, tmp_path):
     """JAX_DEBUG_NANS and JAX_DEBUG_INFS: nothing that a step or a measure returns is marked so."""
     changes = {

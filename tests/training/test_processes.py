@@ -147,6 +147,7 @@ def wait_for_step(workdir, step, running):
     wait_for(lambda: step in checkpoint_steps(workdir), *running)
 
 
+@pytest.mark.slow  # one process that is killed and stopped is in test_survival
 def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config):
     """One of two is killed: the other ends with an error, soon. Both again: one is told to stop,
     and both save the same step. Then one process alone trains to the end, as if nothing had been.
@@ -209,6 +210,7 @@ def test_a_process_that_does_not_answer_is_given_up(run_main, tmp_path):
         both[1].communicate()
 
 
+@pytest.mark.slow  # test_agreement compares without processes
 def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_config):
     Workdir(tmp_path).claim(configuration.resolve(tiny_config()))
     for process in start_all(run_main, tmp_path, 2):

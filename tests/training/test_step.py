@@ -37,12 +37,13 @@ def _steps(config, num_devices, *, num_images=24, optimizer=None, state=None):
     "changes",
     [
         {"objective.name": "sampling", "train.batch_size": 0},
-        {"objective.name": "sampling_free", "train.batch_size": 0},
         {"objective.name": "sampling_free"},
-        {"objective.name": "constant_variance"},
+        pytest.param({"objective.name": "constant_variance"}, marks=pytest.mark.slow),
         {"objective.name": "bilbo_baggins"},
         {"objective.name": "wae_mmd"},
-        {"objective.name": "rae_sn", "data.binarization": "dynamic"},
+        pytest.param(
+            {"objective.name": "rae_sn", "data.binarization": "dynamic"}, marks=pytest.mark.slow
+        ),
         {
             "objective.name": "sampling",
             "objective.free_bits": 0.1,

@@ -75,6 +75,7 @@ def test_one_device_and_the_xla_of_a_user_give_the_same_bits(run_main, tiny_conf
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow  # the test above streams on one device
 def test_devices_share_streamed_batches(tiny_config):
     config = configuration.resolve(tiny_config(**CHANGES))
     images = data.open_images(config.data, "train")
