@@ -219,8 +219,9 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
             f"train.validate_every {config.train.validate_every} is more than train.steps"
             f" {config.train.steps}: nothing would be validated"
         )
-    if config.train.plateau_patience and not config.train.validate_every:
-        raise UsageError("train.plateau_patience counts validations; set train.validate_every too")
+    for key in ("plateau_patience", "stop_patience"):
+        if config.train[key] and not config.train.validate_every:
+            raise UsageError(f"train.{key} counts validations; set train.validate_every too")
 
 
 def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:

@@ -1,4 +1,7 @@
-"""Evaluation of a run's last checkpoint: measures into results.json, pictures into figures/."""
+"""Evaluation of a run's last checkpoint: measures into results.json, pictures into figures/.
+
+Of a run that may stop early it is the model of the best validation that is measured.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
 from sfvae_jax.training.agreement import require_same
 from sfvae_jax.training.data_changes import changes, with_fingerprint
+from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
 from sfvae_jax.training.provenance import Provenance
 from sfvae_jax.training.restoring import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
@@ -70,18 +74,23 @@ def evaluate(
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
             images = parts.images(config.evaluations.part)
         model = models.build(config, images.shape[1:])
-        state = restore(config, files, images.shape[1:])
-        provenance.begin(files, "evaluate", int(state.step))
+        last = restore(config, files, images.shape[1:])
+        state = best_of(last)
+        if state is not last:
+            told = "measured is step %d, the best on the valid part up to step %d"
+            log.info(told, int(state.step), int(last.step))
+        provenance.begin(files, "evaluate", int(last.step))
         trained = trained_model(config, model, state, images, parts=parts)
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)
         _add_caveat(entries, changed)
         entries |= {"step": int(state.step), "checkpoint": proof(state)["digest"]}
+        entries |= _end(last, config)
         _log_measures(entries)
         with processes.agreed():
             if processes.is_main():
-                entries = _write(config, files, entries)
+                entries = _write(config, files, entries, int(last.step))
         with processes.agreed():
             if processes.is_main():
                 draw(config, files, trained)
@@ -100,15 +109,24 @@ def _add_caveat(entries: dict[str, Any], changed: str) -> None:
             caveats[name] = "; ".join(filter(None, [text, caveats.get(name)]))
 
 
+def _end(state: TrainState, config: ml_collections.ConfigDict) -> dict[str, int]:
+    """Where a run that may stop early has ended: the step that is measured does not tell."""
+    step = int(state.step)
+    ended = has_stopped(state, config.train) or step == config.train.steps
+    return {"ended_at": step} if ended and config.train.stop_patience else {}
+
+
 def _write(
-    config: ml_collections.ConfigDict, files: Workdir, entries: dict[str, Any]
+    config: ml_collections.ConfigDict, files: Workdir, entries: dict[str, Any], last: int
 ) -> dict[str, Any]:
     """Adds measures to those of the same checkpoint; those of another, and its figures, give way.
+
+    What was measured on the way stays up to the step of the last checkpoint.
 
     Returns:
         The entries that results.json has then.
     """
-    files.cut_results(entries["step"])
+    files.cut_results(last)
     found = files.read_results()
     if final_measures.standing(found, config, entries["step"], entries["checkpoint"]) is None:
         if "metrics" in found:
@@ -136,6 +154,7 @@ def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
     """The state of a run's last checkpoint."""
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
+    fresh = with_best(fresh, config.train)
     if last_step(files.checkpoints) is None:
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
     return read_state(files.checkpoints, fresh)

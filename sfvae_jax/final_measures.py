@@ -9,6 +9,7 @@ import ml_collections
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluation
+from sfvae_jax.training.results_file import is_at_end
 from sfvae_jax.training.settings import flatten, plain
 
 # Entries of results.json with a value a measure.
@@ -83,7 +84,8 @@ def has_measures(found: Mapping[str, Any], config: ml_collections.ConfigDict) ->
         config: resolved.
     """
     before, now = _group(found), config.evaluations
-    if before is None or not found.get("metrics") or found.get("step") != config.train.steps:
+    at_end = is_at_end(found, config.train.steps)
+    if before is None or not found.get("metrics") or not at_end:
         return False
     of_others = set(evaluation.EVALUATIONS) - set(now.names) | {"names"}
     there, here = (

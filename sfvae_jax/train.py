@@ -25,6 +25,7 @@ from sfvae_jax.training.agreement import require_same
 from sfvae_jax.training.checkpoints import Checkpoints
 from sfvae_jax.training.chunks import chunk_ends
 from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
+from sfvae_jax.training.early_stopping import has_stopped, with_best
 from sfvae_jax.training.fixed_decoder import with_decoder_from
 from sfvae_jax.training.not_finite import advice
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
@@ -64,6 +65,8 @@ def train(
     signals: StopSignals | None = None,
 ) -> None:
     """Trains to `train.steps`, going on from the last checkpoint in the workdir.
+
+    It ends sooner after `train.stop_patience` validations without a new least loss.
 
     Args:
         config: as from a file of configs/.
@@ -116,7 +119,7 @@ def train(
     state = create_state(config, model, optimizer, images.shape[1:])
     if config.train.decoder_from and last_step(files.checkpoints) is None:
         state = with_decoder_from(config, state)
-    state = steps.place(state)
+    state = steps.place(with_best(state, config.train))
 
     # ---- where to write, and where to go on from ----
     kept = config.train.checkpoints_kept
@@ -148,7 +151,8 @@ def train(
             config.train.checkpoint_every,
             config.train.validate_every or config.train.steps,
         )
-        total, at = config.train.steps, config.evaluations.steps
+        total = start if has_stopped(state, config.train) else config.train.steps
+        at = config.evaluations.steps
         ends = functools.partial(chunk_ends, start, total, every=every, at=at)
         order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
         if streamed:
@@ -170,8 +174,8 @@ def train(
                     _stop_if_no_loss(held_out_loss, end, checkpoints)
                     state = steps.place(validation.observe(state, held_out_loss))
                 files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
-                stopping = signals.came()
-                if stopping or _is_saved(end, config):
+                stopping, ended = signals.came(), has_stopped(state, config.train)
+                if stopping or ended or _is_saved(end, config):
                     files.sync_metrics()
                     checkpoints.save(state)
                 if stopping:
@@ -181,6 +185,9 @@ def train(
                     checkpoints.wait()  # results.json never knows of a step that is not saved
                     with signals.at_once():
                         measurements.take(state)
+                if ended:
+                    log.info("%s", _stopped(state, config))
+                    break
                 step = end
 
 
@@ -237,6 +244,17 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
             "objective 'wae_mmd' compares pairs; to validate it give three valid images or more"
             " (data.num_valid), and evaluations.batch_size of 3 or more"
         )
+
+
+def _stopped(state: TrainState, config: ml_collections.ConfigDict) -> str:
+    """In words, why training ended before its last step, and what it leaves out."""
+    end, best = int(state.step), state.best
+    told = (
+        f"stopped early at step {end} of {config.train.steps}: the loss on the valid part was"
+        f" least at step {int(best.step)}, {float(best.loss):.2f}, and that model is measured"
+    )
+    left = [str(step) for step in config.evaluations.steps if step > end]
+    return f"{told}; not reached: evaluations.steps {', '.join(left)}" if left else told
 
 
 def _stop_if_no_loss(loss: float, step: int, checkpoints: Checkpoints) -> None:

@@ -13,7 +13,7 @@ from sfvae_jax.files import read_json
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.training import results_file
 from sfvae_jax.training.checkpoint_names import is_step
-from sfvae_jax.training.results_file import is_number, is_whole_number
+from sfvae_jax.training.results_file import is_at_end, is_number, is_whole_number
 from sfvae_jax.training.settings import flatten
 
 log = logging.getLogger("sfvae_jax")
@@ -71,6 +71,9 @@ def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
 def read_run(path: Path) -> Run:
     """The results.json of a finished run.
 
+    Its "step" is `train.steps`, also where it stopped early and the model of another step was
+    measured: the runs of one configuration stand in one column.
+
     Raises:
         UsageError: if it is not one, or the run is not at its end.
     """
@@ -79,11 +82,11 @@ def read_run(path: Path) -> Run:
         raise UsageError(f"{path} has no final measures; finish the run with --mode=evaluate")
     check_results(run, path)
     steps = flatten(run["config"])["train.steps"]
-    if run["step"] != steps:
+    if not is_at_end(run, steps):
         raise UsageError(
             f"{path} holds measures of step {run['step']} of {steps}; let the run end first"
         )
-    return run
+    return {**run, "step": steps}
 
 
 def by_step(run: Run) -> dict[str, dict[str, Any]]:

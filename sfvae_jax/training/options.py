@@ -157,5 +157,11 @@ TRAIN = {
     "plateau_patience": Option(
         0, COUNT_OR_0, "validations without a new least loss; 0 = no reduction"
     ),
+    "stop_patience": Option(
+        0,
+        COUNT_OR_0,
+        "validations without a new least loss after which training stops, counted once annealed"
+        " weights have their last values; then the model of the least loss is measured; 0 = never",
+    ),
     "plateau_factor": Option(0.5, BETWEEN_0_1, "the learning rate is multiplied by it then"),
 }

@@ -28,8 +28,8 @@ Wanted = Callable[[str], bool]
 
 log = logging.getLogger("sfvae_jax")
 
-# Where a state has the parameters of the networks, and its step.
-_NETWORKS, _STEP = "params.params.", "step"
+# Where a state has the parameters of the networks, its step, and the same of its best validation.
+_NETWORKS, _STEP, _BEST = "params.params.", "step", "best."
 
 
 def last_step(folder: Path) -> int | None:
@@ -78,6 +78,8 @@ def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
 def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -> dict[str, Any]:
     """Parameters of the newest checkpoint in which they are whole, as nested NumPy arrays.
 
+    Of a run that may stop early, those of its best validation.
+
     Args:
         folder: of the checkpoints.
         wanted: whether a parameter is to be read, by its name, such as "decoder.Dense_0.bias".
@@ -88,15 +90,21 @@ def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -
         RunError: if there is none.
     """
 
+    def of_networks(found: dict[str, Any], prefix: str) -> dict[str, Any]:
+        pairs = [(n.removeprefix(prefix), x) for n, x in found.items() if n.startswith(prefix)]
+        return {name: x for name, x in pairs if wanted(name)}
+
     def is_read(name: str) -> bool:
-        return name.startswith(_NETWORKS) and wanted(name.removeprefix(_NETWORKS))
+        beside = name.removeprefix(_BEST)
+        known = beside.startswith(_NETWORKS) and wanted(beside.removeprefix(_NETWORKS))
+        return known or name == _BEST + _STEP
 
     def check_read(step: int, layout: Layout) -> None:
-        check({n.removeprefix(_NETWORKS): entry for n, entry in layout.items() if is_read(n)})
+        check(of_networks(layout, _NETWORKS))
 
     arrays, _ = _newest_whole(folder, check_read, is_read)
-    found = {n.removeprefix(_NETWORKS): array for n, array in arrays.items() if is_read(n)}
-    return unflatten_dict(found, sep=".")
+    prefix = _BEST + _NETWORKS if arrays.get(_BEST + _STEP, 0) > 0 else _NETWORKS
+    return unflatten_dict(of_networks(arrays, prefix), sep=".")
 
 
 def first_difference(there: Layout, here: Layout) -> tuple[str, str, str] | None:

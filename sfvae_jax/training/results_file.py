@@ -45,11 +45,17 @@ def is_whole_number(value: Any) -> bool:
 
 def up_to(step: int, content: Results) -> Results:
     """The entries without what was measured after a step."""
+    stands = content.get("step", step + 1) <= step
     return {
         key: _first_steps(step, entry) if key in _BY_STEP else entry
         for key, entry in content.items()
-        if key in LASTING or content.get("step", step + 1) <= step
+        if key in LASTING or (stands and not (key == "ended_at" and entry > step))
     }
+
+
+def is_at_end(content: Results, steps: int) -> bool:
+    """Whether the measures are those of a run that has ended, after so many steps or early."""
+    return content.get("step") == steps or "ended_at" in content
 
 
 def _first_steps(step: int, history: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +98,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (_is_group, "a group of settings"),
     "published": (_is_group, "a group of published figures"),
     "step": (_is_step, "a step"),
+    "ended_at": (_is_step, "a step"),
     "metrics": (_are_measures, "measures, each a number or null"),
     "not_applicable": (_are_texts, "texts by the names of measures"),
     "caveats": (_are_texts, "texts by the names of measures"),

@@ -29,6 +29,7 @@ class TrainState:
         vectors: of the decoder's spectral normalisation, by kernel; empty without it.
         batch_stats: running averages of BatchNorm's moments; empty without it.
         plateau: what halves the learning rate; `plateau.scale` multiplies every update.
+        best: the best validation so far, `early_stopping.Best`; empty where no run stops early.
     """
 
     step: Array
@@ -37,6 +38,7 @@ class TrainState:
     vectors: Vectors = dataclasses.field(default_factory=dict)
     batch_stats: Any = dataclasses.field(default_factory=dict)
     plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
+    best: Any = dataclasses.field(default_factory=dict)
 
 
 @jax.jit

@@ -78,6 +78,7 @@ def make_train_step(
                 state.batch_stats, moments, state.step, config.train.moments_decay
             ),
             plateau=state.plateau,
+            best=state.best,
         )
         norms = _norms_if(is_recorded(following.step, config.train), grads, params)
         return following, metrics | norms | {"learning_rate_scale": scale}

@@ -1,4 +1,4 @@
-"""The loss on held-out images between the calls, and the learning rate that it halves."""
+"""The loss on held-out images between the calls: it halves the learning rate, it ends training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jax import Array
 
 from sfvae_jax.data import as_seen
 from sfvae_jax.objectives import Schedule
-from sfvae_jax.training import processes
+from sfvae_jax.training import early_stopping, processes
 from sfvae_jax.training.objective import build_loss, model_functions, weights_at
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
@@ -66,6 +66,14 @@ class Validation:
         self._update = jax.jit(lambda state, loss: plateau.update((), state, value=loss)[1])
         self._halving = config.train.plateau_patience > 0
 
+        def note(state: TrainState, loss: Array) -> early_stopping.Best:
+            now, last = (weights_at(schedules, at) for at in (state.step - 1, last_step))
+            settled = jnp.array(now) == jnp.array(last)
+            return early_stopping.note(state, loss, settled.all())
+
+        self._note = jax.jit(note)
+        self._stopping = config.train.stop_patience > 0
+
     def loss(self, state: TrainState) -> float:
         """Mean over the images of the objective's loss, in its own units.
 
@@ -82,9 +90,14 @@ class Validation:
     def observe(self, state: TrainState, loss: float) -> TrainState:
         """The state with the learning rate reduced where the loss has not fallen for long.
 
-        That is after `train.plateau_patience` validations without a new least loss; 0: never.
+        That is after `train.plateau_patience` validations without a new least loss; 0: never. Where
+        training may stop early, the state takes note of its best validation: a stale one counts
+        only once all annealed weights have their last values, for before that a model is made for
+        others than those it is judged by.
         """
-        if not self._halving:
-            return state
-        plateau = self._update(state.plateau, np.float32(loss))
-        return dataclasses.replace(state, plateau=plateau)
+        if self._halving:
+            plateau = self._update(state.plateau, np.float32(loss))
+            state = dataclasses.replace(state, plateau=plateau)
+        if self._stopping:
+            state = dataclasses.replace(state, best=self._note(state, np.float32(loss)))
+        return state
