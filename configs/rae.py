@@ -15,7 +15,8 @@ Presets:
     figure3  Figure 3: VAEs on MNIST, the Frechet distance of reconstructions and of the prior's
              samples every ten epochs, for several numbers of samples in training and weights of
              the KL divergence.
-    laptop_figure3  the same with the digits, networks and features of laptop.
+    laptop_figure3  the same with the digits, networks and features of laptop; all runs take an
+             estimated hour and a half on 2 CPU cores.
 
 What the paper leaves open, and what is chosen here:
     2sVAE               the VAE with a second VAE on its codes (the source second_stage); Dai and

@@ -205,7 +205,16 @@ TABLES = (
     Table(
         "sfvae-figureA.1",
         "SFVAE Figure A.1: Taylor series of a function of one variable",
-        obstacle="Nothing to compute: it explains the linearisation by a drawing.",
+        (
+            Part(
+                "configs/jacobian_quality.py:laptop",
+                ("objective.name=sampling", "seed=0"),
+                ("model.latent_size=1",),
+                f"{_DIGITS}; the paper does not say of which function its picture is",
+                hours=0.04,
+            ),
+        ),
+        shows=(Pictures(("taylor.png",)),),
     ),
     Table(
         "sfvae-figureC.1",
@@ -231,7 +240,12 @@ TABLES = (
         ),
         "Needs 3D Chairs, which are not to be had here. At their own size one run takes an"
         " estimated 12 (sampling) to 164 hours (sampling-free) on 2 cores.",
-        (Pictures(("reconstructions.png", "traversals.png")), Measures()),
+        (
+            Pictures(
+                ("reconstructions.png", "traversals_0.png", "traversals_1.png", "traversals_2.png")
+            ),
+            Measures(),
+        ),
     ),
     Table(
         "sfvae-figureC.4",
@@ -252,7 +266,12 @@ TABLES = (
         ),
         f"{NO_FACES} At their own size one run takes an estimated 12 (sampling) to 330 hours"
         " (sampling-free, 32 latents) on 2 cores.",
-        (Pictures(("reconstructions.png", "traversals.png")), Measures()),
+        (
+            Pictures(
+                ("reconstructions.png", "traversals_0.png", "traversals_1.png", "traversals_2.png")
+            ),
+            Measures(),
+        ),
     ),
     *(
         Table(
