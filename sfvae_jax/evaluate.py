@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, final_measures, models
@@ -29,6 +30,8 @@ from sfvae_jax.training.stored import proof
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
+
+_MOST_DIMENSIONS = 4  # whose variances are drawn against their means
 
 
 @memory_for("evaluations", "make evaluations.batch_size smaller")
@@ -209,13 +212,35 @@ def _draw_images(
             f"{title}: means of p(x|z) for z from the prior",
             figures / "samples.png",
         )
+    _draw_codes(config, trained, title, figures)
     if config.model.latent_size == 2:
-        labels = trained.labels_of(config.evaluations.part)
-        pictures.draw_latent_plane(
-            evaluation.latent_plane(trained), labels, title, figures / "latent_plane.png"
-        )
         pictures.draw_manifold(
             evaluation.manifold(trained) / scale, f"{title}: manifold", figures / "manifold.png"
+        )
+
+
+def _draw_codes(
+    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
+) -> None:
+    """The latent plane, and the posteriors' variances where they differ between the images."""
+    from sfvae_jax.evaluation import latent_pictures
+
+    encoded = evaluation.encoded(trained)
+    is_plane = config.model.latent_size == 2
+    is_varied = encoded.are_varied and trained.prior_stddev is not None
+    labels = trained.labels_of(config.evaluations.part) if is_plane or is_varied else None
+    if is_plane:
+        latent_pictures.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
+    if is_varied:
+        prior = np.broadcast_to(trained.prior_stddev, encoded.means.shape[1:])
+        order, _, _ = evaluation.latent_order(trained)
+        latent_pictures.draw_posterior_variances(
+            encoded,
+            prior,
+            sorted(order[:_MOST_DIMENSIONS]),
+            labels,
+            f"{title}: posterior variances against means, in units of the prior",
+            figures / "posterior_variances.png",
         )
 
 

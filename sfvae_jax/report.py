@@ -14,6 +14,8 @@ share)
   report_curves.png        every measure over the steps at which it was taken and over each numeric
                            key in which the runs differ: mean and range over seeds; only where
                            there are two steps or two such values
+  report_samples.png, report_latent_plane.png, report_manifold.png
+                           these figures of all methods side by side, where two or more have them
 
 A run that is not finished or cannot be read is left out, which the report and a line on stderr say.
 
@@ -47,6 +49,7 @@ from sfvae_jax.reporting.curves import draw_panels, panels_of
 from sfvae_jax.reporting.latex import to_latex
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
+from sfvae_jax.reporting.side_by_side import PICTURES, draw_tiles, side_by_side
 from sfvae_jax.reporting.summary import summarize
 
 __all__ = [
@@ -81,7 +84,7 @@ class Report(NamedTuple):
 
 
 def write_report(paths: Sequence[Path], folder: Path) -> Report:
-    """Writes the report of runs: report.md, .tex, .json, .csv and .png, and report_curves.png.
+    """Writes the report of runs: report.md, .tex, .json, .csv and .png, and report_*.png.
 
     A picture that this report has not is not left there by an earlier one.
 
@@ -108,22 +111,25 @@ def write_report(paths: Sequence[Path], folder: Path) -> Report:
     with _alone_in(folder):
         for name, text in texts.items():
             write_text(folder / name, text)
-        drawn = _draw(list(runs.values()), summary, folder)
+        drawn = _draw(runs, summary, folder)
     return Report(texts["report.md"], texts["report.tex"], (*texts, *drawn), left_out)
 
 
-def _draw(runs: Sequence[Run], summary: dict[str, Any], folder: Path) -> list[str]:
+def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[str]:
     """Draws the pictures, and removes an earlier report's where this one has none.
 
     Returns:
         The names of what was drawn.
     """
     measured = [method for method in summary["methods"] if method["measures"]]
-    panels = panels_of(runs)
+    panels = panels_of(list(runs.values()))
     pictures = {
         "report.png": measured and (lambda path: draw_report(summary["methods"], path)),
         "report_curves.png": panels and (lambda path: draw_panels(panels, path)),
     }
+    for name, tiles in side_by_side(runs).items():
+        draw = lambda path, tiles=tiles, name=name: draw_tiles(tiles, PICTURES[name], path)  # noqa: E731
+        pictures[f"report_{name}"] = tiles and draw
     for name, draw in pictures.items():
         if draw:
             draw(folder / name)

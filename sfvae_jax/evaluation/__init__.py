@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,6 +52,7 @@ from sfvae_jax.evaluation.jacobian_quality import metric_names as jacobian_quali
 from sfvae_jax.evaluation.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
 from sfvae_jax.evaluation.marginal_likelihood import OPTIONS as MARGINAL_LIKELIHOOD
 from sfvae_jax.evaluation.marginal_likelihood import evaluate_marginal_likelihood
+from sfvae_jax.evaluation.optimal_decoder import EVALUATION as OPTIMAL_DECODER
 from sfvae_jax.evaluation.output_covariance import covariance_errors, covariance_statistics
 from sfvae_jax.evaluation.reconstruction import OPTIONS as RECONSTRUCTION
 from sfvae_jax.evaluation.reconstruction import (
@@ -71,7 +71,7 @@ from sfvae_jax.evaluation.sample_quality import (
     precision_recall_metrics,
 )
 from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
-from sfvae_jax.evaluation.samples import latent_plane, manifold, prior_samples
+from sfvae_jax.evaluation.samples import encoded, manifold, prior_samples
 from sfvae_jax.evaluation.scores import require_scorer
 from sfvae_jax.evaluation.search import METRICS as SEARCH_METRICS
 from sfvae_jax.evaluation.search import OPTIONS as SEARCH
@@ -87,49 +87,12 @@ from sfvae_jax.evaluation.sequence_measures import (
     sequence_samples_metrics,
 )
 from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
+from sfvae_jax.evaluation.spec import Evaluation, Measured
+from sfvae_jax.evaluation.stationarity import EVALUATION as STATIONARITY
 from sfvae_jax.evaluation.taylor import TaylorLine, taylor_line
-from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, require_rules, some_of
+from sfvae_jax.evaluation.traversals import latent_order
+from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
-
-Measured = dict[str, float | NotApplicable]
-FromOptions = Callable[[ml_collections.ConfigDict, ml_collections.ConfigDict], tuple[str, ...]]
-Draw = Callable[[TrainedModel, ml_collections.ConfigDict, Mapping[str, Any], str, Path], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A function of a trained model and its own group of options.
-
-    Attributes:
-        function: gives the measures, single ones of them `NotApplicable`, `Doubtful` or `OfText`,
-            or raises the first of these.
-        metrics: the names of its measures, or what tells them from its options and the group
-            `evaluations`.
-        options: of its group, each with its rule.
-        parts: of the data set, that it reads besides the images evaluated, or what tells them
-            in the same way.
-        draw: its pictures at the end of a run: of a trained model, its options, the contents of
-            results.json, a title and the folder for the figures.
-        check: refuses options that do not fit each other, by a `UsageError` that begins with the
-            option's name.
-        of: what examples it measures: "images", "sequences" or "both".
-
-    Raises:
-        TypeError: if an option has no rule.
-    """
-
-    function: Callable[[TrainedModel, ml_collections.ConfigDict], Measured]
-    metrics: tuple[str, ...] | FromOptions
-    options: Group = dataclasses.field(default_factory=dict)
-    parts: tuple[str, ...] | FromOptions = ()
-    draw: Draw | None = None
-    check: Callable[[ml_collections.ConfigDict], None] | None = None
-    of: str = "images"
-
-    def __post_init__(self) -> None:
-        """Checks that every option has a rule."""
-        require_rules(self.options)
-
 
 EVALUATIONS = {
     "collapse": Evaluation(evaluate_collapse, ("collapse_fraction",), COLLAPSE, of="both"),
@@ -150,6 +113,8 @@ EVALUATIONS = {
         evaluate_constant_variance_penalty,
         ("constant_variance_gap", "constant_variance_penalty"),
     ),
+    "stationarity": STATIONARITY,
+    "optimal_decoder": OPTIMAL_DECODER,
     "pictures": Evaluation(
         evaluate_pictures,
         (),
@@ -382,12 +347,13 @@ __all__ = [
     "decode_examples",
     "decode_texts",
     "draw",
+    "encoded",
     "equivalent_samples",
     "floating_prior_stddev",
     "importance_log_evidence",
     "is_valid",
     "kl_matrix",
-    "latent_plane",
+    "latent_order",
     "manifold",
     "measure",
     "metric_names",

@@ -39,11 +39,11 @@ def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.nd
     25, where F is the identity). What the latent tells through a variance or scale that the decoder
     learns is not in it.
     """
-    return trained.map_images(_precision(trained), images, key="precision")
+    return trained.map_images(image_precision(trained), images, key="precision")
 
 
-def _precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
-    """S^-2 + J' F J of one image."""
+def image_precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
+    """The function of (params, x, key) that gives S^-2 + J' F J of one image, [m, m]."""
     prior_stddev = trained.prior()
 
     def precision(params: Any, x: Array, key: Array) -> Array:

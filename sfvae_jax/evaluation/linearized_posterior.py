@@ -39,7 +39,7 @@ def linearized_posteriors(
     """
     require_bound(trained)
     mean = centers(trained, images)
-    precision = _at_least_the_prior(
+    precision = at_least_the_prior(
         precisions(trained, images).astype(np.float64),
         np.broadcast_to(np.asarray(trained.prior(), np.float64), mean.shape[1:]),
     )
@@ -63,11 +63,18 @@ def inverse_factor(precision: np.ndarray) -> np.ndarray:
     return np.tril(np.swapaxes(np.linalg.inv(upper), -1, -2))
 
 
-def _at_least_the_prior(precision: np.ndarray, prior_stddev: np.ndarray) -> np.ndarray:
+def at_least_the_prior(precision: np.ndarray, prior_stddev: np.ndarray) -> np.ndarray:
     """The precisions without what float32 has rounded off below the prior's.
 
     S P S = I + S J' F J S has no eigenvalue below 1, but where another is beyond 1e7 the rounding
     of its entries may bring one there, even below 0.
+
+    Args:
+        precision: [N, m, m], in float64.
+        prior_stddev: S, [m].
+
+    Raises:
+        RunError: if a precision is not finite.
     """
     if not np.isfinite(precision).all():
         raise RunError("the linearised posterior is not finite at this checkpoint")

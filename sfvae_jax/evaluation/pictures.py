@@ -21,6 +21,7 @@ if "MPLCONFIGDIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory()
     os.environ["MPLCONFIGDIR"] = _cache.name
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -39,9 +40,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 _DOTS, _MOST_PIXELS = 120, 30_000  # an inch; in either direction
+PANEL = "Panel"  # the text in a PNG that says where its own picture is
 
 
-def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None = None) -> None:
+def save(
+    figure: Figure,
+    path: Path,
+    metadata: Mapping[str, str | None] | None = None,
+    panel: Axes | None = None,
+) -> None:
     """Writes a PNG, whole or not at all, in which every text is as it was given.
 
     A figure of very many rows has fewer dots per inch.
@@ -50,6 +57,8 @@ def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None =
         figure: what is drawn.
         path: of the file.
         metadata: texts that the PNG carries, by their keywords; None drops one of matplotlib's.
+        panel: what of the figure is worth showing beside others, without title and legend; the
+            file says where it is, under `PANEL`, as left, top, right and bottom in [0, 1].
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -57,9 +66,19 @@ def save(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None =
     picture = io.BytesIO()
     dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
     with texts_as_given(figure):
-        figure.savefig(picture, format="png", dpi=dots, metadata=metadata)
+        texts = {**(metadata or {}), **({} if panel is None else {PANEL: _place(figure, panel)})}
+        figure.savefig(picture, format="png", dpi=dots, metadata=texts)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, picture.getvalue())
+
+
+def _place(figure: Figure, panel: Axes) -> str:
+    """Where axes are in the figure, those of points with the numbers at their ticks."""
+    figure.draw_without_rendering()
+    shown = panel.bbox if panel.images else panel.get_tightbbox(bbox_extra_artists=[])
+    box = shown.transformed(figure.transFigure.inverted())
+    places = (box.x0, 1.0 - box.y1, box.x1, 1.0 - box.y0)
+    return " ".join(f"{min(max(place, 0.0), 1.0):.5f}" for place in places)
 
 
 PANELS = {
@@ -139,41 +158,7 @@ def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    save(figure, path)
-
-
-def draw_latent_plane(
-    plane: tuple[np.ndarray, np.ndarray | None],
-    labels: np.ndarray | None,
-    title: str,
-    path: Path,
-) -> None:
-    """Posterior means by label and, where they differ, variances against means (BACK Figures 2, 3).
-
-    Args:
-        plane: means [N, 2], and variances [N, 2] or None.
-        labels: [N], or None.
-        title: of the figure.
-        path: of the file.
-    """
-    means, variances = plane
-    varied = variances is not None and np.ptp(variances) > 1e-6 * np.max(variances)
-    figure = new_figure(6.5 + 8 * varied, 5.5)
-    figure.suptitle(title)
-    panels = figure.subplots(1, 3 if varied else 1, squeeze=False)[0]
-    shown = np.zeros(len(means), int) if labels is None else labels
-    known = np.unique(shown)
-    style = {"s": 4, "cmap": "tab10" if len(known) <= 10 else "viridis", "rasterized": True}
-    points = panels[0].scatter(*means.T, c=shown, **style)
-    panels[0].set(xlabel="mean 1", ylabel="mean 2", aspect="equal")
-    if 1 < len(known) <= 10:
-        beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
-        # As plain numbers: its own would be formulas.
-        panels[0].legend(*points.legend_elements(fmt="{x:g}"), title="label", **beside)
-    for i, axes in enumerate(panels[1:]):
-        axes.scatter(means[:, i], variances[:, i], c=shown, **style)
-        axes.set(xlabel=f"mean {i + 1}", ylabel=f"variance {i + 1}", yscale="log")
-    save(figure, path)
+    save(figure, path, panel=axes)
 
 
 def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
@@ -182,8 +167,9 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
     figure = new_figure(7, 7.4)
     axes = figure.subplots()
     axes.imshow(np.concatenate(tiles), cmap="gray", vmin=0.0, vmax=1.0)
-    axes.set(xticks=[], yticks=[], title=title)
-    save(figure, path)
+    axes.set(xticks=[], yticks=[])
+    figure.suptitle(title)
+    save(figure, path, panel=axes)
 
 
 _CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches of a legend in small print

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.codes import TrainedModel, decode_means
+from sfvae_jax.evaluation.codes import TrainedModel, decode_means, once
 from sfvae_jax.posteriors import DiagonalGaussian
 
 
@@ -39,16 +39,42 @@ def manifold(trained: TrainedModel, side: int = 20, limit: float = 0.0) -> np.nd
     grid = np.stack(np.meshgrid(quantiles, quantiles[::-1]), axis=-1)
     if trained.prior_stddev is not None:
         return decode_means(trained, grid * np.broadcast_to(trained.prior_stddev, (2,)))
-    means, _ = latent_plane(trained)
+    means = encoded(trained).means
     return decode_means(trained, means.mean(axis=0) + grid * means.std(axis=0))
 
 
-def latent_plane(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
-    """Posterior centers [N, m] and, of a diagonal posterior, variances [N, m], else None."""
+class Encoded(NamedTuple):
+    """What the encoder gives for N images; NumPy arrays.
 
-    def code(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
+    Attributes:
+        means: the posteriors' centers, [N, m].
+        variances: of diagonal Gaussians, [N, m], else None.
+        samples: one of each posterior, [N, m]; None of points.
+    """
+
+    means: np.ndarray
+    variances: np.ndarray | None
+    samples: np.ndarray | None
+
+    @property
+    def are_varied(self) -> bool:
+        """Whether a variance differs between the images."""
+        if self.variances is None:
+            return False
+        return bool(np.any(np.ptp(self.variances, axis=0) > 1e-6 * np.max(self.variances, axis=0)))
+
+
+def encoded(trained: TrainedModel) -> Encoded:
+    """Centers, variances and a sample of the posterior of every image."""
+
+    def encode(params: Any, x: Array, key: Array) -> Encoded:
         posterior = trained.encode(params, x)
-        variance = jnp.square(posterior.stddev) if isinstance(posterior, DiagonalGaussian) else None
-        return posterior.center(), variance
+        center = posterior.center()
+        variances = samples = None
+        if isinstance(posterior, DiagonalGaussian):
+            variances = jnp.broadcast_to(jnp.square(posterior.stddev), center.shape)
+        if hasattr(posterior, "sample_and_log_prob"):
+            samples, _ = posterior.sample_and_log_prob(key)
+        return Encoded(center, variances, samples)
 
-    return trained.map_images(code, key="latent plane")
+    return once(trained, "encoded", lambda: trained.map_images(encode, key="encoded"))

@@ -57,6 +57,11 @@ from sfvae_jax.objectives.monte_carlo import (
     sampling_elbo,
     sticking_the_landing_elbo,
 )
+from sfvae_jax.objectives.optimal_decoder import (
+    optimal_decoder,
+    optimal_decoder_jacobian,
+    posterior_shares,
+)
 from sfvae_jax.objectives.regularizers import (
     FIGURE_1_GAMMAS,
     Schedule,
@@ -362,10 +367,13 @@ __all__ = [
     "log_evidence",
     "low_rank_gaussian_log_prob",
     "maximum_mean_discrepancy",
+    "optimal_decoder",
+    "optimal_decoder_jacobian",
     "piecewise_gamma",
     "posterior_gap",
     "posterior_gap_second_order",
     "posterior_precision",
+    "posterior_shares",
     "rae_loss",
     "sampling_elbo",
     "sampling_free_elbo",

@@ -77,7 +77,8 @@ def test_the_iwae_bound_of_the_exact_posterior_is_the_evidence(trained):
     assert metrics["nll_without_constant"] == pytest.approx(expected, rel=1e-4)
     of_diagonal = ("bias", "jacobian_quality")
     names = (evaluation.metric_names(trained.config, name) for name in of_diagonal)
-    assert set(reasons) == {"collapse_fraction"}.union(*names)
+    diagonal = {"collapse_fraction", "diagonal_covariance_gap"}
+    assert set(reasons) == (diagonal | {"diagonal_covariance_gap_standard_error"}).union(*names)
     assert metrics["marginal_likelihood"] == pytest.approx(_log_evidence(trained), rel=1e-4)
     assert "FullCovarianceGaussian posterior has no KL divergence" in reasons["collapse_fraction"]
     assert metrics["collapse_fraction"] is None

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 
-from sfvae_jax.evaluation import pictures, sequence_pictures
+from sfvae_jax.evaluation import latent_pictures, pictures, sequence_pictures
+from sfvae_jax.evaluation.samples import Encoded
 
 
 @pytest.mark.parametrize(
@@ -53,25 +54,47 @@ def test_panels_are_the_parts_that_a_run_has(tmp_path, monkeypatch):
     assert labels == ["loss (per image)", "squared error", "gradient norm"]
 
 
-@pytest.mark.parametrize(("varied", "panels"), [(False, 1), (True, 3)])
-def test_variances_are_drawn_where_they_differ(tmp_path, monkeypatch, varied, panels):
-    drawn = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
-    means = np.random.default_rng(0).normal(size=(30, 2))
-    variances = np.exp(means) if varied else np.ones((30, 2))
-    labels = np.arange(30) % 3
-    pictures.draw_latent_plane((means, variances), labels, "title", tmp_path / "a.png")
+def _drawn(monkeypatch, module):
+    figures = []
+    monkeypatch.setattr(module, "save", lambda figure, *rest, **panel: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_samples_stand_beside_the_means(tmp_path, monkeypatch, sampled):
+    drawn = _drawn(monkeypatch, latent_pictures)
+    means, samples = np.random.default_rng(0).normal(size=(2, 30, 2))
+    encoded = Encoded(means, np.ones((30, 2)), samples if sampled else None)
+    latent_pictures.draw_latent_plane(encoded, np.arange(30) % 3, "title", tmp_path / "a.png")
     axes = drawn[0].axes
-    assert len(axes) == panels
-    assert len(axes[0].get_legend().get_texts()) == 3
-    np.testing.assert_allclose(axes[0].collections[0].get_offsets(), means)
-    if varied:
-        offsets = axes[2].collections[0].get_offsets()
-        np.testing.assert_allclose(offsets, np.stack([means[:, 1], variances[:, 1]], axis=1))
+    assert [a.get_xlabel() for a in axes] == ["mean 1", "sample 1"][: 1 + sampled]
+    for panel, codes in zip(axes, (means, samples), strict=False):
+        np.testing.assert_allclose(panel.collections[0].get_offsets(), codes)
+    assert len(axes[-1].get_legend().get_texts()) == 3
 
 
-def test_a_plane_without_labels_or_variances(tmp_path):
-    pictures.draw_latent_plane((np.zeros((3, 2)), None), None, "title", tmp_path / "a.png")
+def test_each_variance_is_drawn_against_each_mean(tmp_path, monkeypatch):
+    """In units of the prior; of many images evenly spaced ones."""
+    drawn = _drawn(monkeypatch, latent_pictures)
+    means = np.random.default_rng(0).normal(size=(2001, 3))
+    encoded = Encoded(means, np.exp(means), None)
+    prior = np.array([1.0, 2.0, 4.0])
+    latent_pictures.draw_posterior_variances(encoded, prior, [0, 2], None, "title", tmp_path / "a")
+    axes = np.reshape(drawn[0].axes, (2, 2))
+    for row, i in enumerate((0, 2)):
+        for column, j in enumerate((0, 2)):
+            expected = np.stack([means[:, j] / prior[j], np.exp(means[:, i]) / prior[i] ** 2], 1)
+            found = axes[row, column].collections[0].get_offsets()
+            assert len(found) == 2000
+            np.testing.assert_allclose(found[[0, -1]], expected[[0, -1]])
+    assert [axes[0, 0].get_ylabel(), axes[1, 1].get_xlabel()] == ["variance 1", "mean 3"]
+    assert not Encoded(means, np.ones((2001, 3)), None).are_varied
+    assert Encoded(means, np.exp(means), None).are_varied
+
+
+def test_a_plane_without_labels_or_samples(tmp_path):
+    encoded = Encoded(np.zeros((3, 2)), None, None)
+    latent_pictures.draw_latent_plane(encoded, None, "title", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

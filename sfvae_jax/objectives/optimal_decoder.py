@@ -1,0 +1,139 @@
+"""The decoder that maximises the ELBO for given posteriors, in closed form (BACK, Section 4.1).
+
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". For N examples x_i
+with posteriors q_i = N(mu_i, diag(s_i^2)), the mean over them of E_q_i |x_i - f(z)|^2 is least, at
+every z for itself, where f(z) is the mean of the examples weighted by their posteriors' densities.
+The same f maximises the expected log likelihood of a Gaussian of any variance that does not depend
+on i, and of a Bernoulli, whose f is its mean.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.checks import (
+    ArgumentError,
+    check_batch,
+    check_one_for_each,
+    check_positive,
+    check_vector,
+)
+from sfvae_jax.objectives.linear_algebra import matmul
+from sfvae_jax.objectives.precision import wide
+
+
+def posterior_shares(z: Array, means: Array, stddevs: Array | float) -> Array:
+    """Each posterior's share of the aggregated posterior's density at a latent.
+
+    w_i(z) = N(z; mu_i, diag(s_i^2)) / sum_j N(z; mu_j, diag(s_j^2))   (in BACK Eq. 6)
+
+    Args:
+        z: a latent, [m].
+        means: posterior means mu_i, [N, m].
+        stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
+
+    Returns:
+        Shape [N]; they sum to 1.
+
+    Raises:
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
+    """
+    z, means, stddevs = _checked(z, means, stddevs)
+    scaled = (z[None, :] - means) / stddevs
+    return jax.nn.softmax(-jnp.sum(0.5 * jnp.square(scaled) + jnp.log(stddevs), axis=1))
+
+
+def optimal_decoder(z: Array, x: Array, means: Array, stddevs: Array | float) -> Array:
+    """The mean that the best decoder for these examples and posteriors has at a latent.
+
+    f*(z) = sum_i w_i(z) x_i,   w_i as of `posterior_shares`   (BACK Eq. 6)
+
+    Args:
+        z: a latent, [m].
+        x: examples, [N, ...], each with n elements.
+        means: posterior means mu_i, [N, m].
+        stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
+
+    Returns:
+        Shaped like one example, in its units.
+
+    Raises:
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
+    """
+    shares = posterior_shares(z, means, stddevs)
+    return matmul(shares, _rows(x, means)).reshape(x.shape[1:])
+
+
+def optimal_decoder_jacobian(
+    z: Array, x: Array, means: Array, stddevs: Array | float
+) -> tuple[Array, Array]:
+    """The best decoder's mean at a latent, and its Jacobian there.
+
+    J*(z) = sum_i w_i(z) (f*(z) - x_i) (z - mu_i)' diag(s_i^-2)   (BACK Eq. 7)
+
+    It is minus the covariance under w of x_i and (z - mu_i) / s_i^2: with one s for all examples a
+    linear regression of x on mu around z, its window the posterior.
+
+    Args:
+        z: a latent, [m].
+        x: examples, [N, ...], each with n elements.
+        means: posterior means mu_i, [N, m].
+        stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
+
+    Returns:
+        (f*(z) shaped like one example, J* [n, m]), as `decoder_jacobian` gives them of a decoder.
+
+    Raises:
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
+    """
+    center = optimal_decoder(z, x, means, stddevs)
+    shares = posterior_shares(z, means, stddevs)
+    jacobian = jacobian_part(z, center, shares, x, means, stddevs)
+    return center, jacobian
+
+
+def jacobian_part(
+    z: Array, center: Array, shares: Array, x: Array, means: Array, stddevs: Array | float
+) -> Array:
+    """What some of the examples add to J*(z), [n, m]: the sum of BACK Eq. 7 over these alone.
+
+    Args:
+        z: a latent, [m].
+        center: f*(z) of all examples, shaped like one.
+        shares: w_i(z) of these examples, [N].
+        x: these examples, [N, ...].
+        means: their posterior means, [N, m].
+        stddevs: their posterior standard deviations, a scalar, [m] or [N, m].
+    """
+    z, means, stddevs = _checked(z, means, stddevs)
+    residuals = wide(center).reshape(1, -1) - _rows(x, means)
+    slopes = shares[:, None] * (z[None, :] - means) / jnp.square(stddevs)
+    return matmul(residuals.T, slopes)
+
+
+def _rows(x: Array, means: Array) -> Array:
+    """The examples as [N, n], in 32 bits at least."""
+    check_one_for_each("x", x, "means", means)
+    return wide(x).reshape(x.shape[0], -1)
+
+
+def _checked(z: Array, means: Array, stddevs: Array | float) -> tuple[Array, Array, Array]:
+    """z [m], means and deviations [N, m], in 32 bits at least."""
+    check_vector("z", z)
+    check_batch("means", means, "[N, m]")
+    check_positive("stddevs", stddevs)
+    z, means, stddevs = map(jnp.asarray, wide((z, means, stddevs)))
+    if means.shape[1] != z.shape[0]:
+        raise ArgumentError(
+            f"means must have shape [N, {z.shape[0]}], as z has, got shape {means.shape}"
+        )
+    if stddevs.shape not in ((), z.shape, means.shape):
+        raise ArgumentError(
+            f"stddevs must be a scalar or have shape {z.shape} or {means.shape},"
+            f" got shape {stddevs.shape}"
+        )
+    if stddevs.ndim < 2:
+        stddevs = jnp.broadcast_to(stddevs, z.shape)[None, :]
+    return z, means, jnp.broadcast_to(stddevs, means.shape)
