@@ -6,6 +6,7 @@ What another process trains, such as a second sweep in the same folder, is waite
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,19 +25,39 @@ _SECONDS_BETWEEN_LOOKS = 1.0  # at what other processes do
 _OF_A_WORKDIR = (OSError, UsageError, RunError)  # what looking into one may raise
 
 
+def _nothing(run: Run) -> None:
+    """Of what nobody waits for."""
+
+
 @dataclasses.dataclass
 class Outcome:
-    """What became of the runs, by their names."""
+    """What became of the runs, by their names.
+
+    Attributes:
+        done: those that are finished.
+        failed: the error of each.
+        elsewhere: those that another process trains.
+        interrupted_by: the signal that ended the sweep.
+        is_late: whether its deadline ended it.
+        when_done: called with each run as soon as it is known to be finished.
+    """
 
     done: set[str] = dataclasses.field(default_factory=set)
-    failed: dict[str, str] = dataclasses.field(default_factory=dict)  # the error of each
-    elsewhere: set[str] = dataclasses.field(default_factory=set)  # another process trains them
-    interrupted_by: int | None = None  # the signal that ended the sweep
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    elsewhere: set[str] = dataclasses.field(default_factory=set)
+    interrupted_by: int | None = None
+    is_late: bool = False
+    when_done: Callable[[Run], None] = dataclasses.field(default=_nothing, compare=False)
 
 
-def look_over(runs: Sequence[Run]) -> Outcome:
-    """Which runs are finished, at work elsewhere, or have the workdir of another configuration."""
-    outcome = Outcome()
+def look_over(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
+    """Which runs are finished, at work elsewhere, or have the workdir of another configuration.
+
+    Args:
+        runs: all of a sweep.
+        outcome: where to note it; None: a new one.
+    """
+    outcome = Outcome() if outcome is None else outcome
     for run in runs:
         ended = without_start(run)
         if ended is not None:
@@ -57,25 +78,29 @@ def without_start(run: Run) -> Ended | None:
 
 
 def carry_out(
-    runs: Sequence[Run], outcome: Outcome, make_backend: Callable[[list[Run]], Backend]
+    runs: Sequence[Run],
+    outcome: Outcome,
+    make_backend: Callable[[list[Run]], Backend],
+    deadline: float = math.inf,
 ) -> None:
     """Has a backend carry out the runs of which the outcome knows nothing, and completes it.
 
     Then it waits for the runs at work elsewhere: one that its process leaves unfinished is carried
     out as well. The first SIGINT, SIGTERM or SIGHUP lets the runs at work save and end; the second
-    kills them. So does an error of the sweep itself, before it is raised.
+    kills them. So does an error of the sweep itself, before it is raised. The deadline, on the
+    clock of `time.monotonic`, does as a first signal does.
     """
     known = outcome.done | outcome.failed.keys() | outcome.elsewhere
     to_do = [run for run in runs if run.name not in known]
-    with Interrupts() as interrupts:
-        while to_do or outcome.elsewhere:
+    with Interrupts(deadline) as interrupts:
+        while (to_do or outcome.elsewhere) and not interrupts.count:
             if to_do:
                 with closing(make_backend(to_do)) as backend:
                     _carry_out(backend, runs, outcome, interrupts)
             if interrupts.count:
                 break
             to_do = _wait_for_others(runs, outcome, interrupts)
-    outcome.interrupted_by = interrupts.first
+    outcome.interrupted_by, outcome.is_late = interrupts.first, interrupts.is_late
 
 
 def _carry_out(
@@ -148,6 +173,7 @@ def _note(outcome: Outcome, ended: Ended, *, stopping: bool) -> None:
         outcome.failed[run.name] = error
     else:
         outcome.done.add(run.name)
+        outcome.when_done(run)
 
 
 def _missing(run: Run) -> str:

@@ -1,8 +1,9 @@
-"""The flags of `python -m launch.sweep`."""
+"""The flags of `python -m launch.sweep` and of `python -m launch.reproduce`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -25,16 +26,33 @@ def parse(argv: list[str], description: str) -> argparse.Namespace:
     Raises:
         UsageError: saying which flag is wrong.
     """
-    parser = _make(description)
+    parser = _of_sweep(description)
     flags, overrides = parser.parse_known_args(argv)
     for flag in overrides:
         if not flag.startswith("--config.") or "=" not in flag:
             parser.error(f"unexpected argument {flag!r}; values are given as --flag=value")
-    for backend, names in _OF_BACKEND.items():
-        given = [name for name in names if getattr(flags, name) is not None]
-        if given and flags.backend != backend:
-            parser.error(f"--{given[0]} only applies to --backend={backend}")
+    _check_backend(parser, flags)
     flags.overrides = overrides
+    return flags
+
+
+def parse_reproduce(argv: list[str], description: str) -> argparse.Namespace:
+    """The flags of `launch.reproduce`; `table` is None where none is named.
+
+    Raises:
+        UsageError: saying which flag is wrong.
+    """
+    parser = _of_reproduce(description)
+    flags = parser.parse_args(argv)
+    asked = [name for name in ("list", "plan", "write_docs", "all") if getattr(flags, name)]
+    if len(asked) > 1:
+        first, second = (f"--{name.replace('_', '-')}" for name in asked[:2])
+        parser.error(f"{first} and {second} exclude each other")
+    if flags.table and (flags.all or flags.write_docs):
+        parser.error(f"--{asked[0].replace('_', '-')} is about all tables; name none beside it")
+    if not flags.table and not asked:
+        parser.error("name a table, or give --all; --list shows what there is")
+    _check_backend(parser, flags)
     return flags
 
 
@@ -45,17 +63,11 @@ def resources_of(flags: argparse.Namespace) -> dict[str, float]:
     return cpus | gpus | (flags.resources or {})
 
 
-def _make(description: str) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m launch.sweep",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _of_sweep(description: str) -> _Parser:
+    parser = _make("sweep", description)
     add = parser.add_argument
     add("--config", required=True, metavar="FILE.py[:PRESET]", help="has get_config and sweep(add)")
     add("--workdir", required=True, metavar="DIR", help="each run has a folder in it")
-    add("--backend", choices=tuple(_OF_BACKEND), default="local", help="default: local")
     add("--filter", action="append", default=[], metavar="KEY=GLOB", help="only runs that match")
     add(
         "--dry-run",
@@ -63,6 +75,44 @@ def _make(description: str) -> argparse.ArgumentParser:
         action="store_true",
         help="print the command of each run, and do no more",
     )
+    _add_backends(parser)
+    return parser
+
+
+def _of_reproduce(description: str) -> _Parser:
+    parser = _make("reproduce", description)
+    add = parser.add_argument
+    add("table", nargs="?", metavar="TABLE", help="a table or figure, such as sfvae-table4")
+    add("--list", action="store_true", help="what there is of every table, or of the one named")
+    add("--plan", action="store_true", help="the missing runs, cheapest evidence first")
+    add("--all", action="store_true", help="carry out the plan of all tables")
+    add(
+        "--write-docs",
+        "--write_docs",
+        action="store_true",
+        help="write the results pages from the records",
+    )
+    add(
+        "--budget", type=_minutes, metavar="MINUTES", help="stop after so long; default: at the end"
+    )
+    add("--workdir", default="runs/reproduce", metavar="DIR", help="default: %(default)s")
+    add("--records", default="docs/results/records", metavar="DIR", help="default: %(default)s")
+    _add_backends(parser)
+    return parser
+
+
+def _make(command: str, description: str) -> _Parser:
+    return _Parser(
+        prog=f"python -m launch.{command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_backends(parser: argparse.ArgumentParser) -> None:
+    backends = tuple(_OF_BACKEND)
+    parser.add_argument("--backend", choices=backends, default="local", help="default: local")
     local = parser.add_argument_group("--backend=local").add_argument
     local("--jobs", type=_whole(1), metavar="N", help="runs at a time; default: 1")
     ray = parser.add_argument_group("--backend=ray").add_argument
@@ -71,7 +121,23 @@ def _make(description: str) -> argparse.ArgumentParser:
     ray("--num_gpus", type=_amount, metavar="N", help="of one run; default: 0")
     ray("--resources", type=_resources, metavar="NAME=N,...", help="of one run, such as TPU=4")
     ray("--retries", type=_whole(0), metavar="N", help="of a killed run; default: 3")
-    return parser
+
+
+def _check_backend(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
+    for backend, names in _OF_BACKEND.items():
+        given = [name for name in names if getattr(flags, name) is not None]
+        if given and flags.backend != backend:
+            parser.error(f"--{given[0]} only applies to --backend={backend}")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, got {text!r}")
+    return minutes
 
 
 def _whole(least: int) -> Callable[[str], int]:

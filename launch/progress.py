@@ -27,7 +27,7 @@ class SweepProgress(Display):
             run.name: run.steps if run.name in finished else last_step(_metrics(run))
             for run in runs
         }
-        self._start, self._began = sum(self._steps.values()), time.monotonic()
+        self._start, self._began = self._work_done(), time.monotonic()
         self._next_look = 0.0
 
     def update(self, done: Collection[str], failed: Collection[str], running: list[Run]) -> None:
@@ -41,16 +41,21 @@ class SweepProgress(Display):
         self._steps.update({run.name: run.steps for run in self._runs if run.name in done})
         steps, total = sum(self._steps.values()), sum(run.steps for run in self._runs)
         counts = f"{len(failed)} failed, {len(running)} running, step {steps}/{total}"
-        beside = f"{counts}, {self._left(steps, failed)}"
+        beside = f"{counts}, {self._left(failed)}"
         line = f"runs {len(done)}/{len(self._runs)} done, {beside}"
         self.show(len(done) + len(failed), beside, line)
 
-    def _left(self, steps: int, failed: Collection[str]) -> str:
-        to_do = sum(r.steps - self._steps[r.name] for r in self._runs if r.name not in failed)
-        taken = steps - self._start
+    def _left(self, failed: Collection[str]) -> str:
+        left = [run for run in self._runs if run.name not in failed]
+        to_do = sum(run.step_weight * (run.steps - self._steps[run.name]) for run in left)
+        taken = self._work_done() - self._start
         if taken <= 0:  # below 0: a run goes on from a checkpoint before its last record
             return "time left unknown"
         return f"{to_do * (time.monotonic() - self._began) / taken:.0f} s left"
+
+    def _work_done(self) -> float:
+        """The steps that all runs have taken, by their weights."""
+        return sum(run.step_weight * self._steps[run.name] for run in self._runs)
 
 
 def last_step(metrics: Path) -> int:

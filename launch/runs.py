@@ -28,6 +28,7 @@ class Run:
     config: ml_collections.ConfigDict  # resolved
     config_file: str  # FILE.py[:PRESET]
     overrides: tuple[str, ...]  # --config.KEY=VALUE, the sweep's and then the run's own
+    step_weight: float = 1.0  # how long one step takes, beside those of the other runs
 
     @property
     def steps(self) -> int:
@@ -54,14 +55,41 @@ def expand(
     Raises:
         UsageError: if one of them cannot be run, or two are the same.
     """
-    common = (f"--config={config_file}", *overrides)
-    parse_config(common)
+    parse_config((f"--config={config_file}", *overrides))
     sweep = load_sweep(config_file)
     # Of the whole sweep, so that no filter changes a name.
     names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
-    runs = [_make(common, folder, names[id(change)], change) for change in select(sweep, filters)]
+    runs = [
+        make_run(config_file, overrides, change, names[id(change)], folder / names[id(change)])
+        for change in select(sweep, filters)
+    ]
     _check_unlike(runs)
     return runs
+
+
+def make_run(
+    config_file: str, overrides: Sequence[str], changes: Overrides, name: str, workdir: Path
+) -> Run:
+    """One run of a sweep, its configuration made and checked.
+
+    Args:
+        config_file: FILE.py[:PRESET].
+        overrides: --config.KEY=VALUE; what the run changes itself goes before them.
+        changes: what the run changes.
+        name: of the run.
+        workdir: of the run.
+
+    Raises:
+        UsageError: if it cannot be run.
+    """
+    own = tuple(f"--config.{key}={value}" for key, value in changes.items())
+    try:
+        config = parse_config((f"--config={config_file}", *overrides, *own))
+        _check_kept(config, changes)
+        config = resolve(config)
+    except UsageError as error:
+        raise UsageError(f"run {name}: {error}") from error
+    return Run(name, workdir, config, config_file, (*overrides, *own))
 
 
 def is_finished(run: Run) -> bool:
@@ -74,18 +102,6 @@ def is_finished(run: Run) -> bool:
     files = Workdir(run.workdir)
     files.check(run.config, base_config())
     return has_measures(files.read_results(), run.config)
-
-
-def _make(common: Sequence[str], folder: Path, name: str, changes: Overrides) -> Run:
-    own = tuple(f"--config.{key}={value}" for key, value in changes.items())
-    try:
-        config = parse_config((*common, *own))
-        _check_kept(config, changes)
-        config = resolve(config)
-    except UsageError as error:
-        raise UsageError(f"run {name}: {error}") from error
-    config_file = common[0].removeprefix("--config=")
-    return Run(name, folder / name, config, config_file, (*common[1:], *own))
 
 
 def _check_kept(config: ml_collections.ConfigDict, changes: Overrides) -> None:

@@ -31,13 +31,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.flags import parse, resources_of
+from launch.flags import parse
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.output import prepare, say, say_error
 from sfvae_jax.paths import local_path
 
 if TYPE_CHECKING:
-    from launch.backend import Backend
     from launch.drive import Outcome
     from launch.runs import Run
 
@@ -55,6 +54,7 @@ def main(argv: list[str]) -> int:
 def _sweep(flags: argparse.Namespace) -> int:
     # Imported here so that a mistyped flag does not wait for JAX.
     from launch import ray_cluster
+    from launch.backends import backend_of
     from launch.drive import carry_out, look_over
     from launch.runs import expand
 
@@ -70,25 +70,8 @@ def _sweep(flags: argparse.Namespace) -> int:
     logs = folder / "logs"
     _make_folder(logs)
     outcome = look_over(runs)
-    carry_out(runs, outcome, lambda to_do: _backend(flags, to_do, logs))
+    carry_out(runs, outcome, lambda to_do: backend_of(flags, to_do, logs))
     return _tell(runs, outcome, folder, logs)
-
-
-def _backend(flags: argparse.Namespace, runs: list[Run], logs: Path) -> Backend:
-    from launch.drive import without_start
-    from launch.local import LocalBackend
-    from launch.ray_backend import RayBackend
-    from launch.ray_cluster import address_of
-
-    if flags.backend == "local":
-        return LocalBackend(runs, logs, flags.jobs or 1, without_start)
-    return RayBackend(
-        runs,
-        logs,
-        address=address_of(flags.address),
-        resources=resources_of(flags),
-        retries=3 if flags.retries is None else flags.retries,
-    )
 
 
 def _make_folder(folder: Path) -> None:

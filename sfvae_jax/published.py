@@ -47,7 +47,7 @@ def with_setting(
     """
     found = ml_collections.ConfigDict(figures) if isinstance(figures, dict) else figures
     given = found.get("setting", ml_collections.ConfigDict()).to_dict()
-    own = {key: value for key, value in flatten(plain(config)).items() if _decides(key)}
+    own = {key: value for key, value in flatten(plain(config)).items() if decides(key)}
     stated = {key: value for key, value in own.items() if not _is_open(key, value)}
     found.setting = nest(stated | flatten(given))
     return found
@@ -82,7 +82,7 @@ def differences(
     told_apart = _told_apart(figures)
     found = {}
     for key, value in flatten(figures.get("setting", {})).items():
-        of_it = [config for config in configs if _measures(config, key)]
+        of_it = [config for config in configs if measures(config, key)]
         if key in told_apart or not of_it:
             continue
         here: list[Any] = []
@@ -144,7 +144,7 @@ def _data(name: Any) -> tuple[str, str]:
     return ("mnist" if kind == _EMBEDDED else kind, PurePath(path).name)
 
 
-def _decides(key: str) -> bool:
+def decides(key: str) -> bool:
     """Whether the figures may depend on a key."""
     if key in _NO_SETTING or key.startswith(_OF_PICTURES):
         return False
@@ -155,7 +155,7 @@ def _is_open(key: str, value: Any) -> bool:
     return key in _DERIVED and value in _OPEN
 
 
-def _measures(config: Mapping[str, Any], key: str) -> bool:
+def measures(config: Mapping[str, Any], key: str) -> bool:
     """Whether a run has a key and, of an evaluation's, takes that evaluation."""
     group, _, rest = key.partition(".")
     name = rest.partition(".")[0]

@@ -55,6 +55,23 @@ def name_of_command(config_file: str, overrides: Mapping[str, Any]) -> str:
     return _safe(shown, shown if _PLAIN_CONFIG.fullmatch(exact) else f"{exact},{changes}")
 
 
+def name_in_table(
+    config_file: str, changes: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> str:
+    """`CONFIG-PRESET,KEY=VALUE,...` of a run beside those of other config files.
+
+    Args:
+        config_file: FILE.py[:PRESET].
+        changes: what the run changes.
+        overrides: what else tells it from others; it shows as a digest.
+    """
+    file, _, preset = config_file.partition(":")
+    config = f"{Path(file).stem}-{preset}".removesuffix("-")
+    shown = f"{config},{_told(changes)}".removesuffix(",")
+    exact = ",".join([shown, *overrides])
+    return _safe(shown, shown) if exact == shown else _with_digest(_safe(shown, shown), exact)
+
+
 def _told(overrides: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={_value(value)}" for key, value in overrides.items())
 

@@ -183,23 +183,36 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+def is_piece(value: Any) -> bool:
+    """Whether it is what a line of provenance.jsonl holds."""
+    if not isinstance(value, dict) or not isinstance(value.get("versions"), dict):
+        return False
+    there = value.get("machine")
+    if not isinstance(there, dict) or not is_whole_number(there.get("cores")):
+        return False
+    texts = (value.get("work"), value.get("began"), there.get("processor"))
+    maybe = (value.get("commit"), there.get("accelerator"))
+    numbers = (value.get("seconds"), value.get("processor_seconds"))
+    counts = (value.get("from_step"), value.get("processes"))
+    return (
+        all(isinstance(text, str) for text in (*texts, *value["versions"].values()))
+        and all(text is None or isinstance(text, str) for text in maybe)
+        and value.get("changed") in (None, False, True)
+        and all(map(is_number, numbers))
+        and all(map(is_whole_number, counts))
+    )
+
+
 def _whole_lines(path: Path) -> list[str]:
     try:
         lines = read_regular(path).splitlines()
     except FileNotFoundError:
         return []
-    return [line.decode() for line in lines if _is_piece(line)]
+    return [line.decode() for line in lines if _is_whole(line)]
 
 
-def _is_piece(line: bytes) -> bool:
+def _is_whole(line: bytes) -> bool:
     try:
-        piece = parse_json(line)
+        return is_piece(parse_json(line))
     except ValueError:
         return False
-    if not isinstance(piece, dict):
-        return False
-    texts = all(isinstance(piece.get(key), str) for key in ("work", "began"))
-    groups = all(isinstance(piece.get(key), dict) for key in ("machine", "versions"))
-    numbers = all(is_number(piece.get(key)) for key in ("seconds", "processor_seconds"))
-    counts = all(is_whole_number(piece.get(key)) for key in ("from_step", "processes"))
-    return texts and groups and numbers and counts

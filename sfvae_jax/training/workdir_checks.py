@@ -67,14 +67,30 @@ def check_config(
     Raises:
         UsageError: saying what differs.
     """
-    known = {} if defaults is None else flatten(plain(defaults))
-    found, asked = of_earlier(flatten(read_json(path)), known), flatten(plain(config))
-    differing = differences(found, asked, of_training)
+    differing = config_differences(path, config, defaults)
     if differing:
         raise UsageError(
             f"workdir {shown(path.parent)} holds a run of another config: {'; '.join(differing)}."
             " Give another --workdir, or the same config"
         )
+
+
+def config_differences(
+    path: Path, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
+) -> list[str]:
+    """In words, how the training of the run of a config.json differs from that of a configuration.
+
+    Args:
+        path: of the config.json.
+        config: resolved.
+        defaults: of keys that a run of an earlier version does not know yet.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    known = {} if defaults is None else flatten(plain(defaults))
+    found, asked = of_earlier(flatten(read_json(path)), known), flatten(plain(config))
+    return differences(found, asked, of_training)
 
 
 def evidence_of_checkpoints(

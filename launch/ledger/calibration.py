@@ -1,0 +1,60 @@
+"""How fast a core of this machine is: the processor time of a fixed piece of work.
+
+A run that took P seconds of processor time on a machine whose calibration is A takes about
+P * B / A on one whose calibration is B. This is an estimate: programs differ in what they wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+
+import numpy as np
+
+from sfvae_jax.files import parse_json, read_regular, write_text
+from sfvae_jax.training.provenance import processor
+from sfvae_jax.training.results_file import is_number
+from sfvae_jax.user_cache import user_cache_folder
+
+_TRIES = 5
+_PRODUCTS, _SIZE = 400, 64  # so small that BLAS takes one thread for it
+_SMALL_OPERATIONS = 20_000
+_UNITS = 1000  # milliseconds
+
+
+def calibration() -> float:
+    """Milliseconds of processor time that the fixed work takes here; kept in the user's cache."""
+    folder, writable = user_cache_folder("calibration")
+    path = folder / "milliseconds.json"
+    key = f"{processor()}, numpy {np.__version__}"
+    known = {}
+    with suppress(OSError, ValueError):
+        found = parse_json(read_regular(path))
+        known = found if isinstance(found, dict) else {}
+    value = known.get(key)
+    if is_number(value) and value > 0:
+        return float(value)
+    value = measure()
+    if writable:
+        with suppress(OSError):
+            write_text(path, json.dumps({**known, key: value}))
+    return value
+
+
+def measure() -> float:
+    """Measures it, in a third of a second; the best of a few tries."""
+    matrix = np.random.default_rng(0).normal(size=(_SIZE, _SIZE)).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, 2)
+    return round(_UNITS * min(_once(matrix) for _ in range(_TRIES)), 2)
+
+
+def _once(matrix: np.ndarray) -> float:
+    began = time.process_time()
+    product = matrix
+    for _ in range(_PRODUCTS):
+        product = product @ matrix
+    total = 0
+    for number in range(_SMALL_OPERATIONS):
+        total += number & 3
+    return time.process_time() - began

@@ -1,0 +1,185 @@
+"""What `launch.reproduce` prints of the ledger: all tables, one table, the plan."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from launch.ledger.entries import Entry
+from launch.ledger.plan import Price
+from launch.ledger.records import Filed
+from launch.ledger.table import Table
+
+_UNKNOWN = "unknown"
+_NARROWEST = 60
+_TIMES = (
+    "Times are processor time of one run on this machine, an estimate: of records, scaled by how"
+    " fast this machine is; with ~ before it, a guess that serves until a run has been measured."
+    " On N idle cores a clock shows an N-th of it at least."
+)
+
+
+def overview(
+    accounts: Sequence[tuple[Table, Sequence[Filed]]], price: Mapping[Entry, Price]
+) -> str:
+    """A few lines for each table: how many runs have records, and what the rest takes and needs."""
+    rows = [["name", "records", "a run takes"]]
+    for table, filed in accounts:
+        rows.append([table.name, _counts(filed), _range([price[one.entry] for one in filed])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    heads = [_row(row, widths) for row in rows]
+    told = [heads[0]]
+    for head, (table, filed) in zip(heads[1:], accounts, strict=True):
+        told += ["", head, *_indented(_about(table, filed))]
+    return "\n".join([*told, "", _wrapped(_TIMES), *_totals(accounts, price)])
+
+
+def of_table(
+    table: Table,
+    filed: Sequence[Filed],
+    price: Mapping[Entry, Price],
+    obstacles: Mapping[Entry, str],
+    left_over: Sequence[str],
+) -> str:
+    """A table with a line for each of its runs.
+
+    Args:
+        table: which.
+        filed: its runs.
+        price: of each.
+        obstacles: why some cannot be carried out here.
+        left_over: the files in its folder that are of no run that it wants.
+    """
+    head = f"{table.name}: {_counts(filed)} records" if table.parts else table.name
+    told = [head, *_indented(_about(table, filed))]
+    if filed:
+        rows = [[_state(one), duration(price[one.entry]), one.entry.name] for one in filed]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        told.append("")
+        for row, one in zip(rows, filed, strict=True):
+            told.append(_row(row, widths))
+            notes = (one.problem, one.lacks and f"lacks {one.lacks}", obstacles.get(one.entry, ""))
+            told += _indented([note for note in notes if note])
+    told += [f"{name} is of no run that the table wants" for name in left_over]
+    return "\n".join([*told, "", _wrapped(_TIMES)]) if filed else "\n".join(told)
+
+
+def of_plan(
+    entries: Sequence[Entry], price: Mapping[Entry, Price], skipped: Mapping[str, str]
+) -> str:
+    """The missing runs in their order, with the time that they take together; then the others.
+
+    Args:
+        entries: the runs that can be carried out.
+        price: of each.
+        skipped: why others cannot be, by their names.
+    """
+    if not entries and not skipped:
+        return "Every run has its record."
+    rows, total = [["a run takes", "in all", "run"]], 0.0
+    for entry in entries:
+        total += price[entry].seconds
+        rows.append([duration(price[entry]), duration(Price(total, is_measured=True)), entry.path])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    told = [_row(row, widths) for row in rows] if entries else []
+    if skipped:
+        told += ["", "These cannot be carried out here:"]
+    for reason, names in _by_reason(skipped).items():
+        more = f" and {len(names) - 1} more" * (len(names) > 1)
+        told += [names[0] + more, *_indented([reason])]
+    return "\n".join([*told, "", _wrapped(_TIMES)])
+
+
+def duration(price: Price) -> str:
+    """A time with two digits, "35 s", "4.2 min", "12 h"; "~12 h" where it is not measured."""
+    if not math.isfinite(price.seconds):
+        return _UNKNOWN
+    guess = "" if price.is_measured else "~"
+    for size, unit, most in ((1.0, "s", 99.5), (60.0, "min", 99.5), (3600.0, "h", math.inf)):
+        value = price.seconds / size
+        if value < most:
+            return f"{guess}{value:.{1 if value < 9.95 and unit != 's' else 0}f} {unit}"
+    raise AssertionError
+
+
+def _counts(filed: Sequence[Filed]) -> str:
+    return f"{sum(one.is_there for one in filed)}/{len(filed)}" if filed else "-"
+
+
+def _range(prices: Sequence[Price]) -> str:
+    """The shortest and the longest time."""
+    if not prices:
+        return "-"
+    known = sorted((p for p in prices if math.isfinite(p.seconds)), key=lambda p: p.seconds)
+    texts = list(dict.fromkeys(duration(p) for p in (known[:1] + known[-1:])))
+    return " to ".join(texts) if texts else _UNKNOWN
+
+
+def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
+    """What a table is, and what stands in its way."""
+    told = [table.title]
+    for config in dict.fromkeys(part.config for part in table.parts):
+        runs = sum(one.entry.part.config == config for one in filed)
+        told.append(f"{config}: {runs} run{'s' * (runs != 1)} of its sweep")
+    told += [
+        f"smaller than the paper's: {setting}"
+        for setting in dict.fromkeys(part.setting for part in table.parts if part.setting)
+    ]
+    kinds = ("damaged", "stale", "cannot be checked")
+    for kind in kinds:
+        number = sum(one.problem.startswith(kind) for one in filed)
+        if number:
+            told.append(f"{number} record{'s' * (number != 1)} left out: {kind}")
+    number = sum(bool(one.lacks) for one in filed)
+    if number:
+        told.append(f"{number} record{'s' * (number != 1)} lack measures that are wanted now")
+    return [*told, table.obstacle] if table.obstacle else told
+
+
+def _totals(
+    accounts: Sequence[tuple[Table, Sequence[Filed]]], price: Mapping[Entry, Price]
+) -> list[str]:
+    filed = [one for _, runs in accounts for one in runs]
+    left = [price[one.entry].seconds for one in filed if not one.is_there]
+    known = sum(seconds for seconds in left if math.isfinite(seconds))
+    unknown = sum(not math.isfinite(seconds) for seconds in left)
+    beside = f", and {unknown} of unknown time" if unknown else ""
+    return [
+        _wrapped(
+            f"{len(accounts)} tables and figures, {_counts(filed)} runs have records; those that"
+            f" are missing take an estimated {duration(Price(known, is_measured=True))}{beside}."
+        )
+    ]
+
+
+def _state(filed: Filed) -> str:
+    if filed.problem:
+        return filed.problem.partition(":")[0]
+    if filed.record is None:
+        return "missing"
+    return "lacks measures" if filed.lacks else "filed"
+
+
+def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
+def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join(padded).rstrip()
+
+
+def _indented(texts: Sequence[str]) -> list[str]:
+    return [_wrapped(text, "    ") for text in texts]
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    width = max(shutil.get_terminal_size().columns, _NARROWEST)
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+    )

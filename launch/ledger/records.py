@@ -1,0 +1,142 @@
+"""The records of a table: which runs have one, and which records say something else by now."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launch.ledger.entries import Entry, entries_of
+from launch.ledger.record import Record, fault_of, settings_of, without_folders
+from launch.ledger.table import Table
+from sfvae_jax.config import base_config
+from sfvae_jax.errors import UsageError, in_one_line
+from sfvae_jax.files import read_json
+from sfvae_jax.published import measures, with_differences
+from sfvae_jax.training.settings import differences, flatten, plain
+
+RECORDS = Path("docs/results/records")
+
+_OPEN = (None, "", [])  # a default that the other settings decide
+_MOST_NAMED = 2  # of the settings in which a record is stale
+
+
+@dataclasses.dataclass(frozen=True)
+class Filed:
+    """What a folder of records has of a run.
+
+    Attributes:
+        entry: the run.
+        record: None where there is none, or none that holds for the run as it is wanted now.
+        problem: what is wrong with the one that is there; empty where nothing is.
+        lacks: what is measured now and was not then; the record holds all the same.
+    """
+
+    entry: Entry
+    record: Record | None = None
+    problem: str = ""
+    lacks: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing is left to be done for it."""
+        return self.record is not None and not self.lacks
+
+
+def read_records(table: Table, records: Path = RECORDS) -> list[Record]:
+    """The records of the runs that a table wants, in its order, as `read_run` gives runs.
+
+    "config" is the whole configuration and "published" what is published, as they are now, which
+    is as they were where the record holds. Besides: "table", "run" (the name of the record), "name"
+    (in the sweep), "config_file", "overrides" and "setting" (of the part), "seconds",
+    "processor_seconds" and "pieces" (as in provenance.jsonl). Records that are damaged or stale
+    are left out; `look_up` tells of them.
+
+    Args:
+        table: one of the ledger.
+        records: the folder of all records.
+
+    Raises:
+        UsageError: if the runs of the table cannot be made.
+    """
+    found = (look_up(entry, records) for entry in entries_of(table))
+    return [_as_run(filed) for filed in found if filed.record is not None]
+
+
+def look_up(entry: Entry, records: Path) -> Filed:
+    """The record of a run, and what is wrong with it. Raises nothing: that is told."""
+    path = path_of(entry, records)
+    if not path.exists():
+        return Filed(entry)
+    try:
+        record = read_json(path)
+        fault = fault_of(record)
+    except UsageError as error:
+        fault = in_one_line(error).partition(f"{path}: ")[2] or in_one_line(error)
+    if fault:
+        return Filed(entry, problem=f"damaged: {fault}")
+    try:
+        changed = _changes(record, entry)
+    except UsageError as error:
+        return Filed(entry, problem=f"cannot be checked: {in_one_line(error)}")
+    if changed:
+        more = f" and {len(changed) - _MOST_NAMED} more" * (len(changed) > _MOST_NAMED)
+        return Filed(entry, problem=f"stale: {'; '.join(changed[:_MOST_NAMED])}{more}")
+    return Filed(entry, record, lacks=_lacks(record, entry))
+
+
+def path_of(entry: Entry, records: Path) -> Path:
+    """Where the record of a run is filed."""
+    return records / entry.table / f"{entry.name}.json"
+
+
+def left_over(table: Table, records: Path) -> list[str]:
+    """The files in a table's folder that are of no run that it wants now."""
+    wanted = {f"{entry.name}.json" for entry in entries_of(table)}
+    return sorted(p.name for p in (records / table.name).glob("*.json") if p.name not in wanted)
+
+
+def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
+    """In words, the settings that have changed since; a key that was not known had its default.
+
+    Raises:
+        UsageError: if the run cannot be made.
+    """
+    now, there = settings_of(entry.config), dict(record["settings"])
+    defaults = flatten(plain(base_config()))
+    for key in now.keys() - there.keys():
+        default = without_folders(defaults.get(key))
+        there[key] = now[key] if default in _OPEN else default
+    common = set(record["evaluations"]) & set(entry.config.evaluations.names)
+    taken = {"evaluations.names": common, **dict.fromkeys((*now, *there))}
+    return differences(there, now, lambda key: measures(taken, key))
+
+
+def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
+    wanted, history = entry.config.evaluations, record.get("history", {})
+    last = record.get("ended_at", record["step"])  # of one that stopped early
+    names = [name for name in wanted.names if name not in record["evaluations"]]
+    steps = [str(step) for step in wanted.steps if step <= last and str(step) not in history]
+    told = [f"evaluations {', '.join(names)}"] if names else []
+    told += [f"measures of steps {', '.join(steps)}"] if steps else []
+    return "; ".join(told)
+
+
+def _as_run(filed: Filed) -> Record:
+    entry, record = filed.entry, filed.record
+    config = plain(entry.config)
+    config["data"]["fingerprint"] = record["fingerprint"]
+    config["evaluations"]["names"] = record["evaluations"]
+    published = json.loads(json.dumps(with_differences(entry.config)))
+    part = entry.part
+    return {
+        **record,
+        "config": config,
+        "published": published,
+        "name": entry.sweep_name,
+        "config_file": part.config,
+        "overrides": list(part.overrides),
+        "setting": part.setting,
+    }

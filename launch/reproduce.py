@@ -1,0 +1,233 @@
+"""Carries out what is missing of a paper's table or figure, and files each run as a record.
+
+  python -m launch.reproduce --list
+  python -m launch.reproduce sfvae-table4 --budget=120
+
+--list prints every table and figure of the five papers: its config files, how many of its runs have
+records, what one takes on this machine and what stands in the way; with a TABLE, each of its runs.
+--plan prints the missing runs of all tables, or of a TABLE, cheapest evidence first: the price of a
+run times the number of its seed among those of its method.
+TABLE carries out its missing runs, --all those of all tables, in the order of the plan. Each run
+has the workdir DIR/TABLE/NAME, and as soon as it is finished its record RECORDS/TABLE/NAME.json.
+--write-docs writes the results pages from the records.
+
+The same command goes on where it was stopped. A run with a record is not run again, unless the
+record is stale: the table wants other settings now. --budget=MINUTES ends it by itself, as Ctrl-C
+does: the runs at work save what they have reached. Measures after training are not saved on the
+way, so that a budget must be longer than those of one run take.
+
+Exit status: 0 all is filed that can be had here, 1 a run failed, or none of TABLE can be had here,
+2 a usage error, 3 the budget is over and runs are left, 130, 143 or 129 stopped by SIGINT, SIGTERM
+or SIGHUP.
+"""
+
+from __future__ import annotations
+
+from sfvae_jax.stopping import let_interrupts_end_the_process
+
+if __name__ == "__main__":
+    let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch.flags import parse_reproduce
+from sfvae_jax.errors import RunError, UsageError, in_one_line, unknown_name
+from sfvae_jax.output import prepare, say, say_error
+from sfvae_jax.paths import local_path, shown
+
+if TYPE_CHECKING:
+    from launch.ledger.entries import Entry
+    from launch.ledger.plan import Price
+    from launch.ledger.records import Filed
+    from launch.ledger.table import Table
+    from launch.ledger.work import Work
+
+_BUDGET_OVER = 3
+_MOST_SKIPPED = 1  # names of runs that cannot be had for one reason
+
+
+def main(argv: list[str]) -> int:
+    """Does what the flags ask for; returns the exit status."""
+    began = time.monotonic()
+    try:
+        return _reproduce(parse_reproduce(argv, __doc__), began)
+    except (UsageError, RunError) as error:
+        return _fail(str(error), error.exit_status)
+    except OSError as error:  # a full disk, a folder in the place of a file
+        return _fail(in_one_line(error), RunError.exit_status)
+
+
+def _reproduce(flags: argparse.Namespace, began: float) -> int:
+    # Imported here so that a mistyped flag does not wait for JAX.
+    from launch.ledger.tables import TABLES
+
+    records = local_path(flags.records, "--records")
+    tables = _named(flags.table, TABLES)
+    if flags.write_docs:
+        return _write_docs(records)
+    if flags.list:
+        return _list(tables, records, one=bool(flags.table))
+    return _plan(tables, records) if flags.plan else _carry_out(flags, tables, records, began)
+
+
+def _named(name: str | None, tables: Sequence[Table]) -> Sequence[Table]:
+    if name is None:
+        return tables
+    found = [table for table in tables if table.name == name]
+    if not found:
+        raise unknown_name("table", name, [table.name for table in tables])
+    return found
+
+
+def _accounts(
+    tables: Sequence[Table], records: Path
+) -> tuple[list[tuple[Table, list[Filed]]], dict[Entry, Price]]:
+    """The runs of each table with their records, and their prices."""
+    from launch.ledger.calibration import calibration
+    from launch.ledger.entries import entries_of
+    from launch.ledger.plan import prices
+    from launch.ledger.records import look_up
+
+    speed = calibration()
+    accounts = [
+        (table, [look_up(entry, records) for entry in entries_of(table)]) for table in tables
+    ]
+    price: dict[Entry, Price] = {}
+    for _, filed in accounts:
+        price |= prices(filed, speed)
+    return accounts, price
+
+
+def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
+    from launch.ledger import listing
+    from launch.ledger.plan import Obstacles
+    from launch.ledger.records import left_over
+
+    accounts, price = _accounts(tables, records)
+    if not one:
+        say(listing.overview(accounts, price))
+        return 0
+    ((table, filed),) = accounts
+    obstacles = Obstacles()
+    in_the_way = {f.entry: obstacles.of(f.entry) for f in filed if not f.is_there}
+    say(listing.of_table(table, filed, price, in_the_way, left_over(table, records)))
+    return 0
+
+
+def _plan(tables: Sequence[Table], records: Path) -> int:
+    from launch.ledger import listing
+    from launch.ledger.plan import Obstacles, in_order
+
+    accounts, price = _accounts(tables, records)
+    obstacles = Obstacles()
+    entries = in_order([one for _, filed in accounts for one in filed], price)
+    reasons = {entry.path: obstacles.of(entry) for entry in entries}
+    skipped = {path: reason for path, reason in reasons.items() if reason}
+    say(listing.of_plan([e for e in entries if e.path not in skipped], price, skipped))
+    return 0
+
+
+def _write_docs(records: Path) -> int:
+    from launch.ledger.pages import write_pages
+
+    for path in write_pages(records.parent):
+        say(f"written: {shown(path)}")
+    return 0
+
+
+def _carry_out(
+    flags: argparse.Namespace, tables: Sequence[Table], records: Path, began: float
+) -> int:
+    from launch import ray_cluster
+    from launch.backends import backend_of
+    from launch.ledger.calibration import calibration
+    from launch.ledger.plan import in_order
+    from launch.ledger.work import do, work_on
+
+    if flags.backend == "ray":
+        ray_cluster.check_installed()
+    folder = local_path(flags.workdir, "--workdir")
+    accounts, price = _accounts(tables, records)
+    filed = [one for _, of_table in accounts for one in of_table]
+    _tell_problems(filed)
+    if flags.table and not filed:
+        raise UsageError(f"{flags.table} has no runs. {tables[0].obstacle}")
+    work = work_on(in_order(filed, price), price, folder)
+    _tell_skipped(work)
+    logs = folder / "logs"
+    for run in work.runs:
+        _make_folder((logs / run.name).parent, "--workdir")
+    _make_folder(records, "--records")
+    deadline = began + 60 * flags.budget if flags.budget else math.inf
+    do(
+        work,
+        lambda to_do: backend_of(flags, to_do, logs),
+        records=records,
+        calibration=calibration(),
+        deadline=deadline,
+    )
+    return _tell(work, logs, num_there=sum(one.is_there for one in filed))
+
+
+def _make_folder(folder: Path, flag: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; change {flag}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {folder}: it is not writable; change {flag}")
+
+
+def _tell_problems(filed: Sequence[Filed]) -> None:
+    for one in filed:
+        if one.problem:
+            say(f"left out: the record of {one.entry.path} is {one.problem}", sys.stderr)
+
+
+def _tell_skipped(work: Work) -> None:
+    """A line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in work.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - _MOST_SKIPPED} more" * (len(names) > _MOST_SKIPPED)
+        say(f"skipped: {names[0]}{more}: {reason}", sys.stderr)
+
+
+def _tell(work: Work, logs: Path, *, num_there: int) -> int:
+    """Prints what became of the runs; returns the exit status."""
+    outcome = work.outcome
+    for name, error in outcome.failed.items():
+        log = logs / f"{name}.log"
+        say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)
+    there, wanted = num_there + len(work.filed), num_there + len(work.runs) + len(work.skipped)
+    counts = f"{there} of {wanted} runs have records, {len(outcome.failed)} failed"
+    counts += f", {len(work.skipped)} cannot be carried out here" * bool(work.skipped)
+    if outcome.interrupted_by:
+        return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+    if outcome.is_late and work.num_left:
+        say(f"the budget is over; {counts}; the same command goes on", sys.stderr)
+        return _BUDGET_OVER
+    if outcome.failed:
+        return _fail(f"{counts}; the same command tries them again", RunError.exit_status)
+    if not there:
+        return _fail(counts, RunError.exit_status)
+    say(counts, sys.stderr)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    say_error(message)
+    return status
+
+
+if __name__ == "__main__":
+    prepare()
+    sys.exit(main(sys.argv[1:]))
