@@ -19,6 +19,8 @@ What the paper leaves open, and what is chosen here:
     how many images     100; data.num_test and evaluations.jacobian_quality.num_images.
     ratio of variances  summed over the pixels, linearised over true.
     batch size          64, as in its Section 4.5.
+    output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
+                        how to have others.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model.name = "conv"
     config.model.channels = ()
     config.model.latent_size = 16
+    config.model.output_activation = "sigmoid"
+    config.model.initializer = "he_normal"
     config.likelihood.variance = 0.5
     config.objective.name = "sampling"
     config.train.steps = 1_000_000

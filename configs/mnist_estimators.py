@@ -15,6 +15,10 @@ What the paper leaves open, and what is chosen here:
                         one. (c is 0.5 in all its experiments, by its Appendix B.)
     latent size         50, as Roeder et al., whose setup it follows.
     gamma               0.5, its canonical value.
+    output, kernels     linear and LeCun normal: its networks are tanh ones after Roeder et al.,
+                        whose kernels it does not say. Table 4's: two overrides,
+                        --config.model.output_activation=sigmoid and
+                        --config.model.initializer=he_normal
     training            100 epochs at learning rate 1e-3; Adam is all that it says.
     Omniglot            TFDS's images, by area means from 105 x 105 to 28 x 28. Burda's split, that
                         the papers before it use, is not the same.

@@ -10,6 +10,8 @@ Presets:
 What the paper leaves open, and what is chosen here:
     batch size          64, that of its convolutional experiments.
     gamma               0.5, its canonical value.
+    output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
+                        how to have others.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.data.name = "mnist"
     config.model.latent_size = 2
     config.model.hidden_sizes = (512, 256)
+    config.model.output_activation = "sigmoid"
+    config.model.initializer = "he_normal"
     config.likelihood.variance = 0.5
     config.objective.name = "sampling_free"
     config.objective.gamma = 0.5

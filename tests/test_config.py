@@ -60,19 +60,60 @@ def test_collapse_is_the_papers_setting():
     assert config.train.learning_rate == 1e-3
     assert config.likelihood.variance == 0.5
     assert config.objective.gamma == 0.5
-    assert config.evaluations.steps == (100, 1000)
+    assert config.evaluations.steps == (10, 25, 50, 100, 200, 500, 1000)
+    assert (config.model.output_activation, config.model.initializer) == ("sigmoid", "he_normal")
+    assert (config.posterior.stddev, config.objective.log_det_weight) == ("exp", 1.0)
     options = config.evaluations.collapse
     assert (options.epsilon, options.delta) == (0.05, 0.01)
 
 
-def test_collapse_sweep_is_both_objectives_by_ten_seeds():
-    runs = []
-    load_config("mnist_collapse").sweep(lambda **changes: runs.append(changes))
-    assert len(runs) == 20
+def test_collapse_sweep_is_the_papers_rows():
+    """Ten seeds of sampling, three of each sampling-free objective; ten of both as `laptop`."""
+    module, runs = load_config("mnist_collapse"), []
+    module.sweep(lambda **changes: runs.append(changes))
+    found = [
+        (run["objective.name"], run.get("objective.log_det_weight", 1.0), run["seed"])
+        for run in runs
+    ]
+    expected = [("sampling", 1.0, seed) for seed in range(10)]
+    expected += [("sampling_free", weight, seed) for weight in (1.0, "gamma") for seed in range(3)]
+    assert found == expected
+    runs.clear()
+    module.sweep(lambda **changes: runs.append(changes), "laptop")
     pairs = {(run["objective.name"], run["seed"]) for run in runs}
-    assert pairs == {(name, seed) for name in ("sampling", "sampling_free") for seed in range(10)}
-    config = load_config("mnist_collapse").get_config()
-    config.update_from_flattened_dict(runs[0])  # every key exists
+    assert len(runs) == len(pairs) == 20
+    assert {name for name, _ in pairs} == {"sampling", "sampling_free"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"likelihood.name": "bernoulli"}, "'bernoulli' has a link of its own"),
+        ({"likelihood.name": "discretized_logistic"}, "only applies to a Gaussian mean"),
+        ({"data.scale": 2.0}, r"requires pixels in \[0, 1\]; data.scale must be 1, got 2.0"),
+        (
+            {"data.name": "equations", "model.name": "grammar", "likelihood.name": "categorical"},
+            "'categorical' has a link of its own: set model.output_activation=identity",
+        ),
+    ],
+)
+def test_an_output_activation_is_of_a_gaussian_mean(tiny_config, changes, message):
+    sigmoid = {"objective.name": "sampling", "model.output_activation": "sigmoid"}
+    with pytest.raises(UsageError, match=message) as caught:
+        configuration.validate(tiny_config(**sigmoid, **changes))
+    assert "\n" not in str(caught.value)
+    for name in ("gaussian", "heteroscedastic_gaussian"):
+        configuration.validate(tiny_config(**sigmoid, **{"likelihood.name": name}))
+
+
+def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
+    key = "objective.log_det_weight"
+    for value in (0, 0.5, "gamma"):
+        assert configuration.resolve(tiny_config(**{key: value})).objective.log_det_weight == value
+    with pytest.raises(UsageError, match=f"{key} must be a number, 0 or more, or 'gamma', got -1"):
+        configuration.validate(tiny_config(**{key: -1.0}))
+    with pytest.raises(UsageError, match=f"{key} only applies to objective 'sampling_free', got"):
+        configuration.validate(tiny_config(**{key: "gamma", "objective.name": "linearized"}))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +136,8 @@ def test_collapse_sweep_is_both_objectives_by_ten_seeds():
         ("model.name", "cnn", "unknown model 'cnn'; did you mean 'conv_bn'?"),
         ("model.activation", "gelu", "unknown activation 'gelu'.*relu, tanh"),
         ("model.initializer", "zeros", "unknown initializer 'zeros'"),
+        ("model.output_activation", "relu", "unknown output activation 'relu'. Known: ident"),
+        ("objective.log_det_weight", "beta", "log_det_weight must be a number, 0 or more, or 'g"),
         ("model.value_activation", "tanh", "unknown value activation 'tanh'. Known: relu, sigm"),
         ("model.value_activation", "relu", "value_activation only applies to model 'recurrent'"),
         (

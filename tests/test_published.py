@@ -1,9 +1,12 @@
 """The setting that a paper's figures are of, and what is told of runs in another."""
 
+import json
+
 import pytest
 from conftest import ROOT, load_config
 
 from sfvae_jax.published import meets, other_data, with_differences
+from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.training.settings import flatten, plain
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -74,3 +77,25 @@ def test_which_data_are_the_same(here, there, expected):
     assert other_data({"data.name": here}, figures) == expected
     rows = {"a": {"where": {"data": {"name": here}}}}
     assert other_data({"data.name": here}, {**figures, "rows": rows}) is None
+
+
+def test_both_log_determinants_stand_beside_the_papers_row():
+    """Table 4 has one row of the sampling-free model; the sweep has two objectives."""
+    module, changes = load_config("mnist_collapse"), []
+    module.sweep(lambda **run: changes.append(run))
+    runs = []
+    for change in changes:
+        config = module.get_config()
+        config.update_from_flattened_dict(change)
+        measured = {"step": 1000, "metrics": {"collapse_fraction": 0.0}}
+        figures = json.loads(json.dumps(with_differences(config)))
+        runs.append({"config": plain(config), "published": figures, **measured})
+    cells = {
+        method["method"]: method["measures"]["collapse_fraction"]["1000"]["published"]
+        for method in summarize(runs)["methods"]
+    }
+    assert cells == {
+        "sampling": [0.6, 0.157],
+        "sampling_free (objective.log_det_weight=1.0)": [0.006, 0.006],
+        "sampling_free (objective.log_det_weight=gamma)": [0.006, 0.006],
+    }
