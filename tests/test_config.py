@@ -51,6 +51,11 @@ def test_an_unknown_preset_lists_the_known_ones(name):
         load_config(name).get_config("lptop")
 
 
+def test_weights_that_are_missing_are_named_by_their_key():
+    with pytest.raises(UsageError, match=r"^evaluations\.generated\.inception_path is empty"):
+        configuration.validate(load_config("rae").get_config())
+
+
 def test_collapse_is_the_papers_setting():
     config = load_config("mnist_collapse").get_config()
     assert config.model.latent_size == 200

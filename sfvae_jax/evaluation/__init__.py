@@ -265,7 +265,7 @@ def check_options(config: ml_collections.ConfigDict) -> None:
         if entry.check is not None:
             _naming(name, lambda check=entry.check, name=name: check(config[name]))
     if needs_features(config) and config.generated.features == "inception":
-        _naming("generated", lambda: inception.check_weights(config.generated.inception_path))
+        inception.check_weights(config.generated.inception_path)
 
 
 def check_kind(config: ml_collections.ConfigDict, is_sequences: bool) -> None:
