@@ -70,8 +70,8 @@ def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
 
 def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:
     if kind == "obtained":
-        return cell["mean"], cell["std"] or 0.0
+        return cell["mean"], cell["std"] or math.nan  # of one run there is nothing to draw
     if not cell["published"]:
         return None
     mean, deviation = cell["published"]
-    return mean, deviation or 0.0
+    return mean, deviation or math.nan

@@ -171,7 +171,7 @@ def _draw_published(axes: Any, published: PublishedCurve, color: str) -> Any:
         handle = axes.errorbar(
             xs,
             means,
-            [deviation or 0.0 for deviation in deviations],
+            [deviation or math.nan for deviation in deviations],
             color=color,
             fmt="D",
             markersize=4.5,
