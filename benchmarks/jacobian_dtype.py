@@ -45,7 +45,7 @@ def run(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple[Any,
     with tempfile.TemporaryDirectory() as folder:
         train(config, folder)
         measures = evaluate(config, folder)
-        state = restore(configuration.resolve(config), Workdir(folder), shape)
+        _, state = restore(configuration.resolve(config), Workdir(folder), shape)
     return state.params, measures
 
 

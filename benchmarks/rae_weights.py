@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from sfvae_jax import config as configuration
-from sfvae_jax import data, models
+from sfvae_jax import data
 from sfvae_jax.evaluate import restore
 from sfvae_jax.train import train
 from sfvae_jax.trained import trained_model
@@ -68,8 +68,7 @@ def run(name: str, seed: int, **weights: float) -> tuple[float, float]:
     config = configuration.resolve(config.lock())
     with tempfile.TemporaryDirectory() as folder:
         train(config, folder)
-        state = restore(config, Workdir(folder), (28, 28, 1))
-    model = models.build(config, (28, 28, 1))
+        model, state = restore(config, Workdir(folder), (28, 28, 1))
     held_out = trained_model(config, model, state, data.load(config.data, "valid"))
     training = trained_model(config, model, state, data.load(config.data, "train"))
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import ml_collections
 import numpy as np
 
@@ -76,8 +77,7 @@ def evaluate(
         # ---- model and images ----
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
             images = parts.images(config.evaluations.part)
-        model = models.build(config, images.shape[1:])
-        last = restore(config, files, images.shape[1:])
+        model, last = restore(config, files, images.shape[1:])
         state = best_of(last)
         if state is not last:
             told = "measured is step %d, the best on the valid part up to step %d"
@@ -153,14 +153,25 @@ def _log_measures(entries: dict[str, Any]) -> None:
         log.warning("%s: %s", ", ".join(names), caveat)
 
 
-def restore(config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple) -> TrainState:
-    """The state of a run's last checkpoint."""
+def restore(
+    config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
+) -> tuple[nn.Module, TrainState]:
+    """The model of a run, and the state of its last checkpoint.
+
+    Args:
+        config: resolved.
+        files: of the run.
+        data_shape: of one example.
+
+    Raises:
+        UsageError: if there is no checkpoint yet.
+    """
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
     fresh = with_best(fresh, config.train)
     if last_step(files.checkpoints) is None:
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
-    return read_state(files.checkpoints, fresh)
+    return model, read_state(files.checkpoints, fresh)
 
 
 def draw(

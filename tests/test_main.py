@@ -130,7 +130,7 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
     with pytest.raises(RunError, match="not finite at step 7; checkpoint 5 is kept"):
         train(config, tmp_path)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "5"}
-    state = evaluate.restore(configuration.resolve(config), Workdir(tmp_path), (28, 28, 1))
+    _, state = evaluate.restore(configuration.resolve(config), Workdir(tmp_path), (28, 28, 1))
     assert int(state.step) == 5
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 

@@ -73,7 +73,7 @@ def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
     # Once begun, a run has no need of the source.
     shutil.rmtree(lent)
     train(config, workdir)
-    assert int(restore(resolved, Workdir(workdir), shape).step) == 4
+    assert int(restore(resolved, Workdir(workdir), shape)[1].step) == 4
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def free_port():
 
 def final_params(workdir, config):
     side = config.data.image_size or 28
-    state = evaluate.restore(configuration.resolve(config), Workdir(workdir), (side, side, 1))
+    _, state = evaluate.restore(configuration.resolve(config), Workdir(workdir), (side, side, 1))
     assert int(state.step) == config.train.steps
     return jax.device_get((state.params, state.batch_stats))
 

@@ -28,7 +28,7 @@ CHANGES = {
 
 def _state(config, workdir):
     config = configuration.resolve(config)
-    return evaluate.restore(config, Workdir(workdir), (10, 10, 1))
+    return evaluate.restore(config, Workdir(workdir), (10, 10, 1))[1]
 
 
 def _train(tiny_config, workdir, **changes):
