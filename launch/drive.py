@@ -14,11 +14,11 @@ from contextlib import closing
 
 from launch.backend import STOPPED, Backend, Ended
 from launch.interrupts import Interrupts
-from launch.occupied import OCCUPIED, is_occupied
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.output import say
+from sfvae_jax.training.lock import OCCUPIED, is_locked
 
 _SECONDS_BETWEEN_POLLS = 0.2
 _SECONDS_BETWEEN_LOOKS = 1.0  # at what other processes do
@@ -72,7 +72,7 @@ def without_start(run: Run) -> Ended | None:
             return Ended(run, 0)
     except _OF_A_WORKDIR as error:
         return Ended(run, UsageError.exit_status, in_one_line(error))
-    if is_occupied(run.workdir):
+    if is_locked(run.workdir):
         return Ended(run, UsageError.exit_status, f"{OCCUPIED} {run.workdir}")
     return None
 

@@ -10,7 +10,8 @@ import os
 import secrets
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from sfvae_jax.files import parse_json
 from sfvae_jax.paths import shown
 
 NAME = ".lock"
+# What the error of a run that finds its workdir locked begins with.
+OCCUPIED = "another process is at work in workdir"
 
 log = logging.getLogger("sfvae_jax")
 
@@ -122,15 +125,23 @@ def release_all() -> None:
 
 def read_token(folder: Path) -> int | None:
     """The token in the lock file of a folder, or None."""
-    try:
-        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        owner = _read(descriptor)
-    finally:
-        os.close(descriptor)
+    with _opened(folder) as descriptor:
+        owner = None if descriptor is None else _read(descriptor)
     return owner.get("token") if isinstance(owner, dict) else None
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process has locked a folder now; does not wait and changes nothing."""
+    with _opened(folder) as descriptor:
+        if descriptor is None:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system knows no locks
+            return False
+    return False
 
 
 def check_free(folder: Path) -> None:
@@ -139,12 +150,24 @@ def check_free(folder: Path) -> None:
     Raises:
         UsageError: if another process has it.
     """
+    with _opened(folder) as descriptor:
+        if descriptor is not None:
+            _lock(descriptor, folder, fcntl.LOCK_SH)  # which many may have at a time
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """The lock file of a folder to look at; None where there is none, or it cannot be opened.
+
+    Whoever takes the lock will say why it cannot be opened.
+    """
     try:
         descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # there is none, or whoever takes it will say why it cannot be
+    except OSError:
+        yield None
         return
     try:
-        _lock(descriptor, folder, fcntl.LOCK_SH)  # which many may have at a time
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -161,7 +184,7 @@ def _lock(descriptor: int, folder: Path, how: int) -> None:
             owner = _read(descriptor)
             if not _is_elsewhere(owner) or time.monotonic() > until:
                 raise UsageError(
-                    f"another process is at work in workdir {shown(folder)}: {_described(owner)};"
+                    f"{OCCUPIED} {shown(folder)}: {_described(owner)};"
                     " stop it, or give another --workdir"
                 ) from error
         except OSError as error:

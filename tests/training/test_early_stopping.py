@@ -122,7 +122,7 @@ def stopped(tmp_path_factory, tiny_config, series):
 
 
 def _state(workdir, config):
-    return evaluate.restore(configuration.resolve(config), Workdir(workdir), (28, 28, 1))
+    return evaluate.restore(configuration.resolve(config), Workdir(workdir), (28, 28, 1))[1]
 
 
 def _results(workdir):

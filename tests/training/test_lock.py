@@ -62,12 +62,15 @@ def test_what_another_process_has_is_not_free(owner, tmp_path):
     """As processes of a run find before they join; they do not keep each other out."""
     with pytest.raises(UsageError, match=f"another process is at work .*: pid {owner.pid} on"):
         lock.check_free(tmp_path / "run")
+    assert lock.is_locked(tmp_path / "run")
     owner.communicate()
     lock.check_free(tmp_path / "run")
+    assert not lock.is_locked(tmp_path / "run")
     (tmp_path / "run" / lock.NAME).touch()
     with (tmp_path / "run" / lock.NAME).open() as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         lock.check_free(tmp_path / "run")
+        assert not lock.is_locked(tmp_path / "run")
 
 
 def test_an_owner_on_another_host_may_be_dead_and_is_waited_for(tmp_path, monkeypatch, caplog):
@@ -137,6 +140,7 @@ def test_where_locks_are_unknown_the_run_goes_on_and_says_so(tmp_path, monkeypat
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level(logging.WARNING, "sfvae_jax"), Workdir(tmp_path).locked():
         assert "knows no locks: use it from one process" in caplog.text
+        assert not lock.is_locked(tmp_path)
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
