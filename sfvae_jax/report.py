@@ -34,6 +34,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,21 +122,22 @@ def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[
     Returns:
         The names of what was drawn.
     """
-    measured = [method for method in summary["methods"] if method["measures"]]
-    panels = panels_of(list(runs.values()))
+    methods, panels = summary["methods"], panels_of(list(runs.values()))
+    measured = any(method["measures"] for method in methods)
     pictures = {
-        "report.png": measured and (lambda path: draw_report(summary["methods"], path)),
-        "report_curves.png": panels and (lambda path: draw_panels(panels, path)),
+        "report.png": (measured, partial(draw_report, methods)),
+        "report_curves.png": (panels, partial(draw_panels, panels)),
+        **{
+            f"report_{name}": (tiles, partial(draw_tiles, tiles, PICTURES[name]))
+            for name, tiles in side_by_side(runs).items()
+        },
     }
-    for name, tiles in side_by_side(runs).items():
-        draw = lambda path, tiles=tiles, name=name: draw_tiles(tiles, PICTURES[name], path)  # noqa: E731
-        pictures[f"report_{name}"] = tiles and draw
-    for name, draw in pictures.items():
-        if draw:
+    for name, (content, draw) in pictures.items():
+        if content:
             draw(folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
-    return [name for name, draw in pictures.items() if draw]
+    return [name for name, (content, _) in pictures.items() if content]
 
 
 def say_report(report: Report, folder: Path, *, as_latex: bool = False) -> None:

@@ -14,13 +14,13 @@ from launch.ledger.entries import Entry
 from launch.ledger.plan import Obstacles, Price
 from launch.ledger.record import make_record
 from launch.ledger.records import path_of
-from launch.occupied import is_occupied
 from launch.runs import Run
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.files import write_json
 from sfvae_jax.output import say
 from sfvae_jax.paths import shown
+from sfvae_jax.training.lock import is_locked
 from sfvae_jax.training.workdir import Workdir
 from sfvae_jax.training.workdir_checks import config_differences
 
@@ -127,7 +127,7 @@ def _set_aside_another(run: Run) -> None:
     """
     files = Workdir(run.workdir)
     try:
-        if not files.config.exists() or is_occupied(run.workdir):
+        if not files.config.exists() or is_locked(run.workdir):
             return
         if not config_differences(files.config, run.config, base_config()):
             return
