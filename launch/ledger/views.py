@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 END = "end"  # the last step of each run
+STEP = "step"  # curves over the steps of training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Curves:
     Attributes:
         measures: one panel each.
         over: "step", or a key of the configuration.
+        where: (key, value) pairs that a run must have to be drawn.
     """
 
     measures: tuple[str, ...]
-    over: str = "step"
+    over: str = STEP
+    where: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,3 +65,8 @@ class Pictures:
 
 
 View = Measures | Grid | Curves | Pictures
+
+
+def is_in(config: Mapping[str, Any], where: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a configuration, flat, has the values that a view is of."""
+    return all(str(config.get(key)) == value for key, value in where)

@@ -48,7 +48,7 @@ def number(measure: str, value: float, deviation: float | None) -> str:
         shown = f"{100 * value:.1f}%"
         return shown if deviation is None else f"{shown} ± {100 * deviation:.1f}%"
     of_parts = measure.endswith(_OF_PARTS) or measure.startswith("simulated_")
-    two = of_parts or measure.startswith("search_")
+    two = of_parts or measure.startswith(("search_", "nll_"))
     digits = 3 if measure.startswith(_OF_ONE) else 2 if two else 1
     shown = f"{value:.{digits}f}"
     return shown if deviation is None else f"{shown} ± {deviation:.{digits}f}"

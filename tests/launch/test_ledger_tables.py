@@ -62,6 +62,10 @@ def test_parts_are_runs_that_can_be_made_and_measure_what_is_shown(name, monkeyp
     }
     assert _shown(table) <= measured
     assert all(part.hours and part.hours > 0 for part in table.parts)
+    number = re.search(r" Table ([\w.]+): ", table.title)
+    assert not number or all(
+        re.search(rf"Tables?[^(]* {number[1]}\b", run.config.published.source) for run in runs
+    )
 
 
 @pytest.mark.slow

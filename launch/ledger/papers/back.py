@@ -65,7 +65,13 @@ TABLES = (
                 hours=0.15,
             ),
         ),
-        shows=(Curves(("lower_bound",)), Measures(_BOUNDS)),
+        shows=(
+            *(
+                Curves(("lower_bound",), where=(("model.latent_scale", scale),))
+                for scale in ("0.1", "1.0", "10.0")
+            ),
+            Measures(_BOUNDS),
+        ),
     ),
     _shown_by(9, "posterior means by label, constant variances", "back-figure8"),
     Table(
@@ -101,7 +107,7 @@ TABLES = (
                 hours=0.15,
             ),
         ),
-        f"{NO_FACES} At SFVAE's widths 10,000 steps take an estimated 0.2 hours a run on 2 cores;"
+        f"{NO_FACES} At SFVAE's widths 10,000 steps take an estimated 0.2 hours a run on two cores;"
         " the paper's network is another.",
         (
             Measures(

@@ -42,6 +42,6 @@ TABLES = (
     Table(
         "flow-section2",
         "FLOW Section 2: annealing beside free bits",
-        obstacle="Its runs are those of flow-section4.1.",
+        obstacle="Its runs are those of flow-section4 and flow-section4.1.",
     ),
 )

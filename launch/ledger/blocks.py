@@ -1,0 +1,126 @@
+"""The generated text of one table: what its records say, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.ledger.account import Account
+from launch.ledger.plots import pictures_of
+from launch.ledger.provenance import told
+from launch.ledger.record import Record
+from launch.ledger.table import Table
+from launch.ledger.views import END, Grid, Measures, Pictures, is_in
+from sfvae_jax.reporting.markdown import to_markdown
+from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.summary import summarize
+from sfvae_jax.training.settings import flatten
+
+
+def block(table: Table, account: Account) -> str:
+    """The Markdown of a table with runs, from its heading on."""
+    by_setting = account.by_setting()
+    pictures = pictures_of(table, by_setting)
+    pieces = [f"## {table.title}"]
+    for setting, records in by_setting.items():
+        pieces += [_setting(setting), *_views(table, records)]
+        if setting in pictures:
+            pieces.append(f"![{table.title}](figures/{pictures[setting]})")
+    pieces += [told(table, account), *_files(table), *filter(None, [table.obstacle])]
+    return "\n\n".join(pieces) + "\n"
+
+
+def line(table: Table) -> str:
+    """A table without runs, as an item of a list."""
+    return f"- **{table.title}.** {table.obstacle}"
+
+
+def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Account]) -> str:
+    """A row for every table: how many of its runs have records."""
+    rows = ["| | runs with a record | wanted |", "| --- | --- | --- |"]
+    for paper, tables in papers.items():
+        for table in tables:
+            if table.parts:
+                account = accounts[table.name]
+                link = f"[{table.title}]({paper}.md#{anchor(table.title)})"
+                rows.append(f"| {link} | {len(account.records)} | {len(account.wanted)} |")
+    return "\n".join(rows) + "\n"
+
+
+def anchor(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    kept = (letter for letter in heading.lower() if letter.isalnum() or letter in " -_")
+    return "".join(kept).replace(" ", "-")
+
+
+def _setting(setting: str) -> str:
+    return f"Smaller than the paper's: {setting}." if setting else "At the paper's own setting."
+
+
+def _views(table: Table, records: Sequence[Record]) -> list[str]:
+    texts: list[str] = []
+    for view in table.shows:
+        if isinstance(view, Measures):
+            texts.append(_measures(view, records))
+        elif isinstance(view, Grid):
+            texts += _grid(view, records)
+    return texts
+
+
+def _files(table: Table) -> list[str]:
+    files = [file for view in table.shows if isinstance(view, Pictures) for file in view.files]
+    named = ", ".join(f"`{file}`" for file in files)
+    return [f"Each run draws pictures into its folder `figures/`: {named}."] if files else []
+
+
+def _measures(view: Measures, records: Sequence[Record]) -> str:
+    summary = summarize(records)
+    for method in summary["methods"] if view.columns else ():
+        method["measures"] = _chosen(method["measures"], view.columns)
+        method["incomplete"] = _chosen(method["incomplete"], view.columns)
+    return to_markdown(summary).rstrip()
+
+
+def _chosen(
+    by_measure: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """The cells of some measures and steps."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for measure, step in columns:
+        cells = by_measure.get(measure, {})
+        at = max(cells, key=int, default=None) if step == END else step
+        if at in cells:
+            chosen.setdefault(measure, {})[at] = cells[at]
+    return chosen
+
+
+def _grid(view: Grid, records: Sequence[Record]) -> list[str]:
+    """A table of one measure over two keys, or nothing where no record is in it."""
+    cells: dict[tuple[Any, Any], list[Record]] = {}
+    for record in records:
+        config = flatten(record["config"])
+        if is_in(config, view.where):
+            cells.setdefault((config[view.down], config[view.across]), []).append(record)
+    if not cells:
+        return []
+    downs = sorted({down for down, _ in cells})
+    acrosses = list(dict.fromkeys(across for _, across in cells))
+    rows = [[f"`{view.down}`", *(f"`{across}`" for across in acrosses)]]
+    rows += [
+        [str(down), *(_cell(view.measure, cells.get((down, across), [])) for across in acrosses)]
+        for down in downs
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
+    chosen = "".join(f", {value}" for _, value in view.where)
+    heading = f"`{view.measure}`{chosen}: obtained / published (number of seeds)."
+    return [heading, "\n".join(lines)]
+
+
+def _cell(measure: str, records: Sequence[Record]) -> str:
+    (method,) = summarize(records)["methods"] if records else ({"measures": {}},)
+    for cell in _chosen(method["measures"], [(measure, END)]).get(measure, {}).values():
+        obtained = number(measure, cell["mean"], cell["std"])
+        published = f" / {number(measure, *cell['published'])}" if cell["published"] else ""
+        return f"{obtained}{published} ({len(records)})"
+    return "—"

@@ -1,0 +1,130 @@
+"""The results pages: text by hand, and blocks that are generated from the records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.ledger.account import Account, account_of
+from launch.ledger.blocks import block, line, overview
+from launch.ledger.plots import digest, digest_in, draw, pictures_of
+from launch.ledger.record import Record
+from launch.ledger.table import Table
+from launch.ledger.tables import PAPERS
+from sfvae_jax.errors import UsageError
+from sfvae_jax.files import write_text
+
+_BLOCK = re.compile(
+    r"(?P<start><!-- generated: (?P<name>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
+Accounts = Mapping[str, Account]  # by the table's name
+Papers = Mapping[str, Sequence[Table]]
+
+
+def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
+    """Brings pages and pictures up to the records; returns the files that changed.
+
+    Args:
+        folder: docs/results, with a page for each paper, index.md and, in records/, the records.
+        papers: the tables of each paper.
+
+    Raises:
+        UsageError: if a page lacks the block of a table, or has one of none.
+        OSError: if a file cannot be read or written.
+    """
+    accounts = _accounts(folder, papers)
+    changed = []
+    for path, text in _pages(folder, papers, accounts):
+        if path.read_text() != text:
+            write_text(path, text)
+            changed.append(path)
+    wanted = _pictures(folder, papers, accounts)
+    for path, (table, records) in wanted.items():
+        if digest_in(path) != digest(table, records):
+            draw(table, records, path)
+            changed.append(path)
+    for path in _left_over(folder, wanted):
+        path.unlink()
+        changed.append(path)
+    return changed
+
+
+def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
+    """What pages and pictures say that the records do not; empty where they agree.
+
+    Texts are compared, and of pictures the digests of the records that they were drawn from.
+
+    Args:
+        folder: docs/results.
+        papers: the tables of each paper.
+
+    Raises:
+        UsageError: if a page lacks the block of a table, or has one of none.
+        OSError: if a file cannot be read.
+    """
+    accounts = _accounts(folder, papers)
+    wanted = _pictures(folder, papers, accounts)
+    faults = [
+        f"{path.name} is not what the records say"
+        for path, text in _pages(folder, papers, accounts)
+        if path.read_text() != text
+    ]
+    for path, (table, records) in wanted.items():
+        there = digest_in(path)
+        if there is None:
+            faults.append(f"{path.name} is missing")
+        elif there != digest(table, records):
+            faults.append(f"{path.name} was drawn from other records")
+    return faults + [f"{path.name} is of no table" for path in _left_over(folder, wanted)]
+
+
+def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
+    return {
+        table.name: account_of(table, folder / "records")
+        for tables in papers.values()
+        for table in tables
+        if table.parts
+    }
+
+
+def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[tuple[Path, str]]:
+    """Each page, and what it should hold."""
+    for paper, tables in papers.items():
+        blocks = {t.name: block(t, accounts[t.name]) for t in tables if t.parts}
+        others = [line(table) for table in tables if not table.parts]
+        if others:
+            heading = "## The other tables and figures\n"
+            blocks[f"{paper}-others"] = "\n".join([heading, *others, ""])
+        yield _with_blocks(folder / f"{paper}.md", blocks)
+    yield _with_blocks(folder / "index.md", {"overview": overview(papers, accounts)})
+
+
+def _with_blocks(path: Path, blocks: Mapping[str, str]) -> tuple[Path, str]:
+    text = path.read_text()
+    there = [match["name"] for match in _BLOCK.finditer(text)]
+    if sorted(there) != sorted(blocks):
+        wrong = sorted(set(there) ^ set(blocks)) or sorted(n for n in there if there.count(n) > 1)
+        raise UsageError(
+            f"{path} must have the blocks {', '.join(blocks)}, each once, as lines <!-- generated:"
+            f" NAME --> and <!-- end -->; wrong: {', '.join(wrong)}"
+        )
+    return path, _BLOCK.sub(lambda m: m["start"] + blocks[m["name"]] + m["end"], text)
+
+
+def _pictures(
+    folder: Path, papers: Papers, accounts: Accounts
+) -> dict[Path, tuple[Table, Sequence[Record]]]:
+    """Each picture, with the table and the records that it is drawn from."""
+    wanted = {}
+    for tables in papers.values():
+        for table in tables:
+            by_setting = accounts[table.name].by_setting() if table.parts else {}
+            for setting, name in pictures_of(table, by_setting).items():
+                wanted[folder / "figures" / name] = (table, by_setting[setting])
+    return wanted
+
+
+def _left_over(folder: Path, wanted: Mapping[Path, Any]) -> list[Path]:
+    return sorted(set((folder / "figures").glob("*.png")) - set(wanted))

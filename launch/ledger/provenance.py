@@ -1,0 +1,105 @@
+"""How the records of a table came about: command, seeds, time, machine, versions, commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from launch.ledger.account import Account
+from launch.ledger.record import Record
+from launch.ledger.table import Table
+from sfvae_jax.reporting.markdown import code, prose
+
+_MOST_NAMES = 6  # of missing runs, before they are counted alone
+_DIGITS = 10  # of a commit
+_PACKAGES = ("python", "jax", "flax")
+
+
+def told(table: Table, account: Account) -> str:
+    """A list in Markdown: the command, what there is, how it was made, and what is missing."""
+    lines = [f"`python -m launch.reproduce {table.name}`"]
+    if account.records:
+        lines += [_counted(account), *_made_by(account.records)]
+    if account.missing:
+        lines.append(_missing(account))
+    lines += [f"{code(name)}: {prose(problem)}." for name, problem in account.problems.items()]
+    if account.left_over:
+        lines.append(f"Records of runs that are no longer wanted: {_names(account.left_over)}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, with two digits: "48 s", "3.1 minutes", "12 hours"."""
+    for size, unit, most in ((1, "s", 100), (60, "minutes", 100), (3600, "hours", float("inf"))):
+        value = seconds / size
+        if value < most:
+            return f"{value:.0f} {unit}" if value >= 9.95 or size == 1 else f"{value:.1f} {unit}"
+    raise AssertionError
+
+
+def _counted(account: Account) -> str:
+    seeds = sorted({record["config"]["seed"] for record in account.records})
+    took = sorted(record["seconds"] for record in account.records if record["seconds"] is not None)
+    runs = f"{len(account.records)} of {_number(len(account.wanted), 'run')}"
+    line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
+    if not took:
+        return f"{line}."
+    between = f" ({duration(took[0])} to {duration(took[-1])})" if len(took) > 1 else ""
+    return f"{line}; {duration(median(took))} a run{between}."
+
+
+def _made_by(records: Sequence[Record]) -> list[str]:
+    pieces = [piece for record in records for piece in record["pieces"]]
+    if not pieces:
+        return []
+    machines = _each(_machine(piece["machine"]) for piece in pieces)
+    versions = [
+        f"{name} {' and '.join(_each(piece['versions'].get(name, 'none') for piece in pieces))}"
+        for name in _PACKAGES
+    ]
+    commits = _each(
+        str(piece["commit"])[:_DIGITS] + " with changes" * bool(piece["changed"])
+        for piece in pieces
+        if piece["commit"]
+    )
+    code_ = [f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"] if commits else []
+    return ["; ".join([*machines, ", ".join(versions), *code_]) + "."]
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    accelerator = f", {machine['accelerator']}" if machine["accelerator"] else ""
+    return f"{prose(machine['processor'])}, {_number(machine['cores'], 'core')}{accelerator}"
+
+
+def _missing(account: Account) -> str:
+    missing = account.missing
+    took = f"an estimated {duration(3600 * account.hours_missing())} on two cores"
+    if not account.records:
+        return f"No record yet: {_number(len(missing), 'run')}, {took}."
+    names = f": {_names([entry.name for entry in missing])}" * (len(missing) <= _MOST_NAMES)
+    return f"{_number(len(missing), 'run')} without a record, {took}{names}."
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(code, names))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Sorted numbers: "0", "0 to 9", "0 to 2, 7"."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(f"{s[0]} to {s[-1]}" if len(s) > 1 else str(s[0]) for s in spans)
+
+
+def _each(texts: Iterable[str]) -> list[str]:
+    """Each text once, in the order in which they come."""
+    return list(dict.fromkeys(texts))

@@ -1,0 +1,177 @@
+"""The results pages agree with the records, and say so when they do not."""
+
+import json
+
+import pytest
+from conftest import ROOT
+from tiny_ledger import PIECE, filed
+from tiny_sweeps import write_config
+
+from launch.ledger import pages
+from launch.ledger.entries import entries_of
+from launch.ledger.plots import digest_in
+from launch.ledger.provenance import duration
+from launch.ledger.records import path_of
+from launch.ledger.table import Part, Table
+from launch.ledger.views import Curves, Grid, Measures, Pictures
+from sfvae_jax.errors import UsageError
+
+PAGE = "# Tiny\n\nBefore.\n\n{}\nBetween, by hand.\n\n{}"
+BLOCK = "<!-- generated: {} -->\n<!-- end -->\n"
+MADE = {
+    "machine": {"processor": "A processor", "cores": 2, "accelerator": None},
+    "versions": {"python": "3.11.9", "jax": "0.8.0", "flax": "0.12.0", "numpy": "2.0"},
+}
+
+
+def _file(entry, runs, records, collapse):
+    """The record of a run of 200 steps, as `launch.reproduce` files it."""
+    seed = entry.config.seed
+    last = {"collapse_fraction": collapse, "kl_divergence": 2.0 + seed}
+    history = {"100": {**last, "collapse_fraction": 1.0}, "200": last}
+    piece = {**PIECE, **MADE, "seconds": 60.0 * (1 + seed)}
+    return filed(entry, runs, records, (piece,), metrics=last, history=history)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A paper of two tables, one with three of four records; its folder, and the records."""
+    runs = [{"seed": seed, "objective.name": "sampling"} for seed in range(3)]
+    runs.append({"seed": 0, "objective.name": "sampling_free"})
+    steps = {"train.steps": 200, "evaluations.steps": (100, 200)}
+    part = Part(write_config(tmp_path, runs, **steps), setting="half of it", hours=3.0)
+    shows = (
+        Measures((("collapse_fraction", "end"), ("kl_divergence", "100"))),
+        Grid("collapse_fraction", "seed", "objective.name", (("seed", "1"),)),
+        Curves(("collapse_fraction",)),
+        Pictures(("latent_kl.png",)),
+    )
+    table = Table("tiny-table1", "TINY Table 1: A title", (part,), "The rest is far.", shows)
+    papers = {"tiny": (table, Table("tiny-figure1", "TINY Figure 1: B", obstacle="Not here."))}
+    folder = tmp_path / "results"
+    records = folder / "records"
+    folder.mkdir()
+    entries = entries_of(table)
+    for entry, collapse in zip(entries[:3], (0.2, 0.4, 0.6), strict=True):
+        _file(entry, tmp_path / "runs", records, collapse)
+    blocks = (BLOCK.format(name) for name in ("tiny-table1", "tiny-others"))
+    (folder / "tiny.md").write_text(PAGE.format(*blocks))
+    (folder / "index.md").write_text(BLOCK.format("overview"))
+    return folder, papers, [path_of(entry, records) for entry in entries]
+
+
+def _change(path, **changes):
+    """Of entries of a record, each by the keys that lead to it."""
+    record = json.loads(path.read_text())
+    for keys, value in changes.items():
+        *groups, last = keys.split("__")
+        group = record
+        for key in groups:
+            group = group[key.removeprefix("at_")]
+        group[last] = value
+    path.write_text(json.dumps(record))
+
+
+def test_a_page_is_its_text_and_what_the_records_say(ledger):
+    folder, papers, _ = ledger
+    changed = pages.write_pages(folder, papers)
+    picture = folder / "figures" / "tiny-table1.png"
+    assert sorted(changed) == sorted([folder / "tiny.md", folder / "index.md", picture])
+    assert pages.check_pages(folder, papers) == []
+    assert pages.write_pages(folder, papers) == []
+    text = (folder / "tiny.md").read_text()
+    assert text.startswith("# Tiny\n\nBefore.\n\n<!-- generated: tiny-table1 -->\n## TINY Table 1")
+    assert "\nBetween, by hand.\n" in text
+    assert "| `sampling` | 3 | 40.0% ± 20.0% / 60.0% ± 15.7% (step 1000) | 3.0 ± 1.0 " in text
+    assert "| `seed` | `sampling` |\n| --- | --- |\n| 1 | 40.0% / 60.0% ± 15.7% (1) |\n\n" in text
+    assert "Smaller than the paper's: half of it." in text
+    assert "![TINY Table 1: A title](figures/tiny-table1.png)" in text
+    assert "`python -m launch.reproduce tiny-table1`" in text
+    assert "3 of 4 runs, seeds 0 to 2; 2.0 minutes a run (60 s to 3.0 minutes)." in text
+    made = "A processor, 2 cores; python 3.11.9, jax 0.8.0, flax 0.12.0; commit 0123456789."
+    assert made in text
+    assert "1 run without a record, an estimated 3.0 hours on two cores: `own_config" in text
+    assert "The rest is far." in text
+    assert "- **TINY Figure 1: B.** Not here." in text
+    row = "| [TINY Table 1: A title](tiny.md#tiny-table-1-a-title) | 3 | 4 |"
+    assert row in (folder / "index.md").read_text()
+
+
+@pytest.mark.parametrize("keys", ["metrics", "history__at_100"])
+def test_a_record_that_changes_makes_page_and_picture_disagree(ledger, keys):
+    folder, papers, (path, *_) = ledger
+    pages.write_pages(folder, papers)
+    before, there = digest_in(folder / "figures" / "tiny-table1.png"), path.read_text()
+    _change(path, seconds=61.0)
+    assert pages.check_pages(folder, papers) == ["tiny.md is not what the records say"]
+    path.write_text(there)
+    assert pages.check_pages(folder, papers) == []
+    _change(path, **{f"{keys}__collapse_fraction": 0.3})
+    assert "tiny-table1.png was drawn from other records" in pages.check_pages(folder, papers)
+    pages.write_pages(folder, papers)
+    assert pages.check_pages(folder, papers) == []
+    assert digest_in(folder / "figures" / "tiny-table1.png") != before
+
+
+def test_text_within_a_block_and_pictures_of_no_table_are_faults(ledger):
+    folder, papers, records = ledger
+    pages.write_pages(folder, papers)
+    page = folder / "tiny.md"
+    page.write_text(page.read_text().replace("± 20.0%", "± 10.0%"))
+    (folder / "figures" / "old.png").write_bytes(b"")
+    (folder / "figures" / "tiny-table1.png").unlink()
+    assert pages.check_pages(folder, papers) == [
+        "tiny.md is not what the records say",
+        "tiny-table1.png is missing",
+        "old.png is of no table",
+    ]
+    for path in records[:3]:
+        path.unlink()
+    pages.write_pages(folder, papers)
+    assert list((folder / "figures").iterdir()) == []
+    text = page.read_text()
+    assert "No record yet: 4 runs, an estimated 12 hours on two cores." in text
+    assert "Between, by hand." in text
+
+
+@pytest.mark.parametrize("name", ["tiny-table1", "tiny-others"])
+def test_a_table_without_a_block_and_a_block_without_a_table_are_refused(ledger, name):
+    folder, papers, _ = ledger
+    page = folder / "tiny.md"
+    page.write_text(page.read_text().replace(f"generated: {name}", "generated: tiny-table7"))
+    with pytest.raises(UsageError, match=f"wrong: {name}, tiny-table7|wrong: tiny-table7, {name}"):
+        pages.check_pages(folder, papers)
+
+
+def test_records_that_do_not_hold_are_left_out_and_named(ledger):
+    folder, papers, (first, second, *_) = ledger
+    record = json.loads(first.read_text())
+    record["settings"]["objective.beta"] = 7.0
+    first.write_text(json.dumps(record))
+    second.rename(second.with_name("a_run_of_old.json"))
+    pages.write_pages(folder, papers)
+    text = (folder / "tiny.md").read_text()
+    assert "1 of 4 runs, seed 2; 3.0 minutes a run." in text
+    assert f"`{first.stem}`: stale: objective.beta" in text
+    assert "Records of runs that are no longer wanted: `a_run_of_old.json`." in text
+    assert f"3 runs without a record, an estimated 3.1 hours on two cores: `{first.stem}`" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (99.4, "99 s"),
+        (120, "2.0 minutes"),
+        (5400, "90 minutes"),
+        (7200, "2.0 hours"),
+        (360_000, "100 hours"),
+    ],
+)
+def test_a_duration_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_the_pages_are_what_the_records_say():
+    """If not: python -m launch.reproduce --write-docs."""
+    assert pages.check_pages(ROOT / "docs" / "results") == []
