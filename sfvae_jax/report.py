@@ -11,9 +11,10 @@ share)
   report.json              its numbers, nothing rounded
   report.csv               one row a run, measure and step, nothing rounded
   report.png               the table as bars
-  report_curves.png        every measure over the steps at which it was taken and over each numeric
-                           key in which the runs differ: mean and range over seeds; only where
-                           there are two steps or two such values
+  report_curves.png        every measure over the steps at which it was taken: mean and range over
+                           seeds; only where there are two steps
+  report_sweep.png         every measure over each numeric key in which the runs differ, in the
+                           same way; only where there is such a key
   report_samples.png, report_latent_plane.png, report_manifold.png
                            these figures of all methods side by side, where two or more have them
 
@@ -46,7 +47,7 @@ from sfvae_jax.files import json_text, write_text
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.reporting.bars import draw_report
 from sfvae_jax.reporting.csv_rows import run_names, to_csv
-from sfvae_jax.reporting.curves import draw_panels, panels_of
+from sfvae_jax.reporting.curves import draw_panels, panels_over_keys, panels_over_steps
 from sfvae_jax.reporting.latex import to_latex
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
@@ -122,11 +123,13 @@ def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[
     Returns:
         The names of what was drawn.
     """
-    methods, panels = summary["methods"], panels_of(list(runs.values()))
+    methods, all_runs = summary["methods"], list(runs.values())
+    over_steps, over_keys = panels_over_steps(all_runs), panels_over_keys(all_runs)
     measured = any(method["measures"] for method in methods)
     pictures = {
         "report.png": (measured, partial(draw_report, methods)),
-        "report_curves.png": (panels, partial(draw_panels, panels)),
+        "report_curves.png": (over_steps, partial(draw_panels, over_steps)),
+        "report_sweep.png": (over_keys, partial(draw_panels, over_keys)),
         **{
             f"report_{name}": (tiles, partial(draw_tiles, tiles, PICTURES[name]))
             for name, tiles in side_by_side(runs).items()

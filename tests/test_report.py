@@ -122,7 +122,7 @@ def test_shares_and_small_errors_of_sequences_keep_their_digits():
     measures |= {"exact_match": 0.043, "token_accuracy": 0.958, "value_error": 0.0432}
     run = {**RUNS[3], "metrics": {**measures, "elbo_valid": -12.346}, "history": {}}
     header, _, row, *_ = report.to_markdown(report.summarize([run])).splitlines()
-    assert "| valid samples of the prior, step 200 | unique samples of the gmm, " in header
+    assert "| valid samples of the prior, step 200 | unique samples of the GMM, " in header
     assert "| novel samples of the second stage, step 200 | exact match, " in header
     assert row.endswith("| 0.972 | 0.500 | 1.000 | 0.043 | 0.958 | 0.043 | -12.35 |")
 
@@ -298,13 +298,15 @@ def no_pictures(monkeypatch):
 def test_curves_are_drawn_where_there_are_some_and_not_left_by_an_earlier_report(
     tmp_path, no_pictures
 ):
-    for history, files in (
-        (RUNS[0]["history"], (*TEXTS, "report.png", "report_curves.png")),
-        ({}, (*TEXTS, "report.png")),
-    ):
-        _write_runs(tmp_path, [{**RUNS[0], "history": history}])
-        assert report.write_report([tmp_path / "run0" / "results.json"], tmp_path).files == files
-        assert {path.name for path in tmp_path.iterdir()} == {*files, "run0"}
+    wide = _run("sampling", 0, 0.1, **{"model.latent_size": 7})
+    _write_runs(tmp_path, [RUNS[0], wide])
+    files = (*TEXTS, "report.png", "report_curves.png", "report_sweep.png")
+    assert report.write_report(report.find_runs([tmp_path]), tmp_path).files == files
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "run0", "run1"}
+    _write_runs(tmp_path, [{**RUNS[0], "history": {}}])
+    files = (*TEXTS, "report.png")
+    assert report.write_report([tmp_path / "run0" / "results.json"], tmp_path).files == files
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "run0", "run1"}
 
 
 def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_path):
@@ -445,7 +447,7 @@ def test_what_not_all_seeds_measured_is_told():
         in text
     )
     assert (
-        "(2 of 3), reconstruction error at sample, step 100 (2 of 3), fid gmm, step 200 (1 of 3)."
+        "(2 of 3), reconstruction error at sample, step 100 (2 of 3), FID GMM, step 200 (1 of 3)."
         in text
     )
     assert "fid" not in text.splitlines()[0]

@@ -21,6 +21,7 @@ COLUMNS = (
     "seed",
     "measure",
     "step",
+    "measured_step",
     "value",
     "reason",
     "caveat",
@@ -35,12 +36,13 @@ COLUMNS = (
 def to_csv(runs: Mapping[Path, Run]) -> str:
     """One row a run, step and measure, in the form of RFC 4180, under a row of `COLUMNS`.
 
-    `value` is the number as results.json has it, `repr`; it is empty for a measure that does not
-    apply to the model, and `reason` says why, as far as results.json does. `caveat` says why a
-    value is not to be trusted as it stands. `published_...` are the figures that stand beside it in
-    the table: mean and standard deviation, the paper's step, and its data set where that is another
-    than the run's. `part` is the part of the data that was measured; it is empty where a measure
-    has none, such as one of random samples alone.
+    `step` is the table's, and `measured_step` that of the model that was measured: another one for
+    the last measures of a run that stopped early. `value` is the number as results.json has it,
+    `repr`; it is empty for a measure that does not apply to the model, and `reason` says why, as
+    far as results.json does. `caveat` says why a value is not to be trusted as it stands.
+    `published_...` are the figures that stand beside it in the table: mean and standard deviation,
+    the paper's step, and its data set where that is another than the run's. `part` is the part of
+    the data that was measured; it is empty where a measure has none, such as one of random samples.
 
     Args:
         runs: by the results.json of each its contents, as from `read_runs`.
@@ -77,13 +79,14 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
     points = by_step(run)
     steps = sorted(points, key=int)
     for step in steps:
-        caveats = caveats_at(run, step)
+        is_last, caveats = step == steps[-1], caveats_at(run, step)
         for measure, value in points[step].items():
-            figure = published.at(measure, step, last=step == steps[-1])
+            figure = published.at(measure, step, last=is_last)
             is_null = value is None
             yield {
                 "measure": measure,
                 "step": step,
+                "measured_step": run.get("measured_step", step) if is_last else step,
                 "value": value,
                 "reason": run.get("not_applicable", {}).get(measure) if is_null else None,
                 "caveat": caveats.get(measure),
@@ -99,6 +102,7 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
 _PARTS = {
     ("fid_", "frechet_", "classifier_accuracy", "prd_", "encoder_overfitting"): "test",
     ("decoder_overfitting",): "train and test",
+    ("gmm_held_out_log_density_minus_training",): "train and valid",
     ("gmm_held_out_log_density",): "valid",
     ("search_",): "train",
     ("simulated_", "valid_", "unique_", "novel_"): "",
@@ -106,7 +110,8 @@ _PARTS = {
 
 
 def _part(measure: str, evaluated: str) -> str:
-    named = re.search(r"_(train|valid|test)(_standard_error|_steps|_unconverged)?$", measure)
-    if named:
-        return named[1]
-    return next((part for names, part in _PARTS.items() if measure.startswith(names)), evaluated)
+    for names, part in _PARTS.items():
+        if measure.startswith(names):
+            return part
+    named = re.search(r"_(train|valid|test)(_standard_error)?$", measure)
+    return named[1] if named else evaluated

@@ -188,9 +188,9 @@ def _scale(axes: Any, xs: Sequence[float], log_x: bool) -> None:
     log_x = log_x and bool(xs) and xs[0] > 0
     if log_x:
         axes.set_xscale("log")
+        axes.minorticks_off()
     places = np.log(xs) if log_x else np.array(xs)
     gaps = np.diff(places)
     if not 0 < len(xs) <= 8 or (len(xs) > 1 and gaps.min() < gaps.sum() / 9):
         return
     axes.set_xticks(xs, [f"{x:g}" for x in xs])
-    axes.minorticks_off()

@@ -36,7 +36,8 @@ __all__ = [
     "draw_curves",
     "draw_panels",
     "is_logarithmic",
-    "panels_of",
+    "panels_over_keys",
+    "panels_over_steps",
     "published_over_key",
     "published_over_steps",
 ]
@@ -85,13 +86,8 @@ def published_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Publ
     return _published_over_key(_swept(runs, key), measure, key)
 
 
-def panels_of(runs: Sequence[Run]) -> list[Panel]:
-    """All curves of a report: each measure over steps, then over each key that was swept.
-
-    Those with two points at least; standard errors are left to the table.
-    """
-    measured = dict.fromkeys(m for run in runs for values in by_step(run).values() for m in values)
-    measures = [measure for measure in measured if not is_error(measure)]
+def panels_over_steps(runs: Sequence[Run]) -> list[Panel]:
+    """Each measure that some method has at two steps or more; standard errors are left out."""
     methods = by_method(runs)
     panels = [
         _panel(
@@ -100,20 +96,26 @@ def panels_of(runs: Sequence[Run]) -> list[Panel]:
             "step",
             measure,
         )
-        for measure in measures
+        for measure in _drawn(runs)
     ]
+    return [panel for panel in panels if _has_a_line(panel)]
+
+
+def panels_over_keys(runs: Sequence[Run]) -> list[Panel]:
+    """Each measure over each numeric key in which runs differ that are otherwise alike."""
+    panels = []
     for key in swept_keys(runs):
-        swept = _swept(runs, key)
+        methods = _swept(runs, key)
         panels += [
             _panel(
-                _curves_over_key(swept, measure, key),
-                _published_over_key(swept, measure, key),
+                _curves_over_key(methods, measure, key),
+                _published_over_key(methods, measure, key),
                 key,
                 measure,
             )
-            for measure in measures
+            for measure in _drawn(runs)
         ]
-    return [panel for panel in panels if any(len(curve.points) > 1 for curve in panel.curves)]
+    return [panel for panel in panels if _has_a_line(panel)]
 
 
 def is_logarithmic(xs: Sequence[float]) -> bool:
@@ -122,6 +124,15 @@ def is_logarithmic(xs: Sequence[float]) -> bool:
         return False
     low, high, middle = min(xs), max(xs), median(xs)
     return abs(middle - (low * high) ** 0.5) < abs(middle - (low + high) / 2)
+
+
+def _drawn(runs: Sequence[Run]) -> list[str]:
+    measured = dict.fromkeys(m for run in runs for values in by_step(run).values() for m in values)
+    return [measure for measure in measured if not is_error(measure)]
+
+
+def _has_a_line(panel: Panel) -> bool:
+    return any(len(curve.points) > 1 for curve in panel.curves)
 
 
 def _panel(

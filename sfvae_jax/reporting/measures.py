@@ -7,6 +7,7 @@ import re
 DEVIATION = "_deviation"  # what the measure of a measure's deviation over trials ends with
 # What the name of a standard error of another measure ends with.
 _ERRORS = ("standard_error", "carlo_error")
+_ACRONYMS = re.compile(r"\b(ais|elbo|fid|gmm|iwae|kl|nll|prd)\b")
 # Words of the names of measures in nats.
 _NATS = re.compile(
     r"(^|_)(bound|elbo|kl_divergence|marginal_likelihood|nll|gap|gain|log_evidence|log_density"
@@ -23,13 +24,8 @@ def title(measure: str) -> str:
     """A measure's name as a person writes it."""
     share, _, source = measure.partition("_")
     if share in ("valid", "unique", "novel"):
-        return f"{share} samples of the {source.replace('_', ' ')}"
-    return (
-        measure.replace("_", " ")
-        .replace("kl ", "KL ")
-        .replace("ais ", "AIS ")
-        .replace("iwae ", "IWAE ")
-    )
+        return f"{share} samples of the {title(source)}"
+    return _ACRONYMS.sub(lambda found: found[0].upper(), measure.replace("_", " "))
 
 
 def with_unit(measure: str) -> str:

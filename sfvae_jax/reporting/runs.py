@@ -72,7 +72,7 @@ def read_run(path: Path) -> Run:
     """The results.json of a finished run.
 
     Its "step" is `train.steps`, also where it stopped early and the model of another step was
-    measured: the runs of one configuration stand in one column.
+    measured ("measured_step"): the runs of one configuration stand in one column.
 
     Raises:
         UsageError: if it is not one, or the run is not at its end.
@@ -86,7 +86,7 @@ def read_run(path: Path) -> Run:
         raise UsageError(
             f"{path} holds measures of step {run['step']} of {steps}; let the run end first"
         )
-    return {**run, "step": steps}
+    return {**run, "step": steps, "measured_step": run["step"]}
 
 
 def by_step(run: Run) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sfvae_jax.reporting.csv_rows import COLUMNS, run_names, to_csv
 
@@ -69,6 +70,7 @@ def test_the_columns_say_what_a_value_is():
         "seed": "0",
         "measure": "lower_bound",
         "step": "50",
+        "measured_step": "50",
         "value": repr(-1e-300 / 3),
         "reason": "",
         "caveat": "early",
@@ -87,6 +89,34 @@ def test_the_columns_say_what_a_value_is():
     assert rows["other", "100", "amortization_gap_test"]["part"] == "test"
     assert rows["first", "100", "fid_gmm"]["part"] == "test"
     assert rows["first", "100", "valid_prior"]["part"] == ""
+
+
+@pytest.mark.parametrize(
+    ("measure", "part"),
+    [
+        ("amortization_gap_test_standard_error", "test"),
+        ("ais_step_size_train", "train"),
+        ("prd_f8_prior", "test"),
+        ("gmm_held_out_log_density", "valid"),
+        ("gmm_held_out_log_density_minus_training", "train and valid"),
+        ("search_valid", "train"),
+        ("simulated_sandwich", ""),
+        ("lower_bound", "valid"),
+    ],
+)
+def test_the_part_is_the_one_that_was_measured(measure, part):
+    rows = _read(to_csv({Path("/a/results.json"): _run(0, **{measure: 1.0})}))
+    assert {row["part"] for row in rows if row["measure"] == measure} == {part}
+
+
+def test_a_run_that_stopped_early_says_which_step_was_measured():
+    run = _run(0) | {"measured_step": 40}
+    rows = _read(to_csv({Path("/a/results.json"): run}))
+    assert [(row["step"], row["measured_step"]) for row in rows] == [
+        ("50", "50"),
+        ("50", "50"),
+        ("100", "40"),
+    ]
 
 
 def test_published_figures_of_other_data_name_them():

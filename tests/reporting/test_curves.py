@@ -41,10 +41,10 @@ def test_several_measures_stand_in_one_picture():
     runs = [_run(0, -3.0)]
     runs[0]["metrics"]["elbo_gap"] = 1.0
     both = curves.curves_over_steps(runs, "lower_bound", "elbo_gap")
-    assert [curve.label for curve in both] == ["lower bound", "elbo gap"]
+    assert [curve.label for curve in both] == ["lower bound", "ELBO gap"]
     runs.append(_run(0, -2.0, "bilbo"))
     both = curves.curves_over_steps(runs, "lower_bound", "elbo_gap")
-    labels = ["lower bound, sampling", "lower bound, bilbo", "elbo gap, sampling"]
+    labels = ["lower bound, sampling", "lower bound, bilbo", "ELBO gap, sampling"]
     assert [curve.label for curve in both] == labels
 
 
@@ -138,18 +138,18 @@ def test_a_reports_panels_are_over_steps_and_over_what_was_swept():
     runs = [_run(0, -3.0, history={"10": -9.0}), _run(0, -2.0, **{"model.latent_size": 16})]
     for run in runs:
         run["metrics"] |= {"collapse_fraction": 0.5, "elbo_gap_standard_error": 0.1}
-    panels = curves.panels_of(runs)
+    panels = [*curves.panels_over_steps(runs), *curves.panels_over_keys(runs)]
     assert [(panel.x_name, panel.y_name) for panel in panels] == [
         ("step", "lower bound (nats)"),
         ("model.latent_size", "lower bound (nats)"),
         ("model.latent_size", "collapse fraction"),
     ]
-    assert curves.panels_of(runs[1:]) == []
+    assert curves.panels_over_steps(runs[1:]) == curves.panels_over_keys(runs[1:]) == []
 
 
 def test_a_run_that_does_not_know_a_swept_key_has_no_point():
     runs = [_run(0, -1.0, **{"objective.tau": tau}) for tau in (1.0, 2.0)]
-    (panel,) = curves.panels_of([*runs, _run(0, -2.0, "bilbo")])
+    (panel,) = curves.panels_over_keys([*runs, _run(0, -2.0, "bilbo")])
     assert [curve.label for curve in panel.curves] == ["sampling"]
 
 
@@ -157,11 +157,11 @@ def test_a_run_that_does_not_know_a_swept_key_has_no_point():
     ("measure", "name"),
     [
         ("kl_divergence", "KL divergence (nats)"),
-        ("sampling_free_elbo", "sampling free elbo (nats)"),
+        ("sampling_free_elbo", "sampling free ELBO (nats)"),
         ("iwae_bound_test", "IWAE bound test (nats)"),
         ("amortization_gap_train", "amortization gap train (nats)"),
-        ("nll_without_constant", "nll without constant (nats)"),
-        ("fid_gmm", "fid gmm"),
+        ("nll_without_constant", "NLL without constant (nats)"),
+        ("fid_gmm", "FID GMM"),
         ("reconstruction_error", "reconstruction error"),
         ("effective_sample_size", "effective sample size"),
         ("gamma", "gamma"),
@@ -250,5 +250,5 @@ def test_the_legend_stays_within_the_picture(drawn):
 def test_a_report_draws_the_paper_as_json_has_it():
     paper = json.loads(json.dumps(PUBLISHED))
     runs = [_run(0, -3.0, history={"50": -5.0}, published=paper, **{"data.name": "mnist"})]
-    (panel,) = curves.panels_of(runs)
+    (panel,) = curves.panels_over_steps(runs)
     assert panel.published[0] == PublishedCurve("sampling", {50: (-4.5, 0.5)})
