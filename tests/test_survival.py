@@ -14,6 +14,7 @@ from conftest import HANG, checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluate
+from sfvae_jax.training import provenance
 from sfvae_jax.training.workdir import Workdir
 
 LONG = {
@@ -110,6 +111,12 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
         said = process.communicate()[1]
         assert process.returncode == 0, said
     assert_the_same_run(stopped, whole, tiny_config(**LONG))
+
+    # What each process took is told, that of the killed one too.
+    pieces = provenance.read(Workdir(stopped).provenance)
+    first, second, third = (piece["from_step"] for piece in pieces)
+    assert first == 0 < second < third < 1200
+    assert all(piece["processor_seconds"] > 0 for piece in pieces)
 
 
 # What is killed at random: changes to LONG, which each takes its own path through the train loop.
