@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 _ROOT = Path(sfvae_jax.__file__).resolve().parents[1]
 _MEASURED = ("step", "metrics", "history", "not_applicable", "caveats", "history_caveats")
-_MEASURED += ("texts", "prior_stddev", "checkpoint", "ended_at")
+_MEASURED += ("texts", "prior_stddev", "checkpoint", "ended_at", "measured_step")
 _WITH_SENTENCES = ("not_applicable", "caveats", "history_caveats")
 _SAME_WORK = ("machine", "processes", "versions", "commit", "changed")
 
@@ -176,6 +176,7 @@ _ENTRIES = {
     "changes": _are_settings,
     "seed": results_file.is_whole_number,
     "step": results_file.is_whole_number,
+    "measured_step": results_file.is_whole_number,
     "metrics": lambda value: isinstance(value, dict) and bool(value),
     "evaluations": _are_names,
     "fingerprint": _is_text,

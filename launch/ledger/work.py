@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from launch.backend import Backend
 from launch.drive import Outcome, carry_out, look_over
@@ -65,11 +66,14 @@ def work_on(entries: Sequence[Entry], price: Mapping[Entry, Price], folder: Path
         if obstacle:
             skipped[entry.path] = obstacle
             continue
-        run = entry.run(folder)
-        seconds = price[entry].seconds
-        weight = seconds / run.steps if math.isfinite(seconds) else 1.0
-        runs.append(dataclasses.replace(run, step_weight=weight))
-    return Work({entry.path: entry for entry in entries}, runs, skipped)
+        runs.append(entry.run(folder))
+    by_name = {entry.path: entry for entry in entries}
+    seconds = {run.name: price[by_name[run.name]].seconds / run.steps for run in runs}
+    known = [value for value in seconds.values() if math.isfinite(value)]
+    usual = median(known) if known else 1.0
+    weights = {name: value if math.isfinite(value) else usual for name, value in seconds.items()}
+    runs = [dataclasses.replace(run, step_weight=weights[run.name]) for run in runs]
+    return Work(by_name, runs, skipped)
 
 
 def do(

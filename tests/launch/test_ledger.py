@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from damage import mutated
 from tiny_ledger import LESS, PIECE, filed, finish, own_table
 from tiny_sweeps import write_config
 
@@ -16,6 +17,7 @@ from launch.ledger.record import make_record, settings_of, without_folders
 from launch.ledger.records import Filed, left_over, look_up, path_of, read_records
 from launch.ledger.table import Part, Table
 from launch.ledger.tables import TABLES
+from launch.ledger.work import work_on
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import write_json
@@ -212,6 +214,22 @@ def test_a_damaged_record_is_told_and_left_out(table, tmp_path, damage):
     assert [record["seed"] for record in read_records(table, records)] == [0]
 
 
+def test_a_record_that_is_damaged_at_random_ends_nothing(table, tmp_path):
+    """It is told as damaged or stale, or what is left of it can be tabled."""
+    entry, records = entries_of(table)[0], tmp_path / "records"
+    path = filed(entry, tmp_path / "work", records)
+    whole, rng, told = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(100):
+        path.write_bytes(mutated(whole, rng))
+        found = look_up(entry, records)
+        assert "\n" not in found.problem
+        told += bool(found.problem)
+        if not found.problem:
+            summarize(read_records(table, records))
+            prices([found], 8.0)
+    assert told > 50
+
+
 def test_a_named_pipe_in_the_place_of_a_record(table, tmp_path):
     entry = entries_of(table)[0]
     path = path_of(entry, tmp_path)
@@ -302,6 +320,16 @@ def test_the_calibration_is_measured_once_and_kept(own_cache, monkeypatch):
     for damaged in ("{", "[]", path.read_text().replace(str(first), "-1")):
         path.write_text(damaged)
         assert calibration.calibration() == 7.0
+
+
+def test_the_time_left_counts_what_a_step_takes(tmp_path):
+    """And of a run of which nothing is known, what is usual."""
+    runs = [{"seed": 0, "objective.name": name} for name in ("sampling", "iwae", "rae")]
+    entries = entries_of(own_table(tmp_path, runs))
+    seconds = (12.0, 36.0, np.inf)
+    price = {entry: Price(time) for entry, time in zip(entries, seconds, strict=True)}
+    work = work_on(entries, price, tmp_path / "work")
+    assert [run.step_weight for run in work.runs] == [1.0, 3.0, 2.0]
 
 
 # ---- texts ----
