@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -244,6 +245,25 @@ def test_a_signal_stops_the_runs_and_a_second_kills_them(runs, first):
     assert backend.calls == ["stop", "kill", "ended", "close"]
     assert outcome == Outcome(interrupted_by=first)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_deadline_stops_the_runs_as_a_signal_does(runs):
+    backend, outcome = FakeBackend(runs, ends_after="stop", status=143), Outcome()
+    carry_out(runs, outcome, lambda to_do: backend, deadline=time.monotonic() + 0.3)
+    assert backend.calls == ["stop", "ended", "close"]
+    assert outcome == Outcome(is_late=True)
+    backend = FakeBackend(runs, ends_after="stop")
+    carry_out(runs, Outcome(), lambda to_do: backend, deadline=time.monotonic())
+    assert backend.calls == []  # nothing is begun that would be stopped at once
+
+
+def test_a_signal_and_a_deadline_together_do_not_kill():
+    with Interrupts(deadline=0.0) as interrupts:
+        assert (interrupts.count, interrupts.first) == (1, None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (interrupts.count, interrupts.first) == (1, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (interrupts.count, interrupts.first) == (2, signal.SIGTERM)
 
 
 def test_a_signal_while_the_backend_is_made_stops_the_runs(runs):
