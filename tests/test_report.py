@@ -182,7 +182,7 @@ def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     assert one["measures"]["nll_without_constant"]["200"]["published"] == [27.62, None]
     assert twenty["measures"]["nll_without_constant"]["200"]["published"] == [26.11, None]
     text = report.to_markdown(report.summarize(runs))
-    assert "| 30.0 / 26.1 |" in text
+    assert "| 30.00 / 26.11 |" in text
     assert "collapse" not in text.splitlines()[0]  # null: it does not apply to these models
     # The rows tell data sets apart, and have the embedded digits in the place of MNIST.
     assert "data.name mnist_5k (paper: mnist)" in text
@@ -217,6 +217,15 @@ def test_unfinished_runs_are_refused(tmp_path):
     path.parent.rmdir()
     with pytest.raises(UsageError, match="holds no results.json"):
         report.find_runs([tmp_path])
+
+
+def test_a_run_that_stopped_early_is_read_with_the_step_that_was_measured(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**RUNS[0], "step": 100, "ended_at": 150}))
+    run = report.read_run(path)
+    assert (run["step"], run["measured_step"]) == (200, 100)
+    path.write_text(json.dumps(RUNS[0]))
+    assert report.read_run(path) == {**RUNS[0], "measured_step": 200}
 
 
 def test_the_same_run_twice_is_refused(tmp_path):
