@@ -60,7 +60,7 @@ def of_table(
         told.append("")
         for row, one in zip(rows, filed, strict=True):
             told.append(_row(row, widths))
-            notes = (one.problem, one.lacks and f"lacks {one.lacks}", obstacles.get(one.entry, ""))
+            notes = (one.problem, one.lacks, obstacles.get(one.entry, ""))
             told += _indented([note for note in notes if note])
     told += [f"{name} is of no run that the table wants" for name in left_over]
     return "\n".join([*told, "", _wrapped(_TIMES)]) if filed else "\n".join(told)

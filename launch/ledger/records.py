@@ -31,7 +31,7 @@ class Filed:
         entry: the run.
         record: None where there is none, or none that holds for the run as it is wanted now.
         problem: what is wrong with the one that is there; empty where nothing is.
-        lacks: what is measured now and was not then; the record holds all the same.
+        lacks: "lacks ...", what is measured now and was not then; the record holds all the same.
     """
 
     entry: Entry
@@ -121,7 +121,7 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
     steps = [str(step) for step in wanted.steps if step <= last and str(step) not in history]
     told = [f"evaluations {', '.join(names)}"] if names else []
     told += [f"measures of steps {', '.join(steps)}"] if steps else []
-    return "; ".join(told)
+    return f"lacks {' and '.join(told)}" if told else ""
 
 
 def _as_run(filed: Filed) -> Record:

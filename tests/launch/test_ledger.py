@@ -177,7 +177,7 @@ def test_measures_that_are_wanted_now_and_were_not_then(table, tmp_path):
     found = look_up(entries_of(table)[0], records)
     assert found.record is not None
     assert not found.is_there
-    assert found.lacks == "evaluations collapse; measures of steps 7"
+    assert found.lacks == "lacks evaluations collapse and measures of steps 7"
     assert len(read_records(table, records)) == 1
     fewer = own_table(tmp_path, **{"evaluations.steps": (12,)})
     assert look_up(entries_of(fewer)[0], records).is_there
