@@ -26,7 +26,9 @@ from sfvae_jax.training.settings import plain
 
 def _run(objective, seed, collapse, **changes):
     config = load_config("mnist_collapse").get_config("laptop")
-    config.update_from_flattened_dict({"objective.name": objective, "seed": seed, **changes})
+    small = {"model.latent_size": 100, "train.steps": 200, "evaluations.steps": (100, 200)}
+    changes = {"objective.name": objective, "seed": seed, **small, **changes}
+    config.update_from_flattened_dict(changes)
     last = {"collapse_fraction": collapse, "reconstruction_error_at_sample": 30.0 + seed}
     return {
         "config": plain(config),

@@ -21,6 +21,8 @@ SMALL = {
     "data.num_valid": 64,
     "model.latent_size": 3,
     "model.hidden_sizes": (16,),
+    "model.output_activation": "identity",  # which every likelihood takes
+    "model.initializer": "lecun_normal",
     "posterior.hidden_sizes": (8,),
     "posterior.num_flows": 1,
     "posterior.context_size": 4,
