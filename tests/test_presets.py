@@ -88,6 +88,13 @@ CHANGES = {
     "mnist_bilbo": {},
     "mnist_collapse": {},
     "mnist_estimators": {"evaluations.iwae_bound.num_samples": 4},
+    "mnist_log_evidence": {
+        "evaluations.inference_gaps.num_images": 2,
+        "evaluations.inference_gaps.num_samples": 4,
+        "evaluations.inference_gaps.num_simulated": 0,
+        "evaluations.inference_gaps.annealing.num_chains": 2,
+        "evaluations.inference_gaps.annealing.num_temperatures": 3,
+    },
     "mnist_manifold": {},
     "mnist_posteriors": {"evaluations.iwae_bound.num_samples": 4},
     "molecules": FEW_SEARCHED,
@@ -124,12 +131,30 @@ DETERMINISTIC_OF_SEQUENCES = {
     "unique_prior",
     "novel_prior",
 }
+_GAPS = ("approximation_gap", "amortization_gap", "inference_gap", "linearized_gain")
+# An encoder without variances.
+OF_A_POINT = {
+    "reconstruction_error_at_sample",
+    "lower_bound",
+    "iwae_effective_sample_size_test",
+    *(
+        f"{name}{error}"
+        for name in (
+            "posterior_covariance_gap",
+            "diagonal_covariance_gap",
+            "encoder_overfitting",
+            *(f"{name}_test" for name in ("lower_bound", "iwae_bound", *_GAPS)),
+        )
+        for error in ("", "_standard_error")
+    ),
+}
 NOT_APPLICABLE = {
     "equations": DETERMINISTIC_OF_SEQUENCES,
     "architectures": {"nll_without_constant"},  # a likelihood of sequences
     "molecules": DETERMINISTIC_OF_SEQUENCES,
     "mnist_baggins": {"lower_bound"},  # its objective has no density p(x|z)
     "mnist_bilbo": {"nll_without_constant"},  # a Bernoulli likelihood
+    "mnist_log_evidence": OF_A_POINT,
     "mnist_posteriors": {"nll_without_constant"},
     # a deterministic model
     "rae": {
@@ -157,6 +182,7 @@ SLOW = (
     "mnist_bilbo",
     "mnist_collapse",
     "mnist_estimators",
+    "mnist_log_evidence",
     "mnist_manifold",
     "mnist_posteriors",
     "molecules",
