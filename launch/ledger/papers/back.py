@@ -40,7 +40,7 @@ TABLES = (
         shows=(
             Measures((*_BOUNDS, ("constant_variance_penalty", "end"))),
             Curves(("lower_bound",)),
-            Pictures(("latent_plane.png", "manifold.png")),
+            Pictures(("latent_plane.png", "posterior_variances.png", "manifold.png")),
         ),
     ),
     _shown_by(5, "posterior means by label, three methods", "back-figure4"),
@@ -50,7 +50,7 @@ TABLES = (
         (Part("configs/mnist_baggins.py", ("model.latent_size=100",), hours=0.3),),
         shows=(
             Measures((("reconstruction_error", "end"), ("kl_divergence", "end"))),
-            Pictures(("samples_prior.png",)),
+            Pictures(("samples.png",)),
         ),
     ),
     _shown_by(7, "faces, reconstructions and samples", "back-figure17"),
@@ -64,10 +64,20 @@ TABLES = (
                 (_MEASURED,),
                 hours=0.15,
             ),
+            Part(
+                "configs/mnist_bilbo.py",
+                ("model.latent_scale=*",),
+                (_MEASURED, "model.latent_size=100"),
+                hours=0.2,
+            ),
         ),
         shows=(
             *(
-                Curves(("lower_bound",), where=(("model.latent_scale", scale),))
+                Curves(
+                    ("lower_bound",),
+                    where=(("model.latent_size", size), ("model.latent_scale", scale)),
+                )
+                for size in ("2", "100")
                 for scale in ("0.1", "1.0", "10.0")
             ),
             Measures(_BOUNDS),
@@ -117,7 +127,7 @@ TABLES = (
                     ("reconstruction_error", "end"),
                 )
             ),
-            Pictures(("reconstructions.png", "samples_prior.png", "samples_optimal_prior.png")),
+            Pictures(("reconstructions.png", "samples.png", "samples_optimal_prior.png")),
         ),
     ),
 )
