@@ -12,6 +12,7 @@ from launch.ledger.records import left_over, look_up, read_records
 from launch.ledger.table import Table
 
 _SECONDS_A_HOUR = 3600.0
+_CORES = 2  # that the hours of a part are of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +45,15 @@ class Account:
         return found
 
     def hours_missing(self) -> float:
-        """Of the missing runs: what their method has taken, or what their part estimates."""
+        """Of the missing runs on two cores: what their method took, or their part's estimate.
+
+        The processor time counts, for the machine may have done other work besides.
+        """
         methods = {entry.name: entry.method for entry in self.wanted}
         took: dict[tuple[object, ...], list[float]] = {}
         for record in self.records:
-            if record["seconds"] is not None:
-                hours = record["seconds"] / _SECONDS_A_HOUR
+            if record["processor_seconds"] is not None:
+                hours = record["processor_seconds"] / _CORES / _SECONDS_A_HOUR
                 took.setdefault(methods[record["run"]], []).append(hours)
         return sum(
             mean(took[entry.method]) if entry.method in took else entry.part.hours or 0.0

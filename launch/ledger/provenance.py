@@ -40,13 +40,20 @@ def duration(seconds: float) -> str:
 
 def _counted(account: Account) -> str:
     seeds = sorted({record["config"]["seed"] for record in account.records})
-    took = sorted(record["seconds"] for record in account.records if record["seconds"] is not None)
+    took = _known(account.records, "seconds")
+    used = _known(account.records, "processor_seconds")
     runs = f"{len(account.records)} of {_number(len(account.wanted), 'run')}"
     line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
     if not took:
         return f"{line}."
     between = f" ({duration(took[0])} to {duration(took[-1])})" if len(took) > 1 else ""
-    return f"{line}; {duration(median(took))} a run{between}."
+    of_processor = f", {duration(median(used))} of processor time" if used else ""
+    return f"{line}; {duration(median(took))} a run{between}{of_processor}."
+
+
+def _known(records: Sequence[Record], key: str) -> list[float]:
+    """What is known, from the least."""
+    return sorted(record[key] for record in records if record[key] is not None)
 
 
 def _made_by(records: Sequence[Record]) -> list[str]:
