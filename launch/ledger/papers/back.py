@@ -43,6 +43,24 @@ TABLES = (
             Pictures(("latent_plane.png", "posterior_variances.png", "manifold.png")),
         ),
     ),
+    Table(
+        "back-section4.2",
+        "BACK Section 4.2: training by the log evidence",
+        (Part("configs/mnist_log_evidence.py", hours=0.4),),
+        "The paper derives the log evidence and trains nothing by it.",
+        (
+            Measures(
+                (
+                    ("log_evidence_test", "end"),
+                    ("linearized_full_covariance_bound_test", "end"),
+                    ("lower_bound_test", "end"),
+                    ("linearized_log_evidence", "end"),
+                    ("posterior_covariance_gap", "end"),
+                    ("reconstruction_error", "end"),
+                )
+            ),
+        ),
+    ),
     _shown_by(5, "posterior means by label, three methods", "back-figure4"),
     Table(
         "back-figure6",

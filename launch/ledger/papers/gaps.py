@@ -23,7 +23,7 @@ _IN_WORDS = (
 )
 _QUARTER = ("train.steps=492000", "objective.entropy_steps=60000")
 _QUARTER_IN_WORDS = f"a quarter of the training steps; {_IN_WORDS}"
-_STANDARD = "model.hidden_sizes=(200, 200)"
+_STANDARD = ("model.hidden_sizes=(200, 200)",)
 _EACH = "Measured at its own size (1,000 images) a model takes an estimated 20 hours on two cores."
 
 _COLUMNS = (
@@ -54,14 +54,14 @@ TABLES = (
         (
             Part(
                 _CONFIG,
-                (_STANDARD, "posterior.name=diagonal"),
+                (*_STANDARD, "posterior.name=diagonal"),
                 _MEASURED,
                 _IN_WORDS,
                 hours=3.5,
             ),
             Part(
                 _CONFIG,
-                (_STANDARD, "posterior.name=auxiliary_flow"),
+                (*_STANDARD, "posterior.name=auxiliary_flow"),
                 _MEASURED,
                 _IN_WORDS,
                 hours=7,
