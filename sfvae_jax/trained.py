@@ -48,7 +48,7 @@ def trained_model(
         gamma=gamma,
         log_det_weight=gamma if weight == "gamma" else float(weight),
         posterior_family=config.posterior.name,
-        posterior_flows=(config.posterior.num_flows, tuple(config.posterior.hidden_sizes)),
+        posterior_flows={key: config.posterior[key] for key in evaluation.FLOW_SIZES},
         language=language,
         images_of=parts.images,
         labels_of=parts.labels,

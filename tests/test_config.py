@@ -9,6 +9,7 @@ from absl import flags
 from conftest import ROOT, load_config
 from ml_collections import config_flags
 
+from launch.filters import select
 from sfvae_jax import config as configuration
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
@@ -158,6 +159,9 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("posterior.num_flows", 0, "posterior.num_flows must be a positive whole number"),
         ("posterior.hidden_sizes", (0,), "posterior.hidden_sizes must be positive sizes"),
         ("posterior.context_size", -1, "posterior.context_size must be a whole number"),
+        ("posterior.reverse_sizes", (0,), "posterior.reverse_sizes must be positive sizes"),
+        ("posterior.auxiliary_start", "normal", "unknown auxiliary start 'normal'"),
+        ("train.stop_patience", -1, "train.stop_patience must be a whole number"),
         ("posterior.stddev", "relu", "unknown stddev 'relu'. Known: exp, softplus"),
         ("likelihood.name", "bernoulli", "does not take likelihood 'bernoulli'"),
         ("likelihood.min_variance", -1.0, "likelihood.min_variance must be a finite number, 0"),
@@ -665,6 +669,35 @@ def test_encoders_to_refit(preset, encoder, posterior):
     config = configuration.resolve(load_config("inference_gaps").get_config(preset))
     assert (config.model.hidden_sizes, config.posterior.name) == (encoder, posterior)
     assert config.model.decoder_sizes == (200, 200)
+    normal = (config.posterior.auxiliary_start, config.posterior.reverse_sizes)
+    assert (normal == ("standard_normal", (50, 50))) == (posterior == "auxiliary_flow")
+
+
+def test_cifar10_stops_early():
+    """Validated once an epoch of the 45,000 images that are left."""
+    config = configuration.resolve(load_config("inference_gaps").get_config("cifar10"))
+    epoch = (50_000 - config.data.num_valid) // config.train.batch_size
+    assert config.train.validate_every == epoch == 450
+    assert config.objective.entropy_steps == 20 * epoch
+    assert config.train.stop_patience == 10
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [
+        ("model.hidden_sizes=(200*,posterior.name=[da]*", 4),
+        ("data.name=cifar10", 2),
+        ("model.hidden_sizes=(500*", 4),
+        ("model.decoder_sizes=*", 2),
+        ("objective.entropy_schedule=constant", 4),
+        ("posterior.name=full_covariance", 2),
+    ],
+)
+def test_a_table_of_the_gaps_is_a_filter(told, number):
+    module, runs = load_config("inference_gaps"), []
+    assert told.partition(",")[0] in module.__doc__
+    module.sweep(lambda **changes: runs.append(changes))
+    assert len(select(runs, [told])) == number
 
 
 def test_the_laptop_preset_of_the_gaps_is_small_enough_for_six_minutes():
@@ -684,6 +717,12 @@ def test_figure_3_overfits_for_as_many_epochs():
     assert whole.objective.entropy_steps == 60 * few.objective.entropy_steps
     assert whole.evaluations.steps == tuple(60 * step for step in few.evaluations.steps)
     assert few.data.num_examples == 1000
+
+
+def test_figure_3_publishes_its_two_gaps():
+    rows = load_config("inference_gaps").get_config("figure3").published.rows
+    gaps = {name: row.inference_gap_train.end[0] for name, row in rows.items()}
+    assert gaps == {"diagonal": 3.01, "auxiliary_flow": 2.71}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,13 @@ from sfvae_jax.evaluation.bounds import (
     evaluate_iwae_bound,
     evaluate_lower_bound,
 )
-from sfvae_jax.evaluation.codes import Doubtful, NotApplicable, OfText, TrainedModel
+from sfvae_jax.evaluation.codes import (
+    FLOW_SIZES,
+    Doubtful,
+    NotApplicable,
+    OfText,
+    TrainedModel,
+)
 from sfvae_jax.evaluation.collapse import OPTIONS as COLLAPSE
 from sfvae_jax.evaluation.collapse import (
     collapse_fraction,
@@ -329,6 +335,7 @@ def draw(
 
 __all__ = [
     "EVALUATIONS",
+    "FLOW_SIZES",
     "GENERATED",
     "GENERATED_USERS",
     "AnnealedEstimate",

@@ -42,6 +42,8 @@ class Annealing:
         pilot_chains: of that pilot.
         chunk_size: chains that run at once. It changes memory, speed and rounding, no draw; but
             rounding may turn an acceptance, and a long chain goes elsewhere from there.
+        images_at_once: images whose chains run at once, where they are fewer than fit a chunk:
+            calls for unequal numbers of images then share what is compiled; None: as many as fit.
 
     Raises:
         UsageError: naming what cannot be.
@@ -54,13 +56,18 @@ class Annealing:
     target_acceptance: float = annealing.TARGET_ACCEPTANCE
     pilot_chains: int = 10
     chunk_size: int = 500
+    images_at_once: int | None = None
 
     def __post_init__(self) -> None:
         """Checks them."""
         check(ANNEALING, vars(self))
 
+    def rows_at_once(self, of_each: int) -> int:
+        """How many of the rows that each image has so many of go into one call."""
+        return min(self.chunk_size, (self.images_at_once or self.chunk_size) * of_each)
 
-ANNEALING = {
+
+ANNEALING = {  # without images_at_once, which follows from the numbers of images
     "num_chains": Option(Annealing.num_chains, COUNT, "of each image"),
     "num_temperatures": Option(
         Annealing.num_temperatures, COUNT, "distributions strictly between prior and posterior"
@@ -161,11 +168,14 @@ class _Task:
         self, stream: int, function: Callable[[], Callable[..., Any]]
     ) -> Callable[..., Any]:
         """Compiled once for all images and checkpoints, whatever part of the data they are of."""
-        key = ("annealing", stream, self.settings, self.scale)
+        key = ("annealing", stream, self.settings)
         return program(self.trained, key, lambda: jax.jit(function()))
 
-    def log_likelihood(self, params: Any, image: Array) -> annealing.LogLikelihood:
-        x = self.scale * to_unit_interval(image)
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """What a model sees of images; floats, whether they are stored so or simulated."""
+        return np.float32(self.scale) * to_unit_interval(self.images[rows])
+
+    def log_likelihood(self, params: Any, x: Array) -> annealing.LogLikelihood:
         return lambda z: self.trained.likelihood.log_prob(x, self.trained.decode(params, z))
 
 
@@ -184,10 +194,10 @@ def _step_sizes(task: _Task) -> np.ndarray:
         )
 
     program = task.program(_PILOT, lambda: jax.vmap(pilot, (None, 0, 0)))
-    size = max(1, settings.chunk_size // settings.pilot_chains)
+    size = max(1, settings.rows_at_once(settings.pilot_chains) // settings.pilot_chains)
 
     def run(rows: np.ndarray) -> Array:
-        return program(task.trained.params, task.images[rows], rows)
+        return program(task.trained.params, task.pixels(rows), rows)
 
     return np.concatenate(
         [sizes for _, sizes in _chunks(run, len(task.images), size, "annealing, step sizes")]
@@ -237,12 +247,13 @@ def _run_chains(
 
     def run(rows: np.ndarray) -> Any:
         i, c = rows // num_chains, rows % num_chains
-        return program(task.trained.params, task.images[i], step_sizes[i], starts[i], i, c)
+        return program(task.trained.params, task.pixels(i), step_sizes[i], starts[i], i, c)
 
     num_pairs = num_images * num_chains
     log_weights = np.empty(num_pairs)
     acceptance = np.zeros(step_sizes.shape)
-    chunks = _chunks(run, num_pairs, task.settings.chunk_size, f"annealing, {label} chains")
+    size = task.settings.rows_at_once(num_chains)
+    chunks = _chunks(run, num_pairs, size, f"annealing, {label} chains")
     for rows, (weights, accepted) in chunks:
         log_weights[rows] = weights
         np.add.at(acceptance, rows // num_chains, accepted / num_chains)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import flax.linen as nn
@@ -20,6 +20,9 @@ from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.posteriors import DiagonalGaussian
 
 T = TypeVar("T")
+
+FLOW_SIZES = ("num_flows", "hidden_sizes", "reverse_sizes", "auxiliary_start")
+"""The options of the group `posterior` that say what a flow consists of."""
 
 
 class NotApplicable(Exception):
@@ -71,7 +74,7 @@ class TrainedModel:
         gamma: of the sampling-free objective, at the last step taken.
         log_det_weight: of the same, a number.
         posterior_family: the config's name of what `encode` gives.
-        posterior_flows: of a flow, the number of its steps and the sizes of its networks.
+        posterior_flows: of a flow, `num_flows`, `hidden_sizes`, and what else `FLOW_SIZES` names.
         images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
         labels_of: their labels [N], or None where the data set has none.
         language: of sequences, what they are made of and say; None: the examples are images.
@@ -92,7 +95,7 @@ class TrainedModel:
     gamma: float = 0.5
     log_det_weight: float = 1.0
     posterior_family: str = "diagonal"
-    posterior_flows: tuple[int, tuple[int, ...]] = (2, (100, 100))
+    posterior_flows: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
     language: Language | None = None

@@ -249,13 +249,15 @@ def search_caveat(steps: np.ndarray, converged: np.ndarray, most: int) -> str:
     Args:
         steps: taken for each image, [N].
         converged: whether it settled, [N].
-        most: steps that an image can take; one that stopped before and has not settled diverged.
+        most: steps that an image can take; one that stopped before and has not settled found
+            nothing finite.
     """
     broken = np.mean(~converged & (steps < most))
     unsettled = np.mean(~converged & (steps >= most))
     found = []
     if broken:
-        found.append(f"{broken:.0%} of the images diverged; lower its learning rate (local)")
+        told = "no finite bound was found; lower its learning rate (local)"
+        found.append(f"for {broken:.0%} of the images {told}")
     if unsettled:
         found.append(
             f"{unsettled:.0%} of the images were stopped before they settled; raise local.max_steps"

@@ -90,12 +90,13 @@ def metric_names(
 
 
 def annealing(options: ml_collections.ConfigDict) -> Annealing:
-    """How AIS is run.
+    """How AIS is run: of simulated and of stored images as many at once.
 
     Raises:
         UsageError: naming what cannot be.
     """
-    return Annealing(**options.annealing)
+    numbers = [number for number in (options.num_images, options.num_simulated) if number]
+    return Annealing(**options.annealing, images_at_once=min(numbers, default=None))
 
 
 def local_optimization(options: ml_collections.ConfigDict) -> LocalOptimization:

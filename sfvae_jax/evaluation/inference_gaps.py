@@ -129,9 +129,11 @@ def _measure_part(
     def lower(posterior: Any) -> np.ndarray:
         return bounds_of(trained, images, posterior, **samples).lower_bound
 
-    optimal, local = {}, {}
+    optimal, local, factorised = {}, {}, None
     for family in _families(trained, options):
-        found = _optimize(trained, images, family, _settings(trained, images, family, options))
+        settings = _settings(trained, images, family, options)
+        found = _optimize(trained, images, family, settings, factorised)
+        factorised = found.posterior if family == "diagonal" else factorised
         optimal[family] = lower(found.posterior)
         drawn = latent_size(trained) == 2
         local[family] = found if drawn else found._replace(posterior=None)
@@ -155,12 +157,11 @@ def _settings(
         return settings
     if family == "constant":
         return dataclasses.replace(settings, constant_stddev=_stddev(trained, images))
-    num_flows, hidden_sizes = trained.posterior_flows
-    return dataclasses.replace(settings, num_flows=num_flows, hidden_sizes=hidden_sizes)
+    return dataclasses.replace(settings, **trained.posterior_flows)
 
 
 def _optimize(
-    trained: TrainedModel, images: np.ndarray, family: str, settings: LocalOptimization
+    trained: TrainedModel, images: np.ndarray, family: str, settings: LocalOptimization, start: Any
 ) -> LocalPosteriors:
     count = len(images)
     with Progress(f"optimising {family} posteriors", count) as progress:
@@ -169,6 +170,7 @@ def _optimize(
             images,
             family,
             settings,
+            start,
             progress=lambda share: progress.update(round(count * share)),
         )
 
@@ -182,10 +184,13 @@ def _stddev(trained: TrainedModel, images: np.ndarray) -> float:
 
 
 def _families(trained: TrainedModel, options: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """Those asked for; the model's own first, if any is optimised and it can be."""
+    """Those asked for, and the model's own, if any is optimised and it can be.
+
+    The factorised Gaussians come first, for the others start from what is found there.
+    """
     own = trained.posterior_family
-    first = (own,) if options.families and own in FAMILIES else ()
-    return tuple(dict.fromkeys((*first, *options.families)))
+    found = {*options.families, own} & set(FAMILIES) if options.families else set()
+    return tuple(sorted(found, key=list(FAMILIES).index))
 
 
 def _reasons(

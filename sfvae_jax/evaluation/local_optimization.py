@@ -6,13 +6,16 @@ GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoenc
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax import posteriors
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, program, require_bound
 from sfvae_jax.evaluation.local_families import FAMILIES, Family
@@ -22,6 +25,9 @@ from sfvae_jax.objectives.batch import example_keys
 from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option, check, check_value, whole
 
 _STREAM = 2**31 - 3
+_FEW = 16  # images
+_JUDGEMENTS = 10  # times num_samples decide between what was found and the start
+_BASE = posteriors.DiagonalGaussian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +36,17 @@ class LocalOptimization:
 
     Attributes:
         num_samples: of the posterior, for every step's ELBO.
-        learning_rate: Adam's.
-        network_learning_rate: Adam's for a family with networks. With the path derivative an
-            auxiliary flow diverges from its start at 1e-2 (10 latents), where Gaussians do well.
-        check_every: steps whose mean ELBO is compared with the best mean so far.
+        learning_rate: Adam's, at first.
+        network_learning_rate: Adam's, at first, for a family with networks.
+        check_every: steps to the next check of an image's ELBO.
         patience: checks without an improvement, after which an image is left as it is.
         max_steps: for any image; whole checks of them are taken.
         chunk_size: images that are optimised at once.
         num_flows: steps of a flow.
         hidden_sizes: of a flow's networks.
         constant_stddev: of every latent dimension, for the family "constant".
+        reverse_sizes: of an auxiliary flow's network for r(v|z); None: hidden_sizes.
+        auxiliary_start: what its v_0 is drawn from, one of `posteriors.AUXILIARY_STARTS`.
 
     Raises:
         UsageError: naming what cannot be.
@@ -55,6 +62,8 @@ class LocalOptimization:
     num_flows: int = 2
     hidden_sizes: tuple[int, ...] = (100, 100)
     constant_stddev: float = 1.0
+    reverse_sizes: tuple[int, ...] | None = None
+    auxiliary_start: str = "conditional"
 
     @property
     def whole_steps(self) -> int:
@@ -71,13 +80,15 @@ class LocalOptimization:
             )
 
 
-LOCAL = {  # without constant_stddev, which is the model's
+LOCAL = {  # without the last three, which are the model's
     "num_samples": Option(
         LocalOptimization.num_samples, COUNT, "of the posterior, for every step's ELBO"
     ),
-    "learning_rate": Option(LocalOptimization.learning_rate, POSITIVE, "of Adam"),
+    "learning_rate": Option(LocalOptimization.learning_rate, POSITIVE, "of Adam, at first"),
     "network_learning_rate": Option(
-        LocalOptimization.network_learning_rate, POSITIVE, "of Adam for a family with networks"
+        LocalOptimization.network_learning_rate,
+        POSITIVE,
+        "of Adam, at first, for a family with networks",
     ),
     "check_every": Option(LocalOptimization.check_every, COUNT, "steps from one check to the next"),
     "patience": Option(
@@ -97,9 +108,9 @@ class LocalPosteriors(NamedTuple):
         posterior: of the family, a pytree of NumPy arrays [N, ...].
         steps: taken for each image, [N].
         converged: whether an image stopped for want of improvement, [N]. The others had taken all
-            `max_steps`, or their ELBO or parameters were no longer finite.
-        elbo: mean of each image's best window, [N], in nats, -inf where there was none. Of samples
-            that have chosen it: a bound to report takes fresh ones, as `bounds_of` does.
+            `max_steps`, or their ELBO was never finite.
+        elbo: of each image's posterior, [N], in nats, -inf where none was finite. Of samples that
+            have chosen it: a bound to report takes others, as `bounds_of` does.
     """
 
     posterior: Any
@@ -150,7 +161,7 @@ def optimize_posteriors(
     images: np.ndarray,
     family: str,
     settings: LocalOptimization | None = None,
-    posteriors_start: Any = None,
+    start: Any = None,
     progress: Callable[[float], None] | None = None,
 ) -> LocalPosteriors:
     """q* of each image: the posterior of a family with the largest ELBO, found by Adam.
@@ -166,7 +177,8 @@ def optimize_posteriors(
         images: stored images [N, ...].
         family: a key of `FAMILIES`.
         settings: of the search; GAPS's own by default.
-        posteriors_start: posteriors of that family [N, ...] to start from, in place of the prior.
+        start: posteriors [N, ...] to start from in place of the prior, of that family or diagonal
+            Gaussians. What is found is no worse, as far as ten times `num_samples` can tell.
         progress: called after every check with the share of the images that are done.
 
     Returns:
@@ -174,14 +186,14 @@ def optimize_posteriors(
 
     Raises:
         UsageError: if the family is unknown, there are no images, or the posteriors to start from
-            are not of that family or not as many as the images.
+            are neither of that family nor diagonal Gaussians, or not as many as the images.
         NotApplicable: if the model has no bound or no prior.
     """
     settings = settings or LocalOptimization()
     if family not in FAMILIES:
         raise unknown_name("posterior family", family, FAMILIES)
     require_bound(trained)
-    _check_start(family, posteriors_start, images)
+    _check_start(family, start, images)
     key = ("optimize_posteriors", family, settings)
     programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
     # Apart from the keys of the samples that the posteriors found are judged by.
@@ -192,17 +204,18 @@ def optimize_posteriors(
         # The last chunk is filled up with its last image, which counts as stopped.
         places = np.minimum(np.arange(first, first + size), count - 1)
         present = np.arange(first, first + size) < count
-        start = jax.tree.map(lambda leaf: leaf[places], posteriors_start)
+        own_start = jax.tree.map(lambda leaf: leaf[places], start)
 
         def report(running: int, end: int = min(first + size, count)) -> None:
             if progress is not None:
                 progress((end - running) / count)
 
-        search = programs.begin(keys[places], start, present)
-        search = _run(programs, trained.params, images[places], keys[places], search, report)
-        value = np.asarray(search.best_value)
-        value = np.where(value > NONE_YET, value, -np.inf)
-        chunk = LocalPosteriors(programs.build(search.best), search.steps, search.converged, value)
+        search, held = programs.begin(own_start, present)
+        own = (trained.params, images[places], keys[places])
+        search = _run(programs, *own, search, report)
+        posterior, value = programs.finish(*own, search.best, held)
+        value = np.where(np.asarray(value) > NONE_YET, value, -np.inf)
+        chunk = LocalPosteriors(posterior, search.steps, search.converged, value)
         found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[present], chunk))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
@@ -210,9 +223,9 @@ def optimize_posteriors(
 class _Programs(NamedTuple):
     """What is compiled once for all chunks and checkpoints; each takes a leading axis of images."""
 
-    begin: Callable[[Array, Any, np.ndarray], Search]
+    begin: Callable[[Any, np.ndarray], tuple[Search, Any]]
     advance: Callable[[Any, np.ndarray, Array, Search], Search]
-    build: Callable[[Any], Any]
+    finish: Callable[[Any, np.ndarray, Array, Any, Any], tuple[Any, Array]]
     checks: int
 
 
@@ -220,33 +233,60 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
     prior_stddev = latent_prior(trained)
     rate = settings.network_learning_rate if family.networks else settings.learning_rate
 
-    def begin_one(key: Array, start: Any, running: Array) -> Search:
+    # Not image by image, nor within a program: so many draws would take seconds to compile.
+    drawn = family.draw(jax.random.fold_in(trained.rng, _STREAM - 1), prior_stddev.size, settings)
+
+    def begin_one(drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
         if start is None:
-            start = family.start(jax.random.split(key)[0], prior_stddev, settings)
-        return begin(family.to_params(start), rate, running)
+            start = posteriors.DiagonalGaussian(jnp.zeros_like(prior_stddev), prior_stddev)
+        if isinstance(start, family.posterior) and family.posterior is not _BASE:
+            held = family.to_params(start)
+            return begin(held, running), held
+        held = family.start(drawn, start, settings)
+        params = family.to_params(family.aside(drawn, held))
+        return begin(params, running), family.to_params(held)
+
+    def elbo(model_params: Any, x: Array, rng: Array, params: Any) -> Array:
+        return local_elbo(
+            rng,
+            params,
+            family,
+            lambda z: trained.decode(model_params, z),
+            x,
+            trained.likelihood,
+            prior_stddev,
+            settings.num_samples,
+        )
 
     def advance_one(model_params: Any, x: Array, key: Array, search: Search) -> Search:
-        noise = jax.random.split(key)[1]
-
-        def value(params: Any, step: Array) -> Array:
-            return local_elbo(
-                jax.random.fold_in(noise, step),
-                params,
-                family,
-                lambda z: trained.decode(model_params, z),
-                x,
-                trained.likelihood,
-                prior_stddev,
-                settings.num_samples,
-            )
-
+        noise = jax.random.split(key)[0]
         return advance(
             search,
-            value,
+            lambda params, step: elbo(model_params, x, jax.random.fold_in(noise, step), params),
             learning_rate=rate,
             check_every=settings.check_every,
             patience=settings.patience,
         )
+
+    def finish_one(model_params: Any, x: Array, key: Array, best: Any, held: Any) -> Any:
+        keys = jax.random.split(jax.random.split(key)[1], _JUDGEMENTS)
+        pair = jax.tree.map(lambda *both: jnp.stack(both), best, held)
+
+        def judge(rng: Array) -> Array:
+            return jax.vmap(lambda params: elbo(model_params, x, rng, params))(pair)
+
+        values = jax.lax.map(judge, keys)
+        values = values[0] + jnp.mean(values - values[:1], axis=0)
+        values = jnp.where(jnp.isfinite(values), values, NONE_YET)
+        chosen = jax.tree.map(lambda *both: jnp.where(values[0] >= values[1], *both), best, held)
+        return family.build(chosen), jnp.max(values)
+
+    @jax.jit
+    def finish_all(
+        model_params: Any, images: Array, keys: Array, best: Any, held: Any
+    ) -> tuple[Any, Array]:
+        x = trained.pixels(images)
+        return jax.vmap(finish_one, (None, 0, 0, 0, 0))(model_params, x, keys, best, held)
 
     @jax.jit
     def advance_all(model_params: Any, images: Array, keys: Array, search: Search) -> Search:
@@ -254,9 +294,9 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
         return jax.vmap(advance_one, (None, 0, 0, 0))(model_params, x, keys, search)
 
     return _Programs(
-        begin=jax.jit(jax.vmap(begin_one)),
+        begin=functools.partial(jax.jit(jax.vmap(begin_one, (None, 0, 0))), drawn),
         advance=advance_all,
-        build=jax.jit(jax.vmap(family.build)),
+        finish=finish_all,
         checks=settings.whole_steps // settings.check_every,
     )
 
@@ -290,8 +330,11 @@ def _run(
 
 
 def _fewest(size: int, running: int) -> int:
-    """The size, halved as long as all that run have room: few sizes, so that little recompiles."""
-    while running <= size // 2:
+    """The size, halved as long as all that run have room: few sizes, so that little recompiles.
+
+    To compile for few images takes longer than to take the steps of those that have stopped.
+    """
+    while running <= size // 2 and size > _FEW:
         size //= 2
     return size
 
@@ -307,9 +350,10 @@ def _check_start(family: str, start: Any, images: np.ndarray) -> None:
     expected = FAMILIES[family].posterior
     if start is None:
         return
-    if not isinstance(start, expected):
+    if not isinstance(start, (expected, _BASE)):
         raise UsageError(
-            f"family {family!r} starts from a {expected.__name__}, got a {type(start).__name__}"
+            f"family {family!r} starts from a {expected.__name__} or a {_BASE.__name__}, got a"
+            f" {type(start).__name__}"
         )
     counts = {len(leaf) for leaf in jax.tree.leaves(start)}
     if counts != {len(images)}:

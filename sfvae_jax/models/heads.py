@@ -43,6 +43,8 @@ class PosteriorHead(nn.Module):
         hidden_sizes: of a flow's networks.
         context_size: numbers that IAF's and the auxiliary flow's networks get from the encoder.
         amortized_flow: whether the encoder gives the parameters u, w and b of planar flows.
+        reverse_sizes: of the auxiliary flow's network for r(v|z); None: hidden_sizes.
+        auxiliary_start: what its v_0 is drawn from, one of `posteriors.AUXILIARY_STARTS`.
     """
 
     family: str
@@ -53,6 +55,8 @@ class PosteriorHead(nn.Module):
     hidden_sizes: Sequence[int] = (100, 100)
     context_size: int = 32
     amortized_flow: bool = True
+    reverse_sizes: Sequence[int] | None = None
+    auxiliary_start: str = "conditional"
 
     @property
     def num_outputs(self) -> int:
@@ -91,18 +95,14 @@ class PosteriorHead(nn.Module):
             u, w, b = jnp.split(rest, [self.num_flows * m, 2 * self.num_flows * m])
             shape = (self.num_flows, m)
             return posteriors.PlanarFlow(mean, stddev, u.reshape(shape), w.reshape(shape), b)
-        initialize, build = {
-            "iaf": (posteriors.init_iaf, posteriors.InverseAutoregressiveFlow),
-            "auxiliary_flow": (posteriors.init_auxiliary_flow, posteriors.AuxiliaryFlow),
-        }[self.family]
-        networks = self.param(
-            "networks",
-            lambda rng: initialize(
-                rng,
-                m,
-                num_flows=self.num_flows,
-                hidden_sizes=self.hidden_sizes,
-                context_size=self.context_size,
-            ),
-        )
+        sizes = {
+            "num_flows": self.num_flows,
+            "hidden_sizes": self.hidden_sizes,
+            "context_size": self.context_size,
+        }
+        initialize, build = posteriors.init_iaf, posteriors.InverseAutoregressiveFlow
+        if self.family == "auxiliary_flow":
+            initialize, build = posteriors.init_auxiliary_flow, posteriors.AuxiliaryFlow
+            sizes |= {"reverse_sizes": self.reverse_sizes, "auxiliary_start": self.auxiliary_start}
+        networks = self.param("networks", lambda rng: initialize(rng, m, **sizes))
         return build(mean, stddev, rest if self.context_size else None, networks)

@@ -26,6 +26,7 @@ from sfvae_jax.options import (
     tuple_of,
     whole,
 )
+from sfvae_jax.posteriors import AUXILIARY_STARTS
 
 MOST_KERNEL = 255  # pixels a side, and places: each is a product of its own in the program
 MOST_FLOWS = 1000  # each is, too
@@ -99,6 +100,18 @@ POSTERIOR = {
         FLAG,
         "whether the encoder gives the u, w and b of planar for each example; false: they are"
         " parameters that all examples share (FLOW Eq. 26)",
+    ),
+    "reverse_sizes": Option(
+        None,
+        optional(SIZES),
+        "of auxiliary_flow's network for r(v|z); None: hidden_sizes",
+        of=tuple,
+    ),
+    "auxiliary_start": Option(
+        "conditional",
+        one_of("auxiliary start", AUXILIARY_STARTS),
+        "what auxiliary_flow draws v_0 from: conditional: q(v_0|z_0) by a network;"
+        " standard_normal: N(0, I)",
     ),
 }
 

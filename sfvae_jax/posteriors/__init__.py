@@ -5,7 +5,11 @@ the same values with the density's parameters held fixed, for sticking the landi
 ones have closed forms too: `expected_log_prior`, `entropy` and `kl_to_prior`.
 """
 
-from sfvae_jax.posteriors.auxiliary import AuxiliaryFlow, init_auxiliary_flow
+from sfvae_jax.posteriors.auxiliary import (
+    AUXILIARY_STARTS,
+    AuxiliaryFlow,
+    init_auxiliary_flow,
+)
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
 from sfvae_jax.posteriors.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
@@ -13,6 +17,7 @@ from sfvae_jax.posteriors.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.point import Point
 
 __all__ = [
+    "AUXILIARY_STARTS",
     "AuxiliaryFlow",
     "DiagonalGaussian",
     "FullCovarianceGaussian",

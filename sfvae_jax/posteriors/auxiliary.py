@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import check_shape, check_vector
+from sfvae_jax.objectives.checks import ArgumentError, check_shape, check_vector
 from sfvae_jax.objectives.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
@@ -21,6 +21,9 @@ from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, ze
 
 _LARGEST_LOG_VARIANCE = 20.0
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
+
+AUXILIARY_STARTS = ("conditional", "standard_normal")
+"""What v_0 is drawn from: a Gaussian q(v_0|z_0) that a network gives, or N(0, I)."""
 
 
 def init_auxiliary_flow(
@@ -30,8 +33,12 @@ def init_auxiliary_flow(
     num_flows: int = 2,
     hidden_sizes: Sequence[int] = (100, 100),
     context_size: int = 0,
+    reverse_sizes: Sequence[int] | None = None,
+    auxiliary_start: str = "conditional",
 ) -> dict[str, Any]:
     """Parameters of the networks of an `AuxiliaryFlow`; the defaults are GAPS Table 8.
+
+    GAPS Section 6.2 has reverse_sizes (50, 50) and the auxiliary start "standard_normal".
 
     Args:
         rng: key of the initialisation.
@@ -40,16 +47,26 @@ def init_auxiliary_flow(
         hidden_sizes: of every network.
         context_size: size of the encoder's context h, which q(v_0|z_0) and r(v|z) then see too; 0
             for none, as in Table 8.
+        reverse_sizes: of the network of r(v|z); None: hidden_sizes.
+        auxiliary_start: what v_0 is drawn from, one of `AUXILIARY_STARTS`.
 
     Returns:
-        {"initial": q(v_0|z_0), "reverse": r(v_T|z_T), "flows": T times four networks}.
+        {"initial": q(v_0|z_0), "reverse": r(v_T|z_T), "flows": T times four networks}, without
+        "initial" for a standard normal start.
+
+    Raises:
+        ArgumentError: if the auxiliary start is unknown.
     """
+    if auxiliary_start not in AUXILIARY_STARTS:
+        raise ArgumentError(
+            f"auxiliary_start must be one of {', '.join(AUXILIARY_STARTS)}, got {auxiliary_start!r}"
+        )
     initial_key, reverse_key, *flow_keys = jax.random.split(rng, 2 + num_flows)
     to_gaussian = (latent_size, *hidden_sizes, 2 * latent_size)
+    to_reverse = (latent_size, *(reverse_sizes or hidden_sizes), 2 * latent_size)
     to_latent = (latent_size, *hidden_sizes, latent_size)
-    return {
-        "initial": init_network(initial_key, to_gaussian, context_size),
-        "reverse": init_network(reverse_key, to_gaussian, context_size),
+    networks = {
+        "reverse": init_network(reverse_key, to_reverse, context_size),
         "flows": tuple(
             {
                 name: init_network(part, to_latent)
@@ -58,6 +75,9 @@ def init_auxiliary_flow(
             for key in flow_keys
         ),
     }
+    if auxiliary_start == "conditional":
+        networks["initial"] = init_network(initial_key, to_gaussian, context_size)
+    return networks
 
 
 @jax.tree_util.register_dataclass
@@ -122,7 +142,9 @@ class AuxiliaryFlow:
         return q._base.log_prob(z) + q.initial(z).log_prob(v) + log_det
 
     def initial(self, z: Array) -> DiagonalGaussian:
-        """q(v_0|z_0)."""
+        """q(v_0|z_0); N(0, I) where the networks have none for it."""
+        if "initial" not in self.networks:
+            return DiagonalGaussian(jnp.zeros_like(z), jnp.ones_like(z))
         return self._gaussian(self.networks["initial"], z)
 
     def reverse(self, z: Array) -> DiagonalGaussian:

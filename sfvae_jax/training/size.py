@@ -27,6 +27,7 @@ _WIDTHS = (
     "model.kernel_sizes",
     "posterior.hidden_sizes",
     "posterior.context_size",
+    "posterior.reverse_sizes",
 )
 
 

@@ -168,3 +168,18 @@ def test_progress_shows_what_is_done_and_the_time_left(monkeypatch, is_terminal)
     assert "20/20" in text
     assert "s left" in text
     assert ("\r" in text) == is_terminal
+
+
+def test_stored_and_simulated_images_share_what_is_compiled(compiled):
+    """Three stored as bytes and two simulated, two at once: only the way back is compiled anew."""
+    trained, settings = _trained(), dataclasses.replace(SMALL, images_at_once=2, chunk_size=100)
+    with compiled() as first:
+        forward_bounds(trained, trained.images, settings)
+    assert (_count(first, "pilot"), _count(first, "chain")) == (1, 1)
+    with compiled() as second:
+        sandwich(trained, 2, settings)
+    assert (_count(second, "pilot"), _count(second, "chain")) == (0, 1)
+
+
+def _count(names, word):
+    return sum(word in name for name in names)

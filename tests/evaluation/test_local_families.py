@@ -1,5 +1,7 @@
 """Where each family starts, and the way to unconstrained parameters and back."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,44 +10,68 @@ import scipy.stats
 
 from sfvae_jax.evaluation.local_families import FAMILIES
 from sfvae_jax.evaluation.local_optimization import LocalOptimization
-from sfvae_jax.posteriors import FullCovarianceGaussian
+from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 
 PRIOR = np.array([1.5, 0.7, 0.01], np.float32)
 OPTIONS = LocalOptimization(num_flows=2, hidden_sizes=(4,), constant_stddev=0.3)
 
 
-def _start(name):
-    start = jax.jit(lambda key, prior: FAMILIES[name].start(key, prior, OPTIONS))
-    return start(jax.random.key(0), PRIOR)
+BASE = DiagonalGaussian(np.array([0.3, -1.0, 0.02], np.float32), PRIOR)
+OTHERS = [name for name in FAMILIES if name != "constant"]
 
 
-@pytest.mark.parametrize("name", ["diagonal", "full_covariance", "planar"])
-def test_the_start_is_the_prior(name):
-    draw = jax.jit(jax.vmap(_start(name).sample_and_log_prob))
+def _start(name, options=OPTIONS):
+    family = FAMILIES[name]
+    drawn = family.draw(jax.random.key(0), 3, options)
+    return jax.jit(lambda drawn, base: family.start(drawn, base, options))(drawn, BASE)
+
+
+def _log_densities(posterior):
+    """Of 9 draws: log q, and the base's log density, in float64."""
+    draw = jax.jit(jax.vmap(posterior.sample_and_log_prob))
     z, log_q = draw(jax.random.split(jax.random.key(1), 9))
-    expected = scipy.stats.norm(0, PRIOR).logpdf(np.asarray(z, float)).sum(axis=1)
-    np.testing.assert_allclose(log_q, expected, atol=2e-4)  # a planar flow's margin is 1e-5
     deviations = np.std(z, axis=0) / PRIOR  # of 9 draws: 0.3 to 1.8 but for 1 in 10,000
     assert ((deviations > 0.3) & (deviations < 1.8)).all()
+    return log_q, scipy.stats.norm(BASE.mean, PRIOR).logpdf(np.asarray(z, float)).sum(axis=1)
 
 
-def test_the_start_of_the_others():
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_start_is_the_gaussian_that_it_starts_from(name):
+    log_q, expected = _log_densities(_start(name))
+    np.testing.assert_allclose(log_q, expected, atol=2e-4)  # a planar flow's margin is 1e-5
+
+
+def test_a_flow_of_one_dimension_more_starts_there_too():
+    """With N(0, I) for v and a reverse network of its own (GAPS 6.2)."""
+    options = dataclasses.replace(OPTIONS, auxiliary_start="standard_normal", reverse_sizes=(6, 6))
+    start = _start("auxiliary_flow", options)
+    assert [len(layer["bias"]) for layer in start.networks["reverse"]] == [6, 6, 6]
+    np.testing.assert_allclose(*_log_densities(start), atol=2e-4)
+
+
+def test_constant_takes_its_own_stddev():
     constant = _start("constant")
-    np.testing.assert_array_equal(constant.mean, np.zeros(3))
+    np.testing.assert_array_equal(constant.mean, BASE.mean)
     np.testing.assert_allclose(constant.stddev, np.full(3, 0.3))
-    for name, networks in (("iaf", 2), ("auxiliary_flow", 2 + 2 * 4)):
-        start = _start(name)
-        np.testing.assert_array_equal(start.mean, np.zeros(3))
-        np.testing.assert_array_equal(start.stddev, PRIOR)
-        assert start.context is None
-        leaves = jax.tree.leaves(jax.device_get(start.networks))
-        kernels = [a for a in leaves if a.ndim == 2]
-        assert len(kernels) == 2 * networks
-        # Xavier's bound sqrt(6 / (in + out)), and zero biases.
-        for kernel in kernels:
-            bound = np.sqrt(6 / sum(kernel.shape))
-            assert 0.5 * bound < np.abs(kernel).max() <= bound
-        assert not any(a.any() for a in leaves if a.ndim == 1)
+
+
+def test_the_search_of_an_auxiliary_flow_begins_beside_it():
+    """Xavier's kernels, the last of each network a tenth as large; all biases are 0."""
+    family, start = FAMILIES["auxiliary_flow"], _start("auxiliary_flow")
+    drawn = family.draw(jax.random.key(0), 3, OPTIONS)
+    aside = family.aside(drawn, start)
+    np.testing.assert_array_equal(aside.mean, BASE.mean)
+    flows = [part.networks for part in (start, aside)]
+    layers = [jax.tree.leaves(part, is_leaf=lambda n: "kernel" in n) for part in (*flows, drawn)]
+    for held, begun, xavier in zip(*layers, strict=True):
+        is_last = not np.any(held["kernel"])
+        factor = 0.1 if is_last else 1.0
+        np.testing.assert_allclose(begun["kernel"], factor * xavier["kernel"], rtol=1e-6)
+        assert is_last or (begun["kernel"] == held["kernel"]).all()
+        bound = np.sqrt(6 / sum(xavier["kernel"].shape))
+        assert 0.5 * bound < np.abs(xavier["kernel"]).max() <= bound
+        assert not np.any(begun["bias"])
+    assert sum(not np.any(held["kernel"]) for held in layers[0]) == 2 + 2 * 4
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -167,6 +167,13 @@ def test_a_shared_planar_flow_has_its_own_determinant_and_a_density(float64):
     np.testing.assert_allclose(np.exp(log_q).sum() * (steps[1] - steps[0]) ** 2, 1.0, rtol=1e-4)
 
 
+def test_what_an_auxiliary_flow_draws_its_variable_from():
+    head = _head("auxiliary_flow", auxiliary_start="standard_normal", reverse_sizes=(7,))
+    networks = _posterior(head, jnp.zeros(head.num_outputs)).networks
+    assert set(networks) == {"reverse", "flows"}
+    assert networks["reverse"][0]["kernel"].shape == (3, 7)
+
+
 def _model(**changes):
     config = base_config()
     small = {"model.latent_size": 2, "model.hidden_sizes": (6,), "posterior.name": "diagonal"}

@@ -8,6 +8,7 @@ import scipy.stats
 
 from sfvae_jax.posteriors import AuxiliaryFlow, init_auxiliary_flow
 
+NORMAL = "standard_normal"
 MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
 
 
@@ -81,6 +82,34 @@ def test_samples_and_densities(float64):
     assert abs(noise.mean()) < 4 / np.sqrt(800)
     assert abs(noise.var() - 1.0) < 4 * np.sqrt(2 / 800)
     assert abs(np.mean(noise[0] * noise[1])) < 4 / np.sqrt(400)
+
+
+def test_a_standard_normal_auxiliary_variable(float64):
+    """GAPS 6.2: q(z, v|x) = q(z|x) N(v; 0, I), and r(v|z) has a network of other sizes."""
+    networks = init_auxiliary_flow(
+        jax.random.key(0), 2, hidden_sizes=(4,), reverse_sizes=(3, 5), auxiliary_start=NORMAL
+    )
+    assert set(networks) == {"reverse", "flows"}
+    assert [layer["kernel"].shape for layer in networks["reverse"]] == [(2, 3), (3, 5), (5, 4)]
+    assert len(networks["flows"][0]["shift_z"]) == 2
+    flow = AuxiliaryFlow(jnp.array([0.3, -0.2]), jnp.array([0.5, 0.8]), None, networks)
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        (z, v), log_q = flow._sample(key)
+        z_0, v_0, back = flow.inverse(z, v)
+        return (z_0, v_0), log_q, back, flow.sample_and_path_log_prob(key)[1], flow.reverse(z), v
+
+    (z_0, v_0), log_q, back, path, reverse, v = jax.device_get(
+        draw(jax.random.split(jax.random.key(0), 50))
+    )
+    base = scipy.stats.norm(flow.mean, flow.stddev).logpdf(z_0).sum(axis=-1)
+    joint = base + scipy.stats.norm(0, 1).logpdf(v_0).sum(axis=-1) + back
+    np.testing.assert_allclose(log_q, joint, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(path, joint - _logpdf(reverse, v), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="auxiliary_start must be one of conditional, standard_n"):
+        init_auxiliary_flow(jax.random.key(0), 2, auxiliary_start="normal")
 
 
 def test_the_steps_are_those_of_gaps(float64):

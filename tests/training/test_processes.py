@@ -27,6 +27,7 @@ BATCH_NORM = {
     "data.num_valid": 10,
     "train.validate_every": 6,
     "train.plateau_patience": 1,
+    "train.stop_patience": 9,
     "evaluations.batch_size": 4,
 }
 BILBO = {"objective.name": "bilbo", "posterior.variance": 0.1}
@@ -57,7 +58,8 @@ def final_params(workdir, config):
     side = config.data.image_size or 28
     _, state = evaluate.restore(configuration.resolve(config), Workdir(workdir), (side, side, 1))
     assert int(state.step) == config.train.steps
-    return jax.device_get((state.params, state.batch_stats))
+    best = (state.best.step, state.best.params) if config.train.stop_patience else ()
+    return jax.device_get((state.params, state.batch_stats, best))
 
 
 @pytest.mark.parametrize(
