@@ -12,7 +12,6 @@ from typing import Any
 
 import flax.linen as nn
 import ml_collections
-import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, final_measures, models
@@ -31,8 +30,6 @@ from sfvae_jax.training.stored import proof
 from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
-
-_MOST_DIMENSIONS = 4  # whose variances are drawn against their means
 
 
 @memory_for("evaluations", "make evaluations.batch_size smaller")
@@ -205,7 +202,7 @@ def draw(
 def _draw_images(
     config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
 ) -> None:
-    from sfvae_jax.evaluation import pictures
+    from sfvae_jax.evaluation import latent_pictures, pictures
 
     scale = trained.data_scale
     num_pictured = min(config.evaluations.num_pictured, len(trained.images))
@@ -223,35 +220,13 @@ def _draw_images(
             f"{title}: means of p(x|z) for z from the prior",
             figures / "samples.png",
         )
-    _draw_codes(config, trained, title, figures)
     if config.model.latent_size == 2:
+        labels = trained.labels_of(config.evaluations.part)
+        encoded = evaluation.encoded(trained)
+        latent_pictures.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
+        latent_pictures.draw_varied(trained, encoded, labels, title, figures)
         pictures.draw_manifold(
             evaluation.manifold(trained) / scale, f"{title}: manifold", figures / "manifold.png"
-        )
-
-
-def _draw_codes(
-    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
-) -> None:
-    """The latent plane, and the posteriors' variances where they differ between the images."""
-    from sfvae_jax.evaluation import latent_pictures
-
-    encoded = evaluation.encoded(trained)
-    is_plane = config.model.latent_size == 2
-    is_varied = encoded.are_varied and trained.prior_stddev is not None
-    labels = trained.labels_of(config.evaluations.part) if is_plane or is_varied else None
-    if is_plane:
-        latent_pictures.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
-    if is_varied:
-        prior = np.broadcast_to(trained.prior_stddev, encoded.means.shape[1:])
-        order, _, _ = evaluation.latent_order(trained)
-        latent_pictures.draw_posterior_variances(
-            encoded,
-            prior,
-            sorted(order[:_MOST_DIMENSIONS]),
-            labels,
-            f"{title}: posterior variances against means, in units of the prior",
-            figures / "posterior_variances.png",
         )
 
 

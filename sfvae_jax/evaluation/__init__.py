@@ -96,7 +96,6 @@ from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_val
 from sfvae_jax.evaluation.spec import Evaluation, Measured
 from sfvae_jax.evaluation.stationarity import EVALUATION as STATIONARITY
 from sfvae_jax.evaluation.taylor import TaylorLine, taylor_line
-from sfvae_jax.evaluation.traversals import latent_order
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
 
@@ -360,7 +359,6 @@ __all__ = [
     "importance_log_evidence",
     "is_valid",
     "kl_matrix",
-    "latent_order",
     "manifold",
     "measure",
     "metric_names",

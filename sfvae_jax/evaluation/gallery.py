@@ -21,7 +21,7 @@ from sfvae_jax.evaluation.codes import (
 )
 from sfvae_jax.evaluation.generation import DENSITIES, generate
 from sfvae_jax.evaluation.interpolation import slerp
-from sfvae_jax.evaluation.samples import manifold
+from sfvae_jax.evaluation.samples import encoded, manifold
 from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
 from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of, whole
 
@@ -67,7 +67,7 @@ def draw_gallery(
     title: str,
     folder: Path,
 ) -> None:
-    """Traversals, interpolations, samples, their neighbours and, of two latents, the manifold.
+    """Traversals, interpolations, samples, their neighbours; variances or, of two, the manifold.
 
     Args:
         trained: model and images.
@@ -75,7 +75,8 @@ def draw_gallery(
         results: of the run; not used.
         title: of the pictures.
         folder: where traversals_<i>.png, interpolations.png, samples_<source>.png, neighbours.png
-            and manifold_wide.png are written.
+            and manifold_wide.png are written, and posterior_variances.png, which of two latents
+            every run draws.
     """
     del results
     _draw_traversals(trained, options, title, folder)
@@ -84,6 +85,8 @@ def draw_gallery(
     _draw_neighbours(trained, options, title, folder)
     if latent_size(trained) == 2:
         _draw_manifold(trained, options, title, folder)
+    else:
+        _draw_variances(trained, title, folder)
 
 
 def _draw_traversals(
@@ -190,3 +193,10 @@ def _draw_manifold(
     pictures.draw_manifold(
         images, f"{title}: [-{limit:g}, {limit:g}]", folder / "manifold_wide.png"
     )
+
+
+def _draw_variances(trained: TrainedModel, title: str, folder: Path) -> None:
+    from sfvae_jax.evaluation import latent_pictures
+
+    labels = trained.labels_of(trained.config.part) if trained.labels_of else None
+    latent_pictures.draw_varied(trained, encoded(trained), labels, title, folder)

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from sfvae_jax.evaluation.codes import TrainedModel
 from sfvae_jax.evaluation.pictures import new_figure, save
 from sfvae_jax.evaluation.samples import Encoded
+from sfvae_jax.evaluation.traversals import latent_order
 
 _MOST_POINTS = 2000  # in one of many panels
+_MOST_DIMENSIONS = 4  # whose variances are drawn
 
 
 def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, path: Path) -> None:
@@ -35,6 +38,35 @@ def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, p
         axes.set(xlabel=f"{name} 1", ylabel=f"{name} 2", aspect="equal", **limits)
     _say_labels(axes, points, shown)
     save(figure, path, panel=panels[0])
+
+
+def draw_varied(
+    trained: TrainedModel,
+    encoded: Encoded,
+    labels: np.ndarray | None,
+    title: str,
+    folder: Path,
+) -> None:
+    """posterior_variances.png of the most informative latents, if the variances differ at all.
+
+    Args:
+        trained: the model.
+        encoded: its images.
+        labels: of the images, [N], or None.
+        title: of the pictures.
+        folder: where it is written.
+    """
+    if trained.prior_stddev is None or not encoded.are_varied:
+        return
+    order, _, _ = latent_order(trained)
+    draw_posterior_variances(
+        encoded,
+        np.broadcast_to(trained.prior_stddev, encoded.means.shape[1:]),
+        sorted(order[:_MOST_DIMENSIONS]),
+        labels,
+        f"{title}: posterior variances against means, in units of the prior",
+        folder / "posterior_variances.png",
+    )
 
 
 def draw_posterior_variances(

@@ -148,6 +148,22 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
         np.testing.assert_allclose(row, [sample, *images], atol=1e-6)
 
 
+class Varied(Linear):
+    """Its posteriors' variances follow the pixels."""
+
+    def encode(self, x):
+        return DiagonalGaussian(x.ravel()[:3], 0.1 + x.ravel()[3:6])
+
+
+def test_variances_are_drawn_where_they_differ(trained, tmp_path):
+    others = {"images_of": lambda part: IMAGES[:6], "labels_of": lambda part: np.arange(12) % 3}
+    trained = dataclasses.replace(trained, model=Varied(), **others)
+    few = {"sources": (), "num_traversed": 1, "num_interpolations": 1, "num_samples": 1}
+    options = ml_collections.ConfigDict({**trained.config.pictures, **few})
+    draw_gallery(trained, options, {}, "a model", tmp_path)
+    assert (tmp_path / "posterior_variances.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_too_few_codes_for_a_mixture_are_said(trained, tmp_path, caplog):
     trained = dataclasses.replace(trained, images_of=lambda part: IMAGES[:6])
     few = {"sources": (), "num_traversed": 1, "num_interpolations": 1}
