@@ -11,8 +11,8 @@ from launch.ledger.provenance import told
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, is_in
-from sfvae_jax.reporting.markdown import to_markdown
-from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.cells import table_of
+from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.training.settings import flatten
 
@@ -58,13 +58,11 @@ def _setting(setting: str) -> str:
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
-    texts: list[str] = []
-    for view in table.shows:
-        if isinstance(view, Measures):
-            texts.append(_measures(view, records))
-        elif isinstance(view, Grid):
-            texts += _grid(view, records)
-    return texts
+    texts = [_measures(view, records) for view in table.shows if isinstance(view, Measures)]
+    grids = [view for view in table.shows if isinstance(view, Grid)]
+    texts += [text for view in grids for text in _grid(view, records)]
+    shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
+    return [*texts, notes_below(_summary(records, shown))] if grids else texts
 
 
 def _files(table: Table) -> list[str]:
@@ -74,11 +72,16 @@ def _files(table: Table) -> list[str]:
 
 
 def _measures(view: Measures, records: Sequence[Record]) -> str:
+    return to_markdown(_summary(records, view.columns)).rstrip()
+
+
+def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Of all measures and steps, or of some."""
     summary = summarize(records)
-    for method in summary["methods"] if view.columns else ():
-        method["measures"] = _chosen(method["measures"], view.columns)
-        method["incomplete"] = _chosen(method["incomplete"], view.columns)
-    return to_markdown(summary).rstrip()
+    for method in summary["methods"] if columns else ():
+        method["measures"] = _chosen(method["measures"], columns)
+        method["incomplete"] = _chosen(method["incomplete"], columns)
+    return summary
 
 
 def _chosen(
@@ -105,22 +108,19 @@ def _grid(view: Grid, records: Sequence[Record]) -> list[str]:
         return []
     downs = sorted({down for down, _ in cells})
     acrosses = list(dict.fromkeys(across for _, across in cells))
-    rows = [[f"`{view.down}`", *(f"`{across}`" for across in acrosses)]]
-    rows += [
+    heads = [code(view.down), *(code(str(across)) for across in acrosses)]
+    rows = [
         [str(down), *(_cell(view.measure, cells.get((down, across), [])) for across in acrosses)]
         for down in downs
     ]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|" + " --- |" * len(rows[0]))
     chosen = "".join(f", {value}" for _, value in view.where)
-    heading = f"`{view.measure}`{chosen}: obtained / published (number of seeds)."
-    return [heading, "\n".join(lines)]
+    heading = f"{code(view.measure)}{chosen}: obtained / published (number of seeds)."
+    return [heading, lines_of(heads, rows)]
 
 
 def _cell(measure: str, records: Sequence[Record]) -> str:
-    (method,) = summarize(records)["methods"] if records else ({"measures": {}},)
-    for cell in _chosen(method["measures"], [(measure, END)]).get(measure, {}).values():
-        obtained = number(measure, cell["mean"], cell["std"])
-        published = f" / {number(measure, *cell['published'])}" if cell["published"] else ""
-        return f"{obtained}{published} ({len(records)})"
-    return "—"
+    """The measure of one method at its end, and how many runs it is of."""
+    if not records:
+        return "—"
+    ((_, (_, *cells)),) = table_of(_summary(records, [(measure, END)])).rows
+    return f"{cell_text(cells[0])} ({len(records)})" if cells else "—"

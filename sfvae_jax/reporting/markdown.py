@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,33 @@ def to_markdown(summary: dict[str, Any]) -> str:
     first, *others = table.heads
     heads = [first, *(others if table.methods_are_rows else map(code, others))]
     rows = [
-        [code(name) if table.methods_are_rows else name, *map(_cell, cells)]
+        [code(name) if table.methods_are_rows else name, *map(cell_text, cells)]
         for name, cells in table.rows
     ]
-    lines = [_line(heads), "|" + " --- |" * len(heads), *map(_line, rows)]
+    return f"{lines_of(heads, rows)}\n\n{notes_below(summary)}\n"
+
+
+def notes_below(summary: dict[str, Any]) -> str:
+    """What stands below the table of a summary: its papers, how the runs differ, the marks."""
     first_note = " ".join([notes.heading(summary, _MARKUP), *notes.of_papers(summary, _MARKUP)])
-    below = "\n\n".join([first_note, *notes.remarks(summary, _MARKUP)])
-    return "\n".join([*lines, "", below]) + "\n"
+    return "\n\n".join([first_note, *notes.remarks(summary, _MARKUP)])
+
+
+def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts that are Markdown already."""
+    return "\n".join([_line(heads), "|" + " --- |" * len(heads), *map(_line, rows)])
+
+
+def cell_text(cell: str | Cell) -> str:
+    """A cell as "obtained / published", with its marks."""
+    if isinstance(cell, str):
+        return cell
+    obtained = cell.obtained + (f" {DOUBT}" if cell.is_doubtful else "")
+    if not cell.published:
+        return obtained
+    elsewhere = f" (step {cell.elsewhere})" if cell.elsewhere else ""
+    other = f" {OTHER_DATA}" if cell.is_of_other_data else ""
+    return f"{obtained} / {cell.published}{elsewhere}{other}"
 
 
 def left_out_note(left_out: dict[Path, str]) -> str:
@@ -52,19 +73,8 @@ def prose(text: str) -> str:
 _SIGNS = re.compile(r"[*`<>|\\$#~&^\n]|\]\(|\]\[|\b_|_\b")
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def _cell(cell: str | Cell) -> str:
-    if isinstance(cell, str):
-        return cell
-    obtained = cell.obtained + (f" {DOUBT}" if cell.is_doubtful else "")
-    if not cell.published:
-        return obtained
-    elsewhere = f" (step {cell.elsewhere})" if cell.elsewhere else ""
-    other = f" {OTHER_DATA}" if cell.is_of_other_data else ""
-    return f"{obtained} / {cell.published}{elsewhere}{other}"
 
 
 def _listed(heading: str, lines: list[str]) -> str:

@@ -30,7 +30,8 @@ def _file(entry, runs, records, collapse):
     last = {"collapse_fraction": collapse, "kl_divergence": 2.0 + seed}
     history = {"100": {**last, "collapse_fraction": 1.0}, "200": last}
     piece = {**PIECE, **MADE, "seconds": 60.0 * (1 + seed), "processor_seconds": 36.0}
-    return filed(entry, runs, records, (piece,), metrics=last, history=history)
+    caveats = {"collapse_fraction": "it is odd"} if seed == 1 else {}
+    return filed(entry, runs, records, (piece,), metrics=last, history=history, caveats=caveats)
 
 
 @pytest.fixture
@@ -82,8 +83,9 @@ def test_a_page_is_its_text_and_what_the_records_say(ledger):
     text = (folder / "tiny.md").read_text()
     assert text.startswith("# Tiny\n\nBefore.\n\n<!-- generated: tiny-table1 -->\n## TINY Table 1")
     assert "\nBetween, by hand.\n" in text
-    assert "| `sampling` | 3 | 40.0% ± 20.0% / 60.0% ± 15.7% (step 1000) | 3.0 ± 1.0 " in text
-    assert "| `seed` | `sampling` |\n| --- | --- |\n| 1 | 40.0% / 60.0% ± 15.7% (1) |\n\n" in text
+    assert "| `sampling` | 3 | 40.0% ± 20.0% † / 60.0% ± 15.7% (step 1000) | 3.0 ± 1.0 " in text
+    assert "| `seed` | `sampling` |\n| --- | --- |\n| 1 | 40.0% † / 60.0% ± 15.7%" in text
+    assert text.count(": it is odd.") == 2
     assert "Smaller than the paper's: half of it." in text
     assert "![TINY Table 1: A title](figures/tiny-table1.png)" in text
     assert "`python -m launch.reproduce tiny-table1`" in text
