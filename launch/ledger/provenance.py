@@ -46,9 +46,15 @@ def _counted(account: Account) -> str:
     line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
     if not took:
         return f"{line}."
-    between = f" ({duration(took[0])} to {duration(took[-1])})" if len(took) > 1 else ""
+    between = f" ({_between(took[0], took[-1])})" if len(took) > 1 else ""
     of_processor = f", {duration(median(used))} of processor time" if used else ""
     return f"{line}; {duration(median(took))} a run{between}{of_processor}."
+
+
+def _between(least: float, most: float) -> str:
+    """Two durations, the unit once where it is one: "10 to 13 minutes"."""
+    (first, unit), (last, other) = duration(least).split(" "), duration(most).split(" ")
+    return f"{first} to {last} {unit}" if unit == other else f"{first} {unit} to {last} {other}"
 
 
 def _known(records: Sequence[Record], key: str) -> list[float]:
