@@ -112,7 +112,7 @@ def _scaled(filed: Filed, calibration: float) -> float | None:
         return None
     if any(piece["machine"]["accelerator"] for piece in record["pieces"]):
         return None
-    shares = max(piece["processes"] for piece in record["pieces"])
+    shares = max((piece["processes"] for piece in record["pieces"]), default=1)
     there = record["calibration"] or calibration
     return record["processor_seconds"] * shares * calibration / there
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+import ml_collections
+
 from launch.backend import Backend
 from launch.drive import Outcome, carry_out, look_over
 from launch.ledger.entries import Entry
@@ -21,7 +23,9 @@ from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.files import write_json
 from sfvae_jax.output import say
 from sfvae_jax.paths import shown
+from sfvae_jax.published import decides, measures
 from sfvae_jax.training.lock import is_locked
+from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.workdir import Workdir
 from sfvae_jax.training.workdir_checks import config_differences
 
@@ -126,6 +130,9 @@ def do(
 def _set_aside_another(run: Run) -> None:
     """Renames the workdir of a run as the table wanted it before; nothing of it is lost.
 
+    So it does where measures on the way were taken otherwise: an evaluation of the end alone would
+    leave them beside its own.
+
     Raises:
         RunError: if it cannot be renamed.
     """
@@ -133,7 +140,8 @@ def _set_aside_another(run: Run) -> None:
     try:
         if not files.config.exists() or is_locked(run.workdir):
             return
-        if not config_differences(files.config, run.config, base_config()):
+        is_another = bool(config_differences(files.config, run.config, base_config()))
+        if not (is_another or _is_measured_otherwise(files, run.config)):
             return
     except (UsageError, OSError):
         return  # whatever is wrong with it, the run itself will tell
@@ -148,3 +156,18 @@ def _set_aside_another(run: Run) -> None:
         f"{shown(run.workdir)} holds a run of another config; it is kept as {aside.name}",
         sys.stderr,
     )
+
+
+def _is_measured_otherwise(files: Workdir, config: ml_collections.ConfigDict) -> bool:
+    """Whether the measures on the way are those of other options of the same evaluations."""
+    found = files.read_results()
+    if not found.get("history"):
+        return False
+    there, here = flatten(found.get("config", {})), flatten(plain(config))
+    common = set(there.get("evaluations.names", ())) & set(here["evaluations.names"])
+    taken = {**here, "evaluations.names": common}
+
+    def matters(key: str) -> bool:
+        return key.startswith("evaluations.") and decides(key) and measures(taken, key)
+
+    return bool(differences(of_earlier(there, flatten(plain(base_config()))), here, matters))

@@ -150,6 +150,23 @@ def test_a_stale_record_is_told_and_run_again(ledger, tmp_path, capsys):
         assert json.loads((aside / "config.json").read_text())["train"]["learning_rate"] == 0.001
 
 
+def test_measures_on_the_way_by_other_options_are_taken_again(ledger, tmp_path):
+    """Which needs another training; options of evaluations that are not taken change nothing."""
+    option = "evaluations.reconstruction.num_samples"
+    names = {"evaluations.names": ("kl_divergence", "reconstruction")}
+    of = lambda value: own_table(tmp_path, **names, **{option: value})  # noqa: E731
+    aside = lambda: sorted(tmp_path.glob("work/own-table1/*.other*"))  # noqa: E731
+    ledger(of(1))
+    assert run(tmp_path, "own-table1") == 0
+    ledger(own_table(tmp_path, **names, **{option: 1, "evaluations.collapse.delta": 0.5}))
+    assert run(tmp_path, "own-table1") == 0
+    assert aside() == []
+    given = ledger(of(2))
+    assert run(tmp_path, "own-table1") == 0
+    assert len(given[0]) == 3
+    assert [path.name for path in aside()] == [NAME.format(seed) + ".other1" for seed in range(3)]
+
+
 def test_another_process_at_work_is_not_disturbed(ledger, tmp_path, monkeypatch):
     """Its workdir is left where it is, and its run is filed when it is finished there."""
     table = own_table(tmp_path)
