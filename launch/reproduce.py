@@ -91,14 +91,11 @@ def _accounts(
 ) -> tuple[list[tuple[Table, list[Filed]]], dict[Entry, Price]]:
     """The runs of each table with their records, and their prices."""
     from launch.ledger.calibration import calibration
-    from launch.ledger.entries import entries_of
     from launch.ledger.plan import prices
-    from launch.ledger.records import look_up
+    from launch.ledger.records import look_up_all
 
     speed = calibration()
-    accounts = [
-        (table, [look_up(entry, records) for entry in entries_of(table)]) for table in tables
-    ]
+    accounts = [(table, look_up_all(table, records)) for table in tables]
     price: dict[Entry, Price] = {}
     for _, filed in accounts:
         price |= prices(filed, speed)

@@ -43,7 +43,7 @@ def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Accou
             if table.parts:
                 account = accounts[table.name]
                 link = f"[{table.title}]({paper}.md#{anchor(table.title)})"
-                rows.append(f"| {link} | {len(account.records)} | {len(account.wanted)} |")
+                rows.append(f"| {link} | {len(account.records)} | {len(account.filed)} |")
     return "\n".join(rows) + "\n"
 
 

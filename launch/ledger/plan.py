@@ -32,7 +32,7 @@ class Price:
     is_measured: bool = False
 
 
-def prices(filed: Sequence[Filed], calibration: float) -> dict[Entry, Price]:
+def prices(filed: Sequence[Filed], calibration: float | None) -> dict[Entry, Price]:
     """What each run of a table takes on this machine.
 
     That is the mean of what runs of the same method took, by the calibrations of their machines; of
@@ -40,7 +40,7 @@ def prices(filed: Sequence[Filed], calibration: float) -> dict[Entry, Price]:
 
     Args:
         filed: all runs of the table.
-        calibration: of this machine.
+        calibration: of this machine; None: as on the machines of the records.
     """
     took: dict[tuple[object, ...], list[float]] = {}
     for one in filed:
@@ -48,6 +48,18 @@ def prices(filed: Sequence[Filed], calibration: float) -> dict[Entry, Price]:
         if seconds is not None:
             took.setdefault(one.entry.method, []).append(seconds)
     return {one.entry: _price(one.entry, took) for one in filed}
+
+
+def hours(filed: Sequence[Filed], entries: Iterable[Entry]) -> float:
+    """What some runs of a table take on two cores, on the machines of its records.
+
+    Args:
+        filed: all runs of the table.
+        entries: those that count; one of unknown time counts as nothing.
+    """
+    price = prices(filed, None)
+    seconds = [price[entry].seconds for entry in entries]
+    return sum(filter(math.isfinite, seconds)) / _CORES / _SECONDS_A_HOUR
 
 
 def in_order(filed: Iterable[Filed], price: dict[Entry, Price]) -> list[Entry]:
@@ -105,7 +117,7 @@ def _obstacle(group: ml_collections.ConfigDict) -> str:
     return ""
 
 
-def _scaled(filed: Filed, calibration: float) -> float | None:
+def _scaled(filed: Filed, calibration: float | None) -> float | None:
     """What a run took, on this machine; None where it is not known, or an accelerator helped."""
     record = filed.record
     if record is None or record["processor_seconds"] is None:
@@ -113,8 +125,9 @@ def _scaled(filed: Filed, calibration: float) -> float | None:
     if any(piece["machine"]["accelerator"] for piece in record["pieces"]):
         return None
     shares = max((piece["processes"] for piece in record["pieces"]), default=1)
-    there = record["calibration"] or calibration
-    return record["processor_seconds"] * shares * calibration / there
+    there = record["calibration"]
+    scale = calibration / there if calibration and there else 1.0
+    return record["processor_seconds"] * shares * scale
 
 
 def _price(entry: Entry, took: dict[tuple[object, ...], list[float]]) -> Price:

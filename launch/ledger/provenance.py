@@ -42,7 +42,7 @@ def _counted(account: Account) -> str:
     seeds = sorted({record["config"]["seed"] for record in account.records})
     took = _known(account.records, "seconds")
     used = _known(account.records, "processor_seconds")
-    runs = f"{len(account.records)} of {_number(len(account.wanted), 'run')}"
+    runs = f"{len(account.records)} of {_number(len(account.filed), 'run')}"
     line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
     if not took:
         return f"{line}."

@@ -17,8 +17,6 @@ from sfvae_jax.files import read_json
 from sfvae_jax.published import measures, with_differences
 from sfvae_jax.training.settings import differences, flatten, plain
 
-RECORDS = Path("docs/results/records")
-
 _OPEN = (None, "", [])  # a default that the other settings decide
 _MOST_NAMED = 2  # of the settings in which a record is stale
 
@@ -45,14 +43,10 @@ class Filed:
         return self.record is not None and not self.lacks
 
 
-def read_records(table: Table, records: Path = RECORDS) -> list[Record]:
+def read_records(table: Table, records: Path) -> list[Record]:
     """The records of the runs that a table wants, in its order, as `read_run` gives runs.
 
-    "config" is the whole configuration and "published" what is published, as they are now, which
-    is as they were where the record holds. Besides: "table", "run" (the name of the record), "name"
-    (in the sweep), "config_file", "overrides" and "setting" (of the part), "seconds",
-    "processor_seconds" and "pieces" (as in provenance.jsonl). Records that are damaged or stale
-    are left out; `look_up` tells of them.
+    Records that are damaged or stale are left out; `look_up_all` tells of them.
 
     Args:
         table: one of the ledger.
@@ -61,8 +55,20 @@ def read_records(table: Table, records: Path = RECORDS) -> list[Record]:
     Raises:
         UsageError: if the runs of the table cannot be made.
     """
-    found = (look_up(entry, records) for entry in entries_of(table))
-    return [_as_run(filed) for filed in found if filed.record is not None]
+    return [as_run(filed) for filed in look_up_all(table, records) if filed.record is not None]
+
+
+def look_up_all(table: Table, records: Path) -> list[Filed]:
+    """The record of each run that a table wants, in its order.
+
+    Args:
+        table: one of the ledger.
+        records: the folder of all records.
+
+    Raises:
+        UsageError: if the runs of the table cannot be made.
+    """
+    return [look_up(entry, records) for entry in entries_of(table)]
 
 
 def look_up(entry: Entry, records: Path) -> Filed:
@@ -124,7 +130,14 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
     return f"lacks {' and '.join(told)}" if told else ""
 
 
-def _as_run(filed: Filed) -> Record:
+def as_run(filed: Filed) -> Record:
+    """A record that holds, as `read_run` gives a run.
+
+    "config" is the whole configuration and "published" what is published, as they are now, which
+    is as they were. Besides: "table", "run" (the name of the record), "name" (in the sweep),
+    "config_file", "overrides" and "setting" (of the part), "seconds", "processor_seconds" and
+    "pieces" (as in provenance.jsonl).
+    """
     entry, record = filed.entry, filed.record
     config = plain(entry.config)
     config["data"]["fingerprint"] = record["fingerprint"]

@@ -12,9 +12,9 @@ from tiny_sweeps import write_config
 
 from launch.ledger import calibration, listing
 from launch.ledger.entries import entries_of
-from launch.ledger.plan import Obstacles, Price, in_order, prices
+from launch.ledger.plan import Obstacles, Price, hours, in_order, prices
 from launch.ledger.record import make_record, settings_of, without_folders
-from launch.ledger.records import Filed, left_over, look_up, path_of, read_records
+from launch.ledger.records import Filed, left_over, look_up, look_up_all, path_of, read_records
 from launch.ledger.table import Part, Table
 from launch.ledger.tables import TABLES
 from launch.ledger.work import work_on
@@ -257,10 +257,6 @@ def test_the_settings_of_a_record_are_those_that_decide(tiny_config):
 # ---- prices and order ----
 
 
-def all_of(table, records):
-    return [look_up(entry, records) for entry in entries_of(table)]
-
-
 def test_the_price_of_a_run_is_scaled_to_this_machine(tmp_path):
     runs = [{"seed": s, "objective.name": n} for n in ("sampling", "iwae", "rae") for s in (0, 1)]
     table = own_table(tmp_path, runs, part=((), (), "", 0.5))
@@ -269,7 +265,11 @@ def test_the_price_of_a_run_is_scaled_to_this_machine(tmp_path):
     filed(entries[2], tmp_path / "work", records, processor_seconds=30.0, calibration=None)
     accelerated = {**PIECE, "machine": {**PIECE["machine"], "accelerator": "1 x H100"}}
     filed(entries[4], tmp_path / "work", records, pieces=[accelerated])
-    found = prices([look_up(entry, records) for entry in entries], 6.0)
+    looked = look_up_all(table, records)
+    entries = [one.entry for one in looked]
+    # On two cores of the machines of the records, where an accelerator tells nothing.
+    assert hours(looked, [entries[1], entries[5]]) == pytest.approx(20 / 2 / 3600 + 0.5)
+    found = prices(looked, 6.0)
     assert [found[entry].seconds for entry in entries] == [30.0, 30.0, 30.0, 30.0, 3600.0, 3600.0]
     assert [found[entry].is_measured for entry in entries] == [True] * 4 + [False] * 2
     unknown = own_table(tmp_path, runs)
@@ -351,7 +351,7 @@ def test_the_list_fits_the_terminal(table, tmp_path, monkeypatch):
     filed(entries_of(table)[0], tmp_path / "work", records)
     filed(entries_of(table)[1], tmp_path / "work", records, settings={"seed": 9})
     none = Table("own-figure1", "OWN Figure 1: a drawing", obstacle="Nothing to compute. " * 9)
-    looked = all_of(table, records)
+    looked = look_up_all(table, records)
     text = listing.overview([(table, looked), (none, [])], prices(looked, 8.0))
     lines = text.splitlines()
     assert max(len(line) for line in lines if "own_config" not in line) <= 70
@@ -369,7 +369,7 @@ def test_one_table_has_a_line_for_each_run(table, tmp_path):
     filed(first, tmp_path / "work", records)
     path = filed(second, tmp_path / "work", records)
     path.write_text("{")
-    looked = all_of(table, records)
+    looked = look_up_all(table, records)
     entry = looked[2].entry
     text = listing.of_table(table, looked, prices(looked, 8.0), {entry: "no data"}, ["old.json"])
     lines = text.splitlines()
