@@ -132,7 +132,7 @@ def _plan(tables: Sequence[Table], records: Path) -> int:
 
 
 def _write_docs(records: Path) -> int:
-    from launch.ledger.pages import write_pages
+    from launch.ledger.pages.writing import write_pages
 
     for path in write_pages(records.parent):
         say(f"written: {shown(path)}")

@@ -36,6 +36,7 @@ __all__ = [
     "draw_curves",
     "draw_panels",
     "is_logarithmic",
+    "panels_over_key",
     "panels_over_keys",
     "panels_over_steps",
     "published_over_key",
@@ -86,8 +87,13 @@ def published_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Publ
     return _published_over_key(_swept(runs, key), measure, key)
 
 
-def panels_over_steps(runs: Sequence[Run]) -> list[Panel]:
-    """Each measure that some method has at two steps or more; standard errors are left out."""
+def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None) -> list[Panel]:
+    """Each measure that some method has at two steps or more.
+
+    Args:
+        runs: contents of results.json, as from `read_run`.
+        measures: which; None: all but standard errors.
+    """
     methods = by_method(runs)
     panels = [
         _panel(
@@ -96,26 +102,40 @@ def panels_over_steps(runs: Sequence[Run]) -> list[Panel]:
             "step",
             measure,
         )
-        for measure in _drawn(runs)
+        for measure in measures or _drawn(runs)
+    ]
+    return [panel for panel in panels if _has_a_line(panel)]
+
+
+def panels_over_key(
+    runs: Sequence[Run], key: str, measures: Sequence[str] | None = None
+) -> list[Panel]:
+    """Each measure that some method has at two values of a numeric key or more.
+
+    Args:
+        runs: contents of results.json, as from `read_run`.
+        key: such as "model.latent_size".
+        measures: which; None: all but standard errors.
+
+    Raises:
+        UsageError: if no method has numbers there.
+    """
+    methods = _swept(runs, key)
+    panels = [
+        _panel(
+            _curves_over_key(methods, measure, key),
+            _published_over_key(methods, measure, key),
+            key,
+            measure,
+        )
+        for measure in measures or _drawn(runs)
     ]
     return [panel for panel in panels if _has_a_line(panel)]
 
 
 def panels_over_keys(runs: Sequence[Run]) -> list[Panel]:
     """Each measure over each numeric key in which runs differ that are otherwise alike."""
-    panels = []
-    for key in swept_keys(runs):
-        methods = _swept(runs, key)
-        panels += [
-            _panel(
-                _curves_over_key(methods, measure, key),
-                _published_over_key(methods, measure, key),
-                key,
-                measure,
-            )
-            for measure in _drawn(runs)
-        ]
-    return [panel for panel in panels if _has_a_line(panel)]
+    return [panel for key in swept_keys(runs) for panel in panels_over_key(runs, key)]
 
 
 def is_logarithmic(xs: Sequence[float]) -> bool:

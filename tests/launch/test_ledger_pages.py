@@ -7,10 +7,10 @@ from conftest import ROOT
 from tiny_ledger import PIECE, filed
 from tiny_sweeps import write_config
 
-from launch.ledger import pages
 from launch.ledger.entries import entries_of
-from launch.ledger.plots import digest_in
-from launch.ledger.provenance import duration
+from launch.ledger.pages import writing as pages
+from launch.ledger.pages.plots import digest_in
+from launch.ledger.pages.provenance import duration
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
 from launch.ledger.views import Curves, Grid, Measures, Pictures

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from launch.ledger.account import Account
+from launch.ledger.pages.account import Account
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from sfvae_jax.reporting.markdown import code, prose

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch.ledger.account import Account
-from launch.ledger.plots import pictures_of
-from launch.ledger.provenance import told
+from launch.ledger.pages.account import Account
+from launch.ledger.pages.plots import pictures_of
+from launch.ledger.pages.provenance import told
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, is_in

@@ -12,15 +12,7 @@ from PIL import Image
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import STEP, Curves, is_in
-from sfvae_jax.reporting.curve_pictures import Panel, draw_panels
-from sfvae_jax.reporting.curves import (
-    curves_over_key,
-    curves_over_steps,
-    is_logarithmic,
-    published_over_key,
-    published_over_steps,
-)
-from sfvae_jax.reporting.measures import with_unit
+from sfvae_jax.reporting.curves import Panel, draw_panels, panels_over_key, panels_over_steps
 from sfvae_jax.training.settings import flatten
 
 _KEYWORD = "records"  # of the PNG's text that holds the digest
@@ -72,23 +64,16 @@ def digest_in(path: Path) -> str | None:
 
 def _panels(table: Table, records: Sequence[Record]) -> list[Panel]:
     views = [view for view in table.shows if isinstance(view, Curves)]
-    panels = [_panel(view, measure, records) for view in views for measure in view.measures]
-    return [panel for panel in panels if panel is not None]
+    return [panel for view in views for panel in _of_view(view, records)]
 
 
-def _panel(view: Curves, measure: str, records: Sequence[Record]) -> Panel | None:
+def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:
     records = [record for record in records if is_in(flatten(record["config"]), view.where)]
     if not records:
-        return None
+        return []
     if view.over == STEP:
-        curves = curves_over_steps(records, measure)
-        published = published_over_steps(records, measure)
+        panels = panels_over_steps(records, view.measures)
     else:
-        curves = curves_over_key(records, measure, view.over)
-        published = published_over_key(records, measure, view.over)
-    xs = sorted({x for curve in curves for x in curve.points})
-    if len(xs) < 2:  # no curve
-        return None
+        panels = panels_over_key(records, view.over, view.measures)
     chosen = "".join(f", {key}={value}" for key, value in view.where)
-    over = f"{'steps' if view.over == STEP else view.over}{chosen}"
-    return Panel(curves, over, with_unit(measure), is_logarithmic(xs), published)
+    return [panel._replace(x_name=f"{panel.x_name}{chosen}") for panel in panels]

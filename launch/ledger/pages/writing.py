@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.ledger.account import Account, account_of
-from launch.ledger.blocks import block, line, overview
-from launch.ledger.plots import digest, digest_in, draw, pictures_of
+from launch.ledger.pages.account import Account, account_of
+from launch.ledger.pages.blocks import block, line, overview
+from launch.ledger.pages.plots import digest, digest_in, draw, pictures_of
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS

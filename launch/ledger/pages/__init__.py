@@ -1,0 +1,1 @@
+"""The results pages: texts and pictures of what the records say."""
