@@ -13,7 +13,7 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.models.options import LIKELIHOOD, MODEL, POSTERIOR
 from sfvae_jax.options import Option, Rule
 from sfvae_jax.training.options import OBJECTIVE, TRAIN
-from sfvae_jax.training.schedules import schedules
+from sfvae_jax.training.schedules import schedules, settled_after
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
@@ -132,6 +132,14 @@ def unreached(config: ml_collections.ConfigDict) -> list[str]:
         found.append(
             f"objective.gamma_boundaries {', '.join(map(str, boundaries))}: not reached, for"
             f" training ends at train.steps {num_steps}"
+        )
+    patience, every = config.train.stop_patience, config.train.validate_every
+    counted = (num_steps - settled_after(config)) // every if patience else patience
+    if counted < patience:
+        found.append(
+            f"train.stop_patience {patience}: not reached, for {counted} validations count, those"
+            " after annealed weights have their last values (objective.gamma_steps, beta_steps and"
+            " entropy_steps say when; 0: at train.steps)"
         )
     return found
 

@@ -186,9 +186,10 @@ def train(
                     with signals.at_once():
                         measurements.take(state)
                 if ended:
-                    log.info("%s", _stopped(state, config))
                     break
                 step = end
+        if has_stopped(state, config.train) and int(state.step) < config.train.steps:
+            log.info("%s", _stopped(state, config))
 
 
 def _is_saved(step: int, config: ml_collections.ConfigDict) -> bool:

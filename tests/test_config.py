@@ -523,6 +523,18 @@ def test_what_training_does_not_come_to_is_told(tiny_config):
     assert configuration.unreached(configuration.resolve(tiny_config())) == []
 
 
+@pytest.mark.parametrize(("beta_steps", "counted"), [(0, 1), (6, 3), (5, None)])
+def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_steps, counted):
+    """Of validations at steps 2, 4, ..., 12: trained with a last weight from step 7 or 6 on."""
+    stopping = {"data.num_valid": 20, "train.validate_every": 2, "train.stop_patience": 4}
+    annealed = {"objective.beta_schedule": "linear", "objective.beta_steps": beta_steps}
+    changes = {"objective.name": "sampling", **stopping, **annealed}
+    told = configuration.unreached(configuration.resolve(tiny_config(**changes)))
+    assert len(told) == (counted is not None)
+    for sentence in told:
+        assert f"train.stop_patience 4: not reached, for {counted} validations count" in sentence
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_run_of_every_sweep_is_valid_and_no_two_alike(name, with_inception):
     module, runs = load_config(name), []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
@@ -37,6 +40,25 @@ def schedules(config: ml_collections.ConfigDict) -> Schedules:
             name = config.objective[key]
             raise UsageError(f"objective.{key} {name!r}: {error}") from error
     return Schedules(*found)
+
+
+def settled_after(config: ml_collections.ConfigDict) -> int:
+    """The last validation's step at which a weight has not its last value; 0 if there is none.
+
+    All later validations are of models that were trained with the weights of the last step. (A
+    cyclic weight has its last value in every cycle, and leaves it again in all but one.)
+
+    Args:
+        config: resolved, with `train.validate_every` positive.
+    """
+    every, num_steps = config.train.validate_every, config.train.steps
+    validated = np.arange(every, num_steps + 1, every)
+    taken = jnp.append(validated, num_steps) - 1  # schedules count the steps from 0
+    moving = np.zeros(len(validated), bool)
+    for schedule in schedules(config):
+        weights = jax.vmap(lambda step, of=schedule: jnp.asarray(of(step), jnp.float32))(taken)
+        moving |= np.asarray(weights[:-1] != weights[-1])
+    return int(validated[moving].max(initial=0))
 
 
 def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:

@@ -18,6 +18,7 @@ from sfvae_jax.data import as_seen
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.training import early_stopping, processes
 from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.training.schedules import settled_after
 from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
@@ -65,14 +66,11 @@ class Validation:
         # Run as it is, it would be compiled anew, and kept, at each validation.
         self._update = jax.jit(lambda state, loss: plateau.update((), state, value=loss)[1])
         self._halving = config.train.plateau_patience > 0
-
-        def note(state: TrainState, loss: Array) -> early_stopping.Best:
-            now, last = (weights_at(schedules, at) for at in (state.step - 1, last_step))
-            settled = jnp.array(now) == jnp.array(last)
-            return early_stopping.note(state, loss, settled.all())
-
-        self._note = jax.jit(note)
         self._stopping = config.train.stop_patience > 0
+        unsettled = settled_after(config) if self._stopping else 0
+        self._note = jax.jit(
+            lambda state, loss: early_stopping.note(state, loss, state.step > unsettled)
+        )
 
     def loss(self, state: TrainState) -> float:
         """Mean over the images of the objective's loss, in its own units.
@@ -92,8 +90,8 @@ class Validation:
 
         That is after `train.plateau_patience` validations without a new least loss; 0: never. Where
         training may stop early, the state takes note of its best validation: a stale one counts
-        only once all annealed weights have their last values, for before that a model is made for
-        others than those it is judged by.
+        only once all annealed weights have their last values for good, for before that a model is
+        made for others than those it is judged by.
         """
         if self._halving:
             plateau = self._update(state.plateau, np.float32(loss))

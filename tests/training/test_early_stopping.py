@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 
 import jax
@@ -69,11 +70,25 @@ def test_plateaus_halve_the_learning_rate_beside_it(observed):
     assert [stale for _, stale, _, _ in found] == [0, 0, 0, 1, 2, 3]
 
 
-def test_annealing_is_no_plateau(observed):
-    """Until the weight has its last value, at step 5, nothing is stale; the best is kept."""
-    annealed = {"objective.name": "sampling", "objective.beta_schedule": "linear"}
-    found = observed([1.0] + [2.0] * 7, **annealed, **{"objective.beta_steps": 4})
-    assert [stale for _, stale, _, _ in found] == [0, 0, 0, 0, 1, 2, 3, 4]
+@pytest.mark.parametrize(
+    ("annealed", "stale"),
+    [
+        # At its last value from step 5 on.
+        ({"beta_schedule": "linear", "beta_steps": 4}, [0, 0, 0, 0, 1, 2, 3, 4]),
+        # Two cycles of four steps, 0, 1, 1, 1: the second has left its last value once more.
+        (
+            {"beta_schedule": "cyclic", "beta_steps": 8, "beta_cycles": 2, "beta_ramp": 0.25},
+            [0, 0, 0, 0, 0, 1, 2, 3],
+        ),
+        # Over all steps: every validation is of another weight.
+        ({"beta_schedule": "linear"}, [0] * 8),
+    ],
+)
+def test_annealing_is_no_plateau(observed, annealed, stale):
+    """Until the weight has its last value for good nothing is stale; the best is kept."""
+    settings = {f"objective.{key}": value for key, value in annealed.items()}
+    found = observed([1.0] + [2.0] * 7, **{"objective.name": "sampling", **settings})
+    assert [one[1] for one in found] == stale
     assert {best for best, _, _, _ in found} == {1}
 
 
@@ -148,9 +163,13 @@ def test_a_run_stops_and_its_best_model_is_measured(stopped, tiny_config, tmp_pa
     jax.tree.map(np.testing.assert_array_equal, *taken)
 
 
-def test_a_run_that_has_stopped_takes_no_further_step(stopped, tiny_config, tmp_path):
+def test_a_run_that_has_stopped_takes_no_further_step(stopped, tiny_config, tmp_path, caplog):
     run = shutil.copytree(stopped, tmp_path / "run")
-    train(tiny_config(**RUN), run)
+    with caplog.at_level(logging.INFO, "sfvae_jax"):
+        train(tiny_config(**RUN), run)
+    assert "stopped early at step 15 of 24: the loss on the valid part was least at step 9" in (
+        caplog.text
+    )
     assert records(run) == records(stopped)
     assert _results(run) == _results(stopped)
 
