@@ -61,7 +61,7 @@ def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigD
     P = S^-2 + J' F J there (F the likelihood's Fisher information):
 
         residual_distance         sum_i |mu_i - S^2 g_i|^2_S / sum_i |mu_i|^2_S, |v|_S = |S^-1 v|;
-                                  0 where the codes image the residuals (BACK Eq. 11)
+                                  0 where mu = S^2 g for every image (BACK Eq. 11)
         posterior_mean_gap        1/2 h' P^-1 h, h = g - S^-2 mu: what log p(x, z) gains by the
                                   Gauss-Newton step that Eq. 11 asks for
         posterior_covariance_gap  KL(N(mu, Sigma) || N(mu, P^-1)), 0 where Sigma is P^-1

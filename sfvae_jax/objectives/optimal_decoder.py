@@ -73,8 +73,9 @@ def optimal_decoder_jacobian(
 
     J*(z) = sum_i w_i(z) (f*(z) - x_i) (z - mu_i)' diag(s_i^-2)   (BACK Eq. 7)
 
-    It is minus the covariance under w of x_i and (z - mu_i) / s_i^2: with one s for all examples a
-    linear regression of x on mu around z, its window the posterior.
+    It is minus the covariance under w of x_i and (z - mu_i) / s_i^2. With one s for all examples
+    that is Cov_w(x, mu) diag(s^-2), the slope of a linear regression of x on mu around z where s^2
+    is the variance of mu under w, as it is where codes lie evenly.
 
     Args:
         z: a latent, [m].
