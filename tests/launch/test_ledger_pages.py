@@ -159,6 +159,30 @@ def test_records_that_do_not_hold_are_left_out_and_named(ledger):
     assert f"3 runs without a record, an estimated 3.0 hours on two cores: `{first.stem}`" in text
 
 
+def test_the_end_of_a_run_is_no_earlier_step(ledger):
+    """A measure that not all runs have at their end has no number there."""
+    folder, papers, (path, *_) = ledger
+    history = json.loads(path.read_text())["history"]
+    history["200"] = {"kl_divergence": 2.0}
+    _change(path, metrics=history["200"], history=history)
+    pages.write_pages(folder, papers)
+    text = (folder / "tiny.md").read_text()
+    assert "collapse fraction, step" not in text.partition("Not all runs")[0]
+    assert "`sampling` have these, which are left out: collapse fraction, step 200 (2 of 3)" in text
+
+
+def test_a_cell_of_a_grid_is_one_method(ledger):
+    folder, papers, _ = ledger
+    ((table, *_),) = papers.values()
+    grid = Grid("collapse_fraction", "objective.name", "data.name")
+    other = Part(table.parts[0].config, ("seed=0",), ("likelihood.variance=0.1",), "half of it")
+    parts = (Part(table.parts[0].config, ("seed=[12]",), setting="half of it"), other)
+    table = Table(table.name, table.title, parts, shows=(grid,))
+    _file(entries_of(table)[2], folder / "runs", folder / "records", 0.1)
+    with pytest.raises(UsageError, match=r"tiny-table1: a cell of the grid of collapse_fraction"):
+        pages.write_pages(folder, {"tiny": (table, papers["tiny"][1])})
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from launch.filters import select
+from launch.ledger.entries import entries_of
 from launch.ledger.tables import PAPERS, TABLES
-from launch.ledger.views import Curves, Grid, Measures
+from launch.ledger.views import Curves, Grid, Measures, is_in
 from launch.runs import expand
 from sfvae_jax import evaluation
+from sfvae_jax.training.settings import flatten, plain
 
 # The numbers in the captions, typed from the papers.
 CAPTIONS = {
@@ -66,6 +68,22 @@ def test_parts_are_runs_that_can_be_made_and_measure_what_is_shown(name, monkeyp
     assert not number or all(
         re.search(rf"Tables?[^(]* {number[1]}\b", run.config.published.source) for run in runs
     )
+
+
+def test_a_cell_of_a_grid_is_one_method_and_curves_have_a_table_beside_them():
+    for table in TABLES:
+        kinds = [type(view) for view in table.shows]
+        assert Curves not in kinds or Measures in kinds, table.name
+        grids = [view for view in table.shows if isinstance(view, Grid)]
+        entries = entries_of(table) if grids else []
+        configs = [flatten(plain(entry.config)) for entry in entries]
+        for grid in grids:
+            cells = {}
+            for config in (config for config in configs if is_in(config, grid.where)):
+                method = repr({key: value for key, value in config.items() if key != "seed"})
+                cells.setdefault((config[grid.down], config[grid.across]), set()).add(method)
+            assert cells, grid
+            assert all(len(methods) == 1 for methods in cells.values()), grid
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from launch.ledger.pages.provenance import told
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, is_in
+from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import table_of
 from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
 from sfvae_jax.reporting.summary import summarize
@@ -54,7 +55,7 @@ def anchor(heading: str) -> str:
 
 
 def _setting(setting: str) -> str:
-    return f"Smaller than the paper's: {setting}." if setting else "At the paper's own setting."
+    return f"Smaller than the paper's: {setting}." if setting else "At the paper's own size."
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
@@ -79,19 +80,21 @@ def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ())
     """Of all measures and steps, or of some."""
     summary = summarize(records)
     for method in summary["methods"] if columns else ():
-        method["measures"] = _chosen(method["measures"], columns)
-        method["incomplete"] = _chosen(method["incomplete"], columns)
+        kinds = {kind: method[kind] for kind in ("measures", "incomplete")}
+        steps = {step for cells in kinds.values() for by_step in cells.values() for step in by_step}
+        end = max(steps, key=int, default=END)
+        method |= {kind: _chosen(cells, columns, end) for kind, cells in kinds.items()}
     return summary
 
 
 def _chosen(
-    by_measure: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, str]]
+    by_measure: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, str]], end: str
 ) -> dict[str, dict[str, Any]]:
-    """The cells of some measures and steps."""
+    """The cells of some measures and steps; `end` is the last step of a method."""
     chosen: dict[str, dict[str, Any]] = {}
     for measure, step in columns:
         cells = by_measure.get(measure, {})
-        at = max(cells, key=int, default=None) if step == END else step
+        at = end if step == END else step
         if at in cells:
             chosen.setdefault(measure, {})[at] = cells[at]
     return chosen
@@ -122,5 +125,12 @@ def _cell(measure: str, records: Sequence[Record]) -> str:
     """The measure of one method at its end, and how many runs it is of."""
     if not records:
         return "—"
-    ((_, (_, *cells)),) = table_of(_summary(records, [(measure, END)])).rows
+    summary = _summary(records, [(measure, END)])
+    methods = [method["method"] for method in summary["methods"]]
+    if len(methods) > 1:
+        raise UsageError(
+            f"{records[0]['table']}: a cell of the grid of {measure} has runs of several methods,"
+            f" {', '.join(methods)}; choose one of them by the grid's where"
+        )
+    ((_, (_, *cells)),) = table_of(summary).rows
     return f"{cell_text(cells[0])} ({len(records)})" if cells else "—"

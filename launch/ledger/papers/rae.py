@@ -126,6 +126,9 @@ TABLES = (
                 "objective.beta",
                 (("objective.num_samples", "1"),),
             ),
+            Measures(
+                ((f"{_DISTANCE}_reconstructions", "end"), (f"{_DISTANCE}_prior", "end")),
+            ),
         ),
     ),
     _shown_by_table_1("figure4", "Figure 4: digits, reconstructions, samples, interpolations"),
