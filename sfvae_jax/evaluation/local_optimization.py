@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from sfvae_jax import posteriors
 from sfvae_jax.errors import UsageError, unknown_name
@@ -194,8 +195,9 @@ def optimize_posteriors(
         raise unknown_name("posterior family", family, FAMILIES)
     require_bound(trained)
     _check_start(family, start, images)
-    key = ("optimize_posteriors", family, settings)
-    programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings))
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), start)
+    key = ("optimize_posteriors", family, settings, str(one))
+    programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings, one))
     # Apart from the keys of the samples that the posteriors found are judged by.
     keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
     count = len(images)
@@ -229,27 +231,36 @@ class _Programs(NamedTuple):
     checks: int
 
 
-def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization) -> _Programs:
+def _compile(
+    trained: TrainedModel, family: Family, settings: LocalOptimization, one: Any
+) -> _Programs:
     prior_stddev = latent_prior(trained)
     rate = settings.network_learning_rate if family.networks else settings.learning_rate
 
     # Not image by image, nor within a program: so many draws would take seconds to compile.
     drawn = family.draw(jax.random.fold_in(trained.rng, _STREAM - 1), prior_stddev.size, settings)
 
-    def begin_one(drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
+    def starts(drawn: Any, start: Any) -> tuple[Any, Any]:
         if start is None:
             start = posteriors.DiagonalGaussian(jnp.zeros_like(prior_stddev), prior_stddev)
         if isinstance(start, family.posterior) and family.posterior is not _BASE:
-            held = family.to_params(start)
-            return begin(held, running), held
+            return family.to_params(start), family.to_params(start)
         held = family.start(drawn, start, settings)
-        params = family.to_params(family.aside(drawn, held))
-        return begin(params, running), family.to_params(held)
+        return family.to_params(family.aside(drawn, held)), family.to_params(held)
+
+    # All parameters in one vector: what Adam does to a flow's many arrays, one by one, would take
+    # a minute to compile.
+    shapes = jax.eval_shape(starts, drawn, one)[1]
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))[1]
+
+    def begin_one(drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
+        params, held = (ravel_pytree(params)[0] for params in starts(drawn, start))
+        return begin(params, running), held
 
     def elbo(model_params: Any, x: Array, rng: Array, params: Any) -> Array:
         return local_elbo(
             rng,
-            params,
+            unravel(params),
             family,
             lambda z: trained.decode(model_params, z),
             x,
@@ -270,7 +281,7 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
 
     def finish_one(model_params: Any, x: Array, key: Array, best: Any, held: Any) -> Any:
         keys = jax.random.split(jax.random.split(key)[1], _JUDGEMENTS)
-        pair = jax.tree.map(lambda *both: jnp.stack(both), best, held)
+        pair = jnp.stack([best, held])
 
         def judge(rng: Array) -> Array:
             return jax.vmap(lambda params: elbo(model_params, x, rng, params))(pair)
@@ -278,8 +289,8 @@ def _compile(trained: TrainedModel, family: Family, settings: LocalOptimization)
         values = jax.lax.map(judge, keys)
         values = values[0] + jnp.mean(values - values[:1], axis=0)
         values = jnp.where(jnp.isfinite(values), values, NONE_YET)
-        chosen = jax.tree.map(lambda *both: jnp.where(values[0] >= values[1], *both), best, held)
-        return family.build(chosen), jnp.max(values)
+        chosen = jnp.where(values[0] >= values[1], best, held)
+        return family.build(unravel(chosen)), jnp.max(values)
 
     @jax.jit
     def finish_all(
