@@ -16,7 +16,7 @@ from launch.backend import STOPPED, Backend, Ended
 from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
-from sfvae_jax.errors import RunError, UsageError, in_one_line
+from sfvae_jax.errors import RunError, UsageError, in_one_line, listed
 from sfvae_jax.output import say
 from sfvae_jax.training.lock import OCCUPIED, is_locked
 
@@ -125,7 +125,8 @@ def _carry_out(
 def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrupts) -> list[Run]:
     """Until none is at work elsewhere or one can be started; returns those that can."""
     if outcome.elsewhere:
-        say(f"waiting for other processes, at work in {_listed(outcome.elsewhere)}", sys.stderr)
+        where = listed(sorted(outcome.elsewhere), 1)
+        say(f"waiting for other processes, at work in {where}", sys.stderr)
     while outcome.elsewhere and not interrupts.count:
         freed = []
         for run in [run for run in runs if run.name in outcome.elsewhere]:
@@ -140,11 +141,6 @@ def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrup
         if outcome.elsewhere:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return []
-
-
-def _listed(names: set[str]) -> str:
-    first, *others = sorted(names)
-    return f"{first} and {len(others)} more" if others else first
 
 
 def _attend(backend: Backend, interrupts: Interrupts, note: Callable[[list[Ended]], None]) -> None:

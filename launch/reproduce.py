@@ -33,12 +33,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.flags import parse_reproduce
-from sfvae_jax.errors import RunError, UsageError, in_one_line, unknown_name
+from sfvae_jax.errors import RunError, UsageError, in_one_line, listed, unknown_name
 from sfvae_jax.output import prepare, say, say_error
 from sfvae_jax.paths import local_path, shown
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from launch.ledger.work import Work
 
 _BUDGET_OVER = 3
-_MOST_SKIPPED = 1  # names of runs that cannot be had for one reason
 
 
 def main(argv: list[str]) -> int:
@@ -153,11 +152,12 @@ def _carry_out(
     folder = local_path(flags.workdir, "--workdir")
     accounts, price = _accounts(tables, records)
     filed = [one for _, of_table in accounts for one in of_table]
-    _tell_problems(filed)
+    problems = {one.entry.path: one.problem for one in filed if one.problem}
+    _tell_by_reason("records left out", problems)
     if flags.table and not filed:
         raise UsageError(f"{flags.table} has no runs. {tables[0].obstacle}")
     work = work_on(in_order(filed, price), price, folder)
-    _tell_skipped(work)
+    _tell_by_reason("skipped", work.skipped)
     logs = folder / "logs"
     for run in work.runs:
         _make_folder((logs / run.name).parent, "--workdir")
@@ -182,20 +182,12 @@ def _make_folder(folder: Path, flag: str) -> None:
         raise UsageError(f"cannot write to {folder}: it is not writable; change {flag}")
 
 
-def _tell_problems(filed: Sequence[Filed]) -> None:
-    for one in filed:
-        if one.problem:
-            say(f"left out: the record of {one.entry.path} is {one.problem}", sys.stderr)
+def _tell_by_reason(kind: str, told: Mapping[str, str]) -> None:
+    """A line for each reason, with one of the names."""
+    from launch.ledger.listing import by_reason
 
-
-def _tell_skipped(work: Work) -> None:
-    """A line for each reason."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in work.skipped.items():
-        by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
-        more = f" and {len(names) - _MOST_SKIPPED} more" * (len(names) > _MOST_SKIPPED)
-        say(f"skipped: {names[0]}{more}: {reason}", sys.stderr)
+    for reason, names in by_reason(told).items():
+        say(f"{kind}: {listed(names, 1)}: {reason}", sys.stderr)
 
 
 def _tell(work: Work, logs: Path, *, num_there: int) -> int:

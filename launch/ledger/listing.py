@@ -11,13 +11,15 @@ from launch.ledger.entries import Entry
 from launch.ledger.plan import Price
 from launch.ledger.records import Filed
 from launch.ledger.table import Table
+from launch.ledger.times import between, duration
+from sfvae_jax.errors import listed
 
 _UNKNOWN = "unknown"
 _NARROWEST = 60
 _TIMES = (
-    "Times are processor time of one run on this machine, an estimate: of records, scaled by how"
-    " fast this machine is; with ~ before it, a guess that serves until a run has been measured."
-    " On N idle cores a clock shows an N-th of it at least."
+    "Times are estimates of the processor time of one run on this machine: what the recorded runs"
+    " of its method took, scaled by how fast this machine is. A ~ marks a guess, where no run has a"
+    " record yet. N idle cores take an N-th of that time, or longer."
 )
 
 
@@ -55,7 +57,7 @@ def of_table(
     head = f"{table.name}: {_counts(filed)} records" if table.parts else table.name
     told = [head, *_indented(_about(table, filed))]
     if filed:
-        rows = [[_state(one), duration(price[one.entry]), one.entry.name] for one in filed]
+        rows = [[_state(one), priced(price[one.entry]), one.entry.name] for one in filed]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         told.append("")
         for row, one in zip(rows, filed, strict=True):
@@ -81,27 +83,29 @@ def of_plan(
     rows, total = [["a run takes", "in all", "run"]], 0.0
     for entry in entries:
         total += price[entry].seconds
-        rows.append([duration(price[entry]), duration(Price(total, is_measured=True)), entry.path])
+        rows.append([priced(price[entry]), priced(Price(total, is_measured=True)), entry.path])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     told = [_row(row, widths) for row in rows] if entries else []
     if skipped:
         told += ["", "These cannot be carried out here:"]
-    for reason, names in _by_reason(skipped).items():
-        more = f" and {len(names) - 1} more" * (len(names) > 1)
-        told += [names[0] + more, *_indented([reason])]
+    for reason, names in by_reason(skipped).items():
+        told += [listed(names, 1), *_indented([reason])]
     return "\n".join([*told, "", _wrapped(_TIMES)])
 
 
-def duration(price: Price) -> str:
-    """A time with two digits, "35 s", "4.2 min", "12 h"; "~12 h" where it is not measured."""
+def priced(price: Price) -> str:
+    """The time of a run; with ~ before it where it is a guess."""
     if not math.isfinite(price.seconds):
         return _UNKNOWN
-    guess = "" if price.is_measured else "~"
-    for size, unit, most in ((1.0, "s", 99.5), (60.0, "min", 99.5), (3600.0, "h", math.inf)):
-        value = price.seconds / size
-        if value < most:
-            return f"{guess}{value:.{1 if value < 9.95 and unit != 's' else 0}f} {unit}"
-    raise AssertionError
+    return f"{'' if price.is_measured else '~'}{duration(price.seconds)}"
+
+
+def by_reason(told: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of which the same is told."""
+    found: dict[str, list[str]] = {}
+    for name, reason in told.items():
+        found.setdefault(reason, []).append(name)
+    return found
 
 
 def _counts(filed: Sequence[Filed]) -> str:
@@ -113,8 +117,10 @@ def _range(prices: Sequence[Price]) -> str:
     if not prices:
         return "-"
     known = sorted((p for p in prices if math.isfinite(p.seconds)), key=lambda p: p.seconds)
-    texts = list(dict.fromkeys(duration(p) for p in (known[:1] + known[-1:])))
-    return " to ".join(texts) if texts else _UNKNOWN
+    if not known:
+        return _UNKNOWN
+    least, most = priced(known[0]), priced(known[-1])
+    return least if least == most else between(least, most)
 
 
 def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
@@ -149,7 +155,7 @@ def _totals(
     return [
         _wrapped(
             f"{len(accounts)} tables and figures, {_counts(filed)} runs have records; those that"
-            f" are missing take an estimated {duration(Price(known, is_measured=True))}{beside}."
+            f" are missing take an estimated {duration(known)}{beside}."
         )
     ]
 
@@ -160,13 +166,6 @@ def _state(filed: Filed) -> str:
     if filed.record is None:
         return "missing"
     return "lacks measures" if filed.lacks else "filed"
-
-
-def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, reason in skipped.items():
-        found.setdefault(reason, []).append(name)
-    return found
 
 
 def _row(cells: Iterable[str], widths: Sequence[int]) -> str:

@@ -337,12 +337,12 @@ def test_the_time_left_counts_what_a_step_takes(tmp_path):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (35.2, "35 s"), (130, "2.2 min"), (5000, "83 min"), (6000, "1.7 h")],
+    [(35.2, "35 s"), (130, "2.2 minutes"), (6000, "1.7 hours")],
 )
-def test_a_time_has_two_digits(seconds, text):
-    assert listing.duration(Price(seconds, is_measured=True)) == text
-    assert listing.duration(Price(seconds)) == f"~{text}"
-    assert listing.duration(Price()) == "unknown"
+def test_a_time_that_is_guessed_says_so(seconds, text):
+    assert listing.priced(Price(seconds, is_measured=True)) == text
+    assert listing.priced(Price(seconds)) == f"~{text}"
+    assert listing.priced(Price()) == "unknown"
 
 
 def test_the_list_fits_the_terminal(table, tmp_path, monkeypatch):
@@ -387,6 +387,6 @@ def test_the_plan_adds_up_and_names_what_cannot_be_had(table):
     text = listing.of_plan(entries[:2], price, skipped)
     rows = [line.split() for line in text.splitlines()]
     assert rows[1] == ["60", "s", "60", "s", entries[0].path]
-    assert rows[2] == ["60", "s", "2.0", "min", entries[1].path]
+    assert rows[2] == ["60", "s", "2.0", "minutes", entries[1].path]
     assert "t/a and 1 more\n    no data" in text
     assert listing.of_plan([], {}, {}) == "Every run has its record."

@@ -10,9 +10,9 @@ from tiny_sweeps import write_config
 from launch.ledger.entries import entries_of
 from launch.ledger.pages import writing as pages
 from launch.ledger.pages.plots import digest_in
-from launch.ledger.pages.provenance import duration
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
+from launch.ledger.times import between, duration
 from launch.ledger.views import Curves, Grid, Measures, Pictures
 from sfvae_jax.errors import UsageError
 
@@ -190,12 +190,18 @@ def test_a_cell_of_a_grid_is_one_method(ledger):
         (99.4, "99 s"),
         (120, "2.0 minutes"),
         (5400, "90 minutes"),
+        (5972, "1.7 hours"),
         (7200, "2.0 hours"),
         (360_000, "100 hours"),
     ],
 )
 def test_a_duration_in_words(seconds, words):
     assert duration(seconds) == words
+
+
+def test_a_range_of_times_has_its_unit_once():
+    assert between("10 minutes", "13 minutes") == "10 to 13 minutes"
+    assert between("~60 s", "~3.0 minutes") == "~60 s to ~3.0 minutes"
 
 
 def test_the_pages_are_what_the_records_say():

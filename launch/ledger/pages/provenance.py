@@ -9,6 +9,7 @@ from typing import Any
 from launch.ledger.pages.account import Account
 from launch.ledger.record import Record
 from launch.ledger.table import Table
+from launch.ledger.times import between, duration
 from sfvae_jax.reporting.markdown import code, prose
 
 _MOST_NAMES = 6  # of missing runs, before they are counted alone
@@ -29,15 +30,6 @@ def told(table: Table, account: Account) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def duration(seconds: float) -> str:
-    """A time in words, with two digits: "48 s", "3.1 minutes", "12 hours"."""
-    for size, unit, most in ((1, "s", 100), (60, "minutes", 100), (3600, "hours", float("inf"))):
-        value = seconds / size
-        if value < most:
-            return f"{value:.0f} {unit}" if value >= 9.95 or size == 1 else f"{value:.1f} {unit}"
-    raise AssertionError
-
-
 def _counted(account: Account) -> str:
     seeds = sorted({record["config"]["seed"] for record in account.records})
     took = _known(account.records, "seconds")
@@ -46,15 +38,9 @@ def _counted(account: Account) -> str:
     line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
     if not took:
         return f"{line}."
-    between = f" ({_between(took[0], took[-1])})" if len(took) > 1 else ""
+    spread = f" ({between(duration(took[0]), duration(took[-1]))})" if len(took) > 1 else ""
     of_processor = f", {duration(median(used))} of processor time" if used else ""
-    return f"{line}; {duration(median(took))} a run{between}{of_processor}."
-
-
-def _between(least: float, most: float) -> str:
-    """Two durations, the unit once where it is one: "10 to 13 minutes"."""
-    (first, unit), (last, other) = duration(least).split(" "), duration(most).split(" ")
-    return f"{first} to {last} {unit}" if unit == other else f"{first} {unit} to {last} {other}"
+    return f"{line}; {duration(median(took))} a run{spread}{of_processor}."
 
 
 def _known(records: Sequence[Record], key: str) -> list[float]:
