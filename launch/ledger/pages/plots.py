@@ -1,9 +1,8 @@
-"""The curves of a table, as pictures that carry a digest of the records they were drawn from."""
+"""The curves of a table, as pictures that carry a digest of what is drawn."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,22 +15,19 @@ from sfvae_jax.reporting.curves import Panel, draw_panels, panels_over_key, pane
 from sfvae_jax.training.settings import flatten
 
 _KEYWORD = "records"  # of the PNG's text that holds the digest
-# What is drawn, or decides what is: neither when nor where a run was made.
-_DRAWN = ("config", "step", "metrics", "history", "published")
 
 
-def draw(table: Table, records: Sequence[Record], path: Path) -> None:
-    """Draws all curves of a table.
+def draw(panels: Sequence[Panel], path: Path) -> None:
+    """Draws a picture, with the digest of what is in it.
 
     Args:
-        table: whose views say what is drawn.
-        records: of one setting.
+        panels: as from `panels_of`.
         path: of the PNG.
 
     Raises:
         OSError: if it cannot be written.
     """
-    draw_panels(_panels(table, records), path, metadata={_KEYWORD: digest(table, records)})
+    draw_panels(panels, path, metadata={_KEYWORD: digest(panels)})
 
 
 def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dict[str, str]:
@@ -41,16 +37,20 @@ def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dic
         table: whose views say what is drawn.
         by_setting: its records, as from `Account.by_setting`.
     """
-    settings = [setting for setting, records in by_setting.items() if _panels(table, records)]
+    settings = [setting for setting, records in by_setting.items() if panels_of(table, records)]
     names = [table.name, *(f"{table.name}-{number}" for number in range(2, len(settings) + 1))]
     return dict(zip(settings, (f"{name}.png" for name in names), strict=False))
 
 
-def digest(table: Table, records: Sequence[Record]) -> str:
-    """Of everything that decides the picture's content."""
-    drawn = [{key: record.get(key) for key in _DRAWN} for record in records]
-    text = json.dumps([repr(table.shows), drawn], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def panels_of(table: Table, records: Sequence[Record]) -> list[Panel]:
+    """All curves of a table, of records of one setting."""
+    views = [view for view in table.shows if isinstance(view, Curves)]
+    return [panel for view in views for panel in _of_view(view, records)]
+
+
+def digest(panels: Sequence[Panel]) -> str:
+    """Of everything that is drawn: names, points and published figures."""
+    return hashlib.sha256(repr(panels).encode()).hexdigest()
 
 
 def digest_in(path: Path) -> str | None:
@@ -60,11 +60,6 @@ def digest_in(path: Path) -> str | None:
             return image.info.get(_KEYWORD)
     except OSError:
         return None
-
-
-def _panels(table: Table, records: Sequence[Record]) -> list[Panel]:
-    views = [view for view in table.shows if isinstance(view, Curves)]
-    return [panel for view in views for panel in _of_view(view, records)]
 
 
 def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:

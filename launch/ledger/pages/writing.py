@@ -9,8 +9,7 @@ from typing import Any
 
 from launch.ledger.pages.account import Account, account_of
 from launch.ledger.pages.blocks import block, line, overview
-from launch.ledger.pages.plots import digest, digest_in, draw, pictures_of
-from launch.ledger.record import Record
+from launch.ledger.pages.plots import Panel, digest, digest_in, draw, panels_of, pictures_of
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
 from sfvae_jax.errors import UsageError
@@ -41,9 +40,9 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
             write_text(path, text)
             changed.append(path)
     wanted = _pictures(folder, papers, accounts)
-    for path, (table, records) in wanted.items():
-        if digest_in(path) != digest(table, records):
-            draw(table, records, path)
+    for path, panels in wanted.items():
+        if digest_in(path) != digest(panels):
+            draw(panels, path)
             changed.append(path)
     for path in _left_over(folder, wanted):
         path.unlink()
@@ -54,7 +53,7 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
 def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
     """What pages and pictures say that the records do not; empty where they agree.
 
-    Texts are compared, and of pictures the digests of the records that they were drawn from.
+    Texts are compared, and of pictures the digests of what is drawn.
 
     Args:
         folder: docs/results.
@@ -71,11 +70,11 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
         for path, text in _pages(folder, papers, accounts)
         if path.read_text() != text
     ]
-    for path, (table, records) in wanted.items():
+    for path, panels in wanted.items():
         there = digest_in(path)
         if there is None:
             faults.append(f"{path.name} is missing")
-        elif there != digest(table, records):
+        elif there != digest(panels):
             faults.append(f"{path.name} was drawn from other records")
     return faults + [f"{path.name} is of no table" for path in _left_over(folder, wanted)]
 
@@ -113,16 +112,14 @@ def _with_blocks(path: Path, blocks: Mapping[str, str]) -> tuple[Path, str]:
     return path, _BLOCK.sub(lambda m: m["start"] + blocks[m["name"]] + m["end"], text)
 
 
-def _pictures(
-    folder: Path, papers: Papers, accounts: Accounts
-) -> dict[Path, tuple[Table, Sequence[Record]]]:
-    """Each picture, with the table and the records that it is drawn from."""
+def _pictures(folder: Path, papers: Papers, accounts: Accounts) -> dict[Path, list[Panel]]:
+    """Each picture, with what is drawn in it."""
     wanted = {}
     for tables in papers.values():
         for table in tables:
             by_setting = accounts[table.name].by_setting() if table.parts else {}
             for setting, name in pictures_of(table, by_setting).items():
-                wanted[folder / "figures" / name] = (table, by_setting[setting])
+                wanted[folder / "figures" / name] = panels_of(table, by_setting[setting])
     return wanted
 
 
