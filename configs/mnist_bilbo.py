@@ -61,6 +61,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         "stationarity",
         "optimal_decoder",
     )
+    config.evaluations.stationarity.num_images = 200
+    config.evaluations.optimal_decoder.num_images = 100
     config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.data.name = "mnist_5k"
