@@ -45,13 +45,13 @@ from sfvae_jax import output
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.files import json_text, write_text
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.reporting.bars import draw_report
 from sfvae_jax.reporting.csv_rows import run_names, to_csv
 from sfvae_jax.reporting.curves import draw_panels, panels_over_keys, panels_over_steps
 from sfvae_jax.reporting.latex import to_latex
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
+from sfvae_jax.reporting.pictures.bars import draw_report
+from sfvae_jax.reporting.pictures.side_by_side import PICTURES, draw_tiles, side_by_side
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
-from sfvae_jax.reporting.side_by_side import PICTURES, draw_tiles, side_by_side
 from sfvae_jax.reporting.summary import summarize
 
 __all__ = [

@@ -18,8 +18,8 @@ from conftest import load_config
 from sfvae_jax import report
 from sfvae_jax.errors import UsageError
 from sfvae_jax.published import with_differences
-from sfvae_jax.reporting.bars import draw_report
 from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.pictures.bars import draw_report
 from sfvae_jax.reporting.runs import read_runs
 from sfvae_jax.training.settings import plain
 

@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.curve_pictures import (
+from sfvae_jax.reporting.measures import is_error, title, with_unit
+from sfvae_jax.reporting.methods import by_method, swept_keys, value_of
+from sfvae_jax.reporting.pictures.curve_pictures import (
     Curve,
     Panel,
     PublishedCurve,
     draw_curves,
     draw_panels,
 )
-from sfvae_jax.reporting.measures import is_error, title, with_unit
-from sfvae_jax.reporting.methods import by_method, swept_keys, value_of
 from sfvae_jax.reporting.published_rows import PublishedFigure, PublishedRow
 from sfvae_jax.reporting.runs import Run, by_step
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfvae_jax.reporting import bars
+from sfvae_jax.reporting.pictures import bars
 
 
 @pytest.mark.parametrize("name", ["rae", "sampling (data.name=folder:" + "/a_folder" * 30 + ")"])

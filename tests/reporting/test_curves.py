@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting import curve_pictures, curves
+from sfvae_jax.reporting import curves
 from sfvae_jax.reporting.curves import Curve, PublishedCurve
 from sfvae_jax.reporting.measures import with_unit
 from sfvae_jax.reporting.methods import swept_keys
+from sfvae_jax.reporting.pictures import curve_pictures
 
 
 def _run(seed, bound, objective="sampling", history=None, published=None, **keys):

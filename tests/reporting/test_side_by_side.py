@@ -7,8 +7,8 @@ from PIL import Image
 from sfvae_jax import report
 from sfvae_jax.evaluation import latent_pictures, pictures
 from sfvae_jax.evaluation.samples import Encoded
-from sfvae_jax.reporting import side_by_side
-from sfvae_jax.reporting.side_by_side import Tile, arrange, draw_tiles, read_panel
+from sfvae_jax.reporting.pictures import side_by_side
+from sfvae_jax.reporting.pictures.side_by_side import Tile, arrange, draw_tiles, read_panel
 
 
 def _run(seed=0, **changes):
