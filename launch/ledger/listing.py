@@ -64,7 +64,7 @@ def of_table(
             told.append(_row(row, widths))
             notes = (one.problem, one.lacks, obstacles.get(one.entry, ""))
             told += _indented([note for note in notes if note])
-    told += [f"{name} is of no run that the table wants" for name in left_over]
+    told += [f"{name} belongs to no run that the table wants" for name in left_over]
     return "\n".join([*told, "", _wrapped(_TIMES)]) if filed else "\n".join(told)
 
 

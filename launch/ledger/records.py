@@ -18,6 +18,7 @@ from sfvae_jax.published import measures, with_differences
 from sfvae_jax.training.settings import differences, flatten, plain
 
 _OPEN = (None, "", [])  # a default that the other settings decide
+_PLACES = ("in the record", "in the table")
 _MOST_NAMED = 2  # of the settings in which a record is stale
 
 
@@ -117,7 +118,7 @@ def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
         there[key] = now[key] if default in _OPEN else default
     common = set(record["evaluations"]) & set(entry.config.evaluations.names)
     taken = {"evaluations.names": common, **dict.fromkeys((*now, *there))}
-    return differences(there, now, lambda key: measures(taken, key))
+    return differences(there, now, lambda key: measures(taken, key), _PLACES)
 
 
 def _lacks(record: Mapping[str, Any], entry: Entry) -> str:

@@ -150,6 +150,8 @@ def _set_aside_another(run: Run) -> None:
         number += 1
     try:
         run.workdir.rename(aside)
+    except FileNotFoundError:
+        return  # another process has done so
     except OSError as error:
         raise RunError(f"cannot rename {shown(run.workdir)}: {error.strerror}") from error
     say(

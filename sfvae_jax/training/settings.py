@@ -65,11 +65,14 @@ def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
 
 
 def differences(
-    there: dict[str, Any], here: dict[str, Any], matters: Callable[[str], bool]
+    there: dict[str, Any],
+    here: dict[str, Any],
+    matters: Callable[[str], bool],
+    places: tuple[str, str] = ("there", "here"),
 ) -> list[str]:
-    """In words, what differs between two flat dictionaries under the keys that matter."""
+    """In words, what differs under the keys that matter; `places` says where each of two is."""
     return [
-        f"{key} is {_shown(there, key)} there and {_shown(here, key)} here"
+        f"{key} is {_shown(there, key)} {places[0]} and {_shown(here, key)} {places[1]}"
         for key in sorted(there.keys() | here.keys())
         if matters(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
     ]

@@ -155,10 +155,11 @@ def test_a_record_is_stale_when_the_settings_that_decide_have_changed(table, tmp
     assert again(**{"evaluations.marginal_likelihood.num_samples": 7}).is_there
     stale = again(**{"train.learning_rate": 0.5})
     assert stale.record is None
-    assert stale.problem == "stale: train.learning_rate is 0.001 there and 0.5 here"
+    assert stale.problem == "stale: train.learning_rate is 0.001 in the record and 0.5 in the table"
     many = again(((), ("train.steps=20", "model.latent_size=6", "likelihood.variance=0.25")))
     assert re.fullmatch(
-        r"stale: likelihood.variance is 0.5 there and 0.25 here; .* and 1 more", many.problem
+        r"stale: likelihood.variance is 0.5 in the record and 0.25 in the table; .* and 1 more",
+        many.problem,
     )
     # A key that the record's version did not know had its default.
     content = json.loads(path.read_text())
@@ -377,7 +378,7 @@ def test_one_table_has_a_line_for_each_run(table, tmp_path):
     assert f"filed    15 s  {first.name}" in lines
     assert f"damaged  15 s  {second.name}" in lines
     assert lines[lines.index(f"missing  15 s  {third.name}") + 1] == "    no data"
-    assert "old.json is of no run that the table wants" in lines
+    assert "old.json belongs to no run that the table wants" in lines
 
 
 def test_the_plan_adds_up_and_names_what_cannot_be_had(table):

@@ -125,7 +125,7 @@ def test_text_within_a_block_and_pictures_of_no_table_are_faults(ledger):
     assert pages.check_pages(folder, papers) == [
         "tiny.md is not what the records say",
         "tiny-table1.png is missing",
-        "old.png is of no table",
+        "old.png belongs to no table",
     ]
     for path in records[:3]:
         path.unlink()

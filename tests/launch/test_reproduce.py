@@ -140,7 +140,7 @@ def test_a_stale_record_is_told_and_run_again(ledger, tmp_path, capsys):
     assert run(tmp_path, "own-table1") == 0
     assert len(given[0]) == 3
     err = capsys.readouterr().err
-    told = "and 2 more: stale: train.learning_rate is 0.001 there and 0.5 here"
+    told = "and 2 more: stale: train.learning_rate is 0.001 in the record and 0.5 in the table"
     assert f"records left out: own-table1/{NAME.format(0)} {told}" in err
     assert f"it is kept as {NAME.format(0)}.other1" in err
     for seed, entry in enumerate(entries_of(table)):

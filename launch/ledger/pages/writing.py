@@ -76,7 +76,7 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
             faults.append(f"{path.name} is missing")
         elif there != digest(panels):
             faults.append(f"{path.name} was drawn from other records")
-    return faults + [f"{path.name} is of no table" for path in _left_over(folder, wanted)]
+    return faults + [f"{path.name} belongs to no table" for path in _left_over(folder, wanted)]
 
 
 def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
