@@ -161,7 +161,7 @@ TRAIN = {
         0,
         COUNT_OR_0,
         "validations without a new least loss after which training stops, counted once annealed"
-        " weights stay at their last values; then the model of the least loss is measured; 0 = never",
+        " weights stay at their last values; the model of the least loss is measured; 0 = never",
     ),
     "plateau_factor": Option(0.5, BETWEEN_0_1, "the learning rate is multiplied by it then"),
 }
