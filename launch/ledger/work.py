@@ -25,6 +25,7 @@ from sfvae_jax.output import say
 from sfvae_jax.paths import shown
 from sfvae_jax.published import decides, measures
 from sfvae_jax.training.lock import is_locked
+from sfvae_jax.training.results_file import is_at_end
 from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.workdir import Workdir
 from sfvae_jax.training.workdir_checks import config_differences
@@ -130,8 +131,8 @@ def do(
 def _set_aside_another(run: Run) -> None:
     """Renames the workdir of a run as the table wanted it before; nothing of it is lost.
 
-    So it does where measures on the way were taken otherwise: an evaluation of the end alone would
-    leave them beside its own.
+    So it does where measures on the way are lost or were taken otherwise: an evaluation of the end
+    alone does not take them again.
 
     Raises:
         RunError: if it cannot be renamed.
@@ -141,7 +142,7 @@ def _set_aside_another(run: Run) -> None:
         if not files.config.exists() or is_locked(run.workdir):
             return
         is_another = bool(config_differences(files.config, run.config, base_config()))
-        if not (is_another or _is_measured_otherwise(files, run.config)):
+        if not (is_another or _lacks_what_was_on_the_way(files, run.config)):
             return
     except (UsageError, OSError):
         return  # whatever is wrong with it, the run itself will tell
@@ -155,15 +156,21 @@ def _set_aside_another(run: Run) -> None:
     except OSError as error:
         raise RunError(f"cannot rename {shown(run.workdir)}: {error.strerror}") from error
     say(
-        f"{shown(run.workdir)} holds a run of another config; it is kept as {aside.name}",
+        f"{shown(run.workdir)} holds a run of other settings, or lacks measures on the way; it is"
+        f" kept as {aside.name}",
         sys.stderr,
     )
 
 
-def _is_measured_otherwise(files: Workdir, config: ml_collections.ConfigDict) -> bool:
-    """Whether the measures on the way are those of other options of the same evaluations."""
+def _lacks_what_was_on_the_way(files: Workdir, config: ml_collections.ConfigDict) -> bool:
+    """Whether a step has no measures, or those of other options of the same evaluations."""
     found = files.read_results()
-    if not found.get("history"):
+    history = found.get("history", {})
+    if is_at_end(found, config.train.steps):
+        last = found.get("ended_at", config.train.steps)
+        if any(s <= last and str(s) not in history for s in config.evaluations.steps):
+            return True
+    if not history:
         return False
     there, here = flatten(found.get("config", {})), flatten(plain(config))
     common = set(there.get("evaluations.names", ())) & set(here["evaluations.names"])

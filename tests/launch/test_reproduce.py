@@ -167,6 +167,20 @@ def test_measures_on_the_way_by_other_options_are_taken_again(ledger, tmp_path):
     assert [path.name for path in aside()] == [NAME.format(seed) + ".other1" for seed in range(3)]
 
 
+def test_measures_on_the_way_that_are_lost_are_taken_again(ledger, tmp_path):
+    table = own_table(tmp_path)
+    first, *_ = entries_of(table)
+    results = finish(first, tmp_path / "work").workdir / "results.json"
+    content = json.loads(results.read_text())
+    del content["history"]["5"]
+    results.write_text(json.dumps(content))
+    given = ledger(table)
+    assert run(tmp_path, "own-table1") == 0
+    assert len(given[0]) == 3
+    record = json.loads(path_of(first, tmp_path / "records").read_text())
+    assert record["history"].keys() == {"5", "12"}
+
+
 def test_another_process_at_work_is_not_disturbed(ledger, tmp_path, monkeypatch):
     """Its workdir is left where it is, and its run is filed when it is finished there."""
     table = own_table(tmp_path)
