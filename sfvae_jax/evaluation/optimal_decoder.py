@@ -259,7 +259,7 @@ def _relative(name: str, distances: np.ndarray, sizes: np.ndarray) -> Measured:
 
 
 def _with_caveats(measured: Measured, components: float) -> Measured:
-    """With so few components the optimum is to have the training images by heart."""
+    """A caveat on the distances where the optimum does little but repeat training images."""
     if components >= _FEW:
         return measured
     caveat = (
