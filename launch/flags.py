@@ -83,18 +83,16 @@ def _of_reproduce(description: str) -> _Parser:
     parser = _make("reproduce", description)
     add = parser.add_argument
     add("table", nargs="?", metavar="TABLE", help="a table or figure, such as sfvae-table4")
-    add("--list", action="store_true", help="what there is of every table, or of the one named")
-    add("--plan", action="store_true", help="the missing runs, cheapest evidence first")
-    add("--all", action="store_true", help="carry out the plan of all tables")
+    add("--list", action="store_true", help="show every table, or the runs of the one named")
+    add("--plan", action="store_true", help="show the missing runs, cheapest evidence first")
+    add("--all", action="store_true", help="carry out the missing runs of all tables")
     add(
         "--write-docs",
         "--write_docs",
         action="store_true",
         help="write the results pages from the records",
     )
-    add(
-        "--budget", type=_minutes, metavar="MINUTES", help="stop after so long; default: at the end"
-    )
+    add("--budget", type=_minutes, metavar="MINUTES", help="stop after so long; default: no limit")
     add("--workdir", default="runs/reproduce", metavar="DIR", help="default: %(default)s")
     add("--records", default="docs/results/records", metavar="DIR", help="default: %(default)s")
     _add_backends(parser)

@@ -5,8 +5,8 @@
 
 --list prints every table and figure of the five papers: its config files, how many of its runs have
 records, what one takes on this machine and what stands in the way; with a TABLE, each of its runs.
---plan prints the missing runs of all tables, or of a TABLE, cheapest evidence first: the price of a
-run times the number of its seed among those of its method.
+--plan prints the missing runs of all tables, or of a TABLE, cheapest evidence first: by their time,
+multiplied by n where a run would be the n-th seed of its method.
 TABLE carries out its missing runs, --all those of all tables, in the order of the plan. Each run
 has the workdir DIR/TABLE/NAME, and as soon as it is finished its record RECORDS/TABLE/NAME.json.
 --write-docs writes the results pages from the records.
@@ -14,7 +14,7 @@ has the workdir DIR/TABLE/NAME, and as soon as it is finished its record RECORDS
 The same command goes on where it was stopped. A run with a record is not run again, unless the
 record is stale: the table wants other settings now. --budget=MINUTES ends it by itself, as Ctrl-C
 does: the runs at work save what they have reached. Measures after training are not saved on the
-way, so that a budget must be longer than those of one run take.
+way, so a budget must be longer than the measures of one run take.
 
 Exit status: 0 all is filed that can be had here, 1 a run failed, or none of TABLE can be had here,
 2 a usage error, 3 the budget is over and runs are left, 130, 143 or 129 stopped by SIGINT, SIGTERM

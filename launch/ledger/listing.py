@@ -155,7 +155,7 @@ def _totals(
     return [
         _wrapped(
             f"{len(accounts)} tables and figures, {_counts(filed)} runs have records; those that"
-            f" are missing take an estimated {duration(known)}{beside}."
+            f" are missing take an estimated {duration(known)} of processor time{beside}."
         )
     ]
 

@@ -361,7 +361,7 @@ def test_the_list_fits_the_terminal(table, tmp_path, monkeypatch):
     assert any(line.split() == ["own-figure1", "-", "-"] for line in lines)
     assert "    1 record left out: stale" in lines
     assert "2 tables and figures, 1/3 runs have records; those that are" in text
-    assert "take an estimated 30 s." in " ".join(text.split())
+    assert "take an estimated 30 s of processor time." in " ".join(text.split())
 
 
 def test_one_table_has_a_line_for_each_run(table, tmp_path):
