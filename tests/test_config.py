@@ -726,6 +726,8 @@ def test_figure_3_overfits_for_as_many_epochs():
     get_config = load_config("inference_gaps").get_config
     whole, few = get_config("figure3"), get_config("figure3_overfit")
     assert whole.train.steps == 60 * few.train.steps
+    assert whole.published.source
+    assert not few.published  # the text has no number of it
     assert whole.objective.entropy_steps == 60 * few.objective.entropy_steps
     assert whole.evaluations.steps == tuple(60 * step for step in few.evaluations.steps)
     assert few.data.num_examples == 1000

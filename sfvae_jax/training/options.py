@@ -151,7 +151,7 @@ TRAIN = {
     "steps_per_call": Option(10, COUNT, "steps in one call of the device"),
     "log_every": Option(10, COUNT, "steps between two lines of metrics.jsonl"),
     "checkpoint_every": Option(100, COUNT, "steps between two checkpoints"),
-    "checkpoints_kept": Option(3, COUNT, "the latest ones; those that are measured stay too"),
+    "checkpoints_kept": Option(3, COUNT, "how many of the latest checkpoints are kept"),
     "moments_decay": Option(0.99, BELOW_1, "of the running averages of BatchNorm"),
     "validate_every": Option(0, COUNT_OR_0, "steps between losses on the valid part; 0 = never"),
     "plateau_patience": Option(

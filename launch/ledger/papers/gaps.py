@@ -15,6 +15,7 @@ _MEASURED = (
     f"{_GAPS}.annealing.num_chains=20",
     f"{_GAPS}.local.num_samples=10",
     f"{_GAPS}.local.learning_rate=1e-2",
+    f"{_GAPS}.local.network_learning_rate=3e-3",
     f"{_GAPS}.local.patience=3",
 )
 _IN_WORDS = (
