@@ -122,10 +122,12 @@ def test_text_within_a_block_and_pictures_of_no_table_are_faults(ledger):
     page.write_text(page.read_text().replace("± 20.0%", "± 10.0%"))
     (folder / "figures" / "old.png").write_bytes(b"")
     (folder / "figures" / "tiny-table1.png").unlink()
+    (folder / "records" / "tiny-table0").mkdir()
     assert pages.check_pages(folder, papers) == [
         "tiny.md is not what the records say",
         "tiny-table1.png is missing",
-        "old.png belongs to no table",
+        "figures/old.png belongs to no table",
+        "records/tiny-table0 belongs to no table",
     ]
     for path in records[:3]:
         path.unlink()

@@ -51,7 +51,7 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
 
 
 def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
-    """What pages and pictures say that the records do not; empty where they agree.
+    """What pages and pictures say that the records do not, and what belongs to no table.
 
     Texts are compared, and of pictures the digests of what is drawn.
 
@@ -76,7 +76,9 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
             faults.append(f"{path.name} is missing")
         elif there != digest(panels):
             faults.append(f"{path.name} was drawn from other records")
-    return faults + [f"{path.name} belongs to no table" for path in _left_over(folder, wanted)]
+    orphans = [path for path in (folder / "records").glob("*/") if path.name not in accounts]
+    strays = [*_left_over(folder, wanted), *sorted(orphans)]
+    return faults + [f"{path.relative_to(folder)} belongs to no table" for path in strays]
 
 
 def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
