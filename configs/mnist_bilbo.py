@@ -35,6 +35,7 @@ from sfvae_jax.published import with_setting
 PRESETS = ("laptop",)
 OBJECTIVES = ("sampling", "constant_variance", "bilbo")
 SCALES = (0.1, 1.0, 10.0)
+VARIANCES = (0.01, 1.0, 100.0)  # of the posterior: squares of the scales
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -87,9 +88,9 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
         for scale in SCALES:
             if scale != 1.0:  # at 1 they are Figure 4's
                 add(seed=seed, **{"objective.name": "sampling", "model.latent_scale": scale})
-            for sigma in SCALES:
-                changes = {"model.latent_scale": scale, "posterior.variance": sigma**2}
-                if scale != 1.0 or sigma != 1.0:
+            for variance in VARIANCES:
+                changes = {"model.latent_scale": scale, "posterior.variance": variance}
+                if scale != 1.0 or variance != 1.0:
                     add(seed=seed, **{"objective.name": "bilbo", **changes})
 
 
@@ -117,7 +118,11 @@ def _published() -> ml_collections.ConfigDict:
             },
             "rows": {
                 name: {
-                    "where": {"objective": {"name": name}, "model": {"latent_size": 2}},
+                    "where": {
+                        "objective": {"name": name},
+                        "model": {"latent_size": 2, "latent_scale": 1.0},
+                        "posterior": {"variance": 1.0},
+                    },
                     "lower_bound": {
                         "end": (mean(bounds), stdev(bounds) if len(bounds) > 1 else None),
                         "runs": bounds,

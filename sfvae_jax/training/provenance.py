@@ -128,7 +128,8 @@ def machine() -> dict[str, Any]:
 def processor() -> str:
     """The processor's name, as the system tells it."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return " ".join(value.split())

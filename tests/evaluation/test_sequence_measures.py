@@ -371,6 +371,8 @@ IMAGES_ONLY = {
     "inference_gaps",
     "frechet",
     "precision_recall",
+    "optimal_decoder",
+    "stationarity",
 }
 SEQUENCES_ONLY = {
     "bayesian_optimization",

@@ -36,7 +36,7 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
     accounts = _accounts(folder, papers)
     changed = []
     for path, text in _pages(folder, papers, accounts):
-        if path.read_text() != text:
+        if path.read_text(encoding="utf-8") != text:
             write_text(path, text)
             changed.append(path)
     wanted = _pictures(folder, papers, accounts)
@@ -68,7 +68,7 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
     faults = [
         f"{path.name} is not what the records say"
         for path, text in _pages(folder, papers, accounts)
-        if path.read_text() != text
+        if path.read_text(encoding="utf-8") != text
     ]
     for path, panels in wanted.items():
         there = digest_in(path)
@@ -103,7 +103,7 @@ def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[tuple[P
 
 
 def _with_blocks(path: Path, blocks: Mapping[str, str]) -> tuple[Path, str]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     there = [match["name"] for match in _BLOCK.finditer(text)]
     if sorted(there) != sorted(blocks):
         wrong = sorted(set(there) ^ set(blocks)) or sorted(n for n in there if there.count(n) > 1)
