@@ -7,7 +7,7 @@ Burda's schedule; then bounds of log p(x) by AIS and IWAE and posteriors optimis
 
 Presets:
     (none)   statically binarised MNIST, the paper's setting of Table 2.
-    laptop   4,000 of the embedded digits, m = 10, 4,000 steps; 12 images, 8 chains.
+    laptop   4,000 of the embedded digits, m = 10, 4,000 steps; 8 images, 8 chains.
     cifar10  CIFAR-10 with the networks of Table 9 and a discretised logistic likelihood. Training
              stops early, and the best model on 5,000 held-out images is measured (6.1.3).
     figure2  two latents, 784-100-2, tanh: pictures of true and approximate posteriors.
@@ -120,9 +120,9 @@ LAPTOP: dict[str, Any] = {
     "objective.entropy_steps": 500,
     "train.steps": 4000,
     "train.checkpoint_every": 2000,
-    "evaluations.inference_gaps.num_images": 12,
+    "evaluations.inference_gaps.num_images": 8,
     "evaluations.inference_gaps.num_samples": 1000,
-    "evaluations.inference_gaps.num_simulated": 6,
+    "evaluations.inference_gaps.num_simulated": 4,
     # More temperatures close the bounds sooner than more chains do.
     "evaluations.inference_gaps.annealing.num_chains": 8,
     "evaluations.inference_gaps.annealing.pilot_chains": 5,
