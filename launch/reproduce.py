@@ -37,9 +37,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.command import fail, make_folder, status_of, tell_failed
 from launch.flags import parse_reproduce
-from sfvae_jax.errors import RunError, UsageError, in_one_line, listed, unknown_name
-from sfvae_jax.output import prepare, say, say_error
+from sfvae_jax.errors import RunError, UsageError, listed, unknown_name
+from sfvae_jax.output import prepare, say
 from sfvae_jax.paths import local_path, shown
 
 if TYPE_CHECKING:
@@ -55,12 +56,7 @@ _BUDGET_OVER = 3
 def main(argv: list[str]) -> int:
     """Does what the flags ask for; returns the exit status."""
     began = time.monotonic()
-    try:
-        return _reproduce(parse_reproduce(argv, __doc__), began)
-    except (UsageError, RunError) as error:
-        return _fail(str(error), error.exit_status)
-    except OSError as error:  # a full disk, a folder in the place of a file
-        return _fail(in_one_line(error), RunError.exit_status)
+    return status_of(lambda: _reproduce(parse_reproduce(argv, __doc__), began))
 
 
 def _reproduce(flags: argparse.Namespace, began: float) -> int:
@@ -86,14 +82,12 @@ def _named(name: str | None, tables: Sequence[Table]) -> Sequence[Table]:
 
 
 def _accounts(
-    tables: Sequence[Table], records: Path
+    tables: Sequence[Table], records: Path, speed: float
 ) -> tuple[list[tuple[Table, list[Filed]]], dict[Entry, Price]]:
-    """The runs of each table with their records, and their prices."""
-    from launch.ledger.calibration import calibration
+    """The runs of each table with their records, and their prices on a machine of this speed."""
     from launch.ledger.plan import prices
     from launch.ledger.records import look_up_all
 
-    speed = calibration()
     accounts = [(table, look_up_all(table, records)) for table in tables]
     price: dict[Entry, Price] = {}
     for _, filed in accounts:
@@ -103,25 +97,27 @@ def _accounts(
 
 def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
     from launch.ledger import listing
+    from launch.ledger.calibration import calibration
     from launch.ledger.plan import Obstacles
     from launch.ledger.records import left_over
 
-    accounts, price = _accounts(tables, records)
+    accounts, price = _accounts(tables, records, calibration())
     if not one:
         say(listing.overview(accounts, price))
         return 0
     ((table, filed),) = accounts
     obstacles = Obstacles()
     in_the_way = {f.entry: obstacles.of(f.entry) for f in filed if not f.is_there}
-    say(listing.of_table(table, filed, price, in_the_way, left_over(table, records)))
+    say(listing.of_table(table, filed, price, in_the_way, left_over(filed, records / table.name)))
     return 0
 
 
 def _plan(tables: Sequence[Table], records: Path) -> int:
     from launch.ledger import listing
+    from launch.ledger.calibration import calibration
     from launch.ledger.plan import Obstacles, in_order
 
-    accounts, price = _accounts(tables, records)
+    accounts, price = _accounts(tables, records, calibration())
     obstacles = Obstacles()
     entries = in_order([one for _, filed in accounts for one in filed], price)
     reasons = {entry.path: obstacles.of(entry) for entry in entries}
@@ -150,7 +146,8 @@ def _carry_out(
     if flags.backend == "ray":
         ray_cluster.check_installed()
     folder = local_path(flags.workdir, "--workdir")
-    accounts, price = _accounts(tables, records)
+    speed = calibration()
+    accounts, price = _accounts(tables, records, speed)
     filed = [one for _, of_table in accounts for one in of_table]
     problems = {one.entry.path: one.problem for one in filed if one.problem}
     _tell_by_reason("records left out", problems)
@@ -160,24 +157,21 @@ def _carry_out(
     _tell_by_reason("skipped", work.skipped)
     logs = folder / "logs"
     for run in work.runs:
-        _make_folder((logs / run.name).parent, "--workdir")
-    _make_folder(records, "--records")
+        _make_writable((logs / run.name).parent, "--workdir")
+    _make_writable(records, "--records")
     deadline = began + 60 * flags.budget if flags.budget else math.inf
     do(
         work,
         lambda to_do: backend_of(flags, to_do, logs),
         records=records,
-        calibration=calibration(),
+        calibration=speed,
         deadline=deadline,
     )
     return _tell(work, logs, num_there=sum(one.is_there for one in filed))
 
 
-def _make_folder(folder: Path, flag: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; change {flag}") from error
+def _make_writable(folder: Path, flag: str) -> None:
+    make_folder(folder, flag)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write to {folder}: it is not writable; change {flag}")
 
@@ -193,28 +187,21 @@ def _tell_by_reason(kind: str, told: Mapping[str, str]) -> None:
 def _tell(work: Work, logs: Path, *, num_there: int) -> int:
     """Prints what became of the runs; returns the exit status."""
     outcome = work.outcome
-    for name, error in outcome.failed.items():
-        log = logs / f"{name}.log"
-        say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)
+    tell_failed(outcome.failed, logs)
     there, wanted = num_there + len(work.filed), num_there + len(work.runs) + len(work.skipped)
     counts = f"{there} of {wanted} runs have records, {len(outcome.failed)} failed"
     counts += f", {len(work.skipped)} cannot be carried out here" * bool(work.skipped)
     if outcome.interrupted_by:
-        return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+        return fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
     if outcome.is_late and work.num_left:
         say(f"the budget is over; {counts}; the same command goes on", sys.stderr)
         return _BUDGET_OVER
     if outcome.failed:
-        return _fail(f"{counts}; the same command tries them again", RunError.exit_status)
+        return fail(f"{counts}; the same command tries them again", RunError.exit_status)
     if not there:
-        return _fail(counts, RunError.exit_status)
+        return fail(counts, RunError.exit_status)
     say(counts, sys.stderr)
     return 0
-
-
-def _fail(message: str, status: int) -> int:
-    say_error(message)
-    return status
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.command import fail, make_folder, status_of, tell_failed
 from launch.flags import parse
-from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.output import prepare, say, say_error
+from sfvae_jax.errors import RunError
+from sfvae_jax.output import prepare, say
 from sfvae_jax.paths import local_path
 
 if TYPE_CHECKING:
@@ -43,12 +44,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Carries out what the flags ask for; returns the exit status."""
-    try:
-        return _sweep(parse(argv, __doc__))
-    except (UsageError, RunError) as error:
-        return _fail(str(error), error.exit_status)
-    except OSError as error:  # a full disk, a folder in the place of a file
-        return _fail(in_one_line(error), RunError.exit_status)
+    return status_of(lambda: _sweep(parse(argv, __doc__)))
 
 
 def _sweep(flags: argparse.Namespace) -> int:
@@ -68,31 +64,22 @@ def _sweep(flags: argparse.Namespace) -> int:
     if flags.backend == "ray":
         ray_cluster.check_installed()
     logs = folder / "logs"
-    _make_folder(logs)
+    make_folder(logs, "--workdir")
     outcome = look_over(runs)
     carry_out(runs, outcome, lambda to_do: backend_of(flags, to_do, logs))
     return _tell(runs, outcome, folder, logs)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; change --workdir") from error
-
-
 def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> int:
     """Prints what became of the runs; returns the exit status."""
-    for name, error in outcome.failed.items():
-        log = logs / f"{name}.log"
-        say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)
+    tell_failed(outcome.failed, logs)
     counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
     if outcome.interrupted_by:
-        return _fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+        return fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
     done = [run.workdir / "results.json" for run in runs if run.name in outcome.done]
     is_whole = not done or _report(done, folder)
     if outcome.failed:
-        return _fail(f"{counts}; the same command tries them again", RunError.exit_status)
+        return fail(f"{counts}; the same command tries them again", RunError.exit_status)
     return 0 if is_whole else RunError.exit_status
 
 
@@ -103,11 +90,6 @@ def _report(results: Sequence[Path], folder: Path) -> bool:
     report = write_report(results, folder)
     say_report(report, folder)
     return not report.left_out
-
-
-def _fail(message: str, status: int) -> int:
-    say_error(message)
-    return status
 
 
 if __name__ == "__main__":

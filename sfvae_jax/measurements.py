@@ -13,6 +13,7 @@ from sfvae_jax import data
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training import processes
 from sfvae_jax.training.restoring import read_step
+from sfvae_jax.training.results_file import not_measured
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.workdir import Workdir
 
@@ -61,7 +62,7 @@ class Measurements:
             like: the state from which the run goes on.
         """
         steps = self._config.evaluations.steps
-        lost = [s for s in steps if s < int(like.step) and str(s) not in self._history]
+        lost = not_measured(self._history, steps, int(like.step) - 1)
         for step in processes.of_main(lost):
             state = read_step(self._files.checkpoints, step, like)
             if state is not None:

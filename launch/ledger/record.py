@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +12,7 @@ import ml_collections
 import sfvae_jax
 from launch.ledger.entries import Entry
 from launch.runs import Run
+from sfvae_jax.config import base_config
 from sfvae_jax.published import decides, measures
 from sfvae_jax.reporting.runs import read_run
 from sfvae_jax.training import provenance, results_file
@@ -71,6 +73,12 @@ def fault_of(record: Mapping[str, Any]) -> str:
         elif not holds(record[key]):
             faults.append(f"{key!r} is not what a record has there")
     return faults[0] if faults else ""
+
+
+@functools.cache
+def defaults() -> Mapping[str, Any]:
+    """The settings that a configuration begins with, flat."""
+    return flatten(plain(base_config()))
 
 
 def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from launch.ledger.entries import Entry, entries_of
-from launch.ledger.record import Record, fault_of, settings_of, without_folders
+from launch.ledger.record import Record, defaults, fault_of, settings_of, without_folders
 from launch.ledger.table import Table
-from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.files import read_json
 from sfvae_jax.published import measures, with_differences
-from sfvae_jax.training.settings import differences, flatten, plain
+from sfvae_jax.training.results_file import not_measured
+from sfvae_jax.training.settings import differences, plain
 
 _OPEN = (None, "", [])  # a default that the other settings decide
 _PLACES = ("in the record", "in the table")
@@ -99,10 +99,15 @@ def path_of(entry: Entry, records: Path) -> Path:
     return records / entry.table / f"{entry.name}.json"
 
 
-def left_over(table: Table, records: Path) -> list[str]:
-    """The files in a table's folder that are of no run that it wants now."""
-    wanted = {f"{entry.name}.json" for entry in entries_of(table)}
-    return sorted(p.name for p in (records / table.name).glob("*.json") if p.name not in wanted)
+def left_over(filed: Sequence[Filed], folder: Path) -> list[str]:
+    """The files in a table's folder of records that are of no run that it wants now.
+
+    Args:
+        filed: all runs of the table.
+        folder: of its records.
+    """
+    wanted = {f"{one.entry.name}.json" for one in filed}
+    return sorted(path.name for path in folder.glob("*.json") if path.name not in wanted)
 
 
 def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
@@ -112,9 +117,8 @@ def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
         UsageError: if the run cannot be made.
     """
     now, there = settings_of(entry.config), dict(record["settings"])
-    defaults = flatten(plain(base_config()))
     for key in now.keys() - there.keys():
-        default = without_folders(defaults.get(key))
+        default = without_folders(defaults().get(key))
         there[key] = now[key] if default in _OPEN else default
     common = set(record["evaluations"]) & set(entry.config.evaluations.names)
     taken = {"evaluations.names": common, **dict.fromkeys((*now, *there))}
@@ -125,7 +129,7 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
     wanted, history = entry.config.evaluations, record.get("history", {})
     last = record.get("ended_at", record["step"])  # of one that stopped early
     names = [name for name in wanted.names if name not in record["evaluations"]]
-    steps = [str(step) for step in wanted.steps if step <= last and str(step) not in history]
+    steps = [str(step) for step in not_measured(history, wanted.steps, last)]
     told = [f"evaluations {', '.join(names)}"] if names else []
     told += [f"measures of steps {', '.join(steps)}"] if steps else []
     return f"lacks {' and '.join(told)}" if told else ""
@@ -135,22 +139,18 @@ def as_run(filed: Filed) -> Record:
     """A record that holds, as `read_run` gives a run.
 
     "config" is the whole configuration and "published" what is published, as they are now, which
-    is as they were. Besides: "table", "run" (the name of the record), "name" (in the sweep),
-    "config_file", "overrides" and "setting" (of the part), "seconds", "processor_seconds" and
-    "pieces" (as in provenance.jsonl).
+    is as they were. Besides the entries of the record: "name" (in the sweep) and "setting" (of the
+    part).
     """
     entry, record = filed.entry, filed.record
     config = plain(entry.config)
     config["data"]["fingerprint"] = record["fingerprint"]
     config["evaluations"]["names"] = record["evaluations"]
     published = json.loads(json.dumps(with_differences(entry.config)))
-    part = entry.part
     return {
         **record,
         "config": config,
         "published": published,
         "name": entry.sweep_name,
-        "config_file": part.config,
-        "overrides": list(part.overrides),
-        "setting": part.setting,
+        "setting": entry.part.setting,
     }

@@ -43,3 +43,14 @@ class Table:
     parts: tuple[Part, ...] = ()
     obstacle: str = ""
     shows: tuple[View, ...] = ()
+
+
+def shown_by(name: str, title: str, other: str) -> Table:
+    """A table or a figure that the runs of another one make.
+
+    Args:
+        name: as of any.
+        title: as of any.
+        other: the name of the other one, and what there is to say of it.
+    """
+    return Table(name, title, obstacle=f"Its runs are those of {other}.")

@@ -15,7 +15,7 @@ from launch.backend import Backend
 from launch.drive import Outcome, carry_out, look_over
 from launch.ledger.entries import Entry
 from launch.ledger.plan import Obstacles, Price
-from launch.ledger.record import make_record
+from launch.ledger.record import defaults, make_record
 from launch.ledger.records import path_of
 from launch.runs import Run
 from sfvae_jax.config import base_config
@@ -25,7 +25,7 @@ from sfvae_jax.output import say
 from sfvae_jax.paths import shown
 from sfvae_jax.published import decides, measures
 from sfvae_jax.training.lock import is_locked
-from sfvae_jax.training.results_file import is_at_end
+from sfvae_jax.training.results_file import is_at_end, not_measured
 from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.workdir import Workdir
 from sfvae_jax.training.workdir_checks import config_differences
@@ -168,7 +168,7 @@ def _lacks_what_was_on_the_way(files: Workdir, config: ml_collections.ConfigDict
     history = found.get("history", {})
     if is_at_end(found, config.train.steps):
         last = found.get("ended_at", config.train.steps)
-        if any(s <= last and str(s) not in history for s in config.evaluations.steps):
+        if not_measured(history, config.evaluations.steps, last):
             return True
     if not history:
         return False
@@ -179,4 +179,4 @@ def _lacks_what_was_on_the_way(files: Workdir, config: ml_collections.ConfigDict
     def matters(key: str) -> bool:
         return key.startswith("evaluations.") and decides(key) and measures(taken, key)
 
-    return bool(differences(of_earlier(there, flatten(plain(base_config()))), here, matters))
+    return bool(differences(of_earlier(there, defaults()), here, matters))

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from sfvae_jax.data import to_unit_interval
+from sfvae_jax.data import as_seen
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import annealing
 from sfvae_jax.evaluation.codes import TrainedModel, latent_prior, program
@@ -173,7 +173,7 @@ class _Task:
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """What a model sees of images; floats, whether they are stored so or simulated."""
-        return np.float32(self.scale) * to_unit_interval(self.images[rows])
+        return as_seen(self.images[rows], self.scale)
 
     def log_likelihood(self, params: Any, x: Array) -> annealing.LogLikelihood:
         return lambda z: self.trained.likelihood.log_prob(x, self.trained.decode(params, z))

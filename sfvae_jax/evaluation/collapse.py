@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.codes import TrainedModel, require
+from sfvae_jax.evaluation.codes import TrainedModel, once, require
 from sfvae_jax.options import BELOW_1, POSITIVE, Option
 
 OPTIONS = {
@@ -58,7 +58,8 @@ def kl_matrix(trained: TrainedModel) -> np.ndarray:
         purpose = "KL divergence of a latent dimension in closed form"
         return require(trained.encode(params, x), "kl_per_dimension", purpose)(prior_stddev)
 
-    return trained.map_images(kl, key="KL divergence of each dimension")
+    key = "KL divergence of each dimension"
+    return once(trained, key, lambda: trained.map_images(kl, key=key))
 
 
 def evaluate_collapse(

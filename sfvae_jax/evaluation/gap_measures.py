@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sfvae_jax.evaluation.codes import Doubtful, NotApplicable
-from sfvae_jax.evaluation.precision import standard_error
+from sfvae_jax.evaluation.precision import means_with_errors, standard_error
 
 Value = float | NotApplicable
 
@@ -140,12 +140,7 @@ def measures(bounds: PartBounds) -> dict[str, Value]:
         **{f"linearized_{family}_bound": values for family, values in bounds.linearized.items()},
         **gaps(bounds),
     }
-    found: dict[str, Value] = {}
-    for name, values in columns.items():
-        absent = isinstance(values, NotApplicable)
-        found[name] = values if absent else float(np.mean(values))
-        found[f"{name}_standard_error"] = values if absent else standard_error(values)
-    return found
+    return means_with_errors(columns)
 
 
 @dataclasses.dataclass(frozen=True)

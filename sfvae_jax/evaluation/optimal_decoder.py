@@ -31,11 +31,11 @@ from sfvae_jax.evaluation.codes import (
     require_diagonal,
 )
 from sfvae_jax.evaluation.output_covariance import squared_norm
-from sfvae_jax.evaluation.precision import ratio_of_means, standard_error
+from sfvae_jax.evaluation.precision import means_with_errors, relative
 from sfvae_jax.evaluation.spec import Evaluation, Measured
 from sfvae_jax.likelihoods import Bernoulli, Gaussian, HeteroscedasticGaussian
 from sfvae_jax.objectives.linear_algebra import matmul
-from sfvae_jax.objectives.optimal_decoder import jacobian_part
+from sfvae_jax.objectives.optimal import jacobian_part
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
@@ -59,6 +59,7 @@ METRICS = (
 )
 
 _FEW = 2.0  # components: below, the optimum at a code is one training image or little more
+_NO_SIZE = "what it is relative to is 0 for all images"
 _CODES_AT_ONCE = 20  # whose Jacobians of the optimum are held together
 
 
@@ -120,11 +121,13 @@ def evaluate_optimal_decoder(trained: TrainedModel, options: ml_collections.Conf
     sums = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     components = float(np.mean(sums["components"]))
     measured = {
-        **_relative("optimal_decoder_distance", sums["distance"], sums["error"]),
-        "optimal_decoder_error": float(np.mean(sums["optimal_error"])),
-        "optimal_decoder_error_standard_error": standard_error(sums["optimal_error"]),
-        **_relative(
-            "optimal_decoder_jacobian_distance", sums["jacobian_distance"], sums["jacobians"]
+        **relative("optimal_decoder_distance", sums["distance"], sums["error"], _NO_SIZE),
+        **means_with_errors({"optimal_decoder_error": sums["optimal_error"]}),
+        **relative(
+            "optimal_decoder_jacobian_distance",
+            sums["jacobian_distance"],
+            sums["jacobians"],
+            _NO_SIZE,
         ),
         "optimal_decoder_components": components,
     }
@@ -247,15 +250,6 @@ def _compare(
         }
 
     return trained.map_images(compare, images, codes, best, key="beside the optimal decoder")
-
-
-def _relative(name: str, distances: np.ndarray, sizes: np.ndarray) -> Measured:
-    """Their ratio with its standard error, by name."""
-    if not np.any(sizes):
-        value = error = NotApplicable("what it is relative to is 0 for all images")
-    else:
-        value, error = ratio_of_means(distances, sizes)
-    return {name: value, f"{name}_standard_error": error}
 
 
 def _with_caveats(measured: Measured, components: float) -> Measured:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from sfvae_jax.evaluation.codes import NotApplicable
+from sfvae_jax.evaluation.spec import Measured
 
 
 def standard_error(values: np.ndarray) -> float | NotApplicable:
@@ -26,3 +28,21 @@ def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, float
     scale = np.mean(others)
     ratio = float(np.mean(values) / scale)
     return ratio, standard_error((values - ratio * others) / scale)
+
+
+def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Measured:
+    """The mean of each column [N] by its name, and NAME_standard_error; of none, the reason."""
+    found: Measured = {}
+    for name, values in columns.items():
+        absent = isinstance(values, NotApplicable)
+        found[name] = values if absent else float(np.mean(values))
+        found[f"{name}_standard_error"] = values if absent else standard_error(values)
+    return found
+
+
+def relative(name: str, values: np.ndarray, others: np.ndarray, reason: str) -> Measured:
+    """`ratio_of_means` by its name, and NAME_standard_error; the reason where all others are 0."""
+    ratio = error = NotApplicable(reason)
+    if np.any(others):
+        ratio, error = ratio_of_means(values, others)
+    return {name: ratio, f"{name}_standard_error": error}

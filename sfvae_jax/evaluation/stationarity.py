@@ -17,7 +17,7 @@ from jax import Array
 from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel, finite, latent_prior
 from sfvae_jax.evaluation.information import image_precision
 from sfvae_jax.evaluation.linearized_posterior import at_least_the_prior, inverse_factor
-from sfvae_jax.evaluation.precision import ratio_of_means, standard_error
+from sfvae_jax.evaluation.precision import means_with_errors, relative
 from sfvae_jax.evaluation.spec import Evaluation, Measured
 from sfvae_jax.objectives import gaussian_log_prob
 from sfvae_jax.options import COUNT_OR_0, Option
@@ -73,7 +73,8 @@ def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigD
     The last four are means over the images in nats. The two gaps' sum is the KL divergence of the
     posterior from that of the decoder's tangent, N(mu + P^-1 h, P^-1), and the log evidence less
     the covariance gap is the linearised ELBO (BACK Eq. 17). A decoder that curves within a
-    posterior meets the conditions elsewhere than its tangent: all five are of the tangent.
+    posterior meets these conditions at other codes. The measures do not see that: all five take
+    the tangent in the decoder's place.
 
     Raises:
         NotApplicable: if the model has no bound, or a posterior that is no Gaussian and no point.
@@ -93,7 +94,7 @@ def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigD
         "posterior_mean_gap": 0.5 * np.sum(np.square(step), axis=1),
         **_covariance_gaps(found.factor, precision, log_det),
     }
-    return {**_residual_distance(found, prior), **_with_errors(values)}
+    return {**_residual_distance(found, prior), **means_with_errors(values)}
 
 
 def at_codes(trained: TrainedModel, images: np.ndarray) -> AtCodes:
@@ -148,7 +149,7 @@ def _covariance_gaps(
     if factor is None:
         reason = NotApplicable("the encoder gives a point, which has no covariance")
         return {"posterior_covariance_gap": reason, "diagonal_covariance_gap": reason}
-    trace = np.einsum("nij,nik,njk->n", precision, factor, factor)
+    trace = np.sum((precision @ factor) * factor, axis=(1, 2))  # tr(F' P F)
     log_det_factor = np.sum(np.log(np.abs(np.diagonal(factor, axis1=1, axis2=2))), axis=1)
     gap = 0.5 * (trace - factor.shape[1] - log_det) - log_det_factor
     if np.any(np.tril(factor, -1)):
@@ -163,24 +164,8 @@ def _covariance_gaps(
 def _residual_distance(found: AtCodes, prior: np.ndarray) -> Measured:
     scaled = found.code / prior
     own = np.sum(np.square(scaled), axis=1)
-    if not np.any(own):
-        distance = error = NotApplicable("all codes are 0")
-    else:
-        missed = np.sum(np.square(scaled - prior * found.score), axis=1)
-        distance, error = ratio_of_means(missed, own)
-    return {"residual_distance": distance, "residual_distance_standard_error": error}
-
-
-def _with_errors(
-    values: dict[str, np.ndarray | NotApplicable],
-) -> Measured:
-    """Each mean over the images with its standard error."""
-    measured: Measured = {}
-    for name, value in values.items():
-        missing = isinstance(value, NotApplicable)
-        measured[name] = value if missing else float(np.mean(value))
-        measured[f"{name}_standard_error"] = value if missing else standard_error(value)
-    return measured
+    missed = np.sum(np.square(scaled - prior * found.score), axis=1)
+    return relative("residual_distance", missed, own, "all codes are 0")
 
 
 EVALUATION = Evaluation(evaluate_stationarity, METRICS, OPTIONS)

@@ -57,7 +57,7 @@ from sfvae_jax.objectives.monte_carlo import (
     sampling_elbo,
     sticking_the_landing_elbo,
 )
-from sfvae_jax.objectives.optimal_decoder import (
+from sfvae_jax.objectives.optimal import (
     optimal_decoder,
     optimal_decoder_jacobian,
     posterior_shares,

@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 Methods = Mapping[str, Sequence[Run]]
+Rows = Mapping[str, PublishedRow]  # by the method
+# By the method and its values of a key: the runs, and what is published of them.
+Swept = dict[str, dict[float, tuple[list[Run], PublishedRow]]]
 
 
 def curves_over_steps(runs: Sequence[Run], *measures: str) -> list[Curve]:
@@ -62,7 +65,8 @@ def published_over_steps(runs: Sequence[Run], *measures: str) -> list[PublishedC
     A figure of a step at which the runs were not measured, which stands there beside their end, is
     a level.
     """
-    return _published_over_steps(by_method(runs), measures)
+    methods = by_method(runs)
+    return _published_over_steps(methods, measures, _rows(methods))
 
 
 def curves_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Curve]:
@@ -79,12 +83,12 @@ def curves_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Curve]:
     Raises:
         UsageError: if no method has numbers there.
     """
-    return _curves_over_key(_swept(runs, key), measure, key)
+    return _curves_over_key(_swept(runs, key), measure)
 
 
 def published_over_key(runs: Sequence[Run], measure: str, key: str) -> list[PublishedCurve]:
     """What is published beside `curves_over_key`; as it, it raises a `UsageError`."""
-    return _published_over_key(_swept(runs, key), measure, key)
+    return _published_over_key(_swept(runs, key), measure)
 
 
 def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None) -> list[Panel]:
@@ -95,10 +99,11 @@ def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None
         measures: which; None: all but standard errors.
     """
     methods = by_method(runs)
+    rows = _rows(methods)
     panels = [
         _panel(
             _curves_over_steps(methods, [measure]),
-            _published_over_steps(methods, [measure]),
+            _published_over_steps(methods, [measure], rows),
             "step",
             measure,
         )
@@ -123,8 +128,8 @@ def panels_over_key(
     methods = _swept(runs, key)
     panels = [
         _panel(
-            _curves_over_key(methods, measure, key),
-            _published_over_key(methods, measure, key),
+            _curves_over_key(methods, measure),
+            _published_over_key(methods, measure),
             key,
             measure,
         )
@@ -171,11 +176,17 @@ def _curves_over_steps(methods: Methods, measures: Sequence[str]) -> list[Curve]
     return [curve for curve in curves if curve.points]
 
 
-def _published_over_steps(methods: Methods, measures: Sequence[str]) -> list[PublishedCurve]:
+def _rows(methods: Methods) -> Rows:
+    return {method: PublishedRow(runs[0]) for method, runs in methods.items()}
+
+
+def _published_over_steps(
+    methods: Methods, measures: Sequence[str], rows: Rows
+) -> list[PublishedCurve]:
     found = []
     for measure in measures:
         for method, runs in methods.items():
-            row, steps = PublishedRow(runs[0]), list(_over_steps(runs, measure))
+            row, steps = rows[method], list(_over_steps(runs, measure))
             figures = [(step, row.at(measure, str(step), last=step == steps[-1])) for step in steps]
             places = [(x if f.step == str(x) else None, f) for x, f in figures if f is not None]
             found += _published(_label(measure, method, measures, methods), places)
@@ -197,38 +208,40 @@ def _label(measure: str, method: str, measures: Sequence[str], methods: Methods)
     return title(measure) if len(methods) == 1 else f"{title(measure)}, {method}"
 
 
-def _swept(runs: Sequence[Run], key: str) -> Methods:
-    """The methods, apart from this key, all of whose runs have numbers there."""
-    methods = by_method(runs, key)
-    found = {
-        method: group
-        for method, group in methods.items()
-        if all(value_of(run, key) is not None for run in group)
-    }
+def _swept(runs: Sequence[Run], key: str) -> Swept:
+    """The methods, apart from this key, all of whose runs have numbers there; runs by these."""
+    found: Swept = {}
+    for method, group in by_method(runs, key).items():
+        by_value: dict[float | None, list[Run]] = {}
+        for run in group:
+            by_value.setdefault(value_of(run, key), []).append(run)
+        if None not in by_value:
+            found[method] = {
+                x: (by_value[x], PublishedRow(by_value[x][-1])) for x in sorted(by_value)
+            }
     if not found:
         raise UsageError(f"{key}: no method has numbers there; expected a numeric key of the runs")
     return found
 
 
-def _curves_over_key(methods: Methods, measure: str, key: str) -> list[Curve]:
+def _curves_over_key(methods: Swept, measure: str) -> list[Curve]:
     curves = []
-    for method, runs in methods.items():
-        points: dict[float, list[float]] = {}
-        for run in runs:
-            points.setdefault(value_of(run, key), []).append(run["metrics"].get(measure))
-        whole = {x: values for x, values in sorted(points.items()) if None not in values}
+    for method, by_value in methods.items():
+        points = {
+            x: [run["metrics"].get(measure) for run in runs] for x, (runs, _) in by_value.items()
+        }
+        whole = {x: values for x, values in points.items() if None not in values}
         curves.append(Curve(method, whole))
     return [curve for curve in curves if curve.points]
 
 
-def _published_over_key(methods: Methods, measure: str, key: str) -> list[PublishedCurve]:
+def _published_over_key(methods: Swept, measure: str) -> list[PublishedCurve]:
     found = []
-    for method, runs in methods.items():
-        one = {value_of(run, key): run for run in runs}
+    for method, by_value in methods.items():
         figures = [
-            (x, PublishedRow(one[x]).at(measure, str(one[x]["step"]), last=True))
-            for x in sorted(one)
-            if one[x]["metrics"].get(measure) is not None
+            (x, row.at(measure, str(runs[-1]["step"]), last=True))
+            for x, (runs, row) in by_value.items()
+            if runs[-1]["metrics"].get(measure) is not None
         ]
         found += _published(method, [(x, figure) for x, figure in figures if figure is not None])
     return found

@@ -12,6 +12,7 @@ import ml_collections
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.files import read_json
+from sfvae_jax.models.options import MODEL
 from sfvae_jax.training.restoring import first_difference, last_step, read_params
 from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
 from sfvae_jax.training.state import TrainState
@@ -34,7 +35,7 @@ _SHARED = (
     "model.value_activation",
 )
 # What it meant before these keys were there.
-_BEFORE = {"model.output_activation": "identity"}
+_BEFORE = {"model.output_activation": MODEL["output_activation"].default}
 
 
 def without_gradient(params: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sfvae_jax.training.checkpoint_names import is_step
@@ -56,6 +56,11 @@ def up_to(step: int, content: Results) -> Results:
 def is_at_end(content: Results, steps: int) -> bool:
     """Whether the measures are those of a run that has ended, after so many steps or early."""
     return content.get("step") == steps or "ended_at" in content
+
+
+def not_measured(history: Mapping[str, Any], steps: Iterable[int], last: int) -> list[int]:
+    """The named steps, up to the last one that counts, of which a history has no measures."""
+    return [step for step in steps if step <= last and str(step) not in history]
 
 
 def _first_steps(step: int, history: dict[str, Any]) -> dict[str, Any]:

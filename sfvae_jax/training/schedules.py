@@ -43,10 +43,11 @@ def schedules(config: ml_collections.ConfigDict) -> Schedules:
 
 
 def settled_after(config: ml_collections.ConfigDict) -> int:
-    """The last validation's step at which a weight has not its last value; 0 if there is none.
+    """The last step with a validation at which a weight still differs from its final value.
 
-    All later validations are of models that were trained with the weights of the last step. (A
-    cyclic weight has its last value in every cycle, and leaves it again in all but one.)
+    0 if there is none. At all later validations the weights are those of the last step of training.
+    (A cyclic weight reaches its final value in every cycle. Only in the last cycle does it stay
+    there.)
 
     Args:
         config: resolved, with `train.validate_every` positive.

@@ -43,11 +43,12 @@ class TrainState:
 
 @jax.jit
 def is_finite(state: TrainState) -> Array:
-    """Whether all that is checkpointed is finite, and the parameters' norm is.
+    """Whether all that a step changes is finite, and the parameters' norm is.
 
     In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
     """
-    state = dataclasses.replace(state, plateau=None)  # whose best loss may have begun at infinity
+    # A plateau's best loss may have begun at infinity; the best model is that of a finite state.
+    state = dataclasses.replace(state, plateau=None, best=None)
     leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
     return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(leaves).all()
 

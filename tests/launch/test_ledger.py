@@ -242,8 +242,9 @@ def test_a_named_pipe_in_the_place_of_a_record(table, tmp_path):
 def test_files_of_no_run_are_named(table, tmp_path):
     path = filed(entries_of(table)[0], tmp_path / "work", tmp_path / "records")
     path.with_name("another.json").write_text("{}")
-    assert left_over(table, tmp_path / "records") == ["another.json"]
-    assert left_over(Table("other", "Other"), tmp_path / "records") == []
+    found = look_up_all(table, tmp_path / "records")
+    assert left_over(found, path.parent) == ["another.json"]
+    assert left_over([], tmp_path / "records" / "other") == []
 
 
 def test_the_settings_of_a_record_are_those_that_decide(tiny_config):

@@ -26,7 +26,7 @@ def _run(seed=0, **changes):
 
 
 def _write(folder, runs, gray=0.5):
-    """Runs whose samples are of one grey; returns their results by path."""
+    """Draws the samples of some runs in one shade of grey; returns the runs by path."""
     found = {}
     for number, run in enumerate(runs):
         place = folder / f"run{number}"

@@ -63,5 +63,5 @@ def account_of(table: Table, records: Path) -> Account:
     return Account(
         filed=filed,
         records=tuple(as_run(one) for one in filed if one.record is not None),
-        left_over=tuple(left_over(table, records)),
+        left_over=tuple(left_over(filed, records / table.name)),
     )

@@ -26,7 +26,7 @@ def block(table: Table, account: Account) -> str:
     for setting, records in by_setting.items():
         pieces += [_setting(setting), *_views(table, records)]
         if setting in pictures:
-            pieces.append(f"![{table.title}](figures/{pictures[setting]})")
+            pieces.append(f"![{table.title}](figures/{pictures[setting].name})")
     pieces += [told(table, account), *_files(table), *filter(None, [table.obstacle])]
     return "\n\n".join(pieces) + "\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -17,11 +18,18 @@ from sfvae_jax.training.settings import flatten
 _KEYWORD = "records"  # of the PNG's text that holds the digest
 
 
+class Picture(NamedTuple):
+    """The curves of one setting of a table: the name of the PNG, and what is drawn in it."""
+
+    name: str
+    panels: list[Panel]
+
+
 def draw(panels: Sequence[Panel], path: Path) -> None:
     """Draws a picture, with the digest of what is in it.
 
     Args:
-        panels: as from `panels_of`.
+        panels: of a `Picture`.
         path: of the PNG.
 
     Raises:
@@ -30,19 +38,23 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     draw_panels(panels, path, metadata={_KEYWORD: digest(panels)})
 
 
-def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dict[str, str]:
-    """The name of the picture of each setting that has curves to draw.
+def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dict[str, Picture]:
+    """The picture of each setting that has curves to draw.
 
     Args:
         table: whose views say what is drawn.
         by_setting: its records, as from `Account.by_setting`.
     """
-    settings = [setting for setting, records in by_setting.items() if panels_of(table, records)]
-    names = [table.name, *(f"{table.name}-{number}" for number in range(2, len(settings) + 1))]
-    return dict(zip(settings, (f"{name}.png" for name in names), strict=False))
+    drawn = {setting: _panels_of(table, records) for setting, records in by_setting.items()}
+    drawn = {setting: panels for setting, panels in drawn.items() if panels}
+    names = [table.name, *(f"{table.name}-{number}" for number in range(2, len(drawn) + 1))]
+    return {
+        setting: Picture(f"{name}.png", panels)
+        for (setting, panels), name in zip(drawn.items(), names, strict=False)
+    }
 
 
-def panels_of(table: Table, records: Sequence[Record]) -> list[Panel]:
+def _panels_of(table: Table, records: Sequence[Record]) -> list[Panel]:
     """All curves of a table, of records of one setting."""
     views = [view for view in table.shows if isinstance(view, Curves)]
     return [panel for view in views for panel in _of_view(view, records)]

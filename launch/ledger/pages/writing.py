@@ -9,7 +9,7 @@ from typing import Any
 
 from launch.ledger.pages.account import Account, account_of
 from launch.ledger.pages.blocks import block, line, overview
-from launch.ledger.pages.plots import Panel, digest, digest_in, draw, panels_of, pictures_of
+from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
 from sfvae_jax.errors import UsageError
@@ -120,8 +120,8 @@ def _pictures(folder: Path, papers: Papers, accounts: Accounts) -> dict[Path, li
     for tables in papers.values():
         for table in tables:
             by_setting = accounts[table.name].by_setting() if table.parts else {}
-            for setting, name in pictures_of(table, by_setting).items():
-                wanted[folder / "figures" / name] = panels_of(table, by_setting[setting])
+            for picture in pictures_of(table, by_setting).values():
+                wanted[folder / "figures" / picture.name] = picture.panels
     return wanted
 
 

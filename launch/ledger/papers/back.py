@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch.ledger.papers.sfvae import NO_FACES, SPRITES
-from launch.ledger.table import Part, Table
+from launch.ledger.table import Part, Table, shown_by
 from launch.ledger.views import Curves, Measures, Pictures
 
 _MEASURED = "evaluations.steps=(4000,8000,12000,16000,20000,24000,28000,32000,36000)"
@@ -11,11 +11,7 @@ _BOUNDS = (("lower_bound", "end"), ("iwae_bound", "end"), ("kl_divergence", "end
 
 
 def _shown_by(number: int, title: str, name: str) -> Table:
-    return Table(
-        f"back-figure{number}",
-        f"BACK Figure {number}: {title}",
-        obstacle=f"Its runs are those of {name}.",
-    )
+    return shown_by(f"back-figure{number}", f"BACK Figure {number}: {title}", name)
 
 
 TABLES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.ledger.table import Part, Table
+from launch.ledger.table import Part, Table, shown_by
 from launch.ledger.views import Measures
 
 TABLES = (
@@ -39,9 +39,9 @@ TABLES = (
             ),
         ),
     ),
-    Table(
+    shown_by(
         "flow-section2",
         "FLOW Section 2: annealing beside free bits",
-        obstacle="Its runs are those of flow-section4 and flow-section4.1.",
+        "flow-section4 and flow-section4.1",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.ledger.table import Part, Table
+from launch.ledger.table import Part, Table, shown_by
 from launch.ledger.views import Curves, Measures, Pictures
 
 _NO_FACES = "Needs CelebA and weights of Inception, which were not available for these runs."
@@ -25,7 +25,7 @@ _SOURCES = ("reconstructions", "prior", "gaussian", "gmm", "second_stage", "inte
 
 
 def _shown_by_table_1(name: str, title: str) -> Table:
-    return Table(f"rae-{name}", f"RAE {title}", obstacle="Its runs are those of rae-table1.")
+    return shown_by(f"rae-{name}", f"RAE {title}", "rae-table1")
 
 
 TABLES = (
@@ -48,10 +48,10 @@ TABLES = (
             Pictures(("reconstructions.png", "samples_gmm.png", "neighbours.png")),
         ),
     ),
-    Table(
+    shown_by(
         "rae-table2",
         "RAE Table 2: precision and recall",
-        obstacle="Its runs are those of rae-table1.",
+        "rae-table1",
     ),
     Table(
         "rae-figure1",

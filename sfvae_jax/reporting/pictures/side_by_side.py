@@ -171,7 +171,7 @@ def _values(settings: Sequence[Settings], *keys: str) -> set[tuple[str, ...]]:
 
 
 def _in_order(labels: Iterable[str]) -> list[str]:
-    """Different labels as they come, or by their numbers where each is of one key and a number."""
+    """Each label once: in the order of their numbers if all are KEY=NUMBER, else as they come."""
     found = list(dict.fromkeys(labels))
     numbers = {label: _number(label) for label in found}
     return found if None in numbers.values() else sorted(found, key=numbers.get)

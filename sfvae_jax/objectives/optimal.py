@@ -62,8 +62,7 @@ def optimal_decoder(z: Array, x: Array, means: Array, stddevs: Array | float) ->
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
     """
-    shares = posterior_shares(z, means, stddevs)
-    return matmul(shares, _rows(x, means)).reshape(x.shape[1:])
+    return _mixed(posterior_shares(z, means, stddevs), x, means)
 
 
 def optimal_decoder_jacobian(
@@ -89,10 +88,9 @@ def optimal_decoder_jacobian(
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
     """
-    center = optimal_decoder(z, x, means, stddevs)
     shares = posterior_shares(z, means, stddevs)
-    jacobian = jacobian_part(z, center, shares, x, means, stddevs)
-    return center, jacobian
+    center = _mixed(shares, x, means)
+    return center, jacobian_part(z, center, shares, x, means, stddevs)
 
 
 def jacobian_part(
@@ -112,6 +110,11 @@ def jacobian_part(
     residuals = wide(center).reshape(1, -1) - _rows(x, means)
     slopes = shares[:, None] * (z[None, :] - means) / jnp.square(stddevs)
     return matmul(residuals.T, slopes)
+
+
+def _mixed(shares: Array, x: Array, means: Array) -> Array:
+    """The examples' mean under shares [N], shaped like one of them."""
+    return matmul(shares, _rows(x, means)).reshape(x.shape[1:])
 
 
 def _rows(x: Array, means: Array) -> Array:
