@@ -98,7 +98,7 @@ def _accounts(
 def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
     from launch.ledger import listing
     from launch.ledger.calibration import calibration
-    from launch.ledger.plan import Obstacles
+    from launch.ledger.obstacles import Obstacles
     from launch.ledger.records import left_over
 
     accounts, price = _accounts(tables, records, calibration())
@@ -115,7 +115,8 @@ def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
 def _plan(tables: Sequence[Table], records: Path) -> int:
     from launch.ledger import listing
     from launch.ledger.calibration import calibration
-    from launch.ledger.plan import Obstacles, in_order
+    from launch.ledger.obstacles import Obstacles
+    from launch.ledger.plan import in_order
 
     accounts, price = _accounts(tables, records, calibration())
     obstacles = Obstacles()

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
-import ml_collections
-
 from launch.ledger.entries import Entry
 from launch.ledger.records import Filed
-from sfvae_jax import data
-from sfvae_jax.errors import UsageError, in_one_line
 
 _CORES = 2  # those that the hours of a part are of
 _SECONDS_A_HOUR = 3600.0
@@ -86,35 +81,6 @@ def in_order(filed: Iterable[Filed], price: dict[Entry, Price]) -> list[Entry]:
         number[key] = number.get(key, 0) + 1
         costs.append((price[one.entry].seconds * number[key], number[key], one.entry))
     return [entry for *_, entry in sorted(costs, key=lambda cost: cost[:2])]
-
-
-class Obstacles:
-    """Why runs cannot be carried out here; data sets are opened once."""
-
-    def __init__(self) -> None:
-        self._of_data: dict[str, str] = {}
-
-    def of(self, entry: Entry) -> str:
-        """Why a run cannot be: its configuration is refused, or its data are not to be had."""
-        try:
-            config = entry.config
-        except UsageError as error:
-            return in_one_line(error).removeprefix(f"run {entry.path}: ")
-        # A run downloads and prepares a set where it can, which here would take too long.
-        if ":" not in config.data.name and importlib.util.find_spec("tensorflow"):
-            return ""
-        key = str(config.data.to_dict())
-        if key not in self._of_data:
-            self._of_data[key] = _obstacle(config.data)
-        return self._of_data[key]
-
-
-def _obstacle(group: ml_collections.ConfigDict) -> str:
-    try:
-        data.Parts(group).open_images("train")
-    except UsageError as error:
-        return in_one_line(error)
-    return ""
 
 
 def _scaled(filed: Filed, calibration: float | None) -> float | None:

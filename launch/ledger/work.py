@@ -14,7 +14,8 @@ import ml_collections
 from launch.backend import Backend
 from launch.drive import Outcome, carry_out, look_over
 from launch.ledger.entries import Entry
-from launch.ledger.plan import Obstacles, Price
+from launch.ledger.obstacles import Obstacles
+from launch.ledger.plan import Price
 from launch.ledger.record import defaults, make_record
 from launch.ledger.records import path_of
 from launch.runs import Run

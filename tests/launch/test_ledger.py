@@ -12,7 +12,8 @@ from tiny_sweeps import write_config
 
 from launch.ledger import calibration, listing
 from launch.ledger.entries import entries_of
-from launch.ledger.plan import Obstacles, Price, hours, in_order, prices
+from launch.ledger.obstacles import Obstacles
+from launch.ledger.plan import Price, hours, in_order, prices
 from launch.ledger.record import make_record, settings_of, without_folders
 from launch.ledger.records import Filed, left_over, look_up, look_up_all, path_of, read_records
 from launch.ledger.table import Part, Table
