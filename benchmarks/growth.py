@@ -22,8 +22,8 @@ from benchmarks.peak import matmul_peak
 from benchmarks.rows import rows
 from benchmarks.step_time import heading
 from benchmarks.table import check_writable, markdown, write_json
-from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import UsageError
+from sfvae_jax.runtime.memory import keep_freed_memory
 
 FITTED_LATENT_SIZES = (8, 64)  # between which, both included, m is fitted
 IMPLEMENTATIONS = ("ours", "plain")

@@ -26,9 +26,9 @@ from benchmarks.papers import paper_config
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
 from sfvae_jax.evaluate import evaluate, restore
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.state import create_state, make_optimizer
-from sfvae_jax.training.workdir import Workdir
 
 DTYPES = ("float32", "bfloat16")
 SETTING = {

@@ -20,7 +20,7 @@ from benchmarks.timing import fastest
 from sfvae_jax import models, objectives
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.objectives import low_rank_gaussian_log_prob
-from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
+from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det
 
 ROUNDS = 7
 

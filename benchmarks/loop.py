@@ -28,10 +28,10 @@ import optax
 from benchmarks.papers import paper_config
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.workdir import Workdir
 
 ROUNDS = 5
 WARM_STEPS = 50

@@ -17,7 +17,7 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax import models
-from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
+from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det
 
 _LOG_2_PI = math.log(2.0 * math.pi)
 

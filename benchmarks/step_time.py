@@ -8,8 +8,9 @@ sampling on three models: Table 4's networks at m = 200 with 200 images, Table 3
 20, and the convolutional ones at m = 16 and 64 with 64. Prints a Markdown table; the file gets the
 same as a list of rows, whose keys `rows.rows` explains. PyTorch's rows need the extra `bench`.
 
-Each implementation has a process of its own, and they take turns. The library's keeps freed memory,
-as its runs do on a CPU (`sfvae_jax.allocator`), with --keep_memory=all the others do as well.
+Each implementation has a process of its own, and they take turns. The library's keeps freed
+memory, as its runs do on a CPU (`sfvae_jax.runtime.memory`); with --keep_memory=all the others
+do as well.
 --precision is that of products of float32 on a GPU, of all implementations alike.
 """
 
@@ -26,8 +27,8 @@ from benchmarks.machine import device_name
 from benchmarks.peak import Peak, matmul_peak
 from benchmarks.rows import IMPLEMENTATIONS, installed, rows
 from benchmarks.table import check_writable, markdown, write_json
-from sfvae_jax.allocator import keep_freed_memory
 from sfvae_jax.errors import UsageError
+from sfvae_jax.runtime.memory import keep_freed_memory
 
 
 def heading(peak: Peak) -> str:

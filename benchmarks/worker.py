@@ -1,7 +1,7 @@
 """An implementation in a process of its own, as its users run it.
 
 The C library's allocator decides much of a step's time on a CPU, and it is one for a process: the
-library's runs keep freed memory (`sfvae_jax.allocator`), other programs usually do not.
+library's runs keep freed memory (`sfvae_jax.runtime.memory`), other programs usually do not.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _serve(
 ) -> None:
     try:
         if keep_memory:
-            from sfvae_jax.allocator import keep_freed_memory
+            from sfvae_jax.runtime.memory import keep_freed_memory
 
             keep_freed_memory()
         prepared = prepare(case)

@@ -26,7 +26,7 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.config import base_config
-from sfvae_jax.published import with_setting
+from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
 POINTS = 25

@@ -37,7 +37,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.published import with_setting
+from sfvae_jax.runs.published import with_setting
 
 EPOCH = 600  # steps: 60,000 images in batches of 100
 FAMILIES = ("diagonal", "auxiliary_flow", "full_covariance")

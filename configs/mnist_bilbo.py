@@ -30,7 +30,7 @@ from statistics import mean, stdev
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.published import with_setting
+from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
 OBJECTIVES = ("sampling", "constant_variance", "bilbo")

@@ -40,7 +40,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.published import with_setting
+from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
 

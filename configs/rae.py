@@ -45,7 +45,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
-from sfvae_jax.published import with_setting
+from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("cifar10", "celeba", "laptop", "figure3", "laptop_figure3")
 OBJECTIVES = (

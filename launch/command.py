@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.output import say, say_error
+from sfvae_jax.runtime.output import say, say_error
 
 
 def status_of(work: Callable[[], int]) -> int:

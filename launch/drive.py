@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from launch.backend import STOPPED, Backend, Ended
+from launch.backends.base import STOPPED, Backend, Ended
 from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
 from sfvae_jax.errors import RunError, UsageError, in_one_line, listed
-from sfvae_jax.output import say
-from sfvae_jax.training.lock import OCCUPIED, is_locked
+from sfvae_jax.runtime.lock import OCCUPIED, is_locked
+from sfvae_jax.runtime.output import say
 
 _SECONDS_BETWEEN_POLLS = 0.2
 _SECONDS_BETWEEN_LOOKS = 1.0  # at what other processes do

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from launch.runs import Run
-from sfvae_jax.files import parse_json
 from sfvae_jax.paths import not_regular
-from sfvae_jax.progress import Display
-from sfvae_jax.training.workdir import Workdir
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime.files import parse_json
+from sfvae_jax.runtime.progress import Display
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _TAIL = 2**14  # bytes of a metrics.jsonl, which hold its last record

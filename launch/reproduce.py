@@ -23,7 +23,7 @@ or SIGHUP.
 
 from __future__ import annotations
 
-from sfvae_jax.stopping import let_interrupts_end_the_process
+from sfvae_jax.runtime.signals import let_interrupts_end_the_process
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING
 from launch.command import fail, make_folder, status_of, tell_failed
 from launch.flags import parse_reproduce
 from sfvae_jax.errors import RunError, UsageError, listed, unknown_name
-from sfvae_jax.output import prepare, say
 from sfvae_jax.paths import local_path, shown
+from sfvae_jax.runtime.output import prepare, say
 
 if TYPE_CHECKING:
     from launch.ledger.entries import Entry
@@ -138,8 +138,8 @@ def _write_docs(records: Path) -> int:
 def _carry_out(
     flags: argparse.Namespace, tables: Sequence[Table], records: Path, began: float
 ) -> int:
-    from launch import ray_cluster
-    from launch.backends import backend_of
+    from launch.backends import ray_cluster
+    from launch.backends.choice import backend_of
     from launch.ledger.calibration import calibration
     from launch.ledger.plan import in_order
     from launch.ledger.work import do, work_on

@@ -19,7 +19,7 @@ stopped by SIGINT, SIGTERM or SIGHUP.
 
 from __future__ import annotations
 
-from sfvae_jax.stopping import let_interrupts_end_the_process
+from sfvae_jax.runtime.signals import let_interrupts_end_the_process
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING
 from launch.command import fail, make_folder, status_of, tell_failed
 from launch.flags import parse
 from sfvae_jax.errors import RunError
-from sfvae_jax.output import prepare, say
 from sfvae_jax.paths import local_path
+from sfvae_jax.runtime.output import prepare, say
 
 if TYPE_CHECKING:
     from launch.drive import Outcome
@@ -49,8 +49,8 @@ def main(argv: list[str]) -> int:
 
 def _sweep(flags: argparse.Namespace) -> int:
     # Imported here so that a mistyped flag does not wait for JAX.
-    from launch import ray_cluster
-    from launch.backends import backend_of
+    from launch.backends import ray_cluster
+    from launch.backends.choice import backend_of
     from launch.drive import carry_out, look_over
     from launch.runs import expand
 

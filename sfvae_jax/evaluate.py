@@ -15,19 +15,19 @@ import ml_collections
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, final_measures, models
-from sfvae_jax.backend import SMALLER_DATA, memory_for
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
+from sfvae_jax.runs.agreement import require_same
+from sfvae_jax.runs.checkpoints.proof import proof
+from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
+from sfvae_jax.runs.data_changes import changes, with_fingerprint
+from sfvae_jax.runs.files.provenance import Provenance
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime import processes
+from sfvae_jax.runtime.backend import SMALLER_DATA, memory_for
 from sfvae_jax.trained import measure, trained_model
-from sfvae_jax.training import processes
-from sfvae_jax.training.agreement import require_same
-from sfvae_jax.training.data_changes import changes, with_fingerprint
 from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
-from sfvae_jax.training.provenance import Provenance
-from sfvae_jax.training.restoring import last_step, read_state
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
-from sfvae_jax.training.stored import proof
-from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 
@@ -179,14 +179,14 @@ def draw(
     Raises:
         RunError: if they cannot be written, or the workdir is no longer this run's.
     """
-    from sfvae_jax.evaluation import pictures
+    from sfvae_jax.evaluation import figures
 
     title = f"{config.objective.name} on {config.data.name}"
     results = files.read_results()
-    records = [record for record in files.read_metrics() if record.keys() & pictures.PANELS.keys()]
+    records = [record for record in files.read_metrics() if record.keys() & figures.PANELS.keys()]
     with files.drawing() as folder:
         if records:
-            pictures.draw_training(records, title, folder / "training.png")
+            figures.draw_training(records, title, folder / "training.png")
         else:
             log.warning("%s holds no records: there is no training.png", shown(files.metrics))
     with files.drawing() as folder:
@@ -202,20 +202,21 @@ def draw(
 def _draw_images(
     config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
 ) -> None:
-    from sfvae_jax.evaluation import latent_pictures, pictures
+    from sfvae_jax.evaluation import figures
+    from sfvae_jax.evaluation.pictures import latent_codes
 
     scale = trained.data_scale
     num_pictured = min(config.evaluations.num_pictured, len(trained.images))
     originals = data.to_unit_interval(trained.images[:num_pictured])
     rebuilt = evaluation.reconstructions(trained, num_pictured)
-    pictures.draw_images(
+    figures.draw_images(
         {"image": originals} | {key: row / scale for key, row in rebuilt.items()},
         f"{title}: reconstructions",
         figures / "reconstructions.png",
     )
     if trained.prior_stddev is not None:
         rows = evaluation.prior_samples(trained, config.model.latent_size, (5, num_pictured))
-        pictures.draw_images(
+        figures.draw_images(
             {f"row {i + 1}": row / scale for i, row in enumerate(rows)},
             f"{title}: means of p(x|z) for z from the prior",
             figures / "samples.png",
@@ -223,22 +224,22 @@ def _draw_images(
     if config.model.latent_size == 2:
         labels = trained.labels_of(config.evaluations.part)
         encoded = evaluation.encoded(trained)
-        latent_pictures.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
-        latent_pictures.draw_varied(trained, encoded, labels, title, figures)
-        pictures.draw_manifold(
+        latent_codes.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
+        latent_codes.draw_varied(trained, encoded, labels, title, figures)
+        figures.draw_manifold(
             evaluation.manifold(trained) / scale, f"{title}: manifold", figures / "manifold.png"
         )
 
 
 def _draw_latent_kl(trained: evaluation.TrainedModel, title: str, path: Path) -> None:
-    from sfvae_jax.evaluation import pictures
+    from sfvae_jax.evaluation import figures
 
     try:
         kl = evaluation.kl_matrix(trained)
     except evaluation.NotApplicable:
         return
     epsilon, delta = trained.config.collapse.epsilon, trained.config.collapse.delta
-    pictures.draw_latent_kl(
+    figures.draw_latent_kl(
         kl,
         epsilon=epsilon,
         delta=delta,

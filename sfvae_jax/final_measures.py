@@ -9,8 +9,8 @@ import ml_collections
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluation
-from sfvae_jax.training.results_file import is_at_end
-from sfvae_jax.training.settings import flatten, plain
+from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files.results_file import is_at_end
 
 # Entries of results.json with a value a measure.
 _BY_MEASURE = ("metrics", "not_applicable", "caveats", "texts")

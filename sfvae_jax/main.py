@@ -28,7 +28,7 @@ a second SIGINT ends it at once. Whatever else is at work ends at once.
 
 from __future__ import annotations
 
-from sfvae_jax.stopping import Stopped, StopSignals, let_interrupts_end_the_process
+from sfvae_jax.runtime.signals import Stopped, StopSignals, let_interrupts_end_the_process
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
@@ -43,16 +43,15 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sfvae_jax import output, progress
-from sfvae_jax.allocator import keep_freed_memory
-from sfvae_jax.backend import check_devices
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import check_overrides, one_line
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.run_names import name_of_command
-from sfvae_jax.training import processes
-from sfvae_jax.training.lock import check_free
-from sfvae_jax.training.stragglers import hush
+from sfvae_jax.runs.names import name_of_command
+from sfvae_jax.runtime import output, processes, progress
+from sfvae_jax.runtime.backend import check_devices
+from sfvae_jax.runtime.lock import check_free
+from sfvae_jax.runtime.memory import keep_freed_memory
+from sfvae_jax.runtime.quiet_orbax import hush
 
 log = logging.getLogger("sfvae_jax")
 
@@ -116,9 +115,9 @@ def _run(workdir: Path, signals: StopSignals) -> None:
     check_devices()
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
+    from sfvae_jax.runtime.compilation_cache import use_compilation_cache
+    from sfvae_jax.runtime.start_up import process_start
     from sfvae_jax.train import train
-    from sfvae_jax.training.compilation_cache import use_compilation_cache
-    from sfvae_jax.training.start_up import process_start
 
     # What concerns the whole process is the command's, not that of a caller of `train`.
     if jax.default_backend() == "cpu":
@@ -138,7 +137,7 @@ def _workdir() -> Path:
     if _WORKDIR.value is not None:
         return local_path(_WORKDIR.value, "--workdir")
     # Imported here so that --help does not wait for the data sets.
-    from sfvae_jax.training.settings import of_training
+    from sfvae_jax.runs.config_diff import of_training
 
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)

@@ -10,12 +10,12 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import data
+from sfvae_jax.runs.checkpoints.restoring import read_step
+from sfvae_jax.runs.files.results_file import not_measured
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime import processes
 from sfvae_jax.trained import measure, trained_model
-from sfvae_jax.training import processes
-from sfvae_jax.training.restoring import read_step
-from sfvae_jax.training.results_file import not_measured
 from sfvae_jax.training.state import TrainState
-from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 

@@ -25,7 +25,7 @@ Exit status: 0 all runs are in the report, 1 some were left out, 2 a usage error
 
 from __future__ import annotations
 
-from sfvae_jax.stopping import let_interrupts_end_the_process
+from sfvae_jax.runtime.signals import let_interrupts_end_the_process
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
@@ -41,9 +41,7 @@ from typing import Any, NamedTuple
 
 from absl import app, flags
 
-from sfvae_jax import output
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.files import json_text, write_text
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.reporting.csv_rows import run_names, to_csv
 from sfvae_jax.reporting.curves import draw_panels, panels_over_keys, panels_over_steps
@@ -53,6 +51,8 @@ from sfvae_jax.reporting.pictures.bars import draw_report
 from sfvae_jax.reporting.pictures.side_by_side import PICTURES, draw_tiles, side_by_side
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
 from sfvae_jax.reporting.summary import summarize
+from sfvae_jax.runtime import output
+from sfvae_jax.runtime.files import json_text, write_text
 
 __all__ = [
     "Report",

@@ -15,25 +15,26 @@ import numpy as np
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
-from sfvae_jax.backend import SMALLER_DATA, memory_for
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.learning_rate import learning_rate
 from sfvae_jax.measurements import Measurements
-from sfvae_jax.stopping import StopSignals
-from sfvae_jax.training import processes
-from sfvae_jax.training.agreement import require_same
-from sfvae_jax.training.checkpoints import Checkpoints
+from sfvae_jax.runs.agreement import require_same
+from sfvae_jax.runs.checkpoints.restoring import last_step
+from sfvae_jax.runs.checkpoints.saving import Checkpoints
+from sfvae_jax.runs.data_changes import refuse_changes, with_fingerprint
+from sfvae_jax.runs.files.provenance import Provenance
+from sfvae_jax.runs.fixed_decoder import with_decoder_from
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime import processes
+from sfvae_jax.runtime.backend import SMALLER_DATA, memory_for
+from sfvae_jax.runtime.signals import StopSignals
+from sfvae_jax.runtime.start_up import StartUp
 from sfvae_jax.training.chunks import chunk_ends
-from sfvae_jax.training.data_changes import refuse_changes, with_fingerprint
 from sfvae_jax.training.early_stopping import has_stopped, with_best
-from sfvae_jax.training.fixed_decoder import with_decoder_from
-from sfvae_jax.training.not_finite import advice
+from sfvae_jax.training.learning_rate import learning_rate
+from sfvae_jax.training.losses.not_finite import advice
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.provenance import Provenance
-from sfvae_jax.training.restoring import last_step
 from sfvae_jax.training.size import check_sizes
-from sfvae_jax.training.start_up import StartUp
 from sfvae_jax.training.state import (
     TrainState,
     create_state,
@@ -43,7 +44,6 @@ from sfvae_jax.training.state import (
 )
 from sfvae_jax.training.step import is_recorded, make_train_step
 from sfvae_jax.training.validation import Validation
-from sfvae_jax.training.workdir import Workdir
 
 log = logging.getLogger("sfvae_jax")
 

@@ -11,8 +11,8 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import data, evaluation, likelihoods, objectives
+from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import gamma_schedule
-from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
 

@@ -11,17 +11,14 @@ import gc
 import importlib.metadata
 import importlib.util
 import itertools
-import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 # Later releases of jaxlib do not know it, and end at what they do not know.
@@ -29,11 +26,12 @@ if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", FLAGS)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
+from helpers import HANG, ROOT, TINY, make_tiny_config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(50_000, 20, 50)  # what JAX keeps of a program is walked through less often
@@ -45,8 +43,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-# Guards against a hang alone: ten times what the slowest machine needs and more.
-HANG = 600
 # A worker that holds more memory than the first lets go what JAX keeps of compiled programs, and
 # again once it has grown by a fifth. It needs no more than the second at any time, so that four of
 # them fit where people work.
@@ -170,83 +166,3 @@ def compiled(caplog):
         names += [line.split()[1] for line in lines if line.startswith("Compiling ")]
 
     return watch
-
-
-TINY = {
-    "data.num_examples": 40,
-    "model.latent_size": 4,
-    "model.hidden_sizes": (16, 8),
-    "model.output_activation": "identity",  # which every likelihood takes
-    "model.initializer": "lecun_normal",
-    "train.steps": 12,
-    "train.steps_per_call": 3,
-    "train.log_every": 2,
-    "train.checkpoint_every": 4,
-    "evaluations.steps": (5, 12),
-}
-
-
-def make_tiny_config(**changes):
-    """What the fixture `tiny_config` makes."""
-    config = load_config("mnist_collapse").get_config("laptop")
-    for key, value in {**TINY, **changes}.items():
-        value = tuple(value) if isinstance(value, list) else value  # as JSON has it
-        config.update_from_flattened_dict({key: value})
-    return config
-
-
-def text_file(name):
-    """A file of the folder SFVAE_TEXT_DIR, or ../shared/data/text; skips where it is not there."""
-    folder = Path(os.environ.get("SFVAE_TEXT_DIR") or ROOT.parent / "shared" / "data" / "text")
-    if not (folder / name).is_file():
-        pytest.skip(f"there is no {name} in {folder}")
-    return folder / name
-
-
-def wait_for(holds, *processes):
-    """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
-    deadline = time.monotonic() + HANG
-    while not holds():
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@contextmanager
-def largest_file(size):
-    """No file of this process may grow beyond so many bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def checkpoint_steps(workdir):
-    """The steps of the checkpoints of a run that are whole by their names."""
-    return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
-
-
-def records(workdir):
-    """What metrics.jsonl of a run holds."""
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def load_config(name):
-    """A file of configs/ as a module, found by path as the command line does."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def equations(jaxpr):
-    """All equations of a jaxpr, those of called functions too."""
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from equations(inner)

@@ -4,7 +4,7 @@ import json
 
 import matplotlib.pyplot as plt
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 SMALL = {
     "jacobian_quality": {

@@ -11,14 +11,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import HANG, ROOT, records
+from helpers import HANG, ROOT, records
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.training import objective
-from sfvae_jax.training.workdir import Workdir
+from sfvae_jax.training.losses import base as objective
 
 
 def results(workdir):
@@ -220,7 +220,7 @@ def test_without_a_workdir_a_run_is_named_by_how_it_is_trained(tmp_path):
 WAITING_THREAD = """
 import pathlib, sys, threading, time
 from sfvae_jax import main
-from sfvae_jax.training.lock import FolderLock
+from sfvae_jax.runtime.lock import FolderLock
 lock = FolderLock(pathlib.Path(sys.argv[1]))
 threading.Thread(target=time.sleep, args=(3600,)).start()
 main._fail("the disk is full", 1)

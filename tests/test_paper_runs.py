@@ -1,12 +1,12 @@
 """Which runs make which table or figure of a paper, and what is published beside them."""
 
 import pytest
-from conftest import ROOT, load_config
+from helpers import ROOT, load_config
 
 from launch.configs import load_sweep
 from sfvae_jax import objectives
-from sfvae_jax.published import meets, with_differences
-from sfvae_jax.training.settings import flatten, plain
+from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.published import meets, with_differences
 
 
 def _sweep(name, preset=""):

@@ -9,9 +9,9 @@ import pytest
 from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
 from sfvae_jax.data import PARTS
-from sfvae_jax.evaluation.generation import SOURCES
-from sfvae_jax.evaluation.local_families import FAMILIES
-from sfvae_jax.evaluation.sample_features import FEATURES
+from sfvae_jax.evaluation.generation.features import FEATURES
+from sfvae_jax.evaluation.generation.sources import SOURCES
+from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 
 
 @pytest.fixture

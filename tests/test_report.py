@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import load_config
+from helpers import load_config
 
 from sfvae_jax import report
 from sfvae_jax.errors import UsageError
-from sfvae_jax.published import with_differences
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.pictures.bars import draw_report
 from sfvae_jax.reporting.runs import read_runs
-from sfvae_jax.training.settings import plain
+from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.published import with_differences
 
 
 def _run(objective, seed, collapse, **changes):

@@ -10,12 +10,12 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import HANG, checkpoint_steps, records, wait_for
+from helpers import HANG, checkpoint_steps, records, wait_for
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluate
-from sfvae_jax.training import provenance
-from sfvae_jax.training.workdir import Workdir
+from sfvae_jax.runs.files import provenance
+from sfvae_jax.runs.workdir import Workdir
 
 LONG = {
     "train.steps": 1200,

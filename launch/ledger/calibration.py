@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from sfvae_jax.files import parse_json, read_regular, write_text
-from sfvae_jax.training.provenance import processor
-from sfvae_jax.training.results_file import is_number
-from sfvae_jax.user_cache import user_cache_folder
+from sfvae_jax.runs.files.provenance import processor
+from sfvae_jax.runs.files.results_file import is_number
+from sfvae_jax.runtime.files import parse_json, read_regular, write_text
+from sfvae_jax.runtime.user_cache import user_cache_folder
 
 _TRIES = 5
 _PRODUCTS, _SIZE = 4000, 64  # so small that BLAS takes one thread for it

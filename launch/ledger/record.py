@@ -13,12 +13,12 @@ import sfvae_jax
 from launch.ledger.entries import Entry
 from launch.runs import Run
 from sfvae_jax.config import base_config
-from sfvae_jax.published import decides, measures
 from sfvae_jax.reporting.runs import read_run
-from sfvae_jax.training import provenance, results_file
-from sfvae_jax.training.results_file import is_number
-from sfvae_jax.training.settings import flatten, plain
-from sfvae_jax.training.workdir import Workdir
+from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files import provenance, results_file
+from sfvae_jax.runs.files.results_file import is_number
+from sfvae_jax.runs.published import decides, measures
+from sfvae_jax.runs.workdir import Workdir
 
 Record = dict[str, Any]
 

@@ -12,10 +12,10 @@ from launch.ledger.entries import Entry, entries_of
 from launch.ledger.record import Record, defaults, fault_of, settings_of, without_folders
 from launch.ledger.table import Table
 from sfvae_jax.errors import UsageError, in_one_line
-from sfvae_jax.files import read_json
-from sfvae_jax.published import measures, with_differences
-from sfvae_jax.training.results_file import not_measured
-from sfvae_jax.training.settings import differences, plain
+from sfvae_jax.runs.config_diff import differences, plain
+from sfvae_jax.runs.files.results_file import not_measured
+from sfvae_jax.runs.published import measures, with_differences
+from sfvae_jax.runtime.files import read_json
 
 _OPEN = (None, "", [])  # a default that the other settings decide
 _PLACES = ("in the record", "in the table")

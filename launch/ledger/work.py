@@ -11,7 +11,7 @@ from statistics import median
 
 import ml_collections
 
-from launch.backend import Backend
+from launch.backends.base import Backend
 from launch.drive import Outcome, carry_out, look_over
 from launch.ledger.entries import Entry
 from launch.ledger.obstacles import Obstacles
@@ -21,15 +21,15 @@ from launch.ledger.records import path_of
 from launch.runs import Run
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.files import write_json
-from sfvae_jax.output import say
 from sfvae_jax.paths import shown
-from sfvae_jax.published import decides, measures
-from sfvae_jax.training.lock import is_locked
-from sfvae_jax.training.results_file import is_at_end, not_measured
-from sfvae_jax.training.settings import differences, flatten, of_earlier, plain
-from sfvae_jax.training.workdir import Workdir
-from sfvae_jax.training.workdir_checks import config_differences
+from sfvae_jax.runs.config_diff import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.files.results_file import is_at_end, not_measured
+from sfvae_jax.runs.published import decides, measures
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runs.workdir_checks import config_differences
+from sfvae_jax.runtime.files import write_json
+from sfvae_jax.runtime.lock import is_locked
+from sfvae_jax.runtime.output import say
 
 _ASIDE = ".other"  # what the folder of a run of another configuration ends with
 

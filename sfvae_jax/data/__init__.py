@@ -18,7 +18,7 @@ from sfvae_jax.data.preprocessing import (
     binarize_once,
     to_unit_interval,
 )
-from sfvae_jax.data.sequences import (
+from sfvae_jax.data.sequences.kinds import (
     KINDS,
     TOKENS,
     check_options,

@@ -12,7 +12,7 @@ from sfvae_jax.data import held_out
 from sfvae_jax.data.geometry import Geometry, common_shape
 from sfvae_jax.data.images import StoredImages
 from sfvae_jax.data.parts import Part
-from sfvae_jax.data.sequences import language
+from sfvae_jax.data.sequences.kinds import language
 from sfvae_jax.data.sources import open_source
 from sfvae_jax.errors import UsageError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfvae_jax.data.geometry import CHANNELS
 from sfvae_jax.data.preprocessing import BINARIZATIONS
-from sfvae_jax.data.sequences import ELEMENTS, TOKENS
+from sfvae_jax.data.sequences.kinds import ELEMENTS, TOKENS
 from sfvae_jax.options import (
     COUNT_OR_0,
     FLAG,

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 import ml_collections
 import numpy as np
 
-from sfvae_jax.data.folder import open_folder
-from sfvae_jax.data.npz import open_npz
+from sfvae_jax.data.image_sources.folder import open_folder
+from sfvae_jax.data.image_sources.npz import open_npz
+from sfvae_jax.data.image_sources.sprites import open_sprites
+from sfvae_jax.data.image_sources.tfds import open_tfds
 from sfvae_jax.data.parts import ArrayPart, Part
-from sfvae_jax.data.sequences import open_sequences
-from sfvae_jax.data.sprites import open_sprites
-from sfvae_jax.data.tfds import open_tfds
+from sfvae_jax.data.sequences.kinds import open_sequences
 from sfvae_jax.errors import UsageError, in_one_line
 
 NPZ_PREFIX = "npz:"

@@ -10,64 +10,34 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from sfvae_jax.backend import memory_for
 from sfvae_jax.data import PARTS
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.evaluation import gap_options, inception
-from sfvae_jax.evaluation.annealing import AnnealedEstimate, annealed_importance_sampling
-from sfvae_jax.evaluation.bias import METRICS as BIAS_METRICS
-from sfvae_jax.evaluation.bias import OPTIONS as BIAS
-from sfvae_jax.evaluation.bias import draw_bias, evaluate_bias
-from sfvae_jax.evaluation.bounds import (
-    IWAE_BOUND,
-    LOWER_BOUND,
-    evaluate_iwae_bound,
-    evaluate_lower_bound,
-)
-from sfvae_jax.evaluation.codes import (
-    FLOW_SIZES,
-    Doubtful,
-    NotApplicable,
-    OfText,
-    TrainedModel,
-)
-from sfvae_jax.evaluation.collapse import OPTIONS as COLLAPSE
-from sfvae_jax.evaluation.collapse import (
+from sfvae_jax.evaluation.bounds.collapse import OPTIONS as COLLAPSE
+from sfvae_jax.evaluation.bounds.collapse import (
     collapse_fraction,
     evaluate_collapse,
     evaluate_kl,
     kl_matrix,
 )
-from sfvae_jax.evaluation.gallery import OPTIONS as PICTURES
-from sfvae_jax.evaluation.gallery import draw_gallery, evaluate_pictures
-from sfvae_jax.evaluation.gap_pictures import draw_inference_gaps
-from sfvae_jax.evaluation.importance import importance_log_evidence
-from sfvae_jax.evaluation.inference_gaps import evaluate_inference_gaps
-from sfvae_jax.evaluation.information import (
-    evaluate_constant_variance_penalty,
-    floating_prior_stddev,
-)
-from sfvae_jax.evaluation.jacobian_quality import OPTIONS as JACOBIAN_QUALITY
-from sfvae_jax.evaluation.jacobian_quality import check as check_jacobian_quality
-from sfvae_jax.evaluation.jacobian_quality import (
-    draw_jacobian_quality,
-    equivalent_samples,
-    evaluate_jacobian_quality,
-)
-from sfvae_jax.evaluation.jacobian_quality import metric_names as jacobian_quality_metrics
-from sfvae_jax.evaluation.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
-from sfvae_jax.evaluation.marginal_likelihood import OPTIONS as MARGINAL_LIKELIHOOD
-from sfvae_jax.evaluation.marginal_likelihood import evaluate_marginal_likelihood
-from sfvae_jax.evaluation.optimal_decoder import EVALUATION as OPTIMAL_DECODER
-from sfvae_jax.evaluation.output_covariance import covariance_errors, covariance_statistics
-from sfvae_jax.evaluation.reconstruction import OPTIONS as RECONSTRUCTION
-from sfvae_jax.evaluation.reconstruction import (
+from sfvae_jax.evaluation.bounds.importance import importance_log_evidence
+from sfvae_jax.evaluation.bounds.marginal_likelihood import METRICS as MARGINAL_LIKELIHOOD_METRICS
+from sfvae_jax.evaluation.bounds.marginal_likelihood import OPTIONS as MARGINAL_LIKELIHOOD
+from sfvae_jax.evaluation.bounds.marginal_likelihood import evaluate_marginal_likelihood
+from sfvae_jax.evaluation.bounds.reconstruction import OPTIONS as RECONSTRUCTION
+from sfvae_jax.evaluation.bounds.reconstruction import (
     evaluate_reconstruction,
     reconstructions,
     squared_errors,
 )
-from sfvae_jax.evaluation.sample_features import USERS as FEATURE_USERS
-from sfvae_jax.evaluation.sample_quality import (
+from sfvae_jax.evaluation.bounds.sampled import (
+    IWAE_BOUND,
+    LOWER_BOUND,
+    evaluate_iwae_bound,
+    evaluate_lower_bound,
+)
+from sfvae_jax.evaluation.generation import inception
+from sfvae_jax.evaluation.generation.features import USERS as FEATURE_USERS
+from sfvae_jax.evaluation.generation.sample_quality import (
     FRECHET_OPTIONS,
     GENERATED,
     PRECISION_RECALL_OPTIONS,
@@ -76,28 +46,72 @@ from sfvae_jax.evaluation.sample_quality import (
     frechet_metrics,
     precision_recall_metrics,
 )
-from sfvae_jax.evaluation.sample_quality import needed_parts as sample_quality_parts
-from sfvae_jax.evaluation.samples import encoded, manifold, prior_samples
-from sfvae_jax.evaluation.scores import require_scorer
-from sfvae_jax.evaluation.search import METRICS as SEARCH_METRICS
-from sfvae_jax.evaluation.search import OPTIONS as SEARCH
-from sfvae_jax.evaluation.search import evaluate_search
-from sfvae_jax.evaluation.search_pictures import draw_search
-from sfvae_jax.evaluation.sequence_gallery import OPTIONS as SEQUENCE_PICTURES
-from sfvae_jax.evaluation.sequence_gallery import draw_sequence_gallery
-from sfvae_jax.evaluation.sequence_measures import RECONSTRUCTION_METRICS as SEQUENCE_METRICS
-from sfvae_jax.evaluation.sequence_measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
-from sfvae_jax.evaluation.sequence_measures import (
+from sfvae_jax.evaluation.generation.sample_quality import needed_parts as sample_quality_parts
+from sfvae_jax.evaluation.inference_gaps import options as gap_options
+from sfvae_jax.evaluation.inference_gaps.annealing import (
+    AnnealedEstimate,
+    annealed_importance_sampling,
+)
+from sfvae_jax.evaluation.inference_gaps.drawing import draw_inference_gaps
+from sfvae_jax.evaluation.inference_gaps.evaluation import evaluate_inference_gaps
+from sfvae_jax.evaluation.linearization.bias import METRICS as BIAS_METRICS
+from sfvae_jax.evaluation.linearization.bias import OPTIONS as BIAS
+from sfvae_jax.evaluation.linearization.bias import draw_bias, evaluate_bias
+from sfvae_jax.evaluation.linearization.constant_variance import (
+    evaluate_constant_variance_penalty,
+    floating_prior_stddev,
+)
+from sfvae_jax.evaluation.linearization.jacobian_quality import OPTIONS as JACOBIAN_QUALITY
+from sfvae_jax.evaluation.linearization.jacobian_quality import check as check_jacobian_quality
+from sfvae_jax.evaluation.linearization.jacobian_quality import (
+    draw_jacobian_quality,
+    equivalent_samples,
+    evaluate_jacobian_quality,
+)
+from sfvae_jax.evaluation.linearization.jacobian_quality import (
+    metric_names as jacobian_quality_metrics,
+)
+from sfvae_jax.evaluation.linearization.optimal_decoder import EVALUATION as OPTIMAL_DECODER
+from sfvae_jax.evaluation.linearization.output_covariance import (
+    covariance_errors,
+    covariance_statistics,
+)
+from sfvae_jax.evaluation.linearization.stationarity import EVALUATION as STATIONARITY
+from sfvae_jax.evaluation.linearization.taylor import TaylorLine, taylor_line
+from sfvae_jax.evaluation.pictures.evaluation import OPTIONS as PICTURES
+from sfvae_jax.evaluation.pictures.evaluation import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.pictures.samples import encoded, manifold, prior_samples
+from sfvae_jax.evaluation.sequences.bayesian_optimization import METRICS as SEARCH_METRICS
+from sfvae_jax.evaluation.sequences.bayesian_optimization import OPTIONS as SEARCH
+from sfvae_jax.evaluation.sequences.bayesian_optimization import evaluate_search
+from sfvae_jax.evaluation.sequences.decoding import (
+    decode_examples,
+    decode_texts,
+    is_valid,
+    sentences,
+)
+from sfvae_jax.evaluation.sequences.kinds import require_scorer
+from sfvae_jax.evaluation.sequences.measures import RECONSTRUCTION_METRICS as SEQUENCE_METRICS
+from sfvae_jax.evaluation.sequences.measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
+from sfvae_jax.evaluation.sequences.measures import (
     evaluate_sequence_reconstruction,
     evaluate_sequence_samples,
     sequence_samples_metrics,
 )
-from sfvae_jax.evaluation.sequences import decode_examples, decode_texts, is_valid, sentences
+from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
+from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
+from sfvae_jax.evaluation.sequences.search_drawing import draw_search
 from sfvae_jax.evaluation.spec import Evaluation, Measured
-from sfvae_jax.evaluation.stationarity import EVALUATION as STATIONARITY
-from sfvae_jax.evaluation.taylor import TaylorLine, taylor_line
+from sfvae_jax.evaluation.trained_model import (
+    FLOW_SIZES,
+    Doubtful,
+    NotApplicable,
+    OfText,
+    TrainedModel,
+)
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
+from sfvae_jax.runtime.backend import memory_for
 
 EVALUATIONS = {
     "collapse": Evaluation(evaluate_collapse, ("collapse_fraction",), COLLAPSE, of="both"),

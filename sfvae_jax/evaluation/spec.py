@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax.evaluation.codes import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 from sfvae_jax.options import Group, require_rules
 
 Measured = dict[str, float | NotApplicable]

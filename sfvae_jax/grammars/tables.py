@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.objectives.checks import check_shape, check_vector, shape_of
+from sfvae_jax.objectives.numerics.checks import check_shape, check_vector, shape_of
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars.grammar import Grammar

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_pair,
     check_per_element,
@@ -17,8 +18,7 @@ from sfvae_jax.objectives.checks import (
     check_shape,
     per_element,
 )
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 
 
 @jax.tree_util.register_dataclass

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_example,
     check_pair,
@@ -16,7 +16,7 @@ from sfvae_jax.objectives.checks import (
     check_tells_apart,
     shape_of,
 )
-from sfvae_jax.objectives.precision import is_narrow, rounded_like, wide, wide_dtype
+from sfvae_jax.objectives.numerics.precision import is_narrow, rounded_like, wide, wide_dtype
 
 
 @jax.tree_util.register_dataclass

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.numerics.checks import (
     check_pair,
     check_positive,
     check_scalar,
@@ -17,8 +18,7 @@ from sfvae_jax.objectives.checks import (
     check_tells_apart,
     shape_of,
 )
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide, wide_dtype
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide, wide_dtype
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars import RuleTables

@@ -25,7 +25,7 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from sfvae_jax.objectives.checks import check_shape
+from sfvae_jax.objectives.numerics.checks import check_shape
 
 LOWERINGS = ("auto", "native", "patches")
 

@@ -18,7 +18,6 @@ from sfvae_jax.objectives.batch_information import (
     constant_variance_elbo,
     floating_prior_variance,
 )
-from sfvae_jax.objectives.checks import ArgumentError
 from sfvae_jax.objectives.decoders import DenseOutput, has_short_form
 from sfvae_jax.objectives.deterministic import (
     MMD_SCALES,
@@ -57,6 +56,7 @@ from sfvae_jax.objectives.monte_carlo import (
     sampling_elbo,
     sticking_the_landing_elbo,
 )
+from sfvae_jax.objectives.numerics.checks import ArgumentError
 from sfvae_jax.objectives.optimal import (
     optimal_decoder,
     optimal_decoder_jacobian,

@@ -16,15 +16,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.batch import batch_mean, example_keys
-from sfvae_jax.objectives.checks import (
-    check_batch,
-    check_one_for_each,
-    check_positive,
-    check_scalar,
-    check_shape,
-    per_element,
-)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     LOG_2_PI,
@@ -33,7 +24,16 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_kl_per_dimension,
 )
 from sfvae_jax.objectives.monte_carlo import check_likelihood, log_likelihood_of
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.batch import batch_mean, example_keys
+from sfvae_jax.objectives.numerics.checks import (
+    check_batch,
+    check_one_for_each,
+    check_positive,
+    check_scalar,
+    check_shape,
+    per_element,
+)
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 
 
 def floating_prior_variance(

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.batch import batch_mean, example_keys, whole_batch
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.monte_carlo import log_likelihood_of
+from sfvae_jax.objectives.numerics.batch import batch_mean, example_keys, whole_batch
+from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_at_least_one,
     check_batch,
@@ -26,9 +27,8 @@ from sfvae_jax.objectives.checks import (
     check_shape,
     check_vector,
 )
-from sfvae_jax.objectives.linear_algebra import matmul
-from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide, wide_dtype
+from sfvae_jax.objectives.numerics.linear_algebra import matmul
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide, wide_dtype
 from sfvae_jax.objectives.tangents import tangents
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -14,15 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
-    ArgumentError,
-    check_example,
-    check_positive,
-    check_square,
-    check_vector,
-    per_element,
-    shape_of,
-)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
@@ -31,9 +22,18 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_log_prob,
     latent_gaussian,
 )
-from sfvae_jax.objectives.linear_algebra import inverse_and_log_det, matmul
 from sfvae_jax.objectives.linearized import scalar_or_per_element, tangent_gaussian_log_prob
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
+    check_example,
+    check_positive,
+    check_square,
+    check_vector,
+    per_element,
+    shape_of,
+)
+from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det, matmul
+from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.tangents import tangents
 
 

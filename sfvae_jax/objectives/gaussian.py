@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.numerics.checks import (
     check_positive,
     check_shape,
     check_vector,
     per_element,
 )
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.precision import wide
 
 LOG_2_PI = 1.8378770664093453
 

@@ -12,7 +12,15 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+    gaussian_log_prob,
+    latent_gaussian,
+)
+from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_batch,
     check_example,
@@ -25,16 +33,8 @@ from sfvae_jax.objectives.checks import (
     per_element,
     shape_of,
 )
-from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import (
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-    gaussian_log_prob,
-    latent_gaussian,
-)
-from sfvae_jax.objectives.linear_algebra import SOLVERS, log_det_and_quadratic
-from sfvae_jax.objectives.precision import wide, wide_dtype
+from sfvae_jax.objectives.numerics.linear_algebra import SOLVERS, log_det_and_quadratic
+from sfvae_jax.objectives.numerics.precision import wide, wide_dtype
 from sfvae_jax.objectives.tangents import FactoredRows, Rows, push_basis, tangents
 
 

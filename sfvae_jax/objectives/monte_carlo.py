@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.numerics.checks import (
     check_at_least_one,
     check_has,
     check_per_element,
@@ -18,9 +20,7 @@ from sfvae_jax.objectives.checks import (
     check_scalar,
     check_vector,
 )
-from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.precision import wide
 
 _POSTERIOR = "posteriors.DiagonalGaussian(mean, stddev)"
 

@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_batch,
     check_one_for_each,
     check_positive,
     check_vector,
 )
-from sfvae_jax.objectives.linear_algebra import matmul
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.linear_algebra import matmul
+from sfvae_jax.objectives.numerics.precision import wide
 
 
 def posterior_shares(z: Array, means: Array, stddevs: Array | float) -> Array:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from sfvae_jax.objectives.batch import batch_mean
-from sfvae_jax.objectives.checks import check_batch, check_per_element, check_vector
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.batch import batch_mean
+from sfvae_jax.objectives.numerics.checks import check_batch, check_per_element, check_vector
+from sfvae_jax.objectives.numerics.precision import wide
 
 Schedule = Callable[[Array | int], Array | float]
 

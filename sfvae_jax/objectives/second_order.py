@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import check_has
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.gaussian import (
     gaussian_entropy,
@@ -18,7 +17,8 @@ from sfvae_jax.objectives.gaussian import (
     latent_gaussian,
 )
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.precision import wide
+from sfvae_jax.objectives.numerics.checks import check_has
+from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.tangents import push_basis
 
 

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import check_vector
 from sfvae_jax.objectives.decoders import has_short_form
-from sfvae_jax.objectives.linear_algebra import matmul
+from sfvae_jax.objectives.numerics.checks import check_vector
+from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 
 def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> tuple[Any, Any]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
-from sfvae_jax.objectives.checks import check_shape
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.checks import check_shape
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
-from sfvae_jax.objectives.checks import (
+from sfvae_jax.objectives.numerics.checks import (
     check_positive,
     check_shape,
     check_square,
     check_vector,
     known_value,
 )
-from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.linear_algebra import matmul, triangular_inverse
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.objectives import gaussian
-from sfvae_jax.objectives.checks import check_shape, check_vector
-from sfvae_jax.objectives.linear_algebra import matmul, triangular_inverse
-from sfvae_jax.objectives.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.checks import check_shape, check_vector
+from sfvae_jax.objectives.numerics.linear_algebra import matmul, triangular_inverse
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient

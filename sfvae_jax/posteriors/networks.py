@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import ArgumentError, check_shape, check_vector, shape_of
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_shape, check_vector, shape_of
 
 Network = tuple[dict[str, Array], ...]
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.checks import ArgumentError, check_shape, check_vector, shape_of
-from sfvae_jax.objectives.precision import rounded_like, wide
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_shape, check_vector, shape_of
+from sfvae_jax.objectives.numerics.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 
 # Keeps 1 + u'w h' away from 0 where softplus underflows.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfvae_jax.reporting.runs import WHAT_IS_MEASURED, Run
-from sfvae_jax.training.results_file import is_number
-from sfvae_jax.training.settings import flatten
+from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.results_file import is_number
 
 _SEED = "seed"
 _FINGERPRINT = "data.fingerprint"

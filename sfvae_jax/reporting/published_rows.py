@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sfvae_jax.published import meets, other_data
 from sfvae_jax.reporting.runs import RUNS, Run
-from sfvae_jax.training.settings import flatten
+from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.published import meets, other_data
 
 
 class PublishedFigure(NamedTuple):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sfvae_jax.errors import UsageError, in_one_line
-from sfvae_jax.files import read_json
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.training import results_file
-from sfvae_jax.training.checkpoint_names import is_step
-from sfvae_jax.training.results_file import is_at_end, is_number, is_whole_number
-from sfvae_jax.training.settings import flatten
+from sfvae_jax.runs.checkpoints.names import is_step
+from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files import results_file
+from sfvae_jax.runs.files.results_file import is_at_end, is_number, is_whole_number
+from sfvae_jax.runtime.files import read_json
 
 log = logging.getLogger("sfvae_jax")
 

@@ -7,12 +7,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.published import differences
 from sfvae_jax.reporting.measures import DEVIATION
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.published_rows import PublishedRow, published_figures
 from sfvae_jax.reporting.runs import by_step, caveats_at
-from sfvae_jax.training.settings import flatten
+from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.published import differences
 
 
 def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

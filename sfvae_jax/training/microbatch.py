@@ -15,8 +15,8 @@ import jax.extend as jex
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.host_memory import host_memory
 from sfvae_jax.objectives import has_short_form
+from sfvae_jax.runtime.memory import host_memory
 
 # (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sfvae_jax import objectives
-from sfvae_jax.learning_rate import SCHEDULES
 from sfvae_jax.options import (
     BELOW_1,
     BETWEEN_0_1,
@@ -23,6 +22,7 @@ from sfvae_jax.options import (
     optional,
     tuple_of,
 )
+from sfvae_jax.training.learning_rate import SCHEDULES
 
 GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
 BETA_SCHEDULES = ("constant", "linear", "cyclic")

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.objective import Metrics
+from sfvae_jax.training.losses.base import Metrics
 from sfvae_jax.training.state import TrainState
 
 AXIS_NAME = "batch"

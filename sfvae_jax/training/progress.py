@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sfvae_jax.progress import Display
+from sfvae_jax.runtime.progress import Display
 
 
 class Progress(Display):

@@ -11,7 +11,7 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.host_memory import host_memory
+from sfvae_jax.runtime.memory import host_memory
 from sfvae_jax.training.microbatch import UNKNOWN_MEMORY, device_memory
 
 _WIDE = 10_000  # below it, layers fit any machine, and their parameters are not counted

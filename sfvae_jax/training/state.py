@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from sfvae_jax.learning_rate import learning_rate
-from sfvae_jax.training.spectral import Vectors, start_vectors
+from sfvae_jax.training.learning_rate import learning_rate
+from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
 
 
 @jax.tree_util.register_dataclass

@@ -16,22 +16,22 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.objectives import Schedule
-from sfvae_jax.objectives.batch import example_keys
-from sfvae_jax.training.batch_norm import batch_moments, moving_average
-from sfvae_jax.training.fixed_decoder import without_gradient
+from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.training.frozen import without_gradient
+from sfvae_jax.training.losses.base import (
+    Metrics,
+    build_loss,
+    model_functions,
+    weights_at,
+)
 from sfvae_jax.training.microbatch import (
     automatic_microbatch,
     device_memory,
     gradient,
     tangent_bytes,
 )
-from sfvae_jax.training.objective import (
-    Metrics,
-    build_loss,
-    model_functions,
-    weights_at,
-)
-from sfvae_jax.training.spectral import Vectors, normalize
+from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
+from sfvae_jax.training.normalization.spectral import Vectors, normalize
 from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")

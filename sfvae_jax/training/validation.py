@@ -16,10 +16,11 @@ from jax import Array
 
 from sfvae_jax.data import as_seen
 from sfvae_jax.objectives import Schedule
-from sfvae_jax.training import early_stopping, processes
-from sfvae_jax.training.objective import build_loss, model_functions, weights_at
+from sfvae_jax.runtime import processes
+from sfvae_jax.training import early_stopping
+from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
+from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import settled_after
-from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import TrainState, make_keys
 
 _LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0

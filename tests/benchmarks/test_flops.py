@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.flops import count_flops
-from sfvae_jax.objectives.linear_algebra import inverse_and_log_det
+from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from conftest import text_file
+from helpers import text_file
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
-from sfvae_jax.data.architecture_files import ENAS_TYPES, enas_skips
-from sfvae_jax.data.random_networks import SIDE
+from sfvae_jax.data.sequences.architecture_files import ENAS_TYPES, enas_skips
+from sfvae_jax.data.sequences.random_networks import SIDE
 from sfvae_jax.errors import UsageError
 
 LINES = [

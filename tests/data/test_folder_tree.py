@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sfvae_jax.data.folder_tree import list_images
+from sfvae_jax.data.image_sources.folder_tree import list_images
 from sfvae_jax.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from damage import mutated
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
-from sfvae_jax.data.npz import open_npz
+from sfvae_jax.data.image_sources.npz import open_npz
 from sfvae_jax.errors import UsageError
 
 
@@ -259,7 +259,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypa
     save(path, x_train=np.zeros((4, size // 4), np.float32), x_test=np.zeros((1, size // 4)))
     config = group(f"npz:{path}")
     with monkeypatch.context() as patch:
-        patch.setattr("sfvae_jax.data.npz.host_memory", lambda: 10 * size)
+        patch.setattr("sfvae_jax.data.image_sources.npz.host_memory", lambda: 10 * size)
         with pytest.raises(
             UsageError, match=r"take 0.0 GiB of memory, more than can be held; give"
         ):

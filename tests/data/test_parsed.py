@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from damage import mutated
 
-from sfvae_jax.data import parsed
-from sfvae_jax.data.parsed import Line, parse_file
+from sfvae_jax.data.sequences import parsed
+from sfvae_jax.data.sequences.parsed import Line, parse_file
 from sfvae_jax.grammars import EXPRESSIONS, SMILES
-from sfvae_jax.user_cache import user_cache_folder
+from sfvae_jax.runtime.user_cache import user_cache_folder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 FIELDS = ("rules", "lengths", "lines", "bad_lines", "bad_columns", "reasons")

@@ -10,13 +10,13 @@ import tracemalloc
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import load_config, text_file
+from helpers import load_config, text_file
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config, resolve, validate
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import COMMON_SMILES, EXPRESSIONS, SMILES
-from sfvae_jax.training.workdir import Workdir
+from sfvae_jax.runs.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -224,7 +224,7 @@ def test_all_lines_of_real_files(name, kind, tokens, tmp_path):
 
 def forget():
     """As a new process would."""
-    from sfvae_jax.data import text
+    from sfvae_jax.data.sequences import text
 
     text._open.cache_clear()
 

@@ -218,7 +218,9 @@ def test_a_dark_image_of_a_grey_set_stays_dark(fake_tfds):
 
 def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr("sfvae_jax.data.tfds.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(
+        "sfvae_jax.data.image_sources.tfds.importlib.util.find_spec", lambda _: None
+    )
     with pytest.raises(UsageError) as caught:
         data.load(group("cifar10"), "train")
     message = str(caught.value)

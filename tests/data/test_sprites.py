@@ -9,7 +9,7 @@ from scipy import stats
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
-from sfvae_jax.data import sprites
+from sfvae_jax.data.image_sources import sprites
 
 
 def _part(split="train", num_channels=3):

@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import HANG
+from helpers import HANG
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config

@@ -11,7 +11,7 @@ import scipy.stats
 
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluation.information import precisions
+from sfvae_jax.evaluation.linearization.constant_variance import precisions
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.state import TrainState
 

@@ -9,9 +9,9 @@ import pytest
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models
 from sfvae_jax.measurements import Measurements
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.trained import trained_model
 from sfvae_jax.training.state import create_state, make_optimizer
-from sfvae_jax.training.workdir import Workdir
 
 NAMES = (
     "collapse",

@@ -12,10 +12,10 @@ from PIL import Image
 
 from sfvae_jax import evaluation, likelihoods
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluation import pictures
-from sfvae_jax.evaluation.gallery import draw_gallery
-from sfvae_jax.evaluation.generation import generate
-from sfvae_jax.evaluation.traversals import latent_order, nearest, traversals
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.generation.sources import generate
+from sfvae_jax.evaluation.pictures.evaluation import draw_gallery
+from sfvae_jax.evaluation.pictures.traversals import latent_order, nearest, traversals
 from sfvae_jax.posteriors import DiagonalGaussian, Point
 
 WEIGHTS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
@@ -119,11 +119,11 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
         trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
     drawn = {}
 
-    def draw(rows, title, path, draw_images=pictures.draw_images):
+    def draw(rows, title, path, draw_images=figures.draw_images):
         drawn[path.name] = rows, title
         draw_images(rows, title, path)
 
-    monkeypatch.setattr(pictures, "draw_images", draw)
+    monkeypatch.setattr(figures, "draw_images", draw)
     options = trained.config.pictures
     options.num_dimensions = 2 if deterministic else 0  # all three
     draw_gallery(trained, options, {}, "a model", tmp_path)

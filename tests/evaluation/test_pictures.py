@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 
-from sfvae_jax.evaluation import latent_pictures, pictures, sequence_pictures
-from sfvae_jax.evaluation.samples import Encoded
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.pictures import latent_codes
+from sfvae_jax.evaluation.pictures.samples import Encoded
+from sfvae_jax.evaluation.sequences import drawing
 
 
 @pytest.mark.parametrize(
@@ -23,33 +25,33 @@ from sfvae_jax.evaluation.samples import Encoded
     ],
 )
 def test_any_example_becomes_a_picture(shape, expected):
-    assert pictures.as_picture(np.zeros(shape)).shape == expected
+    assert figures.as_picture(np.zeros(shape)).shape == expected
 
 
 def test_values_are_clipped_not_stretched():
-    picture = pictures.as_picture(np.array([[-1.0, 0.25], [0.5, 7.0]]))
+    picture = figures.as_picture(np.array([[-1.0, 0.25], [0.5, 7.0]]))
     np.testing.assert_array_equal(picture, [[0.0, 0.25], [0.5, 1.0]])
 
 
 def test_nothing_half_written(tmp_path):
-    figure = pictures.new_figure(2, 2)
-    pictures.save(figure, tmp_path / "new" / "a.png")
+    figure = figures.new_figure(2, 2)
+    figures.save(figure, tmp_path / "new" / "a.png")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_figure_of_very_many_rows_is_still_written(tmp_path):
     """matplotlib refuses 2^16 pixels and more in a direction."""
-    pictures.save(pictures.new_figure(0.5, 600), tmp_path / "long.png")
+    figures.save(figures.new_figure(0.5, 600), tmp_path / "long.png")
     header = (tmp_path / "long.png").read_bytes()[16:24]
     assert struct.unpack(">II", header) == (25, 30_000)
 
 
 def test_panels_are_the_parts_that_a_run_has(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
     records = [{"step": s, "loss": 1.0, "squared_error": 2.0, "grad_norm": 3.0} for s in (1, 2)]
-    pictures.draw_training(records, "title", tmp_path / "a.png")
+    figures.draw_training(records, "title", tmp_path / "a.png")
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
     assert labels == ["loss (per image)", "squared error", "gradient norm"]
 
@@ -62,10 +64,10 @@ def _drawn(monkeypatch, module):
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_samples_stand_beside_the_means(tmp_path, monkeypatch, sampled):
-    drawn = _drawn(monkeypatch, latent_pictures)
+    drawn = _drawn(monkeypatch, latent_codes)
     means, samples = np.random.default_rng(0).normal(size=(2, 30, 2))
     encoded = Encoded(means, np.ones((30, 2)), samples if sampled else None)
-    latent_pictures.draw_latent_plane(encoded, np.arange(30) % 3, "title", tmp_path / "a.png")
+    latent_codes.draw_latent_plane(encoded, np.arange(30) % 3, "title", tmp_path / "a.png")
     axes = drawn[0].axes
     assert [a.get_xlabel() for a in axes] == ["mean 1", "sample 1"][: 1 + sampled]
     for panel, codes in zip(axes, (means, samples), strict=False):
@@ -75,11 +77,11 @@ def test_samples_stand_beside_the_means(tmp_path, monkeypatch, sampled):
 
 def test_each_variance_is_drawn_against_each_mean(tmp_path, monkeypatch):
     """In units of the prior; of many images evenly spaced ones."""
-    drawn = _drawn(monkeypatch, latent_pictures)
+    drawn = _drawn(monkeypatch, latent_codes)
     means = np.random.default_rng(0).normal(size=(2001, 3))
     encoded = Encoded(means, np.exp(means), None)
     prior = np.array([1.0, 2.0, 4.0])
-    latent_pictures.draw_posterior_variances(encoded, prior, [0, 2], None, "title", tmp_path / "a")
+    latent_codes.draw_posterior_variances(encoded, prior, [0, 2], None, "title", tmp_path / "a")
     axes = np.reshape(drawn[0].axes, (2, 2))
     for row, i in enumerate((0, 2)):
         for column, j in enumerate((0, 2)):
@@ -94,7 +96,7 @@ def test_each_variance_is_drawn_against_each_mean(tmp_path, monkeypatch):
 
 def test_a_plane_without_labels_or_samples(tmp_path):
     encoded = Encoded(np.zeros((3, 2)), None, None)
-    latent_pictures.draw_latent_plane(encoded, None, "title", tmp_path / "a.png")
+    latent_codes.draw_latent_plane(encoded, None, "title", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -114,13 +116,13 @@ def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RendererAgg, "draw_text", noted)
     with matplotlib.rc_context({"text.usetex": True}):
-        pictures.draw_training(records, ODD, tmp_path / "training.png")
-        pictures.draw_images({"_{$": np.zeros((2, 4, 4))}, ODD, tmp_path / "images.png")
+        figures.draw_training(records, ODD, tmp_path / "training.png")
+        figures.draw_images({"_{$": np.zeros((2, 4, 4))}, ODD, tmp_path / "images.png")
         arguments = {"epsilon": 0.01, "delta": 0.05, "fraction": 0.5, "title": ODD}
-        pictures.draw_latent_kl(kl, **arguments, path=tmp_path / "kl.png")
-        sequence_pictures.draw_table([ODD], [[sequence_pictures.Cell("a$b$")]], ODD, tmp_path / "t")
+        figures.draw_latent_kl(kl, **arguments, path=tmp_path / "kl.png")
+        drawing.draw_table([ODD], [[drawing.Cell("a$b$")]], ODD, tmp_path / "t")
         layers = [[[("_conv$x$", 1.0), (ODD, 2.0)]]]
-        sequence_pictures.draw_networks(layers, ODD, tmp_path / "networks.png")
+        drawing.draw_networks(layers, ODD, tmp_path / "networks.png")
     texts = [text for text, is_formula in drawn if not is_formula]
     assert texts.count(ODD) >= 3  # titles, a layer's type; others are wrapped
     assert {"_{$", "_conv$x$", "a$b$"} <= set(texts)
@@ -144,13 +146,13 @@ def test_a_title_of_a_long_path_stays_within_the_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(RendererAgg, "draw_text", noted)
     title = "rae on folder:" + "/a_long_folder" * 12
     records = [{"step": step, "loss": 1.0} for step in (1, 2)]
-    pictures.draw_training(records, title, tmp_path / "training.png")
-    pictures.draw_manifold(np.zeros((2, 2, 4, 4)), title, tmp_path / "manifold.png")
+    figures.draw_training(records, title, tmp_path / "training.png")
+    figures.draw_manifold(np.zeros((2, 2, 4, 4)), title, tmp_path / "manifold.png")
     assert "".join(drawn).replace(" ", "").count(title.replace(" ", "")) == 2
 
 
 def test_a_name_that_is_no_utf_8_is_drawn(tmp_path):
-    figure = pictures.new_figure(2, 2)
+    figure = figures.new_figure(2, 2)
     figure.suptitle("folder:/caf\udce9")
-    pictures.save(figure, tmp_path / "a.png")
+    figures.save(figure, tmp_path / "a.png")
     assert figure._suptitle.get_text() == "folder:/caf\udce9"  # as it was

@@ -5,7 +5,7 @@ import logging
 import lark
 import numpy as np
 import pytest
-from conftest import text_file
+from helpers import text_file
 
 from sfvae_jax.grammars import (
     EXPRESSIONS,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import sfvae_jax.data
+import sfvae_jax.data.sequences
 from sfvae_jax.grammars import COMMON_SMILES, SMILES, ParseError
 
-MOLECULES = Path(sfvae_jax.data.__file__).with_name("molecules.smi").read_text().splitlines()
+MOLECULES = (
+    Path(sfvae_jax.data.sequences.__file__).with_name("molecules.smi").read_text().splitlines()
+)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import text_file
 from enumeration import derivations
+from helpers import text_file
 
 from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, rule_tables, sequence_grammar
 from sfvae_jax.likelihoods import Categorical

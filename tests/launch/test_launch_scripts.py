@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 POD = ("--name=pod", "--zone=us-central2-b", "--type=v4-32")
 RUN = ("--config=configs/celeba.py", "--config.model.hidden_sizes=(5, 4)", "--workdir=/mnt/b/run")

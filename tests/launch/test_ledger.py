@@ -21,11 +21,11 @@ from launch.ledger.tables import TABLES
 from launch.ledger.work import work_on
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.files import write_json
 from sfvae_jax.reporting.runs import read_run
 from sfvae_jax.reporting.summary import summarize
-from sfvae_jax.training import provenance
-from sfvae_jax.training.settings import flatten, plain
+from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files import provenance
+from sfvae_jax.runtime.files import write_json
 
 
 @pytest.fixture

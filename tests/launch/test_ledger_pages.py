@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from tiny_ledger import PIECE, filed
 from tiny_sweeps import write_config
 

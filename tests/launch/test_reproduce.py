@@ -9,19 +9,19 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import checkpoint_steps
+from helpers import checkpoint_steps
 from tiny_ledger import filed, finish, own_table
 from tiny_sweeps import ENVIRONMENT, write_config
 
 from launch import reproduce
-from launch.backend import Ended
-from launch.backends import backend_of
+from launch.backends.base import Ended
+from launch.backends.choice import backend_of
 from launch.flags import parse_reproduce
 from launch.ledger.entries import entries_of
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.lock import FolderLock
+from sfvae_jax.runtime.lock import FolderLock
 
 NAME = "own_config-laptop,seed={},objective.name=sampling"
 
@@ -67,7 +67,7 @@ def ledger(tmp_path, monkeypatch):
             given.append([run.name for run in runs])
             return Backend(runs, entries, tmp_path / "work", before_poll)
 
-        monkeypatch.setattr("launch.backends.backend_of", make)
+        monkeypatch.setattr("launch.backends.choice.backend_of", make)
         monkeypatch.setattr("launch.ledger.tables.TABLES", tables)
         return given
 
@@ -313,7 +313,7 @@ def test_the_flags_choose_the_backend(tmp_path, monkeypatch):
     def ray(runs, logs, **options):
         made.append((runs, logs, options))
 
-    monkeypatch.setattr("launch.backends.RayBackend", ray)
+    monkeypatch.setattr("launch.backends.choice.RayBackend", ray)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     flags = parse_reproduce(["t", "--backend=ray", "--num_gpus=1", "--retries=5"], "")
     backend_of(flags, ["run"], tmp_path)

@@ -7,15 +7,15 @@ import time
 import pytest
 from tiny_sweeps import write_config
 
-from launch.backend import Ended
+from launch.backends.base import Ended
 from launch.drive import _SECONDS_BETWEEN_LOOKS, Outcome, carry_out, look_over
 from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import expand
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.files import write_json
-from sfvae_jax.training.lock import FolderLock
-from sfvae_jax.training.settings import plain
+from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runtime.files import write_json
+from sfvae_jax.runtime.lock import FolderLock
 
 
 class FakeBackend:

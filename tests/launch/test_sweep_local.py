@@ -4,7 +4,7 @@ import json
 import re
 import signal
 
-from conftest import checkpoint_steps, wait_for
+from helpers import checkpoint_steps, wait_for
 from tiny_sweeps import ENVIRONMENT, contents, is_done, start_sweep, write_config
 
 from launch.sweep import main

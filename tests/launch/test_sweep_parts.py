@@ -8,14 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import wait_for
+from helpers import wait_for
 
-from launch import ray_cluster, ray_task, tied
-from launch.backend import Ended
-from launch.local import LocalBackend
-from launch.process import ending
+from launch.backends import ray_cluster, ray_task, tied
+from launch.backends.base import Ended
+from launch.backends.local import LocalBackend
+from launch.backends.process import ending
+from launch.backends.ray_cluster import _shipped
 from launch.progress import last_step
-from launch.ray_cluster import _shipped
 
 
 def is_running(pid):
@@ -68,8 +68,8 @@ def shell(monkeypatch):
             file.flush()
             return subprocess.Popen(["bash", "-c", *arguments], stdout=file, stderr=file)
 
-    monkeypatch.setattr("launch.local.start", start)
-    monkeypatch.setattr("launch.ray_task.start", start)
+    monkeypatch.setattr("launch.backends.local.start", start)
+    monkeypatch.setattr("launch.backends.ray_task.start", start)
 
 
 def poll_until_over(backend):
@@ -149,7 +149,7 @@ def test_a_task_that_is_cancelled_tells_how_its_run_ended(
             raise KeyboardInterrupt
         return wait(process)
 
-    monkeypatch.setattr("launch.ray_task._wait", cancelled)
+    monkeypatch.setattr("launch.backends.ray_task._wait", cancelled)
     script = f"trap '{script}' TERM; touch {tmp_path}/ready; while true; do sleep 0.05; done"
     assert ray_task.carry_out([script], str(tmp_path / "log"), {}, None) == expected
 

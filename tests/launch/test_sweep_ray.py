@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import TINY, checkpoint_steps, wait_for
+from helpers import TINY, checkpoint_steps, wait_for
 from tiny_sweeps import contents, is_done, start_sweep, write_config
 
-from launch.ray_backend import environment_of
-from launch.ray_cluster import check_feasible
+from launch.backends.ray import environment_of
+from launch.backends.ray_cluster import check_feasible
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
 

@@ -4,16 +4,16 @@ import json
 import shlex
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from tiny_sweeps import write_config
 
 from launch.configs import load_sweep, parse_config
 from launch.runs import expand, is_finished
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
-from sfvae_jax.files import write_json
-from sfvae_jax.run_names import name_of
-from sfvae_jax.training.settings import plain
+from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.names import name_of
+from sfvae_jax.runtime.files import write_json
 
 RUNS = [
     {"seed": 0},
@@ -190,7 +190,7 @@ def test_a_config_file_is_called_as_one_likes(tmp_path):
 
 
 def test_without_ray_the_command_to_install_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("launch.ray_cluster.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("launch.backends.ray_cluster.importlib.util.find_spec", lambda name: None)
     base = [f"--config={write_config(tmp_path, RUNS)}", f"--workdir={tmp_path / 'sweep'}"]
     assert_refused(capsys, [*base, "--backend=ray"], "pip install -e '.[sweep]'")
     assert not (tmp_path / "sweep").exists()

@@ -7,9 +7,9 @@ from tiny_sweeps import write_config
 from launch.ledger.record import make_record
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
-from sfvae_jax.files import write_json
-from sfvae_jax.published import with_differences
-from sfvae_jax.training.settings import plain
+from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.published import with_differences
+from sfvae_jax.runtime.files import write_json
 
 LESS = {"evaluations.steps": (5, 12), "evaluations.names": ("kl_divergence",)}
 RUNS = [{"seed": seed, "objective.name": "sampling"} for seed in range(3)]

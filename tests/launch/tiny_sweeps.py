@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT, TINY
+from helpers import ROOT, TINY
 
 # Of the runs: one device, and every program of the first is kept for the others.
 ENVIRONMENT = {

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import equations
+from helpers import equations
 
 from sfvae_jax import models, objectives
 from sfvae_jax.config import base_config, resolve

@@ -12,7 +12,7 @@ from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import EXPRESSIONS, Language, ParseError, sequence_grammar
 from sfvae_jax.models import count_parameters, grammar
-from sfvae_jax.training.batch_norm import batch_moments
+from sfvae_jax.training.normalization.batch_norm import batch_moments
 
 EQUATIONS = Language("equations", EXPRESSIONS, 15)
 # As many indices and places as the rules of molecules have.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import HANG, equations
+from helpers import HANG, equations
 from jax.test_util import check_grads
 
 from sfvae_jax import objectives

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from sfvae_jax import report
-from sfvae_jax.evaluation import latent_pictures, pictures
-from sfvae_jax.evaluation.samples import Encoded
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.pictures import latent_codes
+from sfvae_jax.evaluation.pictures.samples import Encoded
 from sfvae_jax.reporting.pictures import side_by_side
 from sfvae_jax.reporting.pictures.side_by_side import Tile, arrange, draw_tiles, read_panel
 
@@ -31,7 +32,7 @@ def _write(folder, runs, gray=0.5):
     for number, run in enumerate(runs):
         place = folder / f"run{number}"
         rows = {"row 1": np.full((3, 8, 8), gray), "row 2": np.full((3, 8, 8), gray)}
-        pictures.draw_images(rows, "a title", place / "figures" / "samples.png")
+        figures.draw_images(rows, "a title", place / "figures" / "samples.png")
         found[place / "results.json"] = run
     return found
 
@@ -39,7 +40,7 @@ def _write(folder, runs, gray=0.5):
 def test_a_panel_is_the_images_alone(tmp_path):
     """Two rows and three columns of them, with gaps, without title and names of the rows."""
     rows = {"a row": np.full((3, 16, 16), 0.5), "another": np.full((3, 16, 16), 0.5)}
-    pictures.draw_images(rows, "a title", tmp_path / "a.png")
+    figures.draw_images(rows, "a title", tmp_path / "a.png")
     panel = read_panel(tmp_path / "a.png")
     whole = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     assert panel.shape[0] < whole.shape[0] - 20
@@ -52,7 +53,7 @@ def test_a_panel_is_the_images_alone(tmp_path):
 def test_a_panel_of_points_has_their_numbers_and_the_means_alone(tmp_path):
     codes = np.random.default_rng(0).normal(size=(50, 2))
     encoded = Encoded(codes, None, codes + 1)
-    latent_pictures.draw_latent_plane(encoded, None, "a title", tmp_path / "a.png")
+    latent_codes.draw_latent_plane(encoded, None, "a title", tmp_path / "a.png")
     panel = read_panel(tmp_path / "a.png")
     height, width = panel.shape[:2]
     assert width / height == pytest.approx(1.0, abs=0.1)  # one of the two, and square

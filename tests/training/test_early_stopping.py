@@ -9,20 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import checkpoint_steps, records
+from helpers import checkpoint_steps, records
 
 from sfvae_jax import config as configuration
 from sfvae_jax import evaluate, models
 from sfvae_jax.errors import UsageError
 from sfvae_jax.final_measures import has_measures
 from sfvae_jax.reporting.runs import read_run
+from sfvae_jax.runs.checkpoints.restoring import read_params
+from sfvae_jax.runs.files.results_file import up_to
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
-from sfvae_jax.training.restoring import read_params
-from sfvae_jax.training.results_file import up_to
 from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.validation import Validation
-from sfvae_jax.training.workdir import Workdir
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 6, 5), np.uint8)
 # Least at the third; an equal one is no better, and the second fall is not deep enough.

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import load_config
+from helpers import load_config
 
 from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
-from sfvae_jax.training.objective import Functions, Weights, build_loss
+from sfvae_jax.training.losses.base import Functions, Weights, build_loss
+from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.spectral import normalize
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 

@@ -201,7 +201,7 @@ def test_what_an_example_is_planned_with_is_what_xla_takes():
 def test_memory_is_shared_by_the_devices_and_bounded_by_the_container(monkeypatch, tmp_path):
     whole = device_memory() * jax.local_device_count()
     assert whole <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr("sfvae_jax.host_memory._container_limit", lambda otherwise: 2**20)
+    monkeypatch.setattr("sfvae_jax.runtime.memory._container_limit", lambda otherwise: 2**20)
     assert device_memory() == 2**20 // jax.local_device_count()
 
 

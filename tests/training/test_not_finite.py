@@ -11,10 +11,10 @@ import pytest
 
 from sfvae_jax import config as configuration
 from sfvae_jax.errors import RunError
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.training.not_finite import advice
+from sfvae_jax.training.losses.not_finite import advice
 from sfvae_jax.training.state import TrainState, is_finite
-from sfvae_jax.training.workdir import Workdir
 
 
 def _state(**changes):

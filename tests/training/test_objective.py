@@ -9,7 +9,7 @@ import scipy.stats
 from sfvae_jax import config as configuration
 from sfvae_jax import objectives
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from sfvae_jax.training import objective
+from sfvae_jax.training.losses import base as objective
 
 WEIGHTS = np.array([[1.0, -0.5], [0.3, 0.8], [-1.2, 0.4]])
 X = np.array([0.2, -0.1, 0.9])

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_tiny_config
+from helpers import make_tiny_config
 
 from sfvae_jax import config as configuration
 from sfvae_jax import models, objectives
@@ -13,8 +13,8 @@ from sfvae_jax.grammars import EXPRESSIONS, Language
 from sfvae_jax.likelihoods import Categorical
 from sfvae_jax.objectives import DenseOutput
 from sfvae_jax.posteriors import DiagonalGaussian
+from sfvae_jax.training.losses.base import Functions, Weights, build_loss, model_functions
 from sfvae_jax.training.microbatch import gradient
-from sfvae_jax.training.objective import Functions, Weights, build_loss, model_functions
 
 PLACES, K = 6, EXPRESSIONS.size
 LANGUAGE = Language("equations", EXPRESSIONS, PLACES)

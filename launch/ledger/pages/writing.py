@@ -13,7 +13,7 @@ from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_o
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
 from sfvae_jax.errors import UsageError
-from sfvae_jax.files import write_text
+from sfvae_jax.runtime.files import write_text
 
 _BLOCK = re.compile(
     r"(?P<start><!-- generated: (?P<name>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL

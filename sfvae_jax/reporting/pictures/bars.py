@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfvae_jax.evaluation.pictures import COLORS, legend_below, new_figure, save
+from sfvae_jax.evaluation.figures import COLORS, legend_below, new_figure, save
 from sfvae_jax.reporting.measures import is_error, title
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfvae_jax.evaluation.pictures import COLORS, legend_below, new_figure, save
+from sfvae_jax.evaluation.figures import COLORS, legend_below, new_figure, save
 
 
 class Curve(NamedTuple):

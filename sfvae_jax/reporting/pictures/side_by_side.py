@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sfvae_jax.evaluation.pictures import PANEL, new_figure, save
+from sfvae_jax.evaluation.figures import PANEL, new_figure, save
 from sfvae_jax.options import is_number
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.runs import Run
-from sfvae_jax.training.settings import flatten
+from sfvae_jax.runs.config_diff import flatten
 
 PICTURES = {
     "samples.png": "Means of p(x|z) for z from the prior",

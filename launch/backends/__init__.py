@@ -1,0 +1,1 @@
+"""The machines that the runs of a sweep go to."""

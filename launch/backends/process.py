@@ -1,0 +1,74 @@
+"""The process of one run, its log, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+
+from launch.backends import tied
+
+_HEADER = "+ "
+_TAIL = 2**16  # bytes of a log in which its last error stands
+
+
+def start(
+    arguments: Sequence[str],
+    log: Path,
+    dies_by: Signals,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen:
+    """Starts `python -m sfvae_jax.main`, whose output is added to a log.
+
+    It has a session of its own, so that Ctrl-C reaches it only through the sweep.
+
+    Args:
+        arguments: of the command.
+        log: file, in a folder that is there.
+        dies_by: the signal that it gets when this process ends.
+        environment: variables besides those of this process.
+
+    Raises:
+        OSError: if the log cannot be written, or no process started.
+    """
+    command = [sys.executable, "-m", "sfvae_jax.main", *arguments]
+    tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(dies_by))]
+    with log.open("ab") as file:
+        file.write(f"{_HEADER}{shlex.join(command)}\n".encode(errors="surrogateescape"))
+        file.flush()
+        return subprocess.Popen(
+            [*tie, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+
+
+def ending(status: int, log: Path) -> str:
+    """How a process ended that did not end well: its last error line, or what killed it."""
+    if status < 0:
+        name = Signals(-status).name
+        return f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
+    lines = _last_lines(log)
+    errors = [line for line in lines if line.startswith("sfvae_jax: error: ")]
+    return (errors or lines or [f"exit status {status}"])[-1]
+
+
+def _last_lines(log: Path) -> list[str]:
+    """What the last process of a log wrote, but for empty lines; of no log, nothing."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    headers = [number for number, line in enumerate(lines) if line.startswith(_HEADER)]
+    last = lines[headers[-1] + 1 :] if headers else lines
+    return [line.strip() for line in last if line.strip()]

@@ -1,0 +1,160 @@
+"""Runs as tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from launch.backends import ray_cluster, ray_task
+from launch.backends.base import Ended
+from launch.runs import Run
+from sfvae_jax.errors import UsageError, first_line
+
+_PASSED = ("JAX_", "XLA_", "TFDS_DATA_DIR")
+
+
+class RayBackend:
+    """As many runs at a time as the cluster has room for, each with its log `logs`/NAME.log.
+
+    A run whose worker dies is tried again and goes on from its checkpoint. Leave the cluster by
+    `close`.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        logs: Path,
+        *,
+        address: str,
+        resources: Mapping[str, float],
+        retries: int,
+    ) -> None:
+        """Joins the cluster and hands it the runs.
+
+        Args:
+            runs: with absolute workdirs, which all machines of the cluster share.
+            logs: folder of the logs, one that they share as well.
+            address: of the cluster, or "local".
+            resources: of one run, by Ray's names: CPU, GPU, or one of the cluster's own.
+            retries: how often a run is tried again.
+
+        Raises:
+            UsageError: if there is no such cluster, or its machines lack what a run needs.
+        """
+        import ray
+
+        self._logs = logs
+        shipped = address != "local"
+        commands = [_shipped_arguments(run) if shipped else run.arguments for run in runs]
+        with ExitStack() as stack:
+            # What Ray prints of dead workers; stdout is for the table.
+            file = stack.enter_context((logs / "ray.log").open("a", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(file))
+            ray_cluster.connect(address, logs.parent)
+            stack.callback(ray.shutdown)
+            ray_cluster.check_feasible(resources, address)
+            self._sizes = {run.name: self._log_size(run) for run in runs}
+            task = ray.remote(ray_task.carry_out).options(
+                **_options(resources),
+                max_retries=retries,
+                retry_exceptions=[ray_task.Killed],
+            )
+            environment = environment_of(resources)
+            folder = None if shipped else os.getcwd()
+            self._runs = {
+                task.remote(arguments, str(self._log(run)), environment, folder): run
+                for run, arguments in zip(runs, commands, strict=True)
+            }
+            self._held = stack.pop_all()
+
+    def poll(self) -> list[Ended]:
+        """The runs that have ended since the last call."""
+        import ray
+
+        if not self._runs:
+            return []
+        done, _ = ray.wait(list(self._runs), num_returns=len(self._runs), timeout=0)
+        return [self._ended(task) for task in done]
+
+    def running(self) -> list[Run]:
+        """The runs at work now, as their logs tell."""
+        return [run for run in self._runs.values() if self._log_size(run) > self._sizes[run.name]]
+
+    def stop(self) -> None:
+        """Lets the runs at work save and end; no other is started."""
+        self._cancel(force=False)
+
+    def kill(self) -> None:
+        """Ends the runs at work at once."""
+        self._cancel(force=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is at work nor waits for room."""
+        return not self._runs
+
+    def close(self) -> None:
+        """Leaves the cluster; one of this sweep's own ends."""
+        self._held.close()
+
+    def _cancel(self, *, force: bool) -> None:
+        import ray
+
+        for task in self._runs:
+            ray.cancel(task, force=force)
+
+    def _ended(self, task: Any) -> Ended:
+        import ray
+
+        run = self._runs.pop(task)
+        try:
+            return Ended(run, *ray.get(task))
+        except ray_task.Killed as error:
+            return Ended(run, -9, f"{first_line(error.cause)}, the last time that it was tried")
+        except ray.exceptions.WorkerCrashedError:
+            return Ended(run, -9, "its worker died, the last time that it was tried")
+        except ray.exceptions.TaskCancelledError:
+            return Ended(run, -15, "stopped")
+        except ray.exceptions.RayError as error:
+            return Ended(run, 1, first_line(error))
+
+    def _log(self, run: Run) -> Path:
+        return self._logs / f"{run.name}.log"
+
+    def _log_size(self, run: Run) -> int:
+        try:
+            return self._log(run).stat().st_size
+        except OSError:
+            return 0
+
+
+def environment_of(resources: Mapping[str, float]) -> dict[str, str]:
+    """What a run finds set besides the variables of its worker: as here, and its GPUs."""
+    passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED)}
+    # Ray leaves the variable as it is for what asks for no GPU, which would then see them all.
+    hidden = {} if resources.get("GPU") else {"CUDA_VISIBLE_DEVICES": ""}
+    return passed | hidden
+
+
+def _options(resources: Mapping[str, float]) -> dict[str, Any]:
+    own = {key: number for key, number in resources.items() if key not in ("CPU", "GPU")}
+    return {
+        "num_cpus": resources.get("CPU", 0),
+        "num_gpus": resources.get("GPU", 0),
+        "resources": own,
+    }
+
+
+def _shipped_arguments(run: Run) -> tuple[str, ...]:
+    """The command where the code is shipped to: its config file as a path within the code."""
+    file, colon, preset = run.config_file.partition(":")
+    path = Path(file).resolve()
+    if not path.is_relative_to(ray_cluster.ROOT):
+        raise UsageError(
+            f"--config={file} is not below {ray_cluster.ROOT}, which is what the cluster is shipped"
+        )
+    config = f"--config={path.relative_to(ray_cluster.ROOT)}{colon}{preset}"
+    return (config, *run.arguments[1:])

@@ -1,0 +1,161 @@
+"""A user's own arrays."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sfvae_jax.data import images as stored_images
+from sfvae_jax.data.archive import Archive, Header, Unreadable
+from sfvae_jax.data.held_out import identities_of_rows
+from sfvae_jax.data.parts import ArrayPart
+from sfvae_jax.data.preprocessing import as_stored, number_text
+from sfvae_jax.errors import UsageError, listed, readable
+from sfvae_jax.paths import regular_file
+from sfvae_jax.runtime.memory import host_memory
+
+_PARTS = ("train", "test", "valid")
+_SHARE_OF_MEMORY = 0.5  # of the host, for the arrays as the file has them
+_DARK = 15  # of 255: whole numbers up to this one are nearly black
+_NAMED_AT_MOST = 10
+_LONGEST = 40  # of a name that is told, in characters
+
+log = logging.getLogger("sfvae_jax")
+
+
+def open_npz(path: str) -> Mapping[str, ArrayPart]:
+    """The images x_train, x_test and, if there, x_valid of an .npz file, labelled by y_train, ...
+
+    Whole numbers are levels of 0..255, unless those of all parts are 0 and 1: this is decided once
+    for the data set, and the log tells how. Types, shapes and sizes are checked before any array
+    is read. Pickled objects are never loaded.
+
+    Raises:
+        UsageError: if the file cannot be read or holds something else.
+    """
+    file = regular_file(path, "data.name=npz:")
+    stat = file.stat()
+    return _open(file, (stat.st_size, stat.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1)  # every part of the data set asks for it
+def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArrayPart]:
+    """The file as it is at this size and time of change."""
+    del stamp
+    arrays = _read(file)
+    images = {name: array for name, array in arrays.items() if name.startswith("x_")}
+    one_bit = all(array.max() <= 1 for array in images.values() if array.dtype.kind in "iu")
+    found = {
+        name: as_stored(array, f"{name} of {file}", one_bit=one_bit)
+        for name, array in images.items()
+    }
+    _tell(images, one_bit, file)
+    return {
+        name[2:]: ArrayPart(
+            array, _labels(arrays, name[2:], len(array)), identities=identities_of_rows(array)
+        )
+        for name, array in found.items()
+    }
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of all parts and their labels, which fit together and in memory."""
+    try:
+        with Archive(file) as archive:
+            names = _wanted(archive.names, file)
+            headers = {name: archive.header(name) for name in names}
+            _check(headers, file)
+            return {name: archive.read(name) for name in names}
+    except Unreadable as error:
+        raise UsageError(
+            f"cannot read {file}: {error}; expected arrays x_train and x_test as numpy.savez"
+            " writes them"
+        ) from error
+
+
+def _wanted(names: tuple[str, ...], file: Path) -> list[str]:
+    parts = [part for part in _PARTS if f"x_{part}" in names]
+    if not {"train", "test"} <= set(parts):
+        found = readable(listed([name[:_LONGEST] for name in names], _NAMED_AT_MOST))
+        raise UsageError(
+            f"{file} needs arrays x_train and x_test; it holds: {found or 'no named arrays'}"
+        )
+    return [f"{kind}_{part}" for part in parts for kind in "xy" if f"{kind}_{part}" in names]
+
+
+def _check(headers: Mapping[str, Header], file: Path) -> None:
+    """Refuses what does not fit together, or in memory."""
+    for name, header in headers.items():
+        if name.startswith("x_"):
+            _check_images(name, header, headers["x_train"], file)
+        else:
+            _check_labels(name, header, headers[f"x_{name[2:]}"].shape[0], file)
+    as_read = sum(header.nbytes for header in headers.values())
+    kept = sum(
+        math.prod(header.shape) * (4 if header.dtype.kind == "f" else 1)
+        for name, header in headers.items()
+        if name.startswith("x_")
+    )
+    memory = host_memory()
+    if kept > stored_images.MAX_BYTES or (memory and as_read > _SHARE_OF_MEMORY * memory):
+        raise UsageError(
+            f"the arrays of {file} take {as_read / 2**30:.1f} GiB of memory, more than can be held;"
+            " give fewer images, uint8 in place of floats, or folder:PATH of a folder of images,"
+            " which are read when they are needed"
+        )
+
+
+def _check_images(name: str, header: Header, train: Header, file: Path) -> None:
+    if len(header.shape) < 2 or 0 in header.shape:
+        raise UsageError(f"{name} of {file} has shape {header.shape}; expected [N, ...], not empty")
+    if header.dtype.kind not in "biuf":
+        raise UsageError(f"{name} of {file} holds {header.dtype}; expected numbers")
+    if header.shape[1:] != train.shape[1:]:
+        raise UsageError(
+            f"x_train and {name} of {file} differ in the shape of an example:"
+            f" {train.shape[1:]} and {header.shape[1:]}"
+        )
+
+
+def _check_labels(name: str, header: Header, number: int, file: Path) -> None:
+    if header.shape not in ((number,), (number, 1)) or header.dtype.kind not in "biu":
+        raise UsageError(
+            f"{name} of {file} is {header.dtype} of shape {header.shape}; expected a whole number"
+            f" for each of the {number} images, or no such array"
+        )
+
+
+def _labels(arrays: Mapping[str, np.ndarray], part: str, number: int) -> np.ndarray | None:
+    labels = arrays.get(f"y_{part}")
+    return None if labels is None else labels.reshape(number).astype(np.int64)
+
+
+def _tell(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
+    """Logs how the values of the images are understood."""
+    log.info("%s: %s", file, "; ".join(_understood(images, one_bit)))
+    whole = [array.max() for array in images.values() if array.dtype.kind in "iu"]
+    if whole and not one_bit and max(whole) <= _DARK:
+        log.warning(
+            "the images of %s are nearly black: their values reach %d of 255. If that value"
+            " means white, divide the images by it and save them as floats",
+            file,
+            max(whole),
+        )
+
+
+def _understood(images: Mapping[str, np.ndarray], one_bit: bool) -> Iterator[str]:
+    whole = "whole numbers from {} to {}, taken as " + (
+        "0 black and 1 white" if one_bit else "levels of 0..255"
+    )
+    floats = "floats from {} to {}, taken as levels of [0, 1]"
+    for kinds, text in (("b", "booleans, True white"), ("iu", whole), ("f", floats)):
+        named = {name: array for name, array in images.items() if array.dtype.kind in kinds}
+        if named:
+            low = min(array.min() for array in named.values())
+            high = max(array.max() for array in named.values())
+            yield f"{', '.join(named)}: {text.format(number_text(low), number_text(high))}"

@@ -1,0 +1,190 @@
+"""Image sets of tensorflow-datasets, prepared as ArrayRecord and read without TensorFlow."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from sfvae_jax.data.preprocessing import as_stored
+from sfvae_jax.data.sequences.kinds import KINDS
+from sfvae_jax.errors import UsageError, in_one_line
+
+_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+_OTHERS = (
+    "mnist_5k (ships with the install)",
+    "sprites, sprites_gray (rendered)",
+    "npz:PATH",
+    "folder:PATH",
+    "equations, molecules, architectures (sequences, drawn or before :PATH)",
+)
+_PROBED = 16  # images that show whether a set has one bit a pixel
+
+
+class TfdsPart:
+    """One split of a prepared TFDS image set, read by random access.
+
+    Attributes:
+        one_bit: whether its whole numbers are 0 and 1, black and white; decided for the whole set.
+    """
+
+    def __init__(self, name: str, builder: Any, split: str) -> None:
+        self._folder = builder.data_dir
+        self._source = builder.as_data_source(split)
+        self._labels = _label_source(builder, split)
+        self._clean = _CLEANERS.get(name, lambda image: image)
+        feature = builder.info.features["image"]
+        # Cleaning may change the shape; an all-zero image tells how.
+        self.image_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
+        probed = [self._read(index) for index in range(min(_PROBED, len(self._source)))]
+        self.one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
+        self.dtype = as_stored(probed[0], self._origin, one_bit=self.one_bit).dtype
+
+    @property
+    def _origin(self) -> str:
+        return f"the images in {self._folder}"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return as_stored(self._read(index), self._origin, one_bit=self.one_bit)
+
+    def labels(self, indices: np.ndarray) -> np.ndarray | None:
+        """Labels of these images, or None where the set has none."""
+        if self._labels is None:
+            return None
+        with self._reading():
+            return np.array([self._labels[int(index)]["label"] for index in indices])
+
+    def _read(self, index: int) -> np.ndarray:
+        with self._reading():
+            return self._clean(self._source[index]["image"])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever the reader of a damaged file raises
+            raise UsageError(f"cannot read {self._origin}: {in_one_line(error)}") from error
+
+
+def open_tfds(name: str) -> Mapping[str, TfdsPart]:
+    """The parts train, valid and test of a TFDS set, as far as it has them.
+
+    Raises:
+        UsageError: if TFDS has no such set, it is not prepared, or it is no set of images.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    except ImportError as error:  # a builder that cannot even describe itself without TensorFlow
+        raise _not_prepared(name) from error
+    except tfds.core.DatasetNotFoundError as error:
+        raise _unknown_data(name) from error
+    except Exception as error:
+        reason = in_one_line(error)[:200]
+        raise UsageError(f"tensorflow-datasets cannot open {name!r}: {reason}") from error
+    features = builder.info.features
+    image = features["image"] if "image" in (features or ()) else None
+    if image is None or image.shape is None or None in image.shape:
+        raise UsageError(f"TFDS set {name!r} has no 'image' of one fixed size; it cannot be used")
+    if not builder.info.splits:
+        builder = _prepare(name)
+    if "train" not in builder.info.splits:
+        raise UsageError(f"TFDS set {name!r} has no train split; it has: {[*builder.info.splits]}")
+    try:
+        return _parts(name, builder)
+    except NotImplementedError as error:  # prepared, but in a format without random access
+        raise UsageError(
+            f"TFDS set {name!r} in {builder.data_dir} is not in a format for random access;"
+            " prepare it with file_format='array_record'"
+        ) from error
+
+
+def _parts(name: str, builder: Any) -> dict[str, TfdsPart]:
+    parts = {
+        part: TfdsPart(name, builder, split)
+        for split, part in _SPLITS.items()
+        if split in builder.info.splits
+    }
+    one_bit = all(part.one_bit for part in parts.values())
+    for part in parts.values():
+        part.one_bit = one_bit
+    return parts
+
+
+def _label_source(builder: Any, split: str) -> Any:
+    """The split with its images left encoded, for its labels alone; None if it has no labels."""
+    import tensorflow_datasets as tfds
+
+    if "label" not in builder.info.features:
+        return None
+    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _is_whole(image: np.ndarray) -> bool:
+    return bool(np.issubdtype(image.dtype, np.integer))
+
+
+def _omniglot_as_light_ink(image: np.ndarray) -> np.ndarray:
+    """Omniglot with its ink at 255 on a ground of 0, in one channel, as MNIST has it.
+
+    Its PNGs have one bit a pixel, ink 0: decoded to {0, 1} without TensorFlow and to {0, 255}
+    with it, three equal channels both ways.
+    """
+    return np.where(image[..., :1] == 0, np.uint8(255), np.uint8(0))
+
+
+_CLEANERS = {"omniglot": _omniglot_as_light_ink}
+
+
+def _prepare(name: str) -> Any:
+    """Downloads and prepares a TFDS set, which only TensorFlow can do."""
+    import tensorflow_datasets as tfds
+
+    if importlib.util.find_spec("tensorflow") is None:
+        raise _not_prepared(name)
+    try:
+        folder = os.environ.get("TFDS_DATA_DIR")
+        builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+        builder.download_and_prepare()
+    except Exception as error:
+        reason = in_one_line(error)
+        raise UsageError(f"{_not_prepared(name)} (preparing failed: {reason})") from error
+    return builder
+
+
+def _not_prepared(name: str) -> UsageError:
+    import tensorflow_datasets as tfds
+
+    folder = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    return UsageError(
+        f"TFDS set {name!r} is not prepared in {folder}. Set TFDS_DATA_DIR to a folder that has it"
+        " as ArrayRecord, or install tensorflow, which preparing needs (reading does not)"
+        ", with a network; --config.data.name=mnist_5k needs neither"
+    )
+
+
+def _unknown_data(name: str) -> UsageError:
+    import tensorflow_datasets as tfds
+
+    names = [
+        "mnist_5k",
+        "sprites",
+        "sprites_gray",
+        *KINDS,
+        *tfds.list_builders(with_community_datasets=False),
+    ]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UsageError(
+        f"unknown data set {name!r}.{hint} Known: {', '.join(_OTHERS)}, or an image set of"
+        " tensorflow-datasets (mnist, fashion_mnist, omniglot, cifar10, celeb_a, ...)"
+    )

@@ -1,0 +1,1 @@
+"""Bounds of log p(x), posterior collapse and reconstruction."""

@@ -1,0 +1,87 @@
+"""(epsilon, delta)-posterior collapse and the KL divergence it is measured by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax.evaluation.trained_model import TrainedModel, once, require
+from sfvae_jax.options import BELOW_1, POSITIVE, Option
+
+OPTIONS = {
+    "epsilon": Option(0.05, POSITIVE, "nats below which a latent dimension has collapsed"),
+    "delta": Option(0.01, BELOW_1, "share of the examples that may exceed them"),
+}
+
+
+def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0.01) -> float:
+    """Share of latent dimensions that have (epsilon, delta)-collapsed.
+
+    Dimension i has collapsed if P_x( KL(q(z_i|x) || p(z_i)) < epsilon ) >= 1 - delta
+    (SFVAE Eq. 22, after Lucas et al.; the paper prints the probability as an expectation).
+
+    Args:
+        kl: KL(q(z_i|x) || p(z_i)) of N examples, [N, m], in nats.
+        epsilon: threshold on the divergence, in nats.
+        delta: share of the examples that may exceed it, in [0, 1).
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: if kl is not of rank 2 or is empty, or epsilon or delta is out of range.
+    """
+    kl = np.asarray(kl)
+    if kl.ndim != 2 or kl.size == 0:
+        raise ValueError(f"kl must be a non-empty [N, m] array, got shape {kl.shape}")
+    if epsilon <= 0 or not 0 <= delta < 1:
+        raise ValueError(f"need epsilon > 0 and delta in [0, 1), got {epsilon} and {delta}")
+    # In counts, and with room for the rounding of 1 - delta: 99 of 100 meet delta = 0.01.
+    num_below = np.sum(kl < epsilon, axis=0)
+    needed = (1.0 - delta) * kl.shape[0] * (1.0 - 1e-12)
+    return float(np.mean(num_below >= needed))
+
+
+def kl_matrix(trained: TrainedModel) -> np.ndarray:
+    """KL(q(z_i|x) || p(z_i)) of every image and latent dimension, [N, m], in nats.
+
+    Raises:
+        NotApplicable: if the posterior has no such divergence, or the model no prior.
+    """
+    prior_stddev = trained.prior()
+
+    def kl(params: Any, x: Array, key: Array) -> Array:
+        del key
+        purpose = "KL divergence of a latent dimension in closed form"
+        return require(trained.encode(params, x), "kl_per_dimension", purpose)(prior_stddev)
+
+    key = "KL divergence of each dimension"
+    return once(trained, key, lambda: trained.map_images(kl, key=key))
+
+
+def evaluate_collapse(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float]:
+    """The evaluation `collapse`."""
+    fraction = collapse_fraction(kl_matrix(trained), epsilon=options.epsilon, delta=options.delta)
+    return {"collapse_fraction": fraction}
+
+
+def evaluate_kl(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict[str, float]:
+    """The evaluation `kl_divergence`: of the whole posterior, mean over the images, in nats."""
+    del options
+    prior_stddev = trained.prior()
+
+    def kl(params: Any, x: Array, key: Array) -> Array:
+        del key
+        purpose = "KL divergence in closed form"
+        return require(trained.encode(params, x), "kl_to_prior", purpose)(prior_stddev)
+
+    return {
+        "kl_divergence": float(
+            np.mean(trained.map_images(kl, key="KL divergence"), dtype=np.float64)
+        )
+    }

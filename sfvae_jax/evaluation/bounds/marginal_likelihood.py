@@ -1,0 +1,101 @@
+"""log p(x) by importance sampling with the model's own posterior, in constant memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from sfvae_jax.evaluation.bounds.importance import (
+    ImportanceStatistics,
+    importance_log_evidence,
+    importance_statistics,
+)
+from sfvae_jax.evaluation.bounds.sampled import gaussian_constant, map_bound
+from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.options import COUNT, COUNT_OR_0, Option
+
+OPTIONS = {
+    "num_samples": Option(50_000, COUNT, "of each example"),
+    "chunk_size": Option(500, COUNT, "samples that are decoded at once"),
+    "num_images": Option(0, COUNT_OR_0, "examples, the first; 0 = all"),
+}
+
+METRICS = (
+    "marginal_likelihood",
+    "marginal_likelihood_without_constant",
+    "marginal_likelihood_standard_error",
+    "marginal_likelihood_monte_carlo_error",
+    "effective_sample_size",
+    "least_effective_sample_size",
+)
+
+
+def bounds_of(
+    trained: TrainedModel,
+    images: np.ndarray,
+    posterior: Any = None,
+    *,
+    num_samples: int,
+    chunk_size: int,
+) -> ImportanceStatistics:
+    """ELBO and IWAE bound of every image, with their errors, from the same K samples of each.
+
+    Args:
+        trained: the model.
+        images: stored images [N, ...].
+        posterior: one of its own for each image, [N, ...], as from `optimize_posteriors`; the
+            model's own by default.
+        num_samples: K.
+        chunk_size: samples decoded at once, of one image after the other.
+
+    Returns:
+        `ImportanceStatistics` of NumPy arrays [N].
+
+    Raises:
+        NotApplicable: if the model has no bound, no prior, or a posterior without samples.
+        ValueError: if num_samples or chunk_size is less than 1, or there are not as many posteriors
+            as images.
+    """
+    sizes = {"num_samples": num_samples, "chunk_size": chunk_size}
+    return map_bound(trained, importance_statistics, images, 1, posterior, **sizes)
+
+
+def evaluate_marginal_likelihood(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `marginal_likelihood`: log p(x) of the first `num_images` images, in nats.
+
+    `marginal_likelihood` is the mean over the images, with all constants, and
+    `marginal_likelihood_without_constant` that mean without the Gaussian's -n/2 log(2 pi c). Of
+    its two errors `..._standard_error` is what another draw of images would change, their standard
+    deviation over sqrt(N), Monte Carlo noise included; `..._monte_carlo_error` is what another draw
+    of latents for the same images would change, sqrt(sum_i se_i^2) / N. `effective_sample_size` is
+    the mean over the images, `least_effective_sample_size` the smallest.
+
+    One image at a time is decoded, `chunk_size` latents at once.
+    """
+    images = trained.images[: options.num_images or None]
+    estimates = map_bound(
+        trained,
+        importance_log_evidence,
+        images,
+        batch_size=1,
+        num_samples=options.num_samples,
+        chunk_size=options.chunk_size,
+    )
+    values, effective, errors = (np.asarray(part, np.float64) for part in estimates)
+    mean, num_images = float(np.mean(values)), len(images)
+    constant = gaussian_constant(trained)
+    return {
+        "marginal_likelihood": mean,
+        "marginal_likelihood_without_constant": constant
+        if isinstance(constant, NotApplicable)
+        else mean + constant,
+        "marginal_likelihood_standard_error": standard_error(values),
+        "marginal_likelihood_monte_carlo_error": float(np.linalg.norm(errors) / num_images),
+        "effective_sample_size": float(np.mean(effective)),
+        "least_effective_sample_size": float(np.min(effective)),
+    }

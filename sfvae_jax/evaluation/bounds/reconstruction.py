@@ -1,0 +1,71 @@
+"""Reconstruction error, at the posterior mean and at samples of the posterior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.options import COUNT, Option
+
+OPTIONS = {"num_samples": Option(1, COUNT, "draws of the posterior of each image")}
+
+
+def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """|E[x|z] - x|^2 summed over the pixels of every image, in squared units of the pixels.
+
+    Args:
+        trained: model and images.
+        num_samples: draws of z ~ q(z|x) for each image.
+
+    Returns:
+        (at the posterior's `center()`, of a Gaussian its mean, [N]; mean over the draws, [N], or
+        None for a posterior without samples).
+    """
+
+    def errors(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
+        posterior = trained.encode(params, x)
+
+        def error(z: Array) -> Array:
+            return jnp.sum(jnp.square(trained.reconstruct(params, z) - x))
+
+        if not hasattr(posterior, "sample_and_log_prob"):
+            return error(posterior.center()), None
+        keys = jax.random.split(key, num_samples)
+        draws = jax.vmap(lambda key: error(posterior.sample_and_log_prob(key)[0]))(keys)
+        return error(posterior.center()), jnp.mean(draws)
+
+    return trained.map_images(errors, key=("squared errors", num_samples))
+
+
+def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndarray]:
+    """The first images' reconstructions [num_images, ...] at the mean and, if any, at a sample."""
+
+    def both(params: Any, x: Array, key: Array) -> dict[str, Array]:
+        posterior = trained.encode(params, x)
+        rows = {"at mean": trained.reconstruct(params, posterior.center())}
+        if hasattr(posterior, "sample_and_log_prob"):
+            sample, _ = posterior.sample_and_log_prob(key)
+            rows["at sample"] = trained.reconstruct(params, sample)
+        return rows
+
+    return trained.map_images(both, trained.images[:num_images], key="reconstructions")
+
+
+def evaluate_reconstruction(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `reconstruction`: mean over the images of both errors."""
+    at_mean, at_sample = squared_errors(trained, options.num_samples)
+    sampled = NotApplicable("a deterministic model has no samples of a posterior")
+    return {
+        "reconstruction_error": float(np.mean(at_mean, dtype=np.float64)),
+        "reconstruction_error_at_sample": sampled
+        if at_sample is None
+        else float(np.mean(at_sample, dtype=np.float64)),
+    }

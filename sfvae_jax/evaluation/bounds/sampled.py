@@ -1,0 +1,93 @@
+"""Bounds of log p(x) on images, whatever objective the model was trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require, require_bound
+from sfvae_jax.likelihoods import Gaussian
+from sfvae_jax.options import COUNT, Option
+
+LOWER_BOUND = {"num_samples": Option(1, COUNT, "draws of the posterior of each example")}
+IWAE_BOUND = {"num_samples": Option(100, COUNT, "k, of each example, all decoded at once")}
+
+
+def evaluate_lower_bound(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float]:
+    """The evaluation `lower_bound`: the ELBO by sampling, mean over the images, in nats."""
+    return {"lower_bound": _mean_bound(trained, _elbo, options.num_samples)}
+
+
+def _elbo(*arguments: Any, **settings: Any) -> Array:
+    return objectives.sampling_elbo(*arguments, **settings).value
+
+
+def evaluate_iwae_bound(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `iwae_bound`: the bound of k samples, mean over the images, in nats.
+
+    For a Gaussian likelihood with fixed variance c also `nll_without_constant`, the bound's
+    negative less n/2 log(2 pi c): what is left of -log p(x) without the noise's constant.
+    """
+    bound = _mean_bound(trained, objectives.iwae_bound, options.num_samples)
+    constant = gaussian_constant(trained)
+    missing = isinstance(constant, NotApplicable)
+    return {"iwae_bound": bound, "nll_without_constant": constant if missing else -bound - constant}
+
+
+def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
+    """n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
+    if not isinstance(trained.likelihood, Gaussian):
+        return NotApplicable("the likelihood is no Gaussian with fixed variance")
+    num_pixels = math.prod(trained.images.shape[1:])
+    return 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
+
+
+def map_bound(
+    trained: TrainedModel,
+    bound: Callable[..., Any],
+    images: np.ndarray | None = None,
+    batch_size: int | None = None,
+    posteriors: Any = None,
+    **settings: Any,
+) -> Any:
+    """`bound(key, decode, x, posterior, likelihood, prior_stddev=..., **settings)` of every image.
+
+    The posterior is the model's own, or the image's of those given, a pytree of arrays [N, ...].
+
+    Raises:
+        NotApplicable: if the model has no bound, no prior, or a posterior without samples.
+    """
+    require_bound(trained)
+    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+
+    def value(params: Any, x: Array, key: Array, given: Any) -> Any:
+        posterior = trained.encode(params, x) if given is None else given
+        require(posterior, "sample_and_log_prob", "samples")
+        return bound(
+            key,
+            lambda z: trained.decode_given(params, z, x),
+            x,
+            posterior,
+            trained.likelihood,
+            prior_stddev=prior_stddev,
+            **settings,
+        )
+
+    key = ("map_bound", bound, *sorted(settings.items()))
+    return trained.map_images(value, images, posteriors, batch_size=batch_size, key=key)
+
+
+def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:
+    values = map_bound(trained, bound, num_samples=num_samples)
+    return float(np.mean(values, dtype=np.float64))

@@ -1,0 +1,212 @@
+"""The pictures of a run, and how any is written.
+
+Train and evaluate import it late: it loads matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+if "MPLCONFIGDIR" not in os.environ:
+    # matplotlib would keep its font cache in the home directory; a run writes to its workdir only.
+    _cache = tempfile.TemporaryDirectory()
+    os.environ["MPLCONFIGDIR"] = _cache.name
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sfvae_jax.evaluation.plain_text import add_legend, texts_as_given
+from sfvae_jax.runtime.files import write_bytes
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own canvas, apart from pyplot's global state and from any display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+_DOTS, _MOST_PIXELS = 120, 30_000  # an inch; in either direction
+PANEL = "Panel"  # the text in a PNG that says where its own picture is
+
+
+def save(
+    figure: Figure,
+    path: Path,
+    metadata: Mapping[str, str | None] | None = None,
+    panel: Axes | None = None,
+) -> None:
+    """Writes a PNG, whole or not at all, in which every text is as it was given.
+
+    A figure of very many rows has fewer dots per inch.
+
+    Args:
+        figure: what is drawn.
+        path: of the file.
+        metadata: texts that the PNG carries, by their keywords; None drops one of matplotlib's.
+        panel: what of the figure is worth showing beside others, without title and legend; the
+            file says where it is, under `PANEL`, as left, top, right and bottom in [0, 1].
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    picture = io.BytesIO()
+    dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
+    with texts_as_given(figure):
+        texts = {**(metadata or {}), **({} if panel is None else {PANEL: _place(figure, panel)})}
+        figure.savefig(picture, format="png", dpi=dots, metadata=texts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, picture.getvalue())
+
+
+def _place(figure: Figure, panel: Axes) -> str:
+    """Where axes are in the figure, those of points with the numbers at their ticks."""
+    figure.draw_without_rendering()
+    shown = panel.bbox if panel.images else panel.get_tightbbox(bbox_extra_artists=[])
+    box = shown.transformed(figure.transFigure.inverted())
+    places = (box.x0, 1.0 - box.y1, box.x1, 1.0 - box.y0)
+    return " ".join(f"{min(max(place, 0.0), 1.0):.5f}" for place in places)
+
+
+PANELS = {
+    "loss": "loss (per image)",
+    "log_likelihood": "log likelihood (nats)",
+    "kl": "KL divergence (nats)",
+    "squared_error": "squared error",
+    "code_norm": "|z|^2",
+    "penalty": "decoder penalty, unweighted",
+    "grad_norm": "gradient norm",
+}
+
+
+def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Training curves: the loss, the parts that its objective has, and the gradient's size.
+
+    At least one record must have one of them.
+    """
+    steps = [record["step"] for record in records]
+    present = [key for key in PANELS if any(key in record for record in records)]
+    figure = new_figure(3 * len(present), 3.2)
+    figure.suptitle(title)
+    grid = figure.subplots(1, len(present), squeeze=False)[0]
+    for axes, key, color in zip(grid, present, COLORS, strict=False):
+        axes.plot(steps, [record.get(key, math.nan) for record in records], color=color)
+        if key == "loss" and any("validation_loss" in record for record in records):
+            validated = [r for r in records if "validation_loss" in r]
+            losses = [record["validation_loss"] for record in validated]
+            axes.plot([r["step"] for r in validated], losses, color=COLORS[1], label="valid part")
+            axes.legend()
+        axes.set(xlabel="step", ylabel=PANELS[key])
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def draw_latent_kl(
+    kl: np.ndarray, *, epsilon: float, delta: float, fraction: float, title: str, path: Path
+) -> None:
+    """The KL divergence of every latent dimension, sorted: its mean, and what decides collapse."""
+    mean = np.sort(kl.mean(axis=0))[::-1]
+    quantile = np.sort(np.quantile(kl, 1.0 - delta, axis=0, method="inverted_cdf"))[::-1]
+    ranks = np.arange(1, kl.shape[1] + 1)
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    axes.plot(ranks, quantile, ".", color=COLORS[0], label=f"{1 - delta:.0%} quantile over images")
+    axes.plot(ranks, mean, ".", color=COLORS[2], label="mean over images")
+    axes.axhline(epsilon, color=COLORS[1], label=f"epsilon = {epsilon:g}")
+    axes.set(
+        xlabel="latent dimension, sorted",
+        ylabel="KL(q(z_i|x) || p(z_i)) in nats",
+        title=f"{title}: {fraction:.1%} of {kl.shape[1]} dimensions collapsed",
+    )
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-8))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, path)
+
+
+def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
+    """One row of images for each entry: [N, ...] arrays of pixels in [0, 1]."""
+    tiles = [[as_color(image) for image in images] for images in rows.values()]
+    height, width = tiles[0][0].shape[:2]
+    gap = max(1, height // 16)
+    canvas = np.ones((len(tiles) * (height + gap) - gap, len(tiles[0]) * (width + gap) - gap, 3))
+    for i, line in enumerate(tiles):
+        for j, tile in enumerate(line):
+            top, left = i * (height + gap), j * (width + gap)
+            canvas[top : top + height, left : left + width] = tile
+    inches = 0.95 * len(rows) * height / width + 0.5
+    figure = new_figure(0.9 * len(tiles[0]) + 1.2, max(inches, 1.5))
+    figure.suptitle(title)
+    axes = figure.subplots()  # one for all images: one each would take most of the time
+    axes.imshow(canvas, interpolation="nearest")
+    centers = height / 2 - 0.5 + (height + gap) * np.arange(len(rows))
+    axes.set_yticks(centers, list(rows))
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    save(figure, path, panel=axes)
+
+
+def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
+    """A grid of images [side, side, ...] without gaps (BACK Figures 12 to 15)."""
+    tiles = [np.concatenate([as_picture(image) for image in row], axis=1) for row in images]
+    figure = new_figure(7, 7.4)
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(tiles), cmap="gray", vmin=0.0, vmax=1.0)
+    axes.set(xticks=[], yticks=[])
+    figure.suptitle(title)
+    save(figure, path, panel=axes)
+
+
+_CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches of a legend in small print
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """One legend for all panels, below them; the figure grows by the lines that it needs.
+
+    Args:
+        figure: with its panels.
+        handles: what the legend shows, by its label; long labels are broken.
+    """
+    room = figure.get_figwidth() - _HANDLE
+    labels = [textwrap.fill(label, int(room / _CHARACTER)) for label in handles]
+    widest = max((len(line) for label in labels for line in label.splitlines()), default=1)
+    fitting = int(figure.get_figwidth() / (_HANDLE + _CHARACTER * widest))
+    columns = max(1, min(fitting, 4))
+    lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
+    figure.set_figheight(figure.get_figheight() + _LINE * max(lines - 2, 0))
+    style = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
+    add_legend(figure, list(handles.values()), labels, **style)
+
+
+def as_color(image: np.ndarray) -> np.ndarray:
+    """An example as [H, W, 3] in [0, 1]."""
+    picture = as_picture(image)
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """An example as [H, W] or [H, W, 3] in [0, 1]; one that is no image becomes a strip."""
+    image = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+    if image.ndim == 3 and image.shape[-1] == 3:
+        return image
+    if image.ndim == 3 and image.shape[-1] == 1:
+        return image[..., 0]
+    if image.ndim == 2:
+        return image
+    side = math.isqrt(image.size)
+    return image.reshape(side, side) if side * side == image.size else image.reshape(1, -1)

@@ -1,0 +1,1 @@
+"""Generated images and how good they are: densities of codes, features, distances."""

@@ -1,0 +1,1 @@
+"""The inference gaps: annealed importance sampling and local optimisation (GAPS)."""

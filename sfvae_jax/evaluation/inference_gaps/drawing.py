@@ -1,0 +1,186 @@
+"""The table of the inference gaps, and the bounds over training (GAPS Table 2, Figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from sfvae_jax.evaluation.history import measured_steps
+from sfvae_jax.evaluation.inference_gaps.evaluation import measured_part
+from sfvae_jax.evaluation.inference_gaps.gaps import PartBounds, log_evidence
+from sfvae_jax.evaluation.inference_gaps.latent_plane import draw_posteriors
+from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.runtime.files import write_text
+
+LABELS = {
+    "log_evidence": "log p^(x)",
+    "ais_bound": "AIS bound",
+    "iwae_bound": "IWAE bound",
+    "optimal_auxiliary_flow_bound": "L[q*], auxiliary flow",
+    "optimal_iaf_bound": "L[q*], IAF",
+    "optimal_planar_bound": "L[q*], planar flow",
+    "optimal_full_covariance_bound": "L[q*], full covariance",
+    "optimal_diagonal_bound": "L[q*], factorised",
+    "optimal_constant_bound": "L[q*], constant variance",
+    "linearized_full_covariance_bound": "L[q], linearised decoder, full covariance",
+    "linearized_diagonal_bound": "L[q], linearised decoder, factorised",
+    "lower_bound": "L[q], the encoder's",
+    "approximation_gap": "approximation gap",
+    "amortization_gap": "amortization gap",
+    "inference_gap": "inference gap",
+    "linearized_gain": "linearised, full covariance, less the encoder's",
+    "linearized_covariance_gain": "linearised, full covariance, less factorised",
+}
+_CURVES = ("ais_bound", "iwae_bound", "lower_bound")
+
+
+def draw_inference_gaps(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """The table and the picture of the gaps, and what else there is to draw.
+
+    inference_gaps.md and .png always; bounds_over_training.png where several steps were measured;
+    posteriors.png of a model with two latents.
+    """
+    from sfvae_jax.evaluation import figures
+
+    parts = {part: measured_part(trained, part, options) for part in options.parts}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "inference_gaps.md", table(results, options.parts))
+    bounds = {part: measured.bounds for part, measured in parts.items()}
+    caveats = results.get("caveats", {})
+    doubtful = any(f"ais_bound_{part}" in caveats for part in parts)
+    heading = f"{title}: AIS has not mixed" if doubtful else title
+    figures.save(draw_distances(bounds, heading), folder / "inference_gaps.png")
+    points = curve(results)
+    if len(points) > 1:
+        figure = draw_curves(points, options.parts, title, doubtful_steps(results))
+        figures.save(figure, folder / "bounds_over_training.png")
+    first = parts[options.parts[0]]
+    draw_posteriors(trained, first, options.pictured, title, folder / "posteriors.png")
+
+
+def table(results: Mapping[str, Any], parts: Sequence[str]) -> str:
+    """The measures of a results.json as Markdown, one column a part, with standard errors."""
+    metrics, caveats = results["metrics"], results.get("caveats", {})
+    lines = ["| nats | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
+    for name, label in LABELS.items():
+        if any(f"{name}_{part}" in metrics for part in parts):
+            cells = [_cell(metrics, caveats, f"{name}_{part}") for part in parts]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    notes = [
+        f"† {caveat}."
+        for caveat in dict.fromkeys(caveats.values())
+        if any(caveats.get(f"{name}_{part}") == caveat for name in LABELS for part in parts)
+    ]
+    return "\n".join([*lines, "", "Mean ± standard error over the images.", *notes]) + "\n"
+
+
+def _cell(metrics: Mapping[str, Any], caveats: Mapping[str, str], name: str) -> str:
+    value, error = metrics.get(name), metrics.get(f"{name}_standard_error")
+    if value is None:
+        return "—"
+    shown = f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
+    return f"{shown} †" if name in caveats else shown
+
+
+def distances(bounds: PartBounds) -> dict[str, tuple[float, float]]:
+    """How far below log p^(x) each bound is: mean and standard error of the differences."""
+    evidence = log_evidence(bounds)
+    columns = {
+        **{f"optimal_{family}_bound": values for family, values in bounds.optimal.items()},
+        **{f"linearized_{family}_bound": values for family, values in bounds.linearized.items()},
+        "lower_bound": bounds.lower,
+        "iwae_bound": bounds.iwae,
+        "ais_bound": bounds.ais,
+    }
+    found = {}
+    for name in LABELS:
+        if columns.get(name) is not None:
+            gap = evidence - columns[name]
+            error = standard_error(gap)
+            error = 0.0 if isinstance(error, NotApplicable) else error
+            found[name] = (float(np.mean(gap)), error)
+    return found
+
+
+def draw_distances(parts: Mapping[str, PartBounds], title: str) -> Any:
+    """Bars from log p^(x), at 0, down to each bound, with two standard errors."""
+    from sfvae_jax.evaluation import figures
+
+    shown = {part: distances(bounds) for part, bounds in parts.items()}
+    names = [name for name in LABELS if any(name in found for found in shown.values())]
+    figure = figures.new_figure(8, 0.5 * len(names) + 1.6)
+    figure.suptitle(title)
+    axes = figure.subplots()
+    height = 0.8 / len(shown)
+    for number, (part, found) in enumerate(shown.items()):
+        places = [i + height * (number - (len(shown) - 1) / 2) for i in range(len(names))]
+        means = [found.get(name, (0.0, 0.0))[0] for name in names]
+        errors = [2 * found.get(name, (0.0, 0.0))[1] for name in names]
+        style = {"color": figures.COLORS[number], "label": part, "capsize": 3}
+        axes.barh(places, means, height, xerr=errors, **style)
+    axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
+    axes.invert_yaxis()
+    axes.set(xlabel="nats below log p^(x), mean over the images ± 2 standard errors")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend()
+    return figure
+
+
+def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
+    """(step, measures) of every step of a results.json at which AIS was run, rising."""
+    return measured_steps(results, lambda m: any(name.startswith("ais_bound") for name in m))
+
+
+def doubtful_steps(results: Mapping[str, Any]) -> dict[int, set[str]]:
+    """The measures of a results.json that carry a caveat, by step."""
+    doubts = {int(step): set(names) for step, names in results.get("history_caveats", {}).items()}
+    if "step" in results:
+        doubts[int(results["step"])] = set(results.get("caveats", {}))
+    return doubts
+
+
+def draw_curves(
+    points: Sequence[tuple[int, Mapping[str, float]]],
+    parts: Sequence[str],
+    title: str,
+    doubts: Mapping[int, set[str]],
+) -> Any:
+    """AIS, IWAE and ELBO of each part over the steps (GAPS Figure 3); doubtful ones are crossed."""
+    from sfvae_jax.evaluation import figures
+
+    figure = figures.new_figure(8, 4.8)
+    figure.suptitle(f"{title}: bounds of log p(x) over training")
+    axes = figure.subplots()
+    styles = dict(zip(parts, ("-", "--", ":"), strict=False))
+    for part in parts:
+        for name, color in zip(_CURVES, figures.COLORS, strict=False):
+            values = [metrics.get(f"{name}_{part}") for _, metrics in points]
+            if None not in values:
+                label = f"{LABELS[name]}, {part}"
+                line = {"color": color, "linestyle": styles[part], "label": label}
+                axes.plot([step for step, _ in points], values, marker=".", **line)
+                crossed = [
+                    (step, value)
+                    for (step, _), value in zip(points, values, strict=True)
+                    if f"{name}_{part}" in doubts.get(step, ())
+                ]
+                if crossed:
+                    axes.plot(*zip(*crossed, strict=True), "x", color=color, markersize=9)
+    axes.set(xlabel="step (crossed: AIS has not mixed)" if any(doubts.values()) else "step")
+    axes.set(ylabel="nats per image")
+    if points[0][0] > 0 and points[-1][0] >= 20 * points[0][0]:
+        axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

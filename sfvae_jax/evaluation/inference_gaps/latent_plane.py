@@ -1,0 +1,262 @@
+"""True and approximate posteriors of models with two latents, on a grid (GAPS Figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.inference_gaps.evaluation import MeasuredPart
+from sfvae_jax.evaluation.inference_gaps.gaps import log_evidence
+from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
+from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once
+
+SIDE = 160  # points of the grid along each latent
+_REACH = 5.0  # of the first, coarse look, in standard deviations of the prior
+_NUM_AUXILIARY = 64  # samples of v for a flow's density of z at each point
+_NUM_PICTURED = 4
+_TELLING = ("diagonal", "full_covariance")
+
+
+class Row(NamedTuple):
+    """Approximate posteriors of the pictured images.
+
+    Attributes:
+        posteriors: stacked.
+        bounds: their ELBOs, in nats.
+        exact: whether log p(x) less the bound is KL(q(z|x) || p(z|x)), and not more than that.
+        settled: whether the search for them ended by itself.
+    """
+
+    posteriors: Any
+    bounds: np.ndarray
+    exact: bool
+    settled: np.ndarray
+
+
+class Grid(NamedTuple):
+    """Points of the latent plane around one image's posterior.
+
+    Attributes:
+        points: [SIDE, SIDE, 2].
+        log_joint: log p(x, z) there, [SIDE, SIDE], in nats.
+        log_evidence: log p(x) by the sum over the points, in nats.
+    """
+
+    points: np.ndarray
+    log_joint: np.ndarray
+    log_evidence: float
+
+
+def choose(part: MeasuredPart, number: int = _NUM_PICTURED) -> dict[int, str]:
+    """Places of telling images, with why (GAPS 5.1): from the gaps of each.
+
+    Where a factorised Gaussian fits best; where a correlated one gains most over it; where the
+    encoder is furthest from the best one; where the truth is furthest from any Gaussian. The first
+    images where the families for it were not optimised.
+    """
+    optimal, lower = part.bounds.optimal, part.bounds.lower
+    if not set(_TELLING) <= set(optimal) or lower is None:
+        return {place: f"image {place}" for place in range(min(number, len(part.images)))}
+    factorised, full = (optimal[family] for family in _TELLING)
+    evidence = log_evidence(part.bounds)
+    scores = {
+        "a factorised Gaussian fits": -np.abs(evidence - factorised),
+        "dependent": full - factorised,
+        "badly amortized": factorised - lower,
+        "not Gaussian": evidence - full,
+    }
+    chosen: dict[int, str] = {}
+    for why, score in scores.items():
+        free = [place for place in np.argsort(-score) if int(place) not in chosen]
+        if free:
+            place = int(free[0])
+            said = why == "a factorised Gaussian fits" or score[place] > 0.0
+            chosen[place] = why if said else f"image {place}"
+    return chosen
+
+
+def posterior_grid(trained: TrainedModel, image: np.ndarray, also: Sequence[Array] = ()) -> Grid:
+    """p(x, z) of one stored image where its posterior has its mass.
+
+    Args:
+        trained: a model of two latents.
+        image: stored image.
+        also: latents [2] that the window holds too.
+    """
+    scale = np.broadcast_to(np.asarray(trained.prior(), np.float64), (2,))
+    low, high = -_REACH * scale, _REACH * scale
+    for _ in range(2):  # a coarse look, then again at what it found
+        points = _lattice(low, high)
+        log_joint = _log_joint(trained, image, points)
+        inside = points[log_joint > log_joint.max() - 12.0]
+        around = np.concatenate([inside, np.asarray(also, np.float64).reshape(-1, 2)])
+        margin = 0.08 * np.ptp(around, axis=0) + 2 * (high - low) / SIDE
+        low, high = around.min(axis=0) - margin, around.max(axis=0) + margin
+    points = _lattice(low, high)
+    log_joint = _log_joint(trained, image, points)
+    cell = np.prod((high - low) / (SIDE - 1))
+    top = log_joint.max()
+    total = top + np.log(np.sum(np.exp(log_joint - top)) * cell)
+    return Grid(points, log_joint, float(total))
+
+
+def log_density(posterior: Any, points: np.ndarray, rng: Array) -> np.ndarray | None:
+    """log q(z|x) at points [..., 2]; None of a posterior whose density is not to be had.
+
+    Of the auxiliary flow by importance sampling of v: q(z) = E[q(z, v) / r(v|z)], v ~ r(v|z).
+    """
+    one = _density_of(posterior)
+    if one is None:
+        return None
+    flat = jnp.asarray(points.reshape(-1, 2), jnp.float32)
+    keys = jax.random.split(rng, len(flat))
+    values = jax.jit(jax.vmap(one))(keys, flat)
+    return np.asarray(values, np.float64).reshape(points.shape[:-1])
+
+
+def draw_posteriors(
+    trained: TrainedModel, part: MeasuredPart, pictured: Sequence[int], title: str, path: Path
+) -> None:
+    """One column an image: its true posterior, and over it what approximates it.
+
+    The number in each panel is KL(q(z|x) || p(z|x)) in nats, with log p(x) from the grid; of the
+    auxiliary flow its bound's distance, which is larger by what the auxiliary variable costs.
+
+    Raises:
+        UsageError: if a pictured place is beyond the images.
+    """
+    if latent_size(trained) != 2:
+        return
+    if any(place >= len(part.images) for place in pictured):
+        raise UsageError(
+            f"evaluations.inference_gaps.pictured {tuple(pictured)} must be below the"
+            f" {len(part.images)} images"
+        )
+    from sfvae_jax.evaluation import figures
+
+    chosen = {place: f"image {place}" for place in pictured} or choose(part)
+    places = list(chosen)
+    rows = _rows(trained, part, places)
+    figure = figures.new_figure(2.6 * len(chosen) + 1.2, 2.6 * (1 + len(rows)))
+    figure.suptitle(f"{title}: posteriors in the latent plane")
+    panels = figure.subplots(1 + len(rows), len(chosen), squeeze=False)
+    for column, (place, why) in enumerate(chosen.items()):
+        own = [_take(row.posteriors, column) for row in rows.values()]
+        grid = posterior_grid(trained, part.images[place], [q.center() for q in own])
+        panels[0, column].set_title(why, fontsize="medium")
+        _fill(panels[0, column], grid)
+        for axes, posterior, row in zip(panels[1:, column], own, rows.values(), strict=True):
+            _fill(axes, grid)
+            outline(axes, grid, posterior, jax.random.fold_in(trained.rng, place))
+            _label(axes, row, column, grid.log_evidence)
+    for axes, label in zip(panels[:, 0], ("true", *rows), strict=True):
+        axes.set_ylabel(label)
+    figures.save(figure, path)
+
+
+def _label(axes: Any, row: Row, column: int, log_evidence: float) -> None:
+    divergence = f"{log_evidence - row.bounds[column]:.2f}"
+    text = f"KL {divergence}" if row.exact else f"KL <= {divergence}"
+    text += "" if row.settled[column] else ", not settled"
+    axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top")
+
+
+def _rows(trained: TrainedModel, part: MeasuredPart, places: list[int]) -> dict[str, Row]:
+    """By label: the posteriors of the images at these places."""
+    rows: dict[str, Row] = {}
+    images, bounds = part.images[places], part.bounds
+    settled = np.full(len(places), True)
+    if bounds.lower is not None:
+        amortized = trained.map_images(lambda p, x, _: trained.encode(p, x), images)
+        exact = bounds.own_family != "auxiliary_flow"
+        rows["amortized"] = Row(amortized, bounds.lower[places], exact, settled)
+    full, _ = linearized_posteriors(trained, images)
+    linearized = bounds.linearized["full_covariance"][places]
+    rows["linearised decoder"] = Row(full, linearized, True, settled)
+    for family, found in part.local.items():
+        of_places = jax.tree.map(lambda leaf: leaf[places], found.posterior)
+        optimum, exact = bounds.optimal[family][places], family != "auxiliary_flow"
+        label = f"optimal {family.replace('_', ' ')}"
+        rows[label] = Row(of_places, optimum, exact, found.converged[places])
+    return rows
+
+
+def _take(posteriors: Any, place: int) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), posteriors)
+
+
+def _density_of(posterior: Any) -> Callable[[Array, Array], Array] | None:
+    if hasattr(posterior, "log_prob"):
+        return lambda _, z: posterior.log_prob(z)
+    if not hasattr(posterior, "joint_log_prob"):
+        return None
+
+    def marginal(rng: Array, z: Array) -> Array:
+        reverse = posterior.reverse(z)
+
+        def log_weight(key: Array) -> Array:
+            v, log_r = reverse.sample_and_log_prob(key)
+            return posterior.joint_log_prob(z, v) - log_r
+
+        log_weights = jax.vmap(log_weight)(jax.random.split(rng, _NUM_AUXILIARY))
+        return jax.nn.logsumexp(log_weights) - jnp.log(float(_NUM_AUXILIARY))
+
+    return marginal
+
+
+def _lattice(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    first, second = (np.linspace(a, b, SIDE) for a, b in zip(low, high, strict=True))
+    return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)
+
+
+def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """log p(x, z) at points [..., 2], in batches of one row."""
+    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+
+    def make() -> Callable[..., Array]:
+        def one(params: Any, x: Array, z: Array) -> Array:
+            log_prior = objectives.gaussian_log_prob(z, jnp.zeros(2), jnp.square(prior_stddev))
+            return trained.likelihood.log_prob(x, trained.decode(params, z)) + log_prior
+
+        return jax.jit(jax.vmap(one, (None, None, 0)))
+
+    function = once(trained, "log joint of two latents", make)
+    x = trained.pixels(jnp.asarray(image))
+    rows = [function(trained.params, x, jnp.asarray(row, jnp.float32)) for row in points]
+    return np.asarray(jnp.stack(rows), np.float64)
+
+
+def _fill(axes: Any, grid: Grid) -> None:
+    """The true posterior, filled."""
+    density = np.exp(grid.log_joint - grid.log_evidence)
+    axes.contourf(*np.moveaxis(grid.points, -1, 0), density, levels=10, cmap="Greens")
+    axes.tick_params(labelsize="x-small")
+    axes.locator_params(nbins=4)
+
+
+def outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
+    """An approximate posterior, in lines at one, two and three standard deviations."""
+    from sfvae_jax.evaluation.figures import COLORS
+
+    log_q = log_density(posterior, grid.points, rng)
+    if log_q is None:
+        z, _ = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, 2000))
+        axes.plot(*np.asarray(z).T, ".", markersize=1, color=COLORS[1], alpha=0.4)
+        return
+    finite = np.where(np.isfinite(log_q), log_q, -np.inf)
+    # Relative to its largest value here: one whose mass lies elsewhere would underflow.
+    relative = np.exp(finite - finite.max()) if np.isfinite(finite.max()) else None
+    if relative is None:
+        axes.text(0.03, 0.03, "nowhere near", transform=axes.transAxes, color=COLORS[1])
+        return
+    levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2)
+    places = np.moveaxis(grid.points, -1, 0)
+    axes.contour(*places, relative, levels=levels, colors=COLORS[1], linewidths=1)

@@ -1,0 +1,300 @@
+"""The best posterior of a family for each image alone, with the decoder as it is (GAPS).
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from sfvae_jax import posteriors
+from sfvae_jax.errors import UsageError, unknown_name
+from sfvae_jax.evaluation.inference_gaps.adam_search import NONE_YET, Search, advance, begin
+from sfvae_jax.evaluation.inference_gaps.families import FAMILIES, Family
+from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
+from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program, require_bound
+from sfvae_jax.objectives.numerics.batch import example_keys
+
+_STREAM = 2**31 - 3
+_FEW = 16  # images
+_JUDGEMENTS = 10  # times num_samples decide between what was found and the start
+_BASE = posteriors.DiagonalGaussian
+
+
+class LocalPosteriors(NamedTuple):
+    """What the search has found for N images.
+
+    Attributes:
+        posterior: of the family, a pytree of NumPy arrays [N, ...].
+        steps: taken for each image, [N].
+        converged: whether an image stopped for want of improvement, [N]. The others had taken all
+            `max_steps`, or their ELBO was never finite.
+        elbo: of each image's posterior, [N], in nats, -inf where none was finite. Of samples that
+            have chosen it: a bound to report takes others, as `bounds_of` does.
+    """
+
+    posterior: Any
+    steps: np.ndarray
+    converged: np.ndarray
+    elbo: np.ndarray
+
+
+def local_elbo(
+    rng: Array,
+    params: Any,
+    family: Family,
+    decode: Callable[[Array], Any],
+    x: Array,
+    likelihood: Any,
+    prior_stddev: Array | float,
+    num_samples: int,
+) -> Array:
+    """The ELBO of one image as a function of its own unconstrained parameters.
+
+    1/k sum_k [log p(x|z_k) + log p(z_k) - log q(z_k)],   z_k ~ q   (GAPS Eq. 7 for a flow)
+
+    With the KL divergence in closed form where the family's estimator has it.
+
+    Args:
+        rng: key of the samples.
+        params: as from `family.to_params`.
+        family: one of `FAMILIES`.
+        decode: maps one latent [m] to the likelihood's parameters.
+        x: one example.
+        likelihood: p(x|z), with `log_prob(x, parameters)`.
+        prior_stddev: prior standard deviations, a scalar or [m].
+        num_samples: k, at least 1.
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        ValueError: if num_samples is less than 1.
+    """
+    posterior = family.build(params)
+    options = {"num_samples": num_samples, "prior_stddev": prior_stddev}
+    return family.elbo(rng, decode, x, posterior, likelihood, **options).value
+
+
+def optimize_posteriors(
+    trained: TrainedModel,
+    images: np.ndarray,
+    family: str,
+    settings: LocalOptimization | None = None,
+    start: Any = None,
+    progress: Callable[[float], None] | None = None,
+) -> LocalPosteriors:
+    """q* of each image: the posterior of a family with the largest ELBO, found by Adam.
+
+    q*(z|x) = argmax_q E_q[log p(x|z) + log p(z) - log q(z)]   (GAPS Sections 5.2 and 6.4)
+
+    `chunk_size` images are optimised at once, each to its own end; once half of a chunk has
+    stopped, the rest goes on alone. Image i draws from keys of its own place and step,
+    so that the chunk size changes the rounding alone.
+
+    Args:
+        trained: the model; its decoder, likelihood and prior are all that is used of it.
+        images: stored images [N, ...].
+        family: a key of `FAMILIES`.
+        settings: of the search; GAPS's own by default.
+        start: posteriors [N, ...] to start from in place of the prior, of that family or diagonal
+            Gaussians. What is found is no worse, as far as ten times `num_samples` can tell.
+        progress: called after every check with the share of the images that are done.
+
+    Returns:
+        The posteriors, in the order of the images.
+
+    Raises:
+        UsageError: if the family is unknown, there are no images, or the posteriors to start from
+            are neither of that family nor diagonal Gaussians, or not as many as the images.
+        NotApplicable: if the model has no bound or no prior.
+    """
+    settings = settings or LocalOptimization()
+    if family not in FAMILIES:
+        raise unknown_name("posterior family", family, FAMILIES)
+    require_bound(trained)
+    _check_start(family, start, images)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), start)
+    key = ("optimize_posteriors", family, settings, str(one))
+    programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings, one))
+    # Apart from the keys of the samples that the posteriors found are judged by.
+    keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
+    count = len(images)
+    size, found = min(settings.chunk_size, count), []
+    for first in range(0, count, size):
+        # The last chunk is filled up with its last image, which counts as stopped.
+        places = np.minimum(np.arange(first, first + size), count - 1)
+        present = np.arange(first, first + size) < count
+        own_start = jax.tree.map(lambda leaf: leaf[places], start)
+
+        def report(running: int, end: int = min(first + size, count)) -> None:
+            if progress is not None:
+                progress((end - running) / count)
+
+        search, held = programs.begin(own_start, present)
+        own = (trained.params, images[places], keys[places])
+        search = _run(programs, *own, search, report)
+        posterior, value = programs.finish(*own, search.best, held)
+        value = np.where(np.asarray(value) > NONE_YET, value, -np.inf)
+        chunk = LocalPosteriors(posterior, search.steps, search.converged, value)
+        found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[present], chunk))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+class _Programs(NamedTuple):
+    """What is compiled once for all chunks and checkpoints; each takes a leading axis of images."""
+
+    begin: Callable[[Any, np.ndarray], tuple[Search, Any]]
+    advance: Callable[[Any, np.ndarray, Array, Search], Search]
+    finish: Callable[[Any, np.ndarray, Array, Any, Any], tuple[Any, Array]]
+    checks: int
+
+
+def _compile(
+    trained: TrainedModel, family: Family, settings: LocalOptimization, one: Any
+) -> _Programs:
+    prior_stddev = latent_prior(trained)
+    rate = settings.network_learning_rate if family.networks else settings.learning_rate
+
+    # Not image by image, nor within a program: so many draws would take seconds to compile.
+    drawn = family.draw(jax.random.fold_in(trained.rng, _STREAM - 1), prior_stddev.size, settings)
+
+    def starts(drawn: Any, start: Any) -> tuple[Any, Any]:
+        if start is None:
+            start = posteriors.DiagonalGaussian(jnp.zeros_like(prior_stddev), prior_stddev)
+        if isinstance(start, family.posterior) and family.posterior is not _BASE:
+            return family.to_params(start), family.to_params(start)
+        held = family.start(drawn, start, settings)
+        return family.to_params(family.aside(drawn, held)), family.to_params(held)
+
+    # All parameters in one vector: what Adam does to a flow's many arrays, one by one, would take
+    # a minute to compile.
+    shapes = jax.eval_shape(starts, drawn, one)[1]
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))[1]
+
+    def begin_one(drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
+        params, held = (ravel_pytree(params)[0] for params in starts(drawn, start))
+        return begin(params, running), held
+
+    def elbo(model_params: Any, x: Array, rng: Array, params: Any) -> Array:
+        return local_elbo(
+            rng,
+            unravel(params),
+            family,
+            lambda z: trained.decode(model_params, z),
+            x,
+            trained.likelihood,
+            prior_stddev,
+            settings.num_samples,
+        )
+
+    def advance_one(model_params: Any, x: Array, key: Array, search: Search) -> Search:
+        noise = jax.random.split(key)[0]
+        return advance(
+            search,
+            lambda params, step: elbo(model_params, x, jax.random.fold_in(noise, step), params),
+            learning_rate=rate,
+            check_every=settings.check_every,
+            patience=settings.patience,
+        )
+
+    def finish_one(model_params: Any, x: Array, key: Array, best: Any, held: Any) -> Any:
+        keys = jax.random.split(jax.random.split(key)[1], _JUDGEMENTS)
+        pair = jnp.stack([best, held])
+
+        def judge(rng: Array) -> Array:
+            return jax.vmap(lambda params: elbo(model_params, x, rng, params))(pair)
+
+        values = jax.lax.map(judge, keys)
+        values = values[0] + jnp.mean(values - values[:1], axis=0)
+        values = jnp.where(jnp.isfinite(values), values, NONE_YET)
+        chosen = jnp.where(values[0] >= values[1], best, held)
+        return family.build(unravel(chosen)), jnp.max(values)
+
+    @jax.jit
+    def finish_all(
+        model_params: Any, images: Array, keys: Array, best: Any, held: Any
+    ) -> tuple[Any, Array]:
+        x = trained.pixels(images)
+        return jax.vmap(finish_one, (None, 0, 0, 0, 0))(model_params, x, keys, best, held)
+
+    @jax.jit
+    def advance_all(model_params: Any, images: Array, keys: Array, search: Search) -> Search:
+        x = trained.pixels(images)
+        return jax.vmap(advance_one, (None, 0, 0, 0))(model_params, x, keys, search)
+
+    return _Programs(
+        begin=functools.partial(jax.jit(jax.vmap(begin_one, (None, 0, 0))), drawn),
+        advance=advance_all,
+        finish=finish_all,
+        checks=settings.whole_steps // settings.check_every,
+    )
+
+
+def _run(
+    programs: _Programs,
+    model_params: Any,
+    images: np.ndarray,
+    keys: Array,
+    search: Search,
+    report: Callable[[int], None],
+) -> Search:
+    """The searches of one chunk, each to its end; `report` gets the number that still run."""
+    whole = jax.tree.map(np.array, search)
+    active = np.arange(len(images))
+    for _ in range(programs.checks):
+        running = np.asarray(search.running)
+        if not running.any():
+            break
+        size = _fewest(len(running), int(running.sum()))
+        if size < len(running):
+            _scatter(whole, active, search)
+            # What runs, filled up with some that have stopped and stay as they are.
+            active = active[np.argsort(~running, kind="stable")[:size]]
+            search = jax.tree.map(lambda leaf: leaf[active], whole)
+        search = programs.advance(model_params, images[active], keys[active], search)
+        report(int(np.sum(search.running)))
+    _scatter(whole, active, search)
+    report(0)
+    return whole
+
+
+def _fewest(size: int, running: int) -> int:
+    """The size, halved as long as all that run have room: few sizes, so that little recompiles.
+
+    To compile for few images takes longer than to take the steps of those that have stopped.
+    """
+    while running <= size // 2 and size > _FEW:
+        size //= 2
+    return size
+
+
+def _scatter(whole: Search, places: np.ndarray, part: Search) -> None:
+    for leaf, update in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+        leaf[places] = update
+
+
+def _check_start(family: str, start: Any, images: np.ndarray) -> None:
+    if len(images) == 0:
+        raise UsageError("no images to optimise posteriors for; give at least one")
+    expected = FAMILIES[family].posterior
+    if start is None:
+        return
+    if not isinstance(start, (expected, _BASE)):
+        raise UsageError(
+            f"family {family!r} starts from a {expected.__name__} or a {_BASE.__name__}, got a"
+            f" {type(start).__name__}"
+        )
+    counts = {len(leaf) for leaf in jax.tree.leaves(start)}
+    if counts != {len(images)}:
+        raise UsageError(
+            f"{len(images)} images need as many posteriors to start from, got {sorted(counts)}"
+        )

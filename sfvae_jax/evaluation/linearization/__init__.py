@@ -1,0 +1,1 @@
+"""What the linearised decoder of a trained model says, and how far it can be trusted."""

@@ -1,0 +1,167 @@
+"""How far the sampling-free objective is from the ELBO that it approximates (SFVAE 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.history import measured_steps
+from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.trained_model import (
+    NotApplicable,
+    TrainedModel,
+    require_bound,
+    require_diagonal,
+)
+from sfvae_jax.likelihoods import Gaussian
+from sfvae_jax.options import COUNT, Option
+
+OPTIONS = {"num_samples": Option(10, COUNT, "of the unbiased estimate, of each image")}
+
+METRICS = (
+    "sampling_free_elbo",
+    "sampling_elbo",
+    "elbo_gap",
+    "sampling_free_elbo_standard_error",
+    "sampling_elbo_standard_error",
+    "elbo_gap_standard_error",
+    "gamma",
+)
+
+
+def evaluate_bias(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
+
+    `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, and with the log
+    determinant weighted as in training (`objective.log_det_weight`); `sampling_elbo` the
+    unbiased estimate with `num_samples` samples of the same model on the same images; `elbo_gap`
+    the first less the second, its bias. Each `..._standard_error` is over the images, the noise of
+    the samples included; that of the gap is of the differences image by image.
+
+    `gamma` is that of the last step taken where the objective is `sampling_free`. A model trained
+    by another objective was trained with none: for it, `gamma` is the config's `objective.gamma`
+    (with a `gamma_schedule`, what that gives at the last step).
+    """
+    free, sampled = np.asarray(elbos(trained, options.num_samples), np.float64)
+    values = {"sampling_free_elbo": free, "sampling_elbo": sampled, "elbo_gap": free - sampled}
+    means = {name: float(np.mean(value)) for name, value in values.items()}
+    errors = {f"{name}_standard_error": standard_error(value) for name, value in values.items()}
+    return {**means, **errors, "gamma": trained.gamma}
+
+
+def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sampling-free, sampling) ELBO of every image, each [N], in nats.
+
+    Raises:
+        NotApplicable: if posterior, likelihood or prior are not those of a Gaussian VAE.
+    """
+    require_bound(trained)
+    if not isinstance(trained.likelihood, Gaussian):
+        raise NotApplicable("the likelihood is no Gaussian with fixed variance")
+    prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
+
+    def both(params: Any, x: Array, key: Array, weights: Array) -> tuple[Array, Array]:
+        gamma, log_det_weight = weights
+        posterior = trained.encode(params, x)
+        require_diagonal(posterior)
+
+        def decode(z: Array) -> Array:
+            return trained.decode(params, z)
+
+        free = objectives.sampling_free_elbo(
+            decode,
+            x,
+            posterior.mean,
+            posterior.stddev,
+            observation_variance=trained.likelihood.variance,
+            gamma=gamma,
+            log_det_weight=log_det_weight,
+            prior_stddev=prior_stddev,
+        )
+        sampled = objectives.sampling_elbo(
+            key,
+            decode,
+            x,
+            posterior,
+            trained.likelihood,
+            num_samples=num_samples,
+            prior_stddev=prior_stddev,
+        )
+        return free.value, sampled.value
+
+    # An argument: they change between the checkpoints of a run.
+    weights = np.tile(np.float32([trained.gamma, trained.log_det_weight]), (len(trained.images), 1))
+    return trained.map_images(both, None, weights, key=("both ELBOs", num_samples))
+
+
+def draw_bias(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """Both ELBOs over training, with the regions of gamma (SFVAE Figures 1 and C.2): bias.png."""
+    from sfvae_jax.evaluation import figures
+
+    del trained, options
+    points = curve(results)
+    if len(points) < 2:
+        return
+    steps = [step for step, _ in points]
+    figure = figures.new_figure(8, 4.5)
+    figure.suptitle(f"{title}: bias of the sampling-free ELBO")
+    axes = figure.subplots()
+    for name, label, color in (
+        ("sampling_free_elbo", "sampling-free ELBO (biased)", figures.COLORS[0]),
+        ("sampling_elbo", "sampling ELBO (unbiased)", figures.COLORS[1]),
+    ):
+        values = [metrics[name] for _, metrics in points]
+        axes.plot(steps, values, ".-", color=color, label=label)
+    _mark_regions(axes, gamma_regions(points))
+    axes.set(xlabel="step", ylabel="nats per image", xlim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figures.save(figure, folder / "bias.png")
+
+
+def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
+    """(step, measures) of every step of a results.json at which the bias was measured, rising."""
+    return measured_steps(results, lambda m: m.get("sampling_free_elbo") is not None)
+
+
+def gamma_regions(
+    points: Sequence[tuple[int, Mapping[str, float]]],
+) -> list[tuple[float, int, int]]:
+    """(gamma, first step, last step) of each stretch of training with the same gamma.
+
+    A stretch reaches from the last point of the one before, at first from step 0, to its own last
+    point: exact where the schedule's boundaries are among the points.
+    """
+    regions, first = [], 0
+    for gamma, stretch in groupby(points, key=lambda point: round(point[1]["gamma"], 6)):
+        last = max(step for step, _ in stretch)
+        regions.append((gamma, first, last))
+        first = last
+    return regions
+
+
+def _mark_regions(axes: Any, regions: Sequence[tuple[float, int, int]]) -> None:
+    """Every second stretch shaded, its gamma above it, unless they are too many to read."""
+    if len(regions) > 8:
+        return
+    for number, (gamma, first, last) in enumerate(regions):
+        if number % 2:
+            axes.axvspan(first, last, color="gray", alpha=0.15, linewidth=0)
+        place = {"xy": ((first + last) / 2, 1.01), "xycoords": axes.get_xaxis_transform()}
+        axes.annotate(f"gamma {gamma:g}", ha="center", va="bottom", fontsize="small", **place)

@@ -1,0 +1,267 @@
+"""How good the linearised decoder is, in samples that do as well (SFVAE 4.1, Table 1)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.linearization.output_covariance import (
+    CovarianceStatistics,
+    covariance_errors,
+    covariance_statistics,
+)
+from sfvae_jax.evaluation.linearization.taylor import draw_taylor
+from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require_diagonal
+from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
+
+LINEARIZED = "linearized"
+
+
+def _are_rising(counts: Any) -> bool:
+    return (
+        is_tuple_of(counts, lambda count: is_whole(count, 2))
+        and len(counts) > 0
+        and all(a < b for a, b in itertools.pairwise(counts))
+    )
+
+
+OPTIONS = {
+    "sample_counts": Option(
+        (5, 10, 25, 50, 70, 100, 235),
+        Rule(_are_rising, "rising numbers of 2 or more, such as (5, 25)"),
+        "numbers of samples that the linearisation is compared with",
+    ),
+    "num_truth": Option(15_000, whole(8), "samples of the true covariance"),
+    "num_images": Option(20, COUNT_OR_0, "the first; 0 = all"),
+    "chunk_size": Option(500, whole(2), "samples that are decoded at once"),
+}
+
+
+def check(options: ml_collections.ConfigDict) -> None:
+    """Refuses a truth of fewer samples than what is compared with it.
+
+    Raises:
+        UsageError: that begins with the option's name.
+    """
+    least = options.sample_counts[-1] + 1
+    if options.num_truth < least:
+        raise UsageError(
+            f"num_truth must be {least} or more, above the largest of sample_counts, got"
+            f" {options.num_truth}"
+        )
+
+
+def metric_names(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> tuple[str, ...]:
+    """The measures of `jacobian_quality` under these options."""
+    del evaluations
+    methods = (LINEARIZED, *options.sample_counts)
+    kinds = ("variance_correlation", "covariance_error_squared", "covariance_error")
+    return (
+        *(f"{kind}_{method}" for kind in kinds for method in methods),
+        "variance_ratio",
+        "equivalent_samples_correlation",
+        "equivalent_samples_covariance",
+        "variance_correlation_linearized_standard_error",
+        "covariance_error_squared_linearized_standard_error",
+        "covariance_error_squared_linearized_monte_carlo_error",
+    )
+
+
+def evaluate_jacobian_quality(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> dict[str, float | NotApplicable]:
+    """The evaluation `jacobian_quality` (SFVAE Table 1), means over the first `num_images` images.
+
+    Sigma is the covariance over z ~ q(z|x) of the decoder's output E[x|z], by `num_truth` samples;
+    METHOD is `linearized` (U U', U = J diag(stddev)) or a number of samples.
+
+    variance_correlation_METHOD     Pearson correlation over the pixels with the true variances
+    covariance_error_squared_METHOD |E - Sigma|_F^2, unbiased, so that near zero it may be negative.
+                                    The paper's figures fall as 1/k: they are squared norms, though
+                                    it calls them Frobenius norms
+    covariance_error_METHOD         root of that mean, 0 where it is negative
+    variance_ratio                  summed variances, linearised over true: pixels that hardly vary
+                                    count little
+    equivalent_samples_...          samples that do as well as the linearisation, by
+                                    `equivalent_samples`; beyond the counts it is extrapolated, of
+                                    the correlation roughly
+
+    `..._standard_error` is over the images, `..._monte_carlo_error` what the noise of the truth
+    contributes to it. One image at a time is decoded, in chunks of `chunk_size`.
+    """
+    counts = tuple(options.sample_counts)
+
+    def statistics(params: Any, x: Array, key: Array) -> CovarianceStatistics:
+        posterior = trained.encode(params, x)
+        require_diagonal(posterior)
+        return covariance_statistics(
+            key,
+            lambda z: trained.reconstruct(params, z),
+            posterior.mean,
+            posterior.stddev,
+            sample_counts=counts,
+            num_truth=options.num_truth,
+            chunk_size=options.chunk_size,
+        )
+
+    images = trained.images[: options.num_images or None]
+    key = ("jacobian quality", counts, options.num_truth, options.chunk_size)
+    return _summarize(trained.map_images(statistics, images, batch_size=1, key=key), counts)
+
+
+def _summarize(
+    statistics: CovarianceStatistics, counts: tuple[int, ...]
+) -> dict[str, float | NotApplicable]:
+    """The measures from the statistics of every image, stacked."""
+    correlations = np.asarray(statistics.correlation, np.float64)  # [N, E]
+    errors, noise = covariance_errors(statistics)
+    if np.isnan(correlations).any():
+        raise NotApplicable("the decoder's output does not vary, or all of it alike, at an image")
+    correlation, error = correlations.mean(axis=0), errors.mean(axis=0)
+    methods = (LINEARIZED, *counts)
+
+    def by_method(kind: str, values: np.ndarray) -> dict[str, float]:
+        return {f"{kind}_{method}": float(v) for method, v in zip(methods, values, strict=True)}
+
+    noise_of_mean = float(np.linalg.norm(noise[:, 0]) / len(noise))
+    return {
+        **by_method("variance_correlation", correlation),
+        **by_method("covariance_error_squared", error),
+        **by_method("covariance_error", np.sqrt(np.maximum(error, 0.0))),
+        "variance_ratio": float(np.mean(statistics.variance_ratio, dtype=np.float64)),
+        "equivalent_samples_correlation": _or_reason(counts, noise_to_signal(correlation)),
+        "equivalent_samples_covariance": _or_reason(counts, error),
+        "variance_correlation_linearized_standard_error": standard_error(correlations[:, 0]),
+        "covariance_error_squared_linearized_standard_error": standard_error(errors[:, 0]),
+        "covariance_error_squared_linearized_monte_carlo_error": noise_of_mean,
+    }
+
+
+def noise_to_signal(correlation: np.ndarray) -> np.ndarray:
+    """1/r^2 - 1 of correlations r with the truth; infinite where r is not positive.
+
+    Variances of k Gaussian samples are the true ones times 1 + e, e of variance 2 / (k - 1). Where
+    the pixels' e are independent and the pixels many, this is noise over signal and falls as
+    1 / (k - 1). (SFVAE Table 1 keeps to it: times k - 1 it is 4.5 to 4.9 for all k up to 100.) A
+    decoder of few effective latents moves many pixels alike, and then it falls more slowly: times
+    k - 1 it grows, from k = 5 to 100, by about half for simulated linear decoders of 2 latents, by
+    a twentieth for those of 16.
+    """
+    positive = np.where(correlation > 0.0, correlation, np.nan)
+    return np.where(correlation > 0.0, np.square(1.0 / positive) - 1.0, np.inf)
+
+
+def equivalent_samples(
+    sample_counts: Sequence[int], errors: Sequence[float], error: float
+) -> float:
+    """The number of samples whose error is `error`, where errors fall about as 1 / (k - 1).
+
+    For Gaussian samples E|S_k - Sigma|_F^2 = (tr(Sigma)^2 + tr(Sigma^2)) / (k - 1), a straight line
+    of log error against log(k - 1). Between the two counts where the errors first fall to `error`
+    this is that line through both; below the smallest and above the largest count it is the law
+    through that one. Of errors that follow it approximately, as `noise_to_signal` of correlations,
+    what lies outside the counts is a rough figure.
+
+    Args:
+        sample_counts: rising, each at least 2.
+        errors: of each count, positive.
+        error: positive.
+
+    Returns:
+        A number of samples, above 1; extrapolated where it lies outside the counts.
+
+    Raises:
+        ValueError: if an error is not positive and finite.
+    """
+    if not all(0.0 < value < math.inf for value in (error, *errors)):
+        raise ValueError(f"errors must be positive and finite, got {error} and {tuple(errors)}")
+    degrees = [count - 1.0 for count in sample_counts]
+    if error > errors[0]:
+        return 1.0 + degrees[0] * errors[0] / error
+    for (low, high), (above, below) in zip(
+        itertools.pairwise(degrees), itertools.pairwise(errors), strict=True
+    ):
+        if above >= error >= below:
+            share = math.log(above / error) / math.log(above / below) if above > below else 0.0
+            return 1.0 + low * (high / low) ** share
+    return 1.0 + degrees[-1] * errors[-1] / error
+
+
+def _or_reason(counts: tuple[int, ...], errors: np.ndarray) -> float | NotApplicable:
+    """`equivalent_samples` of the first error, the linearisation's, among the others."""
+    try:
+        return float(equivalent_samples(counts, [float(e) for e in errors[1:]], float(errors[0])))
+    except ValueError:
+        return NotApplicable("an error is too small, or too large, to be told from the noise")
+
+
+def draw_jacobian_quality(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """Quality against the number of samples, and where the linearisation stands on that line.
+
+    That is jacobian_quality.png; taylor.png shows what is linearised (SFVAE Figure A.1).
+    """
+    from sfvae_jax.evaluation import figures
+
+    metrics = results["metrics"]
+    if metrics.get("variance_ratio") is None:
+        return
+    figure = draw_quality(metrics, tuple(options.sample_counts), title)
+    figures.save(figure, folder / "jacobian_quality.png")
+    draw_taylor(trained, f"{title}: the decoder along one latent", folder / "taylor.png")
+
+
+def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) -> Any:
+    """The figure of `draw_jacobian_quality`, from the measures alone."""
+    from sfvae_jax.evaluation import figures
+
+    figure = figures.new_figure(10, 4.2)
+    figure.suptitle(title)
+    panels = figure.subplots(1, 2)
+    _draw_panel(
+        panels[0], metrics, "variance_correlation", "equivalent_samples_correlation", counts
+    )
+    panels[0].set(ylabel="correlation with the true variances")
+    _draw_panel(
+        panels[1], metrics, "covariance_error_squared", "equivalent_samples_covariance", counts
+    )
+    panels[1].set(ylabel="squared Frobenius error of the covariance", yscale="log")
+    return figure
+
+
+def _draw_panel(
+    axes: Any, metrics: Mapping[str, Any], kind: str, equivalent: str, counts: Sequence[int]
+) -> None:
+    from sfvae_jax.evaluation.figures import COLORS
+
+    linearized = metrics[f"{kind}_{LINEARIZED}"]
+    sampled = [metrics[f"{kind}_{count}"] for count in counts]
+    axes.plot(counts, sampled, "o-", color=COLORS[0], label="sampling")
+    axes.axhline(linearized, color=COLORS[1], label="linearisation, one point")
+    crossing = metrics[equivalent]
+    if crossing is not None:
+        outside = "" if counts[0] <= crossing <= counts[-1] else " (extrapolated)"
+        label = f"equal at {crossing:.3g} samples{outside}"
+        axes.plot([crossing], [linearized], "D", color=COLORS[2], label=label)
+        axes.axvline(crossing, color=COLORS[2], linestyle="--", linewidth=1)
+    axes.set(xlabel="samples", xscale="log")
+    axes.set_xticks(counts, [str(count) for count in counts], minor=False)
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()

@@ -1,0 +1,171 @@
+"""How nearly a trained model meets the conditions of a stationary point of the ELBO (BACK 4.1).
+
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import Array
+
+from sfvae_jax.evaluation.linearization.constant_variance import image_precision
+from sfvae_jax.evaluation.linearization.posterior import at_least_the_prior, inverse_factor
+from sfvae_jax.evaluation.spec import Evaluation, Measured
+from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, finite, latent_prior
+from sfvae_jax.objectives import gaussian_log_prob
+from sfvae_jax.options import COUNT_OR_0, Option
+from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point
+
+OPTIONS = {"num_images": Option(1000, COUNT_OR_0, "images, the first; 0 = all")}
+
+_IN_NATS = (
+    "linearized_log_evidence",
+    "posterior_mean_gap",
+    "posterior_covariance_gap",
+    "diagonal_covariance_gap",
+)
+METRICS = tuple(
+    name + end for name in ("residual_distance", *_IN_NATS) for end in ("", "_standard_error")
+)
+
+
+class AtCodes(NamedTuple):
+    """What the conditions are made of, at every image's code; NumPy arrays.
+
+    Attributes:
+        code: mu, the posterior's center, [N, m].
+        factor: lower triangular, Sigma = factor factor', [N, m, m]; None of a point.
+        score: d/dz log p(x|z) at mu, [N, m]; J' diag(1/c) (x - f(mu)) of a Gaussian.
+        precision: P = S^-2 + J' F J, [N, m, m].
+        log_joint: log p(x|mu) + log N(mu; 0, S^2), [N].
+    """
+
+    code: np.ndarray
+    factor: np.ndarray | None
+    score: np.ndarray
+    precision: np.ndarray
+    log_joint: np.ndarray
+
+
+def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
+    """The evaluation `stationarity`, over the first `num_images` images.
+
+    With mu and Sigma the posterior's, S the prior's deviations, g = d/dz log p(x|z) at mu and
+    P = S^-2 + J' F J there (F the likelihood's Fisher information):
+
+        residual_distance         sum_i |mu_i - S^2 g_i|^2_S / sum_i |mu_i|^2_S, |v|_S = |S^-1 v|;
+                                  0 where mu = S^2 g for every image (BACK Eq. 11)
+        posterior_mean_gap        1/2 h' P^-1 h, h = g - S^-2 mu: what log p(x, z) gains by the
+                                  Gauss-Newton step that Eq. 11 asks for
+        posterior_covariance_gap  KL(N(mu, Sigma) || N(mu, P^-1)), 0 where Sigma is P^-1
+                                  (BACK Eqs. 12 and 18)
+        diagonal_covariance_gap   what of it another diagonal Sigma would close, 0 where
+                                  Sigma_ii is 1 / P_ii; the rest is the latents' correlation
+        linearized_log_evidence   log p(x, mu) + m/2 log 2 pi - 1/2 log det P (BACK Eqs. 16, 26)
+
+    The last four are means over the images in nats. The two gaps' sum is the KL divergence of the
+    posterior from that of the decoder's tangent, N(mu + P^-1 h, P^-1), and the log evidence less
+    the covariance gap is the linearised ELBO (BACK Eq. 17). A decoder that curves within a
+    posterior meets these conditions at other codes. The measures do not see that: all five take
+    the tangent in the decoder's place.
+
+    Raises:
+        NotApplicable: if the model has no bound, or a posterior that is no Gaussian and no point.
+        RunError: if what they are made of is not finite.
+    """
+    found = at_codes(trained, trained.images[: options.num_images or None])
+    prior = np.asarray(latent_prior(trained), np.float64)
+    precision = at_least_the_prior(found.precision.astype(np.float64), prior)
+    inverse = inverse_factor(precision)
+    step = np.einsum("nji,nj->ni", inverse, found.score - found.code / prior**2)
+    log_det = -2.0 * np.sum(np.log(np.diagonal(inverse, axis1=1, axis2=2)), axis=1)
+    size = found.code.shape[1]
+    values = {
+        "linearized_log_evidence": found.log_joint
+        + 0.5 * size * math.log(2.0 * math.pi)
+        - 0.5 * log_det,
+        "posterior_mean_gap": 0.5 * np.sum(np.square(step), axis=1),
+        **_covariance_gaps(found.factor, precision, log_det),
+    }
+    return {**_residual_distance(found, prior), **means_with_errors(values)}
+
+
+def at_codes(trained: TrainedModel, images: np.ndarray) -> AtCodes:
+    """The parts of the conditions at every image's code, in float64.
+
+    Args:
+        trained: the model.
+        images: stored images [N, ...].
+
+    Raises:
+        NotApplicable: if the model has no bound, or a posterior that is no Gaussian and no point.
+        RunError: if they are not finite.
+    """
+    prior_stddev = latent_prior(trained)
+    precision = image_precision(trained)
+
+    def parts(params: Any, x: Array, key: Array) -> AtCodes:
+        posterior = trained.encode(params, x)
+        code = posterior.center()
+
+        def log_likelihood(z: Array) -> Array:
+            return trained.likelihood.log_prob(x, trained.decode(params, z))
+
+        value, score = jax.value_and_grad(log_likelihood)(code)
+        return AtCodes(
+            code=code,
+            factor=_factor(posterior),
+            score=score,
+            precision=precision(params, x, key),
+            log_joint=value + gaussian_log_prob(code, jnp.zeros_like(code), prior_stddev**2),
+        )
+
+    found = trained.map_images(parts, images, key="stationarity")
+    return jax.tree.map(lambda leaf: finite(leaf.astype(np.float64)), found)
+
+
+def _factor(posterior: Any) -> Array | None:
+    """A triangular factor of the covariance; None of a point."""
+    if isinstance(posterior, Point):
+        return None
+    if isinstance(posterior, DiagonalGaussian):
+        return jnp.diag(jnp.broadcast_to(posterior.stddev, posterior.mean.shape))
+    if isinstance(posterior, FullCovarianceGaussian):
+        return jnp.tril(posterior.scale_tril)
+    raise NotApplicable(f"a {type(posterior).__name__} posterior is no Gaussian")
+
+
+def _covariance_gaps(
+    factor: np.ndarray | None, precision: np.ndarray, log_det: np.ndarray
+) -> dict[str, np.ndarray | NotApplicable]:
+    """1/2 [tr(P Sigma) - log det(e P Sigma)] of every image, and of the diagonals alone."""
+    if factor is None:
+        reason = NotApplicable("the encoder gives a point, which has no covariance")
+        return {"posterior_covariance_gap": reason, "diagonal_covariance_gap": reason}
+    trace = np.sum((precision @ factor) * factor, axis=(1, 2))  # tr(F' P F)
+    log_det_factor = np.sum(np.log(np.abs(np.diagonal(factor, axis1=1, axis2=2))), axis=1)
+    gap = 0.5 * (trace - factor.shape[1] - log_det) - log_det_factor
+    if np.any(np.tril(factor, -1)):
+        reason = NotApplicable("the posterior's covariance is not diagonal")
+        return {"posterior_covariance_gap": gap, "diagonal_covariance_gap": reason}
+    variances = np.square(np.diagonal(factor, axis1=1, axis2=2))
+    ratios = variances * np.diagonal(precision, axis1=1, axis2=2)
+    own = 0.5 * np.sum(ratios - 1.0 - np.log(ratios), axis=1)
+    return {"posterior_covariance_gap": gap, "diagonal_covariance_gap": own}
+
+
+def _residual_distance(found: AtCodes, prior: np.ndarray) -> Measured:
+    scaled = found.code / prior
+    own = np.sum(np.square(scaled), axis=1)
+    missed = np.sum(np.square(scaled - prior * found.score), axis=1)
+    return relative("residual_distance", missed, own, "all codes are 0")
+
+
+EVALUATION = Evaluation(evaluate_stationarity, METRICS, OPTIONS)

@@ -1,0 +1,150 @@
+"""A decoder beside its linearisation along one latent, with their outputs (SFVAE Figure A.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import ndtri
+from jax.scipy.stats import norm
+
+from sfvae_jax import objectives
+from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
+
+REACH = 4.0  # standard deviations of q(z|x) that the line goes to, both ways
+_BINS = 60
+
+
+class TaylorLine(NamedTuple):
+    """One output of a decoder while one latent moves, its other latents at the posterior mean.
+
+    Attributes:
+        dimension: which latent.
+        output: which output, counted through the flat decoder output.
+        latent: values of the latent, [P].
+        function: the output f there, [P].
+        linearized: f(mean) + J (z - mean) there, [P]   (SFVAE Eq. 10).
+        mean: of the latent under q(z|x).
+        stddev: its standard deviation under q(z|x).
+        center: f(mean), the mean of the linearised output.
+        deviation: |J| stddev, the standard deviation of the linearised output   (SFVAE Eq. 12).
+        samples: f of equally likely values of the latent, [S].
+    """
+
+    dimension: Array
+    output: Array
+    latent: Array
+    function: Array
+    linearized: Array
+    mean: Array
+    stddev: Array
+    center: Array
+    deviation: Array
+    samples: Array
+
+
+def taylor_line(
+    decode: Callable[[Array], Array],
+    mean: Array,
+    stddev: Array,
+    *,
+    num_points: int = 201,
+    num_samples: int = 10_000,
+    chunk_size: int = 500,
+) -> TaylorLine:
+    """The line f(z_i), its tangent at the posterior mean, and f(z_i) for z_i ~ q   (SFVAE 3.2).
+
+    The latent i and the output k are those for which the linearised deviation |J_ki| stddev_i is
+    the largest. The values of z_i that stand for q are the (s + 1/2) / S quantiles of
+    N(mean_i, stddev_i^2): samples of it without the noise of their draw.
+
+    Args:
+        decode: maps one latent [m] to an array of any shape.
+        mean: posterior mean, [m].
+        stddev: posterior standard deviations, [m].
+        num_points: P, over mean_i +- 4 stddev_i.
+        num_samples: S.
+        chunk_size: latents that are decoded at once.
+    """
+    center, jacobian = objectives.decoder_jacobian(decode, mean)
+    deviations = jnp.abs(jacobian) * stddev[None, :]
+    output, dimension = jnp.unravel_index(jnp.argmax(deviations), deviations.shape)
+
+    def along(value: Array) -> Array:
+        return decode(mean.at[dimension].set(value)).ravel()[output]
+
+    def decoded(values: Array) -> Array:
+        return jax.lax.map(along, values, batch_size=min(chunk_size, len(values)))
+
+    at, spread = mean[dimension], stddev[dimension]
+    latent = at + spread * jnp.linspace(-REACH, REACH, num_points)
+    quantiles = ndtri((jnp.arange(num_samples) + 0.5) / num_samples)
+    middle = center.ravel()[output]
+    return TaylorLine(
+        dimension=dimension,
+        output=output,
+        latent=latent,
+        function=decoded(latent),
+        linearized=middle + jacobian[output, dimension] * (latent - at),
+        mean=at,
+        stddev=spread,
+        center=middle,
+        deviation=deviations[output, dimension],
+        samples=decoded(at + spread * quantiles),
+    )
+
+
+def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
+    """The line of the first image's posterior.
+
+    Raises:
+        NotApplicable: if the posterior is no diagonal Gaussian.
+    """
+    from sfvae_jax.evaluation import figures
+
+    def line(params: Any, x: Array, key: Array) -> TaylorLine:
+        del key
+        posterior = trained.encode(params, x)
+        require_diagonal(posterior)
+        decode = lambda z: trained.reconstruct(params, z)  # noqa: E731
+        return taylor_line(decode, posterior.mean, posterior.stddev)
+
+    found = trained.map_images(line, trained.images[:1], batch_size=1, key="Taylor line")
+    figures.save(draw_line(TaylorLine(*(part[0] for part in found)), title), path)
+
+
+def draw_line(line: TaylorLine, title: str) -> Any:
+    """The figure: f and its tangent, above them q(z|x), beside them the densities of the output."""
+    from sfvae_jax.evaluation import figures
+
+    function, tangent = {"color": "0.45"}, {"color": figures.COLORS[4]}
+    figure = figures.new_figure(8, 6)
+    figure.suptitle(title)
+    shares = {"width_ratios": (3, 1), "height_ratios": (1, 3)}
+    (above, corner), (main, beside) = figure.subplots(2, 2, gridspec_kw=shares)
+    corner.set_visible(False)
+    main.plot(line.latent, line.function, label="decoder f", **function)
+    main.plot(line.latent, line.linearized, label="linearisation at the mean", **tangent)
+    main.plot([line.mean], [line.center], "o", color=figures.COLORS[6], label="posterior mean")
+    main.set(xlabel=f"latent {line.dimension + 1}", ylabel=f"output {line.output + 1}")
+    main.legend()
+    above.fill_between(line.latent, norm.pdf(line.latent, line.mean, line.stddev), alpha=0.4)
+    above.set(ylabel="q(z|x)", xlim=main.get_xlim(), ylim=(0.0, None))
+    low, high = main.get_ylim()
+    values = np.linspace(low, high, 401)
+    linearized = norm.pdf(values, line.center, line.deviation)
+    style = {"density": True, "orientation": "horizontal", "label": "of f(z)", "alpha": 0.6}
+    bars, *_ = beside.hist(line.samples, _BINS, range=(low, high), **style, **function)
+    beside.plot(linearized, values, label="linearised", **tangent)
+    # What f maps to one value, as where a unit is off, is a bar of any length.
+    most = min(np.max(bars), 4.0 * np.max(linearized))
+    beside.set(xlabel="density", xlim=(0.0, 1.05 * max(most, np.max(linearized))), ylim=(low, high))
+    beside.legend(fontsize="small")
+    for axes in (above, main, beside):
+        axes.grid(alpha=0.3)
+    return figure

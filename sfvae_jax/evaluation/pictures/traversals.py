@@ -1,0 +1,68 @@
+"""What single latent dimensions do to an image, and which of them matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sfvae_jax.evaluation.bounds.collapse import kl_matrix
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, centers, decode_means
+
+
+def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
+    """Latent dimensions from the most informative down.
+
+    Returns:
+        (order [m], scores [m] by dimension, their name): the mean KL(q(z_i|x) || p(z_i)) in nats
+        over the images; without a KL divergence for each dimension, the variance of the codes.
+    """
+    try:
+        scores, name = kl_matrix(trained).mean(axis=0), "KL"
+    except NotApplicable:
+        scores, name = centers(trained, trained.images).var(axis=0), "variance"
+    return np.argsort(-scores, kind="stable"), scores, name
+
+
+def traversals(
+    trained: TrainedModel, code: np.ndarray, dimensions: Sequence[int], values: Sequence[float]
+) -> np.ndarray:
+    """E[x|z] where one dimension of a code after the other takes the values.
+
+    The values count standard deviations of the prior; of a model without one, of its codes.
+
+    Args:
+        trained: the model.
+        code: [m].
+        dimensions: D of the m.
+        values: V of them.
+
+    Returns:
+        [D, V, ...].
+    """
+    if trained.prior_stddev is None:
+        codes = centers(trained, trained.images)
+        offset, scale = codes.mean(axis=0), codes.std(axis=0)
+    else:
+        offset, scale = np.zeros_like(code), np.broadcast_to(trained.prior_stddev, code.shape)
+    grid = np.tile(code, (len(dimensions), len(values), 1))
+    for row, dimension in enumerate(dimensions):
+        grid[row, :, dimension] = offset[dimension] + scale[dimension] * np.asarray(values)
+    return decode_means(trained, grid)
+
+
+def nearest(images: np.ndarray, others: np.ndarray, num_neighbours: int) -> np.ndarray:
+    """Indices of the others nearest to each image in Euclidean distance, [N, num_neighbours].
+
+    Args:
+        images: [N, ...].
+        others: [M, ...] of the same kind; floats, or uint8 which counts as 255 = 1.
+        num_neighbours: at most M.
+    """
+    flat = np.asarray(images, np.float32).reshape(len(images), -1)
+    scale = np.float32(255.0 if others.dtype == np.uint8 else 1.0)
+    distances = []
+    for start in range(0, len(others), 2000):
+        chunk = others[start : start + 2000].reshape(-1, flat.shape[1]).astype(np.float32) / scale
+        distances.append(np.sum(np.square(chunk), axis=1) - 2.0 * flat @ chunk.T)
+    return np.argsort(np.concatenate(distances, axis=1), axis=1, kind="stable")[:, :num_neighbours]

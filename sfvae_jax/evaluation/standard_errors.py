@@ -1,0 +1,48 @@
+"""How far a mean over images can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from sfvae_jax.evaluation.spec import Measured
+from sfvae_jax.evaluation.trained_model import NotApplicable
+
+
+def standard_error(values: np.ndarray) -> float | NotApplicable:
+    """Standard error of the mean of N independent values [N]: their deviation over sqrt(N)."""
+    if len(values) < 2:
+        return NotApplicable("one image has no standard error")
+    return float(np.std(values, ddof=1, dtype=np.float64) / math.sqrt(len(values)))
+
+
+def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, float | NotApplicable]:
+    """mean(values) / mean(others) of N independent pairs [N], and its standard error.
+
+    The error is that of the mean of (values - ratio * others) / mean(others): the delta method,
+    to first order in 1 / sqrt(N).
+    """
+    values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
+    scale = np.mean(others)
+    ratio = float(np.mean(values) / scale)
+    return ratio, standard_error((values - ratio * others) / scale)
+
+
+def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Measured:
+    """The mean of each column [N] by its name, and NAME_standard_error; of none, the reason."""
+    found: Measured = {}
+    for name, values in columns.items():
+        absent = isinstance(values, NotApplicable)
+        found[name] = values if absent else float(np.mean(values))
+        found[f"{name}_standard_error"] = values if absent else standard_error(values)
+    return found
+
+
+def relative(name: str, values: np.ndarray, others: np.ndarray, reason: str) -> Measured:
+    """`ratio_of_means` by its name, and NAME_standard_error; the reason where all others are 0."""
+    ratio = error = NotApplicable(reason)
+    if np.any(others):
+        ratio, error = ratio_of_means(values, others)
+    return {name: ratio, f"{name}_standard_error": error}

@@ -1,0 +1,1 @@
+"""What all objectives share: checks, precision, linear algebra, batches over devices."""

@@ -1,0 +1,36 @@
+"""A batch that several devices share: its keys and its means."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.numerics.precision import wide
+
+
+def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
+    """`fold_in(rng, i)` for the places i that this device's share has in the whole batch.
+
+    Args:
+        rng: a key of the batch; or the examples' own keys [share], which are given back as they
+            are, so that a part of a share draws what it would have drawn in the whole.
+        share: number of the device's examples.
+        axis_name: axis over which the batch is shared, or None.
+    """
+    of_the_batch = 0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1
+    if rng.ndim > of_the_batch:
+        return rng
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * share
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng, first + jnp.arange(share))
+
+
+def batch_mean(values: Array, axis_name: str | None = None) -> Array:
+    """Mean over the leading axis and, where the batch is shared, over the devices; in 32 bits."""
+    mean = jnp.mean(wide(values), axis=0)
+    return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+
+
+def whole_batch(values: Array, axis_name: str | None = None) -> Array:
+    """The shares of all devices, [B, ...], in their order."""
+    return values if axis_name is None else jax.lax.all_gather(values, axis_name, tiled=True)

@@ -1,0 +1,195 @@
+"""What enters a function is checked here: shapes always, values where they are known.
+
+Shapes are always known. Values are known where JAX does not trace them: what `jax.jit`, `jax.vmap`
+or `jax.grad` traces is not looked at, and nothing is added to the program. Chex asserts the shapes,
+and the errors here say what it finds in words that name the argument and what to do.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sfvae_jax.objectives.numerics.precision import is_narrow
+
+_ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
+
+
+class ArgumentError(ValueError, AssertionError):
+    """An argument that a function cannot take: which, what was expected, and what was given.
+
+    An `AssertionError` too, as those of Chex are.
+    """
+
+
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """The shape of an array or a number.
+
+    Raises:
+        ArgumentError: if it is neither.
+    """
+    if isinstance(value, numbers.Number):
+        return ()
+    if not hasattr(value, "shape"):
+        raise ArgumentError(f"{name} must be an array, got a {type(value).__name__}")
+    return tuple(value.shape)
+
+
+def check_scalar(name: str, value: Any) -> None:
+    """Refuses what is not a single number."""
+    shape = shape_of(name, value)
+    if not _holds(chex.assert_shape, value, ()):
+        raise ArgumentError(f"{name} must be a scalar, got shape {shape}{_ONE_EXAMPLE}")
+
+
+def check_vector(name: str, value: Any) -> None:
+    """Refuses what is not one vector [m]: a batch of them, above all."""
+    shape = shape_of(name, value)
+    if not _holds(chex.assert_rank, value, 1):
+        hint = _ONE_EXAMPLE if shape else ""
+        raise ArgumentError(f"{name} must have shape [m], got shape {shape}{hint}")
+
+
+def check_batch(name: str, value: Any, expected: str = "[B, m]") -> None:
+    """Refuses what is not a batch of vectors."""
+    shape = shape_of(name, value)
+    if not _holds(chex.assert_rank, value, 2):
+        raise ArgumentError(f"{name} must have shape {expected}, got shape {shape}")
+
+
+def check_square(name: str, value: Any, size: int | None = None) -> None:
+    """Refuses what is not one square matrix, of this size where one is given."""
+    shape = shape_of(name, value)
+    side = size if size is not None else (shape or (0,))[0]
+    if _holds(chex.assert_shape, value, (side, side)):
+        return
+    expected = "[m, m]" if size is None else f"({size}, {size})"
+    hint = _ONE_EXAMPLE if len(shape) == 3 else ""
+    raise ArgumentError(f"{name} must have shape {expected}, got shape {shape}{hint}")
+
+
+def check_shape(name: str, value: Any, expected: tuple[int, ...], why: str = "") -> None:
+    """Refuses every other shape; `why` says where the expected one comes from."""
+    shape = shape_of(name, value)
+    if _holds(chex.assert_shape, value, tuple(expected)):
+        return
+    hint = _ONE_EXAMPLE if shape[1:] == tuple(expected) else ""
+    raise ArgumentError(f"{name} must have shape {tuple(expected)}{why}, got shape {shape}{hint}")
+
+
+def check_one_for_each(name: str, value: Any, of: str, others: Any) -> None:
+    """Refuses arrays whose leading axes differ."""
+    shape, number = shape_of(name, value), shape_of(of, others)[0]
+    if shape[:1] != (number,):
+        raise ArgumentError(
+            f"{name} must hold one example for each of the {number} {of}, got shape {shape}"
+        )
+
+
+def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> None:
+    """Refuses an example that is not shaped like what is decoded."""
+    check_shape("x", x, shape_of(name, x_hat), f", as {name} has")
+
+
+def check_pair(name: str, value: Any, expected: str) -> None:
+    """Refuses what is not a pair; an array of two rows is none."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        what = f"{len(value)} of them" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
+        raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
+
+
+def check_per_element(name: str, value: Any, like: Any) -> None:
+    """Refuses what is neither a scalar nor shaped like another array."""
+    shape = shape_of(name, value)
+    if shape and shape != like.shape:
+        hint = _ONE_EXAMPLE if shape[1:] == like.shape else ""
+        raise ArgumentError(
+            f"{name} must be a scalar or have shape {like.shape}, got shape {shape}{hint}"
+        )
+
+
+def per_element(name: str, value: Array | float, like: Any) -> Array:
+    """A scalar, or an array shaped like another, as an array of that shape.
+
+    Raises:
+        ArgumentError: if it is neither.
+    """
+    check_per_element(name, value, like)
+    return jnp.broadcast_to(value, like.shape)
+
+
+def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
+    """Refuses floats of too few bits for so many levels or rules."""
+    if is_narrow(value) and number > 2 ** (jnp.finfo(value.dtype).nmant + 1):
+        raise ArgumentError(
+            f"{name} must be float32: {value.dtype} does not hold the {number} {what}"
+        )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuses a number that is known not to be positive: negative, zero or nan."""
+    known = known_value(value)
+    if known is not None and not np.all(known > 0):
+        raise ArgumentError(f"{name} must be positive, got {_first(known, known > 0)}")
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Refuses a number that is known to be negative or nan."""
+    known = known_value(value)
+    if known is not None and not np.all(known >= 0):
+        raise ArgumentError(f"{name} must not be negative, got {_first(known, known >= 0)}")
+
+
+def check_at_least_one(name: str, value: int) -> None:
+    """Refuses a count below 1."""
+    if value < 1:
+        raise ArgumentError(f"{name} must be at least 1, got {value}")
+
+
+def check_has(name: str, value: Any, method: str, example: str) -> None:
+    """Refuses an object without a method, and a class in place of an object."""
+    if isinstance(value, type):
+        raise ArgumentError(
+            f"{name} must be an object such as {example}, got the class {value.__name__}"
+        )
+    if not hasattr(value, method):
+        raise ArgumentError(
+            f"{name} must have a method {method}, as {example} has; got a {_kind(value)}"
+        )
+
+
+def known_value(value: Any) -> np.ndarray | None:
+    """A value that can be read here and now, or None: one that is traced, or lies elsewhere."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    if isinstance(value, Array) and not value.is_fully_addressable:
+        return None
+    return np.asarray(value)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _first(values: np.ndarray, fits: np.ndarray) -> str:
+    """The first of those that do not fit, and where it stands."""
+    if not values.ndim:
+        return str(values)
+    place = tuple(int(i) for i in np.argwhere(~fits)[0])
+    return f"{values[place]} at {list(place)}"
+
+
+def _holds(assertion: Callable[..., None], *arguments: Any) -> bool:
+    """Whether Chex finds it so."""
+    try:
+        assertion(*arguments)
+    except AssertionError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The files of a run: its workdir, its configuration, and who may write them."""

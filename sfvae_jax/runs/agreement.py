@@ -1,0 +1,92 @@
+"""Whether all processes of a run were asked for the same: settings, data and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import jax
+import jaxlib
+import ml_collections
+import numpy as np
+
+import sfvae_jax
+from sfvae_jax.errors import RunError, UsageError, listed
+from sfvae_jax.runs.config_diff import differences, flatten, plain
+from sfvae_jax.runtime import processes
+
+_NAMED_AT_MOST = 5
+_ADVICE = "Give all processes the same config, data and versions"
+
+
+def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
+    """Refuses processes of one run that were not all asked for the same; all must call this.
+
+    Every process compares what would decide its steps and measures: all settings, the fingerprint
+    of the data, the versions of what computes them, and what the environment sets of JAX.
+
+    Args:
+        config: resolved, with the fingerprint of the data.
+        mode: what the process is about to do, "train" or "evaluate".
+
+    Raises:
+        UsageError: in a process that differs from the main one, saying how.
+        RunError: in the others, naming those processes and what differs.
+    """
+    if jax.process_count() == 1:
+        return
+    here = {**flatten(plain(config)), "--mode": mode, **_versions(), **_of_jax()}
+    digests = processes.gathered(_digest(here))
+    if np.all(digests == digests[0]):
+        return
+    there = _of_main(here)
+    keys = sorted(there)
+    differs = [here.get(key) != there[key] for key in keys]
+    # The last one: whether this process has settings that the main one lacks, as another version.
+    differs.append(bool(here.keys() - there.keys()))
+    by_process = processes.gathered(np.array(differs))
+    if np.any(by_process[jax.process_index()]):
+        found = differences(there, here, lambda key: True)
+        raise UsageError(
+            f"process {jax.process_index()} of this run differs from process 0 (there):"
+            f" {listed(found, _NAMED_AT_MOST)}. {_ADVICE}"
+        )
+    others = np.flatnonzero(by_process.any(axis=1)).tolist()
+    columns = np.flatnonzero(by_process.any(axis=0)).tolist()
+    named = [keys[i] if i < len(keys) else "settings of another version" for i in columns]
+    numbers = listed([*map(str, others)], _NAMED_AT_MOST)
+    raise RunError(
+        f"processes of this run that differ from process 0: {numbers}; in:"
+        f" {listed(named, _NAMED_AT_MOST)}. {_ADVICE}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "version of sfvae_jax": sfvae_jax.__version__,
+        "version of jax": jax.__version__,
+        "version of jaxlib": jaxlib.__version__,
+        "version of numpy": np.__version__,  # which shuffles
+    }
+
+
+def _of_jax() -> dict[str, str]:
+    """What the environment sets in JAX and decides which numbers are drawn or computed."""
+    keys = (
+        *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"),
+        "jax_default_matmul_precision",
+    )
+    found = {key: str(getattr(jax.config, key, None)) for key in keys}
+    return found | {"JAX's backend": jax.default_backend()}
+
+
+def _digest(facts: dict) -> np.ndarray:
+    """A digest as eight numbers of 32 bits, which JAX passes on unchanged."""
+    text = json.dumps(facts, sort_keys=True)
+    return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32)
+
+
+def _of_main(facts: dict) -> dict:
+    """The facts as the main process has them."""
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    return json.loads(processes.arrays_of_main({"facts": text})["facts"].tobytes())

@@ -1,0 +1,1 @@
+"""Checkpoints: saved whole, proved whole, and read again."""

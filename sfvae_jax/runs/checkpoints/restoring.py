@@ -1,0 +1,208 @@
+"""Checkpoints read again: the newest whole one, whatever became of the others.
+
+One that was damaged after it was saved is never taken, nor one whose folder was renamed to another
+step. Nothing here changes a file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from sfvae_jax.errors import RunError
+from sfvae_jax.paths import shown
+from sfvae_jax.runs.checkpoints import proof
+from sfvae_jax.runs.checkpoints.names import checkpoint_steps
+from sfvae_jax.runs.checkpoints.proof import Layout
+from sfvae_jax.runtime import processes
+from sfvae_jax.training.state import TrainState
+
+# Raises what it has against the arrays of the checkpoint of a step.
+Check = Callable[[int, Layout], None]
+Wanted = Callable[[str], bool]
+
+log = logging.getLogger("sfvae_jax")
+
+# Where a state has the parameters of the networks, its step, and the same of its best validation.
+_NETWORKS, _STEP, _BEST = "params.params.", "step", "best."
+
+
+def last_step(folder: Path) -> int | None:
+    """The step of the last checkpoint in a folder, or None.
+
+    That which the main process sees; all have to ask.
+    """
+    return next(iter(processes.of_main(checkpoint_steps(folder))), None)
+
+
+def read_state(folder: Path, like: TrainState) -> TrainState:
+    """The newest whole checkpoint of a folder, as `restored` gives it."""
+    return restored(folder, like)[0]
+
+
+def restored(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
+    """The newest whole checkpoint, and the steps of damaged newer ones.
+
+    Args:
+        folder: of the checkpoints.
+        like: has the structure and the placement that the state gets.
+
+    Raises:
+        RunError: if none is whole, or its arrays are not those of this model.
+    """
+    arrays, damaged = _newest_whole(folder, _is_like(like), _is_any)
+    return _placed(arrays, like), damaged
+
+
+def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
+    """The checkpoint of one step, as `restored`; None where it is not there, or damaged.
+
+    That which the main process sees; all have to ask.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    with processes.agreed():
+        if processes.is_main() and step in checkpoint_steps(folder):
+            try:
+                arrays, _ = _read_one(folder, step, _is_like(like), _is_any)
+            except (proof.Damaged, FileNotFoundError) as error:
+                log.warning("checkpoint %d is damaged: %s", step, proof.one_line(error))
+    arrays = processes.arrays_of_main(arrays)
+    return _placed(arrays, like) if arrays else None
+
+
+def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -> dict[str, Any]:
+    """Parameters of the newest checkpoint in which they are whole, as nested NumPy arrays.
+
+    Of a run that may stop early, those of its best validation.
+
+    Args:
+        folder: of the checkpoints.
+        wanted: whether a parameter is to be read, by its name, such as "decoder.Dense_0.bias".
+        check: is given type and shape of those, by their names, before they are read, and raises
+            what it has against them.
+
+    Raises:
+        RunError: if there is none.
+    """
+
+    def of_networks(found: dict[str, Any], prefix: str) -> dict[str, Any]:
+        pairs = [(n.removeprefix(prefix), x) for n, x in found.items() if n.startswith(prefix)]
+        return {name: x for name, x in pairs if wanted(name)}
+
+    def is_read(name: str) -> bool:
+        beside = name.removeprefix(_BEST)
+        known = beside.startswith(_NETWORKS) and wanted(beside.removeprefix(_NETWORKS))
+        return known or name == _BEST + _STEP
+
+    def check_read(step: int, layout: Layout) -> None:
+        check(of_networks(layout, _NETWORKS))
+
+    arrays, _ = _newest_whole(folder, check_read, is_read)
+    prefix = _BEST + _NETWORKS if arrays.get(_BEST + _STEP, 0) > 0 else _NETWORKS
+    return unflatten_dict(of_networks(arrays, prefix), sep=".")
+
+
+def first_difference(there: Layout, here: Layout) -> tuple[str, str, str] | None:
+    """The name of an array that differs in shape, or else in type, and what both are, in words."""
+    names = sorted(there.keys() | here.keys(), key=lambda name: (name[:6] != "params", name))
+    for place in (1, 0):
+        for name in names:
+            found, wanted = (_in_words(layout, name, place) for layout in (there, here))
+            if found != wanted:
+                return name, found, wanted
+    return None
+
+
+def _in_words(layout: Layout, name: str, place: int) -> str:
+    if name not in layout:
+        return "missing"
+    found = layout[name][place]
+    return found if isinstance(found, str) else str(list(found))
+
+
+def _is_any(name: str) -> bool:
+    return True
+
+
+def _placed(arrays: dict[str, np.ndarray], like: TrainState) -> TrainState:
+    def place(path: Any, leaf: jax.Array) -> jax.Array:
+        return jax.device_put(arrays[proof.leaf_name(path)], leaf.sharding)
+
+    return jax.tree.map_with_path(place, like)
+
+
+def _newest_whole(
+    folder: Path, check: Check, wanted: Wanted
+) -> tuple[dict[str, np.ndarray], list[int]]:
+    """Named arrays of the newest whole checkpoint, and the steps of damaged newer ones.
+
+    The main process reads for all: what another one sees of a shared folder may be of before.
+    """
+    arrays, damaged = {}, []
+    with processes.agreed():
+        if processes.is_main():
+            arrays, damaged = _read_newest_whole(folder, check, wanted)
+    return processes.arrays_of_main(arrays), processes.of_main(damaged)
+
+
+def _read_newest_whole(
+    folder: Path, check: Check, wanted: Wanted
+) -> tuple[dict[str, np.ndarray], list[int]]:
+    damaged: dict[int, str] = {}
+    for step in checkpoint_steps(folder):
+        try:
+            arrays, proved = _read_one(folder, step, check, wanted)
+        except (proof.Damaged, FileNotFoundError) as error:
+            damaged[step] = proof.one_line(error)
+            continue
+        for other, damage in damaged.items():
+            log.warning("checkpoint %d is damaged: %s; using checkpoint %d", other, damage, step)
+        if not proved:
+            log.warning("an earlier version saved checkpoint %d: nothing proves it whole", step)
+        return arrays, list(damaged)
+    what = "; ".join(f"checkpoint {step}: {damage}" for step, damage in damaged.items())
+    raise RunError(
+        f"{shown(folder)} holds no whole checkpoint ({what or 'it is empty'}); nothing has been"
+        " changed. Give another --workdir, or delete this one to start anew"
+    )
+
+
+def _read_one(
+    folder: Path, step: int, check: Check, wanted: Wanted
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The wanted arrays of one checkpoint and its step, and whether they were proved."""
+
+    def check_all(layout: Layout) -> None:
+        dtype, shape = layout.get(_STEP, ("", ()))
+        if not dtype.startswith("int") or shape:
+            raise proof.Damaged("it does not say of which step it is")
+        check(step, layout)
+
+    arrays, proved = proof.read(
+        folder / str(step), check_all, lambda name: name == _STEP or wanted(name)
+    )
+    if arrays[_STEP] != step:
+        raise proof.Damaged(f"it is that of step {arrays[_STEP]}, its folder was renamed")
+    return arrays, proved
+
+
+def _is_like(like: TrainState) -> Check:
+    """Refuses what is not of the architecture of a state, before it is read."""
+    here = proof.layout_of(like)
+
+    def check(step: int, there: Layout) -> None:
+        difference = first_difference(there, here)
+        if difference is not None:
+            name, found, wanted = difference
+            raise RunError(
+                f"checkpoint {step} has another architecture: {name} is {found} there and"
+                f" {wanted} in this configuration; use the one that it was trained with"
+            )
+
+    return check

@@ -1,0 +1,223 @@
+"""Checkpoints of the train state, by Orbax: asynchronous, and whole or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from sfvae_jax.errors import RunError
+from sfvae_jax.paths import shown
+from sfvae_jax.runs.checkpoints import proof
+from sfvae_jax.runs.checkpoints.names import DAMAGED, checkpoint_steps
+from sfvae_jax.runs.checkpoints.proof import Layout
+from sfvae_jax.runs.checkpoints.restoring import last_step, restored
+from sfvae_jax.runtime import processes
+from sfvae_jax.training.parallel import of_all_processes
+from sfvae_jax.training.state import TrainState
+
+log = logging.getLogger("sfvae_jax")
+
+# Orbax reads the metadata of all checkpoints when it begins, and fails where those of one are
+# damaged, but for releases that can be told not to.
+_KNOWN = {field.name for field in dataclasses.fields(ocp.CheckpointManagerOptions)}
+_CAREFUL = {"lightweight_initialize": True} if "lightweight_initialize" in _KNOWN else {}
+
+
+class Checkpoints:
+    """The checkpoints of one run; the last few are kept. A context manager."""
+
+    def __init__(
+        self, folder: Path, num_kept: int, check_owner: Callable[[], None] = lambda: None
+    ) -> None:
+        """Removes what a killed process left half written.
+
+        Args:
+            folder: where they are.
+            num_kept: how many are kept.
+            check_owner: raises a `RunError` when the folder is no longer this run's; it is called
+                before anything there is changed.
+
+        Raises:
+            RunError: if the folder cannot be made or read.
+        """
+        self._options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, **_CAREFUL)
+        self._folder, self._check_owner = folder.absolute(), check_owner
+        self._being_written: int | None = None
+        self._was_read_back = False
+        self._remove_temporary()
+        self._manager = self._opened()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: Any, *unused: Any) -> None:
+        """Waits for the last save; not after an error among several processes.
+
+        Another one may have died, and its part of the save would be waited for in vain: before an
+        error that all of them meet, `wait` is theirs to call.
+
+        Raises:
+            RunError: if it failed, unless another error is on its way; the log tells it then.
+        """
+        if kind is not None and jax.process_count() > 1:
+            return
+        try:
+            self.wait()
+        except RunError as error:
+            if kind is None:
+                raise
+            log.error("%s", error)
+        finally:
+            self._close()
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last checkpoint on disk, or None; all processes have to ask."""
+        return last_step(self._folder)
+
+    def save(self, state: TrainState) -> None:
+        """Starts to write the state under its step; returns before it is on disk.
+
+        The first one is waited for, read back and compared, so that nothing is trained that could
+        not be gone on with.
+
+        Raises:
+            RunError: if it, or the one before it, cannot be written, or the first not be read;
+                earlier ones are kept.
+        """
+        self.wait()
+        self._check_owner()
+        step, proved = int(state.step), proof.proof(state) if processes.is_main() else None
+        with self._writing(step):
+            self._being_written = step
+            self._manager.save(
+                step,
+                args=ocp.args.StandardSave(of_all_processes(state)),
+                custom_metadata=proved,
+                force=True,  # Orbax would skip what it thinks is not due
+            )
+        if not self._was_read_back:
+            self.wait()
+            with processes.agreed():
+                if proved is not None:
+                    _check_saved(self._folder / str(step), proof.layout_of(state), proved)
+            self._was_read_back = True
+
+    def wait(self) -> None:
+        """Returns when the checkpoint that is being written, if any, is on disk.
+
+        Raises:
+            RunError: if it cannot be written; earlier ones are kept.
+        """
+        if self._being_written is not None:
+            with self._writing(self._being_written):
+                self._manager.wait_until_finished()
+            self._being_written = None
+            self._check_owner()
+
+    def kept(self) -> str:
+        """In words, from which checkpoint a run that has to stop may go on."""
+        steps = checkpoint_steps(self._folder)
+        return f"checkpoint {steps[0]} is kept" if steps else "there is no checkpoint"
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest whole checkpoint, with the structure and placement of `like`.
+
+        Damaged newer ones are told in the log and set aside, so that their steps can be saved
+        again.
+
+        Raises:
+            RunError: if none is whole, or its shapes are not this model's; nothing is
+                changed then.
+        """
+        self.wait()
+        state, damaged = restored(self._folder, like)
+        with processes.agreed():
+            for step in damaged if processes.is_main() else ():
+                self._set_aside(step)
+        if damaged:  # Orbax is to know of them no more
+            self._manager.close()
+            self._manager = self._opened()
+        return state
+
+    def _opened(self) -> ocp.CheckpointManager:
+        try:
+            return ocp.CheckpointManager(
+                self._folder, options=self._options, item_handlers=ocp.StandardCheckpointHandler()
+            )
+        except Exception as error:  # of the file system, or what `_CAREFUL` says
+            reason = proof.one_line(error)
+            raise RunError(f"cannot use {shown(self._folder)}: {reason}") from error
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of the file system, TensorStore or Orbax, from any thread
+            self._being_written = None
+            self._check_owner()
+            self._remove_temporary()
+            reason = proof.one_line(error)
+            raise RunError(f"cannot write checkpoint {step}: {reason}; {self.kept()}") from error
+
+    def _set_aside(self, step: int) -> None:
+        self._check_owner()
+        path = self._folder / str(step)
+        aside = path.with_name(path.name + DAMAGED)
+        try:
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            path.rename(aside)
+        except OSError as error:
+            reason = proof.one_line(error)
+            raise RunError(
+                f"cannot set aside damaged checkpoint {shown(path)}: {reason}"
+            ) from error
+        log.warning("damaged checkpoint %d is set aside as %s", step, aside.name)
+
+    def _close(self) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:  # of a failed save, which has been told
+            log.debug("closing the checkpoints: %s", error)
+        with contextlib.suppress(RunError):
+            self._check_owner()
+            self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
+        """Removes what a save that was killed, or failed, has left: the next one needs the room."""
+        if processes.is_main():
+            for path in self._folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_saved(folder: Path, layout: Layout, proved: dict[str, Any]) -> None:
+    """Reads a checkpoint that has just been saved, and compares it.
+
+    Raises:
+        RunError: if it cannot be read, or is not what was saved.
+    """
+
+    def check(found: Layout) -> None:
+        if found != layout:
+            raise proof.Damaged("its arrays are not those of the run")
+
+    try:
+        arrays, _ = proof.read(folder, check)
+        if proof.digests(arrays) != proved["arrays"]:
+            raise proof.Damaged("its numbers are not those of the run")
+    except (proof.Damaged, FileNotFoundError) as error:
+        raise RunError(
+            f"checkpoint {folder.name} was written and cannot be read back:"
+            f" {proof.one_line(error)}. Training stops here, for it could not go on from what it"
+            " saves; give a --workdir in another folder or on another file system"
+        ) from error

@@ -1,0 +1,115 @@
+"""results.json: what its entries are, and which of them can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sfvae_jax.runs.checkpoints.names import is_step
+
+# The entries that are not of the step that was measured last.
+LASTING = ("config", "published", "history", "history_caveats")
+
+Results = dict[str, Any]
+
+
+def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
+    """The entries that are what the library writes, and what is wrong with the others.
+
+    Measures at single steps of the history are kept where others are not. Entries of later
+    versions, whose names are not known, are kept as they are.
+    """
+    found, faults = {}, []
+    for key, value in content.items():
+        is_right, expected = _KINDS.get(key, (_is_anything, ""))
+        if key in _BY_STEP and isinstance(value, dict):
+            wrong = [step for step, entry in value.items() if not is_right({step: entry})]
+            value = {step: entry for step, entry in value.items() if step not in wrong}
+            faults += [f"{key!r} at step {step[:20]!r} is not {expected}" for step in wrong]
+        elif not is_right(value):
+            faults.append(f"{key!r} is not {expected}")
+            continue
+        found[key] = value
+    return found, faults
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of JSON, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether it is a whole number of JSON."""
+    return is_number(value) and isinstance(value, int)
+
+
+def up_to(step: int, content: Results) -> Results:
+    """The entries without what was measured after a step."""
+    stands = content.get("step", step + 1) <= step
+    return {
+        key: _first_steps(step, entry) if key in _BY_STEP else entry
+        for key, entry in content.items()
+        if key in LASTING or (stands and not (key == "ended_at" and entry > step))
+    }
+
+
+def is_at_end(content: Results, steps: int) -> bool:
+    """Whether the measures are those of a run that has ended, after so many steps or early."""
+    return content.get("step") == steps or "ended_at" in content
+
+
+def not_measured(history: Mapping[str, Any], steps: Iterable[int], last: int) -> list[int]:
+    """The named steps, up to the last one that counts, of which a history has no measures."""
+    return [step for step in steps if step <= last and str(step) not in history]
+
+
+def _first_steps(step: int, history: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry for key, entry in history.items() if int(key) <= step}
+
+
+def _is_anything(value: Any) -> bool:
+    return True
+
+
+def _is_group(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_step(value: Any) -> bool:
+    return is_whole_number(value) and value >= 0
+
+
+def _are_measures(value: Any) -> bool:
+    return _is_group(value) and all(v is None or is_number(v) for v in value.values())
+
+
+def _are_texts(value: Any) -> bool:
+    return _is_group(value) and all(isinstance(text, str) for text in value.values())
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_number, value))
+
+
+def _at_steps(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return _is_group(value) and all(is_step(s) and is_right(v) for s, v in value.items())
+
+    return check
+
+
+_BY_STEP = ("history", "history_caveats")
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "config": (_is_group, "a group of settings"),
+    "published": (_is_group, "a group of published figures"),
+    "step": (_is_step, "a step"),
+    "ended_at": (_is_step, "a step"),
+    "metrics": (_are_measures, "measures, each a number or null"),
+    "not_applicable": (_are_texts, "texts by the names of measures"),
+    "caveats": (_are_texts, "texts by the names of measures"),
+    "texts": (_are_texts, "texts by the names of measures"),
+    "prior_stddev": (_are_numbers, "a list of numbers"),
+    "checkpoint": (lambda value: isinstance(value, str), "a digest"),
+    "history": (_at_steps(_are_measures), "measures, each a number or null"),
+    "history_caveats": (_at_steps(_are_texts), "texts by the names of measures"),
+}

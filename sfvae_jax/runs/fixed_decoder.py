@@ -1,0 +1,121 @@
+"""A decoder that is another run's and is not trained, for new encoders (GAPS 5.2.1, 6.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sfvae_jax import data, objectives
+from sfvae_jax.errors import UsageError
+from sfvae_jax.models.options import MODEL
+from sfvae_jax.runs.checkpoints.proof import Layout, layout_of
+from sfvae_jax.runs.checkpoints.restoring import first_difference, last_step, read_params
+from sfvae_jax.runs.config_diff import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime.files import read_json
+from sfvae_jax.training.frozen import DECODER_PARTS, decoder_of
+from sfvae_jax.training.state import TrainState
+
+# What a decoder means, besides its parameters.
+_SHARED = (
+    "data.elements",
+    "data.layer_types",
+    "data.scale",
+    "data.tokens",
+    "likelihood.",
+    "model.activation",
+    "model.latent_scale",
+    "model.latent_size",
+    "model.name",
+    "model.output_activation",
+    "model.value_activation",
+)
+# What it meant before these keys were there.
+_BEFORE = {"model.output_activation": MODEL["output_activation"].default}
+
+
+def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+    """A fresh state with the decoder in the last checkpoint of the run `train.decoder_from`.
+
+    Args:
+        config: resolved, the new run's.
+        state: as `create_state` makes it.
+
+    Raises:
+        UsageError: if there is no such decoder, or it is not one of this config's model.
+    """
+    source = Workdir(config.train.decoder_from, "train.decoder_from")
+    _check_normalisation(config, state)
+    _check_source(config, source)
+    networks = state.params["params"]
+    wanted = layout_of(decoder_of(networks))
+    found = read_params(
+        source.checkpoints, _is_of_decoder, lambda there: _check_arrays(source, there, wanted)
+    )
+    found = jax.tree.map(jnp.asarray, found)
+    return dataclasses.replace(state, params={"params": networks | found})
+
+
+def _is_of_decoder(name: str) -> bool:
+    return name.split(".")[0] in DECODER_PARTS
+
+
+def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -> None:
+    if state.batch_stats:
+        raise UsageError(
+            f"train.decoder_from: model {config.model.name!r} has BatchNorm, whose moments belong"
+            " to the codes of the decoder's own encoder; choose a model without it"
+        )
+    if config.objective.name == "rae_sn":
+        raise UsageError(
+            "train.decoder_from: objective 'rae_sn' normalises the decoder as it trains it; choose"
+            " another objective.name"
+        )
+
+
+def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
+    if not source.config.exists():
+        raise UsageError(f"train.decoder_from: {source.name} holds no run; give the workdir of one")
+    if last_step(source.checkpoints) is None:
+        raise UsageError(
+            f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
+        )
+    there, here = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
+    name = there.get("objective.name")
+    if not all(isinstance(text, str) for text in (there.get("data.name"), name)):
+        raise UsageError(f"train.decoder_from: {source.config} is no config.json of a run")
+    # A run of an earlier version does not know what is of sequences alone.
+    differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
+    differing += _other_sequences(there["data.name"], here["data.name"])
+    info = objectives.OBJECTIVES.get(name)
+    if name == "rae_sn":
+        differing.append("objective 'rae_sn' normalises it there")
+    elif info is not None and not (info.density and info.prior == "fixed"):
+        differing.append(f"objective {name!r} trains no p(x|z) under a standard normal prior")
+    if differing:
+        raise _another_decoder(source, "; ".join(differing))
+
+
+def _other_sequences(there: str, here: str) -> list[str]:
+    """In words, how the names of two data sets of sequences differ, but for the file."""
+    kinds = [name.partition(":")[0] for name in (there, here)]
+    if kinds[0] == kinds[1] or not any(kind in data.KINDS for kind in kinds):
+        return []
+    return [f"data.name is {there!r} there and {here!r} here"]
+
+
+def _check_arrays(source: Workdir, there: Layout, here: Layout) -> None:
+    difference = first_difference(there, here)
+    if difference is not None:
+        name, found, wanted = difference
+        raise _another_decoder(source, f"{name} is {found} there and {wanted} here")
+
+
+def _another_decoder(source: Workdir, difference: str) -> UsageError:
+    return UsageError(
+        f"train.decoder_from: {source.name} holds another decoder: {difference}. Give another"
+        " run, or this model its settings"
+    )

@@ -1,0 +1,169 @@
+"""The figures that a paper has published: what setting they are of, and how runs differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import ml_collections
+
+from sfvae_jax.runs.config_diff import flatten, nest, plain
+
+# What no figure depends on.
+_NO_SETTING = {"preset", "seed", "data.device_bytes", "model.lowering"}
+_NO_SETTING |= {
+    f"train.{key}"
+    for key in (
+        "microbatch",
+        "compilation_cache",
+        "steps_per_call",
+        "log_every",
+        "checkpoint_every",
+        "checkpoints_kept",
+    )
+}
+_NO_SETTING |= {f"evaluations.{key}" for key in ("names", "steps", "batch_size", "num_pictured")}
+_OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
+_OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
+# What follows from the rest where a config file leaves it open.
+_DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
+_DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
+_OPEN = (None, "", [], ())
+_EMBEDDED = "mnist_5k"  # a part of MNIST
+# The evaluations that the group evaluations.generated is for.
+_OF_GENERATED = {"frechet", "precision_recall"}
+
+
+def with_setting(
+    figures: Mapping[str, Any], config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+    """A paper's figures, with the setting of the config file that they are of.
+
+    Args:
+        figures: "source", "num_runs", "rows" and, where the paper's setting is not the config's or
+            is worth naming, "setting" with these keys.
+        config: as the paper has it, before a preset makes it smaller.
+    """
+    found = ml_collections.ConfigDict(figures) if isinstance(figures, dict) else figures
+    given = found.get("setting", ml_collections.ConfigDict()).to_dict()
+    own = {key: value for key, value in flatten(plain(config)).items() if decides(key)}
+    stated = {key: value for key, value in own.items() if not _is_open(key, value)}
+    found.setting = nest(stated | flatten(given))
+    return found
+
+
+def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The published figures of a run's config as results.json has them.
+
+    Besides, under "differences", every key whose value is not the paper's, with both.
+    """
+    figures = config.published.to_dict()
+    if not figures:
+        return {}
+    found = differences([flatten(plain(config))], figures)
+    told = {key: [here[0], there] for key, (here, there) in found.items()}
+    return {**figures, "differences": told}
+
+
+def differences(
+    configs: Iterable[Mapping[str, Any]], figures: Mapping[str, Any]
+) -> dict[str, tuple[list[Any], Any]]:
+    """The keys of a setting in which runs differ from it: their values, and the setting's.
+
+    What the rows of the figures tell apart is no difference, but for the embedded digits, which
+    may have rows of their own in the place of MNIST.
+
+    Args:
+        configs: flat, each of a run.
+        figures: with "setting" and "rows".
+    """
+    configs = list(configs)
+    told_apart = _told_apart(figures)
+    found = {}
+    for key, value in flatten(figures.get("setting", {})).items():
+        of_it = [config for config in configs if measures(config, key)]
+        if key in told_apart or not of_it:
+            continue
+        here: list[Any] = []
+        for config in of_it:
+            if _comparable(config.get(key)) not in map(_comparable, here):
+                here.append(config.get(key))
+        if [_comparable(one) for one in here] != [_comparable(value)]:
+            found[key] = (here, value)
+    if "data.name" in told_apart and any(c.get("data.name") == _EMBEDDED for c in configs):
+        found["data.name"] = ([_EMBEDDED], "mnist")
+    return found
+
+
+def other_data(config: Mapping[str, Any], figures: Mapping[str, Any]) -> str | None:
+    """The data that the figures are of, where a run's are others; None where they are the same.
+
+    The embedded digits are MNIST's, and a folder or file is known by its last name.
+
+    Args:
+        config: of the run, flat.
+        figures: with "setting" and "rows"; where the rows tell data sets apart, a row that a run
+            meets is of its data.
+    """
+    there = flatten(figures.get("setting", {})).get("data.name")
+    of_rows = "data.name" in _told_apart(figures)
+    if there is None or of_rows or _data(there) == _data(config.get("data.name")):
+        return None
+    return str(there)
+
+
+def meets(config: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether a run has the values that a row of figures is of.
+
+    A folder or file of data is known by its last name; all else must be equal.
+
+    Args:
+        config: of the run, flat.
+        where: of the row, flat.
+    """
+    return all(
+        config.get(key) == value
+        or (key == "data.name" and _has_path(value) and _data(config.get(key)) == _data(value))
+        for key, value in where.items()
+    )
+
+
+def _told_apart(figures: Mapping[str, Any]) -> set[str]:
+    """The keys by which a run finds its row."""
+    rows = figures.get("rows", {}).values()
+    return {key for row in rows for key in flatten(row.get("where", {}))} | {"objective.name"}
+
+
+def _has_path(name: Any) -> bool:
+    return ":" in str(name)
+
+
+def _data(name: Any) -> tuple[str, str]:
+    kind, _, path = str(name).partition(":")
+    return ("mnist" if kind == _EMBEDDED else kind, PurePath(path).name)
+
+
+def decides(key: str) -> bool:
+    """Whether the figures may depend on a key."""
+    if key in _NO_SETTING or key.startswith(_OF_PICTURES):
+        return False
+    return not (key.startswith("evaluations.") and key.endswith(_OF_THE_MACHINE))
+
+
+def _is_open(key: str, value: Any) -> bool:
+    return key in _DERIVED and value in _OPEN
+
+
+def measures(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a run has a key and, of an evaluation's, takes that evaluation."""
+    group, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    if group != "evaluations" or name == rest:
+        return key in config
+    takers = _OF_GENERATED if name == "generated" else {name}
+    return key in config and not takers.isdisjoint(config.get("evaluations.names", ()))
+
+
+def _comparable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,388 @@
+"""The files of a run: its configuration, metrics and results. Nothing is written elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.paths import local_path, shown
+from sfvae_jax.runs import ownership, workdir_checks
+from sfvae_jax.runs.checkpoints.names import DAMAGED, checkpoint_steps
+from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files import figures, metrics_file, results_file
+from sfvae_jax.runs.published import with_differences
+from sfvae_jax.runtime import processes
+from sfvae_jax.runtime.files import (
+    NotJson,
+    partial,
+    read_json,
+    read_regular,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from sfvae_jax.runtime.lock import FolderLock
+
+log = logging.getLogger("sfvae_jax")
+
+
+class Workdir:
+    """Names, reads and writes the files of one run; only the main one of its processes writes."""
+
+    def __init__(self, folder: str | os.PathLike, key: str = "--workdir") -> None:
+        """Names them; nothing is read or written.
+
+        Args:
+            folder: as the user wrote it.
+            key: what it was given for.
+
+        Raises:
+            UsageError: if it is no path of a local folder.
+        """
+        self.folder = local_path(folder, key)
+        self.name = shown(self.folder)
+        self.config = self.folder / "config.json"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.results = self.folder / "results.json"
+        self.provenance = self.folder / "provenance.jsonl"
+        self.checkpoints = self.folder / "checkpoints"
+        self.figures = self.folder / "figures"
+        self._lock: FolderLock | None = None
+
+    def check(
+        self,
+        config: ml_collections.ConfigDict,
+        defaults: ml_collections.ConfigDict | None = None,
+    ) -> None:
+        """Refuses a folder that cannot be written or is another run's; writes nothing.
+
+        Args:
+            config: this run's.
+            defaults: of keys that a run of an earlier version does not know yet.
+
+        Raises:
+            UsageError: saying why; for a run of another configuration, what differs.
+        """
+        workdir_checks.check_writable(self.folder)
+        if self.config.exists():
+            workdir_checks.check_config(self.config, config, defaults)
+            return
+        workdir_checks.check_path(self.folder)
+        written = (self.metrics, self.checkpoints, self.results, self.provenance)
+        leftovers = [path.name for path in written if path.exists()]
+        if leftovers:
+            raise UsageError(
+                f"workdir {self.name} holds {' and '.join(leftovers)} but no config.json;"
+                " give another --workdir"
+            )
+
+    def check_checkpoints(self, config: ml_collections.ConfigDict) -> None:
+        """Refuses to begin again a run that had a checkpoint, of which none is left.
+
+        One that was killed before its first checkpoint has none either, and begins again. Only the
+        main process looks: what another one sees of a shared folder may be of before.
+
+        Raises:
+            RunError: saying how this shows.
+        """
+        if not processes.is_main():
+            return
+        if checkpoint_steps(self.checkpoints):
+            return
+        evidence = workdir_checks.evidence_of_checkpoints(
+            self.checkpoints, self.read_results(), self.read_metrics(), config
+        )
+        if evidence:
+            raise RunError(
+                f"the checkpoints of {self.name} are lost: there is none, but {evidence};"
+                " nothing has been changed. Put them back, give another --workdir, or delete this"
+                " one to start anew"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out of the folder while the context lasts.
+
+        Raises:
+            UsageError: if it cannot be written, another process is at work in it, or the processes
+                of this run do not share it.
+            RunError: at the end, as `check_owner`.
+        """
+        with processes.agreed():
+            lock = self._taken() if processes.is_main() else None
+        try:
+            with processes.agreed():
+                ownership.check_shared(self.folder, lock)
+            self._lock = lock
+            yield
+            self.check_owner()
+        finally:
+            self._lock = None
+            if lock is not None:
+                ownership.release(lock, self.checkpoints)
+
+    def check_owner(self) -> None:
+        """Refuses to go on in a folder that was locked and is no longer this run's.
+
+        Raises:
+            RunError: if it, or its lock, was deleted, moved or replaced.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    @contextmanager
+    def claimed(
+        self,
+        config: ml_collections.ConfigDict,
+        defaults: ml_collections.ConfigDict | None = None,
+    ) -> Iterator[None]:
+        """As `locked`, and makes the folder this configuration's own for good.
+
+        Raises:
+            UsageError: as `locked` and `check`, for another run may have come first.
+            RunError: as `check_checkpoints`.
+        """
+        with processes.agreed():
+            if processes.is_main():
+                self._make()
+        with self.locked():
+            with processes.agreed():
+                if processes.is_main():
+                    self.check(config, defaults)
+                self.check_checkpoints(config)
+                self.claim(config)
+            yield
+
+    def claim(self, config: ml_collections.ConfigDict) -> None:
+        """Writes config.json if there is none yet, and clears what a killed process left.
+
+        Raises:
+            UsageError: if it cannot be written, or checkpoints could not be saved.
+        """
+        if not processes.is_main():
+            return
+        self.check_owner()
+        self._make()
+        workdir_checks.check_writable(self.folder, self.checkpoints.name)
+        try:
+            for path in (self.config, self.metrics, self.results, self.provenance):
+                partial(path).unlink(missing_ok=True)
+            if not self.config.exists():
+                write_json(self.config, plain(config))
+        except OSError as error:
+            raise workdir_checks.not_writable(self.folder, error) from error
+        self.set_damage_aside()
+
+    def set_damage_aside(self) -> None:
+        """Keeps of a damaged results.json what can be read, and the whole as another file.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        found, faults = self._results()
+        if not faults or not processes.is_main():
+            return
+        self._keep_damaged(self.results)
+        log.warning(
+            "%s is damaged: %s; what can be read of it is kept, and all of it as %s",
+            *(shown(self.results), "; ".join(faults), self.results.name + DAMAGED),
+        )
+        with self._writing(self.results):
+            write_json(self.results, found)
+
+    def read_metrics(self) -> list[metrics_file.Record]:
+        """The records of metrics.jsonl; lines that hold none are left out."""
+        return metrics_file.read(self.metrics)[0]
+
+    def cut_metrics(
+        self, step: int, is_recorded: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        """Drops the records after a step, which a resumed run writes again; tells of lost ones.
+
+        Args:
+            step: of the checkpoint from which it goes on; 0 for none.
+            is_recorded: whether there should be a record of each of several steps; None: not known.
+
+        Raises:
+            RunError: if the file cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
+            return
+        records, num_damaged = metrics_file.read(self.metrics)
+        if step == 0 and records:
+            log.warning("there is no checkpoint yet: all steps in metrics.jsonl are taken again")
+        kept = [record for record in records if record["step"] <= step]
+        if num_damaged:
+            self._keep_damaged(self.metrics)
+            log.warning(
+                "%s has %d damaged lines, which are left out; all of it is kept as %s",
+                *(shown(self.metrics), num_damaged, self.metrics.name + DAMAGED),
+            )
+        if is_recorded is not None:
+            self._tell_lost(step, *metrics_file.lacking(kept, step, is_recorded))
+        with self._writing(self.metrics):
+            metrics_file.write(self.metrics, kept)
+
+    def append_metrics(self, records: Iterable[metrics_file.Record]) -> None:
+        """Adds one line a record, in the place of a last line that was cut short.
+
+        Raises:
+            RunError: if they cannot be written.
+        """
+        if processes.is_main():
+            with self._writing(self.metrics):
+                metrics_file.append(self.metrics, records)
+
+    def sync_metrics(self) -> None:
+        """Has what was appended stay when the machine fails; a checkpoint of its steps follows.
+
+        Raises:
+            RunError: if it cannot be.
+        """
+        if processes.is_main():
+            with self._writing(self.metrics):
+                metrics_file.sync(self.metrics)
+
+    def write_provenance(self, text: str) -> None:
+        """Replaces what tells where the run was computed, whole or not at all.
+
+        Raises:
+            RunError: if it cannot be written; it stays as it was.
+        """
+        with self._writing(self.provenance):
+            write_text(self.provenance, text)
+
+    def read_results(self) -> results_file.Results:
+        """What can be read of results.json; an empty dictionary where there is none."""
+        return self._results()[0]
+
+    def write_results(
+        self,
+        config: ml_collections.ConfigDict,
+        evaluations: Mapping[str, Any] | None = None,
+        **entries: Any,
+    ) -> None:
+        """Replaces the named entries of results.json and keeps the others.
+
+        The entry "config" tells with what the entry "metrics" was measured: while that stays, so
+        does this.
+
+        Args:
+            config: the run's.
+            evaluations: the group under which "metrics" was measured, where it is not the config's.
+            entries: the new ones.
+
+        Raises:
+            RunError: if it cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
+            return
+        found = self.read_results()
+        settings = plain(config)
+        if evaluations is not None:
+            settings["evaluations"] = dict(evaluations)
+        if "metrics" in found and "metrics" not in entries:
+            settings = found.get("config", settings)
+        published = with_differences(config)
+        content = {**found, "config": settings, "published": published, **entries}
+        with self._writing(self.results):
+            write_json(self.results, content)
+
+    def cut_results(self, step: int) -> None:
+        """Drops what was measured after a step, which a resumed run measures again.
+
+        Figures of such a step are set aside.
+
+        Raises:
+            RunError: if results.json cannot be written; it stays as it was.
+        """
+        if not processes.is_main():
+            return
+        found = self.read_results()
+        kept = results_file.up_to(step, found)
+        if kept == found:
+            return
+        if "step" in found and "step" not in kept:
+            self.set_figures_aside()
+        with self._writing(self.results):
+            write_json(self.results, kept)
+
+    def set_figures_aside(self) -> None:
+        """Moves the figures into a folder beside them that is named by the step they are of.
+
+        Raises:
+            RunError: if they cannot be moved.
+        """
+        if not processes.is_main():
+            return
+        with self._writing(self.figures):
+            aside = figures.set_aside(self.figures, self.read_results().get("step"))
+        if aside is not None:
+            log.info("the figures of another checkpoint are kept in %s", shown(aside))
+
+    @contextmanager
+    def drawing(self) -> Iterator[Path]:
+        """A folder to draw into, whose files become the run's figures at the end, each whole.
+
+        Raises:
+            RunError: as `check_owner`, or if they cannot be written.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                yield Path(folder)
+            finally:
+                for path in sorted(Path(folder).iterdir()):
+                    with self._writing(self.figures / path.name):
+                        figures.publish(path, self.figures)
+
+    def _make(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise workdir_checks.not_writable(self.folder, error) from error
+
+    def _taken(self) -> FolderLock:
+        try:
+            return FolderLock(self.folder)
+        except OSError as error:
+            raise workdir_checks.not_writable(self.folder, error) from error
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Writes to a file of the folder while that is this run's."""
+        self.check_owner()
+        try:
+            yield
+        except OSError as error:  # a full disk, a folder in the place of the file
+            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
+
+    def _results(self) -> tuple[results_file.Results, list[str]]:
+        """What can be read of results.json, and what is wrong with the rest."""
+        if not self.results.exists():
+            return {}, []
+        try:
+            return results_file.readable(read_json(self.results))
+        except NotJson as error:
+            return {}, [str(error)]
+
+    def _keep_damaged(self, path: Path) -> None:
+        aside = path.with_name(path.name + DAMAGED)
+        with self._writing(aside):
+            write_bytes(aside, read_regular(path))
+
+    def _tell_lost(self, step: int, number: int, first: int) -> None:
+        if number:
+            log.warning(
+                "%s lacks %d records up to step %d, the first of step %d: the file was lost or"
+                " damaged; these steps are not taken again, and the curves lack them",
+                *(shown(self.metrics), number, step, first),
+            )

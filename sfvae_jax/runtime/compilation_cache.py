@@ -1,0 +1,31 @@
+"""Compiled programs kept between runs, so that the second one starts at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import jax
+
+from sfvae_jax.runtime.user_cache import user_cache_folder
+
+log = logging.getLogger("sfvae_jax")
+
+
+def use_compilation_cache() -> None:
+    """Keeps what XLA compiles in the user's cache folder, `sfvae_jax/xla` in it.
+
+    That is $XDG_CACHE_HOME or ~/.cache. JAX's own settings, such as JAX_COMPILATION_CACHE_DIR, go
+    before it. Where the folder cannot be written, programs are compiled anew, and the log says so.
+    It grows with every new program and may be deleted at any time.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder, writable = user_cache_folder("xla")
+    if not writable:
+        log.info("compiled programs are not kept: cannot write to %s", folder)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # The many small programs of a start take as long as the large one.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

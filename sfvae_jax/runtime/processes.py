@@ -1,0 +1,201 @@
+"""The processes of one run: each has its own devices, all take the same steps."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from sfvae_jax.errors import RunError, UsageError, first_line, in_one_line
+from sfvae_jax.runtime.lock import release_all
+from sfvae_jax.runtime.output import flush
+from sfvae_jax.runtime.rendezvous import meet
+
+log = logging.getLogger("sfvae_jax")
+
+# A process that does not answer for so long has died, and the others end, too.
+_HEARTBEAT_SECONDS = 30
+# Process 0 has the service that connects the others, who would not live to tell their own errors.
+_SECONDS_FOR_OTHERS = 3
+# What the message of an error has when another process does not answer.
+_LOST = ("Gloo", "NCCL", "nccl", "oordination", "arrier", "DEADLINE_EXCEEDED", "UNAVAILABLE")
+
+
+def start(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes of a run; to be called before anything asks JAX for its devices.
+
+    What is not given is found by JAX on Cloud TPU, SLURM and Kubernetes.
+
+    Args:
+        coordinator_address: "HOST:PORT" of process 0, as the others reach it.
+        num_processes: how many there are.
+        process_id: of this one, from 0.
+
+    Raises:
+        UsageError: if these make no sense or do not fit those of the others, the port is taken, or
+            nothing tells what is not given.
+        RunError: if the others are not reached.
+    """
+    _check(coordinator_address, num_processes, process_id)
+    if jax.distributed.is_initialized():
+        raise UsageError("this process has joined a run already; it cannot join another")
+    log.info("waiting for all processes of this run, at most five minutes")
+    told = None not in (coordinator_address, num_processes, process_id)
+    if told and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
+        meet(coordinator_address, num_processes, process_id)
+    try:
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            local_device_ids=_local_device_ids(),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:  # no cluster that JAX knows, or one that lacks something
+        raise UsageError(
+            "--distributed finds the other processes on Cloud TPU, SLURM and Kubernetes alone;"
+            " elsewhere give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I"
+            f" ({in_one_line(error)})"
+        ) from error
+    except RuntimeError as error:
+        reason = first_line(error)
+        raise RunError(f"the other processes of this run were not reached: {reason}") from error
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes metrics, figures and results."""
+    return jax.process_index() == 0
+
+
+def gathered(values: Any) -> np.ndarray:
+    """Numbers of all processes, [P, ...], which all have to ask for them; as JAX keeps numbers."""
+    if jax.process_count() == 1:
+        return np.asarray(values)[None]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(np.asarray(values)))
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is so in any of the processes, which all have to ask."""
+    return bool(gathered(flag).any())
+
+
+def of_main(numbers: Sequence[int]) -> list[int]:
+    """The numbers that the main process has; all have to ask."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    return _broadcast(np.array(numbers, np.int32)).tolist()
+
+
+def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The named arrays that the main process has; all have to ask, and give what they will."""
+    if jax.process_count() == 1:
+        return dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **(arrays if is_main() else {}))
+    content = _broadcast(np.frombuffer(buffer.getvalue(), np.uint8))
+    with np.load(io.BytesIO(content.tobytes()), allow_pickle=False) as found:
+        return dict(found)
+
+
+def _broadcast(vector: np.ndarray) -> np.ndarray:
+    """The main process's vector, whose length the others do not know."""
+    from jax.experimental import multihost_utils
+
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(vector), np.int32)))
+    room = vector if is_main() else np.zeros(length, vector.dtype)
+    return np.asarray(multihost_utils.broadcast_one_to_all(room))
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """What fails in one process within it fails in all, so that none waits for one that stopped.
+
+    Raises:
+        RunError: where it was another process that failed.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    anywhere = any_of(failure is not None)
+    if failure is not None:
+        raise failure
+    if anywhere:
+        raise RunError("another process of this run stopped; its own message says why")
+
+
+def failure(error: Exception) -> str:
+    """In one line, what stopped this process of several; a traceback besides, if it may help."""
+    reason = first_line(error)
+    lost = any(word in reason for word in _LOST)
+    if not lost:
+        traceback.print_exception(error)
+    what = "lost the others" if lost else "stopped"
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} {what}: {reason}. Once all have"
+        " ended, the same commands go on from the last checkpoint"
+    )
+
+
+def abandon(status: int) -> NoReturn:
+    """Ends this process at once, without waiting for threads or other processes.
+
+    For the command alone, where nothing is left to save. A clean end would wait for what cannot
+    end: Orbax's threads after a save that failed, or other processes, which may be waiting for this
+    one and learn of its end when its connections close.
+    """
+    if jax.distributed.is_initialized() and _may_be_main():
+        time.sleep(_SECONDS_FOR_OTHERS)
+    release_all()
+    try:
+        flush()
+    finally:  # also where stderr goes to a disk that is full
+        os._exit(status)
+
+
+def _may_be_main() -> bool:
+    try:
+        return is_main()
+    except (RuntimeError, AssertionError):  # JAX has no device to tell it by
+        return True
+
+
+def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        number = int(port) if port.isascii() and port.isdecimal() else 0
+        if not host or not 0 < number < 2**16:
+            raise UsageError(
+                f"--coordinator_address is {coordinator!r}; give HOST:PORT, with a port from 1 to"
+                " 65535"
+            )
+    if num_processes is not None and num_processes < 1:
+        raise UsageError(f"--num_processes is {num_processes}; give 1 or more")
+    if process_id is not None and not 0 <= process_id < (num_processes or process_id + 1):
+        raise UsageError(
+            f"--process_id is {process_id}; --num_processes={num_processes} are numbered from 0"
+        )
+
+
+def _local_device_ids() -> list[int] | None:
+    """An empty list, which leaves a process all devices of its host, where SLURM has one a host.
+
+    JAX would give a task of SLURM one device, whatever number there are.
+    """
+    tasks, nodes = (os.environ.get(f"SLURM_{key}") for key in ("NTASKS", "STEP_NUM_NODES"))
+    return [] if tasks is not None and tasks == nodes else None

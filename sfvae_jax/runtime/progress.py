@@ -1,0 +1,62 @@
+"""Where progress is shown to a person: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from contextlib import suppress
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from sfvae_jax.runtime.output import say
+
+_SECONDS_BETWEEN_LINES = 10.0
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+
+
+_hidden = False
+
+
+def hide() -> None:
+    """From now on this process shows none: another one of the same run does."""
+    global _hidden
+    _hidden = True
+
+
+class Display:
+    """One bar, or one line every ten seconds, on stderr. A context manager."""
+
+    def __init__(self, start: int, total: int, label: str = "") -> None:
+        self._total = total
+        self._terminal = sys.stderr.isatty() and not _hidden
+        # A terminal may not tell its size, and tqdm would then draw nothing.
+        width, height = shutil.get_terminal_size()
+        bar = {"ncols": width, "nrows": height, "bar_format": _BAR, "disable": not self._terminal}
+        self._bar = tqdm(total=total, initial=start, desc=label or None, **bar)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        with suppress(OSError):
+            self._bar.close()
+
+    def show(self, done: int, beside: str, line: str) -> None:
+        """Moves the bar, with a text beside it; where there is none, prints the line if it is time.
+
+        The last line is always printed. A terminal that is gone, or a full disk, ends nothing.
+        """
+        with suppress(OSError):
+            self._show(done, beside, line)
+
+    def _show(self, done: int, beside: str, line: str) -> None:
+        now = time.monotonic()
+        if self._terminal:
+            self._bar.set_postfix_str(beside, False)
+            self._bar.update(done - self._bar.n)
+        elif not _hidden and (done == self._total or now >= self._next_line):
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            say(line, sys.stderr)

@@ -1,0 +1,1 @@
+"""Networks whose activations or weights are normalised: BatchNorm and spectral norms."""

@@ -1,0 +1,544 @@
+"""Evaluations of sequences, on a model whose every decoding is known."""
+
+import dataclasses
+import re
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import load_config
+from matplotlib.text import Text
+from sequence_models import (
+    CHARACTERS,
+    EQUATIONS,
+    MOLECULES,
+    NETWORKS,
+    Copy,
+    encoded,
+    networks,
+    trained_copy,
+)
+
+from sfvae_jax import config as configuration
+from sfvae_jax import evaluation
+from sfvae_jax.config import base_config
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation.sequences import decoding as sequences
+from sfvae_jax.evaluation.sequences import measures as sequence_measures
+
+TEXTS = ["x + 1", "sin( x ) * 2", "( 3 / x )", "exp( x * x )", "x", "1 + 2 + 3", "2 / ( x )"]
+X = encoded(EQUATIONS, TEXTS)
+LAYERS = (
+    [("conv", 0.5), ("pool", 2.0), ("dense", -1.0)],
+    [("dense", 3.0)],
+    [("pool", 1.25), ("pool", 0.75)],
+)
+
+
+def _measure(trained, *names):
+    trained.config.names = names
+    return evaluation.measure(trained)
+
+
+# ---- decoding ----
+
+
+def test_codes_decode_to_what_they_are_whatever_the_batches():
+    trained = trained_copy(EQUATIONS, X)
+    trained.config.batch_size = 3
+    found = sequences.decode_examples(trained, X)  # in batches of 3, 3 and 1
+    np.testing.assert_array_equal(found, X)
+    assert sequences.decode_texts(trained, X) == TEXTS
+    trained.config.batch_size = 100
+    np.testing.assert_array_equal(sequences.decode_examples(trained, X), found)
+
+
+def test_layers_decode_with_their_values():
+    examples = networks(*LAYERS)
+    trained = trained_copy(NETWORKS, examples)
+    found = sequences.decode_examples(trained, examples.reshape(3, -1))
+    np.testing.assert_array_equal(found, examples)
+    texts = sequences.decode_texts(trained, examples.reshape(3, -1))
+    assert texts == ["conv(0.5) pool(2) dense(-1)", "dense(3)", "pool(1.25) pool(0.75)"]
+    for text, layers in zip(texts, LAYERS, strict=True):
+        assert sequences.layers(NETWORKS, text) == layers
+
+
+def test_samples_follow_the_logits_and_their_key_alone():
+    """The first rule of a sentence, against the softmax of the logits by NumPy."""
+    trained = trained_copy(EQUATIONS, X, sharpness=0.3)
+    trained.config.batch_size = 1000
+    codes = np.repeat(X[:1], 3000, axis=0)
+    found = sequences.decode_examples(trained, codes, jax.random.key(0))
+    logits = -0.3 * np.square(X[0, 0] - np.arange(4.0))  # of the start symbol's four rules
+    expected = np.exp(logits) / np.exp(logits).sum()
+    shares = np.bincount(found[:, 0], minlength=4) / len(found)
+    assert np.all(np.abs(shares - expected) < 4.5 * np.sqrt(expected / len(found)))
+    assert len({EQUATIONS.write(example) for example in found}) > 100  # all of them sentences
+    trained.config.batch_size = 7
+    again = sequences.decode_examples(trained, codes[:20], jax.random.key(0))
+    np.testing.assert_array_equal(again, found[:20])
+    other = sequences.decode_examples(trained, codes[:20], jax.random.key(1))
+    assert np.any(other != again)
+
+
+class Drawing(Copy):
+    """Its own draws are of another code."""
+
+    def sample(self, rng, z, likelihood):
+        parameters = self.decode(z + 1.0)
+        return likelihood.sample(rng, parameters), parameters
+
+
+def test_samples_are_drawn_by_the_model_where_it_draws():
+    trained = trained_copy(EQUATIONS, X)
+    drawing = dataclasses.replace(trained, model=Drawing(EQUATIONS))
+    key = jax.random.key(2)
+    found = sequences.decode_examples(drawing, X, key)
+    np.testing.assert_array_equal(found, sequences.decode_examples(trained, X + 1, key))
+    np.testing.assert_array_equal(sequences.decode_examples(drawing, X), X)
+    broken = dataclasses.replace(drawing, params={"params": {"scale": jnp.float32(np.nan)}})
+    with pytest.raises(RunError, match="decoded sequences are not finite"):
+        sequences.decode_texts(broken, X, key)
+
+
+def test_attempts_are_the_samples_of_their_keys():
+    """Whatever the batches, and whether the decoder runs once or for every key."""
+    x = encoded(CHARACTERS, ["x+1", "(x)", "1", "x+x+x"])
+    trained = trained_copy(CHARACTERS, x, sharpness=0.3)
+    trained.config.batch_size = 2
+    keys = jax.random.split(jax.random.key(3), 5)
+    expected = [sequences.decode_texts(trained, x, key) for key in keys]
+    assert len(set(map(tuple, expected))) == 5
+    expected = [list(of_code) for of_code in zip(*expected, strict=True)]
+    assert sequences.decode_attempts(trained, x, keys) == expected
+    object.__setattr__(trained.model, "teacher_forced", True)
+    assert sequences.decode_attempts(trained, x, keys) == expected
+
+
+def test_a_diverged_model_is_named():
+    trained = trained_copy(EQUATIONS, X, scale=np.nan)
+    with pytest.raises(RunError, match="decoded sequences are not finite"):
+        sequences.decode_texts(trained, X)
+    with pytest.raises(RunError, match="decoded sequences are not finite"):
+        sequences.decode_attempts(trained, X, jax.random.split(jax.random.key(0), 2))
+
+
+def test_sentences_are_the_texts_of_a_part():
+    trained = trained_copy(EQUATIONS, X, parts={"train": X[2:4], "test": X})
+    assert evaluation.sentences(trained, "train") == TEXTS[2:4]
+    assert evaluation.sentences(trained, "test") == TEXTS
+    with pytest.raises(evaluation.NotApplicable, match="no other"):
+        evaluation.sentences(trained_copy(EQUATIONS, X), "train")
+
+
+# ---- validity ----
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "valid"),
+    [
+        (EQUATIONS, "x + 1", True),
+        (CHARACTERS, "x+1", True),
+        (CHARACTERS, "(x+(1))", True),
+        (CHARACTERS, "x+", False),
+        (CHARACTERS, "x1", False),
+        (CHARACTERS, "", False),
+        (NETWORKS, "conv(0.5)", True),
+        (NETWORKS, "", False),
+    ],
+)
+def test_what_is_valid(language, text, valid):
+    assert evaluation.is_valid(language, text) is valid
+
+
+def test_what_is_the_same():
+    assert sequences.canonical(EQUATIONS, "sin( x ) + 1") == "sin(x)+1"
+    assert sequences.canonical(CHARACTERS, "x+1") == sequences.canonical(EQUATIONS, "x + 1")
+    assert sequences.canonical(NETWORKS, "conv(0.5) pool(2)") == "conv pool"
+    assert sequences.canonical(NETWORKS, "conv(-1e+06) pool(3)") == "conv pool"
+
+
+def test_shares_counted_by_hand():
+    texts = ["x+1", "x+1", "x", "1+", "(x)", "x+1", ")", "1"]
+    shares = sequence_measures.sample_shares(CHARACTERS, texts, {"x+1", "1", "1+1"})
+    assert shares == (6 / 8, 4 / 6, 2 / 4)
+    valid, unique, novel = sequence_measures.sample_shares(CHARACTERS, ["", "+"], set())
+    assert valid == 0.0
+    for reason in (unique, novel):
+        assert isinstance(reason, evaluation.NotApplicable)
+        assert str(reason) == "no sample is valid"
+
+
+def test_molecules_are_the_same_by_their_canonical_smiles():
+    pytest.importorskip("rdkit")
+    texts = ["OC", "CO", "C1CC1", "CC(", "N", "c1"]
+    known = {sequences.canonical(MOLECULES, "CO")}
+    assert sequence_measures.sample_shares(MOLECULES, texts, known) == (4 / 6, 3 / 4, 2 / 3)
+
+
+def test_molecules_without_rdkit_have_no_shares(monkeypatch):
+    x = encoded(MOLECULES, ["CO", "CCN", "C=O"])
+    trained = trained_copy(MOLECULES, x, parts={"train": x}, stddev=0.1)
+    trained.config.sequence_samples.sources = ("prior",)
+    monkeypatch.setattr(sequences.molecules.importlib.util, "find_spec", lambda name: None)
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
+    assert set(metrics.values()) == {None}
+    assert "sfvae_jax[molecules]" in reasons["valid_prior"]
+
+
+# ---- the evaluations ----
+
+
+def test_samples_of_every_source_against_its_own_codes(capsys):
+    """What the evaluation finds is what NumPy makes of the same codes: the nearest rule allowed."""
+    trained = trained_copy(CHARACTERS, *_character_parts(), stddev=0.5)
+    trained = dataclasses.replace(trained, prior_stddev=6.0)  # or all were but x and 1
+    trained.config.sequence_samples.num_samples = 300
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
+    assert not reasons
+    assert capsys.readouterr().err.count("reading training sequences 5/5") == 1
+    assert list(metrics) == list(evaluation.metric_names(trained.config, "sequence_samples"))
+    known = {"x+1", "1+x", "(x)+1", "x+x", "(1)"}
+    for source in ("prior", "gmm"):
+        codes = evaluation.generation.random_codes(trained, source, 300)
+        texts = [_nearest_characters(code) for code in codes]
+        valid = [text for text in texts if evaluation.is_valid(CHARACTERS, text)]
+        assert 0 < len(valid) < 300
+        assert metrics[f"valid_{source}"] == pytest.approx(len(valid) / 300)
+        assert metrics[f"unique_{source}"] == pytest.approx(len(set(valid)) / len(valid))
+        novel = len(set(valid) - known) / len(set(valid))
+        assert metrics[f"novel_{source}"] == pytest.approx(novel)
+
+
+def _character_parts():
+    x = encoded(CHARACTERS, ["x+1", "1+x", "(x)+1", "x+x", "(1)"])
+    return x, {"train": x}
+
+
+def _nearest_characters(code):
+    """Rules 0 to 4 are characters, 5 the end, which must stand at the last place if not before."""
+    text = ""
+    for value in np.float32(code)[:-1]:
+        rule = int(np.argmin(np.abs(value - np.arange(6))))
+        if rule == 5:
+            break
+        text += "x1+()"[rule]
+    return text
+
+
+def test_a_grammars_samples_are_always_valid():
+    trained = trained_copy(EQUATIONS, X, parts={"train": X}, stddev=1.0, sharpness=0.1)
+    trained.config.sequence_samples.update(sources=("prior", "gaussian"), num_samples=100)
+    trained.config.sequence_samples.decoding = "sample"
+    metrics, *_ = _measure(trained, "sequence_samples")
+    assert metrics["valid_prior"] == metrics["valid_gaussian"] == 1.0
+    assert metrics["novel_prior"] > 0.5
+    trained.config.sequence_samples.decoding = "mode"
+    modes, *_ = evaluation.measure(dataclasses.replace(trained))
+    assert modes["unique_prior"] < metrics["unique_prior"]
+
+
+def test_a_deterministic_model_has_no_samples_of_a_prior():
+    x, parts = _character_parts()
+    trained = trained_copy(CHARACTERS, x, parts=parts)
+    metrics, reasons, *_ = _measure(trained, "sequence_samples")
+    assert set(reasons) == {"valid_prior", "unique_prior", "novel_prior"}
+    assert reasons["novel_prior"] == "the model was trained without a prior"
+    assert metrics["valid_gmm"] > 0
+    _, reasons, *_ = evaluation.measure(dataclasses.replace(trained, images_of=None))
+    assert "no other images" in reasons["valid_gmm"]
+
+
+def test_a_model_that_copies_has_no_errors():
+    metrics, reasons, *_ = _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction")
+    assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": None}
+    assert reasons == {"value_error": "the sequences have no values"}
+    trained = trained_copy(NETWORKS, networks(*LAYERS))
+    metrics, *_ = _measure(trained, "sequence_reconstruction")
+    assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": 0.0}
+
+
+def test_values_that_are_off_are_no_other_sequence():
+    """All are 0.25 too high, and the rules still nearest to what they were."""
+    trained = trained_copy(NETWORKS, networks(*LAYERS), shift=0.25)
+    metrics, *_ = _measure(trained, "sequence_reconstruction")
+    assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": 0.25}
+
+
+def test_errors_counted_by_hand():
+    x = encoded(CHARACTERS, ["x+1", "x", "(1)"])
+    rebuilt = encoded(CHARACTERS, ["x+x", "x", "(1"])
+    found = sequence_measures.reconstruction_measures(CHARACTERS, x, rebuilt)
+    # Rules, the end among them: of 4, 2 and 4 there are 3, 2 and 2 the same.
+    assert found["exact_match"] == pytest.approx(1 / 3)
+    assert found["token_accuracy"] == pytest.approx(7 / 10)
+    longer = encoded(CHARACTERS, ["x+1", "x+", "(1)"])  # where x has padding does not count
+    found = sequence_measures.reconstruction_measures(CHARACTERS, x, longer)
+    assert found["token_accuracy"] == pytest.approx(9 / 10)
+    layers = networks([("conv", 1.0), ("pool", 5.0)], [("conv", 2.0)])
+    others = networks([("dense", 1.5)], [("conv", 4.0), ("conv", 9.0)])
+    found = sequence_measures.reconstruction_measures(NETWORKS, layers, others)
+    assert found["value_error"] == pytest.approx((0.5 + 2.0) / 2)  # where both have a layer
+    nothing = sequence_measures.reconstruction_measures(NETWORKS, layers, networks([], []))
+    assert "no place" in str(nothing["value_error"])
+
+
+class Forced(Copy):
+    """Scores an example with the example itself, and never decodes it."""
+
+    def decode(self, z):
+        return super().decode(z + 1.0)
+
+    def decode_given(self, z, x):
+        return super().decode(x + 0.3 + 0.0 * z)
+
+
+def test_bounds_score_with_the_example_and_reconstructions_do_not():
+    """log p(x|z) is the same for all z: the ELBO is that less the KL divergence."""
+    trained = trained_copy(EQUATIONS, X, parts={"train": X}, stddev=0.5)
+    model = Forced(EQUATIONS, stddev=0.5, sharpness=1.0)
+    trained = dataclasses.replace(trained, model=model)
+    trained.config.marginal_likelihood.num_samples = 20
+    names = ("kl_divergence", "lower_bound", "iwae_bound", "sequence_reconstruction")
+    metrics, reasons, *_ = _measure(trained, *names, "collapse", "marginal_likelihood")
+    scores = []
+    for x in X:
+        score, stack = 0.0, ["s"]
+        for rule in x[: np.sum(x != EQUATIONS.grammar.padding)]:
+            symbol, rules = stack.pop(), EQUATIONS.grammar.rules
+            # No sentence here is so long that a rule would not fit for that.
+            allowed = [i for i, other in enumerate(rules) if other.left == symbol]
+            logits = [-np.square(rule + 0.3 - i) for i in allowed]
+            score += logits[allowed.index(rule)] - np.logaddexp.reduce(logits)
+            stack += rules[rule].symbols[::-1]
+        scores.append(score)
+    kl = 0.5 * (0.25 - 1 - np.log(0.25)) * 15 + 0.5 * np.sum(np.square(X, dtype=float), axis=1)
+    assert metrics["kl_divergence"] == pytest.approx(np.mean(kl), rel=1e-5)
+    # By sampling, one of q(z|x) a sequence: the KL divergence's own spread remains.
+    assert metrics["lower_bound"] == pytest.approx(np.mean(scores - kl), rel=0.15)
+    assert metrics["iwae_bound"] > metrics["lower_bound"]
+    assert metrics["exact_match"] < 1.0
+    assert metrics["marginal_likelihood"] is not None
+    assert set(reasons) == {
+        "nll_without_constant",
+        "marginal_likelihood_without_constant",
+        "value_error",
+    }
+
+
+def test_rules_stay_whole_numbers_and_pixels_are_scaled():
+    trained = dataclasses.replace(trained_copy(EQUATIONS, X), data_scale=2.0)
+    seen = trained.pixels(jnp.asarray(X))
+    assert seen.dtype == jnp.int32
+    np.testing.assert_array_equal(seen, X)
+    pixels = trained.pixels(jnp.array([0, 51, 255], jnp.uint8))
+    np.testing.assert_allclose(pixels, [0.0, 0.4, 2.0], rtol=1e-6)
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sequence_samples.sources", ("gm",), "sources: unknown source 'gm'; did you mean 'gmm'"),
+        ("sequence_samples.sources", ("interpolations",), "sources: unknown source 'interpol"),
+        ("sequence_samples.decoding", "sampled", "decoding: .* did you mean 'sample'"),
+        ("sequence_samples.num_samples", 0, "num_samples must be a positive whole number"),
+        ("sequence_pictures.sources", (), "sources must be 1 or more of prior"),
+        ("sequence_pictures.num_interpolations", 0, "num_interpolations must be a positive"),
+        ("sequence_pictures.num_steps", 1, "num_steps must be a whole number, 2 or more"),
+        ("generated.gmm_components", 0, "gmm_components must be a positive whole number .*, got 0"),
+    ],
+)
+def test_options_are_refused_at_the_start(key, value, message):
+    config = load_config("equations").get_config("laptop")
+    config.evaluations.names = ("collapse",)  # whether it is named makes no difference
+    config.update_from_flattened_dict({f"evaluations.{key}": value})
+    with pytest.raises(UsageError, match=rf"evaluations\.{key.split('.')[0]}\.{message}"):
+        configuration.validate(config)
+
+
+IMAGES_ONLY = {
+    "reconstruction",
+    "constant_variance_penalty",
+    "pictures",
+    "jacobian_quality",
+    "bias",
+    "inference_gaps",
+    "frechet",
+    "precision_recall",
+    "optimal_decoder",
+    "stationarity",
+}
+SEQUENCES_ONLY = {
+    "bayesian_optimization",
+    "sequence_samples",
+    "sequence_reconstruction",
+    "sequence_pictures",
+}
+
+
+def test_evaluations_of_images_are_refused_for_sequences_and_the_other_way_round():
+    config = base_config().evaluations
+    for name in evaluation.EVALUATIONS:
+        config.names = ("collapse", name)
+        for is_sequences, refused in ((True, IMAGES_ONLY), (False, SEQUENCES_ONLY)):
+            if name not in refused:
+                evaluation.check_kind(config, is_sequences)
+                continue
+            with pytest.raises(UsageError, match=rf"'{name}' is of .*; take some of") as error:
+                evaluation.check_kind(config, is_sequences)
+            assert "\n" not in str(error.value)
+            known = set(str(error.value).split("some of ")[1].split(", "))
+            assert known == evaluation.EVALUATIONS.keys() - refused
+
+
+def test_a_measure_of_images_is_none_of_sequences():
+    with pytest.raises(UsageError, match="'reconstruction' is of images, the data set holds seq"):
+        _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction", "reconstruction")
+
+
+def test_training_sequences_are_asked_for_where_they_are_read():
+    config = base_config().evaluations
+    config.names = ("sequence_samples", "sequence_reconstruction")
+    assert set(evaluation.needed_parts(config)) == {"test", "train"}
+    config.names = ("sequence_pictures",)
+    assert "train" in evaluation.needed_parts(config)
+    config.sequence_pictures.sources = ("prior",)
+    assert "train" not in evaluation.needed_parts(config)
+
+
+# ---- pictures ----
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, by file name, with every text's place checked: inside, and over no other."""
+    from sfvae_jax.evaluation.sequences import drawing
+
+    drawn, save = {}, drawing.save
+
+    def keep(figure, path):
+        save(figure, path)
+        drawn[path.name] = figure
+        figure.set_dpi(120)  # as saved: hinting makes text of another size a little wider
+        texts = _placed(figure)
+        boxes = [text.get_window_extent() for text in texts]
+        canvas = figure.bbox.padded(1)
+        for text, box in zip(texts, boxes, strict=True):
+            inside = canvas.contains(box.x0, box.y0) and canvas.contains(box.x1, box.y1)
+            assert inside, text.get_text()
+        for i, box in enumerate(boxes):
+            for j in range(i):
+                shared = box.intersection(box, boxes[j])
+                touch = shared is not None and min(shared.width, shared.height) > 1
+                assert not touch, (texts[i].get_text(), texts[j].get_text())
+
+    monkeypatch.setattr(drawing, "save", keep)
+    return drawn
+
+
+def _placed(figure):
+    """All that is written, but for the numbers of ticks."""
+    groups = [figure.texts, *(legend.findobj(_is_text) for legend in figure.legends)]
+    for axes in figure.axes:
+        groups.append([axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts])
+    texts = {id(text): text for group in groups for text in group if text.get_text()}
+    return list(texts.values())
+
+
+def _is_text(artist):
+    return isinstance(artist, Text)
+
+
+def _draw(trained, folder, **options):
+    trained.config.names = ("sequence_pictures",)
+    trained.config.sequence_pictures.update(**options)
+    title = "a title that is long enough to be broken"
+    evaluation.draw(trained, "sequence_pictures", {}, title, folder)
+    return {path.name for path in folder.iterdir()}
+
+
+FILES = {"reconstructions.png", "sentences.png", "interpolations.png"}
+
+
+def _texts(figure):
+    return [text.get_text() for text in _placed(figure)]
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """In the place of the values of expressions: x, and at 0 a pole."""
+    module = types.ModuleType("sfvae_jax.evaluation.sequences.expressions")
+    module.evaluate_expression = lambda text, x: np.where(x == 0, np.inf, x)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(evaluation, "expressions", module, raising=False)
+
+
+def test_pictures_of_equations(tmp_path, figures, curves):
+    trained = trained_copy(EQUATIONS, X, parts={"train": X}, stddev=0.4)
+    assert _draw(trained, tmp_path, num_steps=3) == FILES
+    shown = _texts(figures["reconstructions.png"])
+    assert all(shown.count(text) == 2 for text in TEXTS)
+    assert "\N{BALLOT X}" not in shown
+    panels = figures["interpolations.png"].axes
+    assert len(panels) == 2 * 3
+    assert [panels[i].get_title() for i in (0, 2, 3, 5)] == [TEXTS[i] for i in (0, 2, 1, 3)]
+    assert np.isnan(panels[0].lines[0].get_ydata()).sum() == 1
+
+
+def test_pictures_say_what_is_wrong_and_what_is_not_valid(tmp_path, figures, curves):
+    texts = ["x+1", "(x)", "x", "1+x"]
+    x = encoded(CHARACTERS, texts)
+    trained = trained_copy(CHARACTERS, x, parts={"train": x}, shift=1.0)  # ( for +, + for 1 ...
+    assert _draw(trained, tmp_path, sources=("prior", "gmm"), num_steps=2) == FILES
+    shown = _texts(figures["reconstructions.png"])
+    assert shown.count("\N{BALLOT X}") == len(texts)
+    assert "0 of 4 sequences" in re.sub(r"\s+", " ", shown[0])
+    sentences = _texts(figures["sentences.png"])  # of the mixture alone: there is no prior
+    assert "from gmm" in sentences
+    assert "from prior" not in sentences
+    listed = [text for text in sentences if re.fullmatch("[x1+()]+", text)]
+    crosses = sum(not evaluation.is_valid(CHARACTERS, text) for text in listed)
+    assert sentences.count("\N{BALLOT X}") == crosses > 0
+    assert "no expression" in _texts(figures["interpolations.png"])
+
+
+def test_pictures_of_molecules(tmp_path, figures):
+    pytest.importorskip("rdkit")
+    x = encoded(MOLECULES, ["CO", "c1cc1", "CC(C)O", "N"])
+    trained = trained_copy(MOLECULES, x, parts={"train": x}, stddev=0.4)
+    assert _draw(trained, tmp_path, num_steps=2, sources=("prior",)) == FILES
+    panels = figures["interpolations.png"].axes
+    assert [len(axes.images) for axes in panels] == [1, 1, 0, 1]  # c1cc1 is none
+    assert panels[2].texts[0].get_text() == "no molecule"
+
+
+def test_pictures_of_networks(tmp_path, figures):
+    examples = networks(*LAYERS, [("conv", 0.0), ("conv", 1.0)])
+    trained = trained_copy(NETWORKS, examples, parts={"train": examples}, stddev=0.4)
+    assert _draw(trained, tmp_path, num_steps=2) == FILES
+    shown = _texts(figures["reconstructions.png"])
+    assert shown.count("conv(0.5) pool(2) dense(-1)") == 2
+    figure = figures["interpolations.png"]
+    bars = [len(axes.patches) for axes in figure.axes]
+    assert bars == [3 + 2, 1 + 2]  # of the first and the third, the second and the fourth
+    heights = [patch.get_height() for patch in figure.axes[0].patches[:3]]
+    np.testing.assert_allclose(np.diff(heights), [1.5 * 0.68 / 4, -3 * 0.68 / 4])  # of -1 to 3
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"conv", "pool", "dense"}
+
+
+@pytest.mark.parametrize("text", ["", "x" * 300, "$x^2$ \\frac", "ab " * 80])
+def test_any_text_fits_a_table(tmp_path, figures, text):
+    from sfvae_jax.evaluation.sequences.drawing import Cell, draw_table
+
+    rows = [(Cell(text), Cell("x", True)), (Cell("y"), Cell(text, True))]
+    draw_table(("a", "b"), rows, "title " * 30, tmp_path / "table.png")
+    whole = "".join(_texts(figures["table.png"]))
+    assert re.sub(r"\s", "", text) in re.sub(r"\s", "", whole)

@@ -1,0 +1,95 @@
+"""What several tests share: the tiny experiment, config files, and waiting for other processes."""
+
+import importlib.util
+import json
+import os
+import resource
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Guards against a hang alone: ten times what the slowest machine needs and more.
+HANG = 600
+
+TINY = {
+    "data.num_examples": 40,
+    "model.latent_size": 4,
+    "model.hidden_sizes": (16, 8),
+    "model.output_activation": "identity",  # which every likelihood takes
+    "model.initializer": "lecun_normal",
+    "train.steps": 12,
+    "train.steps_per_call": 3,
+    "train.log_every": 2,
+    "train.checkpoint_every": 4,
+    "evaluations.steps": (5, 12),
+}
+
+
+def make_tiny_config(**changes):
+    """What the fixture `tiny_config` makes."""
+    config = load_config("mnist_collapse").get_config("laptop")
+    for key, value in {**TINY, **changes}.items():
+        value = tuple(value) if isinstance(value, list) else value  # as JSON has it
+        config.update_from_flattened_dict({key: value})
+    return config
+
+
+def text_file(name):
+    """A file of the folder SFVAE_TEXT_DIR, or ../shared/data/text; skips where it is not there."""
+    folder = Path(os.environ.get("SFVAE_TEXT_DIR") or ROOT.parent / "shared" / "data" / "text")
+    if not (folder / name).is_file():
+        pytest.skip(f"there is no {name} in {folder}")
+    return folder / name
+
+
+def wait_for(holds, *processes):
+    """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
+    deadline = time.monotonic() + HANG
+    while not holds():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def largest_file(size):
+    """No file of this process may grow beyond so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def checkpoint_steps(workdir):
+    """The steps of the checkpoints of a run that are whole by their names."""
+    return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
+
+
+def records(workdir):
+    """What metrics.jsonl of a run holds."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def load_config(name):
+    """A file of configs/ as a module, found by path as the command line does."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def equations(jaxpr):
+    """All equations of a jaxpr, those of called functions too."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
