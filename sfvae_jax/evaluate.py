@@ -57,14 +57,14 @@ def evaluate(
     provenance = Provenance(began)
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = configuration.resolve(config)
-        parts = data.Parts(config.data)
-        config = with_fingerprint(config, parts)
+        splits = data.Splits(config.data)
+        config = with_fingerprint(config, splits)
         files = Workdir(workdir)
         if not files.config.exists():
             raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
         files.check(config, configuration.base_config())
         files.check_checkpoints(config)
-        changed = changes(config, parts, files)
+        changed = changes(config, splits, files)
     require_same(config, "evaluate")
 
     with files.locked(), provenance:
@@ -73,14 +73,14 @@ def evaluate(
 
         # ---- model and images ----
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-            images = parts.images(config.evaluations.part)
+            images = splits.examples(config.evaluations.part)
         model, last = restore(config, files, images.shape[1:])
         state = best_of(last)
         if state is not last:
-            told = "measured is step %d, the best on the valid part up to step %d"
+            told = "measured is step %d, the best on the valid split up to step %d"
             log.info(told, int(state.step), int(last.step))
         provenance.begin(files, "evaluate", int(last.step))
-        trained = trained_model(config, model, state, images, parts=parts)
+        trained = trained_model(config, model, state, images, splits=splits)
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)

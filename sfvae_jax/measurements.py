@@ -28,8 +28,8 @@ class Measurements:
         config: ml_collections.ConfigDict,
         model: nn.Module,
         files: Workdir,
-        parts: data.Parts,
-        coded: np.ndarray | data.StoredImages | None,
+        splits: data.Splits,
+        coded: np.ndarray | data.StoredExamples | None,
     ) -> None:
         """Goes on from what results.json has.
 
@@ -37,11 +37,11 @@ class Measurements:
             config: resolved.
             model: the run's.
             files: the run's.
-            parts: of its data set.
+            splits: of its data set.
             coded: the training images, for a floating prior; None: they are to be read for it.
         """
         self._config, self._model, self._files = config, model, files
-        self._parts, self._coded = parts, coded
+        self._splits, self._coded = splits, coded
         self._programs: dict = {}  # compiled at the first named step, used at all
         kept = files.read_results()
         self._history = kept.get("history", {})
@@ -78,9 +78,9 @@ class Measurements:
     def take(self, state: TrainState) -> None:
         """Measures a state, which has to be saved before results.json tells of it."""
         step = int(state.step)
-        images = self._parts.images(self._config.evaluations.part)
+        images = self._splits.examples(self._config.evaluations.part)
         trained = trained_model(
-            self._config, self._model, state, images, self._coded, self._parts, self._programs
+            self._config, self._model, state, images, self._coded, self._splits, self._programs
         )
         measured = measure(trained)
         trained.shared.clear()  # of this checkpoint alone; what is compiled refers to it

@@ -86,17 +86,17 @@ def train(
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = configuration.resolve(config)
-        parts = data.Parts(config.data)
-        config = with_fingerprint(config, parts)
+        splits = data.Splits(config.data)
+        config = with_fingerprint(config, splits)
         files = Workdir(workdir)
         files.check(config, configuration.base_config())
-        refuse_changes(config, parts, files)
+        refuse_changes(config, splits, files)
         files.check_checkpoints(config)
-        images = parts.open_images("train")
+        images = splits.open_examples("train")
         batch_size = config.train.batch_size or len(images)
         _check_batches(config, images, batch_size)
         model = models.build(config, images.shape[1:])
-        _check_parts(config, parts)
+        _check_splits(config, splits)
     require_same(config, "train")
 
     # ---- images: on the devices, or streamed to them ----
@@ -105,7 +105,7 @@ def train(
         shape, itemsize = images.shape[1:], images.dtype.itemsize
         check_sizes(config, model, shape, itemsize, batch_size, streamed=streamed)
         images = images if streamed else images.all()
-        held_out = parts.images("valid") if config.train.validate_every else None
+        held_out = splits.examples("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
 
     # ---- objective, step ----
@@ -137,7 +137,7 @@ def train(
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         provenance.begin(files, "train", start)
-        measurements = Measurements(config, model, files, parts, coded)
+        measurements = Measurements(config, model, files, splits, coded)
         _log_run(config, images, state.params, files, start)
         with signals.at_once():
             measurements.take_lost(state)
@@ -157,7 +157,7 @@ def train(
         order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
         if streamed:
             longest = min(total - start, *every)
-            calls = data.image_batches(images, order, start, ends(), last=total, longest=longest)
+            calls = data.example_batches(images, order, start, ends(), last=total, longest=longest)
         else:
             calls = data.index_batches(order, start, ends())
         with Progress(start, total) as progress, closing(calls) as batches:
@@ -199,7 +199,7 @@ def _is_saved(step: int, config: ml_collections.ConfigDict) -> bool:
 
 
 def _check_batches(
-    config: ml_collections.ConfigDict, images: data.StoredImages, batch_size: int
+    config: ml_collections.ConfigDict, images: data.StoredExamples, batch_size: int
 ) -> None:
     """Refuses images or batches that likelihood, objective or devices have no place for."""
     if batch_size > len(images):
@@ -220,17 +220,17 @@ def _check_batches(
         )
 
 
-def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
+def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> None:
     """Refuses now what validation and evaluations would miss later; reads no image."""
-    for part, key in evaluation.needed_parts(config.evaluations).items():
+    for split, key in evaluation.needed_parts(config.evaluations).items():
         try:
-            parts.check(part)
+            splits.check(split)
         except UsageError as error:
-            raise UsageError(f"{error}; it is {key} that asks for this part") from error
+            raise UsageError(f"{error}; it is {key} that asks for this split") from error
     language = data.language(config.data)
     if language is not None and "bayesian_optimization" in config.evaluations.names:
         evaluation.require_scorer(language.kind)
-    if evaluation.needs_labels(config.evaluations) and not parts.has_labels:
+    if evaluation.needs_labels(config.evaluations) and not splits.has_labels:
         raise UsageError(
             "evaluations.generated.features 'classifier' learns labels, of which"
             f" {config.data.name} has none; give 'inception', or leave out frechet and"
@@ -238,8 +238,8 @@ def _check_parts(config: ml_collections.ConfigDict, parts: data.Parts) -> None:
         )
     if not config.train.validate_every:
         return
-    parts.check("valid")
-    number = len(parts.open_images("valid"))
+    splits.check("valid")
+    number = len(splits.open_examples("valid"))
     if config.objective.name == "wae_mmd" and min(number, config.evaluations.batch_size) < 3:
         raise UsageError(
             "objective 'wae_mmd' compares pairs; to validate it give three valid images or more"
@@ -251,7 +251,7 @@ def _stopped(state: TrainState, config: ml_collections.ConfigDict) -> str:
     """In words, why training ended before its last step, and what it leaves out."""
     end, best = int(state.step), state.best
     told = (
-        f"stopped early at step {end} of {config.train.steps}: the loss on the valid part was"
+        f"stopped early at step {end} of {config.train.steps}: the loss on the valid split was"
         f" least at step {int(best.step)}, {float(best.loss):.2f}, and that model is measured"
     )
     left = [str(step) for step in config.evaluations.steps if step > end]
@@ -263,7 +263,7 @@ def _stop_if_no_loss(loss: float, step: int, checkpoints: Checkpoints) -> None:
         return
     checkpoints.wait()
     raise RunError(
-        f"the loss on the valid part is not finite at step {step}: {loss}; {checkpoints.kept()}"
+        f"the loss on the valid split is not finite at step {step}: {loss}; {checkpoints.kept()}"
     )
 
 
@@ -315,7 +315,7 @@ def _stop_if_not_finite(
 
 def _log_run(
     config: ml_collections.ConfigDict,
-    images: np.ndarray | data.StoredImages,
+    images: np.ndarray | data.StoredExamples,
     params: Any,
     files: Workdir,
     start: int,

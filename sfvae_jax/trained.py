@@ -21,8 +21,8 @@ def trained_model(
     model: nn.Module,
     state: TrainState,
     images: np.ndarray,
-    training_images: np.ndarray | data.StoredImages | None = None,
-    parts: data.Parts | None = None,
+    training_images: np.ndarray | data.StoredExamples | None = None,
+    splits: data.Splits | None = None,
     programs: dict | None = None,
 ) -> evaluation.TrainedModel:
     """A checkpoint's model on these images, with the prior that belongs to its objective.
@@ -30,7 +30,7 @@ def trained_model(
     A floating prior is fitted to the training images, which are read where they are not given. What
     the evaluations compile is kept in `programs`, for the next checkpoint of the same model.
     """
-    parts = parts or data.Parts(config.data)
+    splits = splits or data.Splits(config.data)
     name = config.objective.name
     info = objectives.OBJECTIVES[name]
     language = data.language(config.data)
@@ -50,14 +50,14 @@ def trained_model(
         posterior_family=config.posterior.name,
         posterior_flows={key: config.posterior[key] for key in evaluation.FLOW_SIZES},
         language=language,
-        images_of=parts.images,
-        labels_of=parts.labels,
+        images_of=splits.examples,
+        labels_of=splits.labels,
         programs={} if programs is None else programs,
     )
     if info.prior != "floating":
         return trained
     if training_images is None:
-        training_images = parts.open_images("train", for_evaluation=True)
+        training_images = splits.open_examples("train", for_evaluation=True)
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(

@@ -172,7 +172,7 @@ def test_images_that_do_not_fit_are_refused(tmp_path, tiny_config, changes, mess
         ({"data.num_examples": 6000}, "6000 asked for.*5000"),
         ({"train.batch_size": 50}, "train.batch_size 50 is more than the 40 examples"),
         ({"data.name": "npz:none.npz"}, "there is no file '.*none.npz'"),
-        ({"evaluations.part": "test"}, "mnist_5k has no test part.*data.num_test"),
+        ({"evaluations.part": "test"}, "mnist_5k has no test split.*data.num_test"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused(tmp_path, tiny_config, changes, message):

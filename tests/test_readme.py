@@ -8,7 +8,7 @@ import pytest
 
 from sfvae_jax import evaluation, objectives
 from sfvae_jax.config import base_config
-from sfvae_jax.data import PARTS
+from sfvae_jax.data import SPLITS
 from sfvae_jax.evaluation.generation.features import FEATURES
 from sfvae_jax.evaluation.generation.sources import SOURCES
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
@@ -128,7 +128,7 @@ def _pattern(measure):
     measure = re.sub("_K$", r"_(\\d+|linearized)", measure)
     if measure.endswith(("_bound_PART", "_gap_PART", "_gain_PART", "log_evidence_PART")):
         measure += "(_standard_error)?"
-    names = {"SOURCE": SOURCES, "PART": PARTS, "FAMILY": FAMILIES}
+    names = {"SOURCE": SOURCES, "PART": SPLITS, "FAMILY": FAMILIES}
     for place, known in names.items():
         measure = measure.replace(place, f"({'|'.join(known)})")
     return measure

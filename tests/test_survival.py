@@ -69,7 +69,7 @@ def assert_no_lie(workdir):
 
 def assert_the_same_run(folder, other, config):
     config = configuration.resolve(config)
-    shape = data.open_images(config.data, "train").shape[1:]
+    shape = data.open_examples(config.data, "train").shape[1:]
     states = [evaluate.restore(config, Workdir(path), shape)[1] for path in (folder, other)]
     assert int(states[0].step) == config.train.steps
     jax.tree.map(np.testing.assert_array_equal, *states)

@@ -34,7 +34,7 @@ class Obstacles:
 
 def _obstacle(group: ml_collections.ConfigDict) -> str:
     try:
-        data.Parts(group).open_images("train")
+        data.Splits(group).open_examples("train")
     except UsageError as error:
         return in_one_line(error)
     return ""

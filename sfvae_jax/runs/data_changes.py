@@ -12,18 +12,18 @@ from sfvae_jax.runtime.files import read_json
 
 
 def with_fingerprint(
-    config: ml_collections.ConfigDict, parts: data.Parts
+    config: ml_collections.ConfigDict, splits: data.Splits
 ) -> ml_collections.ConfigDict:
     """The configuration with `data.fingerprint` as the data are now.
 
     Args:
         config: resolved.
-        parts: of its data set.
+        splits: of its data set.
 
     Raises:
         UsageError: if the config has another one, or the data cannot be read.
     """
-    found, given = parts.fingerprint, config.data.fingerprint
+    found, given = splits.fingerprint, config.data.fingerprint
     if given not in ("", found):
         raise UsageError(
             f"data.fingerprint is {given!r}, but that of {config.data.name} is {found!r}; leave it"
@@ -34,12 +34,12 @@ def with_fingerprint(
     return config
 
 
-def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> str:
+def changes(config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir) -> str:
     """How the data differ from those that a run was trained on, in words; empty if they do not.
 
     Args:
         config: with the fingerprint of the data as they are now.
-        parts: of its data set.
+        splits: of its data set.
         files: of the run, which has its own in config.json.
     """
     if not files.config.exists():
@@ -47,7 +47,7 @@ def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir
     then, now = read_json(files.config).get("data", {}).get("fingerprint"), config.data.fingerprint
     if then:
         return "" if then == now else f"the data were {then} when it began, and are {now} now"
-    if checkpoint_steps(files.checkpoints) and parts.is_drawn_by_hash:
+    if checkpoint_steps(files.checkpoints) and splits.is_drawn_by_hash:
         return (
             "it was begun by an earlier version, which held other examples out of training than"
             " this one does"
@@ -55,13 +55,13 @@ def changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir
     return ""
 
 
-def refuse_changes(config: ml_collections.ConfigDict, parts: data.Parts, files: Workdir) -> None:
+def refuse_changes(config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir) -> None:
     """Refuses to go on with data that have changed: held-out examples may now be trained on.
 
     Raises:
         UsageError: saying how they differ.
     """
-    found = changes(config, parts, files)
+    found = changes(config, splits, files)
     if found:
         raise UsageError(
             f"workdir {files.name} holds a run of other data in {config.data.name}: {found}."

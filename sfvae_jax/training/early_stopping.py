@@ -1,4 +1,4 @@
-"""Early stopping: the model that did best on the valid part, and when nothing better is expected.
+"""Early stopping: the model that did best on the valid split, and when nothing better is expected.
 
 What is known of the best validation is a part of the state, and so of every checkpoint: a resumed
 run stops where the first would have, whichever checkpoints are kept or damaged.
@@ -24,7 +24,7 @@ class Best:
     """The validation with the least loss so far, and the model as it was then.
 
     Attributes:
-        loss: on the valid part, float32 scalar; the largest float before the first validation.
+        loss: on the valid split, float32 scalar; the largest float before the first validation.
         step: of it, int32 scalar; 0 before the first.
         stale: validations since, that count and were no better, int32 scalar.
         params: the model's parameters at that step.
@@ -63,7 +63,7 @@ def note(state: TrainState, loss: Array, counts: Array) -> Best:
 
     Args:
         state: that was validated, from `with_best`.
-        loss: on the valid part, float32 scalar.
+        loss: on the valid split, float32 scalar.
         counts: whether a validation that is no better is counted.
     """
     model = (state.params, state.vectors, state.batch_stats)

@@ -153,7 +153,7 @@ TRAIN = {
     "checkpoint_every": Option(100, COUNT, "steps between two checkpoints"),
     "checkpoints_kept": Option(3, COUNT, "how many of the latest checkpoints are kept"),
     "moments_decay": Option(0.99, BELOW_1, "of the running averages of BatchNorm"),
-    "validate_every": Option(0, COUNT_OR_0, "steps between losses on the valid part; 0 = never"),
+    "validate_every": Option(0, COUNT_OR_0, "steps between losses on the valid split; 0 = never"),
     "plateau_patience": Option(
         0, COUNT_OR_0, "validations without a new least loss; 0 = no reduction"
     ),

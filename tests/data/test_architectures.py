@@ -129,7 +129,7 @@ def test_more_places_are_padding():
 
 
 def test_places_that_memory_has_no_room_for_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 2**20)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 2**20)
     said = "sequences of {} places need 0.. GiB of memory, .*; lower data.max_length"
     refused(group(max_length=5001), said.format(5001))
     path = tmp_path / "many.txt"

@@ -33,9 +33,9 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-60])
 
 
-def stored(config, part="train"):
+def stored(config, split="train"):
     """The images in the order of their files' names."""
-    source, _ = data.select(config, part)
+    source, _ = data.select(config, split)
     return [source[i] for i in range(len(source))]
 
 
@@ -56,14 +56,14 @@ def test_renders_in_folders_in_the_order_of_their_names(chairs):
     images = stored(group(chairs))
     assert [image[30, 30, 0] for image in images] == [10, 11, 12, 0, 1, 2]
     config = group(chairs, image_size=15, channels=1, num_valid=2, num_test=1)
-    parts = [data.load(config, part) for part in ("train", "valid", "test")]
-    assert [part.shape for part in parts] == [(n, 15, 15, 1) for n in (3, 2, 1)]
-    inks = np.concatenate([part[:, 7, 7, 0] for part in parts])
+    splits = [data.load(config, split) for split in ("train", "valid", "test")]
+    assert [split.shape for split in splits] == [(n, 15, 15, 1) for n in (3, 2, 1)]
+    inks = np.concatenate([split[:, 7, 7, 0] for split in splits])
     assert sorted(inks) == [0, 1, 2, 10, 11, 12]
-    assert all(np.all(part[:, 0, 0] == 255) for part in parts)
+    assert all(np.all(split[:, 0, 0] == 255) for split in splits)
     assert data.load_labels(config, "train") is None
     again = data.load(group(chairs, image_size=15, channels=1, num_valid=2, num_test=1), "train")
-    np.testing.assert_array_equal(parts[0], again)
+    np.testing.assert_array_equal(splits[0], again)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "bmp", "webp", "ppm"])
@@ -133,21 +133,21 @@ def damaged(tmp_path):
 
 def test_all_damaged_files_are_named_before_any_is_used(damaged):
     with pytest.raises(UsageError) as caught:
-        data.open_images(group(damaged), "train")
+        data.open_examples(group(damaged), "train")
     message = str(caught.value)
-    for part in (
+    for words in (
         "3 of the 13 images",
         "cut.jpg (",
         "text.png (",
         "void.jpg (",
         "skip_corrupt=True",
     ):
-        assert part in message
+        assert words in message
     assert "\n" not in message
     for i in range(20):
         (damaged / f"more{i}.png").write_text("no image")
     with pytest.raises(UsageError, match="23 of the 33 images.* and 13 more; remove"):
-        data.open_images(group(damaged), "train")
+        data.open_examples(group(damaged), "train")
 
 
 def test_damaged_files_are_skipped_on_demand(damaged, caplog):
@@ -172,7 +172,7 @@ def rotten(tmp_path):
 
 def test_damage_that_only_decoding_shows_names_all_files(rotten):
     """Also where the first to be met is one alone, as in a streamed batch."""
-    images = data.open_images(group(rotten), "train")
+    images = data.open_examples(group(rotten), "train")
     assert len(images) == 8
     _, order = data.select(group(rotten), "train")
     for positions in (slice(None), np.flatnonzero(order == 5)):
@@ -219,7 +219,7 @@ def test_a_file_that_appears_or_changes_is_seen(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     for _ in range(2):
         with pytest.raises(UsageError, match="1 of the 2 images"):
-            data.open_images(group(tmp_path), "train")
+            data.open_examples(group(tmp_path), "train")
     write(tmp_path, "a.png", pixels(9, 9, 3))
     (tmp_path / "b.png").unlink()
     assert data.load(group(tmp_path), "train").shape == (1, 9, 9, 3)
@@ -228,7 +228,7 @@ def test_a_file_that_appears_or_changes_is_seen(tmp_path):
 def test_a_file_that_changes_after_the_folder_was_opened(tmp_path):
     """A gray image would be broadcast to three channels."""
     write(tmp_path, "a.png", pixels(8, 8, 3))
-    images = data.open_images(group(tmp_path), "train")
+    images = data.open_examples(group(tmp_path), "train")
     for shape in ((8, 8, 1), (9, 8, 3)):
         write(tmp_path, "a.png", pixels(*shape))
         with pytest.raises(UsageError, match="its file has changed since the data were opened"):

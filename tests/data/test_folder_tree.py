@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which part: links, parts, and what is left out."""
+"""Which files of a folder are images of which split: links, splits, and what is left out."""
 
 import os
 
@@ -51,18 +51,18 @@ def test_linked_folders_are_followed_without_loops_and_each_file_once(tmp_path):
         (["train/a.png", "test/notes.txt"], {"train": 1}),
     ],
 )
-def test_folders_are_the_parts(tmp_path, files, expected):
-    parts = list_images(make(tmp_path, *files))
-    assert {part: len(names) for part, names in parts.items()} == expected
+def test_folders_are_the_splits(tmp_path, files, expected):
+    splits = list_images(make(tmp_path, *files))
+    assert {split: len(names) for split, names in splits.items()} == expected
 
 
 def test_images_outside_of_the_parts_are_left_out_and_told(tmp_path, caplog):
-    parts = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
-    assert parts == {"train": ("train/a.png",), "test": ("test/b.png",)}
+    splits = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
+    assert splits == {"train": ("train/a.png",), "test": ("test/b.png",)}
     assert "leaving out the images" in caplog.text
     assert "named train, valid or test: 2, such as d.png" in caplog.text
     caplog.clear()
-    assert list_images(tmp_path) == parts
+    assert list_images(tmp_path) == splits
     assert not caplog.text
 
 
@@ -80,8 +80,8 @@ def test_names_of_any_bytes_are_told_in_one_line(tmp_path, caplog):
 def test_parts_made_of_links(tmp_path, caplog):
     """Nothing is left out where all that is outside is linked to."""
     links = [("train/1.png", "../all/1.png"), ("val/2.png", "../all/2.png"), ("test", "val")]
-    parts = list_images(make(tmp_path, "all/1.png", "all/2.png", links=links))
-    assert parts == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/2.png",)}
+    splits = list_images(make(tmp_path, "all/1.png", "all/2.png", links=links))
+    assert splits == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/2.png",)}
     assert not caplog.text
 
 
@@ -89,7 +89,7 @@ def test_parts_made_of_links(tmp_path, caplog):
     ("files", "links", "message"),
     [
         (["test/a.png"], [], "holds the folder test, which .* but no folder named train"),
-        (["a.png", "x/val/b.png"], [], "the folder x/val, which names a part .* named train"),
+        (["a.png", "x/val/b.png"], [], "the folder x/val, which names a split .* named train"),
         (["train/a.png", "bus/b.png"], [], "folder train and 1 images outside of it.* bus/b.png"),
         (["train/a.png"], [("test", "train")], "train/a.png and test/a.png of .* are the same"),
         (["train/a.png", "b.png"], [("val/c.png", "../train/a.png")], "are the same file"),

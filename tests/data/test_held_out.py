@@ -16,7 +16,7 @@ from sfvae_jax.data import held_out
 from sfvae_jax.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-PARTS = {"num_test": 5, "num_valid": 4}
+HELD_OUT = {"num_test": 5, "num_valid": 4}
 
 
 def group(name, **changes):
@@ -53,39 +53,39 @@ def write_architectures(path, numbers):
 WRITERS = [write_folder, write_npz, write_equations, write_architectures]
 
 
-def numbers_of(name, part, seed=0):
-    """Each example of a part as something that tells it from others, in order."""
-    images = data.load(group(name, **PARTS, seed=seed), part)
+def numbers_of(name, split, seed=0):
+    """Each example of a split as something that tells it from others, in order."""
+    images = data.load(group(name, **HELD_OUT, seed=seed), split)
     return [image.tobytes() for image in images]
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_more_examples_never_bring_training_examples_into_the_held_out_parts(tmp_path, write):
+def test_more_examples_never_bring_training_examples_into_the_held_out_splits(tmp_path, write):
     numbers = [*range(2, 42)]
     name = write(tmp_path, numbers)
-    parts = ("valid",) if write is write_npz else ("test", "valid")
-    before = {part: numbers_of(name, part) for part in ("train", *parts)}
+    splits = ("valid",) if write is write_npz else ("test", "valid")
+    before = {split: numbers_of(name, split) for split in ("train", *splits)}
     assert len(before["valid"]) == 4
     assert len(set.union(*map(set, before.values()))) == 40
     assert numbers_of(name, "valid", seed=1) != before["valid"]
 
     write(tmp_path, [50, *reversed(numbers), 51, 52, 53])
-    after = {part: numbers_of(name, part) for part in ("train", *parts)}
-    for part in parts:
-        assert len(after[part]) == len(before[part])
-        assert not {*after[part]} & {*before["train"]}
-        assert len({*before[part]} - {*after[part]}) <= 4
+    after = {split: numbers_of(name, split) for split in ("train", *splits)}
+    for split in splits:
+        assert len(after[split]) == len(before[split])
+        assert not {*after[split]} & {*before["train"]}
+        assert len({*before[split]} - {*after[split]}) <= 4
     if write is not write_folder:
         write(tmp_path, numbers[::-1])
-        assert {part: numbers_of(name, part) for part in ("train", *parts)} == before
+        assert {split: numbers_of(name, split) for split in ("train", *splits)} == before
 
 
 def test_copies_are_never_separated(tmp_path):
     for copies in (1, 3):
         name = write_equations(tmp_path, [number for number in range(20) for _ in range(copies)])
-        parts = [numbers_of(name, part) for part in ("test", "valid", "train")]
-        assert [len(part) for part in parts] == ([5, 4, 11] if copies == 1 else [6, 6, 48])
-        assert len(set.union(*map(set, parts))) == sum(len({*part}) for part in parts)
+        splits = [numbers_of(name, split) for split in ("test", "valid", "train")]
+        assert [len(split) for split in splits] == ([5, 4, 11] if copies == 1 else [6, 6, 48])
+        assert len(set.union(*map(set, splits))) == sum(len({*split}) for split in splits)
     (tmp_path / "a.txt").write_text("x\n" * 20)
     with pytest.raises(UsageError, match=r"has 0 training sequences \(20 less 20 held out\)"):
         numbers_of(f"equations:{tmp_path}/a.txt", "train")
@@ -95,7 +95,7 @@ def test_labels_do_not_separate_architectures(tmp_path):
     lines = [f"[[{i % 6}], [{i // 6}, 1]], 0.{k}" for i in range(30) for k in (1, 2)]
     (tmp_path / "a.txt").write_text("\n".join(lines))
     config = group(f"enas:{tmp_path}/a.txt", num_test=9)
-    train, test = (data.load(config, part) for part in ("train", "test"))
+    train, test = (data.load(config, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (50, 10)
     assert not {x.tobytes() for x in train} & {x.tobytes() for x in test}
 
@@ -107,8 +107,8 @@ def test_the_seeds_and_names_of_files_decide_for_good(tmp_path):
         *(265832436952625554, 16883858749844907321),
         *(14899546226894209223, 916254557941266268),
     ]
-    part = SimpleNamespace(identities=ids)
-    orders = [held_out.order(part, seed).tolist() for seed in range(3)]
+    split = SimpleNamespace(identities=ids)
+    orders = [held_out.order(split, seed).tolist() for seed in range(3)]
     assert orders == [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0]]
     # SplitMix64 from 0, as its authors' code has it.
     assert held_out._mixed(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
@@ -125,10 +125,10 @@ def write_named(folder, name):
 
 
 def test_sources_that_cannot_grow_are_shuffled_as_ever():
-    """Published figures depend on their parts."""
+    """Published figures depend on their splits."""
     order = np.random.default_rng(3).permutation(5000)
     config = group("mnist_5k", num_test=5, num_valid=4, num_examples=7, seed=3)
-    found = [data.select(config, part)[1] for part in ("test", "valid", "train")]
+    found = [data.select(config, split)[1] for split in ("test", "valid", "train")]
     for indices, expected in zip(found, np.split(order[:16], [5, 9]), strict=True):
         np.testing.assert_array_equal(indices, expected)
 
@@ -136,7 +136,7 @@ def test_sources_that_cannot_grow_are_shuffled_as_ever():
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
     def digests():
-        return {part: each.digest() for part, each in data.open_source(group(name)).items()}
+        return {split: each.digest() for split, each in data.open_source(group(name)).items()}
 
     name = write(tmp_path, range(2, 12))
     before = digests()
@@ -176,10 +176,10 @@ def test_an_image_that_is_replaced_by_one_of_its_size_is_noticed(tmp_path, suffi
 def test_the_parts_of_a_run_are_those_of_one_moment(tmp_path):
     """Also of a folder to which images are added, or from which they go, while a run is at work."""
     config = group(write_folder(tmp_path, range(2, 12)), num_test=3)
-    parts = data.Parts(config)
-    before, expected = parts.fingerprint, parts.images("train")
+    splits = data.Splits(config)
+    before, expected = splits.fingerprint, splits.examples("train")
     write_folder(tmp_path, range(20, 30))
-    assert parts.fingerprint == before
-    assert len(parts.images("test")) == 3
-    np.testing.assert_array_equal(parts.open_images("train").all(), expected)
-    assert data.Parts(config).fingerprint != before
+    assert splits.fingerprint == before
+    assert len(splits.examples("test")) == 3
+    np.testing.assert_array_equal(splits.open_examples("train").all(), expected)
+    assert data.Splits(config).fingerprint != before

@@ -47,9 +47,9 @@ def test_photographs_stand_upright(tmp_path, suffix):
             upright = np.asarray(ImageOps.exif_transpose(file))
         np.testing.assert_array_equal(image, upright)
         assert image.shape == ((12, 20, 3) if orientation < 5 else (20, 12, 3))
-    assert data.open_images(group(tmp_path, image_size=8), "train").shape == (8, 8, 8, 3)
+    assert data.open_examples(group(tmp_path, image_size=8), "train").shape == (8, 8, 8, 3)
     with pytest.raises(UsageError, match="2 sizes, such as 12x20 and 20x12"):
-        data.open_images(group(tmp_path), "train")
+        data.open_examples(group(tmp_path), "train")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -62,14 +62,14 @@ def test_exif_that_is_damaged_is_no_damage(tmp_path):
     ("depth", "greatest"), [(1, 1), (8, 255), (10, 1023), (12, 4095), (14, 9000), (16, 65535)]
 )
 def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth, greatest):
-    """One number for all parts: also a dark picture is what it is among the others."""
+    """One number for all splits: also a dark picture is what it is among the others."""
     caplog.set_level("INFO", "sfvae_jax")
-    for part in ("train", "test"):
-        (tmp_path / part).mkdir()
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
     bright = np.array([[0, greatest], [greatest // 2, greatest]])[..., None]
     write_deep_png(tmp_path / "train" / "bright.png", bright)
     write_deep_png(tmp_path / "test" / "dark.png", bright // 4)
-    (found,), (dark,) = (stored(group(tmp_path), part) for part in ("train", "test"))
+    (found,), (dark,) = (stored(group(tmp_path), split) for split in ("train", "test"))
     white = 255 if depth == 1 else greatest >> max(depth - 8, 0)
     assert found.shape == (2, 2, 1)
     assert [found[0, 0, 0], found[0, 1, 0]] == [0, white]
@@ -80,14 +80,14 @@ def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth,
 def test_masks_that_come_out_black_are_told(tmp_path, caplog):
     for i in range(40):
         write(tmp_path, f"{i}.png", np.full((2, 2, 1), i % 2, np.uint8))
-    data.open_images(group(tmp_path), "train")
+    data.open_examples(group(tmp_path), "train")
     assert (
         "are nearly black: the values of the 20 that were looked at (of 40) reach 1 of 255"
         in caplog.text
     )
     caplog.clear()
     write(tmp_path, "0.png", np.full((2, 2, 1), 255, np.uint8))
-    data.open_images(group(tmp_path), "train")
+    data.open_examples(group(tmp_path), "train")
     assert not caplog.text
 
 
@@ -135,9 +135,9 @@ def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UsageError) as caught:
-            data.open_images(group(tmp_path), "train")
+            data.open_examples(group(tmp_path), "train")
     message = str(caught.value)
-    for part in (
+    for words in (
         "10 of the 11 images",
         "bomb.png (more than 89478485 pixels)",
         "eps.png (no image)",
@@ -150,7 +150,7 @@ def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
         r"'two\nlines.png' (no image)",
         "whole.tif (its pixels have mode I,",
     ):
-        assert part in message
+        assert words in message
     assert "\n" not in message
     (image,) = stored(group(tmp_path, skip_corrupt=True))
     assert image.shape == (4, 4, 3)
@@ -159,4 +159,4 @@ def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
 def test_a_path_that_is_none(tmp_path):
     for name in ("gs://bucket/imgs", "~nosuchuser/imgs", "a\0b"):
         with pytest.raises(UsageError, match="data.name"):
-            data.open_images(group(name), "train")
+            data.open_examples(group(name), "train")

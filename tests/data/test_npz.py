@@ -50,8 +50,8 @@ def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
     np.testing.assert_allclose(test, expected[:1], rtol=1e-6)
 
 
-def test_npz_scale_is_decided_once_for_all_parts(path, caplog):
-    """A test part that happens to hold 0 and 1 alone is not stretched to 0 and 255."""
+def test_npz_scale_is_decided_once_for_all_splits(path, caplog):
+    """A test split that happens to hold 0 and 1 alone is not stretched to 0 and 255."""
     levels = np.array([[0, 1, 2, 3]] * 3, np.uint8)
     for train, test in ((levels, levels % 2), (levels % 2, levels)):
         config = save(path, x_train=train, x_test=test.astype(np.int64))
@@ -65,8 +65,8 @@ def test_npz_scale_is_decided_once_for_all_parts(path, caplog):
         caplog.clear()
     config = save(path, x_train=levels % 2, x_test=levels > 1, x_valid=levels / 3.0)
     with caplog.at_level("INFO", logger="sfvae_jax"):
-        for part in ("train", "test"):
-            np.testing.assert_array_equal(np.unique(data.load(config, part)), [0, 255])
+        for split in ("train", "test"):
+            np.testing.assert_array_equal(np.unique(data.load(config, split)), [0, 255])
     assert caplog.messages == [
         f"{path}: x_test: booleans, True white; x_train: whole numbers from 0 to 1, taken as 0"
         " black and 1 white; x_valid: floats from 0 to 1, taken as levels of [0, 1]"
@@ -127,16 +127,16 @@ def test_bad_npz_is_refused(path, arrays, message):
     assert "\n" not in str(caught.value)
 
 
-def test_npz_labels_and_a_valid_part(path):
+def test_npz_labels_and_a_valid_split(path):
     """Label i belongs to image i, also where the source has one column of them."""
     images = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
     labels = np.arange(20) * 2
     arrays = {"x_train": images, "x_test": images[:5], "x_valid": images[5:9]}
     config = save(path, **arrays, y_train=labels[:, None], y_valid=labels[5:9].astype(np.uint8))
-    for part, number in (("train", 20), ("valid", 4)):
-        found = data.load_labels(config, part)
+    for split, number in (("train", 20), ("valid", 4)):
+        found = data.load_labels(config, split)
         assert found.shape == (number,)
-        np.testing.assert_allclose(data.load(config, part)[:, 0] * 40, found, rtol=1e-6)
+        np.testing.assert_allclose(data.load(config, split)[:, 0] * 40, found, rtol=1e-6)
     assert data.load_labels(config, "test") is None
 
 
@@ -232,8 +232,8 @@ def test_arrays_of_other_orders_and_versions_are_read(path):
     longer = longer[:10] + b"\x00\x00" + longer[10:]
     for array in (content, longer):
         for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
-            part = data.open_source(zipped(path, array, method=method))["train"]
-            np.testing.assert_array_equal([part[0], part[1]], [[2, 4], [3, 5]])
+            split = data.open_source(zipped(path, array, method=method))["train"]
+            np.testing.assert_array_equal([split[0], split[1]], [[2, 4], [3, 5]])
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -264,7 +264,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypa
             UsageError, match=r"take 0.0 GiB of memory, more than can be held; give"
         ):
             data.load(config, "train")
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 4 * size)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 4 * size)
     with pytest.raises(UsageError, match="more than can be held"):
         data.load(config, "train")
 

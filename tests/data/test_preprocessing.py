@@ -38,7 +38,7 @@ def _group(**changes):
     return config
 
 
-def test_static_and_dynamic_parts():
+def test_static_and_dynamic_splits():
     grey = data.load(_group(), "train")
     static = data.load(_group(binarization="static"), "train")
     assert set(np.unique(static)) == {0, 255}
@@ -70,5 +70,5 @@ def test_the_static_draw_of_an_image_follows_its_position_alone():
     np.testing.assert_array_equal(data.binarize_once(images, [4, 2]), whole)
     some = [7, 2, 3, 8, 0, 0]
     np.testing.assert_array_equal(data.binarize_once(images[some], [4, 2], some), whole[some])
-    lazy = data.open_images(_group(binarization="static"), "train")
+    lazy = data.open_examples(_group(binarization="static"), "train")
     np.testing.assert_array_equal(lazy[[20, 3]], lazy.all()[[20, 3]])

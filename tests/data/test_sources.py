@@ -64,9 +64,9 @@ def test_subsets_are_random_and_follow_data_seed():
 
 def test_parts_are_disjoint_and_complete():
     config = group("mnist_5k", num_valid=300, num_test=500)
-    parts = [data.load(config, part) for part in ("train", "valid", "test")]
-    assert [len(part) for part in parts] == [4200, 300, 500]
-    rows = np.concatenate([part.reshape(len(part), -1) for part in parts])
+    splits = [data.load(config, split) for split in ("train", "valid", "test")]
+    assert [len(split) for split in splits] == [4200, 300, 500]
+    rows = np.concatenate([split.reshape(len(split), -1) for split in splits])
     assert len(np.unique(rows, axis=0)) == 5000
 
 
@@ -75,12 +75,12 @@ def test_more_images_than_there_are():
         data.load(group("mnist_5k", num_examples=5001), "train")
     with pytest.raises(UsageError, match="4901 asked for, but mnist_5k has 4900"):
         data.load(group("mnist_5k", num_examples=4901, num_valid=100), "train")
-    with pytest.raises(UsageError, match="mnist_5k has no test part of its own"):
+    with pytest.raises(UsageError, match="mnist_5k has no test split of its own"):
         data.load(group("mnist_5k"), "test")
 
 
 def test_more_than_fits_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 1000)
     with pytest.raises(UsageError, match=r"need .* GiB of memory.*set data.num_examples"):
         data.load(group("mnist_5k", num_examples=2), "train")
 
@@ -104,8 +104,8 @@ def test_mnist_by_tfds():
 @prepared("fashion_mnist")
 def test_fashion_mnist_by_tfds():
     """Clothes, and no digits: brighter by half, and sandals, sneakers, trousers the darkest."""
-    parts = data.Parts(group("fashion_mnist", num_examples=1000))
-    images, labels = parts.images("train"), parts.labels("train")
+    splits = data.Splits(group("fashion_mnist", num_examples=1000))
+    images, labels = splits.examples("train"), splits.labels("train")
     assert images.shape == (1000, 28, 28, 1)
     np.testing.assert_allclose(images.mean() / 255, 0.286, atol=0.02)
     assert set(labels) == set(range(10))
@@ -167,13 +167,13 @@ def noise(number, *shape):
 
 
 def test_celeb_a_is_cropped_and_resized_image_by_image(fake_tfds, monkeypatch):
-    """218 x 178 to the middle 140 and to 64; its validation split is the part valid; memory is
+    """218 x 178 to the middle 140 and to 64; its validation split is `valid`; memory is
     counted as it comes out, 12 KiB an image and not 114."""
     splits = {"train": noise(9, 218, 178, 3), "validation": noise(5, 218, 178, 3)}
     fake_tfds(labelled=(), **splits, test=noise(4, 218, 178, 3))
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 9 * 64 * 64 * 3)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 9 * 64 * 64 * 3)
     config = group("celeb_a", crop=140, image_size=64)
-    sizes = [data.load(config, part).shape for part in ("train", "valid", "test")]
+    sizes = [data.load(config, split).shape for split in ("train", "valid", "test")]
     assert sizes == [(n, 64, 64, 3) for n in (9, 5, 4)]
     assert data.load_labels(config, "train") is None
 
@@ -185,8 +185,8 @@ def test_celeb_a_is_cropped_and_resized_image_by_image(fake_tfds, monkeypatch):
     np.testing.assert_array_equal(data.load(config, "valid")[2], expected)
     with pytest.raises(UsageError, match="data.num_valid: 6 asked for, but celeb_a has 5 valid im"):
         data.load(group("celeb_a", num_valid=6), "valid")
-    # A part of its own takes nothing from the training images.
-    assert len(data.open_images(group("celeb_a", num_valid=2, num_test=3), "train")) == 9
+    # A split of its own takes nothing from the training images.
+    assert len(data.open_examples(group("celeb_a", num_valid=2, num_test=3), "train")) == 9
 
 
 def test_cifar10_and_its_labels(fake_tfds):
@@ -194,8 +194,8 @@ def test_cifar10_and_its_labels(fake_tfds):
     train = noise(30, 32, 32, 3)
     fake_tfds(train=train, test=noise(8, 32, 32, 3))
     config = group("cifar10", num_valid=6)
-    for part, number in (("train", 24), ("valid", 6), ("test", 8)):
-        images, labels = data.load(config, part), data.load_labels(config, part)
+    for split, number in (("train", 24), ("valid", 6), ("test", 8)):
+        images, labels = data.load(config, split), data.load_labels(config, split)
         assert images.shape == (number, 32, 32, 3)
         np.testing.assert_array_equal(labels, images[:, 0, 0, 0])
 
@@ -205,7 +205,7 @@ def test_a_dark_image_of_a_grey_set_stays_dark(fake_tfds):
     images = noise(30, 4, 4, 1)
     images[7:20] = 1
     fake_tfds(train=images)
-    read = data.open_images(group("some_set"), "train")
+    read = data.open_examples(group("some_set"), "train")
     _, order = data.select(group("some_set"), "train")
     position = int(np.flatnonzero(order == 12)[0])
     np.testing.assert_array_equal(read[[position]], 1)
@@ -224,8 +224,8 @@ def test_a_set_that_is_not_prepared(monkeypatch, tmp_path):
     with pytest.raises(UsageError) as caught:
         data.load(group("cifar10"), "train")
     message = str(caught.value)
-    for part in ("'cifar10'", "TFDS_DATA_DIR", "tensorflow", "preparing", "mnist_5k"):
-        assert part in message
+    for words in ("'cifar10'", "TFDS_DATA_DIR", "tensorflow", "preparing", "mnist_5k"):
+        assert words in message
     assert "\n" not in message
 
 
@@ -253,5 +253,5 @@ def test_an_unknown_set_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         data.load(group("fashion_mnst"), "train")
     message = str(caught.value)
-    for part in ("'fashion_mnst'", "Did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
-        assert part in message
+    for words in ("'fashion_mnst'", "Did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
+        assert words in message

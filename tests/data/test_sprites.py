@@ -12,7 +12,7 @@ from sfvae_jax.config import base_config
 from sfvae_jax.data.image_sources import sprites
 
 
-def _part(split="train", num_channels=3):
+def _source(split="train", num_channels=3):
     return sprites.open_sprites(num_channels)[split]
 
 
@@ -25,8 +25,8 @@ def _part(split="train", num_channels=3):
     ],
 )
 def test_the_same_bits_on_every_machine(split, num_channels, digest):
-    part = _part(split, num_channels)
-    images = np.stack([part[i] for i in range(0, 2000, 20)])
+    source = _source(split, num_channels)
+    images = np.stack([source[i] for i in range(0, 2000, 20)])
     assert images.shape == (100, 64, 64, num_channels)
     assert images.dtype == np.uint8
     assert hashlib.sha256(images.tobytes()).hexdigest() == digest
@@ -41,7 +41,7 @@ def test_no_sine_is_rounded_by_a_hair():
 def test_factors_are_uniform_and_no_image_comes_twice():
     """Chi-square of each factor's counts over 10,000 draws: p above 0.001 for a fixed seed."""
     train, test = (
-        _part(split).factors(np.arange(len(_part(split)))) for split in ("train", "test")
+        _source(split).factors(np.arange(len(_source(split)))) for split in ("train", "test")
     )
     assert (train.shape, test.shape) == ((10_000, 6), (2_000, 6))
     for column, size in zip(train.T, sprites.FACTORS.values(), strict=True):
@@ -49,8 +49,8 @@ def test_factors_are_uniform_and_no_image_comes_twice():
         assert len(counts) == size
         assert stats.chisquare(counts).pvalue > 1e-3
     assert len(np.unique(np.concatenate([train, test]), axis=0)) == 12_000
-    np.testing.assert_array_equal(_part().labels(np.array([5, 3])), train[[5, 3], 0])
-    gray = _part(num_channels=1).factors(np.arange(50))
+    np.testing.assert_array_equal(_source().labels(np.array([5, 3])), train[[5, 3], 0])
+    gray = _source(num_channels=1).factors(np.arange(50))
     np.testing.assert_array_equal(gray, train[:50, :5])
 
 
@@ -97,15 +97,15 @@ def test_symmetry(shape, fold):
 
 
 def test_colours():
-    part = _part()
+    source = _source()
     for i in range(30):
-        image, colour = part[i], sprites.PALETTE[part.factors([i])[0, 5]]
+        image, colour = source[i], sprites.PALETTE[source.factors([i])[0, 5]]
         flat = image.reshape(-1, 3)
         assert np.any(np.all(flat == colour, axis=1))
         np.testing.assert_array_equal(image[0, 0], sprites.GROUND)
         low, high = np.minimum(colour, sprites.GROUND), np.maximum(colour, sprites.GROUND)
         assert np.all((flat >= low) & (flat <= high))
-    gray = _part(num_channels=1)[3]
+    gray = _source(num_channels=1)[3]
     assert (gray.min(), gray.max()) == (0, 255)
     assert len(np.unique(gray)) > 10  # smooth edges
 
@@ -126,9 +126,9 @@ def test_as_a_data_set():
 
 def test_rendering_is_fast():
     """The best of five hundred is under a millisecond, whatever else the machine does."""
-    part, times = _part(), []
+    source, times = _source(), []
     for i in range(500):
         start = time.perf_counter()
-        part[i]
+        source[i]
         times.append(time.perf_counter() - start)
     assert min(times) < 1e-3

@@ -12,14 +12,14 @@ from helpers import HANG
 from sfvae_jax import data
 from sfvae_jax.config import base_config
 from sfvae_jax.data.geometry import Geometry
-from sfvae_jax.data.images import StoredImages
+from sfvae_jax.data.stored_examples import StoredExamples
 from sfvae_jax.errors import UsageError
 
 
-class CountedPart:
+class CountedSplit:
     """Images whose pixels are their number, and how many have been read."""
 
-    image_shapes = frozenset([(2, 2, 1)])
+    example_shapes = frozenset([(2, 2, 1)])
     dtype = np.dtype(np.uint8)
 
     def __init__(self, broken=()):
@@ -36,17 +36,17 @@ class CountedPart:
         return np.full((2, 2, 1), index, np.uint8)
 
 
-def _images(part, number=10, **changes):
-    return StoredImages(part, np.arange(number)[::-1], (2, 2, 1), Geometry(**changes))
+def _images(split, number=10, **changes):
+    return StoredExamples(split, np.arange(number)[::-1], (2, 2, 1), Geometry(**changes))
 
 
 @pytest.mark.parametrize("start", [0, 3, 11])
 def test_the_batches_are_those_of_the_order(start):
     """Ten images by four: calls of unequal length, over the ends of epochs, from any step."""
-    images = _images(CountedPart())
+    images = _images(CountedSplit())
     ends = [end for end in (3, 4, 9, 11, 12) if end > start]
     plan = data.BatchOrder(7, 10, 4)
-    streamed = list(data.image_batches(images, plan, start, ends, last=12, longest=5))
+    streamed = list(data.example_batches(images, plan, start, ends, last=12, longest=5))
     indices = list(data.index_batches(plan, start, ends))
     order = data.batch_indices(7, 10, 4, 0, 12)
     np.testing.assert_array_equal(np.concatenate(indices), order[start:])
@@ -56,39 +56,39 @@ def test_the_batches_are_those_of_the_order(start):
 
 
 def test_nothing_left_to_do():
-    images, order = _images(CountedPart()), data.BatchOrder(0, 10, 4)
-    assert list(data.image_batches(images, order, 5, [], last=5, longest=1)) == []
+    images, order = _images(CountedSplit()), data.BatchOrder(0, 10, 4)
+    assert list(data.example_batches(images, order, 5, [], last=5, longest=1)) == []
 
 
 def test_no_more_is_read_ahead_than_the_next_call():
     """Calls of three steps of four images, 50 of them: after one, the batches of a second."""
-    part = CountedPart()
+    split = CountedSplit()
     ends, order = range(3, 150, 3), data.BatchOrder(0, 200, 4)
-    batches = data.image_batches(_images(part, 200), order, 0, ends, last=150, longest=3)
-    assert part.num_read == 0
+    batches = data.example_batches(_images(split, 200), order, 0, ends, last=150, longest=3)
+    assert split.num_read == 0
     next(batches)
     ahead = max(3, min(os.cpu_count(), 16))  # batches of a call, or one for each thread
     deadline = time.monotonic() + HANG
-    while part.num_read < 4 * (3 + ahead) and time.monotonic() < deadline:
+    while split.num_read < 4 * (3 + ahead) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)  # for what should not be read
     # Grain itself may hold one batch more between its threads and the caller.
-    assert 4 * (3 + ahead) <= part.num_read <= 4 * (3 + ahead + 1)
+    assert 4 * (3 + ahead) <= split.num_read <= 4 * (3 + ahead + 1)
     batches.close()
-    read = part.num_read
+    read = split.num_read
     time.sleep(0.2)
-    assert part.num_read == read
+    assert split.num_read == read
 
 
 def test_an_image_that_cannot_be_read_stops_the_stream_in_words():
-    images, order = _images(CountedPart(broken={4})), data.BatchOrder(0, 10, 4)
-    batches = data.image_batches(images, order, 0, [3], last=3, longest=3)
+    images, order = _images(CountedSplit(broken={4})), data.BatchOrder(0, 10, 4)
+    batches = data.example_batches(images, order, 0, [3], last=3, longest=3)
     with pytest.raises(UsageError, match="image 4 is broken"):
         next(batches)
 
 
 def test_what_is_read_at_once_by_many_threads_is_in_order():
-    images = StoredImages(CountedPart(), np.arange(200)[::-1], (2, 2, 1), Geometry())
+    images = StoredExamples(CountedSplit(), np.arange(200)[::-1], (2, 2, 1), Geometry())
     np.testing.assert_array_equal(images.all()[:, 0, 0, 0], np.arange(200)[::-1])
     np.testing.assert_array_equal(images[50:60][:, 0, 0, 0], np.arange(140, 150)[::-1])
     np.testing.assert_array_equal(images[np.array([3, 3, 0])][:, 0, 0, 0], [196, 196, 199])
@@ -104,7 +104,7 @@ def _group(**changes):
 def test_what_streams(monkeypatch):
     """By data.device_bytes; else a quarter of the device's memory, or 4 GiB; never above what the
     host may hold."""
-    images = _images(CountedPart(), pad_to=0)  # 40 bytes
+    images = _images(CountedSplit(), pad_to=0)  # 40 bytes
     assert data.fits_on_device(_group(device_bytes=40), images)
     assert not data.fits_on_device(_group(device_bytes=39), images)
     assert data.fits_on_device(_group(), images)
@@ -119,12 +119,12 @@ def test_what_streams(monkeypatch):
         device.limit = limit
         assert data.fits_on_device(_group(), images) == fits
     device.limit = 10**12
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 39)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 39)
     assert not data.fits_on_device(_group(), images)
 
 
 def test_the_preprocessed_size_counts():
     """A float set of 28 x 28 at 7 x 7 takes a sixteenth."""
-    large = data.open_images(_group(num_examples=100), "train")
-    small = data.open_images(_group(num_examples=100, image_size=7), "train")
+    large = data.open_examples(_group(num_examples=100), "train")
+    small = data.open_examples(_group(num_examples=100, image_size=7), "train")
     assert (large.nbytes, small.nbytes) == (78_400, 4_900)

@@ -26,11 +26,11 @@ NAMES = (
 
 def _run(config, folder):
     config = configuration.resolve(config)
-    parts = data.Parts(config.data)
-    images = parts.images("train")
+    splits = data.Splits(config.data)
+    images = splits.examples("train")
     model = models.build(config, images.shape[1:])
     state = create_state(config, model, make_optimizer(config.train), images.shape[1:])
-    return model, state, images, Measurements(config, model, Workdir(folder), parts, images)
+    return model, state, images, Measurements(config, model, Workdir(folder), splits, images)
 
 
 def _at(state, step):

@@ -31,10 +31,10 @@ def settings(tiny_config, path, **changes):
 
 
 def opened_data(config):
-    """As a run that starts has them: its config, with the fingerprint, and the parts."""
+    """As a run that starts has them: its config, with the fingerprint, and the splits."""
     config = configuration.resolve(config)
-    parts = data.Parts(config.data)
-    return with_fingerprint(config, parts), parts
+    splits = data.Splits(config.data)
+    return with_fingerprint(config, splits), splits
 
 
 def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
@@ -44,7 +44,7 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
     config = settings(tiny_config, path)
     opened, open_source = [], sources.open_source
     monkeypatch.setattr(
-        "sfvae_jax.data.opened.open_source",
+        "sfvae_jax.data.splits.open_source",
         lambda group: opened.append(group.name) or open_source(group),
     )
     train(config, run)
@@ -69,8 +69,8 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
 
     # The same content again, whenever and in whatever order it was written.
     np.savez_compressed(path, x_train=IMAGES[19::-1], x_test=IMAGES[20:])
-    resolved, parts = opened_data(config)
-    refuse_changes(resolved, parts, Workdir(run))
+    resolved, splits = opened_data(config)
+    refuse_changes(resolved, splits, Workdir(run))
     with pytest.raises(UsageError, match="data.fingerprint is 'train 1', but that of npz:"):
         train(settings(tiny_config, path, **{"data.fingerprint": "train 1"}), run)
 
@@ -82,17 +82,17 @@ def test_a_run_of_an_earlier_version(tmp_path, tiny_config, num_valid, name):
     np.savez(path, x_train=IMAGES, x_test=IMAGES)
     data_name = f"npz:{path}" if name == "npz:" else name
     config = settings(tiny_config, path, **{"data.name": data_name, "data.num_valid": num_valid})
-    resolved, parts = opened_data(config)
+    resolved, splits = opened_data(config)
     files = Workdir(tmp_path / "run")
     files.claim(resolved)
     content = json.loads(files.config.read_text())
     del content["data"]["fingerprint"]
     files.config.write_text(json.dumps(content))
     files.check(resolved, configuration.base_config())
-    assert not changes(resolved, parts, files)  # it has not been trained
+    assert not changes(resolved, splits, files)  # it has not been trained
     (files.checkpoints / "2").mkdir(parents=True)
     refused = num_valid and name == "npz:"
-    assert bool(changes(resolved, parts, files)) == refused
+    assert bool(changes(resolved, splits, files)) == refused
     if refused:
         with pytest.raises(UsageError, match="begun by an earlier version, which held other"):
             train(config, files.folder)

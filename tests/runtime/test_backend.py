@@ -64,7 +64,7 @@ def test_other_errors_stay_as_they_are(error):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("data.Parts", r"for the data set: .*\(data\.name\)"),
+        ("data.Splits", r"for the data set: .*\(data\.name\)"),
         ("ParallelSteps", "for the training examples: .*data.device_bytes"),
         ("create_state", "for training: .*train.batch_size"),
     ],

@@ -187,7 +187,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("seed", -1, "seed must be a whole number, 0 or more"),
         ("evaluations.names", ("colapse",), "unknown evaluation 'colapse'; did you mean"),
         ("evaluations.steps", (0,), "evaluations.steps must be positive steps"),
-        ("evaluations.part", "dev", "unknown part of the data 'dev'"),
+        ("evaluations.part", "dev", "unknown split 'dev'"),
         ("evaluations.collapse.epsilon", 0.0, "collapse.epsilon must be a positive, finite"),
         ("evaluations.collapse.delta", 1.0, r"delta must be a number in \[0, 1\), got 1.0"),
         ("evaluations.bias.num_samples", 0, "bias.num_samples must be a positive whole number"),

@@ -78,7 +78,7 @@ def test_one_device_and_the_xla_of_a_user_give_the_same_bits(run_main, tiny_conf
 @pytest.mark.slow  # the test above streams on one device
 def test_devices_share_streamed_batches(tiny_config):
     config = configuration.resolve(tiny_config(**CHANGES))
-    images = data.open_images(config.data, "train")
+    images = data.open_examples(config.data, "train")
     shape = images.shape[1:]
     model, optimizer = models.build(config, shape), optax.adam(1e-2)
     schedules, rng = configuration.schedules(config), make_keys(0).training
@@ -88,7 +88,7 @@ def test_devices_share_streamed_batches(tiny_config):
     results = []
     order = data.BatchOrder(0, len(images), 16)
     indices = data.index_batches(order, 0, (5, 6))
-    streamed = data.image_batches(images, order, 0, (5, 6), last=6, longest=5)
+    streamed = data.example_batches(images, order, 0, (5, 6), last=6, longest=5)
     for stored, batches in ((images.all(), indices), (None, streamed)):
         steps = ParallelSteps(step, stored, 16, devices)
         state = steps.place(create_state(config, model, optimizer, shape))
@@ -106,7 +106,7 @@ def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monke
     model = models.build(config, images.shape[1:])
     state = create_state(config, model, optax.adam(1e-2), images.shape[1:])
     held = trained_model(config, model, state, images[:5], images).prior_stddev
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 1000)
     passed = trained_model(config, model, state, images[:5]).prior_stddev
     np.testing.assert_array_equal(held, passed)
 
@@ -119,7 +119,7 @@ def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monke
     ],
 )
 def test_what_cannot_be_streamed_is_refused(tiny_config, tmp_path, monkeypatch, changes, message):
-    monkeypatch.setattr("sfvae_jax.data.images.MAX_BYTES", 1000)
+    monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 1000)
     with pytest.raises(UsageError, match=message):
         _train(tiny_config, tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ import numpy as np
 
 from sfvae_jax.data.geometry import Shape
 from sfvae_jax.data.held_out import identities
-from sfvae_jax.data.image_sources.folder_tree import list_images, part_names, printable
+from sfvae_jax.data.image_sources.folder_tree import list_images, printable, split_folders
 from sfvae_jax.data.image_sources.image_files import Head, decode, depth_of, look
 from sfvae_jax.errors import UsageError, in_one_line, listed
 from sfvae_jax.paths import local_path
@@ -31,7 +31,7 @@ log = logging.getLogger("sfvae_jax")
 _Stamp = tuple[int, int]  # a file's size and time of change, zeros where there is none
 
 
-class FolderPart:
+class FolderSplit:
     """Images of files, decoded when they are asked for; anything transparent lies on white."""
 
     def __init__(
@@ -48,12 +48,12 @@ class FolderPart:
             folder: in which they lie.
             files: their names, with "/".
             marks: the size of each file in bytes, and a checksum.
-            shapes: that images of any part of the data set have.
+            shapes: that images of any split of the data set have.
             depth: how many bits there are in images of 16 bits a channel.
         """
         self._folder, self._files, self._depth = folder, tuple(files), depth
         self._marks = tuple(marks)
-        self.image_shapes = shapes
+        self.example_shapes = shapes
         self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
@@ -80,10 +80,10 @@ class FolderPart:
             raise _damaged(self._folder, damaged, len(self._files)) from error
 
 
-def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, FolderPart]:
-    """The images in a folder and the folders in it, by part, in the order of their names.
+def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, FolderSplit]:
+    """The images in a folder and the folders in it, by split, in the order of their names.
 
-    Folders named train, valid (or val) and test are the parts (`list_images`). Heads and ends of
+    Folders named train, valid (or val) and test are the splits (`list_images`). Heads and ends of
     the files are read. A file is decoded only where damaged ones are to be skipped, where its
     format has no end to be recognised by, and where it has 16 bits a channel: the values of all
     such files decide together how many of these bits are used.
@@ -93,33 +93,35 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
         skip_corrupt: whether to leave out images that cannot be decoded.
 
     Returns:
-        The parts by name; "train" is always there.
+        The splits by name; "train" is always there.
 
     Raises:
-        UsageError: if there is no such folder, no image in a part of it, or (all of them in one
+        UsageError: if there is no such folder, no image in a split of it, or (all of them in one
             message) some cannot be read.
     """
     if not path:
         raise UsageError("give folder:PATH of a folder of images")
     folder = local_path(path, "data.name=folder:")
-    parts = list_images(folder)
-    files = tuple(file for names in parts.values() for file in names)
+    splits = list_images(folder)
+    files = tuple(file for names in splits.values() for file in names)
     found = _inspect(folder, files, skip_corrupt)
     if found.damaged and not skip_corrupt:
         raise _damaged(folder, found.damaged, len(files))
-    kept = {part: [name for name in names if name in found.heads] for part, names in parts.items()}
-    for part, names in kept.items():
+    kept = {
+        split: [name for name in names if name in found.heads] for split, names in splits.items()
+    }
+    for split, names in kept.items():
         if not names:
-            of_part = f" of the {part} part" if len(parts) > 1 else ""
+            of_split = f" of the {split} split" if len(splits) > 1 else ""
             raise UsageError(
-                f"none of the {len(parts[part])} images{of_part} in {folder} can be read"
+                f"none of the {len(splits[split])} images{of_split} in {folder} can be read"
             )
     shapes = frozenset(head.shape for head in found.heads.values())
     depth = _depth(folder, found.heads)
-    _tell(folder, tuple((part, len(names)) for part, names in kept.items()), found, depth)
+    _tell(folder, tuple((split, len(names)) for split, names in kept.items()), found, depth)
     return {
-        part: FolderPart(folder, names, [found.mark(name) for name in names], shapes, depth or 16)
-        for part, names in kept.items()
+        split: FolderSplit(folder, names, [found.mark(name) for name in names], shapes, depth or 16)
+        for split, names in kept.items()
     }
 
 
@@ -147,7 +149,7 @@ def _stamp(path: str) -> _Stamp:
     return (stat.st_size, stat.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4)  # every part of the data set opens the folder again
+@functools.lru_cache(maxsize=4)  # every split of the data set opens the folder again
 def _inspect_once(
     folder: Path, files: tuple[str, ...], stamps: tuple[_Stamp, ...], thorough: bool
 ) -> _Found:
@@ -183,7 +185,7 @@ def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
     return depth
 
 
-@functools.lru_cache(maxsize=4)  # once for what was found, not once for each part
+@functools.lru_cache(maxsize=4)  # once for what was found, not once for each split
 def _tell(
     folder: Path, numbers: tuple[tuple[str, int], ...], found: _Found, depth: int | None
 ) -> None:
@@ -194,11 +196,11 @@ def _tell(
     if depth is not None:
         log.info("images of 16 bits a channel in %s: read as values of %d bits", folder, depth)
     _tell_dark(folder, found, depth or 16)
-    named = part_names(found.heads)
+    named = split_folders(found.heads)
     if named:
-        counts = ", ".join(f"{number} {part}" for part, number in numbers)
+        counts = ", ".join(f"{number} {split}" for split, number in numbers)
         log.info(
-            "the folders %s of %s are its parts: %s",
+            "the folders %s of %s are its splits: %s",
             ", ".join(map(printable, named[:9])),
             folder,
             counts,
@@ -233,7 +235,7 @@ def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
     return f"{len(names)} of the {total} images in {folder}: {listed(names, _NAMED_AT_MOST)}"
 
 
-@functools.lru_cache(maxsize=8)  # every part of the data set asks for them again
+@functools.lru_cache(maxsize=8)  # every split of the data set asks for them again
 def _identities(files: tuple[str, ...]) -> np.ndarray:
     return identities(map(_as_bytes, files))
 

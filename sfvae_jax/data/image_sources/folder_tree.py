@@ -1,4 +1,4 @@
-"""Which image files lie in a folder, and to which part of the data set each belongs."""
+"""Which image files lie in a folder, and to which split of the data set each belongs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from sfvae_jax.data.image_sources.image_files import SUFFIXES
 from sfvae_jax.errors import UsageError
 
-PART_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "valid": "valid",
@@ -22,7 +22,7 @@ PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""The part to which the images in a folder of this name belong, in upper or lower case."""
+"""The split to which the images in a folder of this name belong, in upper or lower case."""
 
 # What archives, file systems and network storage leave behind, besides names that begin with a dot.
 _LEFT_BEHIND = (
@@ -39,28 +39,28 @@ class _File:
 
     Attributes:
         name: relative to the folder, with "/".
-        part: named by the outermost folder that names one; None if no folder does.
+        split: named by the outermost folder that names one; None if no folder does.
         real: where it lies, without links.
         is_link: whether it is a link itself.
     """
 
     name: str
-    part: str | None
+    split: str | None
     real: str
     is_link: bool
 
 
 def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """Names of the image files below a folder, relative to it and sorted, by part.
+    """Names of the image files below a folder, relative to it and sorted, by split.
 
-    Where folders are named as PART_NAMES has it, at any depth, they are the parts, and images
-    outside of them are left out; else all images belong to the part "train". Links are followed;
+    Where folders are named as SPLIT_NAMES has it, at any depth, they are the splits, and images
+    outside of them are left out; else all images belong to the split "train". Links are followed;
     a file to which several links lead is read once, under its own name if it lies in the folder.
     Hidden files and folders are left out, and those that archives and network storage leave behind.
 
     Raises:
-        UsageError: if it cannot be read or holds no images, if its parts cannot be told, or if an
-            image is in the train part and in another one.
+        UsageError: if it cannot be read or holds no images, if its splits cannot be told, or if an
+            image is in the train split and in another one.
     """
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
@@ -70,26 +70,26 @@ def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
         raise UsageError(
             f"{folder} holds no images ({', '.join(SUFFIXES)}); hidden files are not read"
         )
-    parts: dict[str | None, dict[str, str]] = {}  # names by what is named so
+    splits: dict[str | None, dict[str, str]] = {}  # names by what is named so
     for file in sorted(files, key=lambda file: (file.is_link, file.name)):
-        parts.setdefault(file.part, {}).setdefault(file.real, file.name)
-    outside = parts.pop(None, {})
-    if not parts:
+        splits.setdefault(file.split, {}).setdefault(file.real, file.name)
+    outside = splits.pop(None, {})
+    if not splits:
         return {"train": tuple(sorted(outside.values()))}
-    _check_parts(folder, parts, outside)
+    _check_splits(folder, splits, outside)
     return {
-        part: tuple(sorted(parts[part].values()))
-        for part in ("train", "valid", "test")
-        if part in parts
+        split: tuple(sorted(splits[split].values()))
+        for split in ("train", "valid", "test")
+        if split in splits
     }
 
 
-def part_names(files: Iterable[str]) -> list[str]:
-    """The folders that name the parts of these files, such as "imgs/train"; sorted."""
+def split_folders(files: Iterable[str]) -> list[str]:
+    """The folders that name the splits of these files, such as "imgs/train"; sorted."""
     found = set()
     for file in files:
         folders = file.split("/")[:-1]
-        named = [i for i, name in enumerate(folders) if name.casefold() in PART_NAMES]
+        named = [i for i, name in enumerate(folders) if name.casefold() in SPLIT_NAMES]
         if named:
             found.add("/".join(folders[: named[0] + 1]))
     return sorted(found)
@@ -106,18 +106,18 @@ def _walk(folder: Path) -> list[_File]:
     folders, links = deque([("", None, os.path.realpath(folder))]), deque()
     seen: set[tuple[str | None, str]] = set()
     while folders or links:
-        prefix, part, real = (folders or links).popleft()
-        if (part, real) in seen:
+        prefix, split, real = (folders or links).popleft()
+        if (split, real) in seen:
             continue
-        seen.add((part, real))
+        seen.add((split, real))
         for entry in _entries(folder / prefix):
             name, is_link = f"{prefix}{entry.name}", entry.is_symlink()
             place = os.path.realpath(entry.path) if is_link else os.path.join(real, entry.name)
             if not _is_folder(entry):
                 if entry.name.lower().endswith(SUFFIXES):
-                    found.append(_File(name, part, place, is_link))
+                    found.append(_File(name, split, place, is_link))
             elif not (is_link and f"{real}/".startswith(f"{place}/")):  # not back up
-                within = part or PART_NAMES.get(entry.name.casefold())
+                within = split or SPLIT_NAMES.get(entry.name.casefold())
                 (links if is_link else folders).append((f"{name}/", within, place))
     return found
 
@@ -142,29 +142,29 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _check_parts(
-    folder: Path, parts: Mapping[str, Mapping[str, str]], outside: Mapping[str, str]
+def _check_splits(
+    folder: Path, splits: Mapping[str, Mapping[str, str]], outside: Mapping[str, str]
 ) -> None:
-    """Refuses parts where it is not clear what they hold; logs which images are left out."""
-    files = [name for names in parts.values() for name in names.values()]
-    folders = ", ".join(map(printable, part_names(files)[:3]))
-    if "train" not in parts:
+    """Refuses splits where it is not clear what they hold; logs which images are left out."""
+    files = [name for names in splits.values() for name in names.values()]
+    folders = ", ".join(map(printable, split_folders(files)[:3]))
+    if "train" not in splits:
         raise UsageError(
-            f"{folder} holds the folder {folders}, which names a part of the data, but no folder"
+            f"{folder} holds the folder {folders}, which names a split of the data, but no folder"
             " named train; move the training images to one, or rename that folder"
         )
-    for part in parts.keys() - {"train"}:
-        for real in parts["train"].keys() & parts[part].keys():
-            both = " and ".join(printable(parts[each][real]) for each in ("train", part))
+    for split in splits.keys() - {"train"}:
+        for real in splits["train"].keys() & splits[split].keys():
+            both = " and ".join(printable(splits[each][real]) for each in ("train", split))
             raise UsageError(
-                f"{both} of {folder} are the same file, in the train part and in the {part} part;"
-                " remove it from one of them"
+                f"{both} of {folder} are the same file, in the train split and in the {split}"
+                " split; remove it from one of them"
             )
-    left_out = sorted(name for real, name in outside.items() if not _is_in(real, parts))
+    left_out = sorted(name for real, name in outside.items() if not _is_in(real, splits))
     if not left_out:
         return
     first = printable(left_out[0])
-    if len(parts) == 1:
+    if len(splits) == 1:
         raise UsageError(
             f"{folder} holds the folder {folders} and {len(left_out)} images outside of it, such as"
             f" {first}, but no folder named valid or test; move all images to folders named train,"
@@ -182,5 +182,5 @@ def _tell_left_out(folder: Path, number: int, first: str) -> None:
     )
 
 
-def _is_in(real: str, parts: Mapping[str, Mapping[str, str]]) -> bool:
-    return any(real in names for names in parts.values())
+def _is_in(real: str, splits: Mapping[str, Mapping[str, str]]) -> bool:
+    return any(real in names for names in splits.values())

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sfvae_jax.data import images as stored_images
+from sfvae_jax.data import stored_examples
 from sfvae_jax.data.archive import Archive, Header, Unreadable
 from sfvae_jax.data.held_out import identities_of_rows
-from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.preprocessing import as_stored, number_text
+from sfvae_jax.data.source_split import ArraySplit
 from sfvae_jax.errors import UsageError, listed, readable
 from sfvae_jax.paths import regular_file
 from sfvae_jax.runtime.memory import host_memory
 
-_PARTS = ("train", "test", "valid")
+_SPLITS = ("train", "test", "valid")
 _SHARE_OF_MEMORY = 0.5  # of the host, for the arrays as the file has them
 _DARK = 15  # of 255: whole numbers up to this one are nearly black
 _NAMED_AT_MOST = 10
@@ -28,10 +28,10 @@ _LONGEST = 40  # of a name that is told, in characters
 log = logging.getLogger("sfvae_jax")
 
 
-def open_npz(path: str) -> Mapping[str, ArrayPart]:
+def open_npz(path: str) -> Mapping[str, ArraySplit]:
     """The images x_train, x_test and, if there, x_valid of an .npz file, labelled by y_train, ...
 
-    Whole numbers are levels of 0..255, unless those of all parts are 0 and 1: this is decided once
+    Whole numbers are levels of 0..255, unless those of all splits are 0 and 1: this is decided once
     for the data set, and the log tells how. Types, shapes and sizes are checked before any array
     is read. Pickled objects are never loaded.
 
@@ -43,8 +43,8 @@ def open_npz(path: str) -> Mapping[str, ArrayPart]:
     return _open(file, (stat.st_size, stat.st_mtime_ns))
 
 
-@functools.lru_cache(maxsize=1)  # every part of the data set asks for it
-def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArrayPart]:
+@functools.lru_cache(maxsize=1)  # every split of the data set asks for it
+def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArraySplit]:
     """The file as it is at this size and time of change."""
     del stamp
     arrays = _read(file)
@@ -56,7 +56,7 @@ def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArrayPart]:
     }
     _tell(images, one_bit, file)
     return {
-        name[2:]: ArrayPart(
+        name[2:]: ArraySplit(
             array, _labels(arrays, name[2:], len(array)), identities=identities_of_rows(array)
         )
         for name, array in found.items()
@@ -64,7 +64,7 @@ def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArrayPart]:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of all parts and their labels, which fit together and in memory."""
+    """The arrays of all splits and their labels, which fit together and in memory."""
     try:
         with Archive(file) as archive:
             names = _wanted(archive.names, file)
@@ -79,13 +79,13 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _wanted(names: tuple[str, ...], file: Path) -> list[str]:
-    parts = [part for part in _PARTS if f"x_{part}" in names]
-    if not {"train", "test"} <= set(parts):
+    splits = [split for split in _SPLITS if f"x_{split}" in names]
+    if not {"train", "test"} <= set(splits):
         found = readable(listed([name[:_LONGEST] for name in names], _NAMED_AT_MOST))
         raise UsageError(
             f"{file} needs arrays x_train and x_test; it holds: {found or 'no named arrays'}"
         )
-    return [f"{kind}_{part}" for part in parts for kind in "xy" if f"{kind}_{part}" in names]
+    return [f"{kind}_{split}" for split in splits for kind in "xy" if f"{kind}_{split}" in names]
 
 
 def _check(headers: Mapping[str, Header], file: Path) -> None:
@@ -102,7 +102,7 @@ def _check(headers: Mapping[str, Header], file: Path) -> None:
         if name.startswith("x_")
     )
     memory = host_memory()
-    if kept > stored_images.MAX_BYTES or (memory and as_read > _SHARE_OF_MEMORY * memory):
+    if kept > stored_examples.MAX_BYTES or (memory and as_read > _SHARE_OF_MEMORY * memory):
         raise UsageError(
             f"the arrays of {file} take {as_read / 2**30:.1f} GiB of memory, more than can be held;"
             " give fewer images, uint8 in place of floats, or folder:PATH of a folder of images,"
@@ -130,8 +130,8 @@ def _check_labels(name: str, header: Header, number: int, file: Path) -> None:
         )
 
 
-def _labels(arrays: Mapping[str, np.ndarray], part: str, number: int) -> np.ndarray | None:
-    labels = arrays.get(f"y_{part}")
+def _labels(arrays: Mapping[str, np.ndarray], split: str, number: int) -> np.ndarray | None:
+    labels = arrays.get(f"y_{split}")
     return None if labels is None else labels.reshape(number).astype(np.int64)
 
 

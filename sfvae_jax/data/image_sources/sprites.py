@@ -59,12 +59,12 @@ _SINES = _sines(FACTORS["orientation"])
 _QUARTER_TURN = len(_SINES) // 4
 
 
-class SpritesPart:
+class SpritesSplit:
     """One split of the sprites; image i is drawn from its own seed when it is asked for."""
 
     def __init__(self, split: str, num_channels: int) -> None:
         self._split, self._gray = split, num_channels == 1
-        self.image_shapes = frozenset([(SIDE, SIDE, num_channels)])
+        self.example_shapes = frozenset([(SIDE, SIDE, num_channels)])
         self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class SpritesPart:
         return [int(word) % size for word, size in zip(words, FACTORS.values(), strict=True)]
 
 
-def open_sprites(num_channels: int) -> Mapping[str, SpritesPart]:
+def open_sprites(num_channels: int) -> Mapping[str, SpritesSplit]:
     """Sprites of 64 x 64 pixels, 10,000 to train on and 2,000 to test.
 
     Shape, scale, orientation, place and colour are independent and uniform over their values.
@@ -99,7 +99,7 @@ def open_sprites(num_channels: int) -> Mapping[str, SpritesPart]:
     Args:
         num_channels: 3, or 1 for white shapes on black.
     """
-    return {split: SpritesPart(split, num_channels) for split in _NUM_IMAGES}
+    return {split: SpritesSplit(split, num_channels) for split in _NUM_IMAGES}
 
 
 def coverage(shape: int, scale: int, orientation: int, x: int, y: int) -> np.ndarray:

@@ -26,7 +26,7 @@ _OTHERS = (
 _PROBED = 16  # images that show whether a set has one bit a pixel
 
 
-class TfdsPart:
+class TfdsSplit:
     """One split of a prepared TFDS image set, read by random access.
 
     Attributes:
@@ -40,7 +40,7 @@ class TfdsPart:
         self._clean = _CLEANERS.get(name, lambda image: image)
         feature = builder.info.features["image"]
         # Cleaning may change the shape; an all-zero image tells how.
-        self.image_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
+        self.example_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
         probed = [self._read(index) for index in range(min(_PROBED, len(self._source)))]
         self.one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
         self.dtype = as_stored(probed[0], self._origin, one_bit=self.one_bit).dtype
@@ -74,8 +74,8 @@ class TfdsPart:
             raise UsageError(f"cannot read {self._origin}: {in_one_line(error)}") from error
 
 
-def open_tfds(name: str) -> Mapping[str, TfdsPart]:
-    """The parts train, valid and test of a TFDS set, as far as it has them.
+def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
+    """The splits train, valid and test of a TFDS set, as far as it has them.
 
     Raises:
         UsageError: if TFDS has no such set, it is not prepared, or it is no set of images.
@@ -100,7 +100,7 @@ def open_tfds(name: str) -> Mapping[str, TfdsPart]:
     if "train" not in builder.info.splits:
         raise UsageError(f"TFDS set {name!r} has no train split; it has: {[*builder.info.splits]}")
     try:
-        return _parts(name, builder)
+        return _splits(name, builder)
     except NotImplementedError as error:  # prepared, but in a format without random access
         raise UsageError(
             f"TFDS set {name!r} in {builder.data_dir} is not in a format for random access;"
@@ -108,16 +108,16 @@ def open_tfds(name: str) -> Mapping[str, TfdsPart]:
         ) from error
 
 
-def _parts(name: str, builder: Any) -> dict[str, TfdsPart]:
-    parts = {
-        part: TfdsPart(name, builder, split)
-        for split, part in _SPLITS.items()
-        if split in builder.info.splits
+def _splits(name: str, builder: Any) -> dict[str, TfdsSplit]:
+    splits = {
+        split: TfdsSplit(name, builder, theirs)
+        for theirs, split in _SPLITS.items()
+        if theirs in builder.info.splits
     }
-    one_bit = all(part.one_bit for part in parts.values())
-    for part in parts.values():
-        part.one_bit = one_bit
-    return parts
+    one_bit = all(split.one_bit for split in splits.values())
+    for split in splits.values():
+        split.one_bit = one_bit
+    return splits
 
 
 def _label_source(builder: Any, split: str) -> Any:

@@ -12,8 +12,6 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.held_out import identities
-from sfvae_jax.data.images import check_places_fit
-from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.sequences.architecture_files import (
     ENAS_TYPES,
     NO_LAYER_TYPE,
@@ -24,6 +22,8 @@ from sfvae_jax.data.sequences.architecture_files import (
     read_lines,
 )
 from sfvae_jax.data.sequences.random_networks import LAYER_TYPES, MAX_LAYERS, networks
+from sfvae_jax.data.source_split import ArraySplit
+from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
 from sfvae_jax.paths import regular_file
@@ -37,7 +37,7 @@ _PARSERS: dict[str, Callable[[str], Architecture]] = {
 log = logging.getLogger("sfvae_jax")
 
 
-def open_architectures(name: str, config: ml_collections.ConfigDict) -> Mapping[str, ArrayPart]:
+def open_architectures(name: str, config: ml_collections.ConfigDict) -> Mapping[str, ArraySplit]:
     """Architectures x, float32 [N, T, 2]: layer types in column 0, values in column 1.
 
     Column 0 holds indices of the rules of `architecture_language`: of the layers, of the end, then
@@ -52,7 +52,7 @@ def open_architectures(name: str, config: ml_collections.ConfigDict) -> Mapping[
             skip_corrupt (whether to leave out lines that cannot be used).
 
     Returns:
-        Parts: train and test of what is drawn, train of a file.
+        Splits: train and test of what is drawn, train of a file.
 
     Raises:
         UsageError: if the file cannot be read, or one of its lines cannot be used.
@@ -81,7 +81,7 @@ def value_range(config: ml_collections.ConfigDict) -> tuple[float, float]:
 class _Architectures(NamedTuple):
     language: Language
     value_range: tuple[float, float]
-    parts: Mapping[str, ArrayPart]
+    parts: Mapping[str, ArraySplit]
 
 
 def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
@@ -188,7 +188,7 @@ def _packed(
         language,
         (min(values), max(values)),
         {
-            split: ArrayPart(
+            split: ArraySplit(
                 _examples(found, layer_types, grammar, num_places),
                 _labels(found),
                 identities=identities(map(_content, found)) if may_grow else None,

@@ -25,7 +25,7 @@ class DrawnEquations:
         self._derivations, self._language = derivations, language
         tokens = language.grammar.terminals
         self._indices = {token: index for index, token in enumerate(tokens)}
-        self.image_shapes = frozenset([(language.num_places,)])
+        self.example_shapes = frozenset([(language.num_places,)])
         self.dtype = np.dtype(np.int16)
 
     def __len__(self) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from sfvae_jax.data.parts import Part
 from sfvae_jax.data.sequences.equations import MOST_CHARACTERS, MOST_RULES, open_drawn_equations
 from sfvae_jax.data.sequences.text import open_molecules, open_text
+from sfvae_jax.data.source_split import SourceSplit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import (
     COMMON_SMILES,
@@ -122,7 +122,7 @@ def value_range(config: ml_collections.ConfigDict) -> tuple[float, float] | None
     return architectures.value_range(config)
 
 
-def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, Part] | None:
+def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, SourceSplit] | None:
     """The source of sequences that a `data` group names; None if it names none.
 
     Returns:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from sfvae_jax.data.held_out import identities
-from sfvae_jax.data.images import check_places_fit
-from sfvae_jax.data.parts import ArrayPart
 from sfvae_jax.data.sequences.parsed import Line, Parsed, parse, parse_file
+from sfvae_jax.data.source_split import ArraySplit
+from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
 from sfvae_jax.paths import regular_file
@@ -23,7 +23,7 @@ _LINES = {"equations": "expressions", "molecules": "SMILES"}
 log = logging.getLogger("sfvae_jax")
 
 
-def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[str, ArrayPart]:
+def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[str, ArraySplit]:
     """The sentences of a UTF-8 file, one a line, in its order; empty lines are none.
 
     In a file of molecules, what follows the first word of a line is not read, as in .smi files.
@@ -48,7 +48,7 @@ def open_text(path: str, language: Language, *, skip_corrupt: bool) -> Mapping[s
 
 
 @functools.cache  # every part of the data set asks for it
-def open_molecules(language: Language) -> Mapping[str, ArrayPart]:
+def open_molecules(language: Language) -> Mapping[str, ArraySplit]:
     """The well-known molecules of `molecules.smi`, beside this module.
 
     Raises:
@@ -57,20 +57,20 @@ def open_molecules(language: Language) -> Mapping[str, ArrayPart]:
     file = Path(__file__).with_name("molecules.smi")
     lines = _read_lines(file, language.kind)
     parsed = parse(lines, language.grammar, go_on=False, label="parsing molecules")
-    return {"train": ArrayPart(_examples(file, parsed, language, skip_corrupt=False))}
+    return {"train": ArraySplit(_examples(file, parsed, language, skip_corrupt=False))}
 
 
 @functools.lru_cache(maxsize=2)
 def _open(
     file: Path, stamp: tuple[int, int], language: Language, skip_corrupt: bool
-) -> Mapping[str, ArrayPart]:
+) -> Mapping[str, ArraySplit]:
     """The file as it is at this size and time of change."""
     del stamp
     lines = _read_lines(file, language.kind)
     parsed = parse_file(file, lines, language.grammar, go_on=skip_corrupt)
     examples = _examples(file, parsed, language, skip_corrupt=skip_corrupt)
     known = identities(_sentences(lines, parsed.lines[parsed.lengths <= language.num_places]))
-    return {"train": ArrayPart(examples, identities=known)}
+    return {"train": ArraySplit(examples, identities=known)}
 
 
 def _sentences(lines: Iterable[Line], numbers: Iterable[int]) -> Iterator[bytes]:

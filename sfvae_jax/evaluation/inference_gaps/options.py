@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from sfvae_jax.data import PARTS
+from sfvae_jax.data import SPLITS
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps.annealed_bounds import ANNEALING, Annealing
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
@@ -24,7 +24,7 @@ from sfvae_jax.options import (
 _FAMILIES = tuple(family for family in FAMILIES if family != "constant")
 
 OPTIONS = {
-    "parts": Option(("train", "test"), some_of("part of the data", PARTS), "that are measured"),
+    "parts": Option(("train", "test"), some_of("split", SPLITS), "that are measured"),
     "num_images": Option(1000, COUNT_OR_0, "of each part, the first; 0 = all"),
     "num_samples": Option(5000, COUNT, "of each bound of a posterior"),
     "chunk_size": Option(500, COUNT, "samples that are decoded at once"),

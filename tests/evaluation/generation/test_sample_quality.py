@@ -376,5 +376,5 @@ def test_a_run_has_these_measures(tiny_config, tmp_path, monkeypatch):
     expected = [n for name in names for n in evaluation.metric_names(config.evaluations, name)]
     assert list(metrics) == expected
     assert all(np.isfinite(value) for value in metrics.values())
-    with pytest.raises(UsageError, match="no valid part of its own; hold some images out"):
+    with pytest.raises(UsageError, match="no valid split of its own; hold some images out"):
         train(tiny_config(**changes), tmp_path / "other")

@@ -168,7 +168,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"parts": ("tset",)}, "parts: unknown part of the data 'tset'; did you mean 'test'"),
+        ({"parts": ("tset",)}, "parts: unknown split 'tset'; did you mean 'test'"),
         (
             {"parts": ("test", "test")},
             "parts must be 1 or more of train, valid, test",

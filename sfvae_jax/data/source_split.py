@@ -1,4 +1,4 @@
-"""Parts of a source: images that are read one by one when they are asked for."""
+"""Splits of a source: images that are read one by one when they are asked for."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol
 import numpy as np
 
 
-class Part(Protocol):
+class SourceSplit(Protocol):
     """Images of one split of a source; with `labels(indices)` where there are any.
 
-    A part that may grow has `identities` besides, uint64 [N], by which its examples are held out
+    A split that may grow has `identities` besides, uint64 [N], by which its examples are held out
     (`held_out`); one that may change under its name has `digest()`, bytes that tell whether it did.
 
     Attributes:
-        image_shapes: every shape that an image of it may have; one alone, mostly.
+        example_shapes: every shape that an image of it may have; one alone, mostly.
         dtype: of its pixels, uint8 in 0..255 or float32 in [0, 1].
     """
 
-    image_shapes: frozenset[tuple[int, ...]]
+    example_shapes: frozenset[tuple[int, ...]]
     dtype: np.dtype
 
     def __len__(self) -> int: ...
@@ -27,7 +27,7 @@ class Part(Protocol):
     def __getitem__(self, index: int) -> np.ndarray: ...
 
 
-class ArrayPart:
+class ArraySplit:
     """Stored images [N, ...] and, where given, labels [N] that are in memory."""
 
     def __init__(
@@ -45,7 +45,7 @@ class ArrayPart:
             identities: of a source that may grow, uint64 [N] (`held_out.identities`).
         """
         self._images, self._labels, self.identities = images, labels, identities
-        self.image_shapes = frozenset([images.shape[1:]])
+        self.example_shapes = frozenset([images.shape[1:]])
         self.dtype = images.dtype
 
     def __len__(self) -> int:

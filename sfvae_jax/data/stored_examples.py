@@ -1,4 +1,4 @@
-"""The images of one part of a data set, read and treated when they are asked for."""
+"""The images of one split of a data set, read and treated when they are asked for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from sfvae_jax.data.geometry import Geometry, Shape
-from sfvae_jax.data.parts import Part
 from sfvae_jax.data.preprocessing import binarize_once
+from sfvae_jax.data.source_split import SourceSplit
 from sfvae_jax.errors import UsageError
 
 MAX_BYTES = 8 * 2**30
@@ -39,7 +39,7 @@ def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
 _READ_TOGETHER = 64  # images that one thread reads before it takes more
 
 
-class StoredImages:
+class StoredExamples:
     """Stored images [N, ...] that look like an array but are read only where they are indexed.
 
     What comes out for a position never depends on what else is asked for with it.
@@ -52,25 +52,25 @@ class StoredImages:
 
     def __init__(
         self,
-        part: Part,
+        split: SourceSplit,
         indices: np.ndarray,
         image_shape: Shape,
         geometry: Geometry,
         binarization_seed: Sequence[int] | None = None,
     ) -> None:
-        """Example `indices[i]` of the part at position i.
+        """Example `indices[i]` of the split at position i.
 
         Args:
-            part: where they come from.
+            split: where they come from.
             indices: which of its examples, [N].
             image_shape: that the geometry gives all of them.
             geometry: what is done to each.
             binarization_seed: of the one draw of their pixels; None to leave them gray.
         """
-        self._part, self._indices = part, indices
+        self._split, self._indices = split, indices
         self._geometry, self._binarization_seed = geometry, binarization_seed
         self.shape = (len(indices), *image_shape)
-        self.dtype = np.dtype(part.dtype if binarization_seed is None else np.uint8)
+        self.dtype = np.dtype(split.dtype if binarization_seed is None else np.uint8)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class StoredImages:
             raise UsageError(
                 f"{len(self)} images of shape {self.shape[1:]} need {self.nbytes / 2**30:.1f} GiB"
                 f" of memory, more than the {MAX_BYTES / 2**30:.0f} GiB that are held at most; set"
-                " data.num_examples (data.num_valid or data.num_test for the other parts)"
+                " data.num_examples (data.num_valid or data.num_test for the other splits)"
             )
 
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
@@ -122,9 +122,9 @@ class StoredImages:
         Raises:
             UsageError: if the shape of an image has changed since the data were opened.
         """
-        images = np.empty((len(positions), *self.shape[1:]), self._part.dtype)
+        images = np.empty((len(positions), *self.shape[1:]), self._split.dtype)
         for image, index in zip(images, self._indices[positions], strict=True):
-            found = self._geometry.apply(self._part[int(index)])
+            found = self._geometry.apply(self._split[int(index)])
             if found.shape != image.shape:  # one channel would fill three in silence
                 raise UsageError(
                     f"an image has shape {found.shape} in place of {image.shape}: its file has"
