@@ -32,7 +32,7 @@ class Splits:
     ones together); then `num_examples` are drawn from the others.
 
     Attributes:
-        images: a function from the name of a split to its images as evaluations see them, all in
+        examples: a function from the name of a split to its images as evaluations see them, all in
             memory; each split is read once.
         labels: a function from the name of a split to the labels [N] of these images, or None.
     """
@@ -40,7 +40,7 @@ class Splits:
     def __init__(self, config: ml_collections.ConfigDict) -> None:
         """The splits of the data set that a `data` group describes; nothing is read yet."""
         self._config = config
-        self.images = functools.cache(self._images)
+        self.examples = functools.cache(self._examples)
         self.labels = functools.cache(self._labels)
 
     @functools.cached_property
@@ -143,7 +143,7 @@ class Splits:
         drawn = bool(held or config.num_examples)
         return drawn and getattr(source["train"], "identities", None) is not None
 
-    def _images(self, split: str) -> np.ndarray:
+    def _examples(self, split: str) -> np.ndarray:
         return self.open_examples(split, for_evaluation=True).all()
 
     def _labels(self, split: str) -> np.ndarray | None:
