@@ -23,8 +23,8 @@ import optax
 
 from benchmarks import ours
 from benchmarks.papers import paper_config
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models
+from sfvae_jax.config import resolve
 from sfvae_jax.evaluate import evaluate, restore
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
@@ -53,7 +53,7 @@ def run(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple[Any,
     with tempfile.TemporaryDirectory() as folder:
         train(config, folder)
         measures = evaluate(config, folder)
-        _, state = restore(configuration.resolve(config), Workdir(folder), shape)
+        _, state = restore(resolve(config), Workdir(folder), shape)
     return state.params, measures
 
 
@@ -61,7 +61,7 @@ def errors(seed: int, params: Any, images: np.ndarray) -> str:
     """Loss in nats, and how far bfloat16 is from float32 in it and in the gradient."""
     found = {}
     for dtype in DTYPES:
-        config = configuration.resolve(with_dtype(seed, dtype))
+        config = resolve(with_dtype(seed, dtype))
         step = jax.jit(ours.value_and_grad(config, images.shape[1:]))
         found[dtype] = step(params, jax.random.key(0), jnp.asarray(images))
     (value, gradient), (low_value, low_gradient) = found.values()
@@ -74,7 +74,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
     for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 2):
-        config = configuration.resolve(with_dtype(seed, "float32"))
+        config = resolve(with_dtype(seed, "float32"))
         images = data.load(config.data, "train")
         shape = images.shape[1:]
         start = create_state(

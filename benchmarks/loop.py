@@ -26,11 +26,12 @@ import numpy as np
 import optax
 
 from benchmarks.papers import paper_config
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models
+from sfvae_jax.config import resolve
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
+from sfvae_jax.training.schedules import make_schedules
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 
 ROUNDS = 5
@@ -48,11 +49,11 @@ def table_3(objective: str) -> ml_collections.ConfigDict:
 
 def bare_step(config: ml_collections.ConfigDict) -> Callable[[int], float]:
     """A function of the number of steps: seconds that the jitted step alone takes for them."""
-    config = configuration.resolve(config)
+    config = resolve(config)
     images = data.load(config.data, "train")
     model = models.build(config, images.shape[1:])
     optimizer = make_optimizer(config.train)
-    schedules = configuration.schedules(config)
+    schedules = make_schedules(config.objective, config.train.steps)
     batch_loss, rng = build_loss(config, None), make_keys(config.seed).training
 
     @jax.jit

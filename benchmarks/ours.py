@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from sfvae_jax import config as configuration
 from sfvae_jax import models
 from sfvae_jax.training.state import TrainState
 from sfvae_jax.training.step import build_gradient
@@ -25,10 +24,9 @@ def value_and_grad(
         data_shape: of one example.
     """
     model = models.build(config, data_shape)
-    schedules = configuration.schedules(config)
 
     def step(params: Any, rng: Array, x: Array) -> tuple[Array, Any]:
-        take_gradient = build_gradient(config, model, schedules, rng, axis_name=None)
+        take_gradient = build_gradient(config, model, rng, axis_name=None)
         state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=())
         gradient, metrics, _ = take_gradient(state, x)
         return metrics["loss"], gradient

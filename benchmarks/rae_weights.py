@@ -19,8 +19,8 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.evaluate import restore
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
@@ -49,7 +49,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 def run(name: str, seed: int, **weights: float) -> tuple[float, float]:
     """(Frechet distance of samples, reconstruction error on the held-out digits)."""
-    config = configuration.base_config()
+    config = base_config()
     settings = {
         "seed": seed,
         "data.num_examples": 3000,
@@ -65,7 +65,7 @@ def run(name: str, seed: int, **weights: float) -> tuple[float, float]:
         **{f"objective.{key}": value for key, value in weights.items()},
     }
     config.update_from_flattened_dict(settings)
-    config = configuration.resolve(config.lock())
+    config = resolve(config.lock())
     with tempfile.TemporaryDirectory() as folder:
         train(config, folder)
         model, state = restore(config, Workdir(folder), (28, 28, 1))

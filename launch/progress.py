@@ -9,8 +9,8 @@ from pathlib import Path
 from launch.runs import Run
 from sfvae_jax.paths import not_regular
 from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime.display import Display
 from sfvae_jax.runtime.files import parse_json
-from sfvae_jax.runtime.progress import Display
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _TAIL = 2**14  # bytes of a metrics.jsonl, which hold its last record

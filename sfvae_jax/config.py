@@ -13,7 +13,7 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.models.options import LIKELIHOOD, MODEL, POSTERIOR
 from sfvae_jax.options import Option, Rule
 from sfvae_jax.training.options import OBJECTIVE, TRAIN
-from sfvae_jax.training.schedules import schedules, settled_after
+from sfvae_jax.training.schedules import make_schedules, settled_after
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
 # on held-out digits; docs/objectives.md says which grid, which measure and by which command.
@@ -110,7 +110,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_pixels(config)
     _check_output_activation(config)
     _check_data(config.data)
-    schedules(config)
+    make_schedules(config.objective, config.train.steps)
     _check_microbatch(config)
     _check_language(config)
     _check_values(config)
@@ -134,7 +134,10 @@ def unreached(config: ml_collections.ConfigDict) -> list[str]:
             f" training ends at train.steps {num_steps}"
         )
     patience, every = config.train.stop_patience, config.train.validate_every
-    counted = (num_steps - settled_after(config)) // every if patience else patience
+    counted = patience
+    if patience:
+        schedules = make_schedules(objective, num_steps)
+        counted = (num_steps - settled_after(schedules, num_steps, every)) // every
     if counted < patience:
         found.append(
             f"train.stop_patience {patience}: not reached, for {counted} validations count, those"

@@ -13,18 +13,18 @@ from typing import Any
 import flax.linen as nn
 import ml_collections
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, final_measures, models
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.agreement import require_same
 from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
-from sfvae_jax.runs.data_changes import changes, with_fingerprint
+from sfvae_jax.runs.data_fingerprint import changes, with_fingerprint
 from sfvae_jax.runs.files.provenance import Provenance
+from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
-from sfvae_jax.runtime.backend import SMALLER_DATA, memory_for
+from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
 from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
@@ -56,13 +56,13 @@ def evaluate(
     # ---- the run ----
     provenance = Provenance(began)
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-        config = configuration.resolve(config)
+        config = resolve(config)
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
         files = Workdir(workdir)
         if not files.config.exists():
             raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
-        files.check(config, configuration.base_config())
+        files.check(config, base_config())
         files.check_checkpoints(config)
         changed = changes(config, splits, files)
     require_same(config, "evaluate")

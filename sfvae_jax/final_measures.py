@@ -7,9 +7,9 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation
-from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.config import base_config
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.files.results_file import is_at_end
 
 # Entries of results.json with a value a measure.
@@ -106,7 +106,7 @@ def _group(found: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
 
     None where it is not one.
     """
-    group = configuration.base_config().evaluations
+    group = base_config().evaluations
     given = found.get("config", {}).get("evaluations")
     if not isinstance(given, dict):
         return None

@@ -46,9 +46,9 @@ from ml_collections import config_flags
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.flag_errors import check_overrides, one_line
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.runs.names import name_of_command
-from sfvae_jax.runtime import output, processes, progress
-from sfvae_jax.runtime.backend import check_devices
+from sfvae_jax.runs.run_names import name_of_command
+from sfvae_jax.runtime import display, output, processes
+from sfvae_jax.runtime.devices import check_devices
 from sfvae_jax.runtime.lock import check_free
 from sfvae_jax.runtime.memory import keep_freed_memory
 from sfvae_jax.runtime.quiet_orbax import hush
@@ -116,7 +116,7 @@ def _run(workdir: Path, signals: StopSignals) -> None:
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.runtime.compilation_cache import use_compilation_cache
-    from sfvae_jax.runtime.start_up import process_start
+    from sfvae_jax.runtime.start_up_time import process_start
     from sfvae_jax.train import train
 
     # What concerns the whole process is the command's, not that of a caller of `train`.
@@ -137,7 +137,7 @@ def _workdir() -> Path:
     if _WORKDIR.value is not None:
         return local_path(_WORKDIR.value, "--workdir")
     # Imported here so that --help does not wait for the data sets.
-    from sfvae_jax.runs.config_diff import of_training
+    from sfvae_jax.runs.files.config_file import of_training
 
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)
@@ -156,7 +156,7 @@ def _join_processes(workdir: Path) -> None:
         processes.start(*given)
         if not processes.is_main():
             log.setLevel(logging.WARNING)
-            progress.hide()
+            display.hide()
 
 
 def _set_up_logging() -> None:

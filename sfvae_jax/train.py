@@ -13,33 +13,32 @@ import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluation, models
+from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.measurements import Measurements
-from sfvae_jax.runs.agreement import require_same
 from sfvae_jax.runs.checkpoints.restoring import last_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
-from sfvae_jax.runs.data_changes import refuse_changes, with_fingerprint
+from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
+from sfvae_jax.runs.decoder_from import with_decoder_from
 from sfvae_jax.runs.files.provenance import Provenance
-from sfvae_jax.runs.fixed_decoder import with_decoder_from
+from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
-from sfvae_jax.runtime.backend import SMALLER_DATA, memory_for
+from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
 from sfvae_jax.runtime.signals import StopSignals
-from sfvae_jax.runtime.start_up import StartUp
-from sfvae_jax.training.chunks import chunk_ends
+from sfvae_jax.runtime.start_up_time import StartUp
+from sfvae_jax.step_measures import StepMeasures
+from sfvae_jax.training.calls import call_ends
 from sfvae_jax.training.early_stopping import has_stopped, with_best
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.losses.not_finite import advice
+from sfvae_jax.training.memory_needs import check_sizes
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.size import check_sizes
 from sfvae_jax.training.state import (
     TrainState,
     create_state,
     is_finite,
-    make_keys,
     make_optimizer,
 )
 from sfvae_jax.training.step import is_recorded, make_train_step
@@ -85,11 +84,11 @@ def train(
     start_up, provenance = StartUp(began), Provenance(began)
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-        config = configuration.resolve(config)
+        config = resolve(config)
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
         files = Workdir(workdir)
-        files.check(config, configuration.base_config())
+        files.check(config, base_config())
         refuse_changes(config, splits, files)
         files.check_checkpoints(config)
         images = splits.open_examples("train")
@@ -110,12 +109,10 @@ def train(
 
     # ---- objective, step ----
     optimizer = make_optimizer(config.train)
-    schedules = configuration.schedules(config)
-    rng = make_keys(config.seed).training
-    step_fn = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     with memory_for("the training examples", _FEWER_EXAMPLES):
         steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
-    validation = None if held_out is None else Validation(config, model, schedules, held_out)
+    validation = None if held_out is None else Validation(config, model, held_out)
     state = create_state(config, model, optimizer, images.shape[1:])
     if config.train.decoder_from and last_step(files.checkpoints) is None:
         state = with_decoder_from(config, state)
@@ -123,7 +120,7 @@ def train(
 
     # ---- where to write, and where to go on from ----
     kept = config.train.checkpoints_kept
-    claim = files.claimed(config, configuration.base_config())
+    claim = files.claimed(config, base_config())
     saving = signals.deferred()
     with (
         claim,
@@ -137,7 +134,7 @@ def train(
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         provenance.begin(files, "train", start)
-        measurements = Measurements(config, model, files, splits, coded)
+        measurements = StepMeasures(config, model, files, splits, coded)
         _log_run(config, images, state.params, files, start)
         with signals.at_once():
             measurements.take_lost(state)
@@ -153,7 +150,7 @@ def train(
         )
         total = start if has_stopped(state, config.train) else config.train.steps
         at = config.evaluations.steps
-        ends = functools.partial(chunk_ends, start, total, every=every, at=at)
+        ends = functools.partial(call_ends, start, total, every=every, at=at)
         order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
         if streamed:
             longest = min(total - start, *every)
@@ -331,7 +328,7 @@ def _log_run(
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:
         log.info("decoder: that of %s, not trained", config.train.decoder_from)
-    for sentence in configuration.unreached(config):
+    for sentence in unreached(config):
         log.warning(sentence)
     log.info("objective: %s; results go to %s", config.objective.name, files.name)
     if start:

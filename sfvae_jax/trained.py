@@ -68,7 +68,7 @@ def trained_model(
 
 def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
     """What the last of so many steps was taken with, as metrics.jsonl has it."""
-    return float(gamma_schedule(config)(max(step - 1, 0)))
+    return float(gamma_schedule(config.objective, config.train.steps)(max(step - 1, 0)))
 
 
 def _variables(state: TrainState) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 
 from sfvae_jax.config import resolve
 from sfvae_jax.final_measures import added_up, has_measures, standing
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files.config_file import plain
 
 
 def _config(tiny_config, *names, **generated):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from helpers import HANG, ROOT, records
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
@@ -130,7 +130,7 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
     with pytest.raises(RunError, match="not finite at step 7; checkpoint 5 is kept"):
         train(config, tmp_path)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "5"}
-    _, state = evaluate.restore(configuration.resolve(config), Workdir(tmp_path), (28, 28, 1))
+    _, state = evaluate.restore(resolve(config), Workdir(tmp_path), (28, 28, 1))
     assert int(state.step) == 5
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
@@ -138,7 +138,7 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
 def test_a_workdir_at_work_is_refused(tmp_path, tiny_config):
     """Training and evaluation alike; nothing is changed."""
     config = tiny_config()
-    with Workdir(tmp_path).claimed(configuration.resolve(config)):
+    with Workdir(tmp_path).claimed(resolve(config)):
         for work in (train, evaluate.evaluate):
             with pytest.raises(UsageError, match=f"another process is at work.*pid {os.getpid()}"):
                 work(config, tmp_path)

@@ -5,7 +5,7 @@ from helpers import ROOT, load_config
 
 from launch.configs import load_sweep
 from sfvae_jax import objectives
-from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.published import meets, with_differences
 
 

@@ -20,7 +20,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.pictures.bars import draw_report
 from sfvae_jax.reporting.runs import read_runs
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runs.published import with_differences
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from helpers import HANG, checkpoint_steps, records, wait_for
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluate
+from sfvae_jax.config import resolve
 from sfvae_jax.runs.files import provenance
 from sfvae_jax.runs.workdir import Workdir
 
@@ -68,7 +68,7 @@ def assert_no_lie(workdir):
 
 
 def assert_the_same_run(folder, other, config):
-    config = configuration.resolve(config)
+    config = resolve(config)
     shape = data.open_examples(config.data, "train").shape[1:]
     states = [evaluate.restore(config, Workdir(path), shape)[1] for path in (folder, other)]
     assert int(states[0].step) == config.train.steps

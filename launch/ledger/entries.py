@@ -13,7 +13,7 @@ from launch.filters import select
 from launch.ledger.table import Part, Table
 from launch.runs import Run, make_run
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.names import name_in_table, names_of
+from sfvae_jax.runs.run_names import name_in_table, names_of
 
 
 @dataclasses.dataclass(eq=False)

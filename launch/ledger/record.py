@@ -14,8 +14,8 @@ from launch.ledger.entries import Entry
 from launch.runs import Run
 from sfvae_jax.config import base_config
 from sfvae_jax.reporting.runs import read_run
-from sfvae_jax.runs.config_diff import flatten, plain
 from sfvae_jax.runs.files import provenance, results_file
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.files.results_file import is_number
 from sfvae_jax.runs.published import decides, measures
 from sfvae_jax.runs.workdir import Workdir

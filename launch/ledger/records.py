@@ -12,7 +12,7 @@ from launch.ledger.entries import Entry, entries_of
 from launch.ledger.record import Record, defaults, fault_of, settings_of, without_folders
 from launch.ledger.table import Table
 from sfvae_jax.errors import UsageError, in_one_line
-from sfvae_jax.runs.config_diff import differences, plain
+from sfvae_jax.runs.files.config_file import differences, plain
 from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.published import measures, with_differences
 from sfvae_jax.runtime.files import read_json

@@ -22,7 +22,7 @@ from launch.runs import Run
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.config_diff import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
 from sfvae_jax.runs.files.results_file import is_at_end, not_measured
 from sfvae_jax.runs.published import decides, measures
 from sfvae_jax.runs.workdir import Workdir

@@ -111,7 +111,7 @@ from sfvae_jax.evaluation.trained_model import (
 )
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
-from sfvae_jax.runtime.backend import memory_for
+from sfvae_jax.runtime.devices import memory_for
 
 EVALUATIONS = {
     "collapse": Evaluation(evaluate_collapse, ("collapse_fraction",), COLLAPSE, of="both"),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from sfvae_jax.runtime.progress import Display
+from sfvae_jax.runtime.display import Display
 
 T = TypeVar("T")
 

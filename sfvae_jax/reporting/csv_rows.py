@@ -13,7 +13,7 @@ from typing import Any
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.published_rows import PublishedRow
 from sfvae_jax.reporting.runs import Run, by_step, caveats_at
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 
 COLUMNS = (
     "method",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfvae_jax.reporting.runs import WHAT_IS_MEASURED, Run
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.files.results_file import is_number
 
 _SEED = "seed"

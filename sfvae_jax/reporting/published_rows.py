@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sfvae_jax.reporting.runs import RUNS, Run
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.published import meets, other_data
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.runs.checkpoints.names import is_step
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.checkpoints.folders import is_step
 from sfvae_jax.runs.files import results_file
+from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.files.results_file import is_at_end, is_number, is_whole_number
 from sfvae_jax.runtime.files import read_json
 

@@ -11,7 +11,7 @@ from sfvae_jax.reporting.measures import DEVIATION
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.published_rows import PublishedRow, published_figures
 from sfvae_jax.reporting.runs import by_step, caveats_at
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.published import differences
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax.runs.config_diff import flatten, nest, plain
+from sfvae_jax.runs.files.config_file import flatten, nest, plain
 
 # What no figure depends on.
 _NO_SETTING = {"preset", "seed", "data.device_bytes", "model.lowering"}

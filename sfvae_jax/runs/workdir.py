@@ -15,10 +15,10 @@ import numpy as np
 
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.paths import local_path, shown
-from sfvae_jax.runs import ownership, workdir_checks
-from sfvae_jax.runs.checkpoints.names import DAMAGED, checkpoint_steps
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs import workdir_checks, workdir_lock
+from sfvae_jax.runs.checkpoints.folders import DAMAGED, checkpoint_steps
 from sfvae_jax.runs.files import figures, metrics_file, results_file
+from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runs.published import with_differences
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.files import (
@@ -121,14 +121,14 @@ class Workdir:
             lock = self._taken() if processes.is_main() else None
         try:
             with processes.agreed():
-                ownership.check_shared(self.folder, lock)
+                workdir_lock.check_shared(self.folder, lock)
             self._lock = lock
             yield
             self.check_owner()
         finally:
             self._lock = None
             if lock is not None:
-                ownership.release(lock, self.checkpoints)
+                workdir_lock.release(lock, self.checkpoints)
 
     def check_owner(self) -> None:
         """Refuses to go on in a folder that was locked and is no longer this run's.

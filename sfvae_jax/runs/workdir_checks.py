@@ -9,8 +9,8 @@ import ml_collections
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.checkpoints.names import DAMAGED
-from sfvae_jax.runs.config_diff import differences, flatten, of_earlier, of_training, plain
+from sfvae_jax.runs.checkpoints.folders import DAMAGED
+from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, of_training, plain
 from sfvae_jax.runs.files.metrics_file import Record
 from sfvae_jax.runs.files.results_file import Results
 from sfvae_jax.runtime.files import read_json

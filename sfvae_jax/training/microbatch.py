@@ -16,13 +16,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives import has_short_form
-from sfvae_jax.runtime.memory import host_memory
 
 # (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
 
 SHARE_OF_MEMORY = 0.25  # of a device, for what a chunk works on
-UNKNOWN_MEMORY = 16 * 2**30  # bytes of a device that does not tell
 LAYERS_KEPT = 8  # arrays as large as a decoder's widest layer of tangents; XLA plans 5.4 to 6.5
 
 
@@ -103,17 +101,6 @@ def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
     most = SHARE_OF_MEMORY * memory
     divisors = (number for number in range(1, share + 1) if share % number == 0)
     return max(number for number in divisors if number == 1 or number * bytes_each <= most)
-
-
-def device_memory() -> int:
-    """Bytes of memory of the first device; its part of the host's, where that is the device.
-
-    Not what is free of it: a resumed run must cut its batches as the first did.
-    """
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return (host_memory() or UNKNOWN_MEMORY) // jax.local_device_count()
-    return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY)
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:

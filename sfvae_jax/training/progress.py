@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sfvae_jax.runtime.progress import Display
+from sfvae_jax.runtime.display import Display
 
 
 class Progress(Display):

@@ -1,4 +1,4 @@
-"""What an objective is weighted with, as functions of the step."""
+"""The weights of an objective's terms as functions of the step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class Schedules(NamedTuple):
     entropy: objectives.Schedule
 
 
-def schedules(config: ml_collections.ConfigDict) -> Schedules:
-    """A config's weights as functions of the step; an open beta counts as 1.
+def make_schedules(objective: ml_collections.ConfigDict, num_steps: int) -> Schedules:
+    """Returns the weights of a group `objective` as functions of the step.
+
+    Args:
+        objective: the group; a beta of None counts as 1.
+        num_steps: of the whole training.
 
     Raises:
-        UsageError: naming the schedule that cannot be.
+        UsageError: naming a schedule whose options contradict each other.
     """
     makers = {
         "gamma_schedule": gamma_schedule,
@@ -35,36 +39,36 @@ def schedules(config: ml_collections.ConfigDict) -> Schedules:
     found = []
     for key, make in makers.items():
         try:
-            found.append(make(config))
+            found.append(make(objective, num_steps))
         except ValueError as error:
-            name = config.objective[key]
+            name = objective[key]
             raise UsageError(f"objective.{key} {name!r}: {error}") from error
     return Schedules(*found)
 
 
-def settled_after(config: ml_collections.ConfigDict) -> int:
-    """The last step with a validation at which a weight still differs from its final value.
+def settled_after(schedules: Schedules, num_steps: int, every: int) -> int:
+    """Returns the last validated step at which a weight still differs from its final value.
 
-    0 if there is none. At all later validations the weights are those of the last step of training.
-    (A cyclic weight reaches its final value in every cycle. Only in the last cycle does it stay
-    there.)
+    It is 0 if there is no such step. At all later validations the weights are those of the last
+    step of training. (A cyclic weight reaches its final value in every cycle, but stays there only
+    in the last one.)
 
     Args:
-        config: resolved, with `train.validate_every` positive.
+        schedules: of the weights.
+        num_steps: of the whole training.
+        every: number of steps from one validation to the next, 1 or more.
     """
-    every, num_steps = config.train.validate_every, config.train.steps
     validated = np.arange(every, num_steps + 1, every)
     taken = jnp.append(validated, num_steps) - 1  # schedules count the steps from 0
     moving = np.zeros(len(validated), bool)
-    for schedule in schedules(config):
+    for schedule in schedules:
         weights = jax.vmap(lambda step, of=schedule: jnp.asarray(of(step), jnp.float32))(taken)
         moving |= np.asarray(weights[:-1] != weights[-1])
     return int(validated[moving].max(initial=0))
 
 
-def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
-    """The config's gamma as a function of the step."""
-    objective, num_steps = config.objective, config.train.steps
+def gamma_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
+    """Returns gamma as a function of the step."""
     if objective.gamma_schedule == "linear":
         steps = objective.gamma_steps or num_steps
         return objectives.linear_gamma(objective.gamma_start, objective.gamma, steps)
@@ -77,10 +81,9 @@ def gamma_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
     return objectives.constant_gamma(objective.gamma)
 
 
-def _beta_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
-    objective = config.objective
+def _beta_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
     start, end = objective.beta_start, 1.0 if objective.beta is None else objective.beta
-    steps = objective.beta_steps or config.train.steps
+    steps = objective.beta_steps or num_steps
     if objective.beta_schedule == "linear":
         return objectives.linear_weight(start, end, steps)
     if objective.beta_schedule == "cyclic":
@@ -89,9 +92,8 @@ def _beta_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
     return objectives.constant_weight(end)
 
 
-def _entropy_schedule(config: ml_collections.ConfigDict) -> objectives.Schedule:
-    objective = config.objective
+def _entropy_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
     if objective.entropy_schedule == "linear":
-        steps = objective.entropy_steps or config.train.steps
+        steps = objective.entropy_steps or num_steps
         return objectives.linear_weight(objective.entropy_start, objective.entropy_weight, steps)
     return objectives.constant_weight(objective.entropy_weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -15,9 +15,9 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
-from sfvae_jax.objectives import Schedule
 from sfvae_jax.objectives.numerics.batch import example_keys
-from sfvae_jax.training.frozen import without_gradient
+from sfvae_jax.runtime.devices import device_memory
+from sfvae_jax.training.frozen_decoder import without_gradient
 from sfvae_jax.training.losses.base import (
     Metrics,
     build_loss,
@@ -26,13 +26,13 @@ from sfvae_jax.training.losses.base import (
 )
 from sfvae_jax.training.microbatch import (
     automatic_microbatch,
-    device_memory,
     gradient,
     tangent_bytes,
 )
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.normalization.spectral import Vectors, normalize
-from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.schedules import make_schedules
+from sfvae_jax.training.state import TrainState, make_keys
 
 log = logging.getLogger("sfvae_jax")
 
@@ -46,22 +46,24 @@ def make_train_step(
     config: ml_collections.ConfigDict,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    schedules: Sequence[Schedule],
-    rng: Array,
     *,
     axis_name: str,
 ) -> Callable[[TrainState, Array], tuple[TrainState, Metrics]]:
-    """The step that minimises a resolved config's objective, averaged over the batch.
+    """Returns the step that minimises a config's objective, averaged over the batch.
 
-    The step takes one device's share of the stored images. `schedules` are the weights of
-    `Weights`, in its order, as functions of the step.
+    The step takes one device's share of the stored examples. The example at place i of the batch
+    draws from `fold_in(fold_in(rng, step), i)` with the training key of the config's seed, and
+    gradients and metrics are means over the named axis: one device with batch B and D devices with
+    B/D each take the same step. So do chunks of `train.microbatch` examples. The norms among the
+    metrics are `NOT_RECORDED` where `is_recorded` is false.
 
-    The example at place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients
-    and metrics are means over the named axis: one device with batch B and D devices with B/D each
-    take the same step. So do chunks of `train.microbatch` examples. The norms among the metrics are
-    `NOT_RECORDED` where `is_recorded` is false.
+    Args:
+        config: resolved.
+        model: the one that it describes.
+        optimizer: turns gradients into updates.
+        axis_name: axis over which the batch is shared.
     """
-    take_gradient = build_gradient(config, model, schedules, rng, axis_name)
+    take_gradient = build_gradient(config, model, make_keys(config.seed).training, axis_name)
 
     def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
         grads, metrics, (vectors, moments) = take_gradient(state, images)
@@ -89,15 +91,23 @@ def make_train_step(
 def build_gradient(
     config: ml_collections.ConfigDict,
     model: nn.Module,
-    schedules: Sequence[Schedule],
     rng: Array,
     axis_name: str | None,
 ) -> Callable[[TrainState, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
-    """(state, images) to gradient and metrics of one device, and the vectors and moments to keep.
+    """Returns the function that computes the gradient of a step on one device.
 
-    That of the whole batch is the mean over the devices.
+    It takes the state and the stored examples, and returns the gradient, the metrics, and the
+    vectors of spectral normalisation and moments of BatchNorm to go on with. Gradient and metrics
+    of the whole batch are the means over the devices.
+
+    Args:
+        config: resolved.
+        model: the one that it describes.
+        rng: key of the training, into which the step is folded.
+        axis_name: axis over which the batch is shared; None for a batch on one device.
     """
     batch_loss = build_loss(config, axis_name)
+    schedules = make_schedules(config.objective, config.train.steps)
     info = objectives.OBJECTIVES[config.objective.name]
     # Where the objective decodes samples of a posterior, BatchNorm's moments are of one too.
     at_center = info.deterministic or config.posterior.name == "none"

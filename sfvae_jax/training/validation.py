@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -15,12 +14,11 @@ import optax
 from jax import Array
 
 from sfvae_jax.data import as_seen
-from sfvae_jax.objectives import Schedule
 from sfvae_jax.runtime import processes
 from sfvae_jax.training import early_stopping
 from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
 from sfvae_jax.training.normalization.spectral import normalize
-from sfvae_jax.training.schedules import settled_after
+from sfvae_jax.training.schedules import make_schedules, settled_after
 from sfvae_jax.training.state import TrainState, make_keys
 
 _LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0
@@ -38,9 +36,9 @@ class Validation:
         self,
         config: ml_collections.ConfigDict,
         model: nn.Module,
-        schedules: Sequence[Schedule],
         images: np.ndarray,
     ) -> None:
+        schedules = make_schedules(config.objective, config.train.steps)
         batch_loss = build_loss(config, axis_name=None)
         last_step = jnp.asarray(config.train.steps - 1)
 
@@ -68,7 +66,10 @@ class Validation:
         self._update = jax.jit(lambda state, loss: plateau.update((), state, value=loss)[1])
         self._halving = config.train.plateau_patience > 0
         self._stopping = config.train.stop_patience > 0
-        unsettled = settled_after(config) if self._stopping else 0
+        unsettled = 0
+        if self._stopping:
+            every = config.train.validate_every
+            unsettled = settled_after(schedules, config.train.steps, every)
         self._note = jax.jit(
             lambda state, loss: early_stopping.note(state, loss, state.step > unsettled)
         )

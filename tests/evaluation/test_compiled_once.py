@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models
-from sfvae_jax.measurements import Measurements
+from sfvae_jax.config import resolve
 from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.step_measures import StepMeasures
 from sfvae_jax.trained import trained_model
 from sfvae_jax.training.state import create_state, make_optimizer
 
@@ -25,12 +25,12 @@ NAMES = (
 
 
 def _run(config, folder):
-    config = configuration.resolve(config)
+    config = resolve(config)
     splits = data.Splits(config.data)
     images = splits.examples("train")
     model = models.build(config, images.shape[1:])
     state = create_state(config, model, make_optimizer(config.train), images.shape[1:])
-    return model, state, images, Measurements(config, model, Workdir(folder), splits, images)
+    return model, state, images, StepMeasures(config, model, Workdir(folder), splits, images)
 
 
 def _at(state, step):
@@ -61,7 +61,7 @@ def test_nothing_is_compiled_anew_at_later_steps(tiny_config, tmp_path, compiled
 
 def test_what_is_compiled_in_is_compiled_anew(tiny_config, tmp_path):
     """A prior that floats with the codes is another at each checkpoint."""
-    config = configuration.resolve(tiny_config(**{"evaluations.names": ("kl_divergence",)}))
+    config = resolve(tiny_config(**{"evaluations.names": ("kl_divergence",)}))
     model, state, images, _ = _run(config, tmp_path)
     programs = {}
     trained = trained_model(config, model, state, images, programs=programs)

@@ -23,8 +23,8 @@ from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.runs import read_run
 from sfvae_jax.reporting.summary import summarize
-from sfvae_jax.runs.config_diff import flatten, plain
 from sfvae_jax.runs.files import provenance
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runtime.files import write_json
 
 

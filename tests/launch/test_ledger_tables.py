@@ -11,7 +11,7 @@ from launch.ledger.tables import PAPERS, TABLES
 from launch.ledger.views import Curves, Grid, Measures, is_in
 from launch.runs import expand
 from sfvae_jax import evaluation
-from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files.config_file import flatten, plain
 
 # The numbers in the captions, typed from the papers.
 CAPTIONS = {

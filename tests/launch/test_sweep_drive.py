@@ -13,7 +13,7 @@ from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import expand
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runtime.files import write_json
 from sfvae_jax.runtime.lock import FolderLock
 

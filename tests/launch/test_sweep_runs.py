@@ -11,8 +11,8 @@ from launch.configs import load_sweep, parse_config
 from launch.runs import expand, is_finished
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.config_diff import plain
-from sfvae_jax.runs.names import name_of
+from sfvae_jax.runs.files.config_file import plain
+from sfvae_jax.runs.run_names import name_of
 from sfvae_jax.runtime.files import write_json
 
 RUNS = [

@@ -7,7 +7,7 @@ from tiny_sweeps import write_config
 from launch.ledger.record import make_record
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runs.published import with_differences
 from sfvae_jax.runtime.files import write_json
 

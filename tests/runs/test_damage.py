@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.runs.files import provenance
 from sfvae_jax.runs.workdir import Workdir
@@ -69,7 +69,7 @@ def _content(workdir):
 
 def _assert_same(config, workdir, finished):
     """Parameters and optimiser, metrics and measures, to the bit."""
-    config = configuration.resolve(config)
+    config = resolve(config)
     states = [evaluate.restore(config, Workdir(w), (28, 28, 1))[1] for w in (workdir, finished)]
     assert int(states[0].step) == 12
     jax.tree.map(np.testing.assert_array_equal, *states)
@@ -82,7 +82,7 @@ def _assert_same(config, workdir, finished):
 
 def test_a_damaged_checkpoint_costs_no_more_than_its_steps(run, finished, config, caplog):
     measured = _results(run)["history"]["12"]
-    Workdir(run).write_results(configuration.resolve(config), step=12, metrics=measured)
+    Workdir(run).write_results(resolve(config), step=12, metrics=measured)
     _damage(run, 12)
     train(config, run)
     assert "checkpoint 12 is damaged: " in caplog.text

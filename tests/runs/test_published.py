@@ -6,7 +6,7 @@ import pytest
 from helpers import ROOT, load_config
 
 from sfvae_jax.reporting.summary import summarize
-from sfvae_jax.runs.config_diff import flatten, plain
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.published import meets, other_data, with_differences
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))

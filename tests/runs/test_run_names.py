@@ -1,6 +1,6 @@
 """Names of runs for which no workdir is given; those of sweeps are tested there."""
 
-from sfvae_jax.runs.names import name_of, name_of_command, names_of
+from sfvae_jax.runs.run_names import name_of, name_of_command, names_of
 
 
 def test_a_command_has_one_name_in_whatever_order(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from sfvae_jax.runtime import output
-from sfvae_jax.runtime.progress import Display
+from sfvae_jax.runtime.display import Display
 
 PROGRAM = """
 import sys

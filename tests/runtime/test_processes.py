@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from helpers import HANG, checkpoint_steps, records, wait_for
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluate
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -56,7 +56,7 @@ def free_port():
 
 def final_params(workdir, config):
     side = config.data.image_size or 28
-    _, state = evaluate.restore(configuration.resolve(config), Workdir(workdir), (side, side, 1))
+    _, state = evaluate.restore(resolve(config), Workdir(workdir), (side, side, 1))
     assert int(state.step) == config.train.steps
     best = (state.best.step, state.best.params) if config.train.stop_patience else ()
     return jax.device_get((state.params, state.batch_stats, best))
@@ -212,9 +212,9 @@ def test_a_process_that_does_not_answer_is_given_up(run_main, tmp_path):
         both[1].communicate()
 
 
-@pytest.mark.slow  # test_agreement compares without processes
+@pytest.mark.slow  # test_process_agreement compares without processes
 def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_config):
-    Workdir(tmp_path).claim(configuration.resolve(tiny_config()))
+    Workdir(tmp_path).claim(resolve(tiny_config()))
     for process in start_all(run_main, tmp_path, 2):
         message = process.communicate(timeout=HANG)[1]
         assert process.returncode == 2, message
@@ -224,7 +224,7 @@ def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_c
 
 @pytest.mark.slow
 def test_processes_with_different_configs_do_not_train(run_main, tmp_path):
-    """They would, with another seed, to the end; test_agreement.py has more in one process."""
+    """They would, with another seed, to the end; test_process_agreement.py has more."""
     both = start_all(run_main, tmp_path / "run", 2, changes=[{}, {"seed": 1}])
     messages = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [1, 2], messages

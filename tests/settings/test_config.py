@@ -10,13 +10,20 @@ from helpers import ROOT, load_config
 from ml_collections import config_flags
 
 from launch.filters import select
-from sfvae_jax import config as configuration
 from sfvae_jax import data, objectives
+from sfvae_jax.config import (
+    DEFAULT_BETAS,
+    DEFAULT_PENALTY_WEIGHTS,
+    base_config,
+    resolve,
+    unreached,
+    validate,
+)
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.generation import inception
 from sfvae_jax.grammars import Language, sequence_grammar
-from sfvae_jax.runs.config_diff import flatten
-from sfvae_jax.training.schedules import schedules
+from sfvae_jax.runs.files.config_file import flatten
+from sfvae_jax.training.schedules import make_schedules
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
@@ -31,10 +38,10 @@ def with_inception(monkeypatch):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_has_every_group_and_preset(name, preset, with_inception):
     config = load_config(name).get_config(preset)
-    configuration.validate(config)
+    validate(config)
     assert config.is_locked
     assert config.preset == preset
-    base = flatten(configuration.base_config().to_dict())
+    base = flatten(base_config().to_dict())
     missing = [
         key
         for key in base
@@ -54,7 +61,7 @@ def test_an_unknown_preset_lists_the_known_ones(name):
 
 def test_weights_that_are_missing_are_named_by_their_key():
     with pytest.raises(UsageError, match=r"^evaluations\.generated\.inception_path is empty"):
-        configuration.validate(load_config("rae").get_config())
+        validate(load_config("rae").get_config())
 
 
 def test_collapse_is_the_papers_setting():
@@ -106,20 +113,20 @@ def test_collapse_sweep_is_the_papers_rows():
 def test_an_output_activation_is_of_a_gaussian_mean(tiny_config, changes, message):
     sigmoid = {"objective.name": "sampling", "model.output_activation": "sigmoid"}
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(tiny_config(**sigmoid, **changes))
+        validate(tiny_config(**sigmoid, **changes))
     assert "\n" not in str(caught.value)
     for name in ("gaussian", "heteroscedastic_gaussian"):
-        configuration.validate(tiny_config(**sigmoid, **{"likelihood.name": name}))
+        validate(tiny_config(**sigmoid, **{"likelihood.name": name}))
 
 
 def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
     key = "objective.log_det_weight"
     for value in (0, 0.5, "gamma"):
-        assert configuration.resolve(tiny_config(**{key: value})).objective.log_det_weight == value
+        assert resolve(tiny_config(**{key: value})).objective.log_det_weight == value
     with pytest.raises(UsageError, match=f"{key} must be a number, 0 or more, or 'gamma', got -1"):
-        configuration.validate(tiny_config(**{key: -1.0}))
+        validate(tiny_config(**{key: -1.0}))
     with pytest.raises(UsageError, match=f"{key} only applies to objective 'sampling_free', got"):
-        configuration.validate(tiny_config(**{key: "gamma", "objective.name": "linearized"}))
+        validate(tiny_config(**{key: "gamma", "objective.name": "linearized"}))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ def test_what_makes_no_sense_is_refused(tiny_config, key, value, message):
     piecewise = key.startswith("objective.gamma_") or value == 4
     schedule = {"objective.gamma_schedule": "piecewise" if piecewise else "constant"}
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(tiny_config(**{**schedule, key: value}))
+        validate(tiny_config(**{**schedule, key: value}))
     assert "\n" not in str(caught.value)
 
 
@@ -233,7 +240,7 @@ def test_what_makes_no_sense_is_refused(tiny_config, key, value, message):
 def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
     config = tiny_config(**{"train.steps": 100})
     config.objective.update(ml_collections.ConfigDict(changes))
-    schedule = schedules(config).gamma
+    schedule = make_schedules(config.objective, config.train.steps).gamma
     assert [float(schedule(step)) for step in (0, 50, 100)] == pytest.approx(expected)
 
 
@@ -271,7 +278,7 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
 def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, changes, message):
     config = tiny_config(**{f"objective.{key}": value for key, value in changes.items()})
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(config)
+        validate(config)
     assert "\n" not in str(caught.value)
 
 
@@ -306,7 +313,7 @@ def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, cha
 def test_options_that_a_posterior_has_no_place_for_are_refused(tiny_config, changes, message):
     config = tiny_config(**{"objective.name": "sampling", **changes})
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(config)
+        validate(config)
     assert "\n" not in str(caught.value)
 
 
@@ -324,7 +331,7 @@ def test_options_that_a_posterior_has_no_place_for_are_refused(tiny_config, chan
     ],
 )
 def test_what_a_posterior_has_a_place_for_is_accepted(tiny_config, changes):
-    configuration.validate(tiny_config(**{"objective.name": "sampling", **changes}))
+    validate(tiny_config(**{"objective.name": "sampling", **changes}))
 
 
 @pytest.mark.parametrize(
@@ -346,14 +353,14 @@ def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelih
     names = {"objective.name": objective, "posterior.name": posterior}
     config = tiny_config(**names, **{"likelihood.name": likelihood})
     with pytest.raises(UsageError, match=f"objective '{objective}' does not take (pos|lik)"):
-        configuration.validate(config)
+        validate(config)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])
 def test_likelihoods_of_pixels_refuse_scaled_ones(tiny_config, likelihood):
     names = {"objective.name": "sampling", "likelihood.name": likelihood}
     with pytest.raises(UsageError, match=f"{likelihood}' requires pixels in .0, 1.; data.scale"):
-        configuration.validate(tiny_config(**names, **{"data.scale": 10.0}))
+        validate(tiny_config(**names, **{"data.scale": 10.0}))
 
 
 @pytest.mark.parametrize(
@@ -388,10 +395,10 @@ def test_likelihoods_are_those_of_the_data(tiny_config, monkeypatch, changes, ha
     fitting = {"objective.name": "linearized", "model.name": model}
     fitting["evaluations.names"] = ("collapse",)  # of all
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(tiny_config(**fitting | changes))
+        validate(tiny_config(**fitting | changes))
     assert "\n" not in str(caught.value)
     right = "gaussian" if language is None else "sequence" if has_values else "categorical"
-    configuration.validate(tiny_config(**fitting, **{"likelihood.name": right}))
+    validate(tiny_config(**fitting, **{"likelihood.name": right}))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +412,7 @@ def test_models_are_those_of_the_data(tiny_config, name, model, message):
     changes = {"data.name": name, "model.name": model, "objective.name": "linearized"}
     changes["evaluations.names"] = ("collapse",)  # of all
     with pytest.raises(UsageError, match=f"{message}.* got '{model}'") as caught:
-        configuration.validate(tiny_config(**changes))
+        validate(tiny_config(**changes))
     assert "\n" not in str(caught.value)
 
 
@@ -433,21 +440,21 @@ def architectures(tmp_path, tiny_config):
 def test_layer_types_of_a_file_are_kept(architectures):
     lines = [[["pool", 0.5], ["conv", 1]], [["dense", 0]]]
     config = architectures(*lines)
-    found = configuration.resolve(config)
+    found = resolve(config)
     assert found.data.layer_types == ("conv", "dense", "pool")
     assert not config.data.layer_types
-    assert configuration.resolve(config) == found
+    assert resolve(config) == found
     given = architectures(*lines, **{"data.layer_types": found.data.layer_types})
-    assert configuration.resolve(given) == found
+    assert resolve(given) == found
     assert data.language(given.data) is data.language(config.data)
     more = architectures(*lines, [["conv", 0.25]])  # of the same types
-    assert configuration.resolve(more) == found
+    assert resolve(more) == found
     architectures(*lines, [["norm", 0]])
-    assert configuration.resolve(config).data.layer_types == ("conv", "dense", "norm", "pool")
+    assert resolve(config).data.layer_types == ("conv", "dense", "norm", "pool")
     with pytest.raises(UsageError, match="layer type 'norm' is not among data.layer_types"):
-        configuration.resolve(given)
+        resolve(given)
     own = architectures(*lines, **{"data.layer_types": ("pool", "x", "conv", "dense")})
-    assert configuration.resolve(own).data.layer_types == ("pool", "x", "conv", "dense")
+    assert resolve(own).data.layer_types == ("pool", "x", "conv", "dense")
 
 
 @pytest.mark.parametrize(
@@ -461,14 +468,14 @@ def test_layer_types_of_a_file_are_kept(architectures):
 def test_values_that_the_decoder_cannot_give_are_refused(architectures, activation, value, message):
     changes = {"model.value_activation": activation}
     rounded = [["conv", -2e-7], ["dense", 1 + 2e-7]]
-    configuration.validate(architectures(rounded, **changes))
+    validate(architectures(rounded, **changes))
     config = architectures([["conv", 1]], [["dense", value]], **changes)
     with pytest.raises(UsageError, match=message) as caught:
-        configuration.validate(config)
+        validate(config)
     assert "\n" not in str(caught.value)
     if value > 0:
         config.model.value_activation = "relu"
-        configuration.validate(config)
+        validate(config)
 
 
 def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
@@ -478,49 +485,49 @@ def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
         config_flags.DEFINE_config_dict("config", tiny_config(), flag_values=holder, sys_argv=argv)
         holder(argv)
         assert holder.config.model.decoder_sizes == expected
-        configuration.validate(holder.config)
+        validate(holder.config)
     assert tiny_config().model.decoder_sizes is None
 
 
 def test_pairs_need_two(tiny_config):
     config = tiny_config(**{"objective.name": "wae_mmd", "train.batch_size": 1})
     with pytest.raises(UsageError, match="'wae_mmd' compares pairs; train.batch_size must be 2"):
-        configuration.validate(config)
+        validate(config)
 
 
 def test_bounds_of_the_variance_must_be_in_order(tiny_config):
     config = tiny_config(**{"likelihood.min_variance": 2.0, "likelihood.max_variance": 1.0})
     with pytest.raises(UsageError, match="min_variance 2.0 must be below likelihood.max_variance"):
-        configuration.validate(config)
+        validate(config)
 
 
 def test_what_is_left_open_is_filled_in(tiny_config):
     filled = {}
     for name in objectives.OBJECTIVES:
-        config = configuration.resolve(tiny_config(**{"objective.name": name}).lock())
+        config = resolve(tiny_config(**{"objective.name": name}).lock())
         assert config.is_locked
         assert config.posterior.name == objectives.OBJECTIVES[name].posteriors[0]
         filled[name] = (config.objective.beta, config.objective.penalty_weight)
     assert filled["sampling"] == (1.0, 0.0)
     for name in ("rae", "rae_l2", "rae_gp", "rae_sn", "cv_vae"):
-        assert filled[name][0] == configuration.DEFAULT_BETAS[name]
+        assert filled[name][0] == DEFAULT_BETAS[name]
     for name in ("rae_l2", "rae_gp", "wae_mmd"):
-        assert filled[name][1] == configuration.DEFAULT_PENALTY_WEIGHTS[name]
+        assert filled[name][1] == DEFAULT_PENALTY_WEIGHTS[name]
     own = tiny_config(**{"objective.name": "rae", "objective.beta": 3.0})
-    assert configuration.resolve(own).objective.beta == 3.0
+    assert resolve(own).objective.beta == 3.0
 
 
 def test_what_training_does_not_come_to_is_told(tiny_config):
-    config = configuration.resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
+    config = resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
     told = ["evaluations.steps 13, 40: not measured, for training ends at train.steps 12"]
-    assert configuration.unreached(config) == told
+    assert unreached(config) == told
     config.objective.gamma_values, config.objective.gamma_boundaries = (0.9, 0.5), (12,)
-    assert configuration.unreached(config) == told
+    assert unreached(config) == told
     config.objective.gamma_schedule, config.evaluations.steps = "piecewise", (12,)
-    assert configuration.unreached(config) == [
+    assert unreached(config) == [
         "objective.gamma_boundaries 12: not reached, for training ends at train.steps 12"
     ]
-    assert configuration.unreached(configuration.resolve(tiny_config())) == []
+    assert unreached(resolve(tiny_config())) == []
 
 
 @pytest.mark.parametrize(("beta_steps", "counted"), [(0, 1), (6, 3), (5, None)])
@@ -529,7 +536,7 @@ def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_
     stopping = {"data.num_valid": 20, "train.validate_every": 2, "train.stop_patience": 4}
     annealed = {"objective.beta_schedule": "linear", "objective.beta_steps": beta_steps}
     changes = {"objective.name": "sampling", **stopping, **annealed}
-    told = configuration.unreached(configuration.resolve(tiny_config(**changes)))
+    told = unreached(resolve(tiny_config(**changes)))
     assert len(told) == (counted is not None)
     for sentence in told:
         assert f"train.stop_patience 4: not reached, for {counted} validations count" in sentence
@@ -543,7 +550,7 @@ def test_every_run_of_every_sweep_is_valid_and_no_two_alike(name, with_inception
     for run in runs:
         config = module.get_config()
         config.update_from_flattened_dict(run)
-        configuration.resolve(config)
+        resolve(config)
 
 
 def test_sweeps_are_the_papers_tables():
@@ -678,7 +685,7 @@ def test_every_published_row_of_the_gaps_is_met_by_a_run_of_the_sweep():
     ],
 )
 def test_encoders_to_refit(preset, encoder, posterior):
-    config = configuration.resolve(load_config("inference_gaps").get_config(preset))
+    config = resolve(load_config("inference_gaps").get_config(preset))
     assert (config.model.hidden_sizes, config.posterior.name) == (encoder, posterior)
     assert config.model.decoder_sizes == (200, 200)
     normal = (config.posterior.auxiliary_start, config.posterior.reverse_sizes)
@@ -687,7 +694,7 @@ def test_encoders_to_refit(preset, encoder, posterior):
 
 def test_cifar10_stops_early():
     """Validated once an epoch of the 45,000 images that are left."""
-    config = configuration.resolve(load_config("inference_gaps").get_config("cifar10"))
+    config = resolve(load_config("inference_gaps").get_config("cifar10"))
     epoch = (50_000 - config.data.num_valid) // config.train.batch_size
     assert config.train.validate_every == epoch == 450
     assert config.objective.entropy_steps == 20 * epoch
@@ -753,7 +760,7 @@ def test_figure_3_publishes_its_two_gaps():
     ],
 )
 def test_chunks_and_precisions_that_cannot_be(changes, message):
-    config = configuration.base_config()
+    config = base_config()
     config.update_from_flattened_dict({"train.microbatch": 4, **changes})
     with pytest.raises(UsageError, match=message):
-        configuration.resolve(config)
+        resolve(config)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from helpers import make_tiny_config
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation, models, objectives, options
+from sfvae_jax.config import base_config, groups, resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluate import evaluate
-from sfvae_jax.runs.config_diff import plain
+from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.train import train
 
 SEED = int(os.environ.get("SFVAE_FUZZ_SEED", "0"))
@@ -116,7 +116,7 @@ def _mutate(rng, config, keys, known):
 
 
 def _bases():
-    yield configuration.base_config()
+    yield base_config()
     yield make_tiny_config(**{"objective.name": "sampling"})
     sequences = {
         "data.name": "equations",
@@ -129,8 +129,8 @@ def _bases():
 
 
 def test_nothing_but_a_usage_error_comes_out_of_resolve():
-    rng, known = random.Random(f"values {SEED}"), _leaves(configuration.groups())
-    keys, leaves = options.keys(configuration.groups()), [key for key in known if "." in key]
+    rng, known = random.Random(f"values {SEED}"), _leaves(groups())
+    keys, leaves = options.keys(groups()), [key for key in known if "." in key]
     bases = [base.unlock() for base in _bases()]
     num_refused = 0
     for number in range(MUTATIONS):
@@ -141,7 +141,7 @@ def test_nothing_but_a_usage_error_comes_out_of_resolve():
             changed.append(key)
             undone.append(undo)
         try:
-            found = configuration.resolve(config)
+            found = resolve(config)
         except UsageError as error:
             num_refused += 1
             message = str(error)
@@ -152,7 +152,7 @@ def test_nothing_but_a_usage_error_comes_out_of_resolve():
         else:
             json.dumps(plain(found))
             if number % 5 == 0:  # it takes as long as all else
-                assert configuration.resolve(found) == found, changed
+                assert resolve(found) == found, changed
         for undo in reversed(undone):
             undo()
     assert MUTATIONS // 4 < num_refused < MUTATIONS
@@ -223,7 +223,7 @@ def _small_value(rng, key, option):
 
 def _random_changes(rng, folder):
     """Overrides of a configuration that `resolve` takes."""
-    options_by_key = _leaves(configuration.groups())
+    options_by_key = _leaves(groups())
     small = {
         key: _small_value(rng, key, option)
         for key, option in options_by_key.items()
@@ -260,10 +260,10 @@ def _random_changes(rng, folder):
             if key not in (*_FIXED, "data.name", "published", "preset", "evaluations.names"):
                 changes[key] = _small_value(rng, key, options_by_key[key])
         changes |= _ALWAYS | {"train.decoder_from": ""}
-        config = configuration.base_config()
+        config = base_config()
         config.update_from_flattened_dict(changes)
         try:
-            configuration.resolve(config)
+            resolve(config)
         except UsageError:
             continue
         return changes
@@ -277,7 +277,7 @@ def test_a_random_configuration_is_trained_and_evaluated(number, tmp_path):
     parts = {"x_train": images[:14], "x_test": images[14:]}
     np.savez(tmp_path / "images.npz", y_train=np.arange(14) % 2, y_test=np.arange(6) % 2, **parts)
     changes = _random_changes(random.Random(f"trained {SEED} {number}"), tmp_path)
-    config = configuration.base_config()
+    config = base_config()
     config.update_from_flattened_dict(changes)
     try:
         train(config, tmp_path / "run")

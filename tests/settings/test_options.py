@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers import load_config
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation, options
+from sfvae_jax.config import base_config, groups, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.options import COUNT, POSITIVE, Option
 
@@ -29,14 +29,14 @@ def test_an_evaluation_that_is_added_is_checked(monkeypatch):
         lambda trained, options: {"mine": 1.0}, ("mine",), {"num_samples": Option(5, COUNT, "")}
     )
     monkeypatch.setitem(evaluation.EVALUATIONS, "mine", own)
-    config = configuration.base_config()
+    config = base_config()
     assert config.evaluations.mine.num_samples == 5
     config.evaluations.mine.num_samples = -3
     with pytest.raises(UsageError, match="evaluations.mine.num_samples must be .*, got -3"):
-        configuration.resolve(config)
+        resolve(config)
     config.evaluations.mine.num_samples = 3
     config.evaluations.names = ("mine",)
-    assert configuration.resolve(config).evaluations.names == ("mine",)
+    assert resolve(config).evaluations.names == ("mine",)
 
 
 def _leaves(group, prefix=""):
@@ -62,8 +62,8 @@ def test_every_option_is_checked_for_its_type_and_range(value):
         "zzz": ("preset", "train.decoder_from", "evaluations.generated.inception_path"),
         ("zzz",): ("data.layer_types",),
     }
-    config = configuration.base_config()
-    for key, option in _leaves(configuration.groups()):
+    config = base_config()
+    for key, option in _leaves(groups()):
         if key == "published" or (value is None and option.of):
             continue
         group, _, name = key.rpartition(".")
@@ -78,7 +78,7 @@ def test_every_option_is_checked_for_its_type_and_range(value):
             assert key in taken[value] + taken["text"], key
         else:
             with pytest.raises(UsageError) as caught:
-                configuration.resolve(config)
+                resolve(config)
             assert key in str(caught.value)
             assert "\n" not in str(caught.value)
         del holder[name]
@@ -101,7 +101,7 @@ def test_every_option_is_checked_for_its_type_and_range(value):
     ],
 )
 def test_values_that_came_through(key, value, message):
-    config = configuration.base_config().evaluations
+    config = base_config().evaluations
     with config.ignore_type():
         config.update_from_flattened_dict({key: value})
     with pytest.raises(UsageError, match=message):
@@ -114,13 +114,13 @@ def test_what_float32_does_not_hold_is_not_positive(value):
 
 
 def test_lists_and_numbers_of_numpy_become_plain():
-    config = configuration.base_config()
+    config = base_config()
     del config.model.hidden_sizes
     config.model.hidden_sizes = [np.int64(16), 8]
     with config.ignore_type():
         config.train.steps = np.int32(7)
         config.train.learning_rate = np.float64(0.5)
-    found = configuration.resolve(config.lock())
+    found = resolve(config.lock())
     assert repr(found.model.hidden_sizes) == "(16, 8)"
     assert repr((found.train.steps, found.train.learning_rate)) == "(7, 0.5)"
     assert found.is_locked
@@ -138,31 +138,31 @@ def test_lists_and_numbers_of_numpy_become_plain():
     ],
 )
 def test_an_unknown_key_is_named_whole(key, value, hint):
-    config = configuration.base_config()
+    config = base_config()
     config.update_from_flattened_dict({key: value})  # it is not locked
     with pytest.raises(UsageError) as caught:
-        configuration.resolve(config)
+        resolve(config)
     assert str(caught.value).startswith(f"unknown config key {key}; ")
     assert hint in str(caught.value)
 
 
 def test_keys_that_are_missing_and_groups_that_are_none():
-    config = configuration.base_config()
+    config = base_config()
     del config.train["steps"]
     with pytest.raises(UsageError, match=r"config key train\.steps is missing; begin with"):
-        configuration.resolve(config)
-    config = configuration.base_config()
+        resolve(config)
+    config = base_config()
     del config["evaluations"]
     config.evaluations = 5
     with pytest.raises(UsageError, match=r"^evaluations must be a group of options, .* got 5"):
-        configuration.resolve(config)
-    config = configuration.base_config()
+        resolve(config)
+    config = base_config()
     config.published.figure = object()
     with pytest.raises(UsageError, match="published must be a group of plain numbers and texts"):
-        configuration.resolve(config)
+        resolve(config)
 
 
 @pytest.mark.parametrize("name", ["mnist_collapse", "rae", "equations", "inference_gaps"])
 def test_what_is_resolved_can_be_resolved_again(name):
-    found = configuration.resolve(load_config(name).get_config("laptop"))
-    assert configuration.resolve(found) == found
+    found = resolve(load_config(name).get_config("laptop"))
+    assert resolve(found) == found

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from helpers import checkpoint_steps, records
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluate, models
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.final_measures import has_measures
 from sfvae_jax.reporting.runs import read_run
@@ -35,12 +35,11 @@ def observed(tiny_config):
     """(step, best step, stale, scale of the learning rate, stopped) after each validation."""
 
     def observe(losses, **changes):
-        config = configuration.resolve(tiny_config(**STOPPING | changes))
+        config = resolve(tiny_config(**STOPPING | changes))
         model = models.build(config, (6, 5))
         state = create_state(config, model, make_optimizer(config.train), (6, 5))
         state = with_best(state, config.train)
-        schedules = configuration.schedules(config)
-        validation = Validation(config, model, schedules, IMAGES)
+        validation = Validation(config, model, IMAGES)
         found = []
         for step, loss in enumerate(losses, 1):
             params = jax.tree.map(lambda leaf, step=step: 0.0 * leaf + step, state.params)
@@ -93,7 +92,7 @@ def test_annealing_is_no_plateau(observed, annealed, stale):
 
 
 def test_without_patience_the_state_is_as_it_was(tiny_config):
-    config = configuration.resolve(tiny_config())
+    config = resolve(tiny_config())
     state = create_state(config, models.build(config, (6, 5)), make_optimizer(config.train), (6, 5))
     assert with_best(state, config.train) is state
     assert best_of(state) is state
@@ -102,7 +101,7 @@ def test_without_patience_the_state_is_as_it_was(tiny_config):
 
 def test_it_counts_validations(tiny_config):
     with pytest.raises(UsageError, match=r"train\.stop_patience counts .* train\.validate_every"):
-        configuration.resolve(tiny_config(**{"train.stop_patience": 3}))
+        resolve(tiny_config(**{"train.stop_patience": 3}))
 
 
 # Of 24 steps, validated every 3: least at step 9, and stopped at step 15.
@@ -137,7 +136,7 @@ def stopped(tmp_path_factory, tiny_config, series):
 
 
 def _state(workdir, config):
-    return evaluate.restore(configuration.resolve(config), Workdir(workdir), (28, 28, 1))[1]
+    return evaluate.restore(resolve(config), Workdir(workdir), (28, 28, 1))[1]
 
 
 def _results(workdir):
@@ -200,7 +199,7 @@ def _killed_at(step):
 
 
 def test_a_sweep_and_a_report_know_that_it_has_ended(stopped, tiny_config):
-    config, results = configuration.resolve(tiny_config(**RUN)), _results(stopped)
+    config, results = resolve(tiny_config(**RUN)), _results(stopped)
     assert has_measures(results, config)
     told = results.pop("ended_at")
     assert not has_measures(results, config)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import load_config
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
+from sfvae_jax.config import resolve
 from sfvae_jax.training.losses.base import Functions, Weights, build_loss
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
 
 SMALL = {
@@ -84,12 +84,11 @@ def test_thirty_steps_improve_the_held_out_value(name, posterior, likelihood):
         "data.binarization": "static" if likelihood == "bernoulli" else "none",
     }
     config.update_from_flattened_dict({**SMALL, **names})
-    config = configuration.resolve(config)
+    config = resolve(config)
     train, valid = _images("train"), _images("valid")
     model = models.build(config, train.shape[1:])
     optimizer = make_optimizer(config.train)
-    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     steps = ParallelSteps(step, train, 32, jax.local_devices()[:1])
     state = steps.place(create_state(config, model, optimizer, train.shape[1:]))
     loss = build_loss(config, None)

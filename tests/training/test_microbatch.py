@@ -1,27 +1,23 @@
 """Gradients by chunks: the whole batch's for every objective that allows it, in less memory."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training import step as training_step
 from sfvae_jax.training.microbatch import (
     LAYERS_KEPT,
     automatic_microbatch,
-    device_memory,
     gradient,
     tangent_bytes,
 )
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
-from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.state import create_state
 from sfvae_jax.training.step import make_train_step
 
 SMALL = {
@@ -52,10 +48,9 @@ def _step(shape, **changes):
     """(config, model, the step under plain gradient descent of rate 0.01)."""
     config = base_config()
     config.update_from_flattened_dict({**SMALL, **changes})
-    config = configuration.resolve(config)
-    model, schedules = models.build(config, shape), configuration.schedules(config)
-    rng = make_keys(config.seed).training
-    step = make_train_step(config, model, OPTIMIZER, schedules, rng, axis_name=AXIS_NAME)
+    config = resolve(config)
+    model = models.build(config, shape)
+    step = make_train_step(config, model, OPTIMIZER, axis_name=AXIS_NAME)
     return config, model, step
 
 
@@ -196,13 +191,6 @@ def test_what_an_example_is_planned_with_is_what_xla_takes():
             models.decoder_function(model, state.params), config.model.latent_size
         )
         assert planned / 3.0 < needed < 1.5 * planned
-
-
-def test_memory_is_shared_by_the_devices_and_bounded_by_the_container(monkeypatch, tmp_path):
-    whole = device_memory() * jax.local_device_count()
-    assert whole <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr("sfvae_jax.runtime.memory._container_limit", lambda otherwise: 2**20)
-    assert device_memory() == 2**20 // jax.local_device_count()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
@@ -71,14 +71,14 @@ def test_what_is_not_finite_from_the_start_is_no_matter_of_the_learning_rate(
     tiny_config, changes, advised
 ):
     """All but the last two make a first loss or gradient that is not finite, as was tried."""
-    told = advice(configuration.resolve(tiny_config(**changes)), at_start=True)
+    told = advice(resolve(tiny_config(**changes)), at_start=True)
     assert told.startswith("It is so before any update, so that train.learning_rate is not the")
     assert advised in told
 
 
 def test_what_turns_not_finite_later_is_mostly_the_learning_rate(tiny_config):
     def told(**changes):
-        return advice(configuration.resolve(tiny_config(**changes)), at_start=False)
+        return advice(resolve(tiny_config(**changes)), at_start=False)
 
     assert told() == "Lower train.learning_rate, or objective.gamma"
     learned = {"objective.name": "sampling", "likelihood.name": "heteroscedastic_gaussian"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sfvae_jax import config as configuration
 from sfvae_jax import objectives
+from sfvae_jax.config import resolve
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 from sfvae_jax.training.losses import base as objective
 
@@ -18,7 +18,7 @@ MEAN, STDDEV = np.array([0.4, -0.2]), np.array([0.8, 0.3])
 
 def _log_likelihood(config, gamma, key):
     """That of a batch of one example, whose place is 0."""
-    loss = objective.build_loss(configuration.resolve(config), None)
+    loss = objective.build_loss(resolve(config), None)
     functions = objective.Functions(
         encode=lambda x: DiagonalGaussian(jnp.array(MEAN), jnp.array(STDDEV)),
         decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
@@ -85,7 +85,7 @@ def _loss(config, x, weights, key=None):
         decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
         decoder_params={"kernel": jnp.array(WEIGHTS)},
     )
-    loss = objective.build_loss(configuration.resolve(config), None)
+    loss = objective.build_loss(resolve(config), None)
     key = jax.random.key(0) if key is None else key
     return jax.jit(lambda key, x: loss(key, functions, x, weights))(key, x)
 
@@ -136,7 +136,7 @@ def _full_covariance_loss(config, x, beta, factor, axis_name=None):
         decode=lambda z: jnp.zeros(3),
         decoder_params={},
     )
-    loss = objective.build_loss(configuration.resolve(config), axis_name)
+    loss = objective.build_loss(resolve(config), axis_name)
     return loss(jax.random.key(0), functions, x, objective.Weights(0.5, beta, 1.0))[0]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers import make_tiny_config
 
-from sfvae_jax import config as configuration
 from sfvae_jax import models, objectives
+from sfvae_jax.config import resolve
 from sfvae_jax.grammars import EXPRESSIONS, Language
 from sfvae_jax.likelihoods import Categorical
 from sfvae_jax.objectives import DenseOutput
@@ -27,7 +27,7 @@ NAMES = [name for name, info in objectives.OBJECTIVES.items() if "categorical" i
 
 def _config(**changes):
     """An objective's settings on expressions of at most six rules."""
-    config = configuration.resolve(make_tiny_config(**changes))
+    config = resolve(make_tiny_config(**changes))
     config.data.name, config.data.max_length = "equations", PLACES
     config.likelihood.name = "categorical"
     return config
@@ -170,7 +170,7 @@ def test_a_models_functions_feed_it_x_and_leave_images_alone():
     free = model.apply(params, z, method="decode")
     np.testing.assert_array_equal(functions.decode(z), free)
     np.testing.assert_array_equal(functions.decode_given(x)(z), free + _fed(x))
-    images = models.build(configuration.resolve(make_tiny_config()), (3, 2))
+    images = models.build(resolve(make_tiny_config()), (3, 2))
     params = jax.jit(images.init)(jax.random.key(0), jnp.zeros((3, 2)))
     functions = model_functions(images, params, {})
     assert isinstance(functions.decode, DenseOutput)

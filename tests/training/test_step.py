@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, likelihoods, models, objectives
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_keys
@@ -22,11 +22,10 @@ SHAPE = (6, 5)
 def _steps(config, num_devices, *, num_images=24, optimizer=None, state=None):
     """The steps, and a state to begin with: the one given, or a new one."""
     images = np.random.default_rng(0).integers(0, 256, (num_images, *SHAPE), np.uint8)
-    config = configuration.resolve(config)
+    config = resolve(config)
     model = models.build(config, SHAPE)
     optimizer = optimizer or optax.adam(1e-2)
-    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     devices = jax.local_devices()[:num_devices]
     assert len(devices) == num_devices
     steps = ParallelSteps(step, images, config.train.batch_size or num_images, devices)
@@ -87,7 +86,7 @@ def test_noise_belongs_to_the_place_in_the_batch(tiny_config):
     _, metrics = steps(state, indices)
 
     images = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
-    model = models.build(configuration.resolve(config), SHAPE)
+    model = models.build(resolve(config), SHAPE)
     step_rng = jax.random.fold_in(make_keys(config.seed).training, 0)
 
     @jax.jit
@@ -200,10 +199,9 @@ def test_layers_are_multiplied_as_asked_and_systems_in_full(tiny_config, precisi
     With the products of accelerators; a CPU's have one precision.
     """
     changes = {"train.matmul_precision": precision, "model.lowering": "native"}
-    config = configuration.resolve(tiny_config(**changes))
+    config = resolve(tiny_config(**changes))
     model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
-    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     step = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
     state = create_state(config, model, optimizer, SHAPE)
     text = jax.jit(step).lower(state, np.zeros((1, 6, *SHAPE), np.uint8)).as_text()

@@ -5,15 +5,15 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluate, models
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.trained import trained_model
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.state import create_state
 from sfvae_jax.training.step import make_train_step
 
 CHANGES = {
@@ -27,7 +27,7 @@ CHANGES = {
 
 
 def _state(config, workdir):
-    config = configuration.resolve(config)
+    config = resolve(config)
     return evaluate.restore(config, Workdir(workdir), (10, 10, 1))[1]
 
 
@@ -77,12 +77,11 @@ def test_one_device_and_the_xla_of_a_user_give_the_same_bits(run_main, tiny_conf
 
 @pytest.mark.slow  # the test above streams on one device
 def test_devices_share_streamed_batches(tiny_config):
-    config = configuration.resolve(tiny_config(**CHANGES))
+    config = resolve(tiny_config(**CHANGES))
     images = data.open_examples(config.data, "train")
     shape = images.shape[1:]
     model, optimizer = models.build(config, shape), optax.adam(1e-2)
-    schedules, rng = configuration.schedules(config), make_keys(0).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     devices = jax.local_devices()
     assert len(devices) == 2
     results = []
@@ -101,7 +100,7 @@ def test_devices_share_streamed_batches(tiny_config):
 def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monkeypatch):
     """It is of one pass over the training images, read batch by batch."""
     changes = {"objective.name": "constant_variance", "evaluations.batch_size": 7}
-    config = configuration.resolve(tiny_config(**CHANGES | changes))
+    config = resolve(tiny_config(**CHANGES | changes))
     images = data.load(config.data, "train")
     model = models.build(config, images.shape[1:])
     state = create_state(config, model, optax.adam(1e-2), images.shape[1:])

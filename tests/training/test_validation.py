@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation, models
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.train import train
 from sfvae_jax.trained import trained_model
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
 from sfvae_jax.training.validation import Validation
 
@@ -22,10 +22,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (11, 6, 5), np.uint8)
 
 
 def _validation(config):
-    config = configuration.resolve(config)
+    config = resolve(config)
     model = models.build(config, (6, 5))
     state = create_state(config, model, make_optimizer(config.train), (6, 5))
-    validation = Validation(config, model, configuration.schedules(config), IMAGES)
+    validation = Validation(config, model, IMAGES)
     return config, model, state, validation
 
 
@@ -137,11 +137,9 @@ def test_a_run_halves_and_resumes(tiny_config, tmp_path, monkeypatch):
 
 def test_a_reduced_rate_reduces_the_update(tiny_config):
     config, model, state, _ = _validation(tiny_config(**{"objective.name": "autoencoder"}))
-    optimizer, schedules = optax.sgd(1e-2), configuration.schedules(config)
+    optimizer = optax.sgd(1e-2)
     state = create_state(config, model, optimizer, (6, 5))
-    step = make_train_step(
-        config, model, optimizer, schedules, make_keys(0).training, axis_name=AXIS_NAME
-    )
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     steps = ParallelSteps(step, IMAGES, 10, jax.local_devices()[:1])
     state = jax.tree.map(np.array, state)
     moves = []
@@ -156,10 +154,10 @@ def test_a_reduced_rate_reduces_the_update(tiny_config):
 def test_more_steps_between_validations_than_steps_are_refused(tiny_config):
     config = tiny_config(**{"train.validate_every": 13})
     with pytest.raises(UsageError, match="13 is more than train.steps 12"):
-        configuration.resolve(config)
+        resolve(config)
 
 
 def test_a_plateau_needs_validations(tiny_config):
     config = tiny_config(**{"train.plateau_patience": 3})
     with pytest.raises(UsageError, match=r"set train\.validate_every"):
-        configuration.resolve(config)
+        resolve(config)

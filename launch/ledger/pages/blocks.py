@@ -15,7 +15,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import table_of
 from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
 from sfvae_jax.reporting.summary import summarize
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 
 
 def block(table: Table, account: Account) -> str:

@@ -13,7 +13,7 @@ from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import STEP, Curves, is_in
 from sfvae_jax.reporting.curves import Panel, draw_panels, panels_over_key, panels_over_steps
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 
 _KEYWORD = "records"  # of the PNG's text that holds the digest
 

@@ -15,7 +15,7 @@ import numpy as np
 from sfvae_jax.data.archive import Archive, Unreadable
 from sfvae_jax.grammars import Grammar, ParseError
 from sfvae_jax.paths import not_regular
-from sfvae_jax.runtime.progress import Display
+from sfvae_jax.runtime.display import Display
 from sfvae_jax.runtime.user_cache import user_cache_folder
 
 SUFFIX = ".npz"

@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.figures import PANEL, new_figure, save
 from sfvae_jax.options import is_number
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.runs import Run
-from sfvae_jax.runs.config_diff import flatten
+from sfvae_jax.runs.files.config_file import flatten
 
 PICTURES = {
     "samples.png": "Means of p(x|z) for z from the prior",

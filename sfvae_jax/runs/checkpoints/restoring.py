@@ -18,7 +18,7 @@ from flax.traverse_util import unflatten_dict
 from sfvae_jax.errors import RunError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints import proof
-from sfvae_jax.runs.checkpoints.names import checkpoint_steps
+from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import Layout
 from sfvae_jax.runtime import processes
 from sfvae_jax.training.state import TrainState

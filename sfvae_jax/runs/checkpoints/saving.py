@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from sfvae_jax.errors import RunError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints import proof
-from sfvae_jax.runs.checkpoints.names import DAMAGED, checkpoint_steps
+from sfvae_jax.runs.checkpoints.folders import DAMAGED, checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import Layout
 from sfvae_jax.runs.checkpoints.restoring import last_step, restored
 from sfvae_jax.runtime import processes

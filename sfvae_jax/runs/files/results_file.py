@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sfvae_jax.runs.checkpoints.names import is_step
+from sfvae_jax.runs.checkpoints.folders import is_step
 
 # The entries that are not of the step that was measured last.
 LASTING = ("config", "published", "history", "history_caveats")

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation, likelihoods, posteriors
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, validate
 from sfvae_jax.data import sources
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.generation import features as sample_features
@@ -344,10 +343,10 @@ def test_options_are_refused_at_the_start(name, key, value, message):
         config.evaluations.generated.features = "classifier"
     config.evaluations[group][key] = value
     if value == "inception" or key == "inception_path":
-        configuration.validate(config)  # no evaluation that is named reads the file
+        validate(config)  # no evaluation that is named reads the file
         config.evaluations.names = (name,)
     with pytest.raises(UsageError, match=f"evaluations.{group}.{message}"):
-        configuration.validate(config)
+        validate(config)
 
 
 def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
@@ -358,7 +357,7 @@ def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
     with pytest.raises(
         UsageError, match=r"\(9 bytes\) has SHA-256 [0-9a-f]{16}\.\.\., expected 67"
     ):
-        configuration.validate(config)
+        validate(config)
 
 
 @pytest.mark.slow  # measured without a run above

@@ -22,9 +22,8 @@ from sequence_models import (
     trained_copy,
 )
 
-from sfvae_jax import config as configuration
 from sfvae_jax import evaluation
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, validate
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.sequences import decoding as sequences
 from sfvae_jax.evaluation.sequences import measures as sequence_measures
@@ -360,7 +359,7 @@ def test_options_are_refused_at_the_start(key, value, message):
     config.evaluations.names = ("collapse",)  # whether it is named makes no difference
     config.update_from_flattened_dict({f"evaluations.{key}": value})
     with pytest.raises(UsageError, match=rf"evaluations\.{key.split('.')[0]}\.{message}"):
-        configuration.validate(config)
+        validate(config)
 
 
 IMAGES_ONLY = {

@@ -8,14 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models, objectives
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.trained import trained_model
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys
+from sfvae_jax.training.state import create_state
 from sfvae_jax.training.step import make_train_step
 
 SHAPE = (16, 16, 1)
@@ -28,15 +27,14 @@ def _config(**changes):
     config.model.lowering = "native"  # compiles faster
     config.train.batch_size, config.train.moments_decay = 8, 0.9
     config.update_from_flattened_dict(changes)
-    return configuration.resolve(config)
+    return resolve(config)
 
 
 def _start(config, num_devices=1, state=None):
     """Model, steps, and a state to begin with: the one given, or a new one."""
     model = models.build(config, SHAPE)
     optimizer = optax.sgd(1e-3)
-    schedules, rng = configuration.schedules(config), make_keys(config.seed).training
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     steps = ParallelSteps(step, IMAGES, 8, jax.local_devices()[:num_devices])
     return model, steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, models
+from sfvae_jax.config import resolve
 from sfvae_jax.training.normalization.spectral import normalize, start_vectors
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
+from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
 
 
@@ -58,12 +58,11 @@ def test_no_vectors_no_change():
 def test_one_iteration_a_step_follows_the_weights(tiny_config):
     """After 60 steps of training the decoder's singular values are 1 to 1%."""
     config = tiny_config(**{"objective.name": "rae_sn", "train.learning_rate": 1e-2})
-    config = configuration.resolve(config)
+    config = resolve(config)
     images = np.random.default_rng(0).integers(0, 256, (24, 6, 5), np.uint8)
     model = models.build(config, (6, 5))
-    optimizer, rng = make_optimizer(config.train), make_keys(0).training
-    schedules = configuration.schedules(config)
-    step = make_train_step(config, model, optimizer, schedules, rng, axis_name=AXIS_NAME)
+    optimizer = make_optimizer(config.train)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     steps = ParallelSteps(step, images, 24, jax.local_devices()[:1])
     state = steps.place(create_state(config, model, optimizer, (6, 5)))
     before = jax.device_get(state.params)["params"]["decoder"]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from sfvae_jax.runtime.compilation_cache import use_compilation_cache
-from sfvae_jax.runtime.start_up import StartUp, process_start
+from sfvae_jax.runtime.start_up_time import StartUp, process_start
 
 HEAVY = (
     "tensorflow",
@@ -104,7 +104,9 @@ def test_a_folder_that_cannot_be_written_is_no_error(no_cache, tmp_path, monkeyp
 
 
 def test_a_process_begins_before_its_tests():
-    code = "import time; a = time.monotonic(); time.sleep(0.5); from sfvae_jax.runtime.start_up"
+    code = (
+        "import time; a = time.monotonic(); time.sleep(0.5); from sfvae_jax.runtime.start_up_time"
+    )
     code += " import process_start; print(a - process_start())"
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 import sfvae_jax
 from sfvae_jax.errors import RunError, UsageError, listed
-from sfvae_jax.runs.config_diff import differences, flatten, plain
+from sfvae_jax.runs.files.config_file import differences, flatten, plain
 from sfvae_jax.runtime import processes
 
 _NAMED_AT_MOST = 5

@@ -11,8 +11,8 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
+from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
-from sfvae_jax.training.microbatch import UNKNOWN_MEMORY, device_memory
 
 _WIDE = 10_000  # below it, layers fit any machine, and their parameters are not counted
 _COPIES = 5  # of the parameters: themselves, two moments of Adam, gradient and update

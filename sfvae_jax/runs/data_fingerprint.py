@@ -6,7 +6,7 @@ import ml_collections
 
 from sfvae_jax import data
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.checkpoints.names import checkpoint_steps
+from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 

@@ -1,4 +1,4 @@
-"""What JAX's backend lacks, in one line: a device, or memory."""
+"""The devices that JAX computes on, and their memory: errors about either are one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import jax
 
 from sfvae_jax.errors import RunError, UsageError, first_line
+from sfvae_jax.runtime.memory import host_memory
 
+UNKNOWN_MEMORY = 16 * 2**30  # bytes assumed of a device that does not tell
 SMALLER_DATA = "give a smaller one (data.name)"
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.I)
@@ -35,6 +37,17 @@ def check_devices() -> None:
             f"JAX_PLATFORMS={asked}: JAX has no such device here: {reason}. Unset JAX_PLATFORMS,"
             " set it to cpu, or install JAX for that device"
         ) from error
+
+
+def device_memory() -> int:
+    """Bytes of memory of the first device; its part of the host's, where that is the device.
+
+    Not what is free of it: a resumed run must cut its batches as the first did.
+    """
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return (host_memory() or UNKNOWN_MEMORY) // jax.local_device_count()
+    return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY)
 
 
 @contextmanager

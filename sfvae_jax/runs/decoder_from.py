@@ -13,10 +13,10 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.models.options import MODEL
 from sfvae_jax.runs.checkpoints.proof import Layout, layout_of
 from sfvae_jax.runs.checkpoints.restoring import first_difference, last_step, read_params
-from sfvae_jax.runs.config_diff import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
-from sfvae_jax.training.frozen import DECODER_PARTS, decoder_of
+from sfvae_jax.training.frozen_decoder import DECODER_PARTS, decoder_of
 from sfvae_jax.training.state import TrainState
 
 # What a decoder means, besides its parameters.

@@ -1,12 +1,14 @@
 """Devices and memory that are not there, told in one line."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.runtime.backend import check_devices, memory_for
+from sfvae_jax.runtime.devices import check_devices, device_memory, memory_for
 from sfvae_jax.train import train
 
 TOO_MUCH = 2**44  # numbers
@@ -82,3 +84,10 @@ def test_a_platform_without_devices(monkeypatch, error):
     monkeypatch.setattr(jax, "devices", lambda: _raise(error))
     with pytest.raises(UsageError, match=r"^JAX_PLATFORMS=cpu: .* here: \w.*Unset JAX_PLATFORMS"):
         check_devices()
+
+
+def test_memory_is_shared_by_the_devices_and_bounded_by_the_container(monkeypatch, tmp_path):
+    whole = device_memory() * jax.local_device_count()
+    assert whole <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr("sfvae_jax.runtime.memory._container_limit", lambda otherwise: 2**20)
+    assert device_memory() == 2**20 // jax.local_device_count()

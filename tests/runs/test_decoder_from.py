@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import models
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluate import restore
 from sfvae_jax.runs.checkpoints.restoring import read_params
-from sfvae_jax.runs.fixed_decoder import with_decoder_from
+from sfvae_jax.runs.decoder_from import with_decoder_from
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.state import create_state, make_optimizer
@@ -61,7 +61,7 @@ def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
     trained = _networks(workdir)
     expected = _decoder(_networks(lent))
     jax.tree.map(np.testing.assert_array_equal, _decoder(trained), expected)
-    resolved, shape = configuration.resolve(config), (28, 28, 1)
+    resolved, shape = resolve(config), (28, 28, 1)
     model, optimizer = models.build(resolved, shape), make_optimizer(config.train)
     fresh = create_state(resolved, model, optimizer, shape).params
     jax.tree.map(
@@ -127,7 +127,7 @@ def test_what_an_earlier_version_did_not_know_is_no_difference(source, tmp_path,
     content = json.loads((lent / "config.json").read_text())
     del content["data"]["layer_types"], content["model"]["value_activation"]
     (lent / "config.json").write_text(json.dumps(content))
-    config = configuration.resolve(tiny_config(**SHORT, **{"train.decoder_from": str(lent)}))
+    config = resolve(tiny_config(**SHORT, **{"train.decoder_from": str(lent)}))
     model, optimizer = models.build(config, (28, 28, 1)), make_optimizer(config.train)
     state = create_state(config, model, optimizer, (28, 28, 1))
     taken = with_decoder_from(config, state).params
@@ -167,7 +167,7 @@ def test_batch_norm_is_refused(source, tiny_config):
         "model.name": "conv_bn",
         "model.channels": (2, 2),
     }
-    config, shape = configuration.resolve(tiny_config(**changes)), (16, 16, 1)
+    config, shape = resolve(tiny_config(**changes)), (16, 16, 1)
     state = create_state(config, models.build(config, shape), make_optimizer(config.train), shape)
     with pytest.raises(UsageError, match="train.decoder_from: model 'conv_bn' has BatchNorm"):
         with_decoder_from(config, state)

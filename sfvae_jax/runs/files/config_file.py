@@ -16,7 +16,7 @@ _ABSENT = object()
 def of_training(key: str) -> bool:
     """Whether a key decides what is trained; what is measured afterwards may change.
 
-    A change of the data themselves is told apart from one of the settings (`data_changes`).
+    `data_fingerprint` tells changes of the data themselves apart from changes of the settings.
     """
     if key in ("train.compilation_cache", "data.fingerprint"):
         return False

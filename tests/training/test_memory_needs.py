@@ -4,17 +4,17 @@ import time
 
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import models
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.train import train
-from sfvae_jax.training.size import check_sizes
+from sfvae_jax.training.memory_needs import check_sizes
 
 SHAPE = (28, 28, 1)
 
 
 def _check(config, *, batch_size=40, streamed=False):
-    config = configuration.resolve(config)
+    config = resolve(config)
     model = models.build(config, SHAPE)
     check_sizes(config, model, SHAPE, 1, batch_size, streamed=streamed)
 
@@ -59,7 +59,7 @@ def test_what_no_machine_has_memory_for_is_refused(tiny_config, changes, message
 
 
 def test_streamed_batches_count_with_their_images(tiny_config, monkeypatch):
-    monkeypatch.setattr("sfvae_jax.training.size.host_memory", lambda: 2**30)
+    monkeypatch.setattr("sfvae_jax.training.memory_needs.host_memory", lambda: 2**30)
     calls = {"train.steps": 10**6, "train.steps_per_call": 10**6, "train.checkpoint_every": 10**6}
     _check(tiny_config(**calls), batch_size=2)
     with pytest.raises(UsageError, match="steps take 1 GiB, more than the 1 GiB"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
-def chunk_ends(
+def call_ends(
     start: int, total: int, *, every: Sequence[int], at: Sequence[int] = ()
 ) -> Iterator[int]:
     """The steps at which calls end, from `start` to `total`.

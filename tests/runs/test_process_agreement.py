@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
+from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.runs.agreement import require_same
+from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runtime import processes
 
 
@@ -58,7 +58,7 @@ def asking(config, mode="train"):
 
 
 def test_processes_that_agree_go_on(run_all, tiny_config):
-    config = configuration.resolve(tiny_config())
+    config = resolve(tiny_config())
     assert run_all(asking(config), asking(config.copy_and_resolve_references())) == [None, None]
 
 
@@ -72,7 +72,7 @@ def test_processes_that_agree_go_on(run_all, tiny_config):
     ],
 )
 def test_another_config_or_other_data_are_told_by_all(run_all, tiny_config, changes, key):
-    same, other = (configuration.resolve(tiny_config(**more)) for more in ({}, changes))
+    same, other = (resolve(tiny_config(**more)) for more in ({}, changes))
     found = run_all(asking(same), asking(other), asking(same))
     assert [type(error) for error in found] == [RunError, UsageError, RunError]
     assert f"process 1 of this run differs from process 0 (there): {key} is" in str(found[1])
@@ -82,17 +82,19 @@ def test_another_config_or_other_data_are_told_by_all(run_all, tiny_config, chan
 
 
 def test_another_version_or_mode(run_all, tiny_config, monkeypatch):
-    config = configuration.resolve(tiny_config())
+    config = resolve(tiny_config())
     found = run_all(asking(config), asking(config, "evaluate"))
     assert "--mode is 'train' there and 'evaluate' here" in str(found[1])
     own = iter(("0.8.0", "0.9.0"))
-    monkeypatch.setattr("sfvae_jax.runs.agreement._versions", lambda: {"version of jax": next(own)})
+    monkeypatch.setattr(
+        "sfvae_jax.runs.process_agreement._versions", lambda: {"version of jax": next(own)}
+    )
     texts = [str(error) for error in run_all(asking(config), asking(config))]
     assert sum("differ from process 0: 1; in: version of jax." in text for text in texts) == 1
 
 
 def test_a_setting_that_process_0_does_not_know(run_all, tiny_config):
-    old = configuration.resolve(tiny_config())
+    old = resolve(tiny_config())
     new = old.copy_and_resolve_references()
     with new.unlocked():
         new.train.invented = 1

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from sfvae_jax import config as configuration
 from sfvae_jax import data, evaluate
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.data import sources
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.data_changes import changes, refuse_changes, with_fingerprint
+from sfvae_jax.runs.data_fingerprint import changes, refuse_changes, with_fingerprint
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 
@@ -32,7 +32,7 @@ def settings(tiny_config, path, **changes):
 
 def opened_data(config):
     """As a run that starts has them: its config, with the fingerprint, and the splits."""
-    config = configuration.resolve(config)
+    config = resolve(config)
     splits = data.Splits(config.data)
     return with_fingerprint(config, splits), splits
 
@@ -88,7 +88,7 @@ def test_a_run_of_an_earlier_version(tmp_path, tiny_config, num_valid, name):
     content = json.loads(files.config.read_text())
     del content["data"]["fingerprint"]
     files.config.write_text(json.dumps(content))
-    files.check(resolved, configuration.base_config())
+    files.check(resolved, base_config())
     assert not changes(resolved, splits, files)  # it has not been trained
     (files.checkpoints / "2").mkdir(parents=True)
     refused = num_valid and name == "npz:"

@@ -20,7 +20,7 @@ from sfvae_jax.training.state import TrainState
 log = logging.getLogger("sfvae_jax")
 
 
-class Measurements:
+class StepMeasures:
     """The measures at named steps, which results.json keeps as "history"."""
 
     def __init__(
