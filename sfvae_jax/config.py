@@ -79,8 +79,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     with config.unlocked():
         _make_plain(config)
         # Kept with the run, so that a file which has changed cannot change what an index means.
-        config.data.layer_types = data.layer_types(config.data)
-        config.data.elements = data.elements(config.data)
+        config.data.update(data.filled_in(config.data))
         config.posterior.name = _posterior_name(config)
         if objective.beta is None:
             objective.beta = DEFAULT_BETAS.get(objective.name, 1.0)

@@ -24,7 +24,8 @@ class Obstacles:
         except UsageError as error:
             return in_one_line(error).removeprefix(f"run {entry.path}: ")
         # A run downloads and prepares a set where it can, which here would take too long.
-        if ":" not in config.data.name and importlib.util.find_spec("tensorflow"):
+        downloads = data.source_of(config.data.name).downloads
+        if downloads and importlib.util.find_spec("tensorflow"):
             return ""
         key = str(config.data.to_dict())
         if key not in self._of_data:

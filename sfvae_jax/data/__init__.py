@@ -15,18 +15,17 @@ from sfvae_jax.data.preprocessing import (
     binarize_once,
     to_unit_interval,
 )
-from sfvae_jax.data.sequences.kinds import (
-    KINDS,
-    TOKENS,
+from sfvae_jax.data.source import DataSource, SourceSplit
+from sfvae_jax.data.sources import (
+    SOURCES,
+    before,
     check_options,
-    elements,
-    elements_before,
+    filled_in,
     language,
-    layer_types,
+    open_source,
+    source_of,
     value_range,
 )
-from sfvae_jax.data.source_split import SourceSplit
-from sfvae_jax.data.sources import open_source
 from sfvae_jax.data.splits import SPLITS, Splits
 from sfvae_jax.data.stored_examples import StoredExamples
 from sfvae_jax.data.streaming import example_batches, fits_on_device, index_batches
@@ -63,30 +62,30 @@ def select(config: ml_collections.ConfigDict, split: str) -> tuple[SourceSplit, 
 __all__ = [
     "BINARIZATIONS",
     "CHANNELS",
-    "KINDS",
     "ROUNDING",
+    "SOURCES",
     "SPLITS",
-    "TOKENS",
     "BatchOrder",
+    "DataSource",
     "Splits",
     "StoredExamples",
     "as_seen",
     "batch_indices",
+    "before",
     "binarize_now",
     "binarize_once",
     "check_options",
-    "elements",
-    "elements_before",
     "example_batches",
+    "filled_in",
     "fits_on_device",
     "index_batches",
     "language",
-    "layer_types",
     "load",
     "load_labels",
     "open_examples",
     "open_source",
     "select",
+    "source_of",
     "to_unit_interval",
     "value_range",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sfvae_jax.data.source_split import SourceSplit
+from sfvae_jax.data.source import SourceSplit
 
 _BYTES = 8  # of an identity
 

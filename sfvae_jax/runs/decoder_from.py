@@ -101,8 +101,8 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
 
 def _other_sequences(there: str, here: str) -> list[str]:
     """In words, how the names of two data sets of sequences differ, but for the file."""
-    kinds = [name.partition(":")[0] for name in (there, here)]
-    if kinds[0] == kinds[1] or not any(kind in data.KINDS for kind in kinds):
+    sources = [data.source_of(name) for name in (there, here)]
+    if sources[0].stem == sources[1].stem or not any(source.kind for source in sources):
         return []
     return [f"data.name is {there!r} there and {here!r} here"]
 

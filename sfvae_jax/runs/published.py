@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from sfvae_jax.data import source_of
 from sfvae_jax.runs.files.config_file import flatten, nest, plain
 
 # What no figure depends on.
@@ -30,7 +31,6 @@ _OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts
 _DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
 _DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
 _OPEN = (None, "", [], ())
-_EMBEDDED = "mnist_5k"  # a part of MNIST
 # The evaluations that the group evaluations.generated is for.
 _OF_GENERATED = {"frechet", "precision_recall"}
 
@@ -91,8 +91,10 @@ def differences(
                 here.append(config.get(key))
         if [_comparable(one) for one in here] != [_comparable(value)]:
             found[key] = (here, value)
-    if "data.name" in told_apart and any(c.get("data.name") == _EMBEDDED for c in configs):
-        found["data.name"] = ([_EMBEDDED], "mnist")
+    if "data.name" in told_apart:
+        for name in (str(config.get("data.name")) for config in configs):
+            if source_of(name).subset_of:
+                found["data.name"] = ([name], source_of(name).subset_of)
     return found
 
 
@@ -141,7 +143,7 @@ def _has_path(name: Any) -> bool:
 
 def _data(name: Any) -> tuple[str, str]:
     kind, _, path = str(name).partition(":")
-    return ("mnist" if kind == _EMBEDDED else kind, PurePath(path).name)
+    return (source_of(str(name)).subset_of or kind, PurePath(path).name)
 
 
 def decides(key: str) -> bool:

@@ -262,9 +262,9 @@ def test_nothing_in_the_file(write):
         (
             "architectures",
             ("conv",),
-            "only applies to architectures:PATH; leave it .. for 'architectures'",
+            "only applies to architectures:PATH; data.name is 'architectures', so",
         ),
-        ("enas:x", ("conv",), "leave it .. for 'enas:x'"),
+        ("enas:x", ("conv",), "data.name is 'enas:x', so leave data.layer_types at"),
         ("architectures:x", ("conv", "a b"), "'a b' is no layer type"),
         ("architectures:x", ("conv", 3), "3 is no layer type"),
         ("architectures:x", ("conv", "conv"), "has a type twice"),

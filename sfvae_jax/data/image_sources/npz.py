@@ -14,7 +14,7 @@ from sfvae_jax.data import stored_examples
 from sfvae_jax.data.archive import Archive, Header, Unreadable
 from sfvae_jax.data.held_out import identities_of_rows
 from sfvae_jax.data.preprocessing import as_stored, number_text
-from sfvae_jax.data.source_split import ArraySplit
+from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.errors import UsageError, listed, readable
 from sfvae_jax.paths import regular_file
 from sfvae_jax.runtime.memory import host_memory
@@ -159,3 +159,11 @@ def _understood(images: Mapping[str, np.ndarray], one_bit: bool) -> Iterator[str
             low = min(array.min() for array in named.values())
             high = max(array.max() for array in named.values())
             yield f"{', '.join(named)}: {text.format(number_text(low), number_text(high))}"
+
+
+NPZ = DataSource(
+    "npz:",
+    "your own arrays x_train, x_test, ... in a file of numpy.savez",
+    lambda group, path: open_npz(path),
+    held_out_by="the values of the example",
+)

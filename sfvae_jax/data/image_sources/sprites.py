@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sfvae_jax.data.source import DataSource
+
 SIDE = 64
 SHAPES = ("square", "ellipse", "triangle", "heart", "star")
 PALETTE = np.array(
@@ -182,4 +184,20 @@ def _in_star(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
 _STAR_NORMALS = ((0, 1024), (974, 316), (-974, 316), (602, -828), (-602, -828))  # towards points
 _INSIDE = dict(
     zip(SHAPES, (_in_square, _in_ellipse, _in_triangle, _in_heart, _in_star), strict=True)
+)
+
+
+SPRITES = DataSource(
+    "sprites",
+    "12,000 coloured shapes with known factors, rendered when they are asked for",
+    lambda group, _: open_sprites(num_channels=3),
+    splits=("train", "test"),
+    shape=(SIDE, SIDE, 3),
+)
+SPRITES_GRAY = DataSource(
+    "sprites_gray",
+    "the same shapes in white on black",
+    lambda group, _: open_sprites(num_channels=1),
+    splits=("train", "test"),
+    shape=(SIDE, SIDE, 1),
 )

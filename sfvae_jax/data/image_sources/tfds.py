@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping
@@ -12,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from sfvae_jax.data.preprocessing import as_stored
-from sfvae_jax.data.sequences.kinds import KINDS
+from sfvae_jax.data.source import DataSource
 from sfvae_jax.errors import UsageError, in_one_line
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
-_OTHERS = (
-    "mnist_5k (ships with the install)",
-    "sprites, sprites_gray (rendered)",
-    "npz:PATH",
-    "folder:PATH",
-    "equations, molecules, architectures (sequences, drawn or before :PATH)",
-)
 _PROBED = 16  # images that show whether a set has one bit a pixel
+
+
+class UnknownSet(LookupError):
+    """TFDS has no set of a name; `known` are the names of those that it has."""
+
+    def __init__(self, known: list[str]) -> None:
+        super().__init__()
+        self.known = known
 
 
 class TfdsSplit:
@@ -78,7 +78,8 @@ def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
     """The splits train, valid and test of a TFDS set, as far as it has them.
 
     Raises:
-        UsageError: if TFDS has no such set, it is not prepared, or it is no set of images.
+        UnknownSet: if TFDS has no such set.
+        UsageError: if it is not prepared, or it is not a set of images.
     """
     import tensorflow_datasets as tfds
 
@@ -87,7 +88,8 @@ def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
     except ImportError as error:  # a builder that cannot even describe itself without TensorFlow
         raise _not_prepared(name) from error
     except tfds.core.DatasetNotFoundError as error:
-        raise _unknown_data(name) from error
+        known = tfds.list_builders(with_community_datasets=False)
+        raise UnknownSet(known) from error
     except Exception as error:
         reason = in_one_line(error)[:200]
         raise UsageError(f"tensorflow-datasets cannot open {name!r}: {reason}") from error
@@ -172,19 +174,9 @@ def _not_prepared(name: str) -> UsageError:
     )
 
 
-def _unknown_data(name: str) -> UsageError:
-    import tensorflow_datasets as tfds
-
-    names = [
-        "mnist_5k",
-        "sprites",
-        "sprites_gray",
-        *KINDS,
-        *tfds.list_builders(with_community_datasets=False),
-    ]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UsageError(
-        f"unknown data set {name!r}.{hint} Known: {', '.join(_OTHERS)}, or an image set of"
-        " tensorflow-datasets (mnist, fashion_mnist, omniglot, cifar10, celeb_a, ...)"
-    )
+TFDS = DataSource(
+    "",
+    "an image set of tensorflow-datasets, such as mnist, cifar10 or celeb_a",
+    lambda group, name: open_tfds(name),
+    downloads=True,
+)

@@ -22,7 +22,7 @@ from sfvae_jax.data.sequences.architecture_files import (
     read_lines,
 )
 from sfvae_jax.data.sequences.random_networks import LAYER_TYPES, MAX_LAYERS, networks
-from sfvae_jax.data.source_split import ArraySplit
+from sfvae_jax.data.source import ArraySplit
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
@@ -86,7 +86,7 @@ class _Architectures(NamedTuple):
 
 def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
     layer_types = tuple(config.layer_types)
-    _check_layer_types(name, layer_types)
+    _check_layer_types(layer_types)
     if name == DRAWN:
         return _drawn(config.max_length)
     kind, _, path = name.partition(":")
@@ -102,9 +102,7 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
     return found if same else read(layer_types)
 
 
-def _check_layer_types(name: str, layer_types: tuple[str, ...]) -> None:
-    if layer_types and not name.startswith(f"{DRAWN}:"):
-        raise UsageError(f"data.layer_types only applies to {DRAWN}:PATH; leave it () for {name!r}")
+def _check_layer_types(layer_types: tuple[str, ...]) -> None:
     for layer_type in layer_types:
         if not is_layer_type(layer_type):
             raise UsageError(f"data.layer_types: {layer_type!r} is no layer type: {NO_LAYER_TYPE}")

@@ -1,15 +1,17 @@
-"""Data sets of sequences: equations, molecules and architectures, by name."""
+"""The kinds of sequences and their sources: equations, molecules and architectures."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 
+from sfvae_jax.data.sequences import architectures
 from sfvae_jax.data.sequences.equations import MOST_CHARACTERS, MOST_RULES, open_drawn_equations
+from sfvae_jax.data.sequences.kind import SequenceKind
 from sfvae_jax.data.sequences.text import open_molecules, open_text
-from sfvae_jax.data.source_split import SourceSplit
+from sfvae_jax.data.source import DataSource
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import (
     COMMON_SMILES,
@@ -22,13 +24,6 @@ from sfvae_jax.grammars import (
 
 TOKENS = ("grammar", "characters")
 ELEMENTS = ("all", "common")
-KINDS = {
-    "equations": "equations",
-    "molecules": "molecules",
-    "architectures": "architectures",
-    "enas": "architectures",
-}
-"""The kind of the sequences, by the name of the data set without ":PATH"."""
 
 _GRAMMARS = {
     ("equations", ""): EXPRESSIONS,
@@ -42,141 +37,103 @@ _PLACES = {
     ("molecules", "grammar"): 128,  # drug-like molecules (ZINC) take up to 112 rules, 47 on average
     ("molecules", "characters"): 121,
 }
-_OF_IMAGES = {
-    "crop": 0,
-    "channels": 0,
-    "image_size": 0,
-    "pad_to": 0,
-    "scale": 1.0,
-    "binarization": "none",
-}
-_OF_SEQUENCES = {"tokens": "grammar", "max_length": 0, "layer_types": (), "elements": ""}
 
 
-def language(config: ml_collections.ConfigDict) -> Language | None:
-    """What the sequences of a data set are made of and say; None for images.
-
-    Args:
-        config: the `data` group.
-
-    Raises:
-        UsageError: if its options do not fit.
-    """
-    check_options(config)
-    kind = _kind(config.name)
-    if kind is None:
-        return None
-    if kind == "architectures":
-        from sfvae_jax.data.sequences.architectures import architecture_language
-
-        return architecture_language(config)
-    return _text_language(kind, config.elements, config.tokens, config.max_length)
+def _equations(group: ml_collections.ConfigDict) -> Language:
+    return _text_language("equations", group.elements, group.tokens, group.max_length)
 
 
-def layer_types(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """What `data.layer_types` becomes: for "architectures:PATH" the types in the file now.
-
-    Args:
-        config: the `data` group.
-
-    Raises:
-        UsageError: if the file cannot be read.
-    """
-    name, colon, _ = config.name.partition(":")
-    if name != "architectures" or not colon:
-        return tuple(config.layer_types)
-    return language(config).grammar.terminals
+def _molecules(group: ml_collections.ConfigDict) -> Language:
+    return _text_language("molecules", group.elements, group.tokens, group.max_length)
 
 
-def elements(config: ml_collections.ConfigDict) -> str:
-    """What `data.elements` becomes: for molecules "all" where it is empty.
-
-    Args:
-        config: the `data` group.
-    """
-    return config.elements or ("all" if _kind(config.name) == "molecules" else "")
+def _all_elements(group: ml_collections.ConfigDict) -> dict[str, Any]:
+    return {"elements": group.elements or "all"}
 
 
-def elements_before(name: str) -> str:
-    """What `data.elements` was in runs of earlier versions, which had no such option.
-
-    Args:
-        name: of its data set.
-    """
-    return "common" if _kind(name) == "molecules" else ""
+def _layer_types(group: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The layer types of a file as it is now, which may change under its name."""
+    if not group.name.startswith("architectures:"):
+        return {}
+    return {"layer_types": architectures.architecture_language(group).grammar.terminals}
 
 
-def value_range(config: ml_collections.ConfigDict) -> tuple[float, float] | None:
-    """Least and greatest value of sequences that have values; None for others and for images.
+EQUATIONS = SequenceKind("equations", _equations)
+MOLECULES = SequenceKind(
+    "molecules", _molecules, filled_in=_all_elements, before={"elements": "common"}
+)
+ARCHITECTURES = SequenceKind(
+    "architectures",
+    architectures.architecture_language,
+    value_range=architectures.value_range,
+    filled_in=_layer_types,
+)
+KINDS = {kind.name: kind for kind in (EQUATIONS, MOLECULES, ARCHITECTURES)}
 
-    Args:
-        config: the `data` group.
+_TEXT_OPTIONS = ("tokens", "max_length")
 
-    Raises:
-        UsageError: if they cannot be read.
-    """
-    if _kind(config.name) != "architectures":
-        return None
-    from sfvae_jax.data.sequences import architectures
-
-    return architectures.value_range(config)
-
-
-def open_sequences(config: ml_collections.ConfigDict) -> Mapping[str, SourceSplit] | None:
-    """The source of sequences that a `data` group names; None if it names none.
-
-    Returns:
-        Its parts by name, whose examples are those of its language; "train" is always there.
-
-    Raises:
-        UsageError: if it cannot be read, or its options do not fit.
-    """
-    spoken = language(config)
-    if spoken is None:
-        return None
-    if spoken.kind == "architectures":
-        from sfvae_jax.data.sequences.architectures import open_architectures
-
-        return open_architectures(config.name, config)
-    _, colon, path = config.name.partition(":")
-    if not colon and spoken.kind == "equations":
-        return open_drawn_equations(spoken)
-    if not colon:
-        return open_molecules(spoken)
-    return open_text(path, spoken, skip_corrupt=config.skip_corrupt)
-
-
-def check_options(config: ml_collections.ConfigDict) -> None:
-    """Refuses options that do not apply to the data set, and impossible paths; reads nothing.
-
-    Raises:
-        UsageError: naming them.
-    """
-    if "\0" in config.name:
-        raise UsageError(
-            f"data.name {config.name!r} has a NUL character, which no path can have; correct it"
-        )
-    kind = _kind(config.name)
-    foreign, what = (_OF_IMAGES, "images") if kind else (_OF_SEQUENCES, "sequences")
-    given = [f"data.{key}" for key, default in foreign.items() if config[key] != default]
-    if given:
-        owner = f"the {kind} of {config.name!r}" if kind else f"the images of {config.name!r}"
-        raise UsageError(f"{', '.join(given)}: for {what} only; leave at the default for {owner}")
-    if kind == "architectures" and config.tokens != "grammar":
-        raise UsageError("data.tokens only applies to equations and molecules; leave it 'grammar'")
-    if kind != "architectures" and tuple(config.layer_types):
-        raise UsageError(
-            f"data.layer_types only applies to architectures:PATH; leave it () for {kind}"
-        )
-    if kind != "molecules" and config.elements:
-        raise UsageError(
-            f"data.elements={config.elements!r} only applies to molecules; leave it empty for the"
-            f" {kind} of {config.name!r}"
-        )
-
-
-def _kind(name: str) -> str | None:
-    return KINDS.get(name.partition(":")[0])
+SOURCES = (
+    DataSource(
+        "equations",
+        "100,000 arithmetic expressions, drawn from a grammar",
+        lambda group, _: open_drawn_equations(_equations(group)),
+        kind=EQUATIONS,
+        options=_TEXT_OPTIONS,
+        splits=("train", "test"),
+    ),
+    DataSource(
+        "equations:",
+        "a text file of arithmetic expressions, one a line",
+        lambda group, path: open_text(path, _equations(group), skip_corrupt=group.skip_corrupt),
+        kind=EQUATIONS,
+        options=_TEXT_OPTIONS,
+        splits=("train",),
+        held_out_by="the expression without white space",
+    ),
+    DataSource(
+        "molecules",
+        "350 well-known molecules, written in SMILES",
+        lambda group, _: open_molecules(_molecules(group)),
+        kind=MOLECULES,
+        options=(*_TEXT_OPTIONS, "elements"),
+        splits=("train",),
+    ),
+    DataSource(
+        "molecules:",
+        "a text file of molecules in SMILES, one a line",
+        lambda group, path: open_text(path, _molecules(group), skip_corrupt=group.skip_corrupt),
+        kind=MOLECULES,
+        options=(*_TEXT_OPTIONS, "elements"),
+        splits=("train",),
+        held_out_by="the SMILES without white space",
+    ),
+    DataSource(
+        "architectures",
+        "11,000 convolutional networks, drawn layer by layer",
+        lambda group, _: architectures.open_architectures(group.name, group),
+        kind=ARCHITECTURES,
+        options=("max_length",),
+        splits=("train", "test"),
+    ),
+    DataSource(
+        "architectures:",
+        "a file of neural networks, a JSON list of [layer type, value] a line",
+        lambda group, _: architectures.open_architectures(group.name, group),
+        kind=ARCHITECTURES,
+        options=("max_length", "layer_types"),
+        splits=("train",),
+        held_out_by="the types and values of the layers, not the label",
+    ),
+    DataSource(
+        "enas:",
+        "a file of networks in the search space of ENAS with their accuracies, one a line",
+        lambda group, _: architectures.open_architectures(group.name, group),
+        kind=ARCHITECTURES,
+        options=("max_length",),
+        splits=("train",),
+        held_out_by="the types and values of the layers, not the label",
+    ),
+)
 
 
 @functools.cache  # one object, so that what is compiled with its tables is found again

@@ -12,7 +12,7 @@ import numpy as np
 
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.sequences.parsed import Line, Parsed, parse, parse_file
-from sfvae_jax.data.source_split import ArraySplit
+from sfvae_jax.data.source import ArraySplit
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language

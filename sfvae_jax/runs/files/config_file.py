@@ -60,8 +60,8 @@ def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
         kept: as a run's config.json has it, flat.
         defaults: of all keys, flat.
     """
-    elements = data.elements_before(str(kept.get("data.name", "")))
-    return {**defaults, "data.elements": elements, **kept}
+    before = data.before(str(kept.get("data.name", "")))
+    return {**defaults, **{f"data.{key}": value for key, value in before.items()}, **kept}
 
 
 def differences(

@@ -12,7 +12,6 @@ import scipy.linalg
 
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config, validate
-from sfvae_jax.data import sources
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.generation import features as sample_features
 from sfvae_jax.evaluation.generation import inception
@@ -361,9 +360,7 @@ def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
 
 
 @pytest.mark.slow  # measured without a run above
-def test_a_run_has_these_measures(tiny_config, tmp_path, monkeypatch):
-    digits = sources._mnist_5k()
-    monkeypatch.setattr(sources, "_mnist_5k", lambda: digits)
+def test_a_run_has_these_measures(tiny_config, tmp_path):
     names = ("frechet", "precision_recall")
     options = {"features": "classifier", "num_samples": 24, "classifier_steps": 2}
     changes = {f"evaluations.generated.{key}": value for key, value in options.items()}

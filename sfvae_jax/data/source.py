@@ -1,0 +1,133 @@
+"""A source of examples: what one name in `data.name` stands for, and the splits that it opens."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import ml_collections
+import numpy as np
+
+from sfvae_jax.data.sequences.kind import SequenceKind
+
+IMAGE_OPTIONS = ("crop", "channels", "image_size", "pad_to", "scale", "binarization")
+"""The options of `data` that every source of images takes, and no other source."""
+
+
+class SourceSplit(Protocol):
+    """The examples of one split of a source, each read when it is indexed.
+
+    A source may offer more: `labels(indices)`; `identities`, uint64 [N], if its examples can change
+    in number, by which they are then held out (`held_out`); and `digest()`, bytes that differ once
+    the examples have changed.
+
+    Attributes:
+        example_shapes: every shape that an example may have; mostly there is one.
+        dtype: uint8 in 0..255 or float32 in [0, 1] for pixels; int16 or float32 for sequences.
+    """
+
+    example_shapes: frozenset[tuple[int, ...]]
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """What one name in `data.name` stands for.
+
+    Attributes:
+        name: the name, such as "mnist_5k"; where a PATH follows it, with the colon, as in "npz:".
+        help: what its examples are, a phrase for tables and error messages.
+        open: a function from the `data` group and the PATH (the whole name where no PATH follows)
+            to the splits by name; "train" is always among them. It raises UsageError.
+        kind: what its sequences are made of; None for images.
+        options: those options of `data` that it takes and that not every source does.
+        splits: those of "train", "valid" and "test" that it always has; empty if the files tell.
+        shape: of an example, where it is known before the source is opened.
+        held_out_by: what is hashed to decide which examples are held out, for a source whose
+            examples can change in number; empty if they are shuffled.
+        subset_of: the name of the larger data set that it is a part of, if any.
+        downloads: whether opening it may download it.
+    """
+
+    name: str
+    help: str
+    open: Callable[[ml_collections.ConfigDict, str], Mapping[str, SourceSplit]]
+    kind: SequenceKind | None = None
+    options: tuple[str, ...] = IMAGE_OPTIONS
+    splits: tuple[str, ...] = ()
+    shape: tuple[int, ...] | None = None
+    held_out_by: str = ""
+    subset_of: str = ""
+    downloads: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The name without its colon."""
+        return self.name.removesuffix(":")
+
+    @property
+    def noun(self) -> str:
+        """What its examples are called."""
+        return "images" if self.kind is None else "sequences"
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether a PATH follows the name."""
+        return self.name.endswith(":")
+
+    @property
+    def usage(self) -> str:
+        """What to write in `data.name`, such as "npz:PATH"."""
+        return f"{self.name}PATH" if self.takes_path else self.name
+
+
+class ArraySplit:
+    """Examples [N, ...] in memory and, where given, their labels [N]."""
+
+    def __init__(
+        self,
+        examples: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        identities: np.ndarray | None = None,
+    ) -> None:
+        """Takes the examples.
+
+        Args:
+            examples: [N, ...].
+            labels: [N], if there are any.
+            identities: uint64 [N] (`held_out.identities`), if the examples can change in number.
+        """
+        self._examples, self._labels, self.identities = examples, labels, identities
+        self.example_shapes = frozenset([examples.shape[1:]])
+        self.dtype = examples.dtype
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._examples[index]
+
+    def labels(self, indices: np.ndarray) -> np.ndarray | None:
+        """The labels of these examples, or None if there are none."""
+        return None if self._labels is None else self._labels[indices]
+
+    def digest(self) -> bytes:
+        """A digest of examples and labels; their order counts only if they have no identities."""
+        if self.identities is None:
+            columns = [self._examples, self._labels]
+        else:
+            labels = self.identities if self._labels is None else self._labels
+            order = np.lexsort((labels, self.identities))
+            columns = [self.identities[order], labels[order]]
+        found = hashlib.sha256()
+        for column in columns:
+            if column is not None:
+                found.update(np.ascontiguousarray(column))
+        return found.digest()
