@@ -68,11 +68,12 @@ def standing(
         return None
     if _fingerprint(found["config"]) not in (None, config.data.fingerprint):
         return None
+    known = evaluation.EVALUATIONS
     others = before.generated.to_dict() != config.evaluations.generated.to_dict()
     return {
         name: evaluation.metric_names(before, name)
         for name in before.names
-        if name in evaluation.EVALUATIONS and not (others and name in evaluation.GENERATED_USERS)
+        if name in known and not (others and known[name].uses_generated)
     }
 
 

@@ -219,14 +219,14 @@ def _check_batches(
 
 def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> None:
     """Refuses now what validation and evaluations would miss later; reads no image."""
-    for split, key in evaluation.needed_parts(config.evaluations).items():
+    for split, key in evaluation.needed_splits(config.evaluations).items():
         try:
             splits.check(split)
         except UsageError as error:
             raise UsageError(f"{error}; it is {key} that asks for this split") from error
     language = data.language(config.data)
-    if language is not None and "bayesian_optimization" in config.evaluations.names:
-        evaluation.require_scorer(language.kind)
+    if language is not None:
+        evaluation.check_language(config.evaluations, language.kind)
     if evaluation.needs_labels(config.evaluations) and not splits.has_labels:
         raise UsageError(
             "evaluations.generated.features 'classifier' learns labels, of which"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfvae_jax.evaluation import measure_named
+from sfvae_jax.evaluation.spec import EVALUATED
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.published_rows import PublishedRow
 from sfvae_jax.reporting.runs import Run, by_step, caveats_at
@@ -75,7 +76,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
     """What a run measured, by steps."""
-    published, part = PublishedRow(run), flatten(run["config"]).get("evaluations.part", "")
+    published, evaluated = PublishedRow(run), flatten(run["config"]).get("evaluations.part", "")
     points = by_step(run)
     steps = sorted(points, key=int)
     for step in steps:
@@ -94,24 +95,11 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
                 "published_std": figure.std if figure else None,
                 "published_step": figure.step if figure else None,
                 "published_data": figure.data if figure else None,
-                "part": _part(measure, part),
+                "part": _split(measure, evaluated),
             }
 
 
-# Measures of another part than `evaluations.part`, by the beginnings of their names.
-_PARTS = {
-    ("fid_", "frechet_", "classifier_accuracy", "prd_", "encoder_overfitting"): "test",
-    ("decoder_overfitting",): "train and test",
-    ("gmm_held_out_log_density_minus_training",): "train and valid",
-    ("gmm_held_out_log_density",): "valid",
-    ("search_",): "train",
-    ("simulated_", "valid_", "unique_", "novel_"): "",
-}
-
-
-def _part(measure: str, evaluated: str) -> str:
-    for names, part in _PARTS.items():
-        if measure.startswith(names):
-            return part
-    named = re.search(r"_(train|valid|test)(_standard_error)?$", measure)
-    return named[1] if named else evaluated
+def _split(measure: str, evaluated: str) -> str:
+    """The split that a measure is taken on."""
+    split = measure_named(measure).split
+    return evaluated if split == EVALUATED else split

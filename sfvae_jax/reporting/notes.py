@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sfvae_jax.evaluation import measure_named
 from sfvae_jax.reporting.cells import all_cells
 from sfvae_jax.reporting.measures import title
 
@@ -124,7 +125,7 @@ def _publishes_trials(summary: dict[str, Any]) -> bool:
     return any(
         cell["published"] and cell["published"][1] is not None
         for _, measure, cell in all_cells(summary)
-        if measure.startswith("search_")
+        if measure_named(measure).is_over_trials
     )
 
 

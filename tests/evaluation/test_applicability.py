@@ -48,7 +48,9 @@ def trained():
     config = base_config().evaluations
     # Those of the images alone; what reads other parts of a data set has tests of its own.
     entries = evaluation.EVALUATIONS.items()
-    of_images = (name for name, entry in entries if not entry.parts and entry.of != "sequences")
+    of_images = (
+        name for name, entry in entries if not entry.splits and entry.examples != "sequences"
+    )
     config.names = tuple(of_images)
     config.batch_size = 7
     config.marginal_likelihood.num_samples = 50

@@ -254,7 +254,7 @@ def _random_changes(rng, folder):
         if changes["model.name"] == "conv_elu":
             changes["model.activation"] = "elu"
         kinds = ("sequences" if is_text else "images", "both")
-        fitting = [n for n, entry in evaluation.EVALUATIONS.items() if entry.of in kinds]
+        fitting = [n for n, entry in evaluation.EVALUATIONS.items() if entry.examples in kinds]
         changes["evaluations.names"] = tuple(rng.sample(fitting, rng.choice([1, 1, 2])))
         for key in rng.sample([*options_by_key], rng.choice([0, 2, 4, 8, 12])):
             if key not in (*_FIXED, "data.name", "published", "preset", "evaluations.names"):

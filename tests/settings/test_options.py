@@ -26,7 +26,9 @@ def test_an_evaluation_cannot_be_added_without_rules():
 
 def test_an_evaluation_that_is_added_is_checked(monkeypatch):
     own = evaluation.Evaluation(
-        lambda trained, options: {"mine": 1.0}, ("mine",), {"num_samples": Option(5, COUNT, "")}
+        lambda trained, options: {"mine": 1.0},
+        (evaluation.Measure("mine"),),
+        {"num_samples": Option(5, COUNT, "")},
     )
     monkeypatch.setitem(evaluation.EVALUATIONS, "mine", own)
     config = base_config()

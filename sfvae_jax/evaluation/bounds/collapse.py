@@ -8,12 +8,17 @@ import ml_collections
 import numpy as np
 from jax import Array
 
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import TrainedModel, once, require
 from sfvae_jax.options import BELOW_1, POSITIVE, Option
 
 OPTIONS = {
-    "epsilon": Option(0.05, POSITIVE, "nats below which a latent dimension has collapsed"),
-    "delta": Option(0.01, BELOW_1, "share of the examples that may exceed them"),
+    "epsilon": Option(
+        0.05,
+        POSITIVE,
+        "Nats of KL divergence below which a latent dimension has collapsed.",
+    ),
+    "delta": Option(0.01, BELOW_1, "Share of the examples whose divergence may exceed epsilon."),
 }
 
 
@@ -85,3 +90,20 @@ def evaluate_kl(trained: TrainedModel, options: ml_collections.ConfigDict) -> di
             np.mean(trained.map_images(kl, key="KL divergence"), dtype=np.float64)
         )
     }
+
+
+COLLAPSE = Evaluation(
+    evaluate_collapse,
+    (Measure("collapse_fraction", is_percentage=True, better="less"),),
+    OPTIONS,
+    summary="share of the latent dimensions whose KL divergence is below `epsilon` for all but a"
+    " share `delta` of the examples",
+    source="SFVAE Eq. 22",
+    examples="both",
+)
+KL_DIVERGENCE = Evaluation(
+    evaluate_kl,
+    (Measure("kl_divergence", unit="nats"),),
+    summary="KL(q(z given x), p(z)) of the whole posterior",
+    examples="both",
+)

@@ -13,24 +13,16 @@ from sfvae_jax.evaluation.bounds.importance import (
     importance_statistics,
 )
 from sfvae_jax.evaluation.bounds.sampled import gaussian_constant, map_bound
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
-    "num_samples": Option(50_000, COUNT, "of each example"),
-    "chunk_size": Option(500, COUNT, "samples that are decoded at once"),
-    "num_images": Option(0, COUNT_OR_0, "examples, the first; 0 = all"),
+    "num_samples": Option(50_000, COUNT, "Samples of the posterior of each example."),
+    "chunk_size": Option(500, COUNT, "Samples that are decoded at once."),
+    "num_images": Option(0, COUNT_OR_0, "How many examples are measured, from the first; 0 = all."),
 }
-
-METRICS = (
-    "marginal_likelihood",
-    "marginal_likelihood_without_constant",
-    "marginal_likelihood_standard_error",
-    "marginal_likelihood_monte_carlo_error",
-    "effective_sample_size",
-    "least_effective_sample_size",
-)
 
 
 def bounds_of(
@@ -99,3 +91,22 @@ def evaluate_marginal_likelihood(
         "effective_sample_size": float(np.mean(effective)),
         "least_effective_sample_size": float(np.min(effective)),
     }
+
+
+_LOG_EVIDENCE = Measure("marginal_likelihood", unit="nats", better="more")
+EVALUATION = Evaluation(
+    evaluate_marginal_likelihood,
+    (
+        _LOG_EVIDENCE,
+        Measure("marginal_likelihood_without_constant", unit="nats", better="more"),
+        _LOG_EVIDENCE.error(),
+        _LOG_EVIDENCE.error("monte_carlo_error", digits=1),
+        Measure("effective_sample_size", better="more"),
+        Measure("least_effective_sample_size", better="more"),
+    ),
+    OPTIONS,
+    summary="log p(x) by importance sampling with the model's own posterior; log p(x) + n/2"
+    " log(2 pi c); its error over examples and over samples, and how many of the samples count",
+    source="SFVAE 4.2",
+    examples="both",
+)

@@ -10,10 +10,11 @@ import ml_collections
 import numpy as np
 from jax import Array
 
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 from sfvae_jax.options import COUNT, Option
 
-OPTIONS = {"num_samples": Option(1, COUNT, "draws of the posterior of each image")}
+OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each image.")}
 
 
 def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -69,3 +70,14 @@ def evaluate_reconstruction(
         if at_sample is None
         else float(np.mean(at_sample, dtype=np.float64)),
     }
+
+
+EVALUATION = Evaluation(
+    evaluate_reconstruction,
+    (
+        Measure("reconstruction_error", better="less"),
+        Measure("reconstruction_error_at_sample", better="less"),
+    ),
+    OPTIONS,
+    summary="squared error per image, at the posterior's center and at `num_samples` samples of it",
+)

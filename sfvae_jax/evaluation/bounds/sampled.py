@@ -12,12 +12,10 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require, require_bound
 from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.options import COUNT, Option
-
-LOWER_BOUND = {"num_samples": Option(1, COUNT, "draws of the posterior of each example")}
-IWAE_BOUND = {"num_samples": Option(100, COUNT, "k, of each example, all decoded at once")}
 
 
 def evaluate_lower_bound(
@@ -91,3 +89,23 @@ def map_bound(
 def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:
     values = map_bound(trained, bound, num_samples=num_samples)
     return float(np.mean(values, dtype=np.float64))
+
+
+LOWER_BOUND = Evaluation(
+    evaluate_lower_bound,
+    (Measure("lower_bound", unit="nats", better="more"),),
+    {"num_samples": Option(1, COUNT, "Samples of the posterior of each example.")},
+    summary="the ELBO, estimated with `num_samples` samples",
+    examples="both",
+)
+IWAE_BOUND = Evaluation(
+    evaluate_iwae_bound,
+    (
+        Measure("iwae_bound", unit="nats", better="more"),
+        Measure("nll_without_constant", unit="nats", digits=2, better="less"),
+    ),
+    {"num_samples": Option(100, COUNT, "Samples k of each example, decoded all at once.")},
+    summary="the importance-weighted bound of `num_samples` samples; -bound - n/2 log(2 pi c)",
+    source="GAPS Eq. 9, SFVAE Table 3",
+    examples="both",
+)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound
 
 # As it is, it would be compiled anew at each call: a solver chooses between two ways.
@@ -73,3 +74,14 @@ def evaluate_constant_variance_penalty(
         "constant_variance_gap": float(exact),
         "constant_variance_penalty": float(second_order),
     }
+
+
+EVALUATION = Evaluation(
+    evaluate_constant_variance_penalty,
+    (
+        Measure("constant_variance_gap", unit="nats", better="less"),
+        Measure("constant_variance_penalty", unit="nats", better="less"),
+    ),
+    summary="what one posterior covariance for all images would cost",
+    source="BACK Eqs. 18, 22",
+)

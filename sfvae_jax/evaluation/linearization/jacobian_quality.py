@@ -19,6 +19,7 @@ from sfvae_jax.evaluation.linearization.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.linearization.taylor import draw_taylor
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require_diagonal
 from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
@@ -38,11 +39,11 @@ OPTIONS = {
     "sample_counts": Option(
         (5, 10, 25, 50, 70, 100, 235),
         Rule(_are_rising, "rising numbers of 2 or more, such as (5, 25)"),
-        "numbers of samples that the linearisation is compared with",
+        "Numbers of samples that the linearisation is compared with.",
     ),
-    "num_truth": Option(15_000, whole(8), "samples of the true covariance"),
-    "num_images": Option(20, COUNT_OR_0, "the first; 0 = all"),
-    "chunk_size": Option(500, whole(2), "samples that are decoded at once"),
+    "num_truth": Option(15_000, whole(8), "Samples that the true covariance is estimated from."),
+    "num_images": Option(20, COUNT_OR_0, "How many images are measured, from the first; 0 = all."),
+    "chunk_size": Option(500, whole(2), "Samples that are decoded at once."),
 }
 
 
@@ -265,3 +266,27 @@ def _draw_panel(
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+_OF_LINEARIZED = Measure("covariance_error_squared_linearized")
+EVALUATION = Evaluation(
+    evaluate_jacobian_quality,
+    (
+        Measure("variance_correlation_K", digits=3, better="more"),
+        Measure("covariance_error_squared_K", better="less"),
+        Measure("covariance_error_K", better="less"),
+        Measure("variance_ratio", digits=3),
+        Measure("equivalent_samples_correlation", better="more"),
+        Measure("equivalent_samples_covariance", better="more"),
+        Measure("variance_correlation_linearized", digits=3).error(),
+        _OF_LINEARIZED.error(),
+        _OF_LINEARIZED.error("monte_carlo_error", digits=1),
+    ),
+    OPTIONS,
+    summary="how near the output covariance of the linearised decoder is to the true one, beside"
+    " that of K samples",
+    source="SFVAE Table 1, Figure A.1",
+    names=metric_names,
+    check=check,
+    draw=draw_jacobian_quality,
+)

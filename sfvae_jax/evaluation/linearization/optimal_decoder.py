@@ -18,7 +18,7 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation.linearization.output_covariance import squared_norm
-from sfvae_jax.evaluation.spec import Evaluation, Measured
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
 from sfvae_jax.evaluation.trained_model import (
     Doubtful,
@@ -39,24 +39,15 @@ from sfvae_jax.objectives.optimal import jacobian_part
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
-    "num_images": Option(200, COUNT_OR_0, "at whose codes the decoders are compared; 0 = all"),
+    "num_images": Option(200, COUNT_OR_0, "How many images the decoders are compared at; 0 = all."),
     "num_components": Option(
         10_000,
         COUNT_OR_0,
-        "training images, evenly spaced, whose posteriors the optimum is for; 0 = all",
+        "How many training images' posteriors the optimal decoder is made of, evenly spaced ones;"
+        " 0 = all.",
     ),
-    "chunk_size": Option(1000, COUNT, "of these that are held as floats at once"),
+    "chunk_size": Option(1000, COUNT, "Training images that are held as floats at once."),
 }
-
-METRICS = (
-    "optimal_decoder_distance",
-    "optimal_decoder_distance_standard_error",
-    "optimal_decoder_error",
-    "optimal_decoder_error_standard_error",
-    "optimal_decoder_jacobian_distance",
-    "optimal_decoder_jacobian_distance_standard_error",
-    "optimal_decoder_components",
-)
 
 _FEW = 2.0  # components: below, the optimum at a code is one training image or little more
 _NO_SIZE = "what it is relative to is 0 for all images"
@@ -298,5 +289,19 @@ def draw_optimal_decoder(
 
 
 EVALUATION = Evaluation(
-    evaluate_optimal_decoder, METRICS, OPTIONS, parts=("train",), draw=draw_optimal_decoder
+    evaluate_optimal_decoder,
+    (
+        *with_errors(
+            Measure("optimal_decoder_distance", better="less"),
+            Measure("optimal_decoder_error", better="less"),
+            Measure("optimal_decoder_jacobian_distance", better="less"),
+        ),
+        Measure("optimal_decoder_components"),
+    ),
+    OPTIONS,
+    summary="how far the decoder and its Jacobian are from the optimal decoder for the encoder's"
+    " posteriors",
+    source="BACK Eqs. 6, 7",
+    splits=("train",),
+    draw=draw_optimal_decoder,
 )

@@ -16,24 +16,16 @@ from jax import Array
 
 from sfvae_jax.evaluation.linearization.constant_variance import image_precision
 from sfvae_jax.evaluation.linearization.posterior import at_least_the_prior, inverse_factor
-from sfvae_jax.evaluation.spec import Evaluation, Measured
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, finite, latent_prior
 from sfvae_jax.objectives import gaussian_log_prob
 from sfvae_jax.options import COUNT_OR_0, Option
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point
 
-OPTIONS = {"num_images": Option(1000, COUNT_OR_0, "images, the first; 0 = all")}
-
-_IN_NATS = (
-    "linearized_log_evidence",
-    "posterior_mean_gap",
-    "posterior_covariance_gap",
-    "diagonal_covariance_gap",
-)
-METRICS = tuple(
-    name + end for name in ("residual_distance", *_IN_NATS) for end in ("", "_standard_error")
-)
+OPTIONS = {
+    "num_images": Option(1000, COUNT_OR_0, "How many images are measured, from the first; 0 = all.")
+}
 
 
 class AtCodes(NamedTuple):
@@ -168,4 +160,17 @@ def _residual_distance(found: AtCodes, prior: np.ndarray) -> Measured:
     return relative("residual_distance", missed, own, "all codes are 0")
 
 
-EVALUATION = Evaluation(evaluate_stationarity, METRICS, OPTIONS)
+EVALUATION = Evaluation(
+    evaluate_stationarity,
+    with_errors(
+        Measure("residual_distance", better="less"),
+        Measure("linearized_log_evidence", unit="nats", better="more"),
+        Measure("posterior_mean_gap", unit="nats", better="less"),
+        Measure("posterior_covariance_gap", unit="nats", better="less"),
+        Measure("diagonal_covariance_gap", unit="nats", better="less"),
+    ),
+    OPTIONS,
+    summary="how nearly codes and posterior variances are those of a stationary point of the ELBO,"
+    " and the log evidence of the decoder's tangent",
+    source="BACK Eqs. 11, 12, 16, 18",
+)

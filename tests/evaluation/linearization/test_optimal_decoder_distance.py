@@ -11,8 +11,9 @@ from PIL import Image
 
 from sfvae_jax import evaluation, likelihoods, objectives, posteriors
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluation.linearization.optimal_decoder import METRICS
+from sfvae_jax.evaluation.linearization.optimal_decoder import EVALUATION
 
+METRICS = tuple(measure.name for measure in EVALUATION.measures)
 WEIGHTS = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32)
 IMAGES = np.random.default_rng(1).integers(0, 256, (60, 4, 4, 1), np.uint8)
 TRAINING, TEST = IMAGES[:37], IMAGES[37:]

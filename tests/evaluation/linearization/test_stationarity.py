@@ -11,8 +11,9 @@ import scipy.stats
 
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
-from sfvae_jax.evaluation.linearization.stationarity import METRICS
+from sfvae_jax.evaluation.linearization.stationarity import EVALUATION
 
+METRICS = tuple(measure.name for measure in EVALUATION.measures)
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 VARIANCE, PRIOR = 0.3, np.array([1.5, 0.7, 2.0])
 PRECISION = np.diag(PRIOR**-2) + WEIGHTS.T.astype(float) @ WEIGHTS / VARIANCE

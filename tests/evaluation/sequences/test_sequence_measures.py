@@ -390,26 +390,30 @@ def test_evaluations_of_images_are_refused_for_sequences_and_the_other_way_round
             if name not in refused:
                 evaluation.check_kind(config, is_sequences)
                 continue
-            with pytest.raises(UsageError, match=rf"'{name}' is of .*; take some of") as error:
+            with pytest.raises(
+                UsageError, match=rf"'{name}' only applies to .*; choose from"
+            ) as error:
                 evaluation.check_kind(config, is_sequences)
             assert "\n" not in str(error.value)
-            known = set(str(error.value).split("some of ")[1].split(", "))
+            known = set(str(error.value).split("choose from ")[1].split(", "))
             assert known == evaluation.EVALUATIONS.keys() - refused
 
 
 def test_a_measure_of_images_is_none_of_sequences():
-    with pytest.raises(UsageError, match="'reconstruction' is of images, the data set holds seq"):
+    with pytest.raises(
+        UsageError, match="'reconstruction' only applies to images, and the data set"
+    ):
         _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction", "reconstruction")
 
 
 def test_training_sequences_are_asked_for_where_they_are_read():
     config = base_config().evaluations
     config.names = ("sequence_samples", "sequence_reconstruction")
-    assert set(evaluation.needed_parts(config)) == {"test", "train"}
+    assert set(evaluation.needed_splits(config)) == {"test", "train"}
     config.names = ("sequence_pictures",)
-    assert "train" in evaluation.needed_parts(config)
+    assert "train" in evaluation.needed_splits(config)
     config.sequence_pictures.sources = ("prior",)
-    assert "train" not in evaluation.needed_parts(config)
+    assert "train" not in evaluation.needed_splits(config)
 
 
 # ---- pictures ----

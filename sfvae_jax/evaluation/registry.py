@@ -1,0 +1,417 @@
+"""The table of all evaluations, and what is asked of them: measures, pictures, options, checks.
+
+What one of them is stands in its own file, as an `Evaluation` (`spec.py`); the table gives it the
+name that a config lists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from sfvae_jax.data import SPLITS
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation.bounds import collapse, marginal_likelihood, reconstruction, sampled
+from sfvae_jax.evaluation.generation import inception
+from sfvae_jax.evaluation.generation.sample_quality import (
+    FRECHET_OPTIONS,
+    GENERATED,
+    PRECISION_RECALL_OPTIONS,
+    evaluate_frechet,
+    evaluate_precision_recall,
+    frechet_metrics,
+    needed_parts,
+    precision_recall_metrics,
+)
+from sfvae_jax.evaluation.inference_gaps import options as gap_options
+from sfvae_jax.evaluation.inference_gaps.drawing import draw_inference_gaps
+from sfvae_jax.evaluation.inference_gaps.evaluation import evaluate_inference_gaps
+from sfvae_jax.evaluation.linearization import (
+    bias,
+    constant_variance,
+    jacobian_quality,
+    optimal_decoder,
+    stationarity,
+)
+from sfvae_jax.evaluation.pictures.evaluation import OPTIONS as PICTURES
+from sfvae_jax.evaluation.pictures.evaluation import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.sequences.bayesian_optimization import OPTIONS as SEARCH
+from sfvae_jax.evaluation.sequences.bayesian_optimization import evaluate_search
+from sfvae_jax.evaluation.sequences.kinds import require_scorer
+from sfvae_jax.evaluation.sequences.measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
+from sfvae_jax.evaluation.sequences.measures import (
+    evaluate_sequence_reconstruction,
+    evaluate_sequence_samples,
+    sequence_samples_metrics,
+)
+from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
+from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
+from sfvae_jax.evaluation.sequences.search_drawing import draw_search
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
+from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
+from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
+from sfvae_jax.options import check as check_rules
+from sfvae_jax.runtime.devices import memory_for
+
+# ---- those whose files do not have their `Evaluation` yet ----
+
+
+def _needs_labels(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> bool:
+    del options
+    return evaluations.generated.features == "classifier"
+
+
+def _check_features(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> None:
+    del options
+    if evaluations.generated.features == "inception":
+        inception.check_weights(evaluations.generated.inception_path)
+
+
+_DENSITY = Measure("gmm_held_out_log_density", unit="nats", better="more", split="valid")
+FRECHET = Evaluation(
+    evaluate_frechet,
+    (
+        Measure("fid_SOURCE", better="less", split="test"),
+        Measure("frechet_classifier_distance_SOURCE", better="less", split="test"),
+        Measure("frechet_num_images", split="test"),
+        Measure("classifier_accuracy", digits=3, better="more", split="test"),
+        _DENSITY,
+        dataclasses.replace(
+            _DENSITY, name=f"{_DENSITY.name}_minus_training", split="train and valid"
+        ),
+    ),
+    FRECHET_OPTIONS,
+    summary="Frechet distance of generated images to test images",
+    source="RAE Table 1, SFVAE Table 2",
+    names=frechet_metrics,
+    splits=needed_parts,
+    uses_generated=True,
+    needs_labels=_needs_labels,
+    check_files=_check_features,
+)
+PRECISION_RECALL = Evaluation(
+    evaluate_precision_recall,
+    tuple(
+        Measure(f"{name}_SOURCE", digits=3, better="more", split="test")
+        for name in ("prd_f1_8", "prd_f8", "prd_classifier_f1_8", "prd_classifier_f8")
+    ),
+    PRECISION_RECALL_OPTIONS,
+    summary="precision and recall of generated images' distribution (Sajjadi et al., 2018)",
+    source="RAE Table 2",
+    names=precision_recall_metrics,
+    splits=needed_parts,
+    uses_generated=True,
+    needs_labels=_needs_labels,
+    check_files=_check_features,
+)
+_DIAGNOSTICS = (
+    Measure("ais_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+    Measure("ais_least_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+    Measure("ais_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
+    Measure("ais_least_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
+    Measure("ais_step_size_SPLIT", digits=2, split="SPLIT"),
+    Measure("iwae_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+    Measure("FAMILY_steps_SPLIT", digits=2, split="SPLIT"),
+    Measure("FAMILY_unconverged_SPLIT", digits=2, better="less", split="SPLIT"),
+)
+_TWO_NATS = {"unit": "nats", "digits": 2}
+INFERENCE_GAPS = Evaluation(
+    evaluate_inference_gaps,
+    (
+        *with_errors(
+            *(
+                Measure(f"{name}_SPLIT", better="more", split="SPLIT", **_TWO_NATS)
+                for name in (*gap_options.BOUNDS, "optimal_FAMILY_bound")
+            ),
+            *(
+                Measure(f"{name}_SPLIT", better="less", split="SPLIT", **_TWO_NATS)
+                for name in gap_options.GAPS
+            ),
+        ),
+        Measure("ais_monte_carlo_error_SPLIT", split="SPLIT", **_TWO_NATS),
+        *_DIAGNOSTICS,
+        Measure("simulated_lower_bound", split="", **_TWO_NATS),
+        Measure("simulated_upper_bound", split="", **_TWO_NATS),
+        *with_errors(Measure("simulated_sandwich", split="", better="less", **_TWO_NATS)),
+        *with_errors(
+            Measure("encoder_overfitting", better="less", split="test", **_TWO_NATS),
+            Measure("decoder_overfitting", better="less", split="train and test", **_TWO_NATS),
+        ),
+    ),
+    gap_options.OPTIONS,
+    summary="how far posteriors are from the best ones, and the bound from log p(x)",
+    source="GAPS Tables 2-6, 10, Figures 2, 3; BACK Eq. 12",
+    names=gap_options.metric_names,
+    splits=lambda options, _: tuple(options.parts),
+    check=gap_options.check,
+    draw=draw_inference_gaps,
+)
+PICTURES_OF_IMAGES = Evaluation(
+    evaluate_pictures,
+    (),
+    PICTURES,
+    summary="latent traversals, interpolations, samples of several densities and their nearest"
+    " training images, and the manifold of two latents",
+    source="SFVAE Figures 2, 3; RAE Figures 1, 4-6; BACK Figures 7, 17",
+    splits=("train",),
+    uses_generated=True,
+    draw=draw_gallery,
+)
+SEQUENCES_SAMPLED = Evaluation(
+    evaluate_sequence_samples,
+    (
+        Measure("valid_SOURCE", "valid samples of the SOURCE", digits=3, better="more", split=""),
+        Measure("unique_SOURCE", "unique samples of the SOURCE", digits=3, better="more", split=""),
+        Measure("novel_SOURCE", "novel samples of the SOURCE", digits=3, better="more", split=""),
+    ),
+    SEQUENCE_SAMPLES,
+    summary="which share of random sequences is valid, of these different, and of these new",
+    source="GrammarVAE 4.2, RAE 6.2",
+    names=sequence_samples_metrics,
+    examples="sequences",
+    splits=("train",),
+    uses_generated=True,
+)
+SEQUENCES_REBUILT = Evaluation(
+    evaluate_sequence_reconstruction,
+    (
+        Measure("exact_match", digits=3, better="more"),
+        Measure("token_accuracy", digits=3, better="more"),
+        Measure("value_error", digits=3, better="less"),
+    ),
+    summary="how nearly a sequence's code decodes to it",
+    source="GrammarVAE 4",
+    examples="sequences",
+)
+SEQUENCES_DRAWN = Evaluation(
+    evaluate_pictures,
+    (),
+    SEQUENCE_PICTURES,
+    summary="reconstructions, random sequences and interpolations of sequences",
+    source="GrammarVAE Tables 1, 2",
+    examples="sequences",
+    splits=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),
+    uses_generated=True,
+    draw=draw_sequence_gallery,
+)
+_SEARCH = {"digits": 2, "split": "train"}
+_FOUND = (
+    Measure("search_valid", better="more", is_over_trials=True, **_SEARCH),
+    Measure("search_score", is_over_trials=True, **_SEARCH),
+)
+SEARCHED = Evaluation(
+    evaluate_search,
+    (
+        *(one for measure in _FOUND for one in (measure, measure.error("deviation"))),
+        *(Measure(f"search_best_{rank}", **_SEARCH) for rank in (1, 2, 3)),
+    ),
+    SEARCH,
+    summary="a search of the latent space for the sequences with the best scores",
+    source="RAE Figure 2, 6.2",
+    examples="sequences",
+    splits=("train",),
+    check_language=require_scorer,
+    draw=draw_search,
+)
+
+# ---- the table ----
+
+EVALUATIONS: dict[str, Evaluation] = {
+    "collapse": collapse.COLLAPSE,
+    "kl_divergence": collapse.KL_DIVERGENCE,
+    "reconstruction": reconstruction.EVALUATION,
+    "lower_bound": sampled.LOWER_BOUND,
+    "iwae_bound": sampled.IWAE_BOUND,
+    "constant_variance_penalty": constant_variance.EVALUATION,
+    "stationarity": stationarity.EVALUATION,
+    "optimal_decoder": optimal_decoder.EVALUATION,
+    "pictures": PICTURES_OF_IMAGES,
+    "marginal_likelihood": marginal_likelihood.EVALUATION,
+    "jacobian_quality": jacobian_quality.EVALUATION,
+    "bias": bias.EVALUATION,
+    "inference_gaps": INFERENCE_GAPS,
+    "frechet": FRECHET,
+    "precision_recall": PRECISION_RECALL,
+    "sequence_samples": SEQUENCES_SAMPLED,
+    "sequence_reconstruction": SEQUENCES_REBUILT,
+    "sequence_pictures": SEQUENCES_DRAWN,
+    "bayesian_optimization": SEARCHED,
+}
+_DEFAULT_NAMES = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
+
+
+def option_group() -> Group:
+    """Returns the config group `evaluations`, which has a group for each evaluation."""
+    return {
+        "names": Option(
+            _DEFAULT_NAMES,
+            some_of("evaluation", EVALUATIONS),
+            "Evaluations that measure or draw something at the end of a run.",
+        ),
+        "steps": Option((), STEPS, "Training steps at which the run is measured as well."),
+        "part": Option("test", one_of("split", SPLITS), "Split that is measured."),
+        "batch_size": Option(500, COUNT, "Examples that are measured at once."),
+        **{name: entry.options for name, entry in EVALUATIONS.items()},
+        "generated": GENERATED,  # whichever evaluation asks for generated images
+        "num_pictured": Option(10, DRAWN, "Images in figures/reconstructions.png."),
+    }
+
+
+class Measures(NamedTuple):
+    """What was measured; the keys are the names of measures, as in results.json.
+
+    Attributes:
+        metrics: the value of each measure, None if it does not apply to this model.
+        not_applicable: why a measure does not apply.
+        caveats: why a value cannot be trusted as it stands.
+        texts: the text that a value belongs to.
+    """
+
+    metrics: dict[str, float | None]
+    not_applicable: dict[str, str]
+    caveats: dict[str, str]
+    texts: dict[str, str]
+
+
+def measure(trained: TrainedModel) -> Measures:
+    """Takes all measures of the evaluations that the model's `evaluations` group names.
+
+    Raises:
+        RunError: if a measure is not finite, or an evaluation needs too much memory.
+        UsageError: if an evaluation does not apply to this kind of examples.
+    """
+    check_kind(trained.config, trained.language is not None)
+    measured: Measured = {}
+    for name in trained.config.names:
+        try:
+            with memory_for(f"evaluations.{name}", "lower its numbers or evaluations.batch_size"):
+                measured |= EVALUATIONS[name].function(trained, trained.config[name])
+        except NotApplicable as reason:
+            measured |= dict.fromkeys(metric_names(trained.config, name), reason)
+    reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
+    caveats = {name: v.caveat for name, v in measured.items() if isinstance(v, Doubtful)}
+    texts = {name: v.text for name, v in measured.items() if isinstance(v, OfText)}
+    metrics = {name: None if name in reasons else float(v) for name, v in measured.items()}
+    broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
+    if broken:
+        raise RunError(f"not finite at this checkpoint: {', '.join(broken)}; the model diverged")
+    return Measures(metrics, reasons, caveats, texts)
+
+
+def draw(
+    trained: TrainedModel, name: str, results: Mapping[str, Any], title: str, folder: Path
+) -> None:
+    """Draws the pictures of an evaluation, if it has any and applies to this model."""
+    entry = EVALUATIONS[name]
+    if entry.draw is not None:
+        with contextlib.suppress(NotApplicable):
+            entry.draw(trained, trained.config[name], results, title, folder)
+
+
+def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...]:
+    """Returns the names of an evaluation's measures under an `evaluations` group."""
+    entry = EVALUATIONS[name]
+    if entry.names is None:
+        return tuple(measure.name for measure in entry.measures)
+    return entry.names(config[name], config)
+
+
+def measure_named(name: str) -> Measure:
+    """Returns what is known about a measure; of an unknown one, what its name tells.
+
+    Of several that describe the name it is the one that leaves least of it to placeholders.
+
+    Args:
+        name: a key of results.json.
+    """
+    known = (one for entry in EVALUATIONS.values() for one in entry.measures)
+    fitting = [(one.num_given, named) for one in known if (named := one.named(name))]
+    if not fitting:
+        return Measure(name).named(name)
+    return max(fitting, key=lambda pair: pair[0])[1]
+
+
+# ---- checks before a run ----
+
+
+def check_options(config: ml_collections.ConfigDict) -> None:
+    """Checks the options of all evaluations, and the files of those that are named.
+
+    Args:
+        config: the group `evaluations`.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    check_rules(option_group(), config, "evaluations.")
+    for name, entry in EVALUATIONS.items():
+        if entry.check is not None:
+            try:
+                entry.check(config[name])
+            except UsageError as error:
+                raise UsageError(f"evaluations.{name}.{error}") from error
+    for name in config.names:
+        if EVALUATIONS[name].check_files is not None:
+            EVALUATIONS[name].check_files(config[name], config)
+
+
+def check_kind(config: ml_collections.ConfigDict, is_sequences: bool) -> None:
+    """Checks that the evaluations that are named apply to images, or to sequences.
+
+    Args:
+        config: the group `evaluations`.
+        is_sequences: whether the data set's examples are sequences.
+
+    Raises:
+        UsageError: naming the first that does not, and those that do.
+    """
+    kind = "sequences" if is_sequences else "images"
+    fitting = [name for name, entry in EVALUATIONS.items() if entry.examples in (kind, "both")]
+    for name in config.names:
+        if name not in fitting:
+            raise UsageError(
+                f"evaluations.names: {name!r} only applies to {EVALUATIONS[name].examples}, and the"
+                f" data set holds {kind}; choose from {', '.join(fitting)}"
+            )
+
+
+def check_language(config: ml_collections.ConfigDict, kind: str) -> None:
+    """Checks that the evaluations that are named can measure a kind of sequences here.
+
+    Args:
+        config: the group `evaluations`.
+        kind: such as "molecules".
+
+    Raises:
+        UsageError: if one of them cannot, for instance because RDKit is missing.
+    """
+    for name in config.names:
+        if EVALUATIONS[name].check_language is not None:
+            EVALUATIONS[name].check_language(kind)
+
+
+def needs_labels(config: ml_collections.ConfigDict) -> list[str]:
+    """Returns which of the evaluations that are named need labels of the training images."""
+    entries = ((name, EVALUATIONS[name].needs_labels) for name in config.names)
+    return [name for name, needs in entries if needs is not None and needs(config[name], config)]
+
+
+def needed_splits(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Returns the splits that an `evaluations` group reads, each with the key that asks for it."""
+    found = {config.part: "evaluations.part"}
+    for name in config.names:
+        splits = EVALUATIONS[name].splits
+        for split in splits(config[name], config) if callable(splits) else splits:
+            key = f"evaluations.{name}.parts" if "parts" in config[name] else f"evaluation {name!r}"
+            found.setdefault(split, key)
+    return found
