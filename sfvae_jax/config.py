@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ml_collections
 
@@ -12,7 +12,7 @@ from sfvae_jax.data.options import DATA
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.models.options import LIKELIHOOD, MODEL, POSTERIOR
 from sfvae_jax.options import Option, Rule
-from sfvae_jax.training.options import OBJECTIVE, TRAIN
+from sfvae_jax.training.options import OBJECTIVE, TRAIN, check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
 
 # beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
@@ -28,6 +28,9 @@ def _is_json(value: object) -> bool:
         return False
     return True
 
+
+# The rules of a group that join several of its options; each stands in the options of its room.
+_CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {"train": check_train}
 
 _PUBLISHED = Rule(_is_json, "a group of plain numbers and texts")
 
@@ -100,10 +103,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     options.check_keys(known, config)
     options.check({name: group for name, group in known.items() if name != "evaluations"}, config)
     evaluation.check_options(config.evaluations)
+    for name, check in _CHECKS.items():
+        check(config[name])
     _check_objective_fits(config)
     _check_posterior(config)
     _check_model(config)
-    _check_training(config)
     _check_variance_bounds(config)
     _check_weights_fit(config)
     _check_pixels(config)
@@ -221,17 +225,6 @@ def _check_data(group: ml_collections.ConfigDict) -> None:
         raise UsageError(
             told if "data." in told else f"data.name {group.name!r}: {told}"
         ) from error
-
-
-def _check_training(config: ml_collections.ConfigDict) -> None:
-    if config.train.validate_every > config.train.steps:
-        raise UsageError(
-            f"train.validate_every {config.train.validate_every} is more than train.steps"
-            f" {config.train.steps}: nothing would be validated"
-        )
-    for key in ("plateau_patience", "stop_patience"):
-        if config.train[key] and not config.train.validate_every:
-            raise UsageError(f"train.{key} counts validations; set train.validate_every too")
 
 
 def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:

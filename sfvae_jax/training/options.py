@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ml_collections
+
 from sfvae_jax import objectives
+from sfvae_jax.errors import UsageError
 from sfvae_jax.options import (
     BELOW_1,
     BETWEEN_0_1,
@@ -113,55 +116,81 @@ OBJECTIVE = {
 }
 
 TRAIN = {
-    "steps": Option(1000, COUNT, "updates of the parameters"),
-    "batch_size": Option(0, COUNT_OR_0, "examples of a step; 0 = all"),
+    "steps": Option(1000, COUNT, "Number of updates of the parameters"),
+    "batch_size": Option(0, COUNT_OR_0, "Number of examples in a step; 0 takes all of them"),
     "microbatch": Option(
         0,
         COUNT_OR_0,
-        "examples of a device's share of the batch that are differentiated at a time, in memory for"
-        " these alone; the step stays that of the whole batch; 0 = as suits the machine",
+        "Number of examples, of a device's share of the batch, that are differentiated at a time;"
+        " memory is needed for these alone, and the step stays that of the whole batch. 0 chooses"
+        " what suits the machine",
     ),
     "matmul_precision": Option(
         "float32",
         one_of("matmul precision", MATMUL_PRECISIONS),
-        "what an accelerator multiplies float32 matrices in, in training: float32; tensorfloat32,"
-        " which is faster and less exact (on a TPU three passes of bfloat16); or bfloat16, one pass"
-        " on a TPU, tensorfloat32 on a GPU. The systems of the latents and all measures take"
-        " float32. A CPU knows no difference",
+        "How an accelerator multiplies float32 matrices in training: float32; tensorfloat32, which"
+        " is faster and less exact (on a TPU three passes of bfloat16); or bfloat16, one pass on a"
+        " TPU and tensorfloat32 on a GPU. The linear systems of the latents and all measures use"
+        " float32. A CPU ignores it",
     ),
-    "learning_rate": Option(1e-3, POSITIVE, "of the first step"),
+    "learning_rate": Option(1e-3, POSITIVE, "Learning rate of the first step"),
     "learning_rate_schedule": Option(
         "constant",
         one_of("learning rate schedule", SCHEDULES),
-        "constant; burda: falls to a tenth in the eight stages of Burda et al. (2016), scaled to"
-        " train.steps; cosine: falls to 0 at train.steps",
+        "How the learning rate changes: constant; burda falls to a tenth in the eight stages of"
+        " Burda et al. (2016), scaled to train.steps; cosine falls to 0 at train.steps",
     ),
     "decoder_from": Option(
         "",
         TEXT,
-        "workdir of another run, whose decoder is taken and not trained; empty: a fresh one,"
-        " trained",
+        "Workdir of another run, whose decoder is used and not trained; empty trains a new one",
     ),
     "compilation_cache": Option(
         True,
         FLAG,
-        "whether the command keeps compiled programs in the user's cache folder, so that a run of"
-        " the same shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder",
+        "Whether the command keeps compiled programs in the user's cache folder, so that the next"
+        " run with the same shapes starts sooner; JAX_COMPILATION_CACHE_DIR names another folder",
     ),
-    "steps_per_call": Option(10, COUNT, "steps in one call of the device"),
-    "log_every": Option(10, COUNT, "steps between two lines of metrics.jsonl"),
-    "checkpoint_every": Option(100, COUNT, "steps between two checkpoints"),
-    "checkpoints_kept": Option(3, COUNT, "how many of the latest checkpoints are kept"),
-    "moments_decay": Option(0.99, BELOW_1, "of the running averages of BatchNorm"),
-    "validate_every": Option(0, COUNT_OR_0, "steps between losses on the valid split; 0 = never"),
+    "steps_per_call": Option(10, COUNT, "Number of steps in one call of the device"),
+    "log_every": Option(10, COUNT, "Number of steps from one line of metrics.jsonl to the next"),
+    "checkpoint_every": Option(100, COUNT, "Number of steps from one checkpoint to the next"),
+    "checkpoints_kept": Option(3, COUNT, "Number of the latest checkpoints that are kept"),
+    "moments_decay": Option(
+        0.99, BELOW_1, "Decay of the running averages of BatchNorm's means and variances"
+    ),
+    "validate_every": Option(
+        0, COUNT_OR_0, "Number of steps from one loss on the valid split to the next; 0 = never"
+    ),
     "plateau_patience": Option(
-        0, COUNT_OR_0, "validations without a new least loss; 0 = no reduction"
+        0,
+        COUNT_OR_0,
+        "Number of validations without a new least loss after which the learning rate is"
+        " multiplied by train.plateau_factor; 0 = never",
     ),
     "stop_patience": Option(
         0,
         COUNT_OR_0,
-        "validations without a new least loss after which training stops, counted once annealed"
-        " weights stay at their last values; the model of the least loss is measured; 0 = never",
+        "Number of validations without a new least loss after which training stops; they count"
+        " once annealed weights have reached their last values. The model with the least loss is"
+        " measured. 0 = never",
     ),
-    "plateau_factor": Option(0.5, BETWEEN_0_1, "the learning rate is multiplied by it then"),
+    "plateau_factor": Option(
+        0.5, BETWEEN_0_1, "Factor of the learning rate after train.plateau_patience validations"
+    ),
 }
+
+
+def check_train(train: ml_collections.ConfigDict) -> None:
+    """Checks the rules that join several options of the group `train`.
+
+    Raises:
+        UsageError: naming the keys and what to set.
+    """
+    if train.validate_every > train.steps:
+        raise UsageError(
+            f"train.validate_every {train.validate_every} is more than train.steps {train.steps}:"
+            " nothing would be validated"
+        )
+    for key in ("plateau_patience", "stop_patience"):
+        if train[key] and not train.validate_every:
+            raise UsageError(f"train.{key} counts validations; set train.validate_every too")
