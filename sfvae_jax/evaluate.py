@@ -200,7 +200,7 @@ def draw(
 
 
 def _draw_images(
-    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, figures: Path
+    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, folder: Path
 ) -> None:
     from sfvae_jax.evaluation import figures
     from sfvae_jax.evaluation.pictures import latent_codes
@@ -212,22 +212,22 @@ def _draw_images(
     figures.draw_images(
         {"image": originals} | {key: row / scale for key, row in rebuilt.items()},
         f"{title}: reconstructions",
-        figures / "reconstructions.png",
+        folder / "reconstructions.png",
     )
     if trained.prior_stddev is not None:
         rows = evaluation.prior_samples(trained, config.model.latent_size, (5, num_pictured))
         figures.draw_images(
             {f"row {i + 1}": row / scale for i, row in enumerate(rows)},
             f"{title}: means of p(x|z) for z from the prior",
-            figures / "samples.png",
+            folder / "samples.png",
         )
     if config.model.latent_size == 2:
         labels = trained.labels_of(config.evaluations.part)
         encoded = evaluation.encoded(trained)
-        latent_codes.draw_latent_plane(encoded, labels, title, figures / "latent_plane.png")
-        latent_codes.draw_varied(trained, encoded, labels, title, figures)
+        latent_codes.draw_latent_plane(encoded, labels, title, folder / "latent_plane.png")
+        latent_codes.draw_varied(trained, encoded, labels, title, folder)
         figures.draw_manifold(
-            evaluation.manifold(trained) / scale, f"{title}: manifold", figures / "manifold.png"
+            evaluation.manifold(trained) / scale, f"{title}: manifold", folder / "manifold.png"
         )
 
 

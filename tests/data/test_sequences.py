@@ -142,7 +142,8 @@ def test_well_known_molecules(tokens):
 def test_all_well_known_molecules_in_their_order(tokens):
     config = group("molecules", tokens=tokens)
     part, language = data.open_source(config)["train"], data.language(config)
-    lines = importlib.resources.files(data).joinpath("molecules.smi").read_text().splitlines()
+    package = importlib.resources.files("sfvae_jax.data.sequences")
+    lines = package.joinpath("molecules.smi").read_text().splitlines()
     expected = [line.split("\t")[0] for line in lines]
     assert len(part) == 350
     assert [language.write(part[i]) for i in range(len(part))] == expected

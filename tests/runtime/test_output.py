@@ -26,7 +26,7 @@ def _start(code, **environment):
         [sys.executable, "-c", PROGRAM.format(code)],
         env={
             **os.environ,
-            "PYTHONPATH": str(ROOT / "sfvae_jax"),
+            "PYTHONPATH": str(ROOT / "sfvae_jax" / "runtime"),
             "PYTHONUNBUFFERED": "",
             **environment,
         },
@@ -84,7 +84,7 @@ def _opens_text_in_the_locale(call):
     if name != "open":
         return name == "read_text" or not isinstance(call.func, ast.Name)
     of = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if ast.unparse(of or call.func) in ("os", "Image", "ts", "ts.KvStore", "self._zip"):
+    if ast.unparse(of or call.func) in ("os", "Image", "ts", "ts.KvStore", "self._zip", "source"):
         return False
     modes = [*call.args, *_keywords(call).values()]
     texts = [mode.value for mode in modes if isinstance(mode, ast.Constant)]

@@ -13,6 +13,7 @@ import scipy.stats
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.inference_gaps import annealed_bounds
 from sfvae_jax.evaluation.inference_gaps.annealed_bounds import Annealing, forward_bounds, sandwich
 from sfvae_jax.evaluation.progress import Progress
 
@@ -73,13 +74,13 @@ def test_images_within_their_standard_errors():
 def test_the_sandwich_closes_on_the_evidence_of_simulated_data(monkeypatch):
     """Mean over 200 images, within 4 standard errors over them; the width falls about as 1 / T."""
     seen = {}
-    keep = evaluation.annealed_bounds._simulate
+    keep = annealed_bounds._simulate
 
     def simulate(*arguments):
         seen["z"], seen["x"] = keep(*arguments)
         return seen["z"], seen["x"]
 
-    monkeypatch.setattr(evaluation.annealed_bounds, "_simulate", simulate)
+    monkeypatch.setattr(annealed_bounds, "_simulate", simulate)
     widths = []
     for num_temperatures in (4, 32):
         size = {"num_temperatures": num_temperatures, "num_chains": 10, "chunk_size": 2000}

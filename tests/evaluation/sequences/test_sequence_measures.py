@@ -25,6 +25,7 @@ from sequence_models import (
 from sfvae_jax import evaluation
 from sfvae_jax.config import base_config, validate
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.evaluation.generation import sources
 from sfvae_jax.evaluation.sequences import decoding as sequences
 from sfvae_jax.evaluation.sequences import measures as sequence_measures
 
@@ -203,7 +204,7 @@ def test_samples_of_every_source_against_its_own_codes(capsys):
     assert list(metrics) == list(evaluation.metric_names(trained.config, "sequence_samples"))
     known = {"x+1", "1+x", "(x)+1", "x+x", "(1)"}
     for source in ("prior", "gmm"):
-        codes = evaluation.generation.random_codes(trained, source, 300)
+        codes = sources.random_codes(trained, source, 300)
         texts = [_nearest_characters(code) for code in codes]
         valid = [text for text in texts if evaluation.is_valid(CHARACTERS, text)]
         assert 0 < len(valid) < 300
