@@ -20,14 +20,14 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def check_devices() -> None:
-    """Refuses to go on where JAX has no device, such as JAX_PLATFORMS=cuda without a GPU.
+    """Checks that JAX has a device; JAX_PLATFORMS=cuda without a GPU leaves it without one.
 
     Raises:
         UsageError: saying why, and what to set.
     """
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter says nothing, of a GPU's plugin
+    except (RuntimeError, AssertionError) as error:  # JAX asserts, without a text, that it has one
         asked = jax.config.jax_platforms
         reason = first_line(error) if str(error) else "that kind of device was not found"
         reason = reason.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
@@ -40,9 +40,9 @@ def check_devices() -> None:
 
 
 def device_memory() -> int:
-    """Bytes of memory of the first device; its part of the host's, where that is the device.
+    """Returns the bytes of memory of the first device; for a CPU, its share of the host's memory.
 
-    Not what is free of it: a resumed run must cut its batches as the first did.
+    Memory in use is not subtracted, because a resumed run must divide its batches as before.
     """
     device = jax.local_devices()[0]
     if device.platform == "cpu":
@@ -52,14 +52,14 @@ def device_memory() -> int:
 
 @contextmanager
 def memory_for(what: str, smaller: str) -> Iterator[None]:
-    """Around what may need more memory than there is, of the host or of a device.
+    """Turns errors about too little memory, on the host or a device, into one line.
 
     Args:
-        what: needs it, for the message.
-        smaller: what makes it need less, with the whole names of its keys.
+        what: what the memory is for, as the message names it.
+        smaller: advice on how to need less, with the whole names of its keys.
 
     Raises:
-        RunError: in the place of NumPy's or XLA's error, with what was asked for.
+        RunError: in place of NumPy's or XLA's error, with the amount that was asked for.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def memory_for(what: str, smaller: str) -> Iterator[None]:
 
 
 def _asked(message: str) -> str:
-    """How much of it was asked for at once, as XLA or NumPy say it."""
+    """Returns how much memory was asked for at once, as XLA or NumPy say it."""
     found = _ASKED.search(message)
     if not found:
         return message.strip().partition("\n")[0] or "there is too little"
@@ -79,6 +79,6 @@ def _asked(message: str) -> str:
 
 
 def _shown(num_bytes: int) -> str:
-    """A number of bytes in the unit that leaves it below 1024."""
+    """Formats a number of bytes in the unit that leaves it below 1024."""
     power = min((max(num_bytes, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
     return f"{num_bytes / 2 ** (10 * power):.{1 if power else 0}f} {_UNITS[power]}"

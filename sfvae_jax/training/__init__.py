@@ -1,1 +1,1 @@
-"""Training: state, step, devices, checkpoints and the files of a run."""
+"""Training: the state, the step, the devices that share it, and validation."""

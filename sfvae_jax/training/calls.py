@@ -1,4 +1,4 @@
-"""Cutting a run into calls of the device."""
+"""Division of a run into calls of the device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 def call_ends(
     start: int, total: int, *, every: Sequence[int], at: Sequence[int] = ()
 ) -> Iterator[int]:
-    """The steps at which calls end, from `start` to `total`.
+    """Yields the steps at which calls end, from `start` to `total`.
 
-    A call ends at each multiple of each number of `every`, at each step of `at` and at `total`.
-    The next end depends on the current step alone, so a run resumed from any of them makes the
-    same calls, and thereby the same rounding, as one that was never stopped.
+    A call ends at every multiple of each number in `every`, at each step in `at`, and at `total`.
+    The next end depends on the current step alone, so that a run resumed from any of them makes the
+    same calls, and therefore the same rounding errors, as one that was never stopped.
     """
     step = start
     while step < total:

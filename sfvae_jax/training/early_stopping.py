@@ -1,7 +1,7 @@
-"""Early stopping: the model that did best on the valid split, and when nothing better is expected.
+"""Early stopping: the best model on the valid split, and when to stop looking for a better one.
 
-What is known of the best validation is a part of the state, and so of every checkpoint: a resumed
-run stops where the first would have, whichever checkpoints are kept or damaged.
+The best validation so far is part of the state and therefore of every checkpoint: a resumed run
+stops where an uninterrupted one would, whichever checkpoints are kept or damaged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Best:
     """The validation with the least loss so far, and the model as it was then.
 
     Attributes:
-        loss: on the valid split, float32 scalar; the largest float before the first validation.
-        step: of it, int32 scalar; 0 before the first.
-        stale: validations since, that count and were no better, int32 scalar.
+        loss: loss on the valid split, float32 scalar; the largest float before any validation.
+        step: step of that validation, int32 scalar; 0 before any.
+        stale: number of counted validations since then that were no better, int32 scalar.
         params: the model's parameters at that step.
-        vectors: of spectral normalisation, at that step.
-        batch_stats: running averages of BatchNorm's moments, at that step.
+        vectors: the vectors of spectral normalisation at that step.
+        batch_stats: the running averages of BatchNorm's moments at that step.
     """
 
     loss: Array
@@ -41,7 +41,7 @@ class Best:
 
 
 def with_best(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
-    """A fresh state that remembers its best validation, where a `train` group asks for it."""
+    """Returns a fresh state that keeps its best validation if the group `train` stops early."""
     if not config.stop_patience:
         return state
     model = (state.params, state.vectors, state.batch_stats)
@@ -49,22 +49,22 @@ def with_best(state: TrainState, config: ml_collections.ConfigDict) -> TrainStat
         jnp.asarray(np.finfo(np.float32).max),  # not infinity: see `start_plateau`
         jnp.zeros((), jnp.int32),
         jnp.zeros((), jnp.int32),
-        # Buffers of their own: those of the state are given up at each call.
+        # Copies, because each call donates the buffers of the state.
         *jax.tree.map(jnp.copy, model),
     )
     return dataclasses.replace(state, best=best)
 
 
 def note(state: TrainState, loss: Array, counts: Array) -> Best:
-    """The best validation after one more.
+    """Returns the best validation after one more.
 
-    Any fall below the least loss is better, however small, as for the plateaus of the learning
-    rate. One that is not is stale.
+    Any loss below the least one so far is better, however small the difference, as for the plateaus
+    of the learning rate.
 
     Args:
-        state: that was validated, from `with_best`.
-        loss: on the valid split, float32 scalar.
-        counts: whether a validation that is no better is counted.
+        state: the validated state, from `with_best`.
+        loss: its loss on the valid split, float32 scalar.
+        counts: whether the validation counts as stale if it is no better.
     """
     model = (state.params, state.vectors, state.batch_stats)
     stale = state.best.stale + jnp.asarray(counts, jnp.int32)
@@ -80,10 +80,10 @@ def has_stopped(state: TrainState, config: ml_collections.ConfigDict) -> bool:
 
 
 def best_of(state: TrainState) -> TrainState:
-    """The state with the model of the best validation, and of its step.
+    """Returns the state with the model and the step of the best validation.
 
-    The state itself where nothing was validated or a run does not stop early. What belongs to the
-    last step alone, such as the optimiser's moments, is left out.
+    This is the state itself if nothing was validated or the run does not stop early. What belongs
+    to the last step alone, such as the optimiser's moments, is left out.
     """
     best = state.best
     if not isinstance(best, Best) or int(best.step) == 0:

@@ -1,4 +1,4 @@
-"""A decoder whose parameters are not trained (GAPS 5.2.1, 6.2)."""
+"""A decoder whose parameters are not trained (GAPS 5.2.1 and 6.2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ DECODER_PARTS = ("decoder", "decoder_scales")
 
 
 def without_gradient(params: Any) -> Any:
-    """The parameters, of which those of the decoder are constants to a gradient."""
+    """Returns the parameters with those of the decoder as constants, without a gradient."""
     networks = params["params"]
     return {"params": networks | jax.lax.stop_gradient(decoder_of(networks))}
 
 
 def decoder_of(networks: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of the decoder among those of all networks."""
+    """Selects the parameters of the decoder from those of all networks."""
     return {part: networks[part] for part in DECODER_PARTS if part in networks}

@@ -16,14 +16,14 @@ _PASSES = (3**_NUM_STAGES - 1) // 2  # 3,280 over the data in all
 
 
 def burda(start: float, num_steps: int) -> Schedule:
-    """start 10^(-i/7) in stage i = 0, ..., 7, which takes 3^i / 3280 of all steps.
+    """Returns start 10^(-i/7) in stage i = 0, ..., 7, which takes 3^i / 3280 of all steps.
 
-    Burda, Grosse and Salakhutdinov (2016), whose 3,280 passes over the data GAPS Section 6.1.2
-    follows; here of any length: stage i ends at num_steps (3^(i+1) - 1) / 2 / 3280, rounded.
+    Burda, Grosse and Salakhutdinov (2016) and GAPS Section 6.1.2 make 3,280 passes over the data.
+    Here the schedule has any length: stage i ends at num_steps (3^(i+1) - 1) / 2 / 3280, rounded.
 
     Args:
         start: the rate of the first stage.
-        num_steps: of all stages together; after them the rate stays.
+        num_steps: length of all stages together; the rate stays constant after them.
 
     Returns:
         A function of the step, from 0 on.
@@ -39,7 +39,7 @@ def burda(start: float, num_steps: int) -> Schedule:
 
 
 def cosine(start: float, num_steps: int) -> Schedule:
-    """start 1/2 (1 + cos(pi step / num_steps)), a function of the step from 0 on."""
+    """Returns start 1/2 (1 + cos(pi step / num_steps)), a function of the step from 0 on."""
     return optax.cosine_decay_schedule(start, num_steps)
 
 
@@ -56,5 +56,5 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
 
 
 def learning_rate(config: ml_collections.ConfigDict) -> Schedule:
-    """The rate that a `train` group describes, before any reduction on a plateau."""
+    """Returns the rate that the group `train` describes, before any reduction on a plateau."""
     return SCHEDULES[config.learning_rate_schedule](config.learning_rate, config.steps)

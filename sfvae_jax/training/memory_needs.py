@@ -1,4 +1,4 @@
-"""Whether a run fits this machine at all, before anything is made: sizes that can only be slips."""
+"""Lower bounds of the memory that a run needs, checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
 
-_WIDE = 10_000  # below it, layers fit any machine, and their parameters are not counted
-_COPIES = 5  # of the parameters: themselves, two moments of Adam, gradient and update
-_FLOAT = 4
-_INDEX = 12  # bytes of an example of a batch: in the order of its epoch, and for the device
+_WIDE = 10_000  # narrower layers fit any machine, so that their parameters are not counted
+_COPIES = 5  # the parameters, two moments of Adam, the gradient and the update
+_FLOAT = 4  # bytes
+_INDEX = 12  # bytes for each example of a batch: in the order of its epoch and on the device
 _WIDTHS = (
     "model.latent_size",
     "model.hidden_sizes",
@@ -32,7 +32,7 @@ _WIDTHS = (
 
 
 class _Need(NamedTuple):
-    """What a run cannot do without: a lower bound of its memory."""
+    """A lower bound of the memory that a part of a run needs, and the key that decides it."""
 
     num_bytes: int
     available: int
@@ -49,21 +49,21 @@ def check_sizes(
     *,
     streamed: bool,
 ) -> None:
-    """Refuses parameters, batches or samples that take more memory than there is.
+    """Checks that parameters, batches, samples and Jacobians can fit into memory.
 
-    Only what is needed at once and for sure is counted, so that a run which is refused could not
-    have come through; one that is not refused may still be too large.
+    Only what is certainly needed at once is counted: a run that is refused could not have
+    succeeded, while one that is accepted may still be too large.
 
     Args:
         config: resolved.
-        model: that it describes.
-        shape: of an example.
-        itemsize: bytes of each number of it, as it is stored.
-        batch_size: of all devices together.
-        streamed: whether batches are sent to the devices, not indices.
+        model: the one that it describes.
+        shape: shape of an example.
+        itemsize: bytes of each of its numbers as stored.
+        batch_size: number of examples on all devices together.
+        streamed: whether each call sends examples to the devices, not indices.
 
     Raises:
-        UsageError: saying how many bytes were asked for, and which key makes it less.
+        UsageError: saying how many bytes are needed, and which key reduces them.
     """
     numbers = math.prod(shape)
     needs = [

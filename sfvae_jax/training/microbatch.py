@@ -1,8 +1,8 @@
-"""Gradients of a mean over examples, a few examples at a time: the whole batch's, in less memory.
+"""Gradient of a whole batch, computed from a few examples at a time to save memory.
 
-Only what is a mean over examples can be cut so; a statement about a batch cannot. What the examples
+Only a mean over examples can be divided so; a statistic of the batch cannot. What the examples
 share (normalised kernels, BatchNorm's moments of the whole batch) is prepared once; the gradients
-in it are averaged over the chunks and pulled back to the parameters at the end.
+with respect to it are averaged over the chunks and pulled back to the parameters at the end.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from jax import Array
 
 from sfvae_jax.objectives import has_short_form
 
-# (what the examples share, examples [b, ...]) -> (mean over them, metrics that are means, too).
+# (what the examples share, examples [b, ...]) -> (mean loss, metrics that are means as well).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
 
-SHARE_OF_MEMORY = 0.25  # of a device, for what a chunk works on
-LAYERS_KEPT = 8  # arrays as large as a decoder's widest layer of tangents; XLA plans 5.4 to 6.5
+SHARE_OF_MEMORY = 0.25  # of a device, for the tangents of one chunk
+LAYERS_KEPT = 8  # copies of the widest layer of tangents; XLA was seen to plan 5.4 to 6.5
 
 
 def gradient(
@@ -31,19 +31,20 @@ def gradient(
     examples: Any,
     microbatch: int,
 ) -> tuple[Any, Any, Any]:
-    """d/d params of loss(prepare(params), examples), over chunks of so many examples.
+    """Computes d/d params of loss(prepare(params), examples), chunk by chunk.
 
-    Up to rounding it does not depend on their size; a chunk of all examples takes no loop.
+    Up to rounding, the result does not depend on the size of the chunks. A single chunk of all
+    examples is computed without a loop.
 
     Args:
-        prepare: parameters to (what the examples share, anything else to be kept).
-        loss: a mean over its examples, and metrics that are means, too.
+        prepare: maps the parameters to (what the examples share, anything else to return).
+        loss: returns a mean over its examples, and metrics that are means as well.
         params: a pytree.
         examples: a pytree of arrays [b, ...].
-        microbatch: examples of a chunk; divides b.
+        microbatch: number of examples in a chunk; divides b.
 
     Returns:
-        (gradient, metrics, what `prepare` keeps).
+        (gradient, metrics, the second result of `prepare`).
 
     Raises:
         ValueError: if the chunk does not divide the examples.
@@ -73,13 +74,13 @@ def _whole_gradient(
 
 
 def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int) -> Any:
-    """The mean of a function of each of so many equal chunks, one after another."""
+    """Averages a function over equal chunks, one after another."""
     chunks = jax.tree.map(lambda leaf: leaf.reshape(number, -1, *leaf.shape[1:]), examples)
     shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], chunks))
 
     def add(mean: Any, counted: tuple[Array, Any]) -> tuple[Any, None]:
         count, chunk = counted
-        # A running mean, so that what is the same in all chunks stays what it is to the last bit.
+        # A running mean, so that a value shared by all chunks stays the same to the last bit.
         return jax.tree.map(lambda a, b: a + (b - a) / count, mean, function(chunk)), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -87,16 +88,16 @@ def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int
 
 
 def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
-    """Examples of a chunk where the config leaves it open: as many as memory holds at once.
+    """Returns the size of a chunk where the config leaves it open: as large as memory allows.
 
-    The largest divisor of the share with `bytes_each` for each example in
-    `SHARE_OF_MEMORY` of the memory, or one example. Smaller chunks would not be faster, though
-    their tangents stay in a CPU's cache (docs/speed.md): products of fewer rows are slower.
+    It is the largest divisor of the share whose tangents fit into `SHARE_OF_MEMORY` of the memory,
+    or 1. Smaller chunks would not be faster although their tangents stay in a CPU's cache
+    (docs/speed.md), because products of fewer rows are slower.
 
     Args:
-        share: of a batch that one device has.
-        bytes_each: that one example's tangents keep, see `tangent_bytes`; 0 where there are none.
-        memory: of the device, in bytes.
+        share: number of examples of a batch on one device.
+        bytes_each: memory for the tangents of one example, see `tangent_bytes`; 0 if it has none.
+        memory: bytes of the device.
     """
     most = SHARE_OF_MEMORY * memory
     divisors = (number for number in range(1, share + 1) if share % number == 0)
@@ -104,14 +105,14 @@ def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
-    """Bytes that the gradient of a decoder's m tangents keeps, for one example.
+    """Estimates the bytes that the gradient of a decoder's m tangents keeps for one example.
 
-    `LAYERS_KEPT` arrays of its widest layer; of a loop, as of a recurrent decoder, what all turns
-    compute. They are counted in a trace; nothing is computed. A last layer whose tangents are not
-    formed (`objectives.has_short_form`) does not count.
+    These are `LAYERS_KEPT` arrays of its widest layer and, for a loop such as that of a recurrent
+    decoder, all that its turns compute. They are counted in a trace; nothing is computed. A last
+    layer whose tangents are not formed (`objectives.has_short_form`) does not count.
 
     Args:
-        decode: from one latent [m].
+        decode: takes one latent [m].
         latent_size: m.
     """
     if has_short_form(decode, latent_size):
@@ -121,7 +122,7 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
         latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
         return list(_outputs(jax.make_jaxpr(jax.vmap(decode))(latents).jaxpr))
 
-    # What grows with the number of latents is of one each; kernels are common to all.
+    # What grows with the number of latents belongs to each of them; kernels are shared by all.
     pairs = zip(outputs(2), outputs(3), strict=True)
     growth = [(three - two, in_loop) for (two, in_loop), (three, _) in pairs]
     widest = max((size for size, in_loop in growth if not in_loop), default=0)
@@ -129,7 +130,7 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
 
 
 def _outputs(jaxpr: jex.core.Jaxpr, turns: int = 0) -> Iterator[tuple[int, bool]]:
-    """Bytes of all that is computed on the way, and whether in a loop, there for all turns."""
+    """Yields the bytes of every value computed, and whether a loop computes it (for all turns)."""
     for eqn in jaxpr.eqns:
         size = sum(var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
         if eqn.primitive.name == "scan":

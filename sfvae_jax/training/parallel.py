@@ -1,4 +1,4 @@
-"""Running train steps on the devices of all processes. The only file that knows `pmap`."""
+"""Train steps on the devices of all processes. This is the only file that uses `pmap`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ AXIS_NAME = "batch"
 
 
 def all_devices() -> list[Any]:
-    """The devices of all processes, those of one process together, alike in every process."""
+    """Returns the devices of all processes, grouped by process, in the same order everywhere."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None:
-    """Refuses a batch that devices cannot share evenly, or that chunks of a share do not fill.
+    """Checks that devices can share a batch evenly, and that chunks divide a device's share.
 
     Args:
-        batch_size: of all devices together.
-        num_devices: that share it.
+        batch_size: number of examples on all devices together.
+        num_devices: number of devices that share the batch.
         microbatch: `train.microbatch`.
 
     Raises:
-        UsageError: saying so.
+        UsageError: if they do not divide it, with the keys to change.
     """
     if batch_size % num_devices:
         raise UsageError(
@@ -41,14 +41,14 @@ def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None
     if microbatch and share % microbatch:
         raise UsageError(
             f"train.microbatch {microbatch} does not divide a device's share of the batch, {share}"
-            f" images; choose a divisor of {share}, or 0 for one that suits the machine"
+            f" examples; choose a divisor of {share}, or 0 for one that suits the machine"
         )
 
 
 def of_all_processes(state: Any) -> Any:
-    """Arrays that each process holds alike, as one array of all their devices; no copy.
+    """Joins arrays that every process holds alike into arrays of all their devices, uncopied.
 
-    So Orbax wants them. In a run of one process it is the state itself.
+    Orbax requires this form. A run of one process gets the state itself.
     """
     if jax.process_count() == 1:
         return state
@@ -68,24 +68,24 @@ def _alike_on(devices: Sequence[Any]) -> jax.sharding.NamedSharding:
 
 
 class ParallelSteps:
-    """Several train steps in one call, each batch shared evenly by the devices.
+    """Several train steps in one call, with each batch shared evenly by the devices.
 
-    Where the data set lies on every device, a call sends indices alone; else it sends images. The
-    state is one copy, alike on all devices, so that checkpoints do not know how many there were.
-    Each process gives its own share of the batches and gets what its own devices hold.
+    If every device holds the data set, a call sends indices only; otherwise it sends examples. The
+    state is replicated on all devices, so that checkpoints do not depend on their number. Each
+    process provides its own share of the batches and receives what its own devices hold.
 
     Attributes:
-        share: the places in a batch of this process's examples.
+        share: slice of a batch that holds this process's examples.
     """
 
     def __init__(
         self,
         train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
-        images: np.ndarray | None,
+        examples: np.ndarray | None,
         batch_size: int,
         devices: Sequence[Any] | None = None,
     ) -> None:
-        """Places the images, if any, on the devices (default: those of all processes).
+        """Places the examples, if any, on the devices (default: those of all processes).
 
         Raises:
             UsageError: if the devices cannot share a batch evenly.
@@ -98,11 +98,11 @@ class ParallelSteps:
         self.share = slice(first * each, (first + len(local)) * each)
 
         def steps(
-            state: TrainState, images: Array | None, batches: Array
+            state: TrainState, examples: Array | None, batches: Array
         ) -> tuple[TrainState, Metrics]:
-            # batches: indices [S, b], or images [S, b, ...]
+            # batches: indices [S, b], or examples [S, b, ...]
             def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
-                return train_step(state, batch if images is None else images[batch])
+                return train_step(state, batch if examples is None else examples[batch])
 
             return jax.lax.scan(one, state, batches)
 
@@ -115,24 +115,24 @@ class ParallelSteps:
             donate_argnums=0,
         )
         self._everywhere = _alike_on(local)
-        self._images = None if images is None else jax.device_put(images, self._everywhere)
+        self._examples = None if examples is None else jax.device_put(examples, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
-        """The state, alike on all devices of this process, as the steps take it."""
+        """Replicates the state on all devices of this process, as the steps take it."""
         return jax.device_put(state, self._everywhere)
 
     def __call__(self, state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
         """Takes S steps.
 
         Args:
-            state: from `place` or an earlier call; its buffers are given up.
-            batches: indices of the examples of this process's share of each batch, [S, b];
-                without images on the devices, the images themselves, [S, b, ...].
+            state: from `place` or an earlier call; its buffers are donated.
+            batches: indices of the examples in this process's share of each batch, [S, b]; if the
+                devices do not hold the examples, the examples themselves, [S, b, ...].
 
         Returns:
-            The state after them, and each step's metrics as arrays [S].
+            The state after the steps, and the metrics of each step as arrays [S].
         """
         num_steps, num_examples = batches.shape[:2]
         shares = (self._num_local, num_examples // self._num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
-        return self._call(state, self._images, shared)
+        return self._call(state, self._examples, shared)

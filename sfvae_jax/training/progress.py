@@ -1,4 +1,4 @@
-"""Progress of training for a person: loss, speed and time left."""
+"""The progress of training on the screen: loss, speed and time left."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Progress(Display):
         self._warm: tuple[int, float] | None = None  # step and time after the first call
 
     def update(self, step: int, loss: float) -> float:
-        """Takes note of the step reached; returns the steps per second since the last note."""
+        """Shows the step reached, and returns the steps per second since the previous call."""
         now = time.monotonic()
         rate = (step - self._step) / max(now - self._time, 1e-9)
         self._step, self._time = step, now
         if self._warm is None:
-            self._warm = (step, now)  # the first call compiles; what is left will not
+            self._warm = (step, now)  # the first call compiles, the others do not
             average = rate
         else:
             average = (step - self._warm[0]) / max(now - self._warm[1], 1e-9)

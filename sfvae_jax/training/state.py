@@ -1,4 +1,4 @@
-"""What training changes, and the keys that it never changes."""
+"""The train state, the optimiser, and the random keys of a seed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a step reads and writes; a pytree, checkpointed whole.
+    """All that a step reads and writes: a pytree that is saved whole in a checkpoint.
 
     Attributes:
         step: number of updates taken, int32 scalar.
         params: the model's parameters.
         opt_state: the optimiser's state.
-        vectors: of the decoder's spectral normalisation, by kernel; empty without it.
+        vectors: vectors of the decoder's spectral normalisation, by kernel; empty without it.
         batch_stats: running averages of BatchNorm's moments; empty without it.
-        plateau: what halves the learning rate; `plateau.scale` multiplies every update.
-        best: the best validation so far, `early_stopping.Best`; empty where no run stops early.
+        plateau: state of the rule that reduces the learning rate; its `scale` multiplies updates.
+        best: the best validation so far, `early_stopping.Best`; empty if the run cannot stop early.
     """
 
     step: Array
@@ -43,21 +43,21 @@ class TrainState:
 
 @jax.jit
 def is_finite(state: TrainState) -> Array:
-    """Whether all that a step changes is finite, and the parameters' norm is.
+    """Whether all that a step changes is finite, and the norm of the parameters is as well.
 
-    In a parameter or a moment of Adam what is not finite stays so: it tells of all steps before.
+    A parameter or a moment of Adam that is not finite stays so: one check covers all steps before.
     """
-    # A plateau's best loss may have begun at infinity; the best model is that of a finite state.
+    # A plateau's best loss may begin at infinity; the best model was checked at its own step.
     state = dataclasses.replace(state, plateau=None, best=None)
     leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
     return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(leaves).all()
 
 
 def start_plateau() -> Any:
-    """The state of optax's `reduce_on_plateau` before any validation.
+    """Returns the state of optax's `reduce_on_plateau` before any validation.
 
-    Its best loss starts at the largest float, not at infinity: with JAX_DEBUG_INFS every step that
-    returned an infinity would end the run.
+    Its best loss starts at the largest float, not at infinity: with JAX_DEBUG_INFS a step that
+    returns an infinity ends the run.
     """
     return optax.contrib.ReduceLROnPlateauState(
         scale=jnp.ones((), jnp.float32),
@@ -78,14 +78,14 @@ class Keys(NamedTuple):
 
 
 def make_keys(seed: int) -> Keys:
-    """The streams of a config's `seed`."""
+    """Returns the streams of a config's `seed`."""
     return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """The optimiser that a `train` group describes."""
+    """Returns the optimiser that the group `train` describes."""
     if config.learning_rate_schedule == "constant":
-        return optax.adam(config.learning_rate)  # whose state has no count of the schedule's
+        return optax.adam(config.learning_rate)  # a schedule would add a count to the state
     return optax.adam(learning_rate(config))
 
 
@@ -95,11 +95,13 @@ def create_state(
     optimizer: optax.GradientTransformation,
     data_shape: tuple,
 ) -> TrainState:
-    """A fresh state of a resolved config, for examples of one shape."""
+    """Initialises the state of a resolved config, for examples of one shape."""
     rng = make_keys(config.seed).initialisation
 
     @jax.jit
-    def start(rng: Array) -> tuple[Any, Any]:  # one program, not one for each zero of Adam's
+    def start(
+        rng: Array,
+    ) -> tuple[Any, Any]:  # one program, not one for each zero
         variables = model.init(rng, jnp.zeros(data_shape, model.data_dtype))
         return variables, optimizer.init({"params": variables["params"]})
 

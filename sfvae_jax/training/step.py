@@ -37,9 +37,9 @@ from sfvae_jax.training.state import TrainState, make_keys
 log = logging.getLogger("sfvae_jax")
 
 NOT_RECORDED = -1.0
-"""A norm that has not been computed. Not nan, at which JAX_DEBUG_NANS would end the run."""
+"""Stands for a norm that is not computed. A nan would end a run with JAX_DEBUG_NANS."""
 
-_PIXELS = 2**31 - 1  # folded into an example's key for its pixels, apart from its posterior's noise
+_PIXELS = 2**31 - 1  # folded into an example's key: its pixels are independent of other noise
 
 
 def make_train_step(
@@ -65,8 +65,8 @@ def make_train_step(
     """
     take_gradient = build_gradient(config, model, make_keys(config.seed).training, axis_name)
 
-    def train_step(state: TrainState, images: Array) -> tuple[TrainState, Metrics]:
-        grads, metrics, (vectors, moments) = take_gradient(state, images)
+    def train_step(state: TrainState, stored: Array) -> tuple[TrainState, Metrics]:
+        grads, metrics, (vectors, moments) = take_gradient(state, stored)
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         scale = state.plateau.scale
@@ -109,13 +109,13 @@ def build_gradient(
     batch_loss = build_loss(config, axis_name)
     schedules = make_schedules(config.objective, config.train.steps)
     info = objectives.OBJECTIVES[config.objective.name]
-    # Where the objective decodes samples of a posterior, BatchNorm's moments are of one too.
+    # If the objective decodes samples of a posterior, so do BatchNorm's moments.
     at_center = info.deterministic or config.posterior.name == "none"
 
-    def take_gradient(state: TrainState, images: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
+    def take_gradient(state: TrainState, stored: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
         step_rng = jax.random.fold_in(rng, state.step)
-        keys = example_keys(step_rng, len(images), axis_name)
-        x = _pixels(config.data, keys, images)
+        keys = example_keys(step_rng, len(stored), axis_name)
+        x = _as_seen(config.data, keys, stored)
         weights = weights_at(schedules, state.step)
 
         def prepare(params: Any) -> tuple[tuple[Any, Any], tuple[Vectors, Any]]:
@@ -137,19 +137,19 @@ def build_gradient(
             value, metrics = batch_loss(noise, functions, x, weights)
             return value, {"loss": value, **metrics}
 
-        microbatch = _microbatch(config, model, state, len(images))
+        microbatch = _microbatch(config, model, state, len(stored))
         with jax.default_matmul_precision(config.train.matmul_precision):
             return gradient(prepare, loss, state.params, (keys, x), microbatch)
 
     return take_gradient
 
 
-def _pixels(config: ml_collections.ConfigDict, keys: Array, images: Array) -> Array:
-    """What the objective sees of stored images, each with its key."""
+def _as_seen(config: ml_collections.ConfigDict, keys: Array, stored: Array) -> Array:
+    """Converts stored examples, each with its key, to what the objective sees."""
     if config.binarization != "dynamic":
-        return as_seen(images, config.scale)
+        return as_seen(stored, config.scale)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
-    return config.scale * jax.vmap(binarize_now)(keys, as_seen(images))
+    return config.scale * jax.vmap(binarize_now)(keys, as_seen(stored))
 
 
 def _microbatch(
@@ -167,23 +167,25 @@ def _microbatch(
     bytes_each = tangent_bytes(decode, config.model.latent_size)
     microbatch = automatic_microbatch(share, bytes_each, device_memory())
     if microbatch < share:
-        log.info("gradients: %d of %d examples at a time, for memory", microbatch, share)
+        log.info("gradients: %d of %d examples at a time, to save memory", microbatch, share)
     return microbatch
 
 
 def is_recorded(step: Any, config: ml_collections.ConfigDict) -> Any:
-    """Whether metrics.jsonl has a step, an integer or an array: a `train` group says so.
+    """Whether metrics.jsonl holds a step: first, last, every `log_every`th, or validated.
 
-    It has the first and the last, every `log_every`, and those that are validated.
+    Args:
+        step: an integer or an array of them.
+        config: the group `train`.
     """
     recorded = (step == 1) | (step == config.steps) | (step % config.log_every == 0)
     return recorded | (step % config.validate_every == 0) if config.validate_every else recorded
 
 
 def _norms_if(wanted: Array, grads: Any, params: Any) -> Metrics:
-    """Norms of the gradient and the parameters; `NOT_RECORDED` where they are not wanted.
+    """Computes the norms of gradient and parameters if wanted; otherwise they are `NOT_RECORDED`.
 
-    For a small network they would be a fifth of the step.
+    For a small network they would take a fifth of the step.
     """
 
     def norms() -> Metrics:

@@ -1,4 +1,4 @@
-"""The loss on held-out images between the calls: it halves the learning rate, it ends training."""
+"""The loss on the valid split, which reduces the learning rate and stops training early."""
 
 from __future__ import annotations
 
@@ -21,40 +21,47 @@ from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import make_schedules, settled_after
 from sfvae_jax.training.state import TrainState, make_keys
 
-_LEAST = 1e-30  # any fall of the loss is one; optax wants a number above 0
+_LEAST = 1e-30  # any smaller loss is an improvement; optax requires a positive threshold
 
 
 class Validation:
-    """The training loss on images that are not trained on, and what follows from it.
+    """The training loss on the valid split, and what follows from it.
 
-    BatchNorm uses its running averages; noise is the same each time; weights that are annealed are
-    those of the last step, so that a schedule is no plateau. An objective that takes a batch is
-    computed on batches of about `evaluations.batch_size`.
+    BatchNorm uses its running averages, the noise is the same each time, and annealed weights have
+    the values of the last step, so that no schedule looks like a plateau. The loss is computed on
+    batches of about `evaluations.batch_size`.
     """
 
     def __init__(
         self,
         config: ml_collections.ConfigDict,
         model: nn.Module,
-        images: np.ndarray,
+        examples: np.ndarray,
     ) -> None:
+        """Prepares the loss; nothing is compiled yet.
+
+        Args:
+            config: resolved.
+            model: the one that it describes.
+            examples: the valid split, as stored.
+        """
         schedules = make_schedules(config.objective, config.train.steps)
         batch_loss = build_loss(config, axis_name=None)
         last_step = jnp.asarray(config.train.steps - 1)
 
         @jax.jit
-        def loss(state: TrainState, rng: Array, images: Array) -> Array:
+        def loss(state: TrainState, rng: Array, stored: Array) -> Array:
             params, _ = normalize(state.params, state.vectors)
             functions = model_functions(
                 model, params, state.batch_stats, config.objective.jacobian_dtype
             )
-            x = as_seen(images, config.data.scale)
+            x = as_seen(stored, config.data.scale)
             with jax.default_matmul_precision(config.train.matmul_precision):
                 return batch_loss(rng, functions, x, weights_at(schedules, last_step))[0]
 
         self._loss = loss
-        num_batches = math.ceil(len(images) / config.evaluations.batch_size)
-        self._batches = np.array_split(images, num_batches)  # of sizes that differ by 1 at most
+        num_batches = math.ceil(len(examples) / config.evaluations.batch_size)
+        self._batches = np.array_split(examples, num_batches)  # their sizes differ by 1 at most
         self._rng = make_keys(config.seed).evaluation
         plateau = optax.contrib.reduce_on_plateau(
             config.train.plateau_factor,
@@ -62,7 +69,7 @@ class Validation:
             rtol=0.0,
             atol=_LEAST,
         )
-        # Run as it is, it would be compiled anew, and kept, at each validation.
+        # Without jit it would be compiled anew, and the program kept, at each validation.
         self._update = jax.jit(lambda state, loss: plateau.update((), state, value=loss)[1])
         self._halving = config.train.plateau_patience > 0
         self._stopping = config.train.stop_patience > 0
@@ -75,7 +82,7 @@ class Validation:
         )
 
     def loss(self, state: TrainState) -> float:
-        """Mean over the images of the objective's loss, in its own units.
+        """Computes the mean of the objective's loss over the examples, in its own units.
 
         Each process takes its share of the batches, and all get the same number.
         """
@@ -83,17 +90,17 @@ class Validation:
         for number in range(jax.process_index(), len(losses), jax.process_count()):
             rng = jax.random.fold_in(self._rng, number)
             losses[number] = self._loss(state, rng, self._batches[number])
-        losses = processes.gathered(losses).sum(0)  # one of them is not 0
+        losses = processes.gathered(losses).sum(0)  # only one process has computed each
         sizes = list(map(len, self._batches))
         return sum(n * float(loss) for n, loss in zip(sizes, losses, strict=True)) / sum(sizes)
 
     def observe(self, state: TrainState, loss: float) -> TrainState:
-        """The state with the learning rate reduced where the loss has not fallen for long.
+        """Returns the state after a validation: with a reduced learning rate, or a new best model.
 
-        That is after `train.plateau_patience` validations without a new least loss; 0: never. Where
-        training may stop early, the state takes note of its best validation: a stale one counts
-        only once all annealed weights have their last values for good, for before that a model is
-        made for others than those it is judged by.
+        The learning rate is reduced after `train.plateau_patience` validations without a new least
+        loss. A run that may stop early keeps its best validation. One that is no better counts only
+        once all annealed weights have their last values for good, because until then the model is
+        trained with other weights than it is judged by.
         """
         if self._halving:
             plateau = self._update(state.plateau, np.float32(loss))

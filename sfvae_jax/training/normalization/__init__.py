@@ -1,1 +1,1 @@
-"""Networks whose activations or weights are normalised: BatchNorm and spectral norms."""
+"""Normalisation of activations (BatchNorm) and of weights (spectral norm)."""

@@ -1,11 +1,11 @@
-"""BatchNorm beside objectives that see one example at a time.
+"""BatchNorm for objectives that see one example at a time.
 
-One pass over the whole batch takes the moments; encoder and decoder then are functions of a single
-example with these moments given, so that a decoder's Jacobian is of its own example alone. The
-gradient in the parameters goes through the moments too, as BatchNorm's does.
+One pass over the whole batch computes the moments. Encoder and decoder then are functions of a
+single example with these moments fixed, so that the Jacobian of a decoder depends on one example
+alone. As in any BatchNorm, the gradient with respect to the parameters includes the moments.
 
-Where an objective decodes samples of the posterior, the decoder's moments are those of one other
-sample of each image, independent of its own: an objective may draw any number of them.
+If an objective decodes samples of the posterior, the decoder's moments are computed from one sample
+of each example that is independent of the objective's own samples, however many these are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax import Array
 from sfvae_jax.objectives.numerics.batch import example_keys
 
 _EXAMPLES = "examples"
-_MOMENTS = 2**31 - 2  # folded into an example's key for the latent that the moments are taken at
+_MOMENTS = 2**31 - 2  # folded into an example's key: its latent for the moments is independent
 
 
 def batch_moments(
@@ -32,14 +32,14 @@ def batch_moments(
     at_center: bool,
     axis_name: str | None,
 ) -> Any:
-    """The collection "batch_stats" with the moments of one batch; empty without BatchNorm.
+    """Computes the collection "batch_stats" of one batch; it is empty without BatchNorm.
 
     Args:
-        model: takes `axes` in `encode` and `decode_given`.
-        variables: its "params" and "batch_stats", the latter for its structure alone.
-        rng: of the step.
+        model: its methods `encode` and `decode_given` take `axes`.
+        variables: its "params" and "batch_stats"; only the structure of the latter is used.
+        rng: key of the step.
         x: one device's share of the batch, [b, ...].
-        at_center: whether the decoder is applied to the posterior's center, else to one sample.
+        at_center: whether the decoder is applied to the posterior's center; otherwise to a sample.
         axis_name: axis over which the batch is shared, or None.
     """
     if not variables.get("batch_stats"):
@@ -64,10 +64,10 @@ def batch_moments(
 
 
 def moving_average(averages: Any, moments: Any, step: Array | int, decay: float) -> Any:
-    """Running averages after one more batch, that of a step from 0 on.
+    """Updates running averages with the moments of the batch of a step, counted from 0.
 
-    The decay rises as (1 + step) / (10 + step) to the one given, so that short runs are not left
-    with the averages of their start.
+    The decay rises as (1 + step) / (10 + step) up to the given one, so that the averages of short
+    runs are not dominated by their start.
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, averages, moments)

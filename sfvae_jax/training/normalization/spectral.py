@@ -1,7 +1,7 @@
-"""A decoder whose every weight is divided by its largest singular value (RAE-SN).
+"""A decoder whose kernels are divided by their largest singular values (RAE-SN).
 
-The step changes the raw kernels; `normalize` makes of them what the objective and the evaluations
-see. The estimates of the singular vectors are part of the train state.
+The step updates the raw kernels; `normalize` turns them into those that the objective and the
+evaluations see. The estimates of the singular vectors are part of the train state.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sfvae_jax.objectives import spectral_norm
 
 Vectors = dict[str, Array]
 
-_FIRST_ITERATIONS = 20  # from a random vector; later steps go on from the last one's
+_FIRST_ITERATIONS = 20  # from random vectors; each step continues from the previous one's
 
 
 def start_vectors(rng: Array, params: Any) -> Vectors:
-    """Estimates of the right singular vectors of the decoder's kernels, by their paths."""
+    """Estimates the first right singular vectors of the decoder's kernels, by their paths."""
     kernels = _kernels(params)
     keys = jax.random.split(rng, len(kernels))
     random = {
@@ -32,9 +32,12 @@ def start_vectors(rng: Array, params: Any) -> Vectors:
 
 
 def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[Any, Vectors]:
-    """Parameters with the kernels that `vectors` names at norm 1, and the vectors to go on from.
+    """Scales the kernels that `vectors` names to spectral norm 1, and improves the vectors.
 
-    No vectors: the parameters as they are.
+    Without vectors the parameters are returned unchanged.
+
+    Returns:
+        The parameters with normalised kernels, and the vectors to go on from.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
     following = {}
