@@ -1,10 +1,11 @@
-"""A trained model applied to every image of a set: posteriors and reconstructions."""
+"""A trained model applied to a set of examples, as every evaluation takes it."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import flax.linen as nn
 import jax
@@ -20,38 +21,39 @@ from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.posteriors import DiagonalGaussian
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 FLOW_SIZES = ("num_flows", "hidden_sizes", "reverse_sizes", "auxiliary_start")
-"""The options of the group `posterior` that say what a flow consists of."""
+"""The options of the group `posterior` that say how large a flow is."""
 
 
 class NotApplicable(Exception):
-    """A measure that the model has no place for; the message says why."""
+    """A measure that does not apply to the model; the message says why."""
 
 
 class Doubtful(float):
-    """A measure that is not to be read without its caveat.
+    """A measure that cannot be trusted as it stands.
 
     Attributes:
-        caveat: why not, and what to do.
+        caveat: why not, and what to do about it.
     """
 
     def __new__(cls, value: float, caveat: str) -> Doubtful:
-        """The number with its caveat."""
+        """Returns the number with its caveat."""
         number = super().__new__(cls, value)
         number.caveat = caveat
         return number
 
 
 class OfText(float):
-    """A measure of one text.
+    """A measure of a single text, such as a molecule.
 
     Attributes:
-        text: that has been measured.
+        text: the text.
     """
 
     def __new__(cls, value: float, text: str) -> OfText:
-        """The number with its text."""
+        """Returns the number with its text."""
         number = super().__new__(cls, value)
         number.text = text
         return number
@@ -59,28 +61,30 @@ class OfText(float):
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What every evaluation works on: a model with its parameters, and images.
+    """What every evaluation works on: a model with its parameters, and the examples to measure.
 
     Attributes:
-        model: with methods `encode(x)` (a posterior) and `decode(z)` (the likelihood's parameters).
+        model: a module with the methods `encode(x)`, which returns a posterior, and `decode(z)`,
+            which returns the likelihood's parameters.
         params: its parameters.
-        images: stored images [N, ...].
-        rng: key of the evaluation's own noise; image i folds i in.
+        images: the stored examples, [N, ...]: images, or sequences.
+        rng: the key of the evaluation's noise; example i takes its own from `fold_in(rng, i)`.
         config: the `evaluations` group of the run's configuration.
-        likelihood: what the decoder's output means.
-        prior_stddev: of the latents, a scalar or [m]; None where no prior has been trained with.
+        likelihood: p(x|z), which takes the decoder's output.
+        prior_stddev: the prior's standard deviations, a scalar or [m]; None if there is no prior.
         no_bound: why likelihood, posterior and prior make no bound of log p(x); empty if they do.
         data_scale: the model sees pixels in [0, data_scale].
-        gamma: of the sampling-free objective, at the last step taken.
-        log_det_weight: of the same, a number.
-        posterior_family: the config's name of what `encode` gives.
-        posterior_flows: of a flow, `num_flows`, `hidden_sizes`, and what else `FLOW_SIZES` names.
-        images_of: stored images of "train", "valid" or "test", read once, when they are asked for.
-        labels_of: their labels [N], or None where the data set has none.
-        language: of sequences, what they are made of and say; None: the examples are images.
-        programs: what has been compiled, by key, for all checkpoints of one run: see `program`;
-            and what depends on none of them: see `once_for_all_checkpoints`.
-        shared: what several evaluations of this model need, by key; a copy starts without.
+        gamma: the sampling-free objective's gamma at the last step taken.
+        log_det_weight: that objective's weight of the log determinant, a number.
+        posterior_family: the config's name of the family that `encode` returns.
+        posterior_flows: the size of a flow, by the names in `FLOW_SIZES`.
+        images_of: returns the stored examples of "train", "valid" or "test", each of which is read
+            once, when it is asked for.
+        labels_of: returns the labels of a split, [N], or None if the data set has none.
+        language: what sequences are made of and mean; None if the examples are images.
+        programs: what is kept for all checkpoints of one run: compiled functions (`program`) and
+            results that no checkpoint changes (`once_per_run`).
+        shared: what is kept for this checkpoint (`once_per_checkpoint`); a copy starts empty.
     """
 
     model: nn.Module
@@ -103,26 +107,27 @@ class TrainedModel:
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, params: Any, x: Array) -> Any:
-        """The posterior of one example."""
+        """Returns the posterior of one example."""
         return self.model.apply(params, x, method="encode")
 
     def decode(self, params: Any, z: Array) -> Any:
-        """The likelihood's parameters for one latent."""
+        """Returns the likelihood's parameters for one latent [m]."""
         return self.model.apply(params, z, method="decode")
 
     def decode_given(self, params: Any, z: Array, x: Array) -> Any:
-        """The same, from which p(x|z) of one example x is taken: see `Vae.decode_given`.
+        """Returns the likelihood's parameters that score the example x, for one latent [m].
 
-        Of a model that has no such method it is `decode`.
+        They differ from those of `decode` if the decoder is fed x (teacher forcing), as the models'
+        method `decode_given` says; a model without that method has no such decoder.
         """
         if not hasattr(self.model, "decode_given"):
             return self.decode(params, z)
         return self.model.apply(params, z, x, method="decode_given")
 
     def sample(self, params: Any, z: Array, key: Array) -> tuple[Array, Any]:
-        """A draw of x from p(x|z) for one latent, and the likelihood's parameters that it is of.
+        """Draws x from p(x|z) for one latent; returns it with the likelihood's parameters.
 
-        Of a decoder that is fed its own output the model draws, place by place.
+        A decoder that is fed its own output draws place by place.
         """
         if hasattr(self.model, "sample"):
             return self.model.apply(params, key, z, self.likelihood, method="sample")
@@ -130,21 +135,21 @@ class TrainedModel:
         return self.likelihood.sample(key, parameters), parameters
 
     def reconstruct(self, params: Any, z: Array) -> Array:
-        """E[x|z] for one latent."""
+        """Returns E[x|z] for one latent [m]."""
         return self.likelihood.mean(self.decode(params, z))
 
     def prior(self) -> Any:
-        """prior_stddev.
+        """Returns the prior's standard deviations.
 
         Raises:
-            NotApplicable: if there is no prior.
+            NotApplicable: if the model has no prior.
         """
         if self.prior_stddev is None:
             raise NotApplicable("the model was trained without a prior")
         return self.prior_stddev
 
     def pixels(self, images: Array) -> Array:
-        """Stored images or sequences [N, ...] as the model sees them."""
+        """Returns stored examples [N, ...] as the model sees them."""
         return as_seen(images, self.data_scale)
 
     def map_images(
@@ -155,23 +160,29 @@ class TrainedModel:
         batch_size: int | None = None,
         key: Hashable = None,
     ) -> Any:
-        """`function(params, x, key, *extra_i)` of every image: a pytree of NumPy arrays [N, ...].
+        """Returns `function(params, x, key, *extra_i)` of every example i.
 
-        Image i gets the key `fold_in(rng, i)`, whatever the batch size, which is that of the config
-        where none is given, and entry i of every further pytree of arrays [N, ...].
+        Args:
+            function: takes one example as the model sees it, and its key `fold_in(rng, i)`, which
+                no batch size changes.
+            images: stored examples [N, ...]; None: those of this model.
+            *extra: pytrees of arrays [N, ...], of which each example gets its own entries.
+            batch_size: examples at once; None: `evaluations.batch_size`.
+            key: names the function, and everything it closes over besides this model. With a key it
+                is compiled once for all checkpoints of a run (see `program`).
 
-        With a key the function is compiled once for all checkpoints of a run (see `program`); it
-        says which function it is, and all that it closes over besides this model.
+        Returns:
+            A pytree of NumPy arrays [N, ...].
 
         Raises:
-            ValueError: if a further pytree has not one entry for each image.
+            ValueError: if `extra` does not have one entry for each example.
         """
         images = self.images if images is None else images
         batch_size = batch_size or self.config.batch_size
         keys = example_keys(self.rng, len(images))
         counts = {len(leaf) for leaf in jax.tree.leaves(extra)}
         if not counts <= {len(images)}:
-            raise ValueError(f"{len(images)} images need as many entries, got {sorted(counts)}")
+            raise ValueError(f"{len(images)} examples need as many entries, got {sorted(counts)}")
 
         def apply(params: Any, batch: Array, keys: Array, extra: Any) -> Any:
             return jax.vmap(lambda x, key, more: function(params, x, key, *more))(
@@ -184,17 +195,22 @@ class TrainedModel:
             apply = program(self, ("map_images", key), lambda apply=apply: jax.jit(apply))
         batches = []
         for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            more = jax.tree.map(lambda leaf: leaf[part], extra)
-            batches.append(jax.device_get(apply(self.params, images[part], keys[part], more)))
+            at = slice(start, start + batch_size)
+            more = jax.tree.map(lambda leaf: leaf[at], extra)
+            batches.append(jax.device_get(apply(self.params, images[at], keys[at], more)))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
 
 def require(posterior: Any, method: str, purpose: str) -> Any:
-    """A method that not every posterior has.
+    """Returns a method that not every posterior has.
+
+    Args:
+        posterior: any posterior.
+        method: the method's name.
+        purpose: what the method gives, for the message.
 
     Raises:
-        NotApplicable: if this one has not.
+        NotApplicable: if this posterior does not have it.
     """
     found = getattr(posterior, method, None)
     if found is None:
@@ -203,20 +219,20 @@ def require(posterior: Any, method: str, purpose: str) -> Any:
 
 
 def require_bound(trained: TrainedModel) -> None:
-    """Refuses a model whose likelihood, posterior and prior make no bound of log p(x).
+    """Checks that likelihood, posterior and prior make a bound of log p(x).
 
     Raises:
-        NotApplicable: saying why.
+        NotApplicable: saying why they do not.
     """
     if trained.no_bound:
         raise NotApplicable(trained.no_bound)
 
 
 def latent_prior(trained: TrainedModel) -> Array:
-    """The prior's standard deviations, [m], of a model that has a bound of log p(x).
+    """Returns the prior's standard deviations, [m], of a model that has a bound of log p(x).
 
     Raises:
-        NotApplicable: if it has no bound, or no prior.
+        NotApplicable: if the model has no bound, or no prior.
     """
     require_bound(trained)
     prior_stddev = jnp.asarray(trained.prior(), float)
@@ -224,10 +240,10 @@ def latent_prior(trained: TrainedModel) -> Array:
 
 
 def require_diagonal(posterior: Any) -> None:
-    """Refuses a posterior that is no diagonal Gaussian.
+    """Checks that a posterior is a diagonal Gaussian.
 
     Raises:
-        NotApplicable: naming what it is.
+        NotApplicable: naming what it is instead.
     """
     if not isinstance(posterior, DiagonalGaussian):
         raise NotApplicable(f"a {type(posterior).__name__} posterior is no diagonal Gaussian")
@@ -251,12 +267,56 @@ def once_for_all_checkpoints(trained: TrainedModel, key: Hashable, make: Callabl
     return trained.programs[kept]
 
 
-def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
-    """`make()`, compiled functions of this model that take its parameters as an argument.
+def once_per_checkpoint(
+    function: Callable[Concatenate[TrainedModel, P], T],
+) -> Callable[Concatenate[TrainedModel, P], T]:
+    """Decorates a function so that each `TrainedModel` computes it once for the same arguments.
 
-    Made the first time that a checkpoint of a run asks for it under this key, and again where what
-    is compiled into it has changed: the model, its likelihood, key or scale, or a prior that
-    floats. The one before is then given up, so that they do not grow in number.
+    Args:
+        function: takes the model, and arguments that are hashable or groups of options.
+    """
+    return _once(function, lambda trained: trained.shared)
+
+
+def once_per_run(
+    function: Callable[Concatenate[TrainedModel, P], T],
+) -> Callable[Concatenate[TrainedModel, P], T]:
+    """Decorates a function so that all checkpoints of a run compute it once for the same arguments.
+
+    Args:
+        function: takes the model, and arguments that are hashable or groups of options. It must
+            depend on nothing but these arguments, as features of real images do on the images.
+    """
+    return _once(function, lambda trained: trained.programs)
+
+
+def _once(function: Callable[..., T], cache_of: Callable[[TrainedModel], dict]) -> Callable[..., T]:
+    @functools.wraps(function)
+    def computed_once(trained: TrainedModel, *arguments: Any) -> T:
+        cache, key = cache_of(trained), (function, *map(_hashable, arguments))
+        if key not in cache:
+            cache[key] = function(trained, *arguments)
+        return cache[key]
+
+    return computed_once
+
+
+def _hashable(argument: Any) -> Hashable:
+    is_group = isinstance(argument, ml_collections.ConfigDict)
+    return ml_collections.FrozenConfigDict(argument) if is_group else argument
+
+
+def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """Returns compiled functions of this model, which take its parameters as an argument.
+
+    They are made when a checkpoint of a run first asks for them under this key, and made again if
+    something that is compiled into them has changed: the model, its likelihood, key or scale, or a
+    floating prior. Then the ones before are given up, so that they do not grow in number.
+
+    Args:
+        trained: the model.
+        key: names the functions, and everything they close over besides the model.
+        make: makes them.
     """
     arrays, likelihood = jax.tree.flatten(trained.likelihood)
     compiled_in = (
@@ -269,13 +329,13 @@ def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
     )
     found = trained.programs.get(key)
     if found is None or found[0] != compiled_in:
-        # The model too, so that its id is not given to another.
+        # The model is kept too, so that no other model is given its id.
         trained.programs[key] = found = (compiled_in, trained.model, make())
     return found[2]
 
 
 def part_images(trained: TrainedModel, part: str) -> np.ndarray:
-    """Stored images of "train", "valid" or "test".
+    """Returns the stored examples of "train", "valid" or "test".
 
     Raises:
         NotApplicable: if the model came without its data set.
@@ -286,7 +346,7 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
 
 
 def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
-    """The code that stands for each image's posterior, [N, m]."""
+    """Returns the center of every example's posterior, [N, m]."""
 
     def center(params: Any, x: Array, key: Array) -> Array:
         del key
@@ -295,14 +355,17 @@ def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     return finite(trained.map_images(center, images, key="center"))
 
 
+@once_per_checkpoint
 def latent_size(trained: TrainedModel) -> int:
-    """m."""
-    return once(trained, "latent size", lambda: centers(trained, trained.images[:1]).shape[1])
+    """Returns the number of latents m."""
+    return centers(trained, trained.images[:1]).shape[1]
 
 
 def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
-    """E[x|z] of latents [..., m], in batches of `evaluations.batch_size`: [..., *example]."""
-    # One compiled decoder for all that is decoded of this model.
+    """Returns E[x|z] of latents [..., m], [..., *example].
+
+    So many are decoded at once as `evaluations.batch_size` says.
+    """
     decode = program(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
     flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
     size = trained.config.batch_size
@@ -312,10 +375,10 @@ def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
 
 
 def finite(codes: np.ndarray) -> np.ndarray:
-    """The codes.
+    """Returns the codes, once they are known to be finite.
 
     Raises:
-        RunError: if they are not finite.
+        RunError: if one is not.
     """
     if not np.isfinite(codes).all():
         raise RunError("the codes are not finite at this checkpoint; the model diverged")

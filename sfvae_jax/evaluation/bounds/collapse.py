@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.evaluation.spec import Evaluation, Measure
-from sfvae_jax.evaluation.trained_model import TrainedModel, once, require
+from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_checkpoint, require
 from sfvae_jax.options import BELOW_1, POSITIVE, Option
 
 OPTIONS = {
@@ -23,7 +23,7 @@ OPTIONS = {
 
 
 def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0.01) -> float:
-    """Share of latent dimensions that have (epsilon, delta)-collapsed.
+    """Returns the share of latent dimensions that have (epsilon, delta)-collapsed.
 
     Dimension i has collapsed if P_x( KL(q(z_i|x) || p(z_i)) < epsilon ) >= 1 - delta
     (SFVAE Eq. 22, after Lucas et al.; the paper prints the probability as an expectation).
@@ -43,15 +43,16 @@ def collapse_fraction(kl: np.ndarray, *, epsilon: float = 0.05, delta: float = 0
     if kl.ndim != 2 or kl.size == 0:
         raise ValueError(f"kl must be a non-empty [N, m] array, got shape {kl.shape}")
     if epsilon <= 0 or not 0 <= delta < 1:
-        raise ValueError(f"need epsilon > 0 and delta in [0, 1), got {epsilon} and {delta}")
-    # In counts, and with room for the rounding of 1 - delta: 99 of 100 meet delta = 0.01.
+        raise ValueError(f"epsilon must be positive and delta in [0, 1), got {epsilon} and {delta}")
+    # Compares counts, with room for the rounding of 1 - delta: 99 of 100 meet delta = 0.01.
     num_below = np.sum(kl < epsilon, axis=0)
     needed = (1.0 - delta) * kl.shape[0] * (1.0 - 1e-12)
     return float(np.mean(num_below >= needed))
 
 
+@once_per_checkpoint
 def kl_matrix(trained: TrainedModel) -> np.ndarray:
-    """KL(q(z_i|x) || p(z_i)) of every image and latent dimension, [N, m], in nats.
+    """Returns KL(q(z_i|x) || p(z_i)) of every example and latent dimension, [N, m], in nats.
 
     Raises:
         NotApplicable: if the posterior has no such divergence, or the model no prior.
@@ -63,20 +64,19 @@ def kl_matrix(trained: TrainedModel) -> np.ndarray:
         purpose = "KL divergence of a latent dimension in closed form"
         return require(trained.encode(params, x), "kl_per_dimension", purpose)(prior_stddev)
 
-    key = "KL divergence of each dimension"
-    return once(trained, key, lambda: trained.map_images(kl, key=key))
+    return trained.map_images(kl, key="KL divergence of each dimension")
 
 
 def evaluate_collapse(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float]:
-    """The evaluation `collapse`."""
+    """Takes the measure of `collapse`."""
     fraction = collapse_fraction(kl_matrix(trained), epsilon=options.epsilon, delta=options.delta)
     return {"collapse_fraction": fraction}
 
 
 def evaluate_kl(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict[str, float]:
-    """The evaluation `kl_divergence`: of the whole posterior, mean over the images, in nats."""
+    """Takes the measure of `kl_divergence`, a mean over the examples in nats."""
     del options
     prior_stddev = trained.prior()
 

@@ -27,7 +27,7 @@ from sfvae_jax.evaluation.trained_model import (
     centers,
     decode_means,
     finite,
-    once,
+    once_per_checkpoint,
     part_images,
     program,
     require_bound,
@@ -125,6 +125,7 @@ def evaluate_optimal_decoder(trained: TrainedModel, options: ml_collections.Conf
     return _with_caveats(measured, components)
 
 
+@once_per_checkpoint
 def training_mixture(trained: TrainedModel, num_components: int) -> Mixture:
     """The posteriors of so many training images, evenly spaced among all; 0: of all.
 
@@ -142,14 +143,11 @@ def training_mixture(trained: TrainedModel, num_components: int) -> Mixture:
         require_diagonal(posterior)
         return posterior.mean, jnp.broadcast_to(posterior.stddev, posterior.mean.shape)
 
-    def make() -> Mixture:
-        images = part_images(trained, "train")
-        if 0 < num_components < len(images):
-            images = images[np.linspace(0, len(images) - 1, num_components).astype(int)]
-        means, stddevs = trained.map_images(moments, images, key="diagonal posteriors")
-        return Mixture(images, finite(means), finite(stddevs))
-
-    return once(trained, ("training mixture", num_components), make)
+    images = part_images(trained, "train")
+    if 0 < num_components < len(images):
+        images = images[np.linspace(0, len(images) - 1, num_components).astype(int)]
+    means, stddevs = trained.map_images(moments, images, key="diagonal posteriors")
+    return Mixture(images, finite(means), finite(stddevs))
 
 
 def optimum(

@@ -53,7 +53,7 @@ def test_float32_is_judged_like_float64():
     [
         (np.zeros(3), {}, r"non-empty \[N, m\] array"),
         (np.zeros((0, 3)), {}, r"non-empty \[N, m\] array"),
-        (np.zeros((2, 3)), {"epsilon": 0.0}, "need epsilon > 0"),
+        (np.zeros((2, 3)), {"epsilon": 0.0}, "epsilon must be positive"),
         (np.zeros((2, 3)), {"delta": 1.0}, r"delta in \[0, 1\)"),
     ],
 )
