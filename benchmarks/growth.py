@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import cases
-from benchmarks.peak import matmul_peak
+from benchmarks.measuring import cases
+from benchmarks.measuring.peak import matmul_peak
+from benchmarks.measuring.table import check_writable, markdown, write_json
 from benchmarks.rows import rows
 from benchmarks.step_time import heading
-from benchmarks.table import check_writable, markdown, write_json
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.memory import keep_freed_memory
 

@@ -21,8 +21,8 @@ import ml_collections
 import numpy as np
 import optax
 
-from benchmarks import ours
-from benchmarks.papers import paper_config
+from benchmarks.implementations import ours
+from benchmarks.measuring.papers import paper_config
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.evaluate import evaluate, restore

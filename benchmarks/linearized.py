@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import fastest
+from benchmarks.measuring.timing import fastest
 from sfvae_jax import models, objectives
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.objectives import low_rank_gaussian_log_prob

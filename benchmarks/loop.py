@@ -25,7 +25,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from benchmarks.papers import paper_config
+from benchmarks.measuring.papers import paper_config
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.runs.workdir import Workdir

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import jax
 
-from benchmarks import cases, jax_step, ours, plain
-from benchmarks.cases import Case
-from benchmarks.machine import device_name
+from benchmarks.implementations import jax_step, ours, plain
+from benchmarks.measuring import cases
+from benchmarks.measuring.cases import Case
+from benchmarks.measuring.machine import device_name
 
 CASES = [(cases.relu_mlp(200, 1000), (0, 200, 50)), (cases.conv(64, 256), (0, 64, 16, 4))]
 

@@ -1,6 +1,6 @@
 """Weights of the deterministic losses, chosen on held-out digits.
 
-  python benchmarks/rae_weights.py
+  python -m benchmarks.rae_weights
 
 The RAE paper prints neither beta nor lambda. For each loss a small autoencoder (784-256-128-16) is
 trained on 3,000 of the embedded digits with every weight of a grid; then a Gaussian is fitted to

@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 
-from benchmarks import jax_step, ours, plain
-from benchmarks.cases import Case
-from benchmarks.machine import device_name
-from benchmarks.peak import Peak
-from benchmarks.prepared import Prepared
-from benchmarks.timing import in_turns
+from benchmarks.implementations import jax_step, ours, plain
+from benchmarks.implementations.prepared import Prepared
+from benchmarks.measuring.cases import Case
+from benchmarks.measuring.machine import device_name
+from benchmarks.measuring.peak import Peak
+from benchmarks.measuring.timing import in_turns
 from benchmarks.worker import in_own_process
 
 IMPLEMENTATIONS = ("ours", "plain", "pytorch")
@@ -136,7 +136,7 @@ def _plain(case: Case) -> Prepared:
 
 
 def _pytorch(case: Case) -> Prepared:
-    from benchmarks import torch_step  # PyTorch may not be installed
+    from benchmarks.implementations import torch_step  # PyTorch may not be installed
 
     return torch_step.prepare(case.config(), case.batch(), case.params())
 

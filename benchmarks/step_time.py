@@ -22,11 +22,11 @@ import sys
 
 import jax
 
-from benchmarks.cases import GROUPS, PRECISIONS
-from benchmarks.machine import device_name
-from benchmarks.peak import Peak, matmul_peak
+from benchmarks.measuring.cases import GROUPS, PRECISIONS
+from benchmarks.measuring.machine import device_name
+from benchmarks.measuring.peak import Peak, matmul_peak
+from benchmarks.measuring.table import check_writable, markdown, write_json
 from benchmarks.rows import IMPLEMENTATIONS, installed, rows
-from benchmarks.table import check_writable, markdown, write_json
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.memory import keep_freed_memory
 

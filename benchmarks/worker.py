@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.cases import Case
-from benchmarks.prepared import Prepared
+from benchmarks.implementations.prepared import Prepared
+from benchmarks.measuring.cases import Case
 
 
 @dataclasses.dataclass(frozen=True)

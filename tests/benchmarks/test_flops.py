@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.flops import count_flops
+from benchmarks.measuring.flops import count_flops
 from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import ours, plain
-from benchmarks.cases import GROUPS, Case
-from benchmarks.flops import count_flops
+from benchmarks.implementations import ours, plain
+from benchmarks.measuring.cases import GROUPS, Case
+from benchmarks.measuring.flops import count_flops
 
 MLP = ("small mlp", {"hidden_sizes": (12, 9), "activation": "tanh"}, (6, 5, 1))
 CONV = ("small conv", {"name": "conv", "channels": (4, 5, 6)}, (16, 16, 3))
@@ -58,7 +58,7 @@ def test_ours_is_plain(small, ours_step):
 
 def test_pytorch_is_ours(small, ours_step):
     torch = pytest.importorskip("torch")
-    from benchmarks import torch_loss, torch_models
+    from benchmarks.implementations import torch_loss, torch_models
 
     networks = torch_models.build(small.config(), small.data_shape)
     torch_models.load_params(networks, small.params())

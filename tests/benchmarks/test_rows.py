@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import growth, jax_step, timing
+from benchmarks import growth
 from benchmarks import rows as measuring
-from benchmarks.cases import GROUPS, Case
-from benchmarks.peak import Peak
-from benchmarks.table import check_writable, markdown, write_json
+from benchmarks.implementations import jax_step
+from benchmarks.measuring import timing
+from benchmarks.measuring.cases import GROUPS, Case
+from benchmarks.measuring.peak import Peak
+from benchmarks.measuring.table import check_writable, markdown, write_json
 from sfvae_jax.errors import UsageError
 
 PEAK = Peak(1e9, "float32")

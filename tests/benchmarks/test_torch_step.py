@@ -5,13 +5,13 @@ import math
 import jax
 import pytest
 
-from benchmarks import ours
-from benchmarks.cases import Case
-from benchmarks.flops import count_flops
+from benchmarks.implementations import ours
+from benchmarks.measuring.cases import Case
+from benchmarks.measuring.flops import count_flops
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import torch_step  # noqa: E402
+from benchmarks.implementations import torch_step  # noqa: E402
 
 
 def test_peak_memory_is_of_what_lives_at_a_time():

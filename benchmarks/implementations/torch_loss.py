@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
-from benchmarks.torch_models import Networks
+from benchmarks.implementations.torch_models import Networks
 
 # (x [B, ...], noise [B, m]) -> loss in nats per example
 Loss = Callable[[Tensor, Tensor], Tensor]

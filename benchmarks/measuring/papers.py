@@ -10,7 +10,7 @@ import ml_collections
 
 def paper_config(name: str, preset: str = "") -> ml_collections.ConfigDict:
     """What configs/NAME.py gives for a preset."""
-    path = Path(__file__).parent.parent / "configs" / f"{name}.py"
+    path = Path(__file__).parents[2] / "configs" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

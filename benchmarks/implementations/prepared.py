@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.timing import seconds_of
+from benchmarks.measuring.timing import seconds_of
 
 
 @dataclasses.dataclass(frozen=True)

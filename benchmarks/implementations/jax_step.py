@@ -10,9 +10,9 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from benchmarks.flops import count_flops
-from benchmarks.machine import available_bytes
-from benchmarks.prepared import Prepared
+from benchmarks.implementations.prepared import Prepared
+from benchmarks.measuring.flops import count_flops
+from benchmarks.measuring.machine import available_bytes
 
 
 def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import fastest
+from benchmarks.measuring.timing import fastest
 
 _SIZES = {"cpu": (2048, 3072, 4096)}
 _SIZES_OF_ACCELERATORS = (4096, 8192, 16384)

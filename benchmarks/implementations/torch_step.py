@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.prepared import Prepared
-from benchmarks.torch_loss import make_loss
-from benchmarks.torch_models import build, load_params
+from benchmarks.implementations.prepared import Prepared
+from benchmarks.implementations.torch_loss import make_loss
+from benchmarks.implementations.torch_models import build, load_params
 
 
 def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Prepared:

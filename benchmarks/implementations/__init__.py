@@ -1,0 +1,1 @@
+"""A training step by the library, in plain JAX and in PyTorch, ready to be measured."""
