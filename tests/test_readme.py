@@ -42,21 +42,6 @@ def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, page):
     assert all("48.8" in text and "35.9" in text for text in telling)
 
 
-def test_the_table_of_objectives_is_that_of_the_code(root):
-    lines = (root / "docs" / "objectives.md").read_text().splitlines()
-    for name, info in objectives.OBJECTIVES.items():
-        row = next(line for line in lines if line.startswith(f"| `{name}` | `obj"))
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        noise = "no" if info.deterministic else "yes"
-        function = f"`objectives.{info.function}`"
-        if info.of_sequences:
-            function += f", of sequences `objectives.{info.of_sequences}`"
-        assert cells[1:5] == [function, info.source, info.bound, noise]
-        assert cells[5].replace("`", "") == info.decoder_passes
-        if not cells[6].startswith("any"):
-            assert cells[6].replace("`", "").split(", ") == list(info.posteriors)
-
-
 def test_every_name_in_the_readme_is_a_function_or_an_objective(readme):
     families = readme[readme.index("| family |") : readme.index("[docs/objectives.md]")]
     rows = [line.split("|")[2:4] for line in families.splitlines()[2:] if line.startswith("|")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,8 @@ from launch.ledger.pages.blocks import block, line, overview
 from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
-from sfvae_jax.errors import UsageError
-from sfvae_jax.runtime.files import write_text
+from sfvae_jax.reporting.pages import Page, page_with
 
-_BLOCK = re.compile(
-    r"(?P<start><!-- generated: (?P<name>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
-)
 Accounts = Mapping[str, Account]  # by the table's name
 Papers = Mapping[str, Sequence[Table]]
 
@@ -35,10 +30,10 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
     """
     accounts = _accounts(folder, papers)
     changed = []
-    for path, text in _pages(folder, papers, accounts):
-        if path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-            changed.append(path)
+    for page in _pages(folder, papers, accounts):
+        if not page.is_current:
+            page.write()
+            changed.append(page.path)
     wanted = _pictures(folder, papers, accounts)
     for path, panels in wanted.items():
         if digest_in(path) != digest(panels):
@@ -66,9 +61,9 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
     accounts = _accounts(folder, papers)
     wanted = _pictures(folder, papers, accounts)
     faults = [
-        f"{path.name} is not what the records say"
-        for path, text in _pages(folder, papers, accounts)
-        if path.read_text(encoding="utf-8") != text
+        f"{page.path.name} is not what the records say"
+        for page in _pages(folder, papers, accounts)
+        if not page.is_current
     ]
     for path, panels in wanted.items():
         there = digest_in(path)
@@ -90,28 +85,16 @@ def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
     }
 
 
-def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[tuple[Path, str]]:
-    """Each page, and what it should hold."""
+def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
+    """The page of each paper, then the index."""
     for paper, tables in papers.items():
         blocks = {t.name: block(t, accounts[t.name]) for t in tables if t.parts}
         others = [line(table) for table in tables if not table.parts]
         if others:
             heading = "## The other tables and figures\n"
             blocks[f"{paper}-others"] = "\n".join([heading, *others, ""])
-        yield _with_blocks(folder / f"{paper}.md", blocks)
-    yield _with_blocks(folder / "index.md", {"overview": overview(papers, accounts)})
-
-
-def _with_blocks(path: Path, blocks: Mapping[str, str]) -> tuple[Path, str]:
-    text = path.read_text(encoding="utf-8")
-    there = [match["name"] for match in _BLOCK.finditer(text)]
-    if sorted(there) != sorted(blocks):
-        wrong = sorted(set(there) ^ set(blocks)) or sorted(n for n in there if there.count(n) > 1)
-        raise UsageError(
-            f"{path} must have the blocks {', '.join(blocks)}, each once, as lines <!-- generated:"
-            f" NAME --> and <!-- end -->; wrong: {', '.join(wrong)}"
-        )
-    return path, _BLOCK.sub(lambda m: m["start"] + blocks[m["name"]] + m["end"], text)
+        yield page_with(folder / f"{paper}.md", blocks)
+    yield page_with(folder / "index.md", {"overview": overview(papers, accounts)})
 
 
 def _pictures(folder: Path, papers: Papers, accounts: Accounts) -> dict[Path, list[Panel]]:

@@ -1,0 +1,54 @@
+"""The specs of the library's tables as Markdown: objectives, posteriors and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sfvae_jax.models import POSTERIORS
+from sfvae_jax.objectives import OBJECTIVES
+from sfvae_jax.reporting.markdown import code, lines_of
+
+_DENSITIES = [name for name in POSTERIORS if name != "none"]
+_LIKELIHOODS = {name: None for spec in OBJECTIVES.values() for name in spec.likelihoods}
+
+
+def objectives() -> str:
+    """Every objective: its function, source, bound, cost, and what it can be combined with."""
+    heads = (
+        "name in a config",
+        "function",
+        "source",
+        "lower bound of log p(x)",
+        "draws noise",
+        "decoder passes per example",
+        "posteriors",
+        "likelihoods",
+    )
+    rows = []
+    for name, spec in OBJECTIVES.items():
+        function = code(f"objectives.{spec.function}")
+        if spec.of_sequences:
+            function += f", for sequences {code(f'objectives.{spec.of_sequences}')}"
+        rows.append(
+            [
+                code(name),
+                function,
+                spec.source,
+                spec.bound,
+                "no" if spec.deterministic else "yes",
+                spec.decoder_passes,
+                _names(spec.posteriors, _DENSITIES),
+                _names(spec.likelihoods, _LIKELIHOODS),
+            ]
+        )
+    return lines_of(heads, rows) + "\n"
+
+
+def _names(names: Collection[str], known: Collection[str]) -> str:
+    """Names as a list; "any" for all of the known ones, and "any but" for all except one."""
+    others = [name for name in known if name not in names]
+    if not others:
+        return "any"
+    if len(names) > 2 and len(others) == 1:
+        return f"any but {code(others[0])}"
+    return ", ".join(map(code, names))
