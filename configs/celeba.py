@@ -34,12 +34,12 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.experiments import photographs
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
 LATENT_SIZES = (12, 16, 24, 32, 48, 64)
 BILBO_VARIANCES = (1.0, 0.01)  # BACK Figure 17
-MATCHED_BUDGET = 650_000  # sampling-free steps in the time of 10^6 sampling steps
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -47,51 +47,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = base_config(preset, PRESETS)
     config.data.name = "celeb_a"
     config.data.crop = 140
-    config.data.image_size = 64
-    config.model.name = "conv"
-    config.model.latent_size = 16
-    config.model.output_activation = "sigmoid"
-    config.model.initializer = "he_normal"
-    config.likelihood.variance = 0.5
-    config.objective.name = "sampling_free"
-    config.objective.gamma = 0.5
-    config.train.steps = 1_000_000
-    config.train.batch_size = 64
-    config.train.learning_rate = 1e-4
-    config.train.steps_per_call = 200
-    config.train.log_every = 1000
-    config.train.checkpoint_every = 10_000
-    config.evaluations.names = (
-        "marginal_likelihood",
-        "frechet",
-        "reconstruction",
-        "kl_divergence",
-        "pictures",
-    )
-    config.evaluations.steps = (MATCHED_BUDGET,)
-    config.evaluations.batch_size = 50
-    config.evaluations.marginal_likelihood.num_samples = 50_000
-    config.evaluations.marginal_likelihood.num_images = 1000
+    photographs.measure_samples(config)
     config.evaluations.frechet.sources = ("prior", "optimal_prior")
-    config.evaluations.pictures.num_traversed = 3
-    config.evaluations.pictures.num_dimensions = 0  # all of them
     config.published = with_setting(_published(), config)
     if preset == "laptop":
-        config.data.name = "sprites"
         config.data.crop = 0
-        config.data.num_examples = 4000
-        config.data.num_test = 500
-        config.model.channels = (16, 16, 32, 32, 64)
-        config.model.latent_size = 10
-        config.train.steps = 1500
-        config.train.learning_rate = 1e-3
-        config.train.steps_per_call = 20
-        config.train.log_every = 20
-        config.train.checkpoint_every = 500
-        config.evaluations.steps = ()
-        config.evaluations.marginal_likelihood.num_samples = 1000
-        config.evaluations.marginal_likelihood.num_images = 50
-        config.evaluations.generated.features = "classifier"
+        photographs.use_sprites(config, "sprites")
     return config.lock()
 
 
@@ -107,13 +68,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
         for variance in BILBO_VARIANCES:
             add(**{"objective.name": "bilbo", "posterior.variance": variance})
         return
-    for latent_size in LATENT_SIZES:
-        for objective in ("sampling_free", "sampling"):
-            for seed in range(3):
-                add(
-                    seed=seed,
-                    **{"objective.name": objective, "model.latent_size": latent_size},
-                )
+    photographs.add_latent_sizes(add, LATENT_SIZES)
     shown = {"model.latent_size": 32}
     add(**{"objective.name": "sampling", "objective.beta": 10.0, **shown})
     add(**{"objective.name": "autoencoder", **shown})
@@ -125,42 +80,17 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 def _published() -> ml_collections.ConfigDict:
     """Table 5, CelebA: mean and standard deviation over 3 runs, 16 latents."""
-    step = str(MATCHED_BUDGET)
-    rows = {
-        "sampling_free": {
-            "where": {
-                "objective": {"name": "sampling_free"},
-                "model": {"latent_size": 16},
-                "data": {"crop": 140},
-            },
+    step = str(photographs.MATCHED_BUDGET)
+    return photographs.table_5(
+        {"crop": 140},
+        sampling_free={
             "fid_prior": {"end": (95.79, 0.33), step: (98.00, 1.79)},
             "marginal_likelihood": {"end": (-7244.9, 0.6), step: (-7247.1, 0.4)},
         },
-        "sampling": {
-            "where": {
-                "objective": {"name": "sampling", "beta": 1.0},
-                "model": {"latent_size": 16},
-                "data": {"crop": 140},
-            },
+        sampling={
             "fid_prior": {"end": (99.66, 0.65)},
             "marginal_likelihood": {"end": (-7245.3, 0.1)},
         },
-    }
-    return ml_collections.ConfigDict(
-        {
-            "source": "SFVAE, Table 5",
-            "note": "By its Section 4.5 the 10^6 steps with 16 latents take 14.5 hours for the"
-            " sampling-free objective and 9.7 for sampling on a Quadro RTX 6000, 52 and 35 ms a"
-            " step.",
-            "num_runs": 3,
-            "setting": {
-                "model": {"name": "conv", "channels": []},
-                "train": {"steps": 1_000_000, "learning_rate": 1e-4},
-                "evaluations": {
-                    "generated": {"num_samples": 10_000},
-                    "marginal_likelihood": {"num_samples": 50_000},
-                },
-            },
-            "rows": rows,
-        }
+        note="By its Section 4.5 the 10^6 steps with 16 latents take 14.5 hours for the"
+        " sampling-free objective and 9.7 for sampling on a Quadro RTX 6000, 52 and 35 ms a step.",
     )

@@ -30,64 +30,25 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.experiments import photographs
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
 LATENT_SIZES = (8, 12, 16, 24, 32)
-MATCHED_BUDGET = 650_000  # sampling-free steps in the time of 10^6 sampling steps
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "folder:rendered_chairs"
-    config.data.image_size = 64
     config.data.channels = 3
     config.data.num_test = 5000
-    config.model.name = "conv"
-    config.model.latent_size = 16
-    config.model.output_activation = "sigmoid"
-    config.model.initializer = "he_normal"
-    config.likelihood.variance = 0.5
-    config.objective.name = "sampling_free"
-    config.objective.gamma = 0.5
-    config.train.steps = 1_000_000
-    config.train.batch_size = 64
-    config.train.learning_rate = 1e-4
-    config.train.steps_per_call = 200
-    config.train.log_every = 1000
-    config.train.checkpoint_every = 10_000
-    config.evaluations.names = (
-        "marginal_likelihood",
-        "frechet",
-        "reconstruction",
-        "kl_divergence",
-        "pictures",
-    )
-    config.evaluations.steps = (MATCHED_BUDGET,)
-    config.evaluations.batch_size = 50
-    config.evaluations.marginal_likelihood.num_samples = 50_000
-    config.evaluations.marginal_likelihood.num_images = 1000
+    photographs.measure_samples(config)
     config.evaluations.frechet.sources = ("prior",)
-    config.evaluations.pictures.num_traversed = 3
-    config.evaluations.pictures.num_dimensions = 0  # all of them
     config.published = with_setting(_published(), config)
     if preset == "laptop":
-        config.data.name = "sprites_gray"
         config.data.channels = 0
-        config.data.num_examples = 4000
-        config.data.num_test = 500
-        config.model.channels = (16, 16, 32, 32, 64)
-        config.model.latent_size = 10
-        config.train.steps = 1500
-        config.train.learning_rate = 1e-3
-        config.train.steps_per_call = 20
-        config.train.log_every = 20
-        config.train.checkpoint_every = 500
-        config.evaluations.steps = ()
-        config.evaluations.marginal_likelihood.num_samples = 1000
-        config.evaluations.marginal_likelihood.num_images = 50
-        config.evaluations.generated.features = "classifier"
+        photographs.use_sprites(config, "sprites_gray")
     return config.lock()
 
 
@@ -101,13 +62,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
             add(**{"objective.name": objective})
         add(**{"objective.name": "sampling", "objective.beta": 4.0})
         return
-    for latent_size in LATENT_SIZES:
-        for objective in ("sampling_free", "sampling"):
-            for seed in range(3):
-                add(
-                    seed=seed,
-                    **{"objective.name": objective, "model.latent_size": latent_size},
-                )
+    photographs.add_latent_sizes(add, LATENT_SIZES)
     shown = {"model.latent_size": 16}
     add(**{"objective.name": "sampling", "objective.beta": 4.0, **shown})
     add(**{"objective.name": "autoencoder", **shown})
@@ -115,40 +70,15 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 def _published() -> ml_collections.ConfigDict:
     """Table 5, 3D Chairs: mean and standard deviation over 3 runs, 16 latents."""
-    step = str(MATCHED_BUDGET)
-    size = {"latent_size": 16}
-    rows = {
-        "sampling_free": {
-            "where": {
-                "objective": {"name": "sampling_free"},
-                "model": size,
-                "data": {"channels": 3},
-            },
+    step = str(photographs.MATCHED_BUDGET)
+    return photographs.table_5(
+        {"channels": 3},
+        sampling_free={
             "fid_prior": {"end": (51.96, 1.75), step: (54.21, 1.63)},
             "marginal_likelihood": {"end": (-7078.8, 0.1), step: (-7079.6, 0.1)},
         },
-        "sampling": {
-            "where": {
-                "objective": {"name": "sampling", "beta": 1.0},
-                "model": size,
-                "data": {"channels": 3},
-            },
+        sampling={
             "fid_prior": {"end": (53.53, 1.05)},
             "marginal_likelihood": {"end": (-7078.9, 0.0)},
         },
-    }
-    return ml_collections.ConfigDict(
-        {
-            "source": "SFVAE, Table 5",
-            "num_runs": 3,
-            "setting": {
-                "model": {"name": "conv", "channels": []},
-                "train": {"steps": 1_000_000, "learning_rate": 1e-4},
-                "evaluations": {
-                    "generated": {"num_samples": 10_000},
-                    "marginal_likelihood": {"num_samples": 50_000},
-                },
-            },
-            "rows": rows,
-        }
     )

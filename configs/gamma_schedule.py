@@ -26,6 +26,7 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.config import base_config
+from sfvae_jax.experiments import photographs
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
@@ -37,37 +38,22 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = base_config(preset, PRESETS)
     config.data.name = "celeb_a"
     config.data.crop = 140
-    config.data.image_size = 64
     config.data.num_test = 2000
-    config.model.name = "conv"
-    config.model.channels = ()
-    config.model.latent_size = 16
-    config.model.output_activation = "sigmoid"
-    config.model.initializer = "he_normal"
-    config.likelihood.variance = 0.5
+    photographs.use_networks(config)
     config.objective.name = "sampling_free"
     config.objective.gamma_schedule = "piecewise"
     config.objective.gamma_values = objectives.FIGURE_1_GAMMAS
-    config.train.steps = 1_000_000
-    config.train.batch_size = 64
-    config.train.learning_rate = 1e-4
     config.train.steps_per_call = 500
     config.train.log_every = 500
-    config.train.checkpoint_every = 10_000
     config.evaluations.names = ("bias",)
     config.evaluations.bias.num_samples = 10
     config.evaluations.batch_size = 100
     config.published = with_setting(_published(), config)
     if preset == "laptop":
-        config.data.name = "mnist_5k"
-        config.data.crop = 0
-        config.data.image_size = 0
+        photographs.use_small_networks(config)
         config.data.num_examples = 1000
         config.data.num_test = 200
-        config.model.name = "mlp"
-        config.model.hidden_sizes = (512, 256)
         config.train.steps = 500
-        config.train.learning_rate = 1e-3
         config.train.steps_per_call = 20
         config.train.log_every = 10
         config.train.checkpoint_every = 250

@@ -30,6 +30,7 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.experiments import photographs
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("chairs", "laptop")
@@ -41,21 +42,11 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = base_config(preset, PRESETS)
     config.data.name = "celeb_a"
     config.data.crop = 140
-    config.data.image_size = 64
     config.data.num_test = 1000
-    config.model.name = "conv"
-    config.model.channels = ()
-    config.model.latent_size = 16
-    config.model.output_activation = "sigmoid"
-    config.model.initializer = "he_normal"
-    config.likelihood.variance = 0.5
+    photographs.use_networks(config)
     config.objective.name = "sampling"
-    config.train.steps = 1_000_000
-    config.train.batch_size = 64
-    config.train.learning_rate = 1e-4
     config.train.steps_per_call = 500
     config.train.log_every = 500
-    config.train.checkpoint_every = 10_000
     config.evaluations.names = ("jacobian_quality", "lower_bound", "reconstruction")
     config.evaluations.jacobian_quality.sample_counts = COUNTS
     config.evaluations.jacobian_quality.num_truth = 15_000
@@ -67,13 +58,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.data.channels = 3
     config.published = with_setting(_published(), config)
     if preset == "laptop":
-        config.data.name = "mnist_5k"
-        config.data.crop = 0
-        config.data.image_size = 0
-        config.model.name = "mlp"
-        config.model.hidden_sizes = (512, 256)
+        photographs.use_small_networks(config)
         config.train.steps = 2000
-        config.train.learning_rate = 1e-3
         config.train.steps_per_call = 100
         config.train.log_every = 100
         config.train.checkpoint_every = 1000

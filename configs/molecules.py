@@ -32,17 +32,10 @@ from collections.abc import Callable
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.experiments import sentences
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
-BETA = 0.01
-MODELS = (
-    ("grammar", "rae_l2"),
-    ("grammar", "rae_gp"),
-    ("grammar", "sampling"),
-    ("grammar", "linearized"),
-    ("characters", "sampling"),
-)
 STEPS_PER_EPOCH = 489  # of ZINC's 249,455 molecules less the 5,000 held out
 
 
@@ -50,34 +43,18 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """The paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "molecules:zinc.smi"
-    config.data.num_test = 5000
     config.data.skip_corrupt = True
-    config.model.name = "grammar"
+    sentences.use_grammar_vae(config, num_attempts=500)
     config.model.latent_size = 56
     config.model.hidden_sizes = (435,)
     config.model.decoder_sizes = (501, 501, 501)
-    config.likelihood.name = "categorical"
-    config.objective.name = "rae_l2"
-    config.objective.beta = BETA
     config.objective.num_probes = 1
     config.train.learning_rate = 1e-3
-    config.train.learning_rate_schedule = "cosine"
     config.train.batch_size = 500
     config.train.steps = 100 * STEPS_PER_EPOCH
     config.train.steps_per_call = 163
     config.train.log_every = 163
     config.train.checkpoint_every = 10 * STEPS_PER_EPOCH
-    config.evaluations.names = (
-        "collapse",
-        "kl_divergence",
-        "lower_bound",
-        "sequence_reconstruction",
-        "sequence_samples",
-        "sequence_pictures",
-        "bayesian_optimization",
-    )
-    config.evaluations.bayesian_optimization.decoding = "sample"
-    config.evaluations.bayesian_optimization.num_attempts = 500
     config.published = with_setting(_published(), config)
     if preset == "laptop":
         config.evaluations.bayesian_optimization.decoding = "mode"
@@ -99,15 +76,13 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
     laptop: linearized, whose steps cost many times as much, in batches of 5, a tenth of the usual.
     """
-    for tokens, objective in MODELS:
+    for tokens, objective in sentences.MODELS:
         few = preset == "laptop" and objective == "linearized"
         batch = {"train.batch_size": 5} if few else {}
         add(**{"data.tokens": tokens, "objective.name": objective, **batch})
     add(**{"objective.name": "sampling", "objective.beta": 1.0})
 
 
-# By model: fraction of valid sentences, their mean score, each with its deviation over five trials,
-# and the scores of the best three.
 _FIGURE_2 = {
     ("grammar", "rae_l2"): ((0.72, 0.09), (-5.62, 0.71), (3.74, 3.52, 3.14)),
     ("grammar", "sampling"): ((0.28, 0.04), (-7.89, 1.90), (3.13, 3.10, 2.37)),
@@ -116,23 +91,8 @@ _FIGURE_2 = {
 
 
 def _published() -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(
-        {
-            "source": "RAE, Figure 2 (upper left and right)",
-            "num_runs": 1,
-            "setting": {
-                "model": {"name": "grammar", "latent_size": 56, "decoder_sizes": (501, 501, 501)},
-                "train": {"batch_size": 500},
-                "evaluations": {"bayesian_optimization": {"num_trials": 5}},
-            },
-            "rows": {f"{model[1]}_{model[0]}": _row(*model) for model in _FIGURE_2},
-        }
-    )
-
-
-def _row(tokens: str, objective: str) -> dict:
-    valid, score, best = _FIGURE_2[tokens, objective]
-    values = {"search_valid": valid, "search_score": score}
-    values |= {f"search_best_{i + 1}": (value, None) for i, value in enumerate(best)}
-    where = {"data": {"tokens": tokens}, "objective": {"name": objective, "beta": BETA}}
-    return {"where": where, **{name: {"end": value} for name, value in values.items()}}
+    setting = {
+        "model": {"name": "grammar", "latent_size": 56, "decoder_sizes": (501, 501, 501)},
+        "train": {"batch_size": 500},
+    }
+    return sentences.figure_2("RAE, Figure 2 (upper left and right)", setting, _FIGURE_2)

@@ -1,1 +1,1 @@
-"""The ledger: which runs make each table and figure of the papers, and the records of them."""
+"""The ledger: which runs make up each table and figure of the papers, and their records."""

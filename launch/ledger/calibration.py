@@ -24,7 +24,10 @@ _UNITS = 1000  # milliseconds
 
 
 def calibration() -> float:
-    """Milliseconds of processor time that the fixed work takes here; kept in the user's cache."""
+    """Returns the milliseconds of processor time that the fixed piece of work takes here.
+
+    They are measured once and kept in the user's cache.
+    """
     folder, writable = user_cache_folder("calibration")
     path = folder / "milliseconds.json"
     key = f"{processor()}, numpy {np.__version__}"
@@ -43,7 +46,7 @@ def calibration() -> float:
 
 
 def measure() -> float:
-    """Measures it, in a third of a second; the best of a few tries."""
+    """Measures these milliseconds in a third of a second: the best of a few tries."""
     matrix = np.random.default_rng(0).normal(size=(_SIZE, _SIZE))
     matrix = np.linalg.qr(matrix)[0].astype(np.float32)  # so that its powers neither grow nor fade
     return round(_UNITS * min(_once(matrix) for _ in range(_TRIES)), 2)

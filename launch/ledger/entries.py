@@ -1,4 +1,4 @@
-"""The runs that a table wants, each with the name of its record and of its workdir."""
+"""The runs of a table, each with the name of its record and of its workdir."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from sfvae_jax.runs.run_names import name_in_table, names_of
 
 @dataclasses.dataclass(eq=False)
 class Entry:
-    """One run that a table wants. Its configuration is made when it is first asked for.
+    """One run of a table. Its configuration is made when it is first needed.
 
     Attributes:
         table: the name of the table.
-        part: which it is of.
+        part: the part of the table that it belongs to.
         sweep_name: the run's name in the sweep of its config file.
-        changes: what it changes itself.
-        name: of its record and its workdir: the config file, the preset and what it changes.
+        changes: what it changes as a run of the sweep.
+        name: the name of its record and of its workdir, made of the config file, the preset and
+            the changes.
     """
 
     table: str
@@ -36,19 +37,19 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """TABLE/NAME, which no other run of any table has."""
+        """TABLE/NAME, which is unique among the runs of all tables."""
         return f"{self.table}/{self.name}"
 
     @property
     def method(self) -> tuple[object, ...]:
-        """What the runs have in common that differ in their seed alone."""
+        """What identifies the method: it is equal for runs that only differ in their seed."""
         own = {key: str(value) for key, value in self.changes.items() if key != "seed"}
         others = [text for text in self.part.overrides if not text.startswith("seed=")]
         return (self.part.config, *others, *own.items())
 
     @property
     def config(self) -> ml_collections.ConfigDict:
-        """The configuration, resolved.
+        """The resolved configuration.
 
         Raises:
             UsageError: if it cannot be run.
@@ -56,7 +57,7 @@ class Entry:
         return self._run.config
 
     def run(self, folder: Path) -> Run:
-        """The run, with the workdir FOLDER/TABLE/NAME.
+        """Returns the run, with FOLDER/TABLE/NAME as its workdir.
 
         Raises:
             UsageError: if it cannot be run.
@@ -70,10 +71,10 @@ class Entry:
 
 
 def entries_of(table: Table) -> list[Entry]:
-    """Every run that a table wants, in its order.
+    """Returns every run of a table, in the table's order.
 
     Raises:
-        UsageError: if a config file breaks, a filter matches no run, or two runs have one name.
+        UsageError: if a config file fails, a filter matches no run, or two runs share a name.
     """
     found: list[Entry] = []
     try:
@@ -85,9 +86,10 @@ def entries_of(table: Table) -> list[Entry]:
 
 
 def _of_part(table: str, part: Part, taken: dict[str, Entry]) -> list[Entry]:
-    """The runs of a part; where an earlier one has taken a name, a digest tells them apart.
+    """Returns the runs of a part.
 
-    So that neither an override nor a part that is added renames the records that are there.
+    Where a run of an earlier part already has the name, a digest is added to it. Adding an override
+    or a part to a table therefore never renames existing records.
     """
     sweep, entries = load_sweep(part.config), []
     names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
@@ -99,7 +101,7 @@ def _of_part(table: str, part: Part, taken: dict[str, Entry]) -> list[Entry]:
         if other is not None and other.part.overrides != part.overrides:
             name = name_in_table(part.config, shown, part.overrides)
         if name.lower() in taken:
-            raise UsageError(f"two runs have the name {name}; each may be wanted once")
+            raise UsageError(f"two runs have the name {name}; each run may occur only once")
         entries.append(Entry(table, part, names[id(changes)], changes, name))
         taken[name.lower()] = entries[-1]
     return entries

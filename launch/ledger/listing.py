@@ -1,4 +1,4 @@
-"""What `launch.reproduce` prints of the ledger: all tables, one table, the plan."""
+"""What `launch.reproduce` prints about the ledger: all tables, one table, or the plan."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sfvae_jax.errors import listed
 _UNKNOWN = "unknown"
 _NARROWEST = 60
 _TIMES = (
-    "Times are estimates of the processor time of one run on this machine: what the recorded runs"
-    " of its method took, scaled by how fast this machine is. A ~ marks a guess, where no run has a"
-    " record yet. N idle cores take an N-th of that time, or longer."
+    "Times are estimates of the processor time that one run takes on this machine: the time of"
+    " recorded runs of the same method, scaled by the speed of this machine. A ~ marks a guess for"
+    " a method without a record. On N idle cores a run takes an N-th of that time or longer."
 )
 
 
 def overview(
     accounts: Sequence[tuple[Table, Sequence[Filed]]], price: Mapping[Entry, Price]
 ) -> str:
-    """A few lines for each table: how many runs have records, and what the rest takes and needs."""
-    rows = [["name", "records", "a run takes"]]
+    """Describes each table in a few lines: records, estimated times, and what is in the way."""
+    rows = [["name", "records", "per run"]]
     for table, filed in accounts:
         rows.append([table.name, _counts(filed), _range([price[one.entry] for one in filed])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -45,14 +45,14 @@ def of_table(
     obstacles: Mapping[Entry, str],
     left_over: Sequence[str],
 ) -> str:
-    """A table with a line for each of its runs.
+    """Describes one table, with a line for each of its runs.
 
     Args:
-        table: which.
+        table: the table.
         filed: its runs.
-        price: of each.
-        obstacles: why some cannot be carried out here.
-        left_over: the files in its folder that are of no run that it wants.
+        price: the estimated time of each run.
+        obstacles: why some runs cannot be carried out here.
+        left_over: the files in its folder of records that belong to none of its runs.
     """
     head = f"{table.name}: {_counts(filed)} records" if table.parts else table.name
     told = [head, *_indented(_about(table, filed))]
@@ -64,23 +64,23 @@ def of_table(
             told.append(_row(row, widths))
             notes = (one.problem, one.lacks, obstacles.get(one.entry, ""))
             told += _indented([note for note in notes if note])
-    told += [f"{name} belongs to no run that the table wants" for name in left_over]
+    told += [f"{name} belongs to no run of this table" for name in left_over]
     return "\n".join([*told, "", _wrapped(_TIMES)]) if filed else "\n".join(told)
 
 
 def of_plan(
     entries: Sequence[Entry], price: Mapping[Entry, Price], skipped: Mapping[str, str]
 ) -> str:
-    """The missing runs in their order, with the time that they take together; then the others.
+    """Lists the missing runs in their order, with cumulative times; then those that cannot run.
 
     Args:
         entries: the runs that can be carried out.
-        price: of each.
-        skipped: why others cannot be, by their names.
+        price: the estimated time of each run.
+        skipped: why other runs cannot be carried out, by their names.
     """
     if not entries and not skipped:
         return "Every run has its record."
-    rows, total = [["a run takes", "in all", "run"]], 0.0
+    rows, total = [["per run", "in total", "run"]], 0.0
     for entry in entries:
         total += price[entry].seconds
         rows.append([priced(price[entry]), priced(Price(total, is_measured=True)), entry.path])
@@ -94,14 +94,14 @@ def of_plan(
 
 
 def priced(price: Price) -> str:
-    """The time of a run; with ~ before it where it is a guess."""
+    """Formats the time of a run, with a ~ before a guess."""
     if not math.isfinite(price.seconds):
         return _UNKNOWN
     return f"{'' if price.is_measured else '~'}{duration(price.seconds)}"
 
 
 def by_reason(told: Mapping[str, str]) -> dict[str, list[str]]:
-    """The names of which the same is told."""
+    """Groups names by the reason that is given for them."""
     found: dict[str, list[str]] = {}
     for name, reason in told.items():
         found.setdefault(reason, []).append(name)
@@ -113,7 +113,7 @@ def _counts(filed: Sequence[Filed]) -> str:
 
 
 def _range(prices: Sequence[Price]) -> str:
-    """The shortest and the longest time."""
+    """Formats the shortest and the longest time."""
     if not prices:
         return "-"
     known = sorted((p for p in prices if math.isfinite(p.seconds)), key=lambda p: p.seconds)
@@ -124,7 +124,7 @@ def _range(prices: Sequence[Price]) -> str:
 
 
 def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
-    """What a table is, and what stands in its way."""
+    """Says what a table consists of and what prevents its runs."""
     told = [table.title]
     for config in dict.fromkeys(part.config for part in table.parts):
         runs = sum(one.entry.part.config == config for one in filed)
@@ -140,7 +140,7 @@ def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
             told.append(f"{number} record{'s' * (number != 1)} left out: {kind}")
     number = sum(bool(one.lacks) for one in filed)
     if number:
-        told.append(f"{number} record{'s' * (number != 1)} lack measures that are wanted now")
+        told.append(f"{number} record{'s' * (number != 1)} lack measures that the table needs now")
     return [*told, table.obstacle] if table.obstacle else told
 
 
@@ -154,8 +154,8 @@ def _totals(
     beside = f", and {unknown} of unknown time" if unknown else ""
     return [
         _wrapped(
-            f"{len(accounts)} tables and figures, {_counts(filed)} runs have records; those that"
-            f" are missing take an estimated {duration(known)} of processor time{beside}."
+            f"{len(accounts)} tables and figures, {_counts(filed)} runs have records; the"
+            f" missing ones take an estimated {duration(known)} of processor time{beside}."
         )
     ]
 

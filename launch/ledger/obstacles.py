@@ -1,4 +1,4 @@
-"""Why runs that a table wants cannot be carried out here."""
+"""Reasons why runs of a table cannot be carried out on this machine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sfvae_jax.errors import UsageError, in_one_line
 
 
 class Obstacles:
-    """Why runs cannot be carried out here; data sets are opened once."""
+    """Finds out why runs cannot be carried out here; opens each data set once."""
 
     def __init__(self) -> None:
         self._of_data: dict[str, str] = {}
 
     def of(self, entry: Entry) -> str:
-        """Why a run cannot be carried out: a refused configuration, or missing data."""
+        """Returns why a run cannot be carried out, or ""; it looks at the settings and the data."""
         try:
             config = entry.config
         except UsageError as error:
             return in_one_line(error).removeprefix(f"run {entry.path}: ")
-        # A run downloads and prepares a set where it can, which here would take too long.
+        # With TensorFlow a run downloads and prepares its data set, which would take too long here.
         downloads = data.source_of(config.data.name).downloads
         if downloads and importlib.util.find_spec("tensorflow"):
             return ""

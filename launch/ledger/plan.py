@@ -1,4 +1,4 @@
-"""What a run takes on this machine, and in which order the missing runs are carried out."""
+"""The estimated time of each run on this machine, and the order of the missing runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import mean
 from launch.ledger.entries import Entry
 from launch.ledger.records import Filed
 
-_CORES = 2  # those that the hours of a part are of
+_CORES = 2  # on which `Part.hours` is estimated
 _SECONDS_A_HOUR = 3600.0
 
 
@@ -19,8 +19,8 @@ class Price:
     """The processor time that a run takes here.
 
     Attributes:
-        seconds: an estimate; infinite where nothing is known.
-        is_measured: whether runs with other seeds, or this one, took it, scaled to this machine.
+        seconds: an estimate; infinite if nothing is known.
+        is_measured: whether the estimate comes from recorded runs of the same method.
     """
 
     seconds: float = math.inf
@@ -28,14 +28,14 @@ class Price:
 
 
 def prices(filed: Sequence[Filed], calibration: float | None) -> dict[Entry, Price]:
-    """What each run of a table takes on this machine.
+    """Returns the estimated time of each run of a table on this machine.
 
-    That is the mean of what runs of the same method took, by the calibrations of their machines; of
-    a method without a record, what its part's hours say.
+    It is the mean time of recorded runs of the same method, each scaled by the calibrations of the
+    two machines. For a method without a record it is the hours of its part.
 
     Args:
         filed: all runs of the table.
-        calibration: of this machine; None: as on the machines of the records.
+        calibration: the calibration of this machine; None to leave times as they were recorded.
     """
     took: dict[tuple[object, ...], list[float]] = {}
     for one in filed:
@@ -46,11 +46,11 @@ def prices(filed: Sequence[Filed], calibration: float | None) -> dict[Entry, Pri
 
 
 def hours(filed: Sequence[Filed], entries: Iterable[Entry]) -> float:
-    """What some runs of a table take on two cores, on the machines of its records.
+    """Returns how many hours some runs of a table take on two cores of the recording machines.
 
     Args:
         filed: all runs of the table.
-        entries: those that count; one of unknown time counts as nothing.
+        entries: the runs to add up; a run of unknown time counts as zero.
     """
     price = prices(filed, None)
     seconds = [price[entry].seconds for entry in entries]
@@ -58,14 +58,14 @@ def hours(filed: Sequence[Filed], entries: Iterable[Entry]) -> float:
 
 
 def in_order(filed: Iterable[Filed], price: dict[Entry, Price]) -> list[Entry]:
-    """The runs of which something is missing, cheapest evidence first.
+    """Returns the runs that still have to be carried out, cheapest evidence first.
 
-    The n-th seed of a method tells about an n-th as much as its first one does: the runs go by
-    their price times n. Those of unknown price come last.
+    The n-th seed of a method tells about an n-th as much as its first, so runs are ordered by their
+    price times n. Runs of unknown price come last.
 
     Args:
-        filed: all runs of some tables, those with records too.
-        price: of each.
+        filed: all runs of some tables, including those with records.
+        price: the estimated time of each run.
     """
     number: dict[tuple[object, ...], int] = {}
     costs: list[tuple[float, int, Entry]] = []
@@ -84,7 +84,7 @@ def in_order(filed: Iterable[Filed], price: dict[Entry, Price]) -> list[Entry]:
 
 
 def _scaled(filed: Filed, calibration: float | None) -> float | None:
-    """What a run took, on this machine; None where it is not known, or an accelerator helped."""
+    """Returns a run's time scaled to this machine; None if unknown or if it had an accelerator."""
     record = filed.record
     if record is None or record["processor_seconds"] is None:
         return None

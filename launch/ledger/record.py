@@ -1,4 +1,4 @@
-"""The record of a finished run: one small JSON object, made from the files of its workdir."""
+"""The record of a finished run: a small JSON object, made from the files of its workdir."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SAME_WORK = ("machine", "processes", "versions", "commit", "changed")
 
 
 def make_record(entry: Entry, run: Run, calibration: float) -> Record:
-    """The record of a run that is finished. It holds no path of this machine.
+    """Makes the record of a finished run. It contains no path of this machine.
 
     Args:
-        entry: the run, as its table wants it.
-        run: the same, with its workdir.
-        calibration: of this machine. It is recorded where the run was computed on such processors.
+        entry: the run, as its table describes it.
+        run: the same run, with its workdir.
+        calibration: of this machine; it is recorded if the run used processors of this kind.
 
     Raises:
         UsageError: if results.json does not hold the run's final measures, or is damaged.
@@ -65,27 +65,29 @@ def make_record(entry: Entry, run: Run, calibration: float) -> Record:
 
 
 def fault_of(record: Mapping[str, Any]) -> str:
-    """What in a record is not what `make_record` writes; empty where nothing is."""
+    """Returns what in a record differs in form from what `make_record` writes; "" if nothing."""
     faults = results_file.readable({key: record[key] for key in _MEASURED if key in record})[1]
     for key, holds in _ENTRIES.items():
         if key not in record:
             faults.append(f"it has no {key!r}")
         elif not holds(record[key]):
-            faults.append(f"{key!r} is not what a record has there")
+            faults.append(f"{key!r} is not of the form that a record has")
     return faults[0] if faults else ""
 
 
 @functools.cache
 def defaults() -> Mapping[str, Any]:
-    """The settings that a configuration begins with, flat."""
+    """Returns the flat settings of the base configuration."""
     return flatten(plain(base_config()))
 
 
 def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The settings that decide a run's result, flat; those of evaluations that it takes alone.
+    """Returns the flat settings that decide a run's result.
+
+    Options of evaluations are included only if the run takes these evaluations.
 
     Args:
-        config: resolved.
+        config: a resolved configuration.
     """
     flat = flatten(plain(config))
     return {
@@ -96,7 +98,7 @@ def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def without_folders(value: Any) -> Any:
-    """A setting in which a path, such as that of folder:PATH, is its last name alone."""
+    """Returns a setting in which a path, such as that of folder:PATH, is cut to its last name."""
     if isinstance(value, list):
         return [without_folders(one) for one in value]
     if not isinstance(value, str) or "/" not in value:
@@ -106,7 +108,7 @@ def without_folders(value: Any) -> Any:
 
 
 def _config_file(given: str) -> str:
-    """FILE.py[:PRESET] from the repository; of a file outside it, the name alone."""
+    """Returns FILE.py[:PRESET] relative to the repository; outside of it, only the file's name."""
     file, colon, preset = given.partition(":")
     path = Path(file).resolve()
     shown = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
@@ -114,7 +116,7 @@ def _config_file(given: str) -> str:
 
 
 def _paths(flat: Mapping[str, Any], workdir: Path) -> dict[str, str]:
-    """The paths that a sentence about a run may hold, and what stands for each in a record."""
+    """Returns the paths that a text about a run may contain, and what replaces them."""
     found = {str(workdir): workdir.name}
     for value in flat.values():
         if isinstance(value, str) and without_folders(value) != value:
@@ -132,7 +134,7 @@ def _measured(results: Mapping[str, Any], paths: Mapping[str, str]) -> Record:
 
 
 def _told(value: Any, paths: Mapping[str, str]) -> Any:
-    """Sentences without the paths."""
+    """Replaces the paths in texts."""
     if isinstance(value, dict):
         return {key: _told(inner, paths) for key, inner in value.items()}
     for path, short in paths.items():
@@ -141,14 +143,14 @@ def _told(value: Any, paths: Mapping[str, str]) -> Any:
 
 
 def _sum(pieces: Sequence[provenance.Piece], key: str) -> float | None:
-    """Of all pieces of work; null where the first, from step 0, is not told."""
+    """Sums over all pieces of work; None if the first piece, from step 0, is unknown."""
     if not pieces or pieces[0]["from_step"]:
         return None
     return round(sum(piece[key] for piece in pieces), 1)
 
 
 def _joined(pieces: Sequence[provenance.Piece]) -> list[provenance.Piece]:
-    """The pieces of work, each with those that follow it by the same code on the same machine."""
+    """Joins consecutive pieces of work by the same code on the same machine."""
     joined: list[provenance.Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None

@@ -1,4 +1,4 @@
-"""The records of a table: which runs have one, and which records say something else by now."""
+"""The records of a table: which runs have one, and which records are damaged or stale."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.published import measures, with_differences
 from sfvae_jax.runtime.files import read_json
 
-_OPEN = (None, "", [])  # a default that the other settings decide
+_OPEN = (None, "", [])  # defaults that are filled in from the other settings
 _PLACES = ("in the record", "in the table")
-_MOST_NAMED = 2  # of the settings in which a record is stale
+_MOST_NAMED = 2  # settings that are named when a record is stale
 
 
 @dataclasses.dataclass(frozen=True)
 class Filed:
-    """What a folder of records has of a run.
+    """A run, with its record if there is a valid one.
 
     Attributes:
         entry: the run.
-        record: None where there is none, or none that holds for the run as it is wanted now.
-        problem: what is wrong with the one that is there; empty where nothing is.
-        lacks: "lacks ...", what is measured now and was not then; the record holds all the same.
+        record: None if there is no record, or if it is not valid for the run as the table now
+            describes it.
+        problem: what is wrong with the existing record; "" if nothing is.
+        lacks: "lacks ...", what the table now measures and the record does not have; the record
+            is valid nevertheless.
     """
 
     entry: Entry
@@ -40,40 +42,40 @@ class Filed:
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing is left to be done for it."""
+        """Whether nothing remains to be done for this run."""
         return self.record is not None and not self.lacks
 
 
 def read_records(table: Table, records: Path) -> list[Record]:
-    """The records of the runs that a table wants, in its order, as `read_run` gives runs.
+    """Returns the valid records of a table's runs, in its order, in the form of `read_run`.
 
-    Records that are damaged or stale are left out; `look_up_all` tells of them.
+    Damaged and stale records are left out; `look_up_all` reports them.
 
     Args:
         table: one of the ledger.
         records: the folder of all records.
 
     Raises:
-        UsageError: if the runs of the table cannot be made.
+        UsageError: if a run of the table cannot be made.
     """
     return [as_run(filed) for filed in look_up_all(table, records) if filed.record is not None]
 
 
 def look_up_all(table: Table, records: Path) -> list[Filed]:
-    """The record of each run that a table wants, in its order.
+    """Returns the record of each run of a table, in its order.
 
     Args:
         table: one of the ledger.
         records: the folder of all records.
 
     Raises:
-        UsageError: if the runs of the table cannot be made.
+        UsageError: if a run of the table cannot be made.
     """
     return [look_up(entry, records) for entry in entries_of(table)]
 
 
 def look_up(entry: Entry, records: Path) -> Filed:
-    """The record of a run, and what is wrong with it. Raises nothing: that is told."""
+    """Returns the record of a run. Problems are part of the result; nothing is raised."""
     path = path_of(entry, records)
     if not path.exists():
         return Filed(entry)
@@ -95,23 +97,25 @@ def look_up(entry: Entry, records: Path) -> Filed:
 
 
 def path_of(entry: Entry, records: Path) -> Path:
-    """Where the record of a run is filed."""
+    """Returns the path of a run's record."""
     return records / entry.table / f"{entry.name}.json"
 
 
 def left_over(filed: Sequence[Filed], folder: Path) -> list[str]:
-    """The files in a table's folder of records that are of no run that it wants now.
+    """Returns the files in a table's folder of records that belong to none of its runs.
 
     Args:
         filed: all runs of the table.
-        folder: of its records.
+        folder: the folder of its records.
     """
     wanted = {f"{one.entry.name}.json" for one in filed}
     return sorted(path.name for path in folder.glob("*.json") if path.name not in wanted)
 
 
 def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
-    """In words, the settings that have changed since; a key that was not known had its default.
+    """Describes the settings that have changed since the record was made.
+
+    A key that did not exist then counts as having its default.
 
     Raises:
         UsageError: if the run cannot be made.
@@ -136,11 +140,10 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
 
 
 def as_run(filed: Filed) -> Record:
-    """A record that holds, as `read_run` gives a run.
+    """Returns a valid record in the form in which `read_run` gives a run.
 
-    "config" is the whole configuration and "published" what is published, as they are now, which
-    is as they were. Besides the entries of the record: "name" (in the sweep) and "setting" (of the
-    part).
+    "config" and "published" are taken from the current configuration, which a valid record agrees
+    with. Two entries are added: "name", the run's name in the sweep, and "setting", the part's.
     """
     entry, record = filed.entry, filed.record
     config = plain(entry.config)

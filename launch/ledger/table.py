@@ -1,4 +1,4 @@
-"""What a table or figure of a paper is made of: which runs, and what stands in their way."""
+"""What a table or figure of a paper consists of: its runs, and what prevents them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Part:
     """Some runs of one config file's sweep.
 
     Attributes:
-        config: the config file, "configs/mnist_collapse.py", or with ":PRESET".
+        config: the config file, such as "configs/mnist_collapse.py" or "configs/rae.py:laptop".
         filters: which runs of its sweep, as `launch.sweep --filter` takes them.
-        overrides: "KEY=VALUE" of every run, for a setting that is smaller than the paper's.
-        setting: empty for the paper's own setting; else what is smaller, in words.
-        hours: of one run on two cores, an estimate that serves until a run has been measured.
+        overrides: "KEY=VALUE" settings of every run, for runs that are smaller than the paper's.
+        setting: what is smaller than in the paper, in words; "" for the paper's own setting.
+        hours: an estimate for one run on two cores, used until a run has been recorded.
     """
 
     config: str
@@ -31,10 +31,10 @@ class Table:
     """A table or a figure of a paper.
 
     Attributes:
-        name: "sfvae-table4"; also of the folder docs/results/records/NAME/.
+        name: such as "sfvae-table4"; also the name of its folder in docs/results/records/.
         title: the heading on its page, with the paper and the number.
         parts: its runs.
-        obstacle: why (the rest of) it cannot be had here: data, weights, an accelerator.
+        obstacle: what prevents (the rest of) its runs here, such as missing data or weights.
         shows: how its page shows the records.
     """
 
@@ -46,11 +46,11 @@ class Table:
 
 
 def shown_by(name: str, title: str, other: str) -> Table:
-    """A table or a figure that the runs of another one make.
+    """Returns a table or figure that is made from the runs of another one.
 
     Args:
-        name: as of any.
-        title: as of any.
-        other: the name of the other one, and what there is to say of it.
+        name: as for any table.
+        title: as for any table.
+        other: the name of the other table, and a remark about it.
     """
     return Table(name, title, obstacle=f"Its runs are those of {other}.")

@@ -1,4 +1,4 @@
-"""Times as a person reads them, with two digits."""
+"""Times in words, with two digits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _UNITS = ((1.0, "s", 99.5), (60.0, "minutes", 99.5), (3600.0, "hours", math.inf)
 
 
 def duration(seconds: float) -> str:
-    """A time in words: "48 s", "3.1 minutes", "12 hours"."""
+    """Formats a time, as in "48 s", "3.1 minutes" or "12 hours"."""
     size, unit = next((size, unit) for size, unit, most in _UNITS if seconds / size < most)
     value = seconds / size
     return f"{value:.{0 if value >= 9.95 or unit == 's' else 1}f} {unit}"
 
 
 def between(least: str, most: str) -> str:
-    """Two durations, the unit once where it is one: "10 to 13 minutes"."""
+    """Formats a range of durations, with a common unit only once: "10 to 13 minutes"."""
     first, _, unit = least.partition(" ")
     return f"{first if most.endswith(f' {unit}') else least} to {most}"

@@ -1,4 +1,4 @@
-"""How the page of a table shows its records: as a table, a grid, curves, or pictures."""
+"""How the page of a table shows its records: as a table, a grid, curves or pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Measures:
     """A table of methods and measures, obtained beside published.
 
     Attributes:
-        columns: (measure, step) of each; step is a number or "end". Empty: all that was measured.
+        columns: (measure, step) of each column; the step is a number or "end". Empty: all measures.
     """
 
     columns: tuple[tuple[str, str], ...] = ()
@@ -23,10 +23,10 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """One measure over two keys of the configuration, one of them down and one across.
+    """One measure over two keys of the configuration, one in rows and one in columns.
 
     Attributes:
-        measure: in the cells, at the end of each run.
+        measure: the measure in the cells, at the end of each run.
         down: the key whose values are the rows.
         across: the key whose values are the columns.
         where: (key, value) pairs that a run must have to be in this grid.
@@ -43,7 +43,7 @@ class Curves:
     """Measures over the steps of training or over a swept key, mean and range of the seeds.
 
     Attributes:
-        measures: one panel each.
+        measures: one panel for each.
         over: "step", or a key of the configuration.
         where: (key, value) pairs that a run must have to be drawn.
     """
@@ -55,10 +55,10 @@ class Curves:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The table is pictures, which each run draws into its own folder; a record keeps none.
+    """Pictures that each run draws into its own folder; records do not contain them.
 
     Attributes:
-        files: their names in `figures/` of a run's workdir.
+        files: their names in the folder `figures/` of a run's workdir.
     """
 
     files: tuple[str, ...]
@@ -68,5 +68,5 @@ View = Measures | Grid | Curves | Pictures
 
 
 def is_in(config: Mapping[str, Any], where: tuple[tuple[str, str], ...]) -> bool:
-    """Whether a configuration, flat, has the values that a view is of."""
+    """Returns whether a flat configuration has the values that a view selects."""
     return all(str(config.get(key)) == value for key, value in where)

@@ -1,4 +1,4 @@
-"""Carrying out the missing runs of tables, and filing each as soon as it is finished."""
+"""Carries out the missing runs of tables, and files each as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from sfvae_jax.runtime.files import write_json
 from sfvae_jax.runtime.lock import is_locked
 from sfvae_jax.runtime.output import say
 
-_ASIDE = ".other"  # what the folder of a run of another configuration ends with
+_ASIDE = ".other"  # appended to the folder of a run that had another configuration
 
 
 @dataclasses.dataclass
 class Work:
-    """Runs to carry out, and what became of them.
+    """Runs to carry out, and their outcome.
 
     Attributes:
-        entries: by the names of the runs.
-        runs: in their order.
-        skipped: why runs cannot be carried out here, by their names.
+        entries: the entries by the names of their runs.
+        runs: the runs in their order.
+        skipped: why other runs cannot be carried out here, by their names.
         filed: the names of the runs whose records have been written.
-        outcome: what became of the runs.
+        outcome: which runs finished, failed or were interrupted.
     """
 
     entries: dict[str, Entry]
@@ -54,17 +54,17 @@ class Work:
 
     @property
     def num_left(self) -> int:
-        """How many runs are neither filed nor failed; the same command goes on with them."""
+        """How many runs are neither filed nor failed; the same command continues with them."""
         return len(self.runs) - len(self.filed) - len(self.outcome.failed)
 
 
 def work_on(entries: Sequence[Entry], price: Mapping[Entry, Price], folder: Path) -> Work:
-    """The runs that can be carried out here, in this order.
+    """Returns the runs that can be carried out here, in the given order.
 
     Args:
-        entries: the runs that are wanted.
-        price: of each.
-        folder: of the workdirs.
+        entries: the runs to carry out.
+        price: the estimated time of each run.
+        folder: where the workdirs are.
     """
     obstacles, skipped, runs = Obstacles(), {}, []
     for entry in entries:
@@ -90,17 +90,17 @@ def do(
     calibration: float,
     deadline: float = math.inf,
 ) -> None:
-    """Carries out the runs until the deadline or a signal; files each when it is finished.
+    """Carries out the runs until the deadline or a signal, and files each when it is finished.
 
     Args:
-        work: which it completes.
+        work: the runs; their outcome is added to it.
         make_backend: as `launch.drive.carry_out` takes it.
         records: the folder of all records.
-        calibration: of this machine.
-        deadline: on the clock of `time.monotonic`.
+        calibration: the calibration of this machine.
+        deadline: when to stop, by the clock of `time.monotonic`.
 
     Raises:
-        RunError: if a record cannot be written; the runs at work have been told to save.
+        RunError: if a record cannot be written; running processes have been told to save.
     """
 
     def file(run: Run) -> None:
@@ -116,7 +116,7 @@ def do(
             write_json(path, record)
         except OSError as error:
             raise RunError(
-                f"cannot write the record {shown(path)}: {error.strerror}; the run is kept in"
+                f"cannot write the record {shown(path)}: {error.strerror}; the run stays in"
                 f" {shown(run.workdir)}, and the same command files it"
             ) from error
         work.filed.append(run.name)
@@ -130,10 +130,10 @@ def do(
 
 
 def _set_aside_another(run: Run) -> None:
-    """Renames the workdir of a run as the table wanted it before; nothing of it is lost.
+    """Renames the workdir of a run that does not fit the table any more; nothing of it is lost.
 
-    So it does where measures on the way are lost or were taken otherwise: an evaluation of the end
-    alone does not take them again.
+    It also renames a workdir whose measures during training are missing or were taken with other
+    options, because an evaluation at the end cannot take them again.
 
     Raises:
         RunError: if it cannot be renamed.
@@ -143,28 +143,28 @@ def _set_aside_another(run: Run) -> None:
         if not files.config.exists() or is_locked(run.workdir):
             return
         is_another = bool(config_differences(files.config, run.config, base_config()))
-        if not (is_another or _lacks_what_was_on_the_way(files, run.config)):
+        if not (is_another or _lacks_measures_during_training(files, run.config)):
             return
     except (UsageError, OSError):
-        return  # whatever is wrong with it, the run itself will tell
+        return  # the run itself will report what is wrong
     number = 1
     while (aside := run.workdir.with_name(f"{run.workdir.name}{_ASIDE}{number}")).exists():
         number += 1
     try:
         run.workdir.rename(aside)
     except FileNotFoundError:
-        return  # another process has done so
+        return  # another process has renamed it
     except OSError as error:
         raise RunError(f"cannot rename {shown(run.workdir)}: {error.strerror}") from error
     say(
-        f"{shown(run.workdir)} holds a run of other settings, or lacks measures on the way; it is"
-        f" kept as {aside.name}",
+        f"{shown(run.workdir)} is a run with other settings, or lacks measures during training; it"
+        f" is kept as {aside.name}",
         sys.stderr,
     )
 
 
-def _lacks_what_was_on_the_way(files: Workdir, config: ml_collections.ConfigDict) -> bool:
-    """Whether a step has no measures, or those of other options of the same evaluations."""
+def _lacks_measures_during_training(files: Workdir, config: ml_collections.ConfigDict) -> bool:
+    """Returns whether measures during training are missing or were taken with other options."""
     found = files.read_results()
     history = found.get("history", {})
     if is_at_end(found, config.train.steps):

@@ -1,4 +1,4 @@
-"""Which runs of a table have records, which are missing, and what those that ended took."""
+"""Which runs of a table have records, which are missing, and what the missing ones take."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from launch.ledger.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """The runs that a table wants, and the records that it has.
+    """The runs of a table and its records.
 
     Attributes:
-        filed: every wanted run, with its record.
-        records: those that hold, as `read_records` gives them, in the order of `filed`.
-        left_over: the files in the table's folder that are of no wanted run.
+        filed: every run, with its record.
+        records: the valid records, in the form of `read_records` and in the order of `filed`.
+        left_over: the files in the table's folder of records that belong to no run.
     """
 
     filed: tuple[Filed, ...]
@@ -28,29 +28,29 @@ class Account:
 
     @property
     def missing(self) -> list[Entry]:
-        """The wanted runs without a record that holds."""
+        """The runs without a valid record."""
         return [one.entry for one in self.filed if one.record is None]
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why a record that is there does not hold, or what it lacks, by its name."""
+        """What is wrong with a record or missing in it, by its name."""
         told = {one.entry.name: one.problem or one.lacks for one in self.filed}
         return {name: problem for name, problem in told.items() if problem}
 
     def by_setting(self) -> dict[str, list[Record]]:
-        """The records by what is smaller than the paper's, in words; empty for its own setting."""
+        """Groups the records by `Part.setting`, which is "" for the paper's own setting."""
         found: dict[str, list[Record]] = {}
         for record in self.records:
             found.setdefault(record["setting"], []).append(record)
         return found
 
     def hours_missing(self) -> float:
-        """What the missing runs take on two cores, on the machines of the records."""
+        """Returns how many hours the missing runs take on two cores of the recording machines."""
         return hours(self.filed, self.missing)
 
 
 def account_of(table: Table, records: Path) -> Account:
-    """The account of a table.
+    """Returns the account of a table.
 
     Args:
         table: one of the ledger.

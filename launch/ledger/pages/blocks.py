@@ -1,4 +1,4 @@
-"""The generated text of one table: what its records say, and how they came about."""
+"""The generated text of one table: what its records say, and how they were made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sfvae_jax.runs.files.config_file import flatten
 
 
 def block(table: Table, account: Account) -> str:
-    """The Markdown of a table with runs, from its heading on."""
+    """Returns the Markdown of a table with runs, including its heading."""
     by_setting = account.by_setting()
     pictures = pictures_of(table, by_setting)
     pieces = [f"## {table.title}"]
@@ -32,12 +32,12 @@ def block(table: Table, account: Account) -> str:
 
 
 def line(table: Table) -> str:
-    """A table without runs, as an item of a list."""
+    """Returns a list item for a table without runs."""
     return f"- **{table.title}.** {table.obstacle}"
 
 
 def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Account]) -> str:
-    """A row for every table: how many of its runs have records."""
+    """Returns a table of all tables and of how many of their runs have records."""
     rows = ["| | runs with a record | wanted |", "| --- | --- | --- |"]
     for paper, tables in papers.items():
         for table in tables:
@@ -49,7 +49,7 @@ def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Accou
 
 
 def anchor(heading: str) -> str:
-    """The anchor of a heading, as GitHub makes it."""
+    """Returns the anchor that GitHub makes for a heading."""
     kept = (letter for letter in heading.lower() if letter.isalnum() or letter in " -_")
     return "".join(kept).replace(" ", "-")
 
@@ -77,7 +77,7 @@ def _measures(view: Measures, records: Sequence[Record]) -> str:
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """Of all measures and steps, or of some."""
+    """Summarises records: all measures and steps, or the chosen ones."""
     summary = summarize(records)
     for method in summary["methods"] if columns else ():
         kinds = {kind: method[kind] for kind in ("measures", "incomplete")}
@@ -90,7 +90,7 @@ def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ())
 def _chosen(
     by_measure: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, str]], end: str
 ) -> dict[str, dict[str, Any]]:
-    """The cells of some measures and steps; `end` is the last step of a method."""
+    """Returns the cells of some measures and steps; `end` is the last step of a method."""
     chosen: dict[str, dict[str, Any]] = {}
     for measure, step in columns:
         cells = by_measure.get(measure, {})
@@ -101,7 +101,7 @@ def _chosen(
 
 
 def _grid(view: Grid, records: Sequence[Record]) -> list[str]:
-    """A table of one measure over two keys, or nothing where no record is in it."""
+    """Returns a heading and a table of one measure over two keys; nothing if it has no record."""
     cells: dict[tuple[Any, Any], list[Record]] = {}
     for record in records:
         config = flatten(record["config"])
@@ -122,7 +122,7 @@ def _grid(view: Grid, records: Sequence[Record]) -> list[str]:
 
 
 def _cell(measure: str, records: Sequence[Record]) -> str:
-    """The measure of one method at its end, and how many runs it is of."""
+    """Returns the measure of one method at the end, and from how many runs it is."""
     if not records:
         return "—"
     summary = _summary(records, [(measure, END)])

@@ -1,4 +1,4 @@
-"""The curves of a table, as pictures that carry a digest of what is drawn."""
+"""The curves of a table as pictures, each with a digest of its content."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from launch.ledger.views import STEP, Curves, is_in
 from sfvae_jax.reporting.curves import Panel, draw_panels, panels_over_key, panels_over_steps
 from sfvae_jax.runs.files.config_file import flatten
 
-_KEYWORD = "records"  # of the PNG's text that holds the digest
+_KEYWORD = "records"  # under which the PNG file stores the digest
 
 
 class Picture(NamedTuple):
-    """The curves of one setting of a table: the name of the PNG, and what is drawn in it."""
+    """The curves of one setting of a table: the name of the PNG file and its panels."""
 
     name: str
     panels: list[Panel]
 
 
 def draw(panels: Sequence[Panel], path: Path) -> None:
-    """Draws a picture, with the digest of what is in it.
+    """Draws a picture and stores the digest of its content in the file.
 
     Args:
-        panels: of a `Picture`.
-        path: of the PNG.
+        panels: the panels of a `Picture`.
+        path: where the PNG file goes.
 
     Raises:
         OSError: if it cannot be written.
@@ -39,11 +39,11 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
 
 
 def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dict[str, Picture]:
-    """The picture of each setting that has curves to draw.
+    """Returns the picture of each setting that has curves.
 
     Args:
-        table: whose views say what is drawn.
-        by_setting: its records, as from `Account.by_setting`.
+        table: the table, whose views say what is drawn.
+        by_setting: its records, as `Account.by_setting` gives them.
     """
     drawn = {setting: _panels_of(table, records) for setting, records in by_setting.items()}
     drawn = {setting: panels for setting, panels in drawn.items() if panels}
@@ -55,18 +55,18 @@ def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dic
 
 
 def _panels_of(table: Table, records: Sequence[Record]) -> list[Panel]:
-    """All curves of a table, of records of one setting."""
+    """Returns all curves of a table for the records of one setting."""
     views = [view for view in table.shows if isinstance(view, Curves)]
     return [panel for view in views for panel in _of_view(view, records)]
 
 
 def digest(panels: Sequence[Panel]) -> str:
-    """Of everything that is drawn: names, points and published figures."""
+    """Returns the digest of everything in a picture: names, points and published figures."""
     return hashlib.sha256(repr(panels).encode()).hexdigest()
 
 
 def digest_in(path: Path) -> str | None:
-    """The digest that a picture carries; None where there is no such picture."""
+    """Returns the digest that a picture contains; None if there is no such picture."""
     try:
         with Image.open(path) as image:
             return image.info.get(_KEYWORD)

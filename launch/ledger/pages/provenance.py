@@ -1,4 +1,4 @@
-"""How the records of a table came about: command, seeds, time, machine, versions, commits."""
+"""How the records of a table were made: command, seeds, times, machines, versions, commits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from launch.ledger.table import Table
 from launch.ledger.times import between, duration
 from sfvae_jax.reporting.markdown import code, prose
 
-_MOST_NAMES = 6  # of missing runs, before they are counted alone
+_MOST_NAMES = 6  # missing runs that are named; more are only counted
 _DIGITS = 10  # of a commit
 _PACKAGES = ("python", "jax", "flax")
 
 
 def told(table: Table, account: Account) -> str:
-    """A list in Markdown: the command, what there is, how it was made, and what is missing."""
+    """Returns a list in Markdown: the command, the records, how they were made, what is missing."""
     lines = [f"`python -m launch.reproduce {table.name}`"]
     if account.records:
         lines += [_counted(account), *_made_by(account.records)]
@@ -44,7 +44,7 @@ def _counted(account: Account) -> str:
 
 
 def _known(records: Sequence[Record], key: str) -> list[float]:
-    """What is known, from the least."""
+    """Returns the known values in ascending order."""
     return sorted(record[key] for record in records if record[key] is not None)
 
 
@@ -89,7 +89,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _spans(numbers: Sequence[int]) -> str:
-    """Sorted numbers: "0", "0 to 9", "0 to 2, 7"."""
+    """Formats sorted numbers, as in "0", "0 to 9" or "0 to 2, 7"."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and number == spans[-1][-1] + 1:
@@ -100,5 +100,5 @@ def _spans(numbers: Sequence[int]) -> str:
 
 
 def _each(texts: Iterable[str]) -> list[str]:
-    """Each text once, in the order in which they come."""
+    """Returns each text once, in the order of first occurrence."""
     return list(dict.fromkeys(texts))

@@ -1,4 +1,4 @@
-"""The results pages: text by hand, and blocks that are generated from the records."""
+"""The results pages: written by hand, with blocks that are generated from the records."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Papers = Mapping[str, Sequence[Table]]
 
 
 def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
-    """Brings pages and pictures up to the records; returns the files that changed.
+    """Updates pages and pictures from the records; returns the files that changed.
 
     Args:
         folder: docs/results, with a page for each paper, index.md and, in records/, the records.
         papers: the tables of each paper.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has one of none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
         OSError: if a file cannot be read or written.
     """
     accounts = _accounts(folder, papers)
@@ -46,16 +46,16 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
 
 
 def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
-    """What pages and pictures say that the records do not, and what belongs to no table.
+    """Returns what differs between the pages and the records, and files that belong to no table.
 
-    Texts are compared, and of pictures the digests of what is drawn.
+    Texts are compared as they are, pictures by the digests of their content.
 
     Args:
         folder: docs/results.
         papers: the tables of each paper.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has one of none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
         OSError: if a file cannot be read.
     """
     accounts = _accounts(folder, papers)
@@ -98,7 +98,7 @@ def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
 
 
 def _pictures(folder: Path, papers: Papers, accounts: Accounts) -> dict[Path, list[Panel]]:
-    """Each picture, with what is drawn in it."""
+    """Returns the panels of each picture by its path."""
     wanted = {}
     for tables in papers.values():
         for table in tables:
