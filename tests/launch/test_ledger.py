@@ -60,7 +60,7 @@ def test_names_of_runs_by_config_changes_and_seed(tmp_path):
     assert first.config.seed == 3
     assert first.method == second.method[:2] + first.method[2:] != second.method
     assert first.run(tmp_path).workdir == tmp_path / "t" / first.name
-    with pytest.raises(UsageError, match=r"t: two runs have the name .*each may be wanted once"):
+    with pytest.raises(UsageError, match=r"t: two runs have the name .*each run may occur only once"):
         entries_of(Table("t", "T", (parts[1], parts[1])))
     with pytest.raises(UsageError, match=r"t: no run of the sweep matches --filter=seed=7"):
         entries_of(Table("t", "T", (Part(config, ("seed=7",)),)))
@@ -380,7 +380,7 @@ def test_one_table_has_a_line_for_each_run(table, tmp_path):
     assert f"filed    15 s  {first.name}" in lines
     assert f"damaged  15 s  {second.name}" in lines
     assert lines[lines.index(f"missing  15 s  {third.name}") + 1] == "    no data"
-    assert "old.json belongs to no run that the table wants" in lines
+    assert "old.json belongs to no run of this table" in lines
 
 
 def test_the_plan_adds_up_and_names_what_cannot_be_had(table):

@@ -89,7 +89,7 @@ def test_a_page_is_its_text_and_what_the_records_say(ledger):
     assert "Smaller than the paper's: half of it." in text
     assert "![TINY Table 1: A title](figures/tiny-table1.png)" in text
     assert "`python -m launch.reproduce tiny-table1`" in text
-    assert "3 of 4 runs, seeds 0 to 2; 2.0 minutes a run (60 s to 3.0 minutes), 36 s" in text
+    assert "3 of 4 runs, seeds 0 to 2; 2.0 minutes per run (60 s to 3.0 minutes), 36 s" in text
     made = "A processor, 2 cores; python 3.11.9, jax 0.8.0, flax 0.12.0; commit 0123456789."
     assert made in text
     assert "1 run without a record, an estimated 3.0 hours on two cores: `own_config" in text
@@ -155,9 +155,9 @@ def test_records_that_do_not_hold_are_left_out_and_named(ledger):
     second.rename(second.with_name("a_run_of_old.json"))
     pages.write_pages(folder, papers)
     text = (folder / "tiny.md").read_text()
-    assert "1 of 4 runs, seed 2; 3.0 minutes a run, 36 s of processor time." in text
+    assert "1 of 4 runs, seed 2; 3.0 minutes per run, 36 s of processor time." in text
     assert f"`{first.stem}`: stale: objective.beta" in text
-    assert "Records of runs that are no longer wanted: `a_run_of_old.json`." in text
+    assert "Records of runs that the table no longer has: `a_run_of_old.json`." in text
     assert f"3 runs without a record, an estimated 3.0 hours on two cores: `{first.stem}`" in text
 
 

@@ -26,7 +26,7 @@ def told(table: Table, account: Account) -> str:
         lines.append(_missing(account))
     lines += [f"{code(name)}: {prose(problem)}." for name, problem in account.problems.items()]
     if account.left_over:
-        lines.append(f"Records of runs that are no longer wanted: {_names(account.left_over)}.")
+        lines.append(f"Records of runs that the table no longer has: {_names(account.left_over)}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -40,7 +40,7 @@ def _counted(account: Account) -> str:
         return f"{line}."
     spread = f" ({between(duration(took[0]), duration(took[-1]))})" if len(took) > 1 else ""
     of_processor = f", {duration(median(used))} of processor time" if used else ""
-    return f"{line}; {duration(median(took))} a run{spread}{of_processor}."
+    return f"{line}; {duration(median(took))} per run{spread}{of_processor}."
 
 
 def _known(records: Sequence[Record], key: str) -> list[float]:

@@ -1,1 +1,1 @@
-"""The tables and figures of each paper."""
+"""The tables and figures of each paper, and the runs that make them up."""

@@ -41,9 +41,9 @@ TABLES = (
     ),
     Table(
         "back-section4.2",
-        "BACK Section 4.2: training by the log evidence",
+        "BACK Section 4.2: training with the log evidence",
         (Part("configs/mnist_log_evidence.py", hours=0.4),),
-        "The paper derives the log evidence and trains nothing by it.",
+        "The paper derives the log evidence but does not train with it.",
         (
             Measures(
                 (
@@ -126,13 +126,13 @@ TABLES = (
                     "evaluations.marginal_likelihood.num_images=50",
                     "evaluations.generated.features=classifier",
                 ),
-                "4,000 rendered sprites in place of faces, half the widths of SFVAE's networks in"
+                "4,000 rendered sprites instead of faces, half the widths of SFVAE's networks in"
                 " place of Barron's",
                 hours=0.15,
             ),
         ),
-        f"{NO_FACES} At SFVAE's widths 10,000 steps take an estimated 0.2 hours a run on two cores;"
-        " the paper's network is another.",
+        f"{NO_FACES} At SFVAE's widths 10,000 steps take an estimated 0.2 hours per run on two"
+        " cores; the paper uses another network.",
         (
             Measures(
                 (

@@ -1,4 +1,4 @@
-"""The experiments of the notes "Variational Auto Encoders", which number no table and no figure."""
+"""The experiments of the notes "Variational Auto Encoders", which have no numbered tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES = (
         "flow-section4.1",
         "FLOW Section 4.1: four posteriors, on architectures",
         (Part("configs/architectures.py", hours=0.7),),
-        "The paper prints neither the sizes of its networks, nor its data, nor results.",
+        "The paper gives neither the sizes of its networks, nor its data, nor results.",
         (
             Measures(
                 (

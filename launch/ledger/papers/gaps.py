@@ -7,7 +7,7 @@ from launch.ledger.views import Curves, Measures, Pictures
 
 _CONFIG = "configs/inference_gaps.py"
 _GAPS = "evaluations.inference_gaps"
-# A hundredth of the measuring: the paper's own size takes tens of hours a model.
+# A hundredth of the measuring: the paper's own size takes tens of hours per model.
 _MEASURED = (
     f"{_GAPS}.parts=('test',)",
     f"{_GAPS}.num_images=100",
@@ -19,13 +19,13 @@ _MEASURED = (
     f"{_GAPS}.local.patience=3",
 )
 _IN_WORDS = (
-    "100 test images in place of 1,000, 20 chains in place of 100, 10 samples a step of the local"
-    " optimisation in place of 100"
+    "100 test images instead of 1,000, 20 chains instead of 100, 10 samples per step of the local"
+    " optimisation instead of 100"
 )
 _QUARTER = ("train.steps=492000", "objective.entropy_steps=60000")
 _QUARTER_IN_WORDS = f"a quarter of the training steps; {_IN_WORDS}"
 _STANDARD = ("model.hidden_sizes=(200, 200)",)
-_EACH = "Measured at its own size (1,000 images) a model takes an estimated 20 hours on two cores."
+_EACH = "Measured on the paper's 1,000 images a model takes an estimated 20 hours on two cores."
 
 _COLUMNS = (
     ("log_evidence_test", "end"),
@@ -68,7 +68,7 @@ TABLES = (
                 hours=7,
             ),
         ),
-        f"{_EACH} Of CIFAR-10's 50,000 training images 10,000 were available for these runs; a"
+        f"{_EACH} Only 10,000 of CIFAR-10's 50,000 training images were available for these runs; a"
         " model on all of them takes an estimated 15 hours.",
         (Measures(_COLUMNS),),
     ),
@@ -90,7 +90,7 @@ TABLES = (
     _text_only(
         4,
         "influence of flows on the amortization gap",
-        "Its figures are missing from the paper's text at hand, and its encoders are trained on the"
+        "The copy of the paper that was used lacks its numbers. Its encoders are trained on the"
         " decoder of a finished run: presets refit_linear, refit_linear_flow and refit_large of"
         f" {_CONFIG} with train.decoder_from=WORKDIR of a run of gaps-table2.",
     ),
@@ -127,8 +127,8 @@ TABLES = (
     _text_only(
         7,
         "networks for MNIST and Fashion-MNIST",
-        "Nothing to compute: it lists layers. They are missing from the paper's text at hand; its"
-        " prose has them.",
+        "Nothing to compute: it lists layers. The copy of the paper that was used lacks it; the"
+        " text describes the layers.",
     ),
     _text_only(8, "networks of the flow", "Nothing to compute: it lists layers."),
     _text_only(9, "networks for CIFAR-10", "Nothing to compute: it lists layers."),
@@ -155,7 +155,7 @@ TABLES = (
                 f"{_CONFIG}:figure2",
                 ("posterior.name=diagonal",),
                 (f"{_GAPS}.num_images=16", f"{_GAPS}.num_simulated=20"),
-                "16 images in place of 100, of which the figure shows four",
+                "16 images instead of 100, of which the figure shows four",
                 hours=1.5,
             ),
         ),
@@ -169,14 +169,14 @@ TABLES = (
                 f"{_CONFIG}:figure3",
                 (),
                 (f"{_GAPS}.annealing.num_chains=20",),
-                "Figure 3a; 20 chains in place of 100",
+                "Figure 3a; 20 chains instead of 100",
                 hours=5,
             ),
             Part(
                 f"{_CONFIG}:figure3_overfit",
                 (),
                 (f"{_GAPS}.annealing.num_chains=20",),
-                "Figure 3b, trained on 1,000 digits; 20 chains in place of 100",
+                "Figure 3b, trained on 1,000 digits; 20 chains instead of 100",
                 hours=1,
             ),
         ),

@@ -12,12 +12,12 @@ _SMALL = (
     "evaluations.generated.features=classifier",
 )
 _SMALL_IN_WORDS = (
-    "an eighth of the widths of the networks, one random probe an image for the gradient penalty,"
-    " distances in the features of a classifier of digits in place of Inception's"
+    "an eighth of the networks' widths, one random probe per image for the gradient penalty,"
+    " distances in the features of a classifier of digits instead of Inception's"
 )
 _AT_FULL_SIZE = (
-    "At their own widths a model takes an estimated 60 hours on two cores; weights of Inception,"
-    " CelebA and all of CIFAR-10 were not available for these runs."
+    "At the paper's widths a model takes an estimated 60 hours on two cores; weights of Inception,"
+    " CelebA and most of CIFAR-10 were not available for these runs."
 )
 _SEEDS = 3
 _DISTANCE = "frechet_classifier_distance"
@@ -80,7 +80,7 @@ TABLES = (
             ),
         ),
         "The 250,000 molecules of ZINC were not available for these runs; layers of 501 units take"
-        " an estimated 200 hours a model on two cores.",
+        " an estimated 200 hours per model on two cores.",
         (
             Measures(
                 (
@@ -98,12 +98,12 @@ TABLES = (
     ),
     Table(
         "rae-figure3",
-        "RAE Figure 3: samples a step, and the weight of the KL divergence",
+        "RAE Figure 3: samples per step, and the weight of the KL divergence",
         (
             Part(
                 "configs/rae.py:laptop_figure3",
-                setting="3,000 of the embedded digits, an eighth of the widths of the networks, 600"
-                " steps, distances in the features of a classifier of digits in place of"
+                setting="3,000 of the embedded digits, an eighth of the networks' widths, 600"
+                " steps, distances in the features of a classifier of digits instead of"
                 " Inception's",
                 hours=0.3,
             ),
@@ -118,7 +118,7 @@ TABLES = (
                 for num_samples, hours in ((1, 1.2), (4, 2.5), (16, 8.0))
             ),
         ),
-        f"{_AT_FULL_SIZE} Of several samples a step it takes as many times longer.",
+        f"{_AT_FULL_SIZE} With several samples per step it takes that many times longer.",
         (
             Curves((f"{_DISTANCE}_reconstructions",), where=(("objective.beta", "1.0"),)),
             Curves(
@@ -135,8 +135,8 @@ TABLES = (
     Table(
         "rae-figure5",
         "RAE Figure 5: CIFAR-10, reconstructions, samples, interpolations",
-        obstacle="Needs all of CIFAR-10, of which 10,000 images were available; 100 epochs of a"
-        " model take an estimated 60 hours on two cores.",
+        obstacle="Needs all of CIFAR-10, of which only 10,000 images were available; 100 epochs of"
+        " a model take an estimated 60 hours on two cores.",
     ),
     _shown_by_table_1("figure6", "Figure 6: nearest neighbours of samples"),
 )

@@ -11,7 +11,7 @@ NO_IMAGES = "Needs CelebA and 3D Chairs, which were not available for these runs
 _DISTANCE = "frechet_classifier_distance_prior"
 _COLLAPSE = ("collapse_fraction", "reconstruction_error", "kl_divergence")
 
-# Of configs that are written for faces: what makes rendered sprites of them.
+# Changes configs that are written for faces so that they use rendered sprites.
 SPRITES = (
     "data.name=sprites",
     "data.crop=0",
@@ -31,8 +31,8 @@ _CHECKED_ON_SPRITES = (
     "evaluations.generated.features=classifier",
 )
 _SPRITES_IN_WORDS = (
-    "4,000 rendered sprites in place of faces, half the widths of the networks, 5,000 steps at a"
-    " learning rate of 1e-3"
+    "4,000 rendered sprites instead of faces, half the networks' widths, 5,000 steps at a learning"
+    " rate of 1e-3"
 )
 _DIGITS = "4,000 of the embedded digits, a fully connected network, 2,000 steps"
 
@@ -51,18 +51,18 @@ TABLES = (
                 "configs/jacobian_quality.py",
                 ("objective.name=sampling",),
                 (*SPRITES, *_SHORT, "evaluations.jacobian_quality.num_images=20"),
-                f"{_SPRITES_IN_WORDS}, 20 images in place of 100",
+                f"{_SPRITES_IN_WORDS}, 20 images instead of 100",
                 hours=0.4,
             ),
         ),
-        f"{NO_IMAGES} The networks at their own size and 10^6 steps take an estimated 12 hours a"
+        f"{NO_IMAGES} At the paper's size, 10^6 steps take an estimated 12 hours per"
         " run on two cores.",
         (Measures(), Pictures(("jacobian_quality.png", "taylor.png"))),
     ),
     shown_by(
         "sfvae-table2",
         "SFVAE Table 2: Frechet distance and marginal likelihood",
-        "sfvae-table5, which has their deviations too",
+        "sfvae-table5, which also shows standard deviations",
     ),
     Table(
         "sfvae-table3",
@@ -94,8 +94,8 @@ TABLES = (
                 hours=0.6,
             ),
         ),
-        "The paper has five seeds, and 50, 100 and 200 samples besides, which take an estimated"
-        " 1.3, 2.5 and 5 hours a run on two cores.",
+        "The paper has five seeds, and also 50, 100 and 200 samples, which take an estimated 1.3,"
+        " 2.5 and 5 hours per run on two cores.",
         tuple(
             Grid(
                 "nll_without_constant",
@@ -118,7 +118,8 @@ TABLES = (
             ),
         ),
         "The paper has ten seeds of the sampling-free model, which takes an estimated 0.8 hours"
-        " a run on two cores; here each reading of Eq. 21 (objective.log_det_weight) has three.",
+        " per run on two cores; here there are three seeds of each reading of Eq. 21"
+        " (objective.log_det_weight).",
         (
             Measures(tuple((measure, step) for measure in _COLLAPSE for step in ("100", "1000"))),
             Curves(_COLLAPSE),
@@ -143,9 +144,9 @@ TABLES = (
                 hours=0.1,
             ),
         ),
-        f"{NO_IMAGES} The FID needs weights of Inception, which were not available either:"
-        " sprites are measured in the features of a classifier of their shapes. At their own size"
-        " one run takes an estimated 12 (sampling) to 164 hours (sampling-free) on two cores.",
+        f"{NO_IMAGES} The FID needs the weights of Inception, which were not available either;"
+        " sprites are compared in the features of a classifier of their shapes. At the paper's size"
+        " a run takes an estimated 12 (sampling) to 164 hours (sampling-free) on two cores.",
         (
             Measures(
                 (
@@ -179,7 +180,7 @@ TABLES = (
                 hours=0.4,
             ),
         ),
-        f"{NO_FACES} 10^6 steps on them take an estimated 164 hours a run on two cores.",
+        f"{NO_FACES} 10^6 steps on them take an estimated 164 hours per run on two cores.",
         (
             Curves(("sampling_elbo", "sampling_free_elbo")),
             Measures((("sampling_elbo", "end"), ("sampling_free_elbo", "end"))),
@@ -233,12 +234,12 @@ TABLES = (
         (
             Part(
                 "configs/chairs3d.py:laptop",
-                setting="4,000 rendered sprites in one channel in place of chairs, half the widths"
+                setting="4,000 rendered sprites in one channel instead of chairs, half the widths"
                 " of the networks, 10 latents, 1,500 steps at a learning rate of 1e-3",
                 hours=0.13,
             ),
         ),
-        "Needs 3D Chairs, which were not available for these runs. At their own size one run takes"
+        "Needs 3D Chairs, which were not available for these runs. At the paper's size a run takes"
         " an estimated 12 (sampling) to 164 hours (sampling-free) on two cores.",
         (
             Pictures(
@@ -259,12 +260,12 @@ TABLES = (
             Part(
                 "configs/celeba.py:laptop",
                 ("objective.name=[as]*",),
-                setting="4,000 rendered sprites in place of faces, half the widths of the networks,"
+                setting="4,000 rendered sprites instead of faces, half the widths of the networks,"
                 " 10 latents, 1,500 steps at a learning rate of 1e-3",
                 hours=0.13,
             ),
         ),
-        f"{NO_FACES} At their own size one run takes an estimated 12 (sampling) to 330 hours"
+        f"{NO_FACES} At the paper's size a run takes an estimated 12 (sampling) to 330 hours"
         " (sampling-free, 32 latents) on two cores.",
         (
             Pictures(
@@ -284,7 +285,7 @@ TABLES = (
     Table(
         "sfvae-section4.5",
         "SFVAE Section 4.5: training time",
-        obstacle="Measures a processor and trains no model: `python -m benchmarks.step_time`, whose"
-        " results are on the page of speed.",
+        obstacle="Measures speed and trains no model: `python -m benchmarks.step_time` does the"
+        " same, with results in docs/speed.md.",
     ),
 )
