@@ -358,11 +358,11 @@ def test_the_list_fits_the_terminal(table, tmp_path, monkeypatch):
     text = listing.overview([(table, looked), (none, [])], prices(looked, 8.0))
     lines = text.splitlines()
     assert max(len(line) for line in lines if "own_config" not in line) <= 70
-    assert lines[0].split() == ["name", "records", "a", "run", "takes"]
+    assert lines[0].split() == ["name", "records", "per", "run"]
     assert any(line.split() == ["own-table1", "1/3", "15", "s"] for line in lines)
     assert any(line.split() == ["own-figure1", "-", "-"] for line in lines)
     assert "    1 record left out: stale" in lines
-    assert "2 tables and figures, 1/3 runs have records; those that are" in text
+    assert "2 tables and figures, 1/3 runs have records; the missing" in text
     assert "take an estimated 30 s of processor time." in " ".join(text.split())
 
 

@@ -38,7 +38,7 @@ def line(table: Table) -> str:
 
 def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Account]) -> str:
     """Returns a table of all tables and of how many of their runs have records."""
-    rows = ["| | runs with a record | wanted |", "| --- | --- | --- |"]
+    rows = ["| table or figure | runs with a record | runs |", "| --- | --- | --- |"]
     for paper, tables in papers.items():
         for table in tables:
             if table.parts:
