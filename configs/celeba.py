@@ -1,29 +1,31 @@
 """Faces: SFVAE Tables 2 and 5, Figures 3, 4, C.5 to C.8; BACK Figures 7, 16 and 17.
 
-The convolutional Gaussian VAE of Higgins et al. on 64 x 64 faces, trained by the sampling-free
-objective and by sampling, for 12 to 64 latents; and by BILBO with two constant posterior
-variances, whose samples come from the prior that floats with the codes.
+The convolutional Gaussian VAE of Higgins et al. on 64 x 64 faces. It is trained with the
+sampling-free objective and by sampling, with 12 to 64 latents, and with BILBO for two constant
+posterior variances, where samples come from the prior that floats with the codes.
 
 Presets:
-    (none)  the paper's setting on TFDS's celeb_a; --config.data.name=folder:PATH for images
-            fetched by hand.
+    (none)  the paper's setting on TFDS's celeb_a; --config.data.name=folder:PATH reads images that
+            you have downloaded yourself.
     laptop  rendered sprites, half the widths, 10 latents, 1,500 steps: minutes on 2 CPU cores, with
             no download.
 
 What the papers leave open, and what is chosen here:
-    crop                the central 140 x 140 pixels, area means to 64 x 64.
-    batch size          64, that of SFVAE's timing (its Section 4.5).
+    crop                the central 140 x 140 pixels, reduced to 64 x 64 by area means.
+    batch size          64, as in SFVAE's timing (its Section 4.5).
     output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
-                        how to have others.
-    latent sizes        of Figure 4, which prints none: 12, 16, 24, 32, 48, 64. Table 2 is of 16.
-    test images         TFDS's test part; 1,000 of them, by data.seed, for 50,000 samples each.
+                        how to choose others.
+    latent sizes        12, 16, 24, 32, 48 and 64 for Figure 4, which does not give them; 16 for
+                        Table 2.
+    test images         TFDS's test split; 1,000 of them, chosen by data.seed, with 50,000 samples
+                        each for the marginal likelihood.
     Frechet distance    10,000 samples of the prior against as many test images, with the FID's
                         Inception network: --config.evaluations.generated.inception_path=FILE
-                        (docs/sample_quality.md); of the sprites, in the features of a classifier
-                        of their shapes, which is another measure and has another name.
-    beta                of the beta-VAE in the pictures: 10, that of a public implementation of this
-                        network with 32 latents, github.com/1Konny/Beta-VAE; of the sprites 4.
-    BACK's setting      its network is another (Barron's, RGB pixel model) and trained for 10,000
+                        (docs/sample_quality.md). Sprites are compared in the features of a
+                        classifier of their shapes, which is another measure with another name.
+    beta                10 for the beta-VAE in the pictures, as in a public implementation of this
+                        network with 32 latents, github.com/1Konny/Beta-VAE; 4 for sprites.
+    BACK's setting      it uses another network (Barron's, with an RGB pixel model) for 10,000
                         iterations; here its objective and variances are run on SFVAE's network.
 """
 
@@ -57,9 +59,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """SFVAE's Figure 4 and Table 5, three seeds; its Figures C.5 to C.8; BACK's Figure 17.
+    """Adds the runs of SFVAE's Figure 4, Table 5 and Figures C.5 to C.8, and BACK's Figure 17.
 
-    laptop: its latent size and one seed.
+    The preset laptop has one latent size and one seed.
     """
     if preset == "laptop":
         for objective in ("sampling_free", "sampling", "autoencoder"):
@@ -79,7 +81,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Table 5, CelebA: mean and standard deviation over 3 runs, 16 latents."""
+    """Returns Table 5, CelebA: mean and standard deviation over 3 runs, 16 latents."""
     step = str(photographs.MATCHED_BUDGET)
     return photographs.table_5(
         {"crop": 140},

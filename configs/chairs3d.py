@@ -1,26 +1,28 @@
 """Chairs: SFVAE Tables 2 and 5, Figures 3, C.1, C.3 and C.4.
 
-The convolutional Gaussian VAE of Higgins et al. on 64 x 64 x 3 renderings of chairs, trained by
-the sampling-free objective and by sampling, and beside them a beta-VAE and a plain autoencoder.
+The convolutional Gaussian VAE of Higgins et al. on 64 x 64 x 3 renderings of chairs, trained with
+the sampling-free objective and by sampling, together with a beta-VAE and a plain autoencoder.
 
 Presets:
-    (none)  the paper's setting. The 3D Chairs of Aubry et al. are read as their authors publish
-            them: unpack rendered_chairs beside where you run, or give
+    (none)  the paper's setting on the 3D Chairs of Aubry et al., in the form in which they are
+            published: unpack rendered_chairs in the working directory, or give
             --config.data.name=folder:PATH.
     laptop  rendered sprites in one channel, half the widths, 10 latents, 1,500 steps: minutes on
             2 CPU cores, with no download.
 
 What the paper leaves open, and what is chosen here:
-    images              white ground, the central square, area means to 64 x 64.
-    batch size          64, that of its timing (Section 4.5).
+    images              on white, the central square, reduced to 64 x 64 by area means.
+    batch size          64, as in its timing (Section 4.5).
     output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
-                        how to have others.
-    latent sizes        8 to 32 in its Section 4.2, 8 to 16 in its appendix: 8, 12, 16, 24, 32.
-    test images         5,000 drawn by data.seed, so many samples of the prior for the Frechet
-                        distance; 1,000 of them for 50,000 samples each.
+                        how to choose others.
+    latent sizes        8, 12, 16, 24 and 32; the paper has 8 to 32 in Section 4.2 and 8 to 16 in
+                        its appendix.
+    test images         5,000 chosen by data.seed, against as many samples of the prior for the
+                        Frechet distance; 1,000 of them with 50,000 samples each for the marginal
+                        likelihood.
     Frechet distance    as in configs/celeba.py: --config.evaluations.generated.inception_path=FILE
-    beta                of its beta-VAE (Figures C.3, C.4): 4, that of a public implementation of
-                        this network with 16 latents, github.com/1Konny/Beta-VAE.
+    beta                4 for its beta-VAE (Figures C.3, C.4), as in a public implementation of this
+                        network with 16 latents, github.com/1Konny/Beta-VAE.
 """
 
 from __future__ import annotations
@@ -53,9 +55,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The runs of Figure C.1 and Table 5, three seeds, then those of Figures C.3 and C.4.
+    """Adds the runs of Figure C.1 and Table 5, then those of Figures C.3 and C.4.
 
-    laptop: its latent size and one seed.
+    The preset laptop has one latent size and one seed.
     """
     if preset == "laptop":
         for objective in ("sampling_free", "sampling", "autoencoder"):
@@ -69,7 +71,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Table 5, 3D Chairs: mean and standard deviation over 3 runs, 16 latents."""
+    """Returns Table 5, 3D Chairs: mean and standard deviation over 3 runs, 16 latents."""
     step = str(photographs.MATCHED_BUDGET)
     return photographs.table_5(
         {"channels": 3},

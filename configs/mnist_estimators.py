@@ -1,27 +1,27 @@
 """Gradient estimators: SFVAE, Section 4.3, Table 3.
 
-A Gaussian VAE (784-200-200-m and its reverse, tanh) is trained with batches of 20 by the
-sampling-free objective, and by the vanilla sampling ELBO, sticking the landing and IWAE with 1, 5,
-20, 50, 100 and 200 samples, on MNIST and Omniglot. The measure is the negative log likelihood of
-the test set, here by the IWAE bound with 5,000 samples.
+A Gaussian VAE (784-200-200-m and its reverse, tanh) is trained in batches of 20 on MNIST and
+Omniglot: with the sampling-free objective, and with the vanilla sampling ELBO, sticking the landing
+and IWAE with 1, 5, 20, 50, 100 and 200 samples. The measure is the negative log likelihood of the
+test split, here estimated by the IWAE bound with 5,000 samples.
 
 Presets:
     (none)  the paper's setting on MNIST; --config.data.name=omniglot for Omniglot.
     laptop  4,000 of the embedded digits, m = 20, 4,000 steps, 200 samples for the measure.
 
 What the paper leaves open, and what is chosen here:
-    the likelihood's scale   it prints values near 26, which only the constant n/2 log(2 pi c) left
-                        out can give; `nll_without_constant` is that number, `iwae_bound` the whole
-                        one. (c is 0.5 in all its experiments, by its Appendix B.)
-    latent size         50, as Roeder et al., whose setup it follows.
+    constant            the paper prints values near 26, which are only possible without the
+                        constant n/2 log(2 pi c). `nll_without_constant` is that number and
+                        `iwae_bound` includes the constant. (By Appendix B, c is 0.5 throughout.)
+    latent size         50, as in Roeder et al., whose setup it follows.
     gamma               0.5, its canonical value.
-    output, kernels     linear and LeCun normal: its networks are tanh ones after Roeder et al.,
-                        whose kernels it does not say. Table 4's: two overrides,
+    output, kernels     linear and LeCun normal: the networks follow Roeder et al., and the paper
+                        does not give their initialisation. For those of Table 4 add
                         --config.model.output_activation=sigmoid and
                         --config.model.initializer=he_normal
-    training            100 epochs at learning rate 1e-3; Adam is all that it says.
-    Omniglot            TFDS's images, by area means from 105 x 105 to 28 x 28. Burda's split, that
-                        the papers before it use, is not the same.
+    training            100 epochs at learning rate 1e-3; the paper only says that it uses Adam.
+    Omniglot            TFDS's images, reduced from 105 x 105 to 28 x 28 by area means. Their split
+                        is not Burda's, which earlier papers use.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The runs of the table: two data sets, every method and number of samples, five seeds.
+    """Adds the runs of the table: two data sets, every method and number of samples, five seeds.
 
-    laptop: its digits, up to 20 samples, three seeds.
+    The preset laptop has one data set, up to 20 samples and three seeds.
     """
     few = preset == "laptop"
     for data in ({},) if few else ({"data.name": "mnist"}, {"data.name": "omniglot"}):
@@ -84,7 +84,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Table 3: NLL on the test set, mean over 5 runs, by data set, method and samples."""
+    """Returns Table 3: test NLL, mean over 5 runs, by data set, method and number of samples."""
     methods = ("sampling", "sticking_the_landing", "iwae")
     table = {
         "mnist": {
@@ -105,7 +105,7 @@ def _published() -> ml_collections.ConfigDict:
         },
     }
     ours = {"mnist": 26.18, "omniglot": 30.14}
-    # The embedded digits are MNIST's; the table's column is the nearest there is.
+    # The embedded digits are from MNIST, whose column of the table is the nearest one.
     rows = {f"sampling_free_{data}": _row(ours[data], data, "sampling_free", None) for data in ours}
     rows["sampling_free_mnist_5k"] = _row(ours["mnist"], "mnist_5k", "sampling_free", None)
     for data, by_samples in table.items():

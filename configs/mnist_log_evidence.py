@@ -1,26 +1,26 @@
-"""Training by the log evidence in place of a lower bound: BACK, Section 4.2.
+"""Training with the log evidence instead of a lower bound: BACK, Section 4.2.
 
-The paper derives the log evidence of a decoder that is linear around each code (Eqs. 16 and 26),
-notes that one may maximise it instead of the ELBO, as there are no posterior variances in it, and
-proves that both have the same stationary points as long as the decoder is locally linear; it
-trains nothing by it. Here the networks of mnist_bilbo.py with the Gaussian likelihood of
-mnist_baggins.py are trained by it (`log_evidence`), by the linearised ELBO with learned variances
-(`linearized`, Eq. 17) and by the ELBO (`sampling`).
+The paper derives the log evidence of a decoder that is linear around each code (Eqs. 16 and 26). It
+notes that one may maximise it instead of the ELBO, since it does not contain posterior variances,
+and proves that both have the same stationary points as long as the decoder is locally linear. It
+does not train with it. Here the networks of mnist_bilbo.py with the Gaussian likelihood of
+mnist_baggins.py are trained with it (`log_evidence`), with the linearised ELBO and learned
+variances (`linearized`, Eq. 17) and with the ELBO (`sampling`).
 
-Whether they agree is measured in nats on test images:
+How well they agree is measured in nats on test images:
 
-    linearized_log_evidence   what the first maximises
-    posterior_covariance_gap  what the second lacks of it (Eq. 18)
-    log_evidence_test         log p(x) by AIS, which knows neither the encoder nor the tangent
+    linearized_log_evidence   what `log_evidence` maximises
+    posterior_covariance_gap  by how much `linearized` is below it (Eq. 18)
+    log_evidence_test         log p(x) by AIS, which uses neither the encoder nor the tangent
     linearized_full_covariance_bound_test
-                              the ELBO of the posterior that the tangent implies (Eq. 25): a bound,
-                              however the decoder curves
+                              the ELBO of the posterior that the tangent implies (Eq. 25), a bound
+                              for any decoder, however curved
 
 Presets:
-    (none)  two latents, all of MNIST, 200 epochs in batches of 300, as the paper's experiments.
+    (none)  two latents, all of MNIST, 200 epochs in batches of 300, as in the paper's experiments.
     laptop  4,000 of the embedded digits, batches of 100, 4,000 steps: minutes on 2 CPU cores.
 
-What the paper leaves open, and what is chosen here: all of it but networks, batches, epochs,
+What the paper leaves open, and what is chosen here: everything except networks, batches, epochs,
 optimiser and the likelihood's variance T = I, which are those of its Section 7.
 """
 
@@ -78,7 +78,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Three objectives, two latent sizes, three seeds. laptop: two latents, one seed."""
+    """Adds three objectives, two latent sizes and three seeds; for laptop two latents, one seed."""
     few = preset == "laptop"
     for latent_size in LATENT_SIZES[:1] if few else LATENT_SIZES:
         for seed in range(1 if few else 3):

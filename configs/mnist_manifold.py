@@ -1,17 +1,17 @@
 """The manifold of digits: SFVAE Figure 2.
 
-A VAE of two latents (784-512-256-2 and its reverse, ReLU), trained by the sampling-free objective
-and by sampling; figures/manifold_wide.png is what it decodes over [-5, 5] x [-5, 5].
+A VAE with two latents (784-512-256-2 and its reverse, ReLU) is trained with the sampling-free
+objective and by sampling; figures/manifold_wide.png shows what it decodes over [-5, 5] x [-5, 5].
 
 Presets:
     (none)  the paper's setting: MNIST, 50,000 steps at a learning rate of 1e-4.
     laptop  4,000 of the embedded digits, 5,000 steps at 1e-3: a minute on 2 CPU cores.
 
 What the paper leaves open, and what is chosen here:
-    batch size          64, that of its convolutional experiments.
+    batch size          64, as in its convolutional experiments.
     gamma               0.5, its canonical value.
     output, kernels     sigmoid and He normal, as in configs/mnist_collapse.py, which says why and
-                        how to have others.
+                        how to choose others.
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """Both halves of the figure."""
+    """Adds both halves of the figure."""
     for objective in ("sampling_free", "sampling"):
         add(**{"objective.name": objective})

@@ -1,19 +1,19 @@
 """The posteriors of FLOW, Section 4: diagonal, full covariance, planar flows, IAF.
 
-FLOW (Pavesi's notes) describes the four and prints no result; its decoder of sequences is another
-matter. They are compared here on statically binarised MNIST with the network of GAPS (Cremer, Li
-and Duvenaud: 784-200-200-50, ELU), which prints the lower bound of three: diagonal, full covariance
-and its own flow with an auxiliary variable, the fifth posterior here. The KL divergence is annealed
-linearly over the first tenth of the steps (FLOW Eq. 13), or held above free bits (Eq. 14), or
-neither. FLOW's planar flows are parameters that all images share (posterior.amortized_flow=false);
-the other row has them from the encoder.
+FLOW (Pavesi's notes) describes the four and gives no results; configs/architectures.py has its
+decoder of sequences. Here they are compared on statically binarised MNIST with the network of GAPS
+(Cremer, Li and Duvenaud: 784-200-200-50, ELU). GAPS prints lower bounds for the diagonal and the
+full-covariance posterior and for its own flow with an auxiliary variable, the fifth posterior here.
+The KL divergence is annealed linearly over the first tenth of the steps (FLOW Eq. 13), or held
+above free bits (Eq. 14), or neither. In FLOW all images share the parameters of planar flows
+(posterior.amortized_flow=false); other runs take them from the encoder.
 
 Presets:
     (none)  60,000 digits, 400 epochs in batches of 100 (GAPS follows Burda et al.: 3,280 epochs
             and a falling learning rate).
     laptop  4,000 of the embedded digits, m = 10, 4,000 steps.
 
-The binarisation is a draw of this library's own, not Larochelle's, which GAPS has.
+The binarisation is drawn by this library; GAPS uses Larochelle's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FREE_BITS = 0.25  # nats of each dimension
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The setting above, or a preset of it."""
+    """Returns the setting above, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.data.binarization = "static"
@@ -68,13 +68,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The posteriors, annealed, five seeds each; then free bits, and neither, three each."""
+    """Adds the annealed posteriors with five seeds; then free bits, and neither, with three."""
     for posterior in POSTERIORS:
         for seed in range(5):
             add(seed=seed, **{"posterior.name": posterior})
     for seed in range(5):
         add(seed=seed, **{"posterior.name": "planar", "posterior.amortized_flow": False})
-    # Correlated dimensions are one group, whose floor is the sum of theirs.
+    # Correlated dimensions form one group, whose floor is the sum of their floors.
     floors = {
         "diagonal": FREE_BITS,
         "full_covariance": FREE_BITS * get_config(preset).model.latent_size,
@@ -88,7 +88,7 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
 
 
 def _published() -> ml_collections.ConfigDict:
-    """GAPS Table 2 (q_FFG, q_Flow) and Table 10 (full covariance): L_VAE[q] and log p(x)."""
+    """Returns L_VAE[q] and log p(x) of GAPS Table 2 (q_FFG, q_Flow) and Table 10."""
     table = {
         "diagonal": (-92.57, -89.80),
         "auxiliary_flow": (-91.79, -88.94),
