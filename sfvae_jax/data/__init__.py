@@ -1,4 +1,4 @@
-"""Examples (images or sequences) of a data set's train, valid and test splits."""
+"""Data sets: where images and sequences come from, and how a run reads them."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from sfvae_jax.data.streaming import example_batches, fits_on_device, index_batc
 
 
 def open_examples(
-    config: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
+    group: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
 ) -> StoredExamples:
-    """One split of the data set that a `data` group describes, as `Splits.open_examples` has it."""
-    return Splits(config).open_examples(split, for_evaluation=for_evaluation)
+    """Returns a split of the data set of a `data` group, as `Splits.open_examples` does."""
+    return Splits(group).open_examples(split, for_evaluation=for_evaluation)
 
 
 def load(
-    config: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
+    group: ml_collections.ConfigDict, split: str, *, for_evaluation: bool = False
 ) -> np.ndarray:
-    """The images of `open_examples`, all of them in memory.
+    """Returns the examples of `open_examples`, all of them in memory.
 
     Raises:
-        UsageError: as that does, or if they are too many.
+        UsageError: if `open_examples` does, or they do not fit in memory.
     """
-    return open_examples(config, split, for_evaluation=for_evaluation).all()
+    return open_examples(group, split, for_evaluation=for_evaluation).all()
 
 
-def load_labels(config: ml_collections.ConfigDict, split: str) -> np.ndarray | None:
-    """Labels [N] of the images that `load` gives, or None where the source has none."""
-    return Splits(config).labels(split)
+def load_labels(group: ml_collections.ConfigDict, split: str) -> np.ndarray | None:
+    """Returns the labels [N] of the examples that `load` returns; None if they have none."""
+    return Splits(group).labels(split)
 
 
-def select(config: ml_collections.ConfigDict, split: str) -> tuple[SourceSplit, np.ndarray]:
-    """The split of the source that holds a split of the data set, and the indices there."""
-    return Splits(config).select(split)
+def select(group: ml_collections.ConfigDict, split: str) -> tuple[SourceSplit, np.ndarray]:
+    """Returns the split of the source from which a split is taken, and the indices in it."""
+    return Splits(group).select(split)
 
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""The arrays of an .npz file, each checked by its header before any of it is read.
+"""Reads the arrays of an .npz file, each of which is checked by its header first.
 
-`numpy.load` believes a header: it asks for as much memory as that says, and raises whatever its
-parser or a decoder raises at what is damaged. A header here is believed only if the file holds as
-many bytes as it promises, and whatever goes wrong is one kind of error.
+`numpy.load` believes a header: it allocates as much memory as the header says, and raises whatever
+its parser or a decoder raises on damaged files. Here a header is believed only if the file holds as
+many bytes as the header promises, and everything that goes wrong raises the same kind of error.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import numpy as np
 from sfvae_jax.errors import in_one_line, readable
 
 _MAGIC = b"\x93NUMPY"
-_LENGTH_BYTES = {1: 2, 2: 4}  # of a header's length, by the format's version
-_LONGEST_HEADER = 1000  # bytes; NumPy writes some 128, and Python's parser gets no deep nests
+_LENGTH_BYTES = {1: 2, 2: 4}  # bytes of the field with the header's length, by format version
+_LONGEST_HEADER = 1000  # bytes; NumPy writes about 128. Keeps deep nesting from Python's parser
 _MOST_AXES = 32
 _READ_AT_ONCE = 2**20  # bytes
-_LONGEST = 200  # of what is told of an error, in characters
+_LONGEST = 200  # characters of an error that are shown
 
 
 class Unreadable(ValueError):
-    """A file is not an archive of numeric arrays; the message says why, in one line."""
+    """Raised if a file is not an archive of numeric arrays; the message says why, in one line."""
 
 
 class Header(NamedTuple):
-    """The header of an array, which fits the number of bytes that the file holds.
+    """The header of an array, checked against the number of bytes in the file.
 
     Attributes:
-        dtype: of booleans, whole numbers, floats or text.
-        shape: of whole numbers, none negative.
-        fortran_order: whether the first axis runs fastest.
-        start: bytes before the numbers.
+        dtype: booleans, whole numbers, floats or text.
+        shape: whole numbers, none negative.
+        fortran_order: whether the first axis varies fastest.
+        start: the number of bytes before the array's own.
     """
 
     dtype: np.dtype
@@ -49,26 +49,26 @@ class Header(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the numbers take."""
+        """The bytes that the array takes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Archive:
-    """An opened .npz file; a context manager. Nothing in it is unpickled.
+    """An open .npz file; a context manager. Nothing in it is ever unpickled.
 
     Attributes:
-        names: of its arrays.
+        names: the names of its arrays.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads its table of contents.
+        """Opens a file and reads its table of contents.
 
         Raises:
-            Unreadable: if it has none, or the file cannot be read.
+            Unreadable: if the file is no archive or cannot be read.
         """
         with _unreadable():
             if not zipfile.is_zipfile(path):
-                raise Unreadable("it is no .npz archive")
+                raise Unreadable("it is not an .npz archive")
             self._zip = zipfile.ZipFile(path)
         entries = self._zip.infolist()
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in entries}
@@ -81,28 +81,28 @@ class Archive:
         self._zip.close()
 
     def header(self, name: str) -> Header:
-        """The header of an array.
+        """Returns the header of an array.
 
         Raises:
-            Unreadable: if there is no such array, or its header cannot be true.
+            Unreadable: if there is no such array, or its header cannot be right.
         """
         if name not in self._entries:
-            raise Unreadable(f"it holds no {name}")
+            raise Unreadable(f"it holds no array {name}")
         entry = self._entries[name]
         with _unreadable(f"{name}: "), self._zip.open(entry) as stream:
             header = _read_header(stream)
         if header.start + header.nbytes != entry.file_size:
             raise Unreadable(
                 f"{name}: its header promises {header.nbytes} bytes of {header.dtype} in shape"
-                f" {header.shape}; there are {entry.file_size - header.start}"
+                f" {header.shape}, but there are {entry.file_size - header.start}"
             )
         return header
 
     def read(self, name: str) -> np.ndarray:
-        """An array, as its header describes it.
+        """Returns an array.
 
         Raises:
-            Unreadable: as `header`, or if it is cut short or damaged.
+            Unreadable: if its header cannot be right, or it is cut short or damaged.
         """
         header = self.header(name)
         with _unreadable(f"{name}: "), self._zip.open(self._entries[name]) as stream:
@@ -119,7 +119,7 @@ class Archive:
 
 @contextmanager
 def _unreadable(what: str = "") -> Iterator[None]:
-    """Turns what the readers of a damaged or hostile file raise into `Unreadable`, in one line."""
+    """Turns whatever reading a damaged or hostile file raises into `Unreadable`, in one line."""
     try:
         yield
     except Exception as error:
@@ -129,23 +129,23 @@ def _unreadable(what: str = "") -> Iterator[None]:
 
 def _read_header(stream: BinaryIO) -> Header:
     if stream.read(len(_MAGIC)) != _MAGIC:
-        raise Unreadable("it is no array of NumPy")
+        raise Unreadable("it is not an array of NumPy")
     version = stream.read(2)
     width = _LENGTH_BYTES.get(version[0])
     if width is None:
-        raise Unreadable(f"its format version {version[0]} is not for arrays of numbers")
+        raise Unreadable(f"arrays of numbers do not have its format version {version[0]}")
     length = int.from_bytes(stream.read(width), "little")
     if length > _LONGEST_HEADER:
         raise Unreadable(f"its header of {length} bytes is too long for an array of numbers")
     start = len(_MAGIC) + 2 + width + length
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python's and NumPy's, at what is odd
+        warnings.simplefilter("ignore")  # of Python and NumPy, about odd headers
         return _header(ast.literal_eval(stream.read(length).decode("latin1").strip()), start)
 
 
 def _header(found: Any, start: int) -> Header:
     if not isinstance(found, dict) or found.keys() != {"descr", "fortran_order", "shape"}:
-        raise Unreadable("its header does not give type, order and shape")
+        raise Unreadable("its header does not state type, order and shape")
     shape, fortran_order = found["shape"], found["fortran_order"]
     whole = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**62 for n in shape)
     if not whole or len(shape) > _MOST_AXES or type(fortran_order) is not bool:

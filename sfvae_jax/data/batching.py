@@ -1,4 +1,4 @@
-"""Which examples each step sees."""
+"""Which examples each training step sees."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 
 class BatchOrder(NamedTuple):
-    """Which examples a process sees at each step: its share of every batch of a run.
+    """The examples that a process sees at each step: its share of every batch of a run.
 
     Attributes:
-        seed: of the permutations, as in `batch_indices`.
+        seed: the seed of the permutations, as in `batch_indices`.
         num_examples: N.
         batch_size: B.
-        share: the places in a batch of the b examples that are wanted: all, or a process's own.
+        share: which b places of each batch belong to the process; by default all B.
     """
 
     seed: int
@@ -24,7 +24,7 @@ class BatchOrder(NamedTuple):
     share: slice = slice(None)
 
     def indices(self, first_step: int, num_steps: int) -> np.ndarray:
-        """Those of S steps, int32 [S, b]."""
+        """Returns the indices of the examples of S steps, int32 [S, b]."""
         every = batch_indices(self.seed, self.num_examples, self.batch_size, first_step, num_steps)
         return every[:, self.share]
 
@@ -32,18 +32,18 @@ class BatchOrder(NamedTuple):
 def batch_indices(
     seed: int, num_examples: int, batch_size: int, first_step: int, num_steps: int
 ) -> np.ndarray:
-    """Indices of the examples of a run of steps, shuffled per epoch without replacement.
+    """Returns the indices of the examples of consecutive steps, shuffled anew in every epoch.
 
-    The epochs' permutations are laid end to end and cut into batches, so every example is seen
-    once an epoch and none is dropped where the batch size does not divide their number; a batch
-    may then span two epochs. The answer is a function of the step alone: a resumed run draws what
-    the first would have.
+    The permutations of the epochs are laid end to end and cut into batches. Thus every example is
+    seen once an epoch, and none is dropped if the batch size does not divide their number; a batch
+    may then span two epochs. The result depends on the step alone, so that a resumed run draws what
+    an uninterrupted one would have drawn.
 
     Args:
-        seed: of the permutations; each epoch folds its number in.
+        seed: the seed of the permutations, into which the number of the epoch is folded.
         num_examples: N.
         batch_size: B, at most N.
-        first_step: steps taken before.
+        first_step: the number of steps taken before.
         num_steps: S.
 
     Returns:
@@ -63,7 +63,7 @@ def batch_indices(
     return stream[start - offset : stop - offset].reshape(num_steps, batch_size).astype(np.int32)
 
 
-@functools.lru_cache(maxsize=2)  # of an epoch that many calls ask for, a batch each
+@functools.lru_cache(maxsize=2)  # many calls ask for a batch of the same epoch
 def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     permutation = np.random.default_rng([seed, epoch]).permutation(num_examples)
     permutation.setflags(write=False)

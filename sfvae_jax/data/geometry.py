@@ -1,4 +1,4 @@
-"""Size and channels of images: crop, resize, gray or RGB, pad; one image at a time."""
+"""The size and channels of images: crop, resize, convert to gray or RGB, pad; one at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Geometry:
     """What is done to every image of a data set, in this order; 0 leaves a step out.
 
     Attributes:
-        crop: side of the square cut from the middle.
+        crop: the side of the square that is cut from the middle.
         channels: 1 for gray, 3 for RGB.
-        image_size: side to resize to, after a crop to the shorter side where there was none.
-        pad_to: side to fill up with zeros around.
+        image_size: the side to which images are resized; without a crop, the largest square in the
+            middle is cut first.
+        pad_to: the side to which images are padded with zeros.
     """
 
     crop: int = 0
@@ -32,38 +33,45 @@ class Geometry:
 
     @classmethod
     def of(cls, config: ml_collections.ConfigDict) -> Geometry:
-        """The geometry that a `data` group describes."""
+        """Returns the geometry that a `data` group describes."""
         return cls(*(config[field.name] for field in dataclasses.fields(cls)))
 
     def shape(self, shape: Shape) -> Shape:
-        """The shape that an image of this shape comes out with.
+        """Returns the shape that an image of this shape has after these steps.
 
         Raises:
-            UsageError: if it cannot be.
+            UsageError: if a step cannot be applied to it.
         """
         if self == Geometry():
             return shape
         if len(shape) != 3:
             raise UsageError(
-                "data.crop, data.channels, data.image_size and data.pad_to need images [N, H, W,"
-                f" C], got examples of shape {shape}"
+                "data.crop, data.channels, data.image_size and data.pad_to require images of shape"
+                f" [H, W, C]; the examples have shape {shape}"
             )
         height, width, channels = shape
         if self.crop > min(height, width):
-            raise UsageError(f"data.crop={self.crop} is more than images of {height}x{width} have")
+            raise UsageError(
+                f"data.crop={self.crop} is larger than the images, of which one has"
+                f" {height}x{width} pixels"
+            )
         if self.channels and channels not in (1, 3):
             raise UsageError(
-                f"data.channels needs images of 1 or 3 channels, got {channels}; leave it 0"
+                "data.channels requires images with 1 or 3 channels; one has"
+                f" {channels}: leave it 0"
             )
         if self.crop or self.image_size:
             height = width = self.image_size or self.crop
         if 0 < self.pad_to < max(height, width):
-            raise UsageError(f"data.pad_to={self.pad_to} is less than the images' {height}x{width}")
+            raise UsageError(
+                f"data.pad_to={self.pad_to} is smaller than the images, of which one has"
+                f" {height}x{width} pixels"
+            )
         height, width = self.pad_to or height, self.pad_to or width
         return height, width, self.channels or channels
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """A stored image after these steps."""
+        """Returns a stored image after these steps."""
         if self == Geometry():
             return image
         if self.crop or self.image_size:
@@ -78,13 +86,13 @@ class Geometry:
 
 
 def crop(image: np.ndarray, side: int) -> np.ndarray:
-    """The square of this side in the middle of an image [H, W, C]; rounded up and left."""
+    """Cuts the square of this side from the middle of an image [H, W, C], rounded up and left."""
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """Luma of an RGB image [H, W, 3] as [H, W, 1]: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601)."""
+    """Returns the luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) of [H, W, 3] as [H, W, 1]."""
     if image.shape[-1] == 1:
         return image
     weights = np.array([299, 587, 114], np.int32)
@@ -94,7 +102,7 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:
-    """A square image [H, H, C] at [side, side, C], every new pixel the mean of those it covers."""
+    """Resizes a square image [H, H, C] to [side, side, C]; each pixel is a mean over its area."""
     from PIL import Image
 
     if image.shape[0] == side:
@@ -110,16 +118,21 @@ def resize(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def pad(image: np.ndarray, side: int) -> np.ndarray:
-    """An image [H, W, C] in the middle of [side, side, C]; an odd zero goes below and right."""
+    """Pads an image [H, W, C] with zeros to [side, side, C]; an odd one goes below and right."""
     margins = [((side - n) // 2, side - n - (side - n) // 2) for n in image.shape[:2]]
     return np.pad(image, [*margins, (0, 0)])
 
 
 def common_shape(shapes: frozenset[Shape], treat: Callable[[Shape], Shape], origin: str) -> Shape:
-    """The one shape that images of these shapes come out with.
+    """Returns the one shape that images of these shapes have after their treatment.
+
+    Args:
+        shapes: all shapes that an image may have.
+        treat: a function from the shape of an image to its shape after the treatment.
+        origin: where the images come from, for error messages.
 
     Raises:
-        UsageError: if there are several, with what makes them one.
+        UsageError: if they have several, saying how to make them one.
     """
     treated = sorted({treat(shape) for shape in sorted(shapes)})
     if len(treated) == 1:
@@ -127,9 +140,12 @@ def common_shape(shapes: frozenset[Shape], treat: Callable[[Shape], Shape], orig
     sizes = len({shape[:2] for shape in treated})
     kinds = sorted({shape[2] for shape in treated})
     if sizes == 1:
-        raise UsageError(f"{origin} has images of {kinds} channels; set data.channels to 1 or 3")
+        numbers = " and ".join(map(str, kinds))
+        raise UsageError(
+            f"{origin} has images with {numbers} channels; set data.channels to 1 or 3"
+        )
     small, large = (f"{shape[0]}x{shape[1]}" for shape in (treated[0], treated[-1]))
     raise UsageError(
         f"{origin} has images of {sizes} sizes, such as {small} and {large}; set data.image_size"
-        " (and, where you like, data.crop)"
+        " (and, if you like, data.crop)"
     )

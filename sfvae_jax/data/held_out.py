@@ -1,10 +1,10 @@
-"""Which examples are held out of training; where a source can grow, what each example is decides.
+"""Which examples are held out of training.
 
-A file that is added to a folder, or a line to a text, must not turn what was trained on into what
-is tested on. Where the examples are a user's own, they are taken in the order of a hash of their
-name or content and the seed, which does not depend on the others: a new one may take the place of a
-test example, which is trained on from then on, but never the other way round. A source that cannot
-grow is shuffled.
+A file that is added to a folder, or a line to a text file, must never turn a training example into
+a test example. Sources whose examples can change in number are therefore ordered by a hash of each
+example's name or content and the seed, which does not depend on the other examples: a new example
+may take the place of a test example, which is trained on from then on, but never the other way
+round. All other sources are shuffled.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ _BYTES = 8  # of an identity
 
 
 def identities(contents: Iterable[bytes]) -> np.ndarray:
-    """A 64-bit hash of each content, uint64 [N]; equal contents have equal hashes."""
+    """Returns a 64-bit hash of each content, uint64 [N]; equal contents have equal hashes."""
     digests = b"".join(hashlib.blake2b(each, digest_size=_BYTES).digest() for each in contents)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 def identities_of_rows(images: np.ndarray) -> np.ndarray:
-    """The identities of the examples [N, ...] of an array: hashes of their values."""
+    """Returns a hash of the values of each example of an array [N, ...], uint64 [N]."""
     return identities(image.tobytes() for image in images)
 
 
 def order(split: SourceSplit, seed: int) -> np.ndarray:
-    """The indices of a split's examples in the order in which they are taken, [N]."""
+    """Returns the indices [N] of a split's examples in the order in which they are taken."""
     return _ordered(split, seed)[0]
 
 
 def divide(split: SourceSplit, seed: int, numbers: Sequence[int]) -> list[np.ndarray]:
-    """The indices of a split's examples, divided into groups of these sizes and all others.
+    """Divides the indices of a split's examples into groups.
 
-    Equal examples are never separated: a group also gets the copies of its last example.
+    Equal examples are never separated: a group also takes the copies of its last example.
 
     Args:
-        split: of a source.
-        seed: of the order.
-        numbers: sizes of the groups, taken one after another; together at most all examples.
+        split: the split of a source.
+        seed: the seed of the order in which examples are taken.
+        numbers: the sizes of the groups, which are filled one after another.
+
+    Returns:
+        The indices of each group, and last those of all other examples.
     """
     indices, keys = _ordered(split, seed)
     found, start = [], 0
@@ -57,8 +60,8 @@ def divide(split: SourceSplit, seed: int, numbers: Sequence[int]) -> list[np.nda
 
 
 def _ordered(split: SourceSplit, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the examples in their order, and the keys by which they are sorted."""
-    known = getattr(split, "identities", None)
+    """Returns the indices of the examples in order, and the sorted keys."""
+    known = split.identities
     if known is None:
         return np.random.default_rng(seed).permutation(len(split)), np.arange(len(split))
     keys = _mixed(known ^ _mixed(np.array([seed % 2**64], np.uint64)))
@@ -67,7 +70,7 @@ def _ordered(split: SourceSplit, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixed(bits: np.ndarray) -> np.ndarray:
-    """SplitMix64's one-to-one mixing of 64 bits (Steele, Lea and Flood, 2014), [...]."""
+    """Mixes 64 bits one-to-one as SplitMix64 does (Steele, Lea and Flood, 2014); [...]."""
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

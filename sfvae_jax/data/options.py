@@ -1,4 +1,4 @@
-"""The group `data` of a configuration."""
+"""The options of the group `data`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sfvae_jax.options import (
     whole,
 )
 
-MOST_PIXELS = 2**14  # a side; an image of so many has 268 million
+MOST_PIXELS = 2**14  # of a side; a square of such sides has 268 million pixels
 MOST_PLACES = 2**14  # of a sequence
 
 _SIDE = whole(0, MOST_PIXELS)
@@ -32,65 +32,91 @@ DATA = {
     "name": Option(
         "mnist_5k",
         TEXT,
-        "mnist_5k, sprites, sprites_gray, a TFDS name (mnist, cifar10, celeb_a, ...), npz:PATH of"
-        " your own arrays, or folder:PATH of image files. Sequences: equations, molecules,"
-        " architectures, or one of these before :PATH of a text file, or enas:PATH",
+        "the data set: mnist_5k, sprites or sprites_gray; the TFDS name of an image set, such as"
+        " mnist, cifar10 or celeb_a; npz:PATH of your own arrays; folder:PATH of image files; or"
+        " sequences: equations, molecules, architectures, each alone or followed by :PATH of a text"
+        " file, or enas:PATH",
     ),
     "num_examples": Option(0, COUNT_OR_0, "training examples, drawn at random; 0 = all"),
     "num_valid": Option(
-        0, COUNT_OR_0, "valid examples, 0 = all; held out where the source has no valid split"
+        0,
+        COUNT_OR_0,
+        "validation examples, held out of the training examples if the data have no valid split;"
+        " 0 = the whole valid split",
     ),
     "num_test": Option(
-        0, COUNT_OR_0, "test examples, 0 = all; held out where the source has no test split"
+        0,
+        COUNT_OR_0,
+        "test examples, held out of the training examples if the data have no test split; 0 = the"
+        " whole test split",
     ),
     "seed": Option(
         0,
         whole(0, 2**32 - 1),
-        "decides which examples each split holds; not the run's `seed`, so that runs share them",
+        "decides which examples each split holds; runs that differ only in the top-level seed share"
+        " them",
     ),
     "fingerprint": Option(
         "",
         TEXT,
-        "number and digest of each split, as config.json has them; empty: those of the data now",
+        "requires the data to have this fingerprint, as config.json has it: the size and digest of"
+        " each split; empty = whatever the data are now",
     ),
-    # What is done to each image as it is read, in this order; 0 = nothing.
-    "crop": Option(0, _SIDE, "side of the square that is cut from the middle; 0 = whole images"),
-    "channels": Option(0, _CHANNELS, "1 = gray, 3 = RGB, 0 = as they are"),
+    # What is done to each image when it is read, in this order.
+    "crop": Option(
+        0, _SIDE, "side in pixels of the square cut from the middle of each image; 0 = no crop"
+    ),
+    "channels": Option(0, _CHANNELS, "1 = gray, 3 = RGB, 0 = as the images are"),
     "image_size": Option(
-        0, _SIDE, "pixels a side that images are resized to, cropped to a square before; 0 = none"
+        0,
+        _SIDE,
+        "side in pixels to which images are resized; without data.crop the largest square in the"
+        " middle is cut first; 0 = not resized",
     ),
-    "pad_to": Option(0, _SIDE, "pixels a side, with zeros around the image; 0 = none"),
+    "pad_to": Option(
+        0, _SIDE, "side in pixels to which images are padded with zeros; 0 = not padded"
+    ),
     "skip_corrupt": Option(
         False,
         FLAG,
-        "leave out damaged images of a folder and lines of a text file that are no sentences",
+        "whether to leave out the damaged images of a folder, or the lines of a text file that"
+        " cannot be used, instead of refusing them",
     ),
     "device_bytes": Option(
         0,
         whole(0, 2**63 - 1, "2**63"),
-        "a training set of more bytes is streamed to the devices and not held there, with the same"
-        " results; 0 = a quarter of a device's memory, or 4 GiB where that is not known",
+        "a training set larger than this many bytes is streamed to the devices instead of being"
+        " kept there, with the same results; 0 = a quarter of a device's memory, or 4 GiB where"
+        " that is unknown",
     ),
-    "scale": Option(1.0, POSITIVE, "pixels lie in [0, scale]"),
+    "scale": Option(1.0, POSITIVE, "pixels are scaled to [0, scale]"),
     "tokens": Option(
         "grammar",
         one_of("tokens", TOKENS),
-        "only for equations and molecules: whether a sequence is made of rules of the grammar or of"
+        "for equations and molecules: what a sequence is made of, rules of the grammar or"
         " characters",
     ),
-    "max_length": Option(0, whole(0, MOST_PLACES), "places of a sequence; 0 = the data set's own"),
+    "max_length": Option(
+        0,
+        whole(0, MOST_PLACES),
+        "for sequences: how many places each has, the end and padding included; 0 = the default of"
+        " the data set",
+    ),
     "elements": Option(
         "",
         one_of("elements", ("", *ELEMENTS)),
-        "only for molecules: all = any element in SMILES brackets, common = those of drug-like"
-        " molecules, in a smaller grammar; empty = all",
+        "for molecules: all = any element in SMILES brackets; common = only those of drug-like"
+        " molecules, with a smaller grammar; empty = all",
     ),
     "layer_types": Option(
-        (), _LAYER_TYPES, "only for architectures:PATH; () = the types in the file"
+        (),
+        _LAYER_TYPES,
+        "for architectures:PATH: the layer types that the model knows; () = those in the file",
     ),
     "binarization": Option(
         "none",
         one_of("binarization", BINARIZATIONS),
-        "static: pixels drawn once; dynamic: drawn anew at every visit",
+        "how gray pixels become black or white: static = drawn once, dynamic = drawn anew each time"
+        " an image is used, none = they stay gray",
     ),
 }

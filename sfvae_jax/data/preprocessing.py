@@ -1,4 +1,4 @@
-"""From raw arrays to pixels in [0, 1]."""
+"""From the values of a source to pixels in [0, 1]: checks, storage, scaling, binarisation."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 
-ROUNDING = 1e-5  # beyond [0, 1], of float32; float16 may be off by two of its steps
+ROUNDING = 1e-5  # how far float32 values may lie beyond [0, 1]; float16: two of its steps
 
 
 def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -> np.ndarray:
-    """Images as they are kept: uint8 in 0..255, or float32 in [0, 1].
+    """Returns images as they are stored: uint8 in 0..255 or float32 in [0, 1].
 
     Args:
-        images: [...] of booleans or whole numbers in {0, 1} (one bit a pixel), whole numbers in
-            0..255, or floats in [0, 1] up to rounding, which is cut off; not empty.
-        origin: where they come from, for the message.
-        one_bit: whether whole numbers have one bit a pixel; None if these tell, by being 0 and 1.
+        images: [...], not empty: booleans or whole numbers in {0, 1}, of one bit a pixel; whole
+            numbers in 0..255; or floats in [0, 1], whose rounding errors are cut off.
+        origin: where they come from, for error messages.
+        one_bit: whether whole numbers have one bit a pixel; None to decide by their values.
 
     Returns:
-        The same shape; uint8 or float32.
+        An array of the same shape.
 
     Raises:
-        UsageError: if the values are not finite, or in neither range.
+        UsageError: if values are not finite or lie outside of these ranges.
     """
     if images.dtype == np.uint8 and one_bit is False:
         return images
     if images.dtype == bool:
         return np.where(images, np.uint8(255), np.uint8(0))
     if images.dtype.kind not in "iuf":
-        raise UsageError(f"{origin} holds {images.dtype}; expected numbers")
+        raise UsageError(f"{origin} has the type {images.dtype}; expected numbers")
     if not np.all(np.isfinite(images)):
-        raise UsageError(f"{origin} holds values that are not finite; remove or replace them")
+        raise UsageError(f"{origin} has values that are not finite; replace them")
     whole = images.dtype.kind in "iu"
     low, high = images.min(), images.max()
     limit = 255 if whole and not one_bit else 1
@@ -55,21 +55,21 @@ def as_stored(images: np.ndarray, origin: str, *, one_bit: bool | None = None) -
 
 
 def number_text(value: np.generic) -> str:
-    """A number with as many digits as tell it from those beside it."""
+    """Returns a number with enough digits to tell it from the next one of its type."""
     return str(value.item()) if value.dtype.kind in "iu" else f"{float(value):.9g}"
 
 
 def to_unit_interval(images: Array) -> Array:
-    """Stored images as float32 in [0, 1]; runs on the device."""
+    """Returns stored images as float32 in [0, 1]; runs on the device."""
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255.0
     return images
 
 
 def as_seen(stored: Array, scale: float = 1.0) -> Array:
-    """Stored examples as a model sees them: pixels in [0, scale], the rules of sentences as such.
+    """Returns stored examples as a model sees them; runs on the device.
 
-    Runs on the device.
+    Pixels are scaled to [0, scale]; the rules of sequences stay whole numbers.
     """
     if jnp.issubdtype(stored.dtype, jnp.integer) and stored.dtype != jnp.uint8:
         return stored.astype(jnp.int32)
@@ -82,15 +82,15 @@ BINARIZATIONS = ("none", "static", "dynamic")
 def binarize_once(
     images: np.ndarray, seed: int | Sequence[int], positions: Iterable[int] | None = None
 ) -> np.ndarray:
-    """Stored images with every pixel 0 or 255, drawn once with its grey level as probability.
+    """Draws every pixel of stored images as 0 or 255, once, with its gray level as probability.
 
-    Static binarisation (Larochelle and Murray, 2011; GAPS 6.1.2). The draw of an image follows
-    the seed and its position alone, whichever images are given with it.
+    This is static binarisation (Larochelle and Murray, 2011; GAPS 6.1.2). What is drawn for an
+    image depends only on the seed and its position, not on the images that are given with it.
 
     Args:
         images: [n, ...], uint8 in 0..255 or floats in [0, 1].
-        seed: of the noise.
-        positions: of the images in the whole set, [n]; None if these are its first ones.
+        seed: the seed of the noise.
+        positions: the positions [n] of the images in the whole set; None for the first n.
     """
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     bits = np.random.PCG64(seed)
@@ -98,13 +98,13 @@ def binarize_once(
     size = math.prod(images.shape[1:])
     drawn = np.empty(images.shape, np.uint8)
     places = range(len(images)) if positions is None else positions
-    for i, position in enumerate(places):  # one at a time: the noise takes eight bytes a pixel
-        bits.advance((int(position) - reached) * size)  # one word a pixel
+    for i, position in enumerate(places):  # one at a time, as the noise takes eight bytes a pixel
+        bits.advance((int(position) - reached) * size)  # a pixel takes one word
         drawn[i] = rng.random(images.shape[1:]) * scale < images[i]
         reached = int(position) + 1
     return drawn * np.uint8(255)
 
 
 def binarize_now(rng: Array, x: Array) -> Array:
-    """One example in [0, 1] with every pixel 0 or 1, drawn with its grey level as probability."""
+    """Draws every pixel of an example in [0, 1] as 0 or 1, with its gray level as probability."""
     return jax.random.bernoulli(rng, x).astype(x.dtype)

@@ -19,21 +19,28 @@ IMAGE_OPTIONS = ("crop", "channels", "image_size", "pad_to", "scale", "binarizat
 class SourceSplit(Protocol):
     """The examples of one split of a source, each read when it is indexed.
 
-    A source may offer more: `labels(indices)`; `identities`, uint64 [N], if its examples can change
-    in number, by which they are then held out (`held_out`); and `digest()`, bytes that differ once
-    the examples have changed.
-
     Attributes:
         example_shapes: every shape that an example may have; mostly there is one.
         dtype: uint8 in 0..255 or float32 in [0, 1] for pixels; int16 or float32 for sequences.
+        identities: a hash of what each example is, uint64 [N] (`held_out`), if the examples can
+            change in number; else None.
     """
 
     example_shapes: frozenset[tuple[int, ...]]
     dtype: np.dtype
+    identities: np.ndarray | None = None
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray: ...
+
+    def labels(self, indices: np.ndarray) -> np.ndarray | None:
+        """Returns the labels of these examples; None if there are none."""
+        return None
+
+    def digest(self) -> bytes:
+        """Returns bytes that differ once the examples have changed; empty if they never change."""
+        return b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +94,7 @@ class DataSource:
         return f"{self.name}PATH" if self.takes_path else self.name
 
 
-class ArraySplit:
+class ArraySplit(SourceSplit):
     """Examples [N, ...] in memory and, where given, their labels [N]."""
 
     def __init__(
@@ -115,11 +122,11 @@ class ArraySplit:
         return self._examples[index]
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
-        """The labels of these examples, or None if there are none."""
+        """Returns the labels of these examples; None if there are none."""
         return None if self._labels is None else self._labels[indices]
 
     def digest(self) -> bytes:
-        """A digest of examples and labels; their order counts only if they have no identities."""
+        """Returns a digest of examples and labels, whose order counts only without identities."""
         if self.identities is None:
             columns = [self._examples, self._labels]
         else:

@@ -1,4 +1,4 @@
-"""A data set as a run has it: its source is opened once, and what is read of it fits together."""
+"""The splits of a data set as a run uses them; its source is opened once."""
 
 from __future__ import annotations
 
@@ -22,104 +22,101 @@ _DIGITS = 16  # of a digest in a fingerprint
 class Splits:
     """The train, valid and test splits of a data set.
 
-    The source is opened when it is first needed, and once: all splits and the fingerprint are those
-    of one moment, whatever is added to a folder while a run is at work. To list a folder of many
-    images takes seconds.
+    The source is opened when it is first needed, and only once: listing a folder of many images
+    takes seconds, and all splits and the fingerprint must be those of one moment, whatever is added
+    to the folder while a run is at work.
 
     `data.seed` alone decides which examples each split holds, so that runs with different `seed`
     share them. Held-out examples leave the training split (`held_out.divide`, which keeps equal
-    ones together); then `num_examples` are drawn from the others.
+    examples together); `num_examples` are then drawn from the others.
 
     Attributes:
-        examples: a function from the name of a split to its images as evaluations see them, all in
-            memory; each split is read once.
-        labels: a function from the name of a split to the labels [N] of these images, or None.
+        examples: a function from the name of a split to its examples as evaluations see them, all
+            in memory; each split is read once.
+        labels: a function from the name of a split to the labels [N] of these examples, or None.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict) -> None:
-        """The splits of the data set that a `data` group describes; nothing is read yet."""
-        self._config = config
+    def __init__(self, group: ml_collections.ConfigDict) -> None:
+        """Takes a `data` group; nothing is read yet."""
+        self._group = group
         self.examples = functools.cache(self._examples)
         self.labels = functools.cache(self._labels)
 
     @functools.cached_property
     def _source(self) -> Mapping[str, SourceSplit]:
-        return open_source(self._config)
+        return open_source(self._group)
 
     def open_examples(self, split: str, *, for_evaluation: bool = False) -> StoredExamples:
-        """The images of a split, each read when it is indexed.
+        """Returns the examples of a split, each of which is read when it is indexed.
 
         Args:
             split: "train", "valid" or "test".
-            for_evaluation: whether images that training binarises anew at every visit are to be
-                binarised once.
+            for_evaluation: whether images that training binarises anew each time are binarised
+                once instead.
 
         Returns:
-            Images [N, ...], uint8 in 0..255 or float32 in [0, 1]; or sequences as their language
-            has them, whole numbers int16 [N, T] or float32 [N, T, 2].
+            Images [N, ...], uint8 in 0..255 or float32 in [0, 1]; or sequences of the data set's
+            language, int16 [N, T] or float32 [N, T, 2].
 
         Raises:
-            UsageError: if the source cannot be read, has too few images, or they cannot be brought
-                to one shape.
+            UsageError: if the source cannot be read, has too few examples, or its images do not
+                come out in one shape.
         """
-        config = self._config
+        group = self._group
         source, indices = self.select(split)
-        geometry = Geometry.of(config)
-        shape = common_shape(source.example_shapes, geometry.shape, config.name)
+        geometry = Geometry.of(group)
+        shape = common_shape(source.example_shapes, geometry.shape, group.name)
         once = ("static", "dynamic") if for_evaluation else ("static",)
-        seed = [config.seed, SPLITS.index(split)] if config.binarization in once else None
+        seed = [group.seed, SPLITS.index(split)] if group.binarization in once else None
         return StoredExamples(source, indices, shape, geometry, seed)
 
     def select(self, split: str) -> tuple[SourceSplit, np.ndarray]:
-        """The split of the source that holds a split of the data set, and the indices there.
+        """Returns the split of the source from which a split is taken, and the indices in it.
 
-        What a source knows besides images and labels, such as the factors of sprites, is asked of
-        it: `source.factors(indices)`.
+        What else a source knows of its examples can be asked of the former, as in
+        `source_split.factors(indices)` for sprites.
 
         Raises:
             UsageError: if there are not enough examples.
         """
-        config, source = self._config, self._source
+        group, source = self._group, self._source
         if split != "train" and split in source:
             return source[split], self._own(split)
         total = len(source["train"])
-        wanted = {
-            name: 0 if name in source else config[f"num_{name}"] for name in ("test", "valid")
-        }
-        if sum(wanted.values()) >= total:
-            raise self._too_few(total, sum(wanted.values()))
-        found = held_out.divide(source["train"], config.seed, [*wanted.values()])
-        indices = dict(zip((*wanted, "train"), found, strict=True))
-        if len(indices["train"]) < max(config.num_examples, 1):
+        sizes = {name: 0 if name in source else group[f"num_{name}"] for name in ("test", "valid")}
+        if sum(sizes.values()) >= total:
+            raise self._too_few(total, sum(sizes.values()))
+        found = held_out.divide(source["train"], group.seed, [*sizes.values()])
+        indices = dict(zip((*sizes, "train"), found, strict=True))
+        if len(indices["train"]) < max(group.num_examples, 1):
             raise self._too_few(total, total - len(indices["train"]))
         if not len(indices[split]):
             raise UsageError(
-                f"{config.name} has no {split} split of its own; hold some {self._noun} out with"
+                f"{group.name} has no {split} split of its own; hold some {self._noun} out with"
                 f" --config.data.num_{split}=N, or evaluate on the train split"
             )
-        number = config.num_examples if split == "train" else 0
+        number = group.num_examples if split == "train" else 0
         return source["train"], indices[split][: number or None]
 
     def check(self, split: str) -> None:
-        """Refuses a split that the data set lacks or that memory cannot hold, without reading it.
+        """Checks that a split exists and fits in memory; reads no example.
 
         Raises:
-            UsageError: saying how to get it.
+            UsageError: saying what to do if it does not.
         """
         self.open_examples(split, for_evaluation=True).check_fit()
 
     @property
     def has_labels(self) -> bool:
-        """Whether the training images have labels."""
+        """Whether the training examples have labels."""
         source, indices = self.select("train")
-        labels = getattr(source, "labels", None)
-        return labels is not None and labels(indices[:1]) is not None
+        return source.labels(indices[:1]) is not None
 
     @property
     def fingerprint(self) -> str:
-        """One text that tells whether the data set has changed under its name.
+        """A text that differs once the data set has changed under its name.
 
-        It names the splits, their numbers of examples and their digests, as in "test 10 a9f0c2...,
+        It names the splits of the source, their sizes and their digests, as in "test 10 a9f0c2...,
         train 40 3b1e77...". The digest of a folder covers the names, sizes and checksums of its
         files, so that a copy on another machine has the same; that of arrays, lines of text and
         architectures covers their content. TFDS sets, sprites and drawn expressions have none.
@@ -129,47 +126,49 @@ class Splits:
         """
         found = []
         for name, split in sorted(self._source.items()):
-            digest = getattr(split, "digest", None)
-            text = "" if digest is None else f" {digest().hex()[:_DIGITS]}"
-            found.append(f"{name} {len(split)}{text}")
+            digest = split.digest().hex()[:_DIGITS]
+            found.append(f"{name} {len(split)} {digest}".rstrip())
         return ", ".join(found)
 
     @property
     def is_drawn_by_hash(self) -> bool:
         """Whether a hash of each training example decides if it is trained on or held out."""
-        config, source = self._config, self._source
-        held = any(config[f"num_{split}"] for split in ("test", "valid") if split not in source)
-        drawn = bool(held or config.num_examples)
-        return drawn and getattr(source["train"], "identities", None) is not None
+        group, source = self._group, self._source
+        held = any(group[f"num_{split}"] for split in ("test", "valid") if split not in source)
+        return bool(held or group.num_examples) and source["train"].identities is not None
 
     def _examples(self, split: str) -> np.ndarray:
         return self.open_examples(split, for_evaluation=True).all()
 
     def _labels(self, split: str) -> np.ndarray | None:
         source, indices = self.select(split)
-        labels = getattr(source, "labels", None)
-        return None if labels is None else labels(indices)
+        return source.labels(indices)
 
     def _own(self, split: str) -> np.ndarray:
-        """The indices of a split that the source has itself."""
-        config, source = self._config, self._source[split]
-        number, total = config[f"num_{split}"], len(source)
+        """Returns the indices in a split that the source itself has."""
+        group, source = self._group, self._source[split]
+        number, total = group[f"num_{split}"], len(source)
         if number > total:
             raise UsageError(
-                f"data.num_{split}: {number} asked for, but {config.name} has {total} {split}"
+                f"data.num_{split} is {number}, but {group.name} has only {total} {split}"
                 f" {self._noun}"
             )
-        return held_out.order(source, config.seed)[: number or total]
+        return held_out.order(source, group.seed)[: number or total]
 
     def _too_few(self, total: int, num_held_out: int) -> UsageError:
-        config = self._config
-        wanted = config.num_examples or "at least 1"
+        group, noun = self._group, self._noun
+        if num_held_out >= total:
+            return UsageError(
+                f"data.num_test and data.num_valid would hold all {total} {noun} of {group.name}"
+                " out of training; lower them"
+            )
+        held_out = f" ({total} without the {num_held_out} held out)" if num_held_out else ""
         return UsageError(
-            f"data.num_examples: {wanted} asked for, but {config.name} has"
-            f" {max(total - num_held_out, 0)} training {self._noun} ({total} less {num_held_out}"
-            " held out); lower data.num_examples, data.num_test or data.num_valid"
+            f"data.num_examples is {group.num_examples}, but {group.name} has only"
+            f" {total - num_held_out} training {noun}{held_out}; lower data.num_examples, or"
+            " data.num_test and data.num_valid"
         )
 
     @property
     def _noun(self) -> str:
-        return source_of(self._config.name).noun
+        return source_of(self._group.name).noun

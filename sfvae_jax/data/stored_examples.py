@@ -1,4 +1,4 @@
-"""The images of one split of a data set, read and treated when they are asked for."""
+"""The examples of one split of a data set, which are read and prepared when they are indexed."""
 
 from __future__ import annotations
 
@@ -14,62 +14,42 @@ from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
 
 MAX_BYTES = 8 * 2**30
-"""What is held in the host's memory at most, as it is after preprocessing."""
+"""The largest array of examples, as they are after preparation, that is held in host memory."""
 
-
-def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
-    """Refuses sequences that may not be held in memory, before they are laid out.
-
-    Args:
-        number: of sequences.
-        num_places: of each.
-        itemsize: bytes of a place.
-
-    Raises:
-        UsageError: saying how much they would need.
-    """
-    num_bytes = number * num_places * itemsize
-    if num_bytes > MAX_BYTES:
-        raise UsageError(
-            f"{number} sequences of {num_places} places need {num_bytes / 2**30:.1f} GiB of memory,"
-            f" over the {MAX_BYTES / 2**30:.0f} GiB that are held; lower data.max_length"
-        )
-
-
-_READ_TOGETHER = 64  # images that one thread reads before it takes more
+_READ_TOGETHER = 64  # examples that one thread reads before it takes more
 
 
 class StoredExamples:
-    """Stored images [N, ...] that look like an array but are read only where they are indexed.
+    """Examples [N, ...] that look like an array but are read only when they are indexed.
 
-    What comes out for a position never depends on what else is asked for with it.
+    What is returned for a position never depends on the other positions that are asked for.
 
     Attributes:
-        shape: [N, ...] after everything that is done to them.
-        dtype: uint8 in 0..255, or float32 in [0, 1].
-        nbytes: what all of them take in memory.
+        shape: [N, ...], after preparation.
+        dtype: uint8 in 0..255 or float32 in [0, 1] for images; int16 or float32 for sequences.
+        nbytes: the memory that all of them take.
     """
 
     def __init__(
         self,
         split: SourceSplit,
         indices: np.ndarray,
-        image_shape: Shape,
+        shape: Shape,
         geometry: Geometry,
         binarization_seed: Sequence[int] | None = None,
     ) -> None:
-        """Example `indices[i]` of the split at position i.
+        """Places example `indices[i]` of a split at position i.
 
         Args:
-            split: where they come from.
+            split: the split of a source from which they are read.
             indices: which of its examples, [N].
-            image_shape: that the geometry gives all of them.
+            shape: the shape of each, after the geometry.
             geometry: what is done to each.
-            binarization_seed: of the one draw of their pixels; None to leave them gray.
+            binarization_seed: the seed with which pixels are binarised, once; None to leave them.
         """
         self._split, self._indices = split, indices
         self._geometry, self._binarization_seed = geometry, binarization_seed
-        self.shape = (len(indices), *image_shape)
+        self.shape = (len(indices), *shape)
         self.dtype = np.dtype(split.dtype if binarization_seed is None else np.uint8)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
@@ -78,60 +58,79 @@ class StoredExamples:
 
     @property
     def fit_in_memory(self) -> bool:
-        """Whether all of them may be held in the host's memory."""
+        """Whether all of them may be held in host memory."""
         return self.nbytes <= MAX_BYTES
 
     def all(self) -> np.ndarray:
-        """All of them, held in memory.
+        """Reads all of them into memory.
 
         Raises:
-            UsageError: if they are too many; nothing has been read.
+            UsageError: if they do not fit; nothing has been read.
         """
         self.check_fit()
         return self[:]
 
     def check_fit(self) -> None:
-        """Refuses what may not be held in memory.
+        """Checks that all of them may be held in memory.
 
         Raises:
-            UsageError: saying how much there is, and what to do.
+            UsageError: saying how large they are, and what to do.
         """
         if not self.fit_in_memory:
             raise UsageError(
-                f"{len(self)} images of shape {self.shape[1:]} need {self.nbytes / 2**30:.1f} GiB"
-                f" of memory, more than the {MAX_BYTES / 2**30:.0f} GiB that are held at most; set"
+                f"{len(self)} examples of shape {self.shape[1:]} need {self.nbytes / 2**30:.1f} GiB"
+                f" of memory, more than the limit of {MAX_BYTES / 2**30:.0f} GiB; set"
                 " data.num_examples (data.num_valid or data.num_test for the other splits)"
             )
 
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
-        """The images [n, ...] at these positions, read by several threads."""
+        """Returns the examples [n, ...] at these positions, read by several threads."""
         positions = np.arange(len(self))[positions]
-        images = np.empty((len(positions), *self.shape[1:]), self.dtype)
+        examples = np.empty((len(positions), *self.shape[1:]), self.dtype)
 
         def read(start: int) -> None:
             together = slice(start, start + _READ_TOGETHER)
-            images[together] = self.read(positions[together])
+            examples[together] = self.read(positions[together])
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(read, range(0, len(positions), _READ_TOGETHER)))
-        return images
+        return examples
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """The same, read by this thread alone.
+        """Returns the examples [n, ...] at these positions, read by the calling thread alone.
 
         Raises:
             UsageError: if the shape of an image has changed since the data were opened.
         """
-        images = np.empty((len(positions), *self.shape[1:]), self._split.dtype)
-        for image, index in zip(images, self._indices[positions], strict=True):
+        examples = np.empty((len(positions), *self.shape[1:]), self._split.dtype)
+        for example, index in zip(examples, self._indices[positions], strict=True):
             found = self._geometry.apply(self._split[int(index)])
-            if found.shape != image.shape:  # one channel would fill three in silence
+            if found.shape != example.shape:  # one channel would be broadcast to three in silence
                 raise UsageError(
-                    f"an image has shape {found.shape} in place of {image.shape}: its file has"
-                    " changed since the data were opened; start again with data that stay as they"
+                    f"an image has shape {found.shape} instead of {example.shape}: its file has"
+                    " changed since the data were opened; start again, and leave the data as they"
                     " are"
                 )
-            image[...] = found
+            example[...] = found
         if self._binarization_seed is None:
-            return images
-        return binarize_once(images, self._binarization_seed, positions)
+            return examples
+        return binarize_once(examples, self._binarization_seed, positions)
+
+
+def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
+    """Checks that sequences may be held in memory, before they are laid out.
+
+    Args:
+        number: how many sequences there are.
+        num_places: the places of each.
+        itemsize: the bytes of a place.
+
+    Raises:
+        UsageError: saying how much memory they would need.
+    """
+    num_bytes = number * num_places * itemsize
+    if num_bytes > MAX_BYTES:
+        raise UsageError(
+            f"{number} sequences of {num_places} places need {num_bytes / 2**30:.1f} GiB of memory,"
+            f" more than the limit of {MAX_BYTES / 2**30:.0f} GiB; lower data.max_length"
+        )

@@ -1,4 +1,4 @@
-"""Batches for the steps of a run: indices into images on the device, or streamed images."""
+"""Batches for the calls of the training step: indices into examples on the device, or examples."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SHARE_OF_DEVICE = 0.25
 UNKNOWN_DEVICE_BYTES = 4 * 2**30
 
 
-def fits_on_device(config: ml_collections.ConfigDict, images: StoredExamples) -> bool:
-    """Whether images are to lie on the devices rather than be streamed to them.
+def fits_on_device(group: ml_collections.ConfigDict, examples: StoredExamples) -> bool:
+    """Returns whether the training examples are kept on the devices instead of being streamed.
 
     Args:
-        config: the `data` group; `device_bytes` of 0 stands for a quarter of a device's memory, or
-            4 GiB where the device does not tell.
-        images: those that training reads.
+        group: the `data` group; if `device_bytes` is 0, they may take a quarter of a device's
+            memory, or 4 GiB if the device does not report its memory.
+        examples: those that training reads.
     """
-    share = config.device_bytes or _share_of_device()
-    return images.fit_in_memory and images.nbytes <= share
+    limit = group.device_bytes or _share_of_device()
+    return examples.fit_in_memory and examples.nbytes <= limit
 
 
 def _share_of_device() -> int:
@@ -35,14 +35,20 @@ def _share_of_device() -> int:
 
 
 def index_batches(order: BatchOrder, start: int, ends: Iterable[int]) -> Iterator[np.ndarray]:
-    """Indices [S, b] of the batches of each call, for calls that end at these steps."""
+    """Yields the indices [S, b] of the batches of each call.
+
+    Args:
+        order: which examples each step sees.
+        start: the number of steps taken before.
+        ends: the step at which each call ends.
+    """
     for end in ends:
         yield order.indices(start, end - start)
         start = end
 
 
 def example_batches(
-    images: StoredExamples,
+    examples: StoredExamples,
     order: BatchOrder,
     start: int,
     ends: Iterable[int],
@@ -50,16 +56,16 @@ def example_batches(
     last: int,
     longest: int,
 ) -> Iterator[np.ndarray]:
-    """Images [S, b, ...] of the same batches, read ahead by threads of Grain; no others are read.
+    """Yields the examples [S, b, ...] of the batches of each call; no others are read.
 
-    While a call runs, the batches of the next are read; no more than those of the longest call
-    are held besides (and one for each thread).
+    Threads of Grain read the batches of the next call while a call runs. Besides those of one call,
+    no more batches are held than the longest call has, and one for each thread.
 
     Args:
-        images: of the data set.
+        examples: those of the data set.
         order: which of them each step sees.
-        start: steps taken before.
-        ends: the steps at which calls end.
+        start: the number of steps taken before.
+        ends: the step at which each call ends.
         last: the last of these.
         longest: the most steps of a call.
     """
@@ -68,7 +74,7 @@ def example_batches(
     import grain
 
     def read(step: int) -> np.ndarray:
-        return images.read(order.indices(step, 1)[0])
+        return examples.read(order.indices(step, 1)[0])
 
     num_threads = min(os.cpu_count() or 1, 16)
     options = grain.ReadOptions(num_threads, prefetch_buffer_size=max(longest, num_threads))

@@ -56,11 +56,11 @@ def test_folders_are_the_splits(tmp_path, files, expected):
     assert {split: len(names) for split, names in splits.items()} == expected
 
 
-def test_images_outside_of_the_parts_are_left_out_and_told(tmp_path, caplog):
+def test_images_outside_of_the_splits_are_left_out_and_told(tmp_path, caplog):
     splits = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
     assert splits == {"train": ("train/a.png",), "test": ("test/b.png",)}
-    assert "leaving out the images" in caplog.text
-    assert "named train, valid or test: 2, such as d.png" in caplog.text
+    assert "leaving out 2 images" in caplog.text
+    assert "named train, valid or test, such as d.png" in caplog.text
     caplog.clear()
     assert list_images(tmp_path) == splits
     assert not caplog.text
@@ -89,7 +89,11 @@ def test_parts_made_of_links(tmp_path, caplog):
     ("files", "links", "message"),
     [
         (["test/a.png"], [], "holds the folder test, which .* but no folder named train"),
-        (["a.png", "x/val/b.png"], [], "the folder x/val, which names a split .* named train"),
+        (
+            ["a.png", "x/val/b.png"],
+            [],
+            "the folder x/val, which has the name of a split.* named train",
+        ),
         (["train/a.png", "bus/b.png"], [], "folder train and 1 images outside of it.* bus/b.png"),
         (["train/a.png"], [("test", "train")], "train/a.png and test/a.png of .* are the same"),
         (["train/a.png", "b.png"], [("val/c.png", "../train/a.png")], "are the same file"),

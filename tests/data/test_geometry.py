@@ -89,12 +89,12 @@ def test_the_shape_foretold_is_the_shape_that_comes(crop, channels, image_size, 
 @pytest.mark.parametrize(
     ("changes", "shape", "message"),
     [
-        ({"crop": 9}, (8, 10, 1), "data.crop=9 is more than images of 8x10 have"),
-        ({"pad_to": 9}, (8, 10, 1), "data.pad_to=9 is less than the images' 8x10"),
-        ({"image_size": 8, "pad_to": 7}, (20, 20, 1), "data.pad_to=7 is less than .* 8x8"),
-        ({"channels": 3}, (8, 8, 4), "needs images of 1 or 3 channels, got 4"),
-        ({"image_size": 3}, (16,), r"need images \[N, H, W, C\], got examples of shape \(16,\)"),
-        ({"pad_to": 9}, (8, 8), r"got examples of shape \(8, 8\)"),
+        ({"crop": 9}, (8, 10, 1), "data.crop=9 is larger than .* 8x10"),
+        ({"pad_to": 9}, (8, 10, 1), "data.pad_to=9 is smaller than .* 8x10"),
+        ({"image_size": 8, "pad_to": 7}, (20, 20, 1), "data.pad_to=7 is smaller than .* 8x8"),
+        ({"channels": 3}, (8, 8, 4), "requires images with 1 or 3 channels; one has 4"),
+        ({"image_size": 3}, (16,), r"require images of shape \[H, W, C\]; .* \(16,\)"),
+        ({"pad_to": 9}, (8, 8), r"the examples have shape \(8, 8\)"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, shape, message):

@@ -74,7 +74,7 @@ def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth,
     assert found.shape == (2, 2, 1)
     assert [found[0, 0, 0], found[0, 1, 0]] == [0, white]
     assert dark[0, 1, 0] == (0 if depth == 1 else (greatest // 4) >> (depth - 8))
-    assert f"read as values of {depth} bits" in caplog.text
+    assert f"read as {depth}-bit values" in caplog.text
 
 
 def test_masks_that_come_out_black_are_told(tmp_path, caplog):
@@ -82,7 +82,7 @@ def test_masks_that_come_out_black_are_told(tmp_path, caplog):
         write(tmp_path, f"{i}.png", np.full((2, 2, 1), i % 2, np.uint8))
     data.open_examples(group(tmp_path), "train")
     assert (
-        "are nearly black: the values of the 20 that were looked at (of 40) reach 1 of 255"
+        "are nearly black: the largest value in the 20 that were looked at (of 40) is 1 of 255"
         in caplog.text
     )
     caplog.clear()
@@ -108,7 +108,7 @@ def test_deep_colours(tmp_path, channels):
     write_deep_png(tmp_path / "a.png", values)
     assert stored(group(tmp_path))[0].max() == 255
     write_deep_png(tmp_path / "a.png", values // 16)
-    with pytest.raises(UsageError, match="a.png, have colours .* need 12 of .* nearly black"):
+    with pytest.raises(UsageError, match="a.png, have colours .* only 12 bits: .* nearly black"):
         stored(group(tmp_path))
 
 
@@ -140,15 +140,15 @@ def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
     for words in (
         "10 of the 11 images",
         "bomb.png (more than 89478485 pixels)",
-        "eps.png (no image)",
-        "float.tif (its pixels have mode F, expected 8 or 16 bits a channel)",
-        "link.png (a link to nothing)",
+        "eps.png (not an image)",
+        "float.tif (its pixels have mode F; expected 8 or 16 bits a channel)",
+        "link.png (a dangling link)",
         "loop.png (",
-        "moving.gif (it has 2 frames, expected one)",
+        "moving.gif (it has 2 frames; expected one)",
         "pipe.png (it is a named pipe)",
         "real.ppm (its pixels have mode F",
-        r"'two\nlines.png' (no image)",
-        "whole.tif (its pixels have mode I,",
+        r"'two\nlines.png' (not an image)",
+        "whole.tif (its pixels have mode I;",
     ):
         assert words in message
     assert "\n" not in message

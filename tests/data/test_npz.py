@@ -58,18 +58,16 @@ def test_npz_scale_is_decided_once_for_all_splits(path, caplog):
         with caplog.at_level("INFO", logger="sfvae_jax"):
             np.testing.assert_array_equal(data.load(config, "train"), train)
             np.testing.assert_array_equal(data.load(config, "test"), test)
-        assert (
-            "x_train, x_test: whole numbers from 0 to 3, taken as levels of 0..255" in caplog.text
-        )
-        assert "nearly black: their values reach 3 of 255" in caplog.text
+        assert "x_train, x_test: whole numbers from 0 to 3, read as levels of 0..255" in caplog.text
+        assert "nearly black: their largest value is 3 of 255" in caplog.text
         caplog.clear()
     config = save(path, x_train=levels % 2, x_test=levels > 1, x_valid=levels / 3.0)
     with caplog.at_level("INFO", logger="sfvae_jax"):
         for split in ("train", "test"):
             np.testing.assert_array_equal(np.unique(data.load(config, split)), [0, 255])
     assert caplog.messages == [
-        f"{path}: x_test: booleans, True white; x_train: whole numbers from 0 to 1, taken as 0"
-        " black and 1 white; x_valid: floats from 0 to 1, taken as levels of [0, 1]"
+        f"{path}: x_test: booleans, read as True = white; x_train: whole numbers from 0 to 1,"
+        " read as 0 = black and 1 = white; x_valid: floats from 0 to 1, read as levels of [0, 1]"
     ]
 
 
@@ -96,9 +94,9 @@ BOTH = {"x_train": ZEROS, "x_test": ZEROS}
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": ZEROS}, "needs arrays x_train and x_test; it holds: images"),
-        ({"x_train": ZEROS}, "needs arrays x_train and x_test; it holds: x_train"),
-        ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"differ in the shape.*\(4,\) and \(5,\)"),
+        ({"images": ZEROS}, "must hold arrays x_train and x_test; it holds images"),
+        ({"x_train": ZEROS}, "must hold arrays x_train and x_test; it holds x_train"),
+        ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"of different shapes: \(4,\) and \(5,\)"),
         ({"x_train": np.zeros(3), "x_test": np.zeros(3)}, r"has shape \(3,\); expected \[N, ...\]"),
         ({"x_train": np.zeros((0, 4)), "x_test": ZEROS}, "not empty"),
         ({"x_train": ZEROS * np.nan, "x_test": ZEROS}, "x_train of .* not finite"),
@@ -110,15 +108,15 @@ BOTH = {"x_train": ZEROS, "x_test": ZEROS}
         ({"x_train": np.full((3, 4), 256), "x_test": ZEROS}, r"expected whole numbers in 0..255"),
         ({"x_train": np.full((3, 4), "a"), "x_test": ZEROS}, "expected numbers"),
         ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "without unpickling"),
-        ({**BOTH, "x_valid": np.zeros((3, 5))}, r"x_train and x_valid of .* differ in the shape"),
+        ({**BOTH, "x_valid": np.zeros((3, 5))}, r"x_train and x_valid of .* different shapes"),
         (
             {"x_train": ZEROS.astype("m8[s]"), "x_test": ZEROS},
             r"holds '<m8\[s\]'; expected numbers",
         ),
         ({"x_train": ZEROS + 1j, "x_test": ZEROS}, "holds '<c16'; expected numbers"),
         ({"x_train": ZEROS.astype("f4,f4"), "x_test": ZEROS}, "expected numbers"),
-        ({**BOTH, "y_train": np.zeros(2, int)}, r"y_train of .* int64 of shape \(2,\); expected a"),
-        ({**BOTH, "y_test": np.zeros(3)}, r"y_test of .* is float64 of shape \(3,\)"),
+        ({**BOTH, "y_train": np.zeros(2, int)}, r"y_train of .* int64 and shape \(2,\); expected a"),
+        ({**BOTH, "y_test": np.zeros(3)}, r"y_test of .* type float64 and shape \(3,\)"),
     ],
 )
 def test_bad_npz_is_refused(path, arrays, message):
@@ -163,7 +161,7 @@ def test_files_that_are_no_npz(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
         data.load(group(f"npz:{text}"), "train")
     np.save(tmp_path / "bare.npy", ZEROS)
-    with pytest.raises(UsageError, match="it is no .npz archive"):
+    with pytest.raises(UsageError, match="it is not an .npz archive"):
         data.load(group(f"npz:{tmp_path}/bare.npy"), "train")
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("x_train", b"raw")
@@ -202,7 +200,7 @@ def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
         (described("(" * 400), "cannot read .*: x_train: "),
         ("-" * 900, "cannot read .*: x_train: "),
         (described("(2, 2)") + " " * 60_000, "header of .* bytes is too long"),
-        (described("(1099511627776, 1024)"), "promises 1125899906842624 bytes .*; there are 4"),
+        (described("(1099511627776, 1024)"), "promises 1125899906842624 bytes .*, but there are 4"),
         (described("(4611686018427387904, 4)"), "no array has shape"),
         (described("(-2, -2)"), "no array has shape"),
         (described("(True, 4)"), "no array has shape"),
@@ -214,9 +212,9 @@ def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
         (described("(2, 2)", descr="'<m8[s]'"), "expected numbers"),
         (described("(2, 2)", descr="'no type'"), "cannot read .*: x_train: "),
         (described("(2, 2)", descr="[('a', '|u1')]"), "expected numbers"),
-        ("{'shape': (2, 2)}", "does not give type, order and shape"),
-        ("7", "does not give type, order and shape"),
-        (described("(3, 1)"), "promises 3 bytes .*; there are 4"),
+        ("{'shape': (2, 2)}", "does not state type, order and shape"),
+        ("7", "does not state type, order and shape"),
+        (described("(3, 1)"), "promises 3 bytes .*, but there are 4"),
     ],
 )
 def test_headers_that_cannot_be_are_refused_in_one_line(path, header, message):
@@ -261,7 +259,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("sfvae_jax.data.image_sources.npz.host_memory", lambda: 10 * size)
         with pytest.raises(
-            UsageError, match=r"take 0.0 GiB of memory, more than can be held; give"
+            UsageError, match=r"take 0.0 GiB of memory, more than can be held; use"
         ):
             data.load(config, "train")
     monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 4 * size)

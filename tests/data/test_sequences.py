@@ -375,8 +375,8 @@ def test_options_of_sequences_are_refused():
 def test_more_than_there_are(write):
     name = write("x\n1\n2\n")
     message = refused(group(name, num_examples=4))
-    assert "4 asked for, but equations:" in message
-    assert "has 3 training sequences (3 less 0 held out)" in message
+    assert message.startswith("data.num_examples is 4, but equations:")
+    assert "has only 3 training sequences; lower" in message
     assert "hold some sequences out with" in refused(group(name), "test")
     assert len(data.load(group(name, num_test=1), "test")) == 1
 

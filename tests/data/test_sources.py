@@ -71,9 +71,9 @@ def test_parts_are_disjoint_and_complete():
 
 
 def test_more_images_than_there_are():
-    with pytest.raises(UsageError, match="5001 asked for, but mnist_5k has 5000 training images"):
+    with pytest.raises(UsageError, match="is 5001, but mnist_5k has only 5000 training images"):
         data.load(group("mnist_5k", num_examples=5001), "train")
-    with pytest.raises(UsageError, match="4901 asked for, but mnist_5k has 4900"):
+    with pytest.raises(UsageError, match="only 4900 training images .5000 without the 100 held"):
         data.load(group("mnist_5k", num_examples=4901, num_valid=100), "train")
     with pytest.raises(UsageError, match="mnist_5k has no test split of its own"):
         data.load(group("mnist_5k"), "test")
@@ -95,9 +95,9 @@ def test_mnist_by_tfds():
     assert (test.min(), test.max()) == (0, 255)
     train = data.load(group("mnist", num_examples=100), "train")
     np.testing.assert_allclose(train.mean() / 255, 0.1307, atol=0.02)
-    with pytest.raises(UsageError, match="60001 asked for, but mnist has 60000"):
+    with pytest.raises(UsageError, match="is 60001, but mnist has only 60000"):
         data.load(group("mnist", num_examples=60_001), "train")
-    with pytest.raises(UsageError, match="10001 asked for, but mnist has 10000 test images"):
+    with pytest.raises(UsageError, match="num_test is 10001, but mnist has only 10000 test images"):
         data.load(group("mnist", num_test=10_001), "test")
 
 
@@ -183,7 +183,7 @@ def test_celeb_a_is_cropped_and_resized_image_by_image(fake_tfds, monkeypatch):
     image = Image.fromarray(splits["validation"][order[2]]).crop((19, 39, 159, 179))
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BOX))
     np.testing.assert_array_equal(data.load(config, "valid")[2], expected)
-    with pytest.raises(UsageError, match="data.num_valid: 6 asked for, but celeb_a has 5 valid im"):
+    with pytest.raises(UsageError, match="data.num_valid is 6, but celeb_a has only 5 valid im"):
         data.load(group("celeb_a", num_valid=6), "valid")
     # A split of its own takes nothing from the training images.
     assert len(data.open_examples(group("celeb_a", num_valid=2, num_test=3), "train")) == 9

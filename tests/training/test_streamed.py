@@ -114,7 +114,7 @@ def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monke
     ("changes", "message"),
     [
         ({"train.batch_size": 0}, "a batch of all 40 images.* set train.batch_size"),
-        ({"evaluations.part": "train"}, "40 images .* GiB that .* most; set data.num_examples"),
+        ({"evaluations.part": "train"}, "40 examples .* limit of .* GiB; set data.num_examples"),
     ],
 )
 def test_what_cannot_be_streamed_is_refused(tiny_config, tmp_path, monkeypatch, changes, message):

@@ -1,1 +1,1 @@
-"""Where images come from."""
+"""The sources of images, one a file; `data/sources.py` names them."""

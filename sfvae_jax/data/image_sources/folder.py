@@ -1,4 +1,4 @@
-"""A folder of images, such as 3D Chairs or CelebA as their authors publish them."""
+"""A folder of image files, such as 3D Chairs or CelebA as their authors publish them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from sfvae_jax.data.geometry import Shape
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.image_sources.folder_tree import list_images, printable, split_folders
 from sfvae_jax.data.image_sources.image_files import Head, decode, depth_of, look
-from sfvae_jax.data.source import DataSource
+from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line, listed
 from sfvae_jax.paths import local_path
 
 _NAMED_AT_MOST = 10
-_PROBED = 16  # images that show whether a folder holds nothing but black
+_PROBED = 16  # images that are looked at to see whether all are nearly black
 _DARK = 15  # of 255: values up to this one are nearly black
 
 log = logging.getLogger("sfvae_jax")
 
-_Stamp = tuple[int, int]  # a file's size and time of change, zeros where there is none
+_Stamp = tuple[int, int]  # a file's size and time of change; zeros if there is no file
 
 
-class FolderSplit:
-    """Images of files, decoded when they are asked for; anything transparent lies on white."""
+class FolderSplit(SourceSplit):
+    """Image files, decoded when they are asked for; transparent pixels are laid on white."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class FolderSplit:
         shapes: frozenset[Shape],
         depth: int,
     ) -> None:
-        """Images of these files, relative to a folder.
+        """Takes the files of a split.
 
         Args:
-            folder: in which they lie.
-            files: their names, with "/".
-            marks: the size of each file in bytes, and a checksum.
-            shapes: that images of any split of the data set have.
-            depth: how many bits there are in images of 16 bits a channel.
+            folder: the folder in which they are.
+            files: their names relative to the folder, with "/".
+            marks: the size in bytes and a checksum of each file.
+            shapes: the shapes of the images of all splits.
+            depth: how many bits are used in images with 16 bits a channel.
         """
         self._folder, self._files, self._depth = folder, tuple(files), depth
         self._marks = tuple(marks)
@@ -62,11 +62,11 @@ class FolderSplit:
 
     @property
     def identities(self) -> np.ndarray:
-        """Hashes of the files' names, uint64 [N]."""
+        """The hashes of the files' names, uint64 [N]."""
         return _identities(self._files)
 
     def digest(self) -> bytes:
-        """A digest of the files' names, sizes and checksums; a copy of the folder has the same."""
+        """Returns a digest of names, sizes and checksums; a copy of the folder has the same."""
         pairs = zip(map(_as_bytes, self._files), self._marks, strict=True)
         lines = sorted(b"%s %d %d\n" % (name, *mark) for name, mark in pairs)
         return hashlib.sha256(b"".join(lines)).digest()
@@ -75,30 +75,30 @@ class FolderSplit:
         try:
             return decode(self._folder / self._files[index], self._depth)
         except Exception as error:
-            # Only decoding shows such damage: find all such files, to name them at once.
+            # Only decoding shows such damage: find all such files, to name them in one message.
             damaged = _inspect(self._folder, self._files, True).damaged
             damaged = damaged or {self._files[index]: _reason(error)}
             raise _damaged(self._folder, damaged, len(self._files)) from error
 
 
 def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, FolderSplit]:
-    """The images in a folder and the folders in it, by split, in the order of their names.
+    """Opens the images in a folder and the folders below it, in the order of their names.
 
-    Folders named train, valid (or val) and test are the splits (`list_images`). Heads and ends of
-    the files are read. A file is decoded only where damaged ones are to be skipped, where its
-    format has no end to be recognised by, and where it has 16 bits a channel: the values of all
-    such files decide together how many of these bits are used.
+    Folders named train, valid (or val) and test are the splits (`list_images`). Only the heads and
+    ends of the files are read; a file is decoded if damaged images are to be skipped, if its format
+    does not mark its end, or if it has 16 bits a channel, because the values of all such files
+    together decide how many of these bits are used.
 
     Args:
         path: the folder.
         skip_corrupt: whether to leave out images that cannot be decoded.
 
     Returns:
-        The splits by name; "train" is always there.
+        The splits by name; "train" is always among them.
 
     Raises:
-        UsageError: if there is no such folder, no image in a split of it, or (all of them in one
-            message) some cannot be read.
+        UsageError: if there is no such folder, a split has no images, or images cannot be read,
+            all of which are named in one message.
     """
     if not path:
         raise UsageError("give folder:PATH of a folder of images")
@@ -128,12 +128,14 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Found:
+    """What looking at the files of a folder has shown, by file name."""
+
     heads: dict[str, Head]  # of the files that can be read
     sizes: dict[str, int]  # of all files, in bytes
-    damaged: dict[str, str]  # those that cannot be read, and why
+    damaged: dict[str, str]  # why each of the other files cannot be read
 
     def mark(self, name: str) -> tuple[int, int]:
-        """Size and checksum of a file that can be read; those of a replaced file differ."""
+        """Returns the size and checksum of a file that can be read; a replaced file has others."""
         return (self.sizes[name], self.heads[name].checksum)
 
 
@@ -145,12 +147,12 @@ def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
 def _stamp(path: str) -> _Stamp:
     try:
         stat = os.stat(path)
-    except OSError:  # a dangling link, say; to look at it says what is wrong
+    except OSError:  # such as a dangling link; looking at the file will tell what is wrong
         return (0, 0)
     return (stat.st_size, stat.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4)  # every split of the data set opens the folder again
+@functools.lru_cache(maxsize=4)  # training and evaluation open the same folder
 def _inspect_once(
     folder: Path, files: tuple[str, ...], stamps: tuple[_Stamp, ...], thorough: bool
 ) -> _Found:
@@ -159,12 +161,12 @@ def _inspect_once(
     def look_at(file: str) -> Head | str:
         try:
             return look(folder / file, thorough=thorough)
-        except Exception as error:  # whatever the decoders of damaged files raise
+        except Exception as error:  # decoders raise anything on damaged files
             return _reason(error)
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.filterwarnings("ignore", module="PIL")  # of damage beside the image
-        # A small file of billions of pixels would fill the memory.
+        warnings.filterwarnings("ignore", module="PIL")  # about damage outside of the image
+        # A small file with billions of pixels would fill the memory.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = dict(zip(files, pool.map(look_at, files), strict=True))
     damaged = {file: result for file, result in results.items() if isinstance(result, str)}
@@ -174,28 +176,28 @@ def _inspect_once(
 
 
 def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
-    """How many bits images of 16 bits a channel have, one number for the whole data set."""
+    """Returns how many bits are used in images with 16 bits a channel, for the whole data set."""
     depth = depth_of(heads.values())
     halved = [name for name, head in heads.items() if head.halved]
     if depth not in (None, 16) and halved:
         raise UsageError(
             f"{len(halved)} images in {folder}, such as {printable(halved[0])}, have colours or"
-            f" transparency of 16 bits a channel whose values need {depth} of these: they would"
+            f" transparency with 16 bits a channel, but values of only {depth} bits: they would"
             " come out nearly black. Convert them to 8 bits a channel"
         )
     return depth
 
 
-@functools.lru_cache(maxsize=4)  # once for what was found, not once for each split
+@functools.lru_cache(maxsize=4)  # once for what was found, however often the folder is opened
 def _tell(
     folder: Path, numbers: tuple[tuple[str, int], ...], found: _Found, depth: int | None
 ) -> None:
-    """Logs what was decided about the folder."""
+    """Logs what was found in the folder and how it is read."""
     if found.damaged:
         total = len(found.damaged) + len(found.heads)
         log.warning("skipping %s", _named(found.damaged, total, folder))
     if depth is not None:
-        log.info("images of 16 bits a channel in %s: read as values of %d bits", folder, depth)
+        log.info("images with 16 bits a channel in %s: read as %d-bit values", folder, depth)
     _tell_dark(folder, found, depth or 16)
     named = split_folders(found.heads)
     if named:
@@ -209,17 +211,17 @@ def _tell(
 
 
 def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
-    """Warns of masks and the like, whose files have 0 and 1 in place of 0 and 255."""
+    """Warns of images such as masks, whose files may hold 0 and 1 instead of 0 and 255."""
     names = [*found.heads]
     try:
         probed = [decode(folder / name, depth) for name in names[:: max(len(names) // _PROBED, 1)]]
-    except Exception:  # whatever the decoders of damaged files raise: told when it is asked for
+    except Exception:  # damage is reported when the image is asked for
         return
     greatest = max(int(pixels.max()) for pixels in probed)
     if greatest <= _DARK:
         log.warning(
-            "the images of %s are nearly black: the values of the %d that were looked at (of %d)"
-            " reach %d of 255. If that value means white, scale the images up to 255",
+            "the images in %s are nearly black: the largest value in the %d that were looked at (of"
+            " %d) is %d of 255. If that value means white, scale the images up to 255",
             *(folder, len(probed), len(names), greatest),
         )
 
@@ -236,13 +238,13 @@ def _named(damaged: Mapping[str, str], total: int, folder: Path) -> str:
     return f"{len(names)} of the {total} images in {folder}: {listed(names, _NAMED_AT_MOST)}"
 
 
-@functools.lru_cache(maxsize=8)  # every split of the data set asks for them again
+@functools.lru_cache(maxsize=8)  # every split asks for them again
 def _identities(files: tuple[str, ...]) -> np.ndarray:
     return identities(map(_as_bytes, files))
 
 
 def _as_bytes(name: str) -> bytes:
-    """A name in composed Unicode; some file systems store accents apart from their letters."""
+    """Encodes a name in composed Unicode; some file systems store accents as own characters."""
     return unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
 
 
@@ -250,9 +252,9 @@ def _reason(error: Exception) -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "no image"
+        return "not an image"
     if isinstance(error, FileNotFoundError):
-        return "a link to nothing"
+        return "a dangling link"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     return in_one_line(error)[:80]

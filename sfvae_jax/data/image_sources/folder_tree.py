@@ -1,4 +1,4 @@
-"""Which image files lie in a folder, and to which split of the data set each belongs."""
+"""Finds the image files in a folder and the split to which each belongs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ SPLIT_NAMES = {
 }
 """The split to which the images in a folder of this name belong, in upper or lower case."""
 
-# What archives, file systems and network storage leave behind, besides names that begin with a dot.
+# Folders that archives, file systems and network storage leave behind; names that begin with a dot
+# are left out as well.
 _LEFT_BEHIND = (
     *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin"),
     *("system volume information", "lost+found"),
@@ -35,13 +36,14 @@ log = logging.getLogger("sfvae_jax")
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """An image file as it was found.
+    """An image file in the folder.
 
     Attributes:
-        name: relative to the folder, with "/".
-        split: named by the outermost folder that names one; None if no folder does.
-        real: where it lies, without links.
-        is_link: whether it is a link itself.
+        name: its path relative to the folder, with "/".
+        split: the split that the outermost folder with the name of one names; None if there is no
+            such folder.
+        real: its path without links.
+        is_link: whether the file itself is a link.
     """
 
     name: str
@@ -51,26 +53,26 @@ class _File:
 
 
 def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """Names of the image files below a folder, relative to it and sorted, by split.
+    """Returns the names of the image files below a folder by split, relative to it and sorted.
 
-    Where folders are named as SPLIT_NAMES has it, at any depth, they are the splits, and images
-    outside of them are left out; else all images belong to the split "train". Links are followed;
-    a file to which several links lead is read once, under its own name if it lies in the folder.
-    Hidden files and folders are left out, and those that archives and network storage leave behind.
+    Folders with a name of SPLIT_NAMES, at any depth, are the splits, and images outside of them are
+    left out; without such folders all images belong to the split "train". Links are followed; a
+    file to which several links lead is read once, under its own name if it is in the folder. Hidden
+    files and folders are left out, and those that archives and network storage leave behind.
 
     Raises:
-        UsageError: if it cannot be read or holds no images, if its splits cannot be told, or if an
-            image is in the train split and in another one.
+        UsageError: if the folder cannot be read or holds no images, if it is not clear which images
+            belong to which split, or if an image is in the train split and in another one.
     """
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
+        what = "is not a folder" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}; give folder:PATH of a folder of images")
     files = _walk(folder)
     if not files:
         raise UsageError(
             f"{folder} holds no images ({', '.join(SUFFIXES)}); hidden files are not read"
         )
-    splits: dict[str | None, dict[str, str]] = {}  # names by what is named so
+    splits: dict[str | None, dict[str, str]] = {}  # of each, the names by their paths without links
     for file in sorted(files, key=lambda file: (file.is_link, file.name)):
         splits.setdefault(file.split, {}).setdefault(file.real, file.name)
     outside = splits.pop(None, {})
@@ -85,7 +87,7 @@ def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def split_folders(files: Iterable[str]) -> list[str]:
-    """The folders that name the splits of these files, such as "imgs/train"; sorted."""
+    """Returns the folders that name the splits of these files, such as "imgs/train", sorted."""
     found = set()
     for file in files:
         folders = file.split("/")[:-1]
@@ -96,12 +98,12 @@ def split_folders(files: Iterable[str]) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """A name in one line, whatever characters it has."""
+    """Returns a name in one line, with escapes for characters that cannot be printed."""
     return name if name.isprintable() else ascii(name)
 
 
 def _walk(folder: Path) -> list[_File]:
-    """All image files, those in folders before those behind links to folders."""
+    """Returns all image files, those in folders before those behind links to folders."""
     found: list[_File] = []
     folders, links = deque([("", None, os.path.realpath(folder))]), deque()
     seen: set[tuple[str | None, str]] = set()
@@ -116,7 +118,9 @@ def _walk(folder: Path) -> list[_File]:
             if not _is_folder(entry):
                 if entry.name.lower().endswith(SUFFIXES):
                     found.append(_File(name, split, place, is_link))
-            elif not (is_link and f"{real}/".startswith(f"{place}/")):  # not back up
+            elif not (
+                is_link and f"{real}/".startswith(f"{place}/")
+            ):  # a link back up is not followed
                 within = split or SPLIT_NAMES.get(entry.name.casefold())
                 (links if is_link else folders).append((f"{name}/", within, place))
     return found
@@ -145,13 +149,13 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def _check_splits(
     folder: Path, splits: Mapping[str, Mapping[str, str]], outside: Mapping[str, str]
 ) -> None:
-    """Refuses splits where it is not clear what they hold; logs which images are left out."""
+    """Checks that it is clear what each split holds; logs which images are left out."""
     files = [name for names in splits.values() for name in names.values()]
     folders = ", ".join(map(printable, split_folders(files)[:3]))
     if "train" not in splits:
         raise UsageError(
-            f"{folder} holds the folder {folders}, which names a split of the data, but no folder"
-            " named train; move the training images to one, or rename that folder"
+            f"{folder} holds the folder {folders}, which has the name of a split, but no folder"
+            " named train; move the training images to a folder named train, or rename that folder"
         )
     for split in splits.keys() - {"train"}:
         for real in splits["train"].keys() & splits[split].keys():
@@ -168,7 +172,7 @@ def _check_splits(
         raise UsageError(
             f"{folder} holds the folder {folders} and {len(left_out)} images outside of it, such as"
             f" {first}, but no folder named valid or test; move all images to folders named train,"
-            " valid and test, or rename that folder if it is one class of images among others"
+            " valid and test, or rename that folder if it is only one class of images"
         )
     _tell_left_out(folder, len(left_out), first)
 
@@ -176,9 +180,9 @@ def _check_splits(
 @functools.lru_cache(maxsize=4)  # training and evaluation both open the folder
 def _tell_left_out(folder: Path, number: int, first: str) -> None:
     log.warning(
-        "leaving out the images of %s that lie in no folder named train, valid or test: %d, such"
-        " as %s",
-        *(folder, number, first),
+        "leaving out %d images in %s that are not in a folder named train, valid or test, such as"
+        " %s",
+        *(number, folder, first),
     )
 
 

@@ -1,4 +1,4 @@
-"""Files of single images: what they hold, and their pixels; nothing but images is ever opened."""
+"""Files of single images: what is known of them, and their pixels; no other format is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sfvae_jax.data.geometry import Shape
 from sfvae_jax.paths import not_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""The decoders of Pillow that are used, whatever a file is named; others may start programs."""
+"""The decoders of Pillow that are used, whatever a file is called; others may start programs."""
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
@@ -24,18 +24,18 @@ SUFFIXES = (
 )
 
 DEPTHS = (1, 8, 10, 12, 14, 16)
-"""How many bits the pixels of images stored with 16 bits may have."""
+"""How many bits may be used by the pixels of images that are stored with 16 bits."""
 
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
-# What whole files of these formats end with (a few have something behind it).
+# The end of a whole file in these formats, behind which a few files have something else.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 64
 _READ_AT_ONCE = 2**20  # bytes
 
-_ORIENTATION = 0x0112  # the tag of EXIF
-# How pixels [H, W, C] as stored become upright, by that tag's value; 1 is upright.
+_ORIENTATION = 0x0112  # the EXIF tag
+# How stored pixels [H, W, C] are turned upright, by the value of that tag; 1 is upright.
 _UPRIGHT = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -45,7 +45,7 @@ _UPRIGHT = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-_LYING = (5, 6, 7, 8)  # the values that exchange height and width
+_LYING = (5, 6, 7, 8)  # the values of the tag for which height and width are exchanged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Head:
     """What is known of an image before its pixels are used.
 
     Attributes:
-        shape: of its pixels as `decode` gives them.
-        checksum: of the file's content. For a PNG or JPEG that is whole it covers only the last
-            bytes, which hold the checksum of the PNG's pixels, and in a JPEG change with most of
-            what stands before them.
-        greatest: an upper bound of its values where it has 16 bits a channel and does not say how
+        shape: the shape of the pixels that `decode` returns.
+        checksum: a checksum of the file. For a whole PNG or JPEG it covers only the last bytes,
+            which in a PNG hold the checksum of its pixels, and in a JPEG change with most of what
+            comes before them.
+        greatest: an upper bound of its values, if it has 16 bits a channel and does not say how
             many of these it uses; None for other images.
         halved: whether only the upper 8 of these 16 bits can be read.
     """
@@ -69,23 +69,23 @@ class Head:
 
 
 def look(path: Path, *, thorough: bool) -> Head:
-    """The head of an image file, and whether its end is there.
+    """Reads the head of an image file; decodes the file if its end is missing.
 
     Args:
-        path: of the file.
-        thorough: whether to decode it: only this shows damage in its middle.
+        path: the file.
+        thorough: whether to decode it anyway: only this shows damage in the middle.
 
     Raises:
-        Exception: whatever the decoders of damaged files raise; ValueError if it is no regular
-            file or holds something other than one image of 8 or 16 bits a channel.
+        Exception: whatever decoders raise on damaged files; ValueError if it is not a regular file,
+            or holds something other than one image with 8 or 16 bits a channel.
     """
     with _opened(path) as image:
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a photograph, and previews of it
-            raise ValueError(f"it has {frames} frames, expected one")
+        if frames > 1 and image.format != "MPO":  # MPO: a photograph with previews
+            raise ValueError(f"it has {frames} frames; expected one")
         is_deep = _is_deep(image)
         if not (is_deep or image.mode in (*_GRAY_MODES, *_COLOUR_MODES)) or _is_32_bit(image):
-            raise ValueError(f"its pixels have mode {image.mode}, expected 8 or 16 bits a channel")
+            raise ValueError(f"its pixels have mode {image.mode}; expected 8 or 16 bits a channel")
         orientation = _orientation(image)
         end = _end(path)
         is_whole = _is_whole(end, image.format)
@@ -104,11 +104,11 @@ def look(path: Path, *, thorough: bool) -> Head:
 
 
 def decode(path: Path, depth: int) -> np.ndarray:
-    """The pixels of an image, upright, uint8 [H, W, 1 or 3]; anything transparent lies on white.
+    """Decodes an image to upright pixels, uint8 [H, W, 1 or 3]; transparent ones on white.
 
     Args:
-        path: of the file.
-        depth: how many bits there are in an image of 16 bits that does not say so.
+        path: the file.
+        depth: how many bits are used in an image with 16 bits that does not say so.
     """
     with _opened(path) as image:
         is_deep, orientation = _is_deep(image), _orientation(image)
@@ -121,9 +121,9 @@ def decode(path: Path, depth: int) -> np.ndarray:
 
 
 def depth_of(heads: Iterable[Head]) -> int | None:
-    """How many bits the images of 16 bits among these have; None if there are none.
+    """Returns how many bits the images with 16 bits a channel use; None if there are none.
 
-    The fewest of DEPTHS that hold all their values: cameras of 12 bits write them in 16.
+    It is the smallest of DEPTHS that holds all their values: cameras with 12 bits write 16.
     """
     greatest = max((head.greatest for head in heads if head.greatest is not None), default=None)
     if greatest is None:
@@ -136,15 +136,15 @@ def _opened(path: Path) -> Iterator[Any]:
     from PIL import Image
 
     problem = not_regular(path)
-    if problem:  # to open a named pipe can wait for ever
+    if problem:  # opening a named pipe may wait for ever
         raise ValueError(f"it is {problem}")
     with Image.open(path, formats=FORMATS) as image:
         yield image
 
 
 def _is_deep(image: Any) -> bool:
-    """Whether it has 16 bits a channel, and nothing in the file says how many are used."""
-    if image.format == "PPM":  # such a file tells its greatest value, to which Pillow scales
+    """Returns whether it has 16 bits a channel, of which the file does not say how many it uses."""
+    if image.format == "PPM":  # such a file states its largest value, by which Pillow scales
         return False
     stored_as = (str(tile[3]) for tile in image.tile)
     return image.mode.startswith("I;16") or any(";16" in args for args in stored_as)
@@ -155,27 +155,27 @@ def _is_32_bit(image: Any) -> bool:
 
 
 def _orientation(image: Any) -> int:
-    """How an image that was just opened is stored, as EXIF or XMP have it; 1 if upright."""
+    """Returns the orientation in the EXIF or XMP of an image that was just opened; 1: upright."""
     from PIL import Image
 
     if image.format == "TIFF":
-        image.load()  # newer versions of Pillow turn these as they load, older ones do not
+        image.load()  # newer versions of Pillow turn it upright when it is loaded
     try:
-        # PNG's own method would decode the whole image to find what may stand behind it.
+        # The method of PNG images would decode all of the image to find metadata behind it.
         return Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # the metadata are damaged; the image can still be read
+    except Exception:  # the metadata are damaged, but the image can be read
         return 1
 
 
 def _end(path: Path) -> bytes:
-    """The last bytes of a file."""
+    """Returns the last bytes of a file."""
     with path.open("rb") as file:
         file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
         return file.read()
 
 
 def _checksum(path: Path) -> int:
-    """A checksum of all bytes of a file."""
+    """Returns a checksum of all bytes of a file."""
     found = 0
     with path.open("rb") as file:
         while block := file.read(_READ_AT_ONCE):
@@ -184,7 +184,7 @@ def _checksum(path: Path) -> int:
 
 
 def _is_whole(end: bytes, kind: str | None) -> bool:
-    """Whether the last bytes of a file hold the end of its format; if so it is not cut short."""
+    """Returns whether the last bytes hold the end of the format, so that nothing is cut off."""
     return kind in _ENDS and _ENDS[kind] in end
 
 
@@ -195,7 +195,7 @@ def _as_8_bits(values: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _flat(image: Any) -> np.ndarray:
-    """An image of 8 bits a channel on white, uint8 [H, W, 1 or 3]."""
+    """Returns an image with 8 bits a channel on white, uint8 [H, W, 1 or 3]."""
     from PIL import Image
 
     gray = image.mode in _GRAY_MODES

@@ -14,7 +14,7 @@ from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.errors import UsageError, in_one_line
 
 
-@functools.cache  # every split of the data set asks for it
+@functools.cache  # training and evaluation open it
 def open_mnist_5k() -> Mapping[str, ArraySplit]:
     """Opens the digits, 500 of each class: uint8 [5000, 28, 28, 1], with labels.
 

@@ -1,4 +1,4 @@
-"""A user's own arrays."""
+"""A user's own arrays, in a file of `numpy.savez`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sfvae_jax.paths import regular_file
 from sfvae_jax.runtime.memory import host_memory
 
 _SPLITS = ("train", "test", "valid")
-_SHARE_OF_MEMORY = 0.5  # of the host, for the arrays as the file has them
-_DARK = 15  # of 255: whole numbers up to this one are nearly black
+_SHARE_OF_MEMORY = 0.5  # how much of the host's memory the arrays of the file may take
+_DARK = 15  # of 255: values up to this one are nearly black
 _NAMED_AT_MOST = 10
-_LONGEST = 40  # of a name that is told, in characters
+_LONGEST = 40  # characters of a name that are shown
 
 log = logging.getLogger("sfvae_jax")
 
 
 def open_npz(path: str) -> Mapping[str, ArraySplit]:
-    """The images x_train, x_test and, if there, x_valid of an .npz file, labelled by y_train, ...
+    """Opens the arrays x_train, x_test and, if it exists, x_valid, with labels y_train, ...
 
-    Whole numbers are levels of 0..255, unless those of all splits are 0 and 1: this is decided once
-    for the data set, and the log tells how. Types, shapes and sizes are checked before any array
-    is read. Pickled objects are never loaded.
+    Whole numbers are levels of 0..255 unless those of all splits are 0 or 1; this is decided once
+    for the data set, and logged. Types, shapes and sizes are checked before any array is read.
+    Pickled objects are never loaded.
 
     Raises:
         UsageError: if the file cannot be read or holds something else.
@@ -43,9 +43,9 @@ def open_npz(path: str) -> Mapping[str, ArraySplit]:
     return _open(file, (stat.st_size, stat.st_mtime_ns))
 
 
-@functools.lru_cache(maxsize=1)  # every split of the data set asks for it
+@functools.lru_cache(maxsize=1)  # training and evaluation open the same file
 def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArraySplit]:
-    """The file as it is at this size and time of change."""
+    """Opens the file in the state that has this size and time of change."""
     del stamp
     arrays = _read(file)
     images = {name: array for name, array in arrays.items() if name.startswith("x_")}
@@ -64,7 +64,7 @@ def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArraySplit]:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of all splits and their labels, which fit together and in memory."""
+    """Reads the arrays of all splits and their labels, once they are known to fit."""
     try:
         with Archive(file) as archive:
             names = _wanted(archive.names, file)
@@ -73,8 +73,8 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             return {name: archive.read(name) for name in names}
     except Unreadable as error:
         raise UsageError(
-            f"cannot read {file}: {error}; expected arrays x_train and x_test as numpy.savez"
-            " writes them"
+            f"cannot read {file}: {error}; expected arrays x_train and x_test in a file of"
+            " numpy.savez"
         ) from error
 
 
@@ -83,13 +83,13 @@ def _wanted(names: tuple[str, ...], file: Path) -> list[str]:
     if not {"train", "test"} <= set(splits):
         found = readable(listed([name[:_LONGEST] for name in names], _NAMED_AT_MOST))
         raise UsageError(
-            f"{file} needs arrays x_train and x_test; it holds: {found or 'no named arrays'}"
+            f"{file} must hold arrays x_train and x_test; it holds {found or 'no named arrays'}"
         )
     return [f"{kind}_{split}" for split in splits for kind in "xy" if f"{kind}_{split}" in names]
 
 
 def _check(headers: Mapping[str, Header], file: Path) -> None:
-    """Refuses what does not fit together, or in memory."""
+    """Checks that the arrays fit together, and in memory."""
     for name, header in headers.items():
         if name.startswith("x_"):
             _check_images(name, header, headers["x_train"], file)
@@ -105,8 +105,8 @@ def _check(headers: Mapping[str, Header], file: Path) -> None:
     if kept > stored_examples.MAX_BYTES or (memory and as_read > _SHARE_OF_MEMORY * memory):
         raise UsageError(
             f"the arrays of {file} take {as_read / 2**30:.1f} GiB of memory, more than can be held;"
-            " give fewer images, uint8 in place of floats, or folder:PATH of a folder of images,"
-            " which are read when they are needed"
+            " use fewer images, uint8 instead of floats, or folder:PATH of image files, which are"
+            " read when they are needed"
         )
 
 
@@ -114,19 +114,19 @@ def _check_images(name: str, header: Header, train: Header, file: Path) -> None:
     if len(header.shape) < 2 or 0 in header.shape:
         raise UsageError(f"{name} of {file} has shape {header.shape}; expected [N, ...], not empty")
     if header.dtype.kind not in "biuf":
-        raise UsageError(f"{name} of {file} holds {header.dtype}; expected numbers")
+        raise UsageError(f"{name} of {file} has the type {header.dtype}; expected numbers")
     if header.shape[1:] != train.shape[1:]:
         raise UsageError(
-            f"x_train and {name} of {file} differ in the shape of an example:"
-            f" {train.shape[1:]} and {header.shape[1:]}"
+            f"x_train and {name} of {file} have examples of different shapes: {train.shape[1:]} and"
+            f" {header.shape[1:]}"
         )
 
 
 def _check_labels(name: str, header: Header, number: int, file: Path) -> None:
     if header.shape not in ((number,), (number, 1)) or header.dtype.kind not in "biu":
         raise UsageError(
-            f"{name} of {file} is {header.dtype} of shape {header.shape}; expected a whole number"
-            f" for each of the {number} images, or no such array"
+            f"{name} of {file} has the type {header.dtype} and shape {header.shape}; expected a"
+            f" whole number for each of the {number} images, or no such array"
         )
 
 
@@ -136,24 +136,23 @@ def _labels(arrays: Mapping[str, np.ndarray], split: str, number: int) -> np.nda
 
 
 def _tell(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
-    """Logs how the values of the images are understood."""
-    log.info("%s: %s", file, "; ".join(_understood(images, one_bit)))
+    """Logs how the values of the images are interpreted."""
+    log.info("%s: %s", file, "; ".join(_interpreted(images, one_bit)))
     whole = [array.max() for array in images.values() if array.dtype.kind in "iu"]
     if whole and not one_bit and max(whole) <= _DARK:
         log.warning(
-            "the images of %s are nearly black: their values reach %d of 255. If that value"
+            "the images of %s are nearly black: their largest value is %d of 255. If that value"
             " means white, divide the images by it and save them as floats",
-            file,
-            max(whole),
+            *(file, max(whole)),
         )
 
 
-def _understood(images: Mapping[str, np.ndarray], one_bit: bool) -> Iterator[str]:
-    whole = "whole numbers from {} to {}, taken as " + (
-        "0 black and 1 white" if one_bit else "levels of 0..255"
+def _interpreted(images: Mapping[str, np.ndarray], one_bit: bool) -> Iterator[str]:
+    whole = "whole numbers from {} to {}, read as " + (
+        "0 = black and 1 = white" if one_bit else "levels of 0..255"
     )
-    floats = "floats from {} to {}, taken as levels of [0, 1]"
-    for kinds, text in (("b", "booleans, True white"), ("iu", whole), ("f", floats)):
+    floats = "floats from {} to {}, read as levels of [0, 1]"
+    for kinds, text in (("b", "booleans, read as True = white"), ("iu", whole), ("f", floats)):
         named = {name: array for name, array in images.items() if array.dtype.kind in kinds}
         if named:
             low = min(array.min() for array in named.values())

@@ -1,6 +1,6 @@
-"""Sprites: coloured shapes with known factors, rendered on request.
+"""Sprites: coloured shapes with known factors, rendered when they are asked for.
 
-Every number is whole from the seed to the pixel, so that all machines render the same bits.
+All arithmetic is on whole numbers, so that every machine renders the same bits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sfvae_jax.data.source import DataSource
+from sfvae_jax.data.source import DataSource, SourceSplit
 
 SIDE = 64
 SHAPES = ("square", "ellipse", "triangle", "heart", "star")
@@ -36,15 +36,15 @@ FACTORS = {
     "y": 112,
     "colour": len(PALETTE),
 }
-"""How many values each factor has; the last is left out of gray sprites."""
+"""The number of values of each factor; gray sprites have no colour."""
 
 _NUM_IMAGES = {"train": 10_000, "test": 2_000}
 _SEEDS = {"train": 1, "test": 2}
 
 _BLACK, _WHITE = np.array([0], np.int32), np.array([255], np.int32)
 
-# A pixel is cut into 8 x 8 samples; lengths are whole numbers of 1/32 pixel, sines of 1/4096, and
-# after turning lengths are of 1/512 pixel, so that their squares fit in 32 bits.
+# Each pixel has 8 x 8 samples. Lengths are whole numbers of 1/32 pixel, sines of 1/4096; after the
+# rotation lengths are of 1/512 pixel, so that their squares fit in 32 bits.
 _SAMPLES = 8
 _UNITS = 32
 _SINE_UNITS = 4096
@@ -61,8 +61,8 @@ _SINES = _sines(FACTORS["orientation"])
 _QUARTER_TURN = len(_SINES) // 4
 
 
-class SpritesSplit:
-    """One split of the sprites; image i is drawn from its own seed when it is asked for."""
+class SpritesSplit(SourceSplit):
+    """One split of the sprites; image i has a seed of its own and is rendered when asked for."""
 
     def __init__(self, split: str, num_channels: int) -> None:
         self._split, self._gray = split, num_channels == 1
@@ -79,12 +79,12 @@ class SpritesSplit:
         return shade(coverage(*place), GROUND, PALETTE[colour])
 
     def factors(self, indices: np.ndarray) -> np.ndarray:
-        """Values of the factors, int32 [N, 6] in the order of FACTORS; [N, 5] of gray sprites."""
+        """Returns the factors, int32 [N, 6] in the order of FACTORS; [N, 5] for gray sprites."""
         factors = np.array([self._factors_of(int(index)) for index in indices], np.int32)
         return factors.reshape(-1, len(FACTORS))[:, : 5 if self._gray else 6]
 
     def labels(self, indices: np.ndarray) -> np.ndarray:
-        """The shapes [N], as indices of SHAPES."""
+        """Returns the shapes [N], as indices of SHAPES."""
         return self.factors(indices)[:, 0]
 
     def _factors_of(self, index: int) -> list[int]:
@@ -94,9 +94,9 @@ class SpritesSplit:
 
 
 def open_sprites(num_channels: int) -> Mapping[str, SpritesSplit]:
-    """Sprites of 64 x 64 pixels, 10,000 to train on and 2,000 to test.
+    """Returns the splits: 10,000 training and 2,000 test images of 64 x 64 pixels.
 
-    Shape, scale, orientation, place and colour are independent and uniform over their values.
+    Shape, scale, orientation, position and colour are independent and uniform over their values.
 
     Args:
         num_channels: 3, or 1 for white shapes on black.
@@ -105,14 +105,14 @@ def open_sprites(num_channels: int) -> Mapping[str, SpritesSplit]:
 
 
 def coverage(shape: int, scale: int, orientation: int, x: int, y: int) -> np.ndarray:
-    """The samples of each pixel that lie in a shape, int32 [64, 64] in 0..64.
+    """Returns how many samples of each pixel lie in a shape, int32 [64, 64] in 0..64.
 
     Args:
-        shape: index of SHAPES.
+        shape: an index of SHAPES.
         scale: 0..31, for a circumscribed radius of 10 to 17.75 pixels.
-        orientation: clockwise, in 180ths of a turn.
-        x: 0..111, for a centre at 18 to 45.75 pixels from the left.
-        y: the same from the top.
+        orientation: the rotation, clockwise, in 180ths of a turn.
+        x: 0..111, for a centre 18 to 45.75 pixels from the left.
+        y: 0..111, for a centre 18 to 45.75 pixels from the top.
     """
     quarters = (40 + scale, 72 + x, 72 + y)
     radius, x, y = (_UNITS // 4 * number for number in quarters)
@@ -131,14 +131,14 @@ def coverage(shape: int, scale: int, orientation: int, x: int, y: int) -> np.nda
 
 
 def shade(ink: np.ndarray, ground: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Colour [C] where there is ink, ground elsewhere, mixed at edges; uint8 [64, 64, C]."""
+    """Paints ink in a colour [C] on a ground [C], mixed at the edges; uint8 [64, 64, C]."""
     whole = _SAMPLES**2
     mixed = ink[..., None] * (colour - ground) + (whole * ground + whole // 2)
     return (mixed // whole).astype(np.uint8)
 
 
 def _window(centre: int, radius: int) -> slice:
-    """The pixels of a row or a column that a shape may touch."""
+    """Returns the range of rows or columns that a shape may touch."""
     return slice((centre - radius) // _UNITS, (centre + radius) // _UNITS + 1)
 
 
@@ -148,8 +148,8 @@ def _samples(pixels: slice) -> np.ndarray:
     return np.arange(start, stop, step, dtype=np.int32)
 
 
-# Whether samples lie in a shape of this circumscribed radius; u to the right and v down, as if the
-# shape stood upright.
+# Each function tells which samples lie in an upright shape with this circumscribed radius; u points
+# to the right and v down.
 
 
 def _in_square(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def _in_triangle(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _in_heart(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
-    """A square on its corner and a disc over each of its upper sides."""
+    """A square standing on its corner, with a disc on each of its upper sides."""
     side = radius * 95 // 128
     raised = side // 10 - v
     s, t = np.abs(u) + raised, raised - np.abs(u)
@@ -175,13 +175,19 @@ def _in_heart(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _in_star(u: np.ndarray, v: np.ndarray, radius: int) -> np.ndarray:
-    """Five points: within at least four of the five lines that join every other point."""
+    """Within at least four of the five lines that join every other of the five points."""
     reach = radius * 316  # 1024 times cos of 72 degrees
     within = [across * u - up * v <= reach for across, up in _STAR_NORMALS]
     return sum(line.astype(np.int8) for line in within) >= 4
 
 
-_STAR_NORMALS = ((0, 1024), (974, 316), (-974, 316), (602, -828), (-602, -828))  # towards points
+_STAR_NORMALS = (
+    (0, 1024),
+    (974, 316),
+    (-974, 316),
+    (602, -828),
+    (-602, -828),
+)  # normals of these lines, towards the points
 _INSIDE = dict(
     zip(SHAPES, (_in_square, _in_ellipse, _in_triangle, _in_heart, _in_star), strict=True)
 )

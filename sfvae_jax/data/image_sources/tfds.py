@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from sfvae_jax.data.preprocessing import as_stored
-from sfvae_jax.data.source import DataSource
+from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
-_PROBED = 16  # images that show whether a set has one bit a pixel
+_PROBED = 16  # images that are looked at to see whether a set has one bit a pixel
 
 
 class UnknownSet(LookupError):
@@ -26,11 +26,11 @@ class UnknownSet(LookupError):
         self.known = known
 
 
-class TfdsSplit:
+class TfdsSplit(SourceSplit):
     """One split of a prepared TFDS image set, read by random access.
 
     Attributes:
-        one_bit: whether its whole numbers are 0 and 1, black and white; decided for the whole set.
+        one_bit: whether whole numbers are 0 for black and 1 for white, in the whole set.
     """
 
     def __init__(self, name: str, builder: Any, split: str) -> None:
@@ -39,7 +39,7 @@ class TfdsSplit:
         self._labels = _label_source(builder, split)
         self._clean = _CLEANERS.get(name, lambda image: image)
         feature = builder.info.features["image"]
-        # Cleaning may change the shape; an all-zero image tells how.
+        # Cleaning may change the shape, as an image of zeros shows.
         self.example_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
         probed = [self._read(index) for index in range(min(_PROBED, len(self._source)))]
         self.one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
@@ -56,7 +56,7 @@ class TfdsSplit:
         return as_stored(self._read(index), self._origin, one_bit=self.one_bit)
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
-        """Labels of these images, or None where the set has none."""
+        """Returns the labels of these images; None if the set has none."""
         if self._labels is None:
             return None
         with self._reading():
@@ -70,12 +70,12 @@ class TfdsSplit:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever the reader of a damaged file raises
+        except Exception as error:  # readers raise anything on damaged files
             raise UsageError(f"cannot read {self._origin}: {in_one_line(error)}") from error
 
 
 def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
-    """The splits train, valid and test of a TFDS set, as far as it has them.
+    """Opens a TFDS set: those of the splits train, valid and test that it has.
 
     Raises:
         UnknownSet: if TFDS has no such set.
@@ -85,7 +85,7 @@ def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
 
     try:
         builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-    except ImportError as error:  # a builder that cannot even describe itself without TensorFlow
+    except ImportError as error:  # this builder cannot even describe itself without TensorFlow
         raise _not_prepared(name) from error
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
@@ -96,16 +96,20 @@ def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
     features = builder.info.features
     image = features["image"] if "image" in (features or ()) else None
     if image is None or image.shape is None or None in image.shape:
-        raise UsageError(f"TFDS set {name!r} has no 'image' of one fixed size; it cannot be used")
+        raise UsageError(
+            f"TFDS set {name!r} has no 'image' of a fixed size; choose another data.name"
+        )
     if not builder.info.splits:
         builder = _prepare(name)
     if "train" not in builder.info.splits:
-        raise UsageError(f"TFDS set {name!r} has no train split; it has: {[*builder.info.splits]}")
+        raise UsageError(
+            f"TFDS set {name!r} has no train split; it has {', '.join(builder.info.splits)}"
+        )
     try:
         return _splits(name, builder)
-    except NotImplementedError as error:  # prepared, but in a format without random access
+    except NotImplementedError as error:  # the format has no random access
         raise UsageError(
-            f"TFDS set {name!r} in {builder.data_dir} is not in a format for random access;"
+            f"TFDS set {name!r} in {builder.data_dir} is not in a format with random access;"
             " prepare it with file_format='array_record'"
         ) from error
 
@@ -123,7 +127,7 @@ def _splits(name: str, builder: Any) -> dict[str, TfdsSplit]:
 
 
 def _label_source(builder: Any, split: str) -> Any:
-    """The split with its images left encoded, for its labels alone; None if it has no labels."""
+    """Opens the split without decoding its images, for its labels; None if it has no labels."""
     import tensorflow_datasets as tfds
 
     if "label" not in builder.info.features:
@@ -136,10 +140,10 @@ def _is_whole(image: np.ndarray) -> bool:
 
 
 def _omniglot_as_light_ink(image: np.ndarray) -> np.ndarray:
-    """Omniglot with its ink at 255 on a ground of 0, in one channel, as MNIST has it.
+    """Returns an image of Omniglot with ink at 255 on a ground of 0 in one channel, as in MNIST.
 
-    Its PNGs have one bit a pixel, ink 0: decoded to {0, 1} without TensorFlow and to {0, 255}
-    with it, three equal channels both ways.
+    Its PNGs have one bit a pixel, and ink is 0. They are decoded to {0, 1} without TensorFlow and
+    to {0, 255} with it, always to three equal channels.
     """
     return np.where(image[..., :1] == 0, np.uint8(255), np.uint8(0))
 
@@ -148,7 +152,7 @@ _CLEANERS = {"omniglot": _omniglot_as_light_ink}
 
 
 def _prepare(name: str) -> Any:
-    """Downloads and prepares a TFDS set, which only TensorFlow can do."""
+    """Downloads and prepares a TFDS set, which requires TensorFlow."""
     import tensorflow_datasets as tfds
 
     if importlib.util.find_spec("tensorflow") is None:
@@ -169,8 +173,8 @@ def _not_prepared(name: str) -> UsageError:
     folder = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
     return UsageError(
         f"TFDS set {name!r} is not prepared in {folder}. Set TFDS_DATA_DIR to a folder that has it"
-        " as ArrayRecord, or install tensorflow, which preparing needs (reading does not)"
-        ", with a network; --config.data.name=mnist_5k needs neither"
+        " as ArrayRecord, or install tensorflow, which preparing requires (reading does not) and"
+        " which then downloads it; --config.data.name=mnist_5k requires neither"
     )
 
 

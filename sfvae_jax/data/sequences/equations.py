@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import EXPRESSIONS, Language, Sentences
 
@@ -18,7 +19,7 @@ _NUM_EQUATIONS = {"test": 10_000, "train": 90_000}
 _SEED = 1
 
 
-class DrawnEquations:
+class DrawnEquations(SourceSplit):
     """One split of the drawn expressions, as examples of a language."""
 
     def __init__(self, derivations: np.ndarray, language: Language) -> None:
