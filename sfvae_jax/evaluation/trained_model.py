@@ -246,7 +246,7 @@ def require_diagonal(posterior: Any) -> None:
         NotApplicable: naming what it is instead.
     """
     if not isinstance(posterior, DiagonalGaussian):
-        raise NotApplicable(f"a {type(posterior).__name__} posterior is no diagonal Gaussian")
+        raise NotApplicable(f"a {type(posterior).__name__} posterior is not a diagonal Gaussian")
 
 
 def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:

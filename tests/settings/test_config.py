@@ -205,7 +205,11 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("evaluations.jacobian_quality.sample_counts", (1, 5), "must be rising numbers of 2 or"),
         ("evaluations.jacobian_quality.sample_counts", (5, 5), "must be rising numbers of 2 or"),
         ("evaluations.jacobian_quality.sample_counts", (), "must be rising numbers of 2 or more"),
-        ("evaluations.jacobian_quality.num_truth", 235, "num_truth must be 236 or more, above"),
+        (
+            "evaluations.jacobian_quality.num_truth",
+            235,
+            "num_truth must be 236 or more, which is above",
+        ),
         (
             "evaluations.jacobian_quality.chunk_size",
             1,

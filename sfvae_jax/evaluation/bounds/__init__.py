@@ -1,1 +1,1 @@
-"""Bounds of log p(x), posterior collapse and reconstruction."""
+"""Bounds on log p(x), posterior collapse and reconstruction errors."""

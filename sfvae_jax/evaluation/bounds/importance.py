@@ -1,4 +1,4 @@
-"""What the importance weights of one image say about log p(x), in constant memory."""
+"""What the importance weights of one example say about log p(x), in constant memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sfvae_jax import objectives
 
 
 class ImportanceStatistics(NamedTuple):
-    """Of K weights w_k of one image, scalars; under `jax.vmap` with a leading axis.
+    """Statistics of the K importance weights w_k of one example; scalars.
 
     Attributes:
         log_evidence: log 1/K sum_k w_k in nats, the IWAE bound of K samples (GAPS Eq. 9).
         effective_sample_size: (sum w)^2 / sum w^2, in samples between 1 and K.
-        standard_error: of log_evidence, in nats.
+        standard_error: the Monte Carlo error of log_evidence, in nats.
         lower_bound: 1/K sum_k log w_k in nats, the ELBO.
-        lower_bound_standard_error: of lower_bound, in nats; nan for K = 1, which has no deviation.
+        lower_bound_standard_error: the Monte Carlo error of lower_bound, in nats; nan for K = 1.
     """
 
     log_evidence: Array
@@ -32,23 +32,23 @@ class ImportanceStatistics(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Of the weights met so far, scaled so that the largest is 1."""
+    """Sums over the weights so far, scaled so that the largest weight is 1."""
 
-    maximum: Array  # of the log weights
-    total: Array  # of w / exp(maximum)
-    squares: Array  # of the squares of that
+    maximum: Array  # the largest log weight
+    total: Array  # sum of w / exp(maximum)
+    squares: Array  # sum of its squares
 
 
 class _Moments(NamedTuple):
-    """Of the log weights met so far, less the first one.
+    """Moments of the log weights so far, relative to the first one.
 
-    A log weight near 15,000 has three digits after the point in float32; differences of two that
-    are near each other are exact, and their mean keeps its digits.
+    A log weight near 15,000 has three digits after the point in float32. The difference of two that
+    are near each other is exact, so that the mean of such differences keeps its digits.
     """
 
     count: Array
-    first: Array  # log weight
-    mean: Array  # of the differences to it
+    first: Array  # the first log weight
+    mean: Array  # mean of the differences from it
     squares: Array  # sum of the squared deviations from that mean
 
 
@@ -63,7 +63,7 @@ def importance_statistics(
     chunk_size: int,
     prior_stddev: Array | float = 1.0,
 ) -> ImportanceStatistics:
-    """ELBO, IWAE bound and how far each can be trusted, from the same K importance weights.
+    """Returns the ELBO and the IWAE bound of the same K samples, and how far to trust each.
 
     w_k = p(x | decode(z_k)) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
     ELBO = 1/K sum_k log w_k  <=  log 1/K sum_k w_k ~= log p(x)   (GAPS Eqs. 3 and 9)
@@ -73,10 +73,10 @@ def importance_statistics(
 
         standard error of the log = sd(w) / (sqrt(K) mean(w)) = sqrt(1/ESS - 1/K)
 
-    Both see only where q has put samples: a posterior that misses a mode of p(z|x) altogether
-    shows in neither. The ELBO's error is sd(log w) / sqrt(K). Chunks are decoded one after the
-    other, and only running sums are kept, so that memory does not grow with K. Sample k draws from
-    `fold_in(rng, k)`: the chunk size changes the rounding alone.
+    Neither shows that a posterior misses a mode of p(z|x) altogether, where q puts no samples. The
+    ELBO's error is sd(log w) / sqrt(K). Chunks are decoded one after the other and only running
+    sums are kept, so that memory does not grow with K. Sample k draws from `fold_in(rng, k)`: the
+    chunk size changes nothing but the rounding.
 
     Args:
         rng: key of this example's noise.
@@ -107,7 +107,7 @@ def importance_statistics(
 
     def add(found: tuple[_Sums, _Moments], start: Array) -> tuple[tuple[_Sums, _Moments], None]:
         indices = start + jnp.arange(chunk_size)
-        counted = indices < num_samples  # not the rest of the last chunk
+        counted = indices < num_samples  # the last chunk may reach beyond the last sample
         log_weights, (sums, moments) = jax.vmap(log_weight)(indices), found
         sums = _add(sums, jnp.where(counted, log_weights, -jnp.inf))
         return (sums, _merge(moments, log_weights, counted)), None
@@ -116,7 +116,7 @@ def importance_statistics(
     empty = _Sums(zero - jnp.inf, zero, zero), _Moments(zero, zero, zero, zero)
     (sums, moments), _ = jax.lax.scan(add, empty, jnp.arange(0, num_samples, chunk_size))
     effective = jnp.square(sums.total) / sums.squares
-    # Equal weights leave nothing but rounding, which may be negative.
+    # If all weights are equal, only rounding is left, which may be negative.
     variance = jnp.maximum(1.0 / effective - 1.0 / num_samples, 0.0)
     return ImportanceStatistics(
         log_evidence=sums.maximum + jnp.log(sums.total) - math.log(num_samples),
@@ -138,12 +138,12 @@ def importance_log_evidence(
     chunk_size: int,
     prior_stddev: Array | float = 1.0,
 ) -> tuple[Array, Array, Array]:
-    """The log of the mean importance weight of K samples, and how far it can be trusted.
+    """Returns the log of the mean importance weight of K samples, and how far to trust it.
 
     log p(x) ~= log 1/K sum_k w_k,   w_k = p(x | decode(z_k)) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
     (SFVAE Section 4.2, which takes K = 50,000; with K samples it is the IWAE bound, GAPS Eq. 9.)
-    The first three of `importance_statistics`, which takes the same arguments.
+    These are the first three values of `importance_statistics`, which takes the same arguments.
 
     Returns:
         (log_evidence, effective_sample_size, standard_error), scalars: in nats, in samples between
@@ -159,9 +159,9 @@ def importance_log_evidence(
 
 
 def _add(sums: _Sums, log_weights: Array) -> _Sums:
-    """The sums with these weights [chunk] counted too, scaled to the new largest."""
+    """Adds the weights of one chunk, and scales the sums to the new largest weight."""
     maximum = jnp.maximum(sums.maximum, jnp.max(log_weights))
-    scale = jnp.where(jnp.isneginf(maximum), 0.0, maximum)  # all weights zero so far
+    scale = jnp.where(jnp.isneginf(maximum), 0.0, maximum)  # all weights are zero so far
     weights = jnp.exp(log_weights - scale)
     kept = jnp.exp(sums.maximum - scale)
     return _Sums(
@@ -172,7 +172,7 @@ def _add(sums: _Sums, log_weights: Array) -> _Sums:
 
 
 def _merge(moments: _Moments, log_weights: Array, counted: Array) -> _Moments:
-    """The moments with these log weights [chunk] taken in, those that count (Chan et al., 1979)."""
+    """Adds the log weights of one chunk, those that count (Chan et al., 1979)."""
     first = jnp.where(moments.count == 0, log_weights[0], moments.first)
     differences = log_weights - first
     number = jnp.sum(counted).astype(first.dtype)

@@ -33,15 +33,15 @@ def bounds_of(
     num_samples: int,
     chunk_size: int,
 ) -> ImportanceStatistics:
-    """ELBO and IWAE bound of every image, with their errors, from the same K samples of each.
+    """Returns the ELBO and the IWAE bound of every example, from the same K samples of each.
 
     Args:
         trained: the model.
-        images: stored images [N, ...].
-        posterior: one of its own for each image, [N, ...], as from `optimize_posteriors`; the
-            model's own by default.
+        images: stored examples [N, ...].
+        posterior: a posterior for each example, a pytree of arrays [N, ...] as from
+            `optimize_posteriors`; None: the model's own.
         num_samples: K.
-        chunk_size: samples decoded at once, of one image after the other.
+        chunk_size: how many samples of one example are decoded at once.
 
     Returns:
         `ImportanceStatistics` of NumPy arrays [N].
@@ -49,7 +49,7 @@ def bounds_of(
     Raises:
         NotApplicable: if the model has no bound, no prior, or a posterior without samples.
         ValueError: if num_samples or chunk_size is less than 1, or there are not as many posteriors
-            as images.
+            as examples.
     """
     sizes = {"num_samples": num_samples, "chunk_size": chunk_size}
     return map_bound(trained, importance_statistics, images, 1, posterior, **sizes)
@@ -58,16 +58,15 @@ def bounds_of(
 def evaluate_marginal_likelihood(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float | NotApplicable]:
-    """The evaluation `marginal_likelihood`: log p(x) of the first `num_images` images, in nats.
+    """Takes the measures of `marginal_likelihood` on the first `num_images` examples, in nats.
 
-    `marginal_likelihood` is the mean over the images, with all constants, and
-    `marginal_likelihood_without_constant` that mean without the Gaussian's -n/2 log(2 pi c). Of
-    its two errors `..._standard_error` is what another draw of images would change, their standard
-    deviation over sqrt(N), Monte Carlo noise included; `..._monte_carlo_error` is what another draw
-    of latents for the same images would change, sqrt(sum_i se_i^2) / N. `effective_sample_size` is
-    the mean over the images, `least_effective_sample_size` the smallest.
-
-    One image at a time is decoded, `chunk_size` latents at once.
+    `marginal_likelihood` is the mean of log p(x) over the examples, with all constants;
+    `marginal_likelihood_without_constant` leaves out the Gaussian's -n/2 log(2 pi c). There are two
+    errors. `..._standard_error` says what another draw of examples would change: their standard
+    deviation over sqrt(N), Monte Carlo noise included. `..._monte_carlo_error` says what another
+    draw of latents for the same examples would change: sqrt(sum_i se_i^2) / N.
+    `effective_sample_size` is the mean over the examples, `least_effective_sample_size` the
+    smallest. Examples are decoded one after the other, `chunk_size` latents at once.
     """
     images = trained.images[: options.num_images or None]
     estimates = map_bound(
@@ -78,7 +77,7 @@ def evaluate_marginal_likelihood(
         num_samples=options.num_samples,
         chunk_size=options.chunk_size,
     )
-    values, effective, errors = (np.asarray(part, np.float64) for part in estimates)
+    values, effective, errors = (np.asarray(estimate, np.float64) for estimate in estimates)
     mean, num_images = float(np.mean(values)), len(images)
     constant = gaussian_constant(trained)
     return {

@@ -1,4 +1,4 @@
-"""Reconstruction error, at the posterior mean and at samples of the posterior."""
+"""Reconstruction errors at the posterior's center and at samples of the posterior."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each ima
 
 
 def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """|E[x|z] - x|^2 summed over the pixels of every image, in squared units of the pixels.
+    """Returns |E[x|z] - x|^2 of every image, summed over its pixels, in squared units of these.
 
     Args:
-        trained: model and images.
-        num_samples: draws of z ~ q(z|x) for each image.
+        trained: the model and the images.
+        num_samples: how many z ~ q(z|x) are drawn for each image.
 
     Returns:
-        (at the posterior's `center()`, of a Gaussian its mean, [N]; mean over the draws, [N], or
-        None for a posterior without samples).
+        (errors, mean_errors), each [N]: at the posterior's `center()`, which is the mean of a
+        Gaussian, and in the mean over the samples; None for a posterior without samples.
     """
 
     def errors(params: Any, x: Array, key: Array) -> tuple[Array, Array | None]:
@@ -45,7 +45,10 @@ def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray,
 
 
 def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndarray]:
-    """The first images' reconstructions [num_images, ...] at the mean and, if any, at a sample."""
+    """Returns reconstructions of the first images, [num_images, ...], by "at mean" and "at sample".
+
+    A posterior without samples has no "at sample".
+    """
 
     def both(params: Any, x: Array, key: Array) -> dict[str, Array]:
         posterior = trained.encode(params, x)
@@ -61,7 +64,7 @@ def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndar
 def evaluate_reconstruction(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float | NotApplicable]:
-    """The evaluation `reconstruction`: mean over the images of both errors."""
+    """Takes the measures of `reconstruction`, means over the images."""
     at_mean, at_sample = squared_errors(trained, options.num_samples)
     sampled = NotApplicable("a deterministic model has no samples of a posterior")
     return {

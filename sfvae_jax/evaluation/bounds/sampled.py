@@ -1,4 +1,4 @@
-"""Bounds of log p(x) on images, whatever objective the model was trained with."""
+"""Sampled bounds on log p(x), for models trained with any objective."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sfvae_jax.options import COUNT, Option
 def evaluate_lower_bound(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float]:
-    """The evaluation `lower_bound`: the ELBO by sampling, mean over the images, in nats."""
+    """Takes the measure of `lower_bound`: the sampled ELBO, a mean over the examples in nats."""
     return {"lower_bound": _mean_bound(trained, _elbo, options.num_samples)}
 
 
@@ -32,10 +32,10 @@ def _elbo(*arguments: Any, **settings: Any) -> Array:
 def evaluate_iwae_bound(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float | NotApplicable]:
-    """The evaluation `iwae_bound`: the bound of k samples, mean over the images, in nats.
+    """Takes the measures of `iwae_bound`: the bound of k samples, means over the examples in nats.
 
-    For a Gaussian likelihood with fixed variance c also `nll_without_constant`, the bound's
-    negative less n/2 log(2 pi c): what is left of -log p(x) without the noise's constant.
+    For a Gaussian likelihood with fixed variance c, `nll_without_constant` is the negative bound
+    less n/2 log(2 pi c): what is left of -log p(x) without the noise's constant.
     """
     bound = _mean_bound(trained, objectives.iwae_bound, options.num_samples)
     constant = gaussian_constant(trained)
@@ -44,9 +44,9 @@ def evaluate_iwae_bound(
 
 
 def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
-    """n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
+    """Returns n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
     if not isinstance(trained.likelihood, Gaussian):
-        return NotApplicable("the likelihood is no Gaussian with fixed variance")
+        return NotApplicable("the likelihood is not a Gaussian with fixed variance")
     num_pixels = math.prod(trained.images.shape[1:])
     return 0.5 * num_pixels * math.log(2.0 * math.pi * trained.likelihood.variance)
 
@@ -59,9 +59,16 @@ def map_bound(
     posteriors: Any = None,
     **settings: Any,
 ) -> Any:
-    """`bound(key, decode, x, posterior, likelihood, prior_stddev=..., **settings)` of every image.
+    """Returns a bound of every example, as `TrainedModel.map_images` returns it.
 
-    The posterior is the model's own, or the image's of those given, a pytree of arrays [N, ...].
+    Args:
+        trained: the model.
+        bound: is called as `bound(key, decode, x, posterior, likelihood, prior_stddev=...,
+            **settings)`.
+        images: stored examples [N, ...]; None: those of the model.
+        batch_size: how many examples are measured at once; None: `evaluations.batch_size`.
+        posteriors: one for each example, a pytree of arrays [N, ...]; None: the model's own.
+        **settings: what else the bound takes.
 
     Raises:
         NotApplicable: if the model has no bound, no prior, or a posterior without samples.

@@ -1,4 +1,4 @@
-"""How far the sampling-free objective is from the ELBO that it approximates (SFVAE 3.3)."""
+"""The bias of the sampling-free objective: how far it is from the ELBO (SFVAE 3.3)."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ OPTIONS = {
 def evaluate_bias(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float | NotApplicable]:
-    """The evaluation `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
+    """Takes the measures of `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
 
     `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, and with the log
-    determinant weighted as in training (`objective.log_det_weight`); `sampling_elbo` the
-    unbiased estimate with `num_samples` samples of the same model on the same images; `elbo_gap`
-    the first less the second, its bias. Each `..._standard_error` is over the images, the noise of
-    the samples included; that of the gap is of the differences image by image.
+    determinant weighted as in training (`objective.log_det_weight`). `sampling_elbo` is the
+    unbiased estimate for the same model and images with `num_samples` samples. `elbo_gap`, the
+    bias, is the first less the second. Each `..._standard_error` is over the images and includes
+    the noise of the samples; that of the gap is over the differences image by image.
 
-    `gamma` is that of the last step taken where the objective is `sampling_free`. A model trained
-    by another objective was trained with none: for it, `gamma` is the config's `objective.gamma`
-    (with a `gamma_schedule`, what that gives at the last step).
+    `gamma` is the one of the last step taken if the objective is `sampling_free`. A model trained
+    with another objective has none; for it, `gamma` is the config's `objective.gamma`, or what
+    `objective.gamma_schedule` gives at the last step.
     """
     free, sampled = np.asarray(elbos(trained, options.num_samples), np.float64)
     values = {"sampling_free_elbo": free, "sampling_elbo": sampled, "elbo_gap": free - sampled}
@@ -57,14 +57,14 @@ def evaluate_bias(
 
 
 def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sampling-free, sampling) ELBO of every image, each [N], in nats.
+    """Returns the sampling-free and the sampled ELBO of every image, each [N], in nats.
 
     Raises:
         NotApplicable: if posterior, likelihood or prior are not those of a Gaussian VAE.
     """
     require_bound(trained)
     if not isinstance(trained.likelihood, Gaussian):
-        raise NotApplicable("the likelihood is no Gaussian with fixed variance")
+        raise NotApplicable("the likelihood is not a Gaussian with fixed variance")
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
     def both(params: Any, x: Array, key: Array, weights: Array) -> tuple[Array, Array]:
@@ -96,7 +96,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         )
         return free.value, sampled.value
 
-    # An argument: they change between the checkpoints of a run.
+    # Arguments, for they change between the checkpoints of a run.
     weights = np.tile(np.float32([trained.gamma, trained.log_det_weight]), (len(trained.images), 1))
     return trained.map_images(both, None, weights, key=("both ELBOs", num_samples))
 
@@ -108,7 +108,7 @@ def draw_bias(
     title: str,
     folder: Path,
 ) -> None:
-    """Both ELBOs over training, with the regions of gamma (SFVAE Figures 1 and C.2): bias.png."""
+    """Draws bias.png: both ELBOs over training, and the regions of gamma (SFVAE Figures 1, C.2)."""
     from sfvae_jax.evaluation import figures
 
     del trained, options
@@ -133,17 +133,17 @@ def draw_bias(
 
 
 def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
-    """(step, measures) of every step of a results.json at which the bias was measured, rising."""
+    """Returns (step, measures) of every step at which the bias was measured, in rising order."""
     return measured_steps(results, lambda m: m.get("sampling_free_elbo") is not None)
 
 
 def gamma_regions(
     points: Sequence[tuple[int, Mapping[str, float]]],
 ) -> list[tuple[float, int, int]]:
-    """(gamma, first step, last step) of each stretch of training with the same gamma.
+    """Returns (gamma, first step, last step) of each stretch of training with the same gamma.
 
-    A stretch reaches from the last point of the one before, at first from step 0, to its own last
-    point: exact where the schedule's boundaries are among the points.
+    A stretch reaches from the last point of the one before it, or from step 0, to its own last
+    point. That is exact if the schedule's boundaries are among the points.
     """
     regions, first = [], 0
     for gamma, stretch in groupby(points, key=lambda point: round(point[1]["gamma"], 6)):
@@ -154,7 +154,7 @@ def gamma_regions(
 
 
 def _mark_regions(axes: Any, regions: Sequence[tuple[float, int, int]]) -> None:
-    """Every second stretch shaded, its gamma above it, unless they are too many to read."""
+    """Shades every second stretch and writes gamma above each, unless there are too many."""
     if len(regions) > 8:
         return
     for number, (gamma, first, last) in enumerate(regions):

@@ -1,4 +1,4 @@
-"""What the codes of a trained model say about its prior and its posterior (BACK)."""
+"""Posterior precisions of a linearised decoder, and the cost of one covariance for all (BACK)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from sfvae_jax import objectives
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound
 
-# As it is, it would be compiled anew at each call: a solver chooses between two ways.
+# Without `jit`, each call would compile it anew: a solver in it chooses between two ways.
 _penalty = jax.jit(objectives.constant_variance_penalty)
 
 
 def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
-    """S of BACK Eq. 4 from one exact pass over the images, [m].
+    """Returns S of BACK Eq. 4 from one exact pass over the examples, [m], in float64.
 
-    sqrt(Sigma + mean over all images of mu^2), Sigma the constant posterior variance; in float64.
-    Images that training binarises anew at every visit are here one fixed draw of their pixels.
+    S = sqrt(Sigma + mean over all examples of mu^2), with Sigma the constant posterior variance.
+    Images that training binarises anew at every visit count here with one fixed draw of their
+    pixels.
     """
 
     def code(params: Any, x: Array, key: Array) -> Array:
@@ -34,17 +35,17 @@ def floating_prior_stddev(trained: TrainedModel, variance: float) -> np.ndarray:
 
 
 def precisions(trained: TrainedModel, images: np.ndarray | None = None) -> np.ndarray:
-    """S^-2 + J' F J at every image's code, [N, m, m]; F the likelihood's Fisher information.
+    """Returns S^-2 + J' F J at every image's code, [N, m, m].
 
-    J is the Jacobian of the parameter that F is of, the likelihood's `location` (BACK Eqs. 12 and
-    25, where F is the identity). What the latent tells through a variance or scale that the decoder
-    learns is not in it.
+    F is the likelihood's Fisher information, and J the Jacobian of the parameter that it concerns,
+    the likelihood's `location` (BACK Eqs. 12 and 25, where F is the identity). It leaves out what
+    the latent tells through a variance or a scale that the decoder learns.
     """
     return trained.map_images(image_precision(trained), images, key="precision")
 
 
 def image_precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
-    """The function of (params, x, key) that gives S^-2 + J' F J of one image, [m, m]."""
+    """Returns the function of (params, x, key) that computes S^-2 + J' F J of one image, [m, m]."""
     prior_stddev = trained.prior()
 
     def precision(params: Any, x: Array, key: Array) -> Array:
@@ -64,10 +65,10 @@ def image_precision(trained: TrainedModel) -> Callable[[Any, Array, Array], Arra
 def evaluate_constant_variance_penalty(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float]:
-    """The evaluation `constant_variance_penalty` (BACK Eqs. 18 and 22), in nats per image."""
+    """Takes the measures of `constant_variance_penalty` (BACK Eqs. 18, 22), in nats per image."""
     del options
     require_bound(trained)
-    # In float64: one covariance must serve precisions that may differ by orders of magnitude.
+    # In float64, since one covariance must fit precisions that may differ by orders of magnitude.
     with jax.enable_x64(True):
         exact, second_order = _penalty(np.asarray(precisions(trained), np.float64))
     return {

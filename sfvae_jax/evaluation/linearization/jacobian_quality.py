@@ -1,4 +1,4 @@
-"""How good the linearised decoder is, in samples that do as well (SFVAE 4.1, Table 1)."""
+"""How good the linearised decoder is, as a number of samples that do as well (SFVAE Table 1)."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ OPTIONS = {
 
 
 def check(options: ml_collections.ConfigDict) -> None:
-    """Refuses a truth of fewer samples than what is compared with it.
+    """Checks that the truth has more samples than what is compared with it.
 
     Raises:
-        UsageError: that begins with the option's name.
+        UsageError: beginning with the option's name.
     """
     least = options.sample_counts[-1] + 1
     if options.num_truth < least:
         raise UsageError(
-            f"num_truth must be {least} or more, above the largest of sample_counts, got"
+            f"num_truth must be {least} or more, which is above the largest of sample_counts, got"
             f" {options.num_truth}"
         )
 
@@ -64,7 +64,7 @@ def check(options: ml_collections.ConfigDict) -> None:
 def metric_names(
     options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
 ) -> tuple[str, ...]:
-    """The measures of `jacobian_quality` under these options."""
+    """Returns the names of the measures under these options."""
     del evaluations
     methods = (LINEARIZED, *options.sample_counts)
     kinds = ("variance_correlation", "covariance_error_squared", "covariance_error")
@@ -82,24 +82,24 @@ def metric_names(
 def evaluate_jacobian_quality(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, float | NotApplicable]:
-    """The evaluation `jacobian_quality` (SFVAE Table 1), means over the first `num_images` images.
+    """Takes the measures of `jacobian_quality`, means over the first `num_images` images.
 
-    Sigma is the covariance over z ~ q(z|x) of the decoder's output E[x|z], by `num_truth` samples;
-    METHOD is `linearized` (U U', U = J diag(stddev)) or a number of samples.
+    Sigma is the covariance of the decoder's output E[x|z] over z ~ q(z|x), from `num_truth`
+    samples. K is `linearized` (U U', U = J diag(stddev)) or a number of samples.
 
-    variance_correlation_METHOD     Pearson correlation over the pixels with the true variances
-    covariance_error_squared_METHOD |E - Sigma|_F^2, unbiased, so that near zero it may be negative.
-                                    The paper's figures fall as 1/k: they are squared norms, though
-                                    it calls them Frobenius norms
-    covariance_error_METHOD         root of that mean, 0 where it is negative
-    variance_ratio                  summed variances, linearised over true: pixels that hardly vary
-                                    count little
-    equivalent_samples_...          samples that do as well as the linearisation, by
-                                    `equivalent_samples`; beyond the counts it is extrapolated, of
-                                    the correlation roughly
+    variance_correlation_K      the Pearson correlation with the true variances, over the pixels
+    covariance_error_squared_K  |E - Sigma|_F^2, unbiased, so that it may be negative near zero. The
+                                paper's figures fall as 1/k: they are squared norms, though it calls
+                                them Frobenius norms
+    covariance_error_K          the root of that mean, 0 if it is negative
+    variance_ratio              the summed variances, linearised over true; pixels that hardly vary
+                                count little
+    equivalent_samples_...      the number of samples that do as well as the linearisation, by
+                                `equivalent_samples`. Beyond the counts it is extrapolated, which is
+                                rough for the correlation
 
-    `..._standard_error` is over the images, `..._monte_carlo_error` what the noise of the truth
-    contributes to it. One image at a time is decoded, in chunks of `chunk_size`.
+    `..._standard_error` is over the images; `..._monte_carlo_error` is what the noise of the truth
+    contributes to it. Images are decoded one after the other, in chunks of `chunk_size`.
     """
     counts = tuple(options.sample_counts)
 
@@ -124,11 +124,13 @@ def evaluate_jacobian_quality(
 def _summarize(
     statistics: CovarianceStatistics, counts: tuple[int, ...]
 ) -> dict[str, float | NotApplicable]:
-    """The measures from the statistics of every image, stacked."""
+    """Returns the measures, from the stacked statistics of all images."""
     correlations = np.asarray(statistics.correlation, np.float64)  # [N, E]
     errors, noise = covariance_errors(statistics)
     if np.isnan(correlations).any():
-        raise NotApplicable("the decoder's output does not vary, or all of it alike, at an image")
+        raise NotApplicable(
+            "the decoder's output does not vary at an image, or all pixels vary alike"
+        )
     correlation, error = correlations.mean(axis=0), errors.mean(axis=0)
     methods = (LINEARIZED, *counts)
 
@@ -150,14 +152,14 @@ def _summarize(
 
 
 def noise_to_signal(correlation: np.ndarray) -> np.ndarray:
-    """1/r^2 - 1 of correlations r with the truth; infinite where r is not positive.
+    """Returns 1/r^2 - 1 of correlations r with the truth, infinite where r is not positive.
 
-    Variances of k Gaussian samples are the true ones times 1 + e, e of variance 2 / (k - 1). Where
-    the pixels' e are independent and the pixels many, this is noise over signal and falls as
-    1 / (k - 1). (SFVAE Table 1 keeps to it: times k - 1 it is 4.5 to 4.9 for all k up to 100.) A
-    decoder of few effective latents moves many pixels alike, and then it falls more slowly: times
-    k - 1 it grows, from k = 5 to 100, by about half for simulated linear decoders of 2 latents, by
-    a twentieth for those of 16.
+    Variances of k Gaussian samples are the true ones times 1 + e, with e of variance 2 / (k - 1).
+    If there are many pixels with independent e, this is noise over signal and falls as 1 / (k - 1).
+    (So it does in SFVAE Table 1: times k - 1 it is 4.5 to 4.9 for all k up to 100.) A decoder with
+    few effective latents moves many pixels alike, and then it falls more slowly: from k = 5 to 100,
+    k - 1 times it grows by about half for simulated linear decoders with 2 latents, and by a
+    twentieth for those with 16.
     """
     positive = np.where(correlation > 0.0, correlation, np.nan)
     return np.where(correlation > 0.0, np.square(1.0 / positive) - 1.0, np.inf)
@@ -166,21 +168,21 @@ def noise_to_signal(correlation: np.ndarray) -> np.ndarray:
 def equivalent_samples(
     sample_counts: Sequence[int], errors: Sequence[float], error: float
 ) -> float:
-    """The number of samples whose error is `error`, where errors fall about as 1 / (k - 1).
+    """Returns the number of samples whose error is `error`, if errors fall about as 1 / (k - 1).
 
-    For Gaussian samples E|S_k - Sigma|_F^2 = (tr(Sigma)^2 + tr(Sigma^2)) / (k - 1), a straight line
-    of log error against log(k - 1). Between the two counts where the errors first fall to `error`
-    this is that line through both; below the smallest and above the largest count it is the law
-    through that one. Of errors that follow it approximately, as `noise_to_signal` of correlations,
-    what lies outside the counts is a rough figure.
+    For Gaussian samples E|S_k - Sigma|_F^2 = (tr(Sigma)^2 + tr(Sigma^2)) / (k - 1): log error
+    against log(k - 1) is a straight line. Between the two counts where the errors first fall to
+    `error`, the number is on the line through both. Below the smallest and above the largest count
+    it follows the 1 / (k - 1) law through that count, which is rough for errors that obey the law
+    only approximately, such as `noise_to_signal` of correlations.
 
     Args:
-        sample_counts: rising, each at least 2.
-        errors: of each count, positive.
+        sample_counts: rising numbers, each at least 2.
+        errors: the error of each count, positive.
         error: positive.
 
     Returns:
-        A number of samples, above 1; extrapolated where it lies outside the counts.
+        A number of samples, above 1; extrapolated if it lies outside the counts.
 
     Raises:
         ValueError: if an error is not positive and finite.
@@ -200,11 +202,11 @@ def equivalent_samples(
 
 
 def _or_reason(counts: tuple[int, ...], errors: np.ndarray) -> float | NotApplicable:
-    """`equivalent_samples` of the first error, the linearisation's, among the others."""
+    """Returns `equivalent_samples` of the linearisation's error, the first; or why it has none."""
     try:
         return float(equivalent_samples(counts, [float(e) for e in errors[1:]], float(errors[0])))
     except ValueError:
-        return NotApplicable("an error is too small, or too large, to be told from the noise")
+        return NotApplicable("an error is too small or too large to be told from noise")
 
 
 def draw_jacobian_quality(
@@ -214,9 +216,10 @@ def draw_jacobian_quality(
     title: str,
     folder: Path,
 ) -> None:
-    """Quality against the number of samples, and where the linearisation stands on that line.
+    """Draws jacobian_quality.png and taylor.png.
 
-    That is jacobian_quality.png; taylor.png shows what is linearised (SFVAE Figure A.1).
+    The first shows the quality against the number of samples, and where the linearisation is on
+    that line. The second shows what is linearised (SFVAE Figure A.1).
     """
     from sfvae_jax.evaluation import figures
 
@@ -229,7 +232,7 @@ def draw_jacobian_quality(
 
 
 def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) -> Any:
-    """The figure of `draw_jacobian_quality`, from the measures alone."""
+    """Returns the figure of jacobian_quality.png, which needs nothing but the measures."""
     from sfvae_jax.evaluation import figures
 
     figure = figures.new_figure(10, 4.2)

@@ -49,18 +49,18 @@ OPTIONS = {
     "chunk_size": Option(1000, COUNT, "Training images that are held as floats at once."),
 }
 
-_FEW = 2.0  # components: below, the optimum at a code is one training image or little more
-_NO_SIZE = "what it is relative to is 0 for all images"
-_CODES_AT_ONCE = 20  # whose Jacobians of the optimum are held together
+_FEW = 2.0  # with fewer components than this, the optimum at a code is about one training image
+_NO_SIZE = "its denominator is 0 for all images"
+_CODES_AT_ONCE = 20  # the optimum's Jacobians are in memory for so many codes
 
 
 class Mixture(NamedTuple):
-    """The posteriors of training images, as the optimal decoder needs them; NumPy arrays.
+    """Training images and their posteriors, which make the optimal decoder; NumPy arrays.
 
     Attributes:
         images: stored images, [N, ...].
-        means: of their posteriors, [N, m].
-        stddevs: [N, m].
+        means: the means of their posteriors, [N, m].
+        stddevs: the standard deviations of their posteriors, [N, m].
     """
 
     images: np.ndarray
@@ -72,8 +72,8 @@ class Optimum(NamedTuple):
     """The optimal decoder at K codes; NumPy arrays.
 
     Attributes:
-        images: f*(z), as the model sees pixels, [K, *example].
-        jacobians: J*(z), [K, n, m]; None where they are not asked for.
+        images: f*(z), with pixels as the model sees them, [K, *example].
+        jacobians: J*(z), [K, n, m]; None if they were not asked for.
         components: 1 / sum_i w_i^2, how many posteriors there are around each code, [K].
     """
 
@@ -83,7 +83,7 @@ class Optimum(NamedTuple):
 
 
 def evaluate_optimal_decoder(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
-    """The evaluation `optimal_decoder`, at the codes mu of the first `num_images` images.
+    """Takes the measures of `optimal_decoder` at the codes mu of the first `num_images` images.
 
     With f(z) = E[x|z] of the trained decoder, J its Jacobian, and f*, J* those of the optimal
     decoder for q(z|x) of `num_components` training images (BACK Eqs. 6 and 7):
@@ -94,20 +94,20 @@ def evaluate_optimal_decoder(trained: TrainedModel, options: ml_collections.Conf
                                            Frobenius norms: 0 if equal, 1 if unrelated
         optimal_decoder_components         mean of 1 / sum_i w_i(mu)^2
 
-    Each error is over the images. The optimum of finitely many posteriors that do not overlap
-    repeats their images, with J* = 0: with fewer than two components at a code, in the mean, the
-    distances carry a caveat.
+    Each standard error is over the images. The optimum for finitely many posteriors that do not
+    overlap repeats their images, with J* = 0. So the distances carry a caveat if there are fewer
+    than two components at a code in the mean.
 
     Raises:
-        NotApplicable: if the model has no bound, another posterior than a diagonal Gaussian, or a
-            likelihood whose optimal mean has no closed form.
+        NotApplicable: if the model has no bound, its posterior is not a diagonal Gaussian, or the
+            optimal mean of its likelihood has no closed form.
     """
     mixture = training_mixture(trained, options.num_components)
     images = trained.images[: options.num_images or None]
     codes = centers(trained, images)
     pieces = [
-        _compare(trained, mixture, images[part], codes[part], options.chunk_size)
-        for part in _slices(len(images), _CODES_AT_ONCE)
+        _compare(trained, mixture, images[rows], codes[rows], options.chunk_size)
+        for rows in _slices(len(images), _CODES_AT_ONCE)
     ]
     sums = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     components = float(np.mean(sums["components"]))
@@ -127,7 +127,11 @@ def evaluate_optimal_decoder(trained: TrainedModel, options: ml_collections.Conf
 
 @once_per_checkpoint
 def training_mixture(trained: TrainedModel, num_components: int) -> Mixture:
-    """The posteriors of so many training images, evenly spaced among all; 0: of all.
+    """Returns training images with their posteriors.
+
+    Args:
+        trained: the model.
+        num_components: how many, evenly spaced among all training images; 0 = all.
 
     Raises:
         NotApplicable: as `evaluate_optimal_decoder`.
@@ -158,15 +162,16 @@ def optimum(
     *,
     with_jacobians: bool = False,
 ) -> Optimum:
-    """The optimal decoder of a mixture at codes [K, m], a chunk of its images after the other.
+    """Returns the optimal decoder of a mixture at codes [K, m], one chunk of its images at a time.
 
-    Memory: K N floats of shares, K n m of Jacobians, and one chunk of images as floats.
+    It takes memory for K N shares, for K n m entries of Jacobians, and for one chunk of images as
+    floats.
     """
     programs = program(trained, "optimal decoder", _programs)
     shares = programs.shares(codes, mixture.means, mixture.stddevs)
     chunks = [
-        (shares[:, part], *(array[part] for array in mixture))
-        for part in _slices(len(mixture.means), chunk_size)
+        (shares[:, rows], *(array[rows] for array in mixture))
+        for rows in _slices(len(mixture.means), chunk_size)
     ]
     images = sum(programs.image(own, _rows(trained, stored)) for own, stored, _, _ in chunks)
     jacobians = None
@@ -181,12 +186,12 @@ def optimum(
 
 
 class _Programs(NamedTuple):
-    """Compiled functions of codes [K, m] and a chunk of C images and posteriors.
+    """Compiled functions of codes [K, m] and a chunk of C images with their posteriors.
 
     Attributes:
-        shares: of (codes, means, stddevs), [K, C].
-        image: of (shares, x [C, n]), what the chunk adds to f*, [K, n].
-        jacobian: of (codes, f*, shares, x, means, stddevs), what it adds to J*, [K, n, m].
+        shares: (codes, means, stddevs) -> shares [K, C].
+        image: (shares, x [C, n]) -> what the chunk adds to f*, [K, n].
+        jacobian: (codes, f*, shares, x, means, stddevs) -> what it adds to J*, [K, n, m].
     """
 
     shares: Any
@@ -195,7 +200,7 @@ class _Programs(NamedTuple):
 
 
 def _programs() -> _Programs:
-    # One code after the other: what is [N, m] or [C, n] for one would be K times that.
+    # One code after the other: together they would take K times the memory of one.
     def shares(codes: Array, means: Array, stddevs: Array) -> Array:
         return jax.lax.map(lambda z: objectives.posterior_shares(z, means, stddevs), codes)
 
@@ -206,7 +211,7 @@ def _programs() -> _Programs:
 
 
 def _rows(trained: TrainedModel, stored: np.ndarray) -> Array:
-    """Stored images as the model sees them, [C, n]."""
+    """Returns stored images as the model sees them, [C, n]."""
     return trained.pixels(jnp.asarray(stored)).reshape(len(stored), -1)
 
 
@@ -221,7 +226,7 @@ def _compare(
     codes: np.ndarray,
     chunk_size: int,
 ) -> dict[str, np.ndarray]:
-    """Squared distances at the codes of some images, each [K]."""
+    """Returns squared distances and norms at the codes of some images, each [K]."""
     best = optimum(trained, mixture, codes, chunk_size, with_jacobians=True)
 
     def compare(params: Any, x: Array, key: Array, code: Array, best: Optimum) -> dict[str, Array]:
@@ -242,12 +247,12 @@ def _compare(
 
 
 def _with_caveats(measured: Measured, components: float) -> Measured:
-    """A caveat on the distances where the optimum does little but repeat training images."""
+    """Adds a caveat to the distances if the optimum does little but repeat training images."""
     if components >= _FEW:
         return measured
     caveat = (
-        f"around a code there are {components:.2f} posteriors of training images: the optimal"
-        " decoder repeats single images there"
+        f"there are only {components:.2f} posteriors of training images around a code, where the"
+        " optimal decoder repeats single images"
     )
     names = ("optimal_decoder_distance", "optimal_decoder_jacobian_distance")
     doubtful = {
@@ -265,7 +270,7 @@ def draw_optimal_decoder(
     title: str,
     folder: Path,
 ) -> None:
-    """optimal_decoder.png: images, and what both decoders make of their codes."""
+    """Draws optimal_decoder.png: images, and their codes decoded by both decoders."""
     from sfvae_jax.evaluation import figures
 
     del results

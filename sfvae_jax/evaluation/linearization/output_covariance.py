@@ -1,17 +1,17 @@
-"""The covariance of a decoder's output under a posterior: its truth, and estimates of it.
+"""The covariance of a decoder's output under a posterior, and estimates of it.
 
 z ~ N(mean, diag(stddev^2)), f the decoder, n its outputs, Sigma = Cov f(z). Every n x n matrix here
-is A A' or a sum of such, and is known by its factor A [n, r] with few columns: Frobenius products
-are <A A', B B'> = |A' B|_F^2, so that n x n matrices are never formed.
+is A A' or a sum of such, and is represented by its factor A [n, r] with few columns. Frobenius
+products are <A A', B B'> = |A' B|_F^2, so that no n x n matrix is formed.
 
-What Sigma is comes from many samples of f(z), in pairs of chunks. With T_a and T_b the unbiased
-sample covariances of two chunks, independent of each other and of an estimate E,
+Sigma itself is estimated from many samples of f(z), in pairs of chunks. With T_a and T_b the
+unbiased sample covariances of two chunks, independent of each other and of an estimate E,
 
     E <E - T_a, E - T_b> = |E - Sigma|_F^2
 
-exactly: the noise of the truth, which |E - T|_F^2 would count as an error of E, drops out. The mean
-over P pairs has a standard error that their spread tells. Chunks of b samples cost n b^2 P products
-in all, a 2 P-th of those of the truth's whole Gram matrix.
+holds exactly: the noise of the truth, which |E - T|_F^2 would count as an error of E, drops out.
+The spread of the P pairs gives the standard error of their mean. Chunks of b samples cost n b^2 P
+products in all, a 2 P-th of those of the truth's whole Gram matrix.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from sfvae_jax import objectives
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 DENSE_OUTPUTS = 1024
-"""Up to so many outputs |Sigma|_F^2 is taken from all pairs of chunks, through an n x n matrix."""
+"""With at most so many outputs, |Sigma|_F^2 comes from all pairs of chunks by an n x n matrix."""
 
 
 class CovarianceStatistics(NamedTuple):
-    """Of one example; E estimates: the linearisation, then one for each sample count.
+    """Statistics of E estimates for one example: the linearisation, then one per sample count.
 
     Attributes:
-        own: |E|_F^2, mean over the groups of samples, [E].
-        inner: <E, T> with both chunks of every pair, mean over the groups, [P, 2, E].
+        own: |E|_F^2, the mean over the groups of samples, [E].
+        inner: <E, T> with both chunks of every pair, the mean over the groups, [P, 2, E].
         pairs: <T_a, T_b> of every pair, [P].
         truth: |Sigma|_F^2, unbiased, a scalar.
-        correlation: Pearson correlation over the outputs of the variances with the true ones, mean
-            over the groups, [E]; nan where one of them is the same everywhere.
-        variance_ratio: sum of the linearised variances over the sum of the true ones, a scalar.
+        correlation: the Pearson correlation, over the outputs, of the estimated variances with the
+            true ones, the mean over the groups, [E]; nan if either is the same for all outputs.
+        variance_ratio: the sum of the linearised variances over that of the true ones, a scalar.
     """
 
     own: Array
@@ -63,39 +63,39 @@ def covariance_statistics(
     num_truth: int,
     chunk_size: int = 500,
 ) -> CovarianceStatistics:
-    """Linearised and sampled covariances of a decoder's output, against the truth (SFVAE 4.1).
+    """Compares linearised and sampled covariances of a decoder's output with the truth (SFVAE 4.1).
 
     linearised   U U', U = J diag(stddev), J the Jacobian at the mean   (SFVAE Eq. 12)
-    k samples    the unbiased sample covariance; the largest count's samples are cut into as many
-                 groups of k as there are, and measures are means over the groups
-    truth        num_truth other samples, as pairs of chunks
+    k samples    the unbiased sample covariance. The samples of the largest count are cut into as
+                 many groups of k as they fill, and measures are means over the groups
+    truth        num_truth other samples, in pairs of chunks
 
     Args:
-        rng: key of this example's noise.
+        rng: the key of this example's noise.
         decode: maps one latent [m] to an array of any shape with n elements.
         mean: posterior mean, [m].
         stddev: posterior standard deviations, [m].
         sample_counts: the k, each at least 2.
-        num_truth: samples of the truth, at least 8; what does not fill the last pair is not drawn.
-        chunk_size: at most so many samples in a chunk: memory grows with it, and not with
+        num_truth: samples for the truth, at least 8; those that would not fill a pair are left out.
+        chunk_size: the largest number of samples in a chunk. Memory grows with it, not with
             num_truth; noise falls with it.
 
     Returns:
-        Sums from which `covariance_errors` and the other measures follow.
+        The statistics from which `covariance_errors` and the other measures follow.
 
     Raises:
         ValueError: if a count or num_truth is too small.
     """
     if min(sample_counts) < 2 or num_truth < 8 or chunk_size < 2:
         raise ValueError(
-            f"need sample counts of 2 or more, num_truth of 8 or more and chunk_size of 2 or more,"
-            f" got {tuple(sample_counts)}, {num_truth} and {chunk_size}"
+            "sample counts must be 2 or more, num_truth 8 or more and chunk_size 2 or more, got"
+            f" {tuple(sample_counts)}, {num_truth} and {chunk_size}"
         )
     center, jacobian = objectives.decoder_jacobian(decode, mean)
     factor = jacobian * stddev[None, :]  # U [n, m]
 
     def draws(rng: Array, first: Array | int, number: int) -> Array:
-        """Outputs less that at the mean, [number, n]."""
+        """Returns outputs at samples of q, less the output at the mean, [number, n]."""
 
         def draw(index: Array) -> Array:
             noise = jax.random.normal(jax.random.fold_in(rng, index), mean.shape, mean.dtype)
@@ -136,17 +136,17 @@ def covariance_statistics(
 
 
 def covariance_errors(statistics: CovarianceStatistics) -> tuple[np.ndarray, np.ndarray]:
-    """|E - Sigma|_F^2 of every estimate, unbiased, and what the truth's noise adds to it.
+    """Returns an unbiased |E - Sigma|_F^2 of every estimate, and what the truth's noise adds to it.
 
-    own - 2 mean(inner) + truth, in float64: the terms cancel where an estimate is good. Being
-    unbiased it may be negative there.
+    It is own - 2 mean(inner) + truth, in float64, since the terms cancel if an estimate is good.
+    Being unbiased, it may be negative then.
 
     Args:
-        statistics: of one example, or of examples along leading axes.
+        statistics: of one example, or of several along leading axes.
 
     Returns:
-        (errors, standard_errors), each [..., E]. The second is of P pairs; where |Sigma|_F^2 is of
-        all pairs of chunks the true one is smaller.
+        (errors, standard_errors), each [..., E]. The standard errors are those of P pairs. If
+        |Sigma|_F^2 comes from all pairs of chunks, the true ones are smaller.
     """
     own, inner, pairs, truth = (np.asarray(part, np.float64) for part in statistics[:4])
     errors = own - 2.0 * inner.mean(axis=(-3, -2)) + truth[..., None]
@@ -155,38 +155,38 @@ def covariance_errors(statistics: CovarianceStatistics) -> tuple[np.ndarray, np.
 
 
 def pairs_of_chunks(num_truth: int, chunk_size: int) -> tuple[int, int]:
-    """(pairs, samples in a chunk): at least two pairs, of equal chunks up to the size."""
+    """Returns (pairs, samples in a chunk): at least two pairs of equal chunks, up to the size."""
     num_pairs = max(2, math.ceil(num_truth / (2 * chunk_size)))
     return num_pairs, num_truth // (2 * num_pairs)
 
 
 def groups(samples: Array, count: int) -> Array:
-    """As many whole groups of `count` as the samples [K, ...] give, [K // count, count, ...]."""
+    """Cuts samples [K, ...] into whole groups of `count`, [K // count, count, ...]."""
     number = samples.shape[0] // count
     return samples[: number * count].reshape(number, count, *samples.shape[1:])
 
 
 def centered(samples: Array) -> Array:
-    """Samples [..., k, n] less their mean and over sqrt(k - 1): A' of A A' = sample covariance."""
+    """Returns (samples - mean) / sqrt(k - 1) of [..., k, n]: A' where A A' is their covariance."""
     mean = jnp.mean(samples, axis=-2, keepdims=True)
     return (samples - mean) / math.sqrt(samples.shape[-2] - 1)
 
 
 def correlation(first: Array, second: Array) -> Array:
-    """Pearson correlation of two vectors [n], a scalar."""
+    """Returns the Pearson correlation of two vectors [n], a scalar."""
     first, second = first - jnp.mean(first), second - jnp.mean(second)
     scale = jnp.sqrt(jnp.sum(jnp.square(first)) * jnp.sum(jnp.square(second)))
     return jnp.sum(first * second) / scale
 
 
 def squared_norm(matrix: Array) -> Array:
-    """Squared Frobenius norm; as products, whose partial sums keep float32's digits."""
+    """Returns the squared Frobenius norm, by `matmul`, whose partial sums keep float32's digits."""
     flat = matrix.ravel()
     return matmul(flat, flat)
 
 
 def _own_measures(samples: Array, true_variance: Array) -> tuple[Array, Array]:
-    """|E|_F^2 and the variances' correlation with the true ones, means over groups [G, k, n]."""
+    """Returns |E|_F^2 and the variances' correlation with the true ones, means over groups."""
     group = centered(samples)
     own = jax.vmap(lambda a: squared_norm(matmul(a, a.T)))(group)
     variances = jnp.sum(jnp.square(group), axis=1)
@@ -195,8 +195,8 @@ def _own_measures(samples: Array, true_variance: Array) -> tuple[Array, Array]:
 
 
 def _inner_products(chunk: Array, factor: Array, samples: Array, counts: Sequence[int]) -> Array:
-    """<E, T> of every estimate with the covariance of a centered chunk [b, n], [E]."""
-    products = matmul(samples, chunk.T)  # [K, b]; centering the rows centers the samples
+    """Returns <E, T> of every estimate with the covariance of a centered chunk [b, n], [E]."""
+    products = matmul(samples, chunk.T)  # [K, b]; to center its rows is to center the samples
     sampled = [
         jnp.mean(jax.vmap(squared_norm)(centered(groups(products, count)))) for count in counts
     ]
@@ -211,7 +211,7 @@ def _no_chunks(num_outputs: int, dtype: jnp.dtype) -> tuple[Array, ...]:
 
 
 def _add_chunks(totals: tuple[Array, ...], chunks: Array) -> tuple[Array, ...]:
-    """Sums over the chunks [2, b, n] of diag T and, for few outputs, of T and |T|_F^2."""
+    """Adds chunks [2, b, n] to the sums of diag T and, with few outputs, of T and |T|_F^2."""
     variance = totals[0] + jnp.sum(jnp.square(chunks), axis=(0, 1))
     if len(totals) == 1:
         return (variance,)
@@ -221,6 +221,9 @@ def _add_chunks(totals: tuple[Array, ...], chunks: Array) -> tuple[Array, ...]:
 
 
 def _squared_norm_of_all_pairs(totals: tuple[Array, ...], num_pairs: int) -> Array:
-    """Mean of <T_a, T_b> over all pairs of different chunks: (|sum T|^2 - sum |T|^2) / C (C-1)."""
+    """Returns the mean of <T_a, T_b> over all pairs of different chunks, of C chunks.
+
+    It is (|sum T|^2 - sum |T|^2) / (C (C - 1)).
+    """
     number = 2 * num_pairs
     return (squared_norm(totals[1]) - totals[2]) / (number * (number - 1))

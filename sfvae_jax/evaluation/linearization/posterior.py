@@ -1,4 +1,4 @@
-"""The Gaussian posterior that the decoder's tangent at each image's code implies (BACK).
+"""The Gaussian posteriors that the decoder's tangent at each image's code implies (BACK).
 
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
 """
@@ -16,18 +16,18 @@ from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 def linearized_posteriors(
     trained: TrainedModel, images: np.ndarray
 ) -> tuple[FullCovarianceGaussian, DiagonalGaussian]:
-    """The posteriors around the encoder's own codes that need no optimisation.
+    """Returns posteriors around the encoder's codes, which need no optimisation.
 
-    P = S^-2 + J' F J at the code mu   (BACK Eq. 12; F as of `information.precisions`)
+    P = S^-2 + J' F J at the code mu   (BACK Eq. 12; F as in `constant_variance.precisions`)
     full     = N(mu, P^-1)
     diagonal = N(mu, diag(1 / P_ii))
 
-    The second minimises KL(q || full) over the diagonal q around mu: that divergence is
-    1/2 sum_i [P_ii s_i^2 - log s_i^2] and what s does not enter, least at s_i^2 = 1 / P_ii.
-    For a linear decoder, a Gaussian likelihood and the exact mean the first is the posterior.
+    The second minimises KL(q || full) over all diagonal q around mu: that divergence is
+    1/2 sum_i [P_ii s_i^2 - log s_i^2] plus terms without s, and is least at s_i^2 = 1 / P_ii.
+    For a linear decoder, a Gaussian likelihood and the exact mean the first is the true posterior.
 
     Args:
-        trained: the model, with any posterior that has a centre.
+        trained: the model, with any posterior that has a center.
         images: stored images [N, ...].
 
     Returns:
@@ -51,23 +51,23 @@ def linearized_posteriors(
 
 
 def inverse_factor(precision: np.ndarray) -> np.ndarray:
-    """The lower triangular L with L L' = P^-1 of each P [..., m, m], P^-1 never formed.
+    """Returns the lower triangular L with L L' = P^-1 of each P [..., m, m], without forming P^-1.
 
-    Cholesky's factor of P with its rows and columns in reverse, turned back, is an upper triangular
-    U with U U' = P; L is the transpose of its inverse.
+    The Cholesky factor of P with its rows and columns reversed, reversed back, is an upper
+    triangular U with U U' = P. L is the transpose of its inverse.
 
     Raises:
-        numpy.linalg.LinAlgError: if one of them is not positive definite.
+        numpy.linalg.LinAlgError: if a P is not positive definite.
     """
     upper = np.linalg.cholesky(precision[..., ::-1, ::-1])[..., ::-1, ::-1]
     return np.tril(np.swapaxes(np.linalg.inv(upper), -1, -2))
 
 
 def at_least_the_prior(precision: np.ndarray, prior_stddev: np.ndarray) -> np.ndarray:
-    """The precisions without what float32 has rounded off below the prior's.
+    """Returns the precisions with rounding errors that put them below the prior's taken back.
 
-    S P S = I + S J' F J S has no eigenvalue below 1, but where another is beyond 1e7 the rounding
-    of its entries may bring one there, even below 0.
+    S P S = I + S J' F J S has no eigenvalue below 1. But if its largest is beyond 1e7, the rounding
+    of its entries in float32 may bring another below 1, and even below 0.
 
     Args:
         precision: [N, m, m], in float64.

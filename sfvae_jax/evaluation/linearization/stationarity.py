@@ -29,12 +29,12 @@ OPTIONS = {
 
 
 class AtCodes(NamedTuple):
-    """What the conditions are made of, at every image's code; NumPy arrays.
+    """The quantities in the conditions, at every image's code; NumPy arrays.
 
     Attributes:
         code: mu, the posterior's center, [N, m].
-        factor: lower triangular, Sigma = factor factor', [N, m, m]; None of a point.
-        score: d/dz log p(x|z) at mu, [N, m]; J' diag(1/c) (x - f(mu)) of a Gaussian.
+        factor: lower triangular with Sigma = factor factor', [N, m, m]; None for a point.
+        score: d/dz log p(x|z) at mu, [N, m]; for a Gaussian J' diag(1/c) (x - f(mu)).
         precision: P = S^-2 + J' F J, [N, m, m].
         log_joint: log p(x|mu) + log N(mu; 0, S^2), [N].
     """
@@ -47,30 +47,30 @@ class AtCodes(NamedTuple):
 
 
 def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
-    """The evaluation `stationarity`, over the first `num_images` images.
+    """Takes the measures of `stationarity` on the first `num_images` images.
 
     With mu and Sigma the posterior's, S the prior's deviations, g = d/dz log p(x|z) at mu and
     P = S^-2 + J' F J there (F the likelihood's Fisher information):
 
         residual_distance         sum_i |mu_i - S^2 g_i|^2_S / sum_i |mu_i|^2_S, |v|_S = |S^-1 v|;
                                   0 where mu = S^2 g for every image (BACK Eq. 11)
-        posterior_mean_gap        1/2 h' P^-1 h, h = g - S^-2 mu: what log p(x, z) gains by the
-                                  Gauss-Newton step that Eq. 11 asks for
+        posterior_mean_gap        1/2 h' P^-1 h, h = g - S^-2 mu: what log p(x, z) gains by a
+                                  Gauss-Newton step towards Eq. 11
         posterior_covariance_gap  KL(N(mu, Sigma) || N(mu, P^-1)), 0 where Sigma is P^-1
                                   (BACK Eqs. 12 and 18)
-        diagonal_covariance_gap   what of it another diagonal Sigma would close, 0 where
+        diagonal_covariance_gap   how much of it another diagonal Sigma would close, 0 where
                                   Sigma_ii is 1 / P_ii; the rest is the latents' correlation
         linearized_log_evidence   log p(x, mu) + m/2 log 2 pi - 1/2 log det P (BACK Eqs. 16, 26)
 
-    The last four are means over the images in nats. The two gaps' sum is the KL divergence of the
-    posterior from that of the decoder's tangent, N(mu + P^-1 h, P^-1), and the log evidence less
-    the covariance gap is the linearised ELBO (BACK Eq. 17). A decoder that curves within a
-    posterior meets these conditions at other codes. The measures do not see that: all five take
-    the tangent in the decoder's place.
+    The last four are means over the images in nats. The mean gap plus the covariance gap is the KL
+    divergence of the posterior from that of the decoder's tangent, N(mu + P^-1 h, P^-1), and the
+    log evidence less the covariance gap is the linearised ELBO (BACK Eq. 17). A decoder that curves
+    within a posterior meets these conditions at other codes, which the measures do not see: all of
+    them take the tangent in the decoder's place.
 
     Raises:
-        NotApplicable: if the model has no bound, or a posterior that is no Gaussian and no point.
-        RunError: if what they are made of is not finite.
+        NotApplicable: if the model has no bound, or a posterior other than a Gaussian or a point.
+        RunError: if a quantity in the conditions is not finite.
     """
     found = at_codes(trained, trained.images[: options.num_images or None])
     prior = np.asarray(latent_prior(trained), np.float64)
@@ -90,20 +90,20 @@ def evaluate_stationarity(trained: TrainedModel, options: ml_collections.ConfigD
 
 
 def at_codes(trained: TrainedModel, images: np.ndarray) -> AtCodes:
-    """The parts of the conditions at every image's code, in float64.
+    """Returns the quantities in the conditions at every image's code, in float64.
 
     Args:
         trained: the model.
         images: stored images [N, ...].
 
     Raises:
-        NotApplicable: if the model has no bound, or a posterior that is no Gaussian and no point.
-        RunError: if they are not finite.
+        NotApplicable: if the model has no bound, or a posterior other than a Gaussian or a point.
+        RunError: if a quantity is not finite.
     """
     prior_stddev = latent_prior(trained)
     precision = image_precision(trained)
 
-    def parts(params: Any, x: Array, key: Array) -> AtCodes:
+    def quantities(params: Any, x: Array, key: Array) -> AtCodes:
         posterior = trained.encode(params, x)
         code = posterior.center()
 
@@ -119,27 +119,27 @@ def at_codes(trained: TrainedModel, images: np.ndarray) -> AtCodes:
             log_joint=value + gaussian_log_prob(code, jnp.zeros_like(code), prior_stddev**2),
         )
 
-    found = trained.map_images(parts, images, key="stationarity")
+    found = trained.map_images(quantities, images, key="stationarity")
     return jax.tree.map(lambda leaf: finite(leaf.astype(np.float64)), found)
 
 
 def _factor(posterior: Any) -> Array | None:
-    """A triangular factor of the covariance; None of a point."""
+    """Returns a triangular factor of the covariance; None for a point."""
     if isinstance(posterior, Point):
         return None
     if isinstance(posterior, DiagonalGaussian):
         return jnp.diag(jnp.broadcast_to(posterior.stddev, posterior.mean.shape))
     if isinstance(posterior, FullCovarianceGaussian):
         return jnp.tril(posterior.scale_tril)
-    raise NotApplicable(f"a {type(posterior).__name__} posterior is no Gaussian")
+    raise NotApplicable(f"a {type(posterior).__name__} posterior is not a Gaussian")
 
 
 def _covariance_gaps(
     factor: np.ndarray | None, precision: np.ndarray, log_det: np.ndarray
 ) -> dict[str, np.ndarray | NotApplicable]:
-    """1/2 [tr(P Sigma) - log det(e P Sigma)] of every image, and of the diagonals alone."""
+    """Returns 1/2 [tr(P Sigma) - log det(e P Sigma)] of every image, and of the diagonals alone."""
     if factor is None:
-        reason = NotApplicable("the encoder gives a point, which has no covariance")
+        reason = NotApplicable("the encoder returns a point, which has no covariance")
         return {"posterior_covariance_gap": reason, "diagonal_covariance_gap": reason}
     trace = np.sum((precision @ factor) * factor, axis=(1, 2))  # tr(F' P F)
     log_det_factor = np.sum(np.log(np.abs(np.diagonal(factor, axis1=1, axis2=2))), axis=1)

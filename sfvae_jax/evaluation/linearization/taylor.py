@@ -16,24 +16,24 @@ from jax.scipy.stats import norm
 from sfvae_jax import objectives
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
 
-REACH = 4.0  # standard deviations of q(z|x) that the line goes to, both ways
+REACH = 4.0  # the line reaches so many standard deviations of q(z|x) to both sides
 _BINS = 60
 
 
 class TaylorLine(NamedTuple):
-    """One output of a decoder while one latent moves, its other latents at the posterior mean.
+    """One output of a decoder while one latent moves and the others stay at the posterior mean.
 
     Attributes:
-        dimension: which latent.
-        output: which output, counted through the flat decoder output.
+        dimension: which latent moves.
+        output: which output it is, in the flat decoder output.
         latent: values of the latent, [P].
         function: the output f there, [P].
         linearized: f(mean) + J (z - mean) there, [P]   (SFVAE Eq. 10).
-        mean: of the latent under q(z|x).
-        stddev: its standard deviation under q(z|x).
+        mean: the latent's mean under q(z|x).
+        stddev: the latent's standard deviation under q(z|x).
         center: f(mean), the mean of the linearised output.
         deviation: |J| stddev, the standard deviation of the linearised output   (SFVAE Eq. 12).
-        samples: f of equally likely values of the latent, [S].
+        samples: f at equally likely values of the latent, [S].
     """
 
     dimension: Array
@@ -57,19 +57,18 @@ def taylor_line(
     num_samples: int = 10_000,
     chunk_size: int = 500,
 ) -> TaylorLine:
-    """The line f(z_i), its tangent at the posterior mean, and f(z_i) for z_i ~ q   (SFVAE 3.2).
+    """Returns the line f(z_i), its tangent at the mean, and f(z_i) for z_i ~ q   (SFVAE 3.2).
 
-    The latent i and the output k are those for which the linearised deviation |J_ki| stddev_i is
-    the largest. The values of z_i that stand for q are the (s + 1/2) / S quantiles of
-    N(mean_i, stddev_i^2): samples of it without the noise of their draw.
+    Latent i and output k have the largest linearised deviation |J_ki| stddev_i. The (s + 1/2) / S
+    quantiles of N(mean_i, stddev_i^2) serve as samples of q without noise.
 
     Args:
         decode: maps one latent [m] to an array of any shape.
         mean: posterior mean, [m].
         stddev: posterior standard deviations, [m].
-        num_points: P, over mean_i +- 4 stddev_i.
+        num_points: P, evenly spaced over mean_i +- 4 stddev_i.
         num_samples: S.
-        chunk_size: latents that are decoded at once.
+        chunk_size: how many latents are decoded at once.
     """
     center, jacobian = objectives.decoder_jacobian(decode, mean)
     deviations = jnp.abs(jacobian) * stddev[None, :]
@@ -100,10 +99,10 @@ def taylor_line(
 
 
 def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
-    """The line of the first image's posterior.
+    """Draws the line for the first image's posterior.
 
     Raises:
-        NotApplicable: if the posterior is no diagonal Gaussian.
+        NotApplicable: if the posterior is not a diagonal Gaussian.
     """
     from sfvae_jax.evaluation import figures
 
@@ -119,7 +118,7 @@ def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
 
 
 def draw_line(line: TaylorLine, title: str) -> Any:
-    """The figure: f and its tangent, above them q(z|x), beside them the densities of the output."""
+    """Returns a figure of f and its tangent, below q(z|x) and beside the output's densities."""
     from sfvae_jax.evaluation import figures
 
     function, tangent = {"color": "0.45"}, {"color": figures.COLORS[4]}
@@ -141,7 +140,7 @@ def draw_line(line: TaylorLine, title: str) -> Any:
     style = {"density": True, "orientation": "horizontal", "label": "of f(z)", "alpha": 0.6}
     bars, *_ = beside.hist(line.samples, _BINS, range=(low, high), **style, **function)
     beside.plot(linearized, values, label="linearised", **tangent)
-    # What f maps to one value, as where a unit is off, is a bar of any length.
+    # Where f is constant, as where a unit is off, a bar may be of any length.
     most = min(np.max(bars), 4.0 * np.max(linearized))
     beside.set(xlabel="density", xlim=(0.0, 1.05 * max(most, np.max(linearized))), ylim=(low, high))
     beside.legend(fontsize="small")

@@ -99,8 +99,8 @@ def test_both_elbos_of_a_linear_model(gamma, weight):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": Linear(full=True)}, "a FullCovarianceGaussian posterior is no diagonal"),
-        ({"likelihood": likelihoods.Bernoulli()}, "the likelihood is no Gaussian with fixed"),
+        ({"model": Linear(full=True)}, "a FullCovarianceGaussian posterior is not a diagonal"),
+        ({"likelihood": likelihoods.Bernoulli()}, "the likelihood is not a Gaussian with fixed"),
         ({"prior_stddev": None}, "the model was trained without a prior"),
         ({"no_bound": "no density"}, "no density"),
     ],

@@ -144,7 +144,7 @@ def test_measures_are_means_over_the_images():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Model(full=True), "a FullCovarianceGaussian posterior is no diagonal Gaussian"),
+        (Model(full=True), "a FullCovarianceGaussian posterior is not a diagonal Gaussian"),
         (Model("constant"), "the decoder's output does not vary"),
     ],
 )

@@ -132,7 +132,7 @@ def test_posteriors_that_do_not_overlap_are_told(trained):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": Linear("point")}, "a Point posterior is no diagonal Gaussian"),
+        ({"model": Linear("point")}, "a Point posterior is not a diagonal Gaussian"),
         ({"no_bound": "no density"}, "no density"),
         (
             {"likelihood": likelihoods.DiscretizedLogistic()},

@@ -211,7 +211,7 @@ def test_what_does_not_fill_the_last_pair_is_not_drawn():
 
 @pytest.mark.parametrize(("count", "num_truth", "chunk"), [(1, 8, 2), (2, 7, 2), (2, 8, 1)])
 def test_too_few_samples_are_refused(keys, count, num_truth, chunk):
-    with pytest.raises(ValueError, match="sample counts of 2 or more, num_truth of 8 or more"):
+    with pytest.raises(ValueError, match="sample counts must be 2 or more, num_truth 8 or more"):
         covariance_statistics(
             next(keys),
             _curved,

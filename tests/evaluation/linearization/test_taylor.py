@@ -108,5 +108,5 @@ def test_the_picture_has_the_first_images_line_and_two_densities(tmp_path, monke
     density, values = beside.lines[0].get_xydata().T
     np.testing.assert_allclose(density, scipy.stats.norm(-1.0, 1.0).pdf(values), rtol=1e-4)
     full = dataclasses.replace(trained, model=Model(full=True))
-    with pytest.raises(evaluation.NotApplicable, match="no diagonal Gaussian"):
+    with pytest.raises(evaluation.NotApplicable, match="is not a diagonal Gaussian"):
         draw_taylor(full, "a model", tmp_path / "taylor.png")
