@@ -1,9 +1,9 @@
-"""Speed of the library against peers, against plain code and against the machine's own limit."""
+"""Speed of the library compared with PyTorch, with plain JAX and with the limit of the machine."""
 
 import os
 
-# PyTorch takes its turns on the same accelerator, of whose memory JAX would take most at once.
+# PyTorch takes turns on the same accelerator, most of whose memory JAX would otherwise reserve.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-# PyTorch's profiler otherwise says at each start that there is no GPU, where there is none.
+# Without a GPU, PyTorch's profiler would otherwise say so at each start.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")

@@ -2,10 +2,10 @@
 
   python -m benchmarks.growth [--json=FILE]
 
-The library's step and the same in plain JAX (where the memory allows it) on Table 4's networks and
-on the convolutional ones. The exponent p of step = a m^p, or a B^p, is fitted by least squares to
-the logarithms; in m over 8 to 64. The file gets {"rows": ..., "exponents": ...}, rows as
-`rows.rows` explains them.
+Measures the library's step and the same step in plain JAX (where memory allows it), on the networks
+of SFVAE Table 4 and on convolutional ones. The exponent p of step = a m^p, or a B^p, is fitted by
+least squares to the logarithms, for m between 8 and 64. FILE gets {"rows": ..., "exponents": ...};
+`rows.rows` explains the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.step_time import heading
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.memory import keep_freed_memory
 
-FITTED_LATENT_SIZES = (8, 64)  # between which, both included, m is fitted
+FITTED_LATENT_SIZES = (8, 64)  # the smallest and the largest m that is fitted
 IMPLEMENTATIONS = ("ours", "plain")
 
 SWEEPS = {
@@ -39,19 +39,19 @@ SWEEPS = {
     ],
 }
 
-BUDGET = 6.0  # seconds of turns at each size
+BUDGET = 6.0  # seconds of measuring at each size
 
 
 def exponents(measured: Sequence[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
-    """The exponent for each model and implementation: its seconds grow as axis^exponent.
+    """Fits the exponent of each model and implementation: seconds grow as axis^exponent.
 
     Args:
         measured: rows that differ in one size.
         axis: its key, "latent_size" or "batch_size".
 
     Returns:
-        Dictionaries of model, implementation, axis, exponent (null with fewer than two sizes) and
-        sizes, those that were fitted.
+        Dictionaries of model, implementation, axis, exponent (None with fewer than two sizes) and
+        sizes, the fitted ones.
     """
     low, high = FITTED_LATENT_SIZES if axis == "latent_size" else (0, np.inf)
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}

@@ -1,11 +1,11 @@
-"""How far off a Jacobian in bfloat16 is: of a loss, of its gradient, of what training ends with.
+"""The error of a Jacobian in bfloat16: in the loss, in its gradient and after training.
 
   python -m benchmarks.jacobian_dtype [SEEDS]
 
 The networks of SFVAE Table 4 with 100 latents (784-512-256-100 and its reverse, linear outputs,
-LeCun's kernels) are trained on 100 digits, 200 steps, with objective.jacobian_dtype float32 and
-bfloat16, for SEEDS (default 2) seeds. At the float32 run's parameters, at the start and at the end,
-loss and gradient are taken in both.
+LeCun's kernels) are trained on 100 digits for 200 steps, with objective.jacobian_dtype float32 and
+bfloat16, for SEEDS (default 2) seeds. Loss and gradient are also compared at the float32 run's
+parameters, at the start and at the end.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ MEASURES = ("collapse_fraction", "kl_divergence", "reconstruction_error")
 
 
 def with_dtype(seed: int, dtype: str) -> ml_collections.ConfigDict:
-    """The experiment's config."""
+    """Returns the experiment's config."""
     config = paper_config("mnist_collapse", "laptop")
     config.update_from_flattened_dict({**SETTING, "seed": seed, "objective.jacobian_dtype": dtype})
     return config
 
 
 def run(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
-    """(trained parameters, final measures)."""
+    """Trains and evaluates; returns the trained parameters and the final measures."""
     with tempfile.TemporaryDirectory() as folder:
         train(config, folder)
         measures = evaluate(config, folder)
@@ -58,7 +58,7 @@ def run(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple[Any,
 
 
 def errors(seed: int, params: Any, images: np.ndarray) -> str:
-    """Loss in nats, and how far bfloat16 is from float32 in it and in the gradient."""
+    """Describes the loss in nats, and the error of bfloat16 in the loss and in its gradient."""
     found = {}
     for dtype in DTYPES:
         config = resolve(with_dtype(seed, dtype))

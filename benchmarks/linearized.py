@@ -2,10 +2,10 @@
 
   python -m benchmarks.linearized
 
-Times the two solvers of the m x m system, alone and inside the low-rank Gaussian with its gradient,
-and the decoder's Jacobian by `jax.jvp` (what the library does), by `jax.linearize` and by
-`jax.jacrev`, inside the objective with its gradient. Variants take turns, and the fastest of the
-rounds counts, so that a busy machine disturbs all alike.
+Times the two solvers of the m x m system, alone and inside the low-rank Gaussian with its gradient.
+Also times the decoder's Jacobian by `jax.jvp` (as in the library), by `jax.linearize` and by
+`jax.jacrev`, inside the objective with its gradient. Variants take turns and the fastest round
+counts, so that other load on the machine affects all of them equally.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def show(title: str, seconds: dict[str, float]) -> None:
 
 
 def systems(batch: int, m: int) -> dict[str, float]:
-    """The m x m system alone: inverse and log determinant."""
+    """Times the m x m system alone: inverse and log determinant."""
     root = jax.random.normal(jax.random.key(0), (batch, m, m))
     matrices = root @ root.mT / m + jnp.eye(m)
 
@@ -46,7 +46,7 @@ def systems(batch: int, m: int) -> dict[str, float]:
 
 
 def densities(batch: int, n: int, m: int) -> dict[str, float]:
-    """Value and gradient of the low-rank Gaussian, U'U and all."""
+    """Times value and gradient of the low-rank Gaussian, including U'U."""
     keys = jax.random.split(jax.random.key(0), 2)
     residual = jax.random.normal(keys[0], (batch, n))
     factor = jax.random.normal(keys[1], (batch, n, m))
@@ -63,7 +63,7 @@ def densities(batch: int, n: int, m: int) -> dict[str, float]:
 
 
 def jacobians(batch: int, m: int) -> dict[str, float]:
-    """Value and gradient in the parameters of the mean log likelihood, Jacobian by three ways."""
+    """Times value and gradient of the mean log likelihood, with three ways to the Jacobian."""
     config = base_config()
     config.model.latent_size = m
     model = models.build(resolve(config), (28, 28, 1))

@@ -1,13 +1,13 @@
-"""What the training loop adds to the bare step, as a ratio measured in one run.
+"""What the training loop adds to the bare step, as a ratio that is measured in one run.
 
   python -m benchmarks.loop [SECONDS [OBJECTIVE ...]]
 
-The model of SFVAE Table 3 (configs/mnist_estimators.py on the embedded digits: 784-200-200-50 and
-its reverse, tanh, batches of 20) by the sampling and the sampling-free objective. The loop is
-`train` in a workdir of its own: steps by its metrics, from the second call on, for about SECONDS
-(default 6) in calls of the config's 500. The bare step is value, gradient and Adam's update under
-`jax.jit`, its state donated, its batch on the device, called from Python. They take turns; medians
-and the extremes of ratios.
+Uses the model of SFVAE Table 3 (configs/mnist_estimators.py on the embedded digits: 784-200-200-50
+and its reverse, tanh, batches of 20) with the sampling and the sampling-free objective. The loop is
+`train` in a workdir of its own, for about SECONDS (default 6) in calls of 500 steps; its rate is
+read from its metrics, from the second call on. The bare step is value, gradient and Adam's update
+under `jax.jit`, with donated state and the batch on the device, called from Python. The two take
+turns; medians are printed, with the extremes of the ratios.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WARM_STEPS = 50
 
 
 def table_3(objective: str) -> ml_collections.ConfigDict:
-    """The experiment's config with one objective, on the embedded digits."""
+    """Returns the experiment's config with one objective, on the embedded digits."""
     config = paper_config("mnist_estimators")
     config.data.name = "mnist_5k"
     config.data.num_test = 500
@@ -48,7 +48,7 @@ def table_3(objective: str) -> ml_collections.ConfigDict:
 
 
 def bare_step(config: ml_collections.ConfigDict) -> Callable[[int], float]:
-    """A function of the number of steps: seconds that the jitted step alone takes for them."""
+    """Returns a function that takes a number of jitted steps and returns the seconds they took."""
     config = resolve(config)
     images = data.load(config.data, "train")
     model = models.build(config, images.shape[1:])
@@ -89,7 +89,7 @@ def bare_step(config: ml_collections.ConfigDict) -> Callable[[int], float]:
 
 
 def loop_rate(config: ml_collections.ConfigDict, num_steps: int) -> float:
-    """Steps per second of `train` after its first call."""
+    """Returns the steps per second of `train` after its first call."""
     per_call = config.train.steps_per_call
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -102,7 +102,7 @@ def loop_rate(config: ml_collections.ConfigDict, num_steps: int) -> float:
 
 
 def compare(objective: str, seconds: float) -> str:
-    """One line of the table: steps per second of both, and the loop's share of the bare step's."""
+    """Returns one line of the table: steps per second of both, and their ratio."""
     config = table_3(objective)
     bare = bare_step(config)
     bare(WARM_STEPS)

@@ -1,10 +1,11 @@
-"""Memory that a sampling-free step needs, by how many examples it takes at a time.
+"""Memory that a sampling-free step needs, by the number of examples it takes at a time.
 
   python -m benchmarks.memory
 
-Table 4's full batch (m = 200, 1,000 images) and the convolutional networks with m = 64 and 256
-images of 64 x 64 x 3: what XLA plans for the library's step with several `train.microbatch` (0: the
-library's own choice on this machine) and for the same in plain JAX. Steps are compiled, not taken.
+For the full batch of SFVAE Table 4 (m = 200, 1,000 images) and for convolutional networks with m =
+64 and 256 images of 64 x 64 x 3, prints the memory that XLA plans for the library's step with
+several values of `train.microbatch` (0: the library's choice for this machine) and for the same
+step in plain JAX. Steps are compiled, but not run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CASES = [(cases.relu_mlp(200, 1000), (0, 200, 50)), (cases.conv(64, 256), (0, 64
 
 
 def planned(case: Case, microbatch: int | None) -> int:
-    """Bytes of the library's step, or, with None, of the plain one."""
+    """Returns the bytes that the library's step needs, or with None those of the plain step."""
     config = case.config()
     with config.unlocked():
         config.train.microbatch = microbatch or 0

@@ -2,13 +2,13 @@
 
   python -m benchmarks.rae_weights
 
-The RAE paper prints neither beta nor lambda. For each loss a small autoencoder (784-256-128-16) is
-trained on 3,000 of the embedded digits with every weight of a grid; then a Gaussian is fitted to
+The RAE paper gives neither beta nor lambda. For each loss a small autoencoder (784-256-128-16) is
+trained on 3,000 of the embedded digits with every weight of a grid. Then a Gaussian is fitted to
 the training codes (for wae_mmd it is N(0, I)), 3,000 samples of it are decoded, and their Frechet
-distance to 1,000 held-out digits is taken in pixel space: |mu - mu'|^2 + tr(C + C' - 2 (C C')^1/2).
-That is the measure of the paper's Table 1 without the Inception network, so that the figures
-compare with each other and with nothing else. First beta for rae, rae_sn and cv_vae; then lambda
-for rae_l2 and rae_gp at the beta that was best for rae. Prints a Markdown table.
+distance to 1,000 held-out digits is computed in pixel space: |mu - mu'|^2 + tr(C + C' - 2 (C
+C')^1/2). This is the measure of the paper's Table 1 without the Inception network, so these numbers
+can only be compared with each other. Beta is searched first, for rae, rae_sn and cv_vae; then
+lambda, for rae_l2 and rae_gp at the best beta of rae. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SEEDS = (0, 1)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Between Gaussians with the moments of two samples [N, n]."""
+    """Returns the Frechet distance of Gaussians with the moments of two samples [N, n]."""
     mean = np.sum(np.square(first.mean(axis=0) - second.mean(axis=0)))
     a, b = np.cov(first.T), np.cov(second.T)
     values, vectors = np.linalg.eigh(a)
@@ -48,7 +48,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def run(name: str, seed: int, **weights: float) -> tuple[float, float]:
-    """(Frechet distance of samples, reconstruction error on the held-out digits)."""
+    """Returns the Frechet distance of samples and the error on held-out digits."""
     config = base_config()
     settings = {
         "seed": seed,
@@ -90,7 +90,7 @@ def run(name: str, seed: int, **weights: float) -> tuple[float, float]:
 
 
 def search(name: str, key: str, grid: Iterable[float], **fixed: float) -> float:
-    """Prints a row a value; returns the one with the least mean distance."""
+    """Prints a row for each value; returns the value with the least mean distance."""
     scores = {}
     for value in grid:
         results = np.array([run(name, seed, **{key: value}, **fixed) for seed in SEEDS])

@@ -1,4 +1,4 @@
-"""Measured rows: each implementation of each case."""
+"""Measures each implementation of each case, one row for each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from benchmarks.worker import in_own_process
 
 IMPLEMENTATIONS = ("ours", "plain", "pytorch")
 
-BUDGET = 40.0  # seconds of turns that a case has
+BUDGET = 40.0  # seconds of measuring for each case
 
 
 def installed(implementation: str) -> bool:
-    """Whether what an implementation needs is there."""
+    """Returns whether the packages that an implementation needs are installed."""
     return implementation != "pytorch" or importlib.util.find_spec("torch") is not None
 
 
@@ -36,23 +36,23 @@ def rows(
     budget: float = BUDGET,
     keep_memory: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each case and each implementation that is installed, in their order.
+    """Measures each case with each installed implementation; returns a row for each pair.
 
     Keys of a row: objective, model, latent_size, batch_size, implementation; step_seconds (median),
-    spread_seconds (fastest, slowest), steps_timed; ratio (of the step to that of the first
-    implementation); flops, each implementation's own; share_of_peak (flops a second by
+    spread_seconds (fastest, slowest), steps_timed; ratio (to the step of the first implementation);
+    flops, each implementation's own; share_of_peak (flops per second, divided by
     `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
-    compile_seconds; of the machine's products matmul_flops_per_second and
-    matmul_precision; keeps_memory (null where all are in one process); device, note. What was not
-    measured is null, and the note says why.
+    compile_seconds; matmul_flops_per_second and matmul_precision, of the machine's matrix products;
+    keeps_memory (None if all are in one process); device, note. What was not measured is None, and
+    the note says why.
 
     Args:
         cases: what is measured.
-        peak: the machine's own limit.
-        implementations: of `IMPLEMENTATIONS`; they take turns.
-        budget: seconds that the turns of one case may take, which slow steps exceed.
-        keep_memory: each implementation has a process of its own, and of these it keeps freed
-            memory; None: all are in this process.
+        peak: the limit of the machine.
+        implementations: some of `IMPLEMENTATIONS`; they take turns.
+        budget: seconds of measuring for each case; slow steps may exceed it.
+        keep_memory: the implementations that keep freed memory, where each has a process of its
+            own; None to run all of them in this process.
     """
     found = [name for name in implementations if installed(name)]
     measured = []

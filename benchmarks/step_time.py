@@ -1,17 +1,17 @@
-"""Time, operations and memory of a step: the library's, the same in plain JAX, and in PyTorch.
+"""Time, operations and memory of a step of the library, of plain JAX and of PyTorch.
 
   python -m benchmarks.step_time [--only=table4|table3|conv] [--json=FILE]
       [--keep_memory=all] [--precision=tensorfloat32]
 
-A step is the value and the gradient of the loss of a batch. The objectives sampling_free and
-sampling on three models: Table 4's networks at m = 200 with 200 images, Table 3's at m = 50 with
-20, and the convolutional ones at m = 16 and 64 with 64. Prints a Markdown table; the file gets the
-same as a list of rows, whose keys `rows.rows` explains. PyTorch's rows need the extra `bench`.
+A step is the value and the gradient of the loss of a batch, for the objectives sampling_free and
+sampling on three models: the networks of SFVAE Table 4 with m = 200 and 200 images, those of Table
+3 with m = 50 and 20, and convolutional ones with m = 16 and 64 and 64 images. Prints a Markdown
+table; FILE gets the same as a list of rows, whose keys `rows.rows` explains. PyTorch needs the
+extra `bench`.
 
-Each implementation has a process of its own, and they take turns. The library's keeps freed
-memory, as its runs do on a CPU (`sfvae_jax.runtime.memory`); with --keep_memory=all the others
-do as well.
---precision is that of products of float32 on a GPU, of all implementations alike.
+Each implementation has a process of its own, and they take turns. The library's process keeps freed
+memory, as its runs do on a CPU (`sfvae_jax.runtime.memory`); with --keep_memory=all the others do
+so too. --precision applies to float32 products on a GPU, in all implementations.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sfvae_jax.runtime.memory import keep_freed_memory
 
 
 def heading(peak: Peak) -> str:
-    """What the table is of: device and its own limit."""
+    """Returns the heading of the table: the device and its limit."""
     rate = f"{peak.flops_per_second / 1e9:,.0f} GFLOP/s, {peak.precision}"
     return f"{device_name()}, jax {jax.__version__}, matrix products: {rate}"
 
@@ -63,11 +63,11 @@ def main() -> None:
     measured = []
     for case in cases:
         measured += rows([case], peak, keep_memory=keeping)
-        if flags.json:  # whatever the next one ends with
+        if flags.json:  # so that a later failure loses nothing
             write_json(measured, flags.json)
     print(heading(peak) + "\n\n" + markdown(measured))
     if not installed("pytorch"):
-        print("\nPyTorch is not installed, its rows are left out: pip install -e '.[bench]'")
+        print("\nPyTorch is not installed, so its rows are left out: pip install -e '.[bench]'")
 
 
 if __name__ == "__main__":

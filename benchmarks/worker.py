@@ -1,7 +1,8 @@
-"""An implementation in a process of its own, as its users run it.
+"""Runs an implementation in a process of its own, as its users do.
 
-The C library's allocator decides much of a step's time on a CPU, and it is one for a process: the
-library's runs keep freed memory (`sfvae_jax.runtime.memory`), other programs usually do not.
+Much of a step's time on a CPU depends on the C library's allocator, which all code of a process
+shares. Runs of this library keep freed memory (`sfvae_jax.runtime.memory`); other programs usually
+do not.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from benchmarks.measuring.cases import Case
 
 @dataclasses.dataclass(frozen=True)
 class Remote(Prepared):
-    """A step of another process; `call` takes it there and returns its seconds."""
+    """A step in another process; `call` runs it there and returns its seconds."""
 
     def seconds(self) -> float:
-        """Takes the step; how long it took there."""
+        """Runs the step; returns how long it took there."""
         return self.call()
 
 
@@ -29,15 +30,15 @@ class Remote(Prepared):
 def in_own_process(
     prepare: Callable[[Case], Prepared], case: Case, keep_memory: bool
 ) -> Iterator[Remote]:
-    """A step, prepared in a new process that ends with the context.
+    """Prepares a step in a new process, which ends with the context.
 
     Args:
-        prepare: a function of a module.
+        prepare: a function at the top level of a module.
         case: its argument.
-        keep_memory: whether that process keeps freed memory.
+        keep_memory: whether the process keeps freed memory.
 
     Raises:
-        RuntimeError: with the other process's error.
+        RuntimeError: with the error of the other process.
     """
     spawned = multiprocessing.get_context("spawn")
     here, there = spawned.Pipe()
@@ -52,7 +53,7 @@ def in_own_process(
     try:
         yield Remote(call=ask, **_answer(here))
     finally:
-        here.close()  # which ends it, unless it is in the midst of a step
+        here.close()  # which ends the process, unless it is running a step
         process.join(timeout=10.0)
         process.kill()
 
@@ -61,7 +62,7 @@ def _answer(connection: Any) -> Any:
     try:
         answer = connection.recv()
     except EOFError:
-        answer = "the process of a step was ended, perhaps for the memory that it took"
+        answer = "the process of a step was killed, perhaps because it used too much memory"
     if isinstance(answer, str):
         raise RuntimeError(answer)
     return answer
@@ -84,7 +85,7 @@ def _serve(
         while True:
             connection.recv()
             connection.send(prepared.seconds())
-    except (EOFError, BrokenPipeError):  # nobody asks any more
+    except (EOFError, BrokenPipeError):  # the parent has closed the pipe
         pass
     except Exception as error:
         connection.send(f"{prepare.__name__} of {case}: {type(error).__name__}: {error}")

@@ -1,17 +1,17 @@
 """Neural architectures as sequences, under four posteriors: FLOW Section 4.
 
-Each layer is a type and a value. An LSTM whose first input, hidden and cell state come from the
-latent decodes the sequence: fed the sequence itself in training, its own output afterwards (FLOW
-Algorithms 1, 2). The KL divergence is annealed over the first quarter of the steps (FLOW Eq. 13),
-or held above free bits (Eq. 14), or neither. FLOW describes the decoder and the posteriors, and
-prints neither sizes nor results; the encoder, a bidirectional LSTM, and the annealing's length are
-chosen here. FLOW's planar flows are parameters that all sequences share
-(posterior.amortized_flow=false); the other row has them from the encoder.
+Each layer is a type and a value. The decoder is an LSTM whose first input, hidden state and cell
+state come from the latent; it is fed the sequence itself in training and its own output afterwards
+(FLOW Algorithms 1, 2). The KL divergence is annealed over the first quarter of the steps (FLOW Eq.
+13), or held above free bits (Eq. 14), or neither. FLOW describes the decoder and the posteriors,
+but gives neither sizes nor results; the encoder, a bidirectional LSTM, and the length of the
+annealing are chosen here. In FLOW all sequences share the parameters of planar flows
+(posterior.amortized_flow=false); other runs take them from the encoder.
 
 Presets:
-    (none)  10,000 networks drawn by a generator, 32 latents, 20,000 steps. Others:
-            --config.data.name=architectures:FILE, JSON lines of [[layer type, value], ...], or
-            enas:FILE, networks of ENAS with their accuracies; data.num_test of them are held out.
+    (none)  10,000 networks drawn by a generator, 32 latents, 20,000 steps. Networks of your own:
+            --config.data.name=architectures:FILE reads JSON lines of [[layer type, value], ...],
+            and enas:FILE networks of ENAS with their accuracies; data.num_test are held out.
     laptop  4,000 of them, 8 latents, 3,000 steps: minutes on 2 CPU cores, with no download.
 """
 
@@ -30,7 +30,7 @@ FREE_BITS = 0.25  # nats of each dimension
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The setting above, or a preset of it."""
+    """Returns the setting above, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "architectures"
     config.data.num_test = 1000
@@ -77,13 +77,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The posteriors, annealed; then free bits, and neither; three seeds each (laptop: one)."""
+    """Adds the annealed posteriors, then free bits, and neither; three seeds each (laptop: one)."""
     free_bits = FREE_BITS * get_config(preset).model.latent_size
     cures = (
         *({"posterior.name": posterior} for posterior in POSTERIORS),
         {"posterior.name": "planar", "posterior.amortized_flow": False},
         {"objective.beta_schedule": "constant", "objective.free_bits": FREE_BITS},
-        # Correlated dimensions are one group, whose floor is the sum of theirs.
+        # Correlated dimensions form one group, whose floor is the sum of their floors.
         {
             "objective.beta_schedule": "constant",
             "objective.free_bits": free_bits,

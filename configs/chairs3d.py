@@ -40,7 +40,7 @@ LATENT_SIZES = (8, 12, 16, 24, 32)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "folder:rendered_chairs"
     config.data.channels = 3

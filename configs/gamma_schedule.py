@@ -35,7 +35,7 @@ POINTS = 25
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "celeb_a"
     config.data.crop = 140

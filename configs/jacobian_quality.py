@@ -38,7 +38,7 @@ COUNTS = (5, 10, 25, 50, 70, 100, 235)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "celeb_a"
     config.data.crop = 140

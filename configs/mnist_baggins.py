@@ -35,7 +35,7 @@ TAUS = (0.05, 0.2, 1.0, 5.0)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.model.latent_size = 100

@@ -39,7 +39,7 @@ VARIANCES = (0.01, 1.0, 100.0)  # of the posterior: squares of the scales
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.model.latent_size = 2

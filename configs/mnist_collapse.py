@@ -47,7 +47,7 @@ PRESETS = ("laptop",)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist_5k"
     config.data.num_examples = 1000

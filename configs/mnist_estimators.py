@@ -38,7 +38,7 @@ SAMPLES = (1, 5, 20, 50, 100, 200)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.data.image_size = 28

@@ -39,7 +39,7 @@ LATENT_SIZES = (2, 10)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's networks and data, or a preset of them."""
+    """Returns the paper's networks and data, or a preset of them."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.model.latent_size = 2

@@ -27,7 +27,7 @@ PRESETS = ("laptop",)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "mnist"
     config.model.latent_size = 2

@@ -1,28 +1,27 @@
 """Molecules by grammar, searched in latent space: RAE Section 6.2, Figure 2.
 
-SMILES as rules of a grammar (GrammarVAE, Kusner et al., 2017) or as characters (CharacterVAE), of
-the networks of configs/equations.py in GrammarVAE's larger sizes; then Bayesian optimisation looks
-in the latent space for a molecule of great penalised logP (RAE says logP; the score is that of
-GrammarVAE, whose settings it adopts). Needs RDKit: pip install
-'.[molecules]'.
+SMILES, as rules of a grammar (GrammarVAE, Kusner et al., 2017) or as characters (CharacterVAE),
+with the networks of configs/equations.py in GrammarVAE's larger sizes. Bayesian optimisation then
+searches the latent space for a molecule with a high penalised logP. (RAE says logP; the score is
+that of GrammarVAE, whose settings it adopts.) Needs RDKit: pip install '.[molecules]'.
 
     GRAE   data.tokens grammar, objective rae_l2 (or rae_gp)
     GVAE   data.tokens grammar, objective sampling
     CVAE   data.tokens characters, objective sampling
-    and, which no paper has, data.tokens grammar, objective linearized, without a sample
+    and, new here, data.tokens grammar, objective linearized, which draws no samples
 
 Presets:
-    (none)  a file of SMILES, --config.data.name=molecules:FILE, one a line, such as ZINC's 250,000:
-            GrammarVAE's sizes, 100 epochs in batches of 500.
+    (none)  a file of SMILES, --config.data.name=molecules:FILE, one per line, such as ZINC's
+            250,000: GrammarVAE's sizes, 100 epochs in batches of 500.
     laptop  the embedded list of well-known molecules, smaller sizes, 1,500 steps: minutes on 2
-            CPU cores, with no download; it learns them by heart.
+            CPU cores, with no download. The model memorises them.
 
-What the paper leaves open is chosen as in configs/equations.py; the search without preset takes the
-most frequent valid molecule of 500 draws. The grammar is this library's own, of SMILES with all
-elements (docs/results/rae.md has results of the smaller one, data.elements=common). It does not
-know that a ring that is opened must be closed again, so that decoded sentences may be no molecules.
-rae_gp takes one random probe a molecule for the exact penalty (objective.num_probes=1), whose
-Jacobian has a row for each of tens of thousands of logits.
+What the paper leaves open is chosen as in configs/equations.py. Without a preset the search takes
+the most frequent valid molecule of 500 draws. The grammar is this library's own, for SMILES with
+all elements (docs/results/rae.md has results with the smaller one, data.elements=common). It cannot
+express that an opened ring must be closed again, so a decoded sentence need not be a molecule.
+rae_gp takes one random probe per molecule (objective.num_probes=1) instead of the exact penalty,
+whose Jacobian has a row for each of tens of thousands of logits.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from sfvae_jax.experiments import sentences
 from sfvae_jax.runs.published import with_setting
 
 PRESETS = ("laptop",)
-STEPS_PER_EPOCH = 489  # of ZINC's 249,455 molecules less the 5,000 held out
+STEPS_PER_EPOCH = 489  # ZINC's 249,455 molecules without the 5,000 held out, by 500
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting, or a preset of it."""
+    """Returns the paper's setting, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.data.name = "molecules:zinc.smi"
     config.data.skip_corrupt = True
@@ -72,9 +71,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The models of Figure 2, and those that it lacks.
+    """Adds the models of Figure 2, and those that it lacks.
 
-    laptop: linearized, whose steps cost many times as much, in batches of 5, a tenth of the usual.
+    For the preset laptop, linearized has batches of 5, a tenth of the usual size, because its steps
+    cost many times as much.
     """
     for tokens, objective in sentences.MODELS:
         few = preset == "laptop" and objective == "linearized"

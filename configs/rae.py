@@ -1,41 +1,42 @@
 """Deterministic autoencoders beside variational ones: RAE Tables 1 and 2, Figures 1, 3 to 6.
 
-Nine models share the convolutional networks with BatchNorm; each is measured by the Frechet
-distance to the test images of its reconstructions, of its interpolations, and of samples decoded
-from its prior, from an ex-post Gaussian and from an ex-post mixture of ten, and by precision and
-recall of these samples.
+Nine models share convolutional networks with BatchNorm. Each is measured by Frechet distances to
+the test images: of its reconstructions, of its interpolations, and of samples from its prior, from
+an ex-post Gaussian and from an ex-post mixture of ten. For the samples, precision and recall are
+measured as well.
 
 Presets:
     (none)   MNIST padded to 32 x 32, 16 latents, 100 epochs.
     cifar10  CIFAR-10, 128 latents, 100 epochs.
     celeba   CelebA at 64 x 64, kernels of 5 x 5, 64 latents, 70 epochs.
-    laptop   3,000 of the embedded digits, an eighth of the widths, 600 steps, features of a
+    laptop   3,000 of the embedded digits, an eighth of the widths, 600 steps, and features of a
              classifier of the digits: minutes on 2 CPU cores, with no download. rae_gp takes one
-             random probe an image (objective.num_probes=1) for the sixteen of the exact penalty.
-    figure3  Figure 3: VAEs on MNIST, the Frechet distance of reconstructions and of the prior's
-             samples every ten epochs, for several numbers of samples in training and weights of
-             the KL divergence.
-    laptop_figure3  the same with the digits, networks and features of laptop; all runs take an
-             estimated hour and a half on 2 CPU cores.
+             random probe per image (objective.num_probes=1), where the exact penalty takes sixteen
+             tangents.
+    figure3  Figure 3: VAEs on MNIST, with the Frechet distances of reconstructions and of samples
+             of the prior every ten epochs, for several numbers of samples in training and weights
+             of the KL divergence.
+    laptop_figure3  the same with the digits, networks and features of laptop; all runs together
+             take an estimated hour and a half on 2 CPU cores.
 
 What the paper leaves open, and what is chosen here:
-    2sVAE               the VAE with a second VAE on its codes (the source second_stage); Dai and
-                        Wipf's own first stage, with a learned noise variance, is not the paper's
-                        VAE, so that its numbers differ in reconstructions too.
-    beta, lambda        of the losses: this library's defaults (docs/objectives.md).
-    VAE                 c = 0.5: the squared error has weight 1, as the KL divergence.
-    reconstructions     of validation images, and interpolations between them, as its Appendix D
-                        says; the caption of its Table 1 says test images.
-    faces               the central 140 x 140 pixels, area means to 64 x 64.
+    2sVAE               the VAE with a second VAE on its codes (the source second_stage). The first
+                        stage of Dai and Wipf has a learned noise variance and differs from the
+                        paper's VAE, so its reconstructions have other numbers too.
+    beta, lambda        this library's defaults (docs/objectives.md).
+    VAE                 c = 0.5, which gives the squared error and the KL divergence equal weight.
+    reconstructions     of validation images, and interpolations between these, as Appendix D says;
+                        the caption of Table 1 says test images.
+    faces               the central 140 x 140 pixels, reduced to 64 x 64 by area means.
     Inception           --config.evaluations.generated.inception_path=FILE (docs/sample_quality.md)
-    BatchNorm           of a model that decodes samples, the moments are those of one sample an
-                        image, drawn apart from the objective's own.
-    plateau             5 epochs without a new least validation loss halve the learning rate.
-    codes               that densities are fitted to: of a stochastic encoder one sample an image.
-    Figure 3            1, 4 and 16 samples (k of its left half: samples of q(z|x) a step), and
-                        beta from 10^-3 to 10^2; its text gives the neighbourhood of 10 as the best.
-    Figure 6            the training images nearest to samples of the mixture, in squared error.
-    CV-VAE              its posterior's variance is posterior.variance = 1.
+    BatchNorm           for a model that decodes samples, the moments come from one sample per
+                        image, which is drawn separately from the objective's samples.
+    plateau             5 epochs without a new lowest validation loss halve the learning rate.
+    codes               densities are fitted to one sample per image of a stochastic encoder.
+    Figure 3            1, 4 and 16 samples (k in its left half: samples of q(z|x) per step), and
+                        beta from 10^-3 to 10^2; the text says that values near 10 are best.
+    Figure 6            the training images nearest to samples of the mixture, by squared error.
+    CV-VAE              the posterior's variance is posterior.variance = 1.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ FIGURE_3_BETAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The paper's setting on a data set, or a preset of it."""
+    """Returns the paper's setting on a data set, or a preset of it."""
     config = base_config(preset, PRESETS)
     config.model.name = "conv_bn"
     config.likelihood.variance = 0.5
@@ -100,10 +101,10 @@ SOURCES = (
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """The models of the tables; laptop: six of them.
+    """Adds the models of the tables, or six of them for the preset laptop.
 
-    figure3: its left half are the runs with objective.beta=1.0, its right half those with
-    objective.num_samples=1.
+    For the presets of Figure 3, the runs with objective.beta=1.0 make its left half and those with
+    objective.num_samples=1 its right half.
     """
     if preset.endswith("figure3"):
         several = [(num_samples, 1.0) for num_samples in FIGURE_3_SAMPLES]
@@ -167,8 +168,9 @@ def _figure3(config: ml_collections.ConfigDict) -> None:
     config.evaluations.steps = tuple(range(every, config.train.steps + 1, every))
 
 
-# By data set and model: Frechet distances of reconstructions, samples of N, of the mixture and
-# interpolations (Table 1); then pairs of Table 2, samples of N and of the mixture.
+# By data set and model: Frechet distances of reconstructions, of samples of N, of samples of the
+# mixture, and of interpolations (Table 1); then precision and recall of samples of N and of the
+# mixture (Table 2).
 _TABLE_1 = {
     "mnist": {
         "sampling": (18.26, 19.21, 17.66, 18.21),
@@ -239,15 +241,16 @@ _TABLE_2 = {
 
 
 _OF_2SVAE = (
-    "Samples of its 2sVAE are beside those of the VAE's second stage. The first stage of that model"
-    " is another VAE: its reconstructions have {}, its interpolations {} (MNIST, CIFAR-10, CelebA)."
+    "Samples of its 2sVAE are compared with those of the VAE's second stage. The first stage of"
+    " that model is another VAE: its reconstructions have {}, its interpolations {} (MNIST, CIFAR-10,"
+    " CelebA)."
 ).format(
     *(" / ".join(str(of_data["second_stage"][i]) for of_data in _TABLE_1.values()) for i in (0, 3))
 )
 
 
 def _published() -> ml_collections.ConfigDict:
-    """Tables 1 and 2; the laptop preset's measures are of other features and have no rows."""
+    """Returns Tables 1 and 2. Measures with the laptop preset's features have no rows there."""
     rows = {
         f"{objective}_{data}": _row(data, objective)
         for data in _TABLE_1
@@ -269,7 +272,7 @@ def _published() -> ml_collections.ConfigDict:
 
 
 def _row(data: str, objective: str) -> dict:
-    """One model on one data set; samples of N are of the prior it was trained with, if any."""
+    """Returns one model on one data set; samples of N come from the prior of training, if any."""
     normal = "prior" if objective in ("sampling", "wae_mmd") else "gaussian"
     reconstructions, samples, mixture, interpolations = _TABLE_1[data][objective]
     values = {
@@ -283,7 +286,7 @@ def _row(data: str, objective: str) -> dict:
     for source, (precision, recall) in zip((normal, "gmm"), _TABLE_2[data][objective], strict=True):
         values |= {f"prd_f1_8_{source}": precision, f"prd_f8_{source}": recall}
     chosen = {"name": objective}
-    if objective == "sampling":  # the other runs of Figure 3 are not the table's
+    if objective == "sampling":  # other runs of Figure 3 are not in the table
         chosen |= {"num_samples": 1, "beta": 1.0}
     where = {"data": {"name": data}, "objective": chosen}
     return {"where": where, **{key: {"end": (value, None)} for key, value in values.items()}}

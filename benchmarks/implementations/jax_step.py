@@ -1,4 +1,4 @@
-"""A step in JAX, compiled ahead, with what the compiler says of it."""
+"""A step in JAX, compiled ahead of time, with what the compiler says about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
     """Compiles a step for its arguments.
 
     `peak_bytes` is the compiler's plan: temporary buffers, results and arguments.
-    `compile_seconds` is tracing, lowering and compiling with all of JAX's caches empty.
+    `compile_seconds` covers tracing, lowering and compiling with empty caches.
     """
     with _nothing_cached():
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
 
 
 def planned_bytes(compiled: Any) -> int:
-    """What a compiled program needs: temporary buffers, results and arguments."""
+    """Returns the bytes of a compiled program: temporary buffers, results and arguments."""
     plan = compiled.memory_analysis()
     return (
         plan.temp_size_in_bytes

@@ -1,4 +1,4 @@
-"""The library's own step: value and gradient of the loss as training takes them."""
+"""The library's step: value and gradient of the loss, as in training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sfvae_jax.training.step import build_gradient
 def value_and_grad(
     config: ml_collections.ConfigDict, data_shape: tuple[int, ...]
 ) -> Callable[[Any, Array, Array], tuple[Array, Any]]:
-    """(params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the parameters).
+    """Returns (params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the params).
 
     Args:
-        config: resolved.
-        data_shape: of one example.
+        config: a resolved config.
+        data_shape: the shape of one example.
     """
     model = models.build(config, data_shape)
 

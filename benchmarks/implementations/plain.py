@@ -1,7 +1,7 @@
-"""The same step as its formulas say it, by generic differentiation: what the library's is held to.
+"""The step by its formulas and generic differentiation, with which the library's is compared.
 
-The networks are the library's, with XLA's own convolutions; no other shortcut is taken. The m x m
-system alone goes through `objectives.linear_algebra`, since XLA's batched factorisations may hang.
+The networks are the library's, with XLA's own convolutions and no shortcuts. Only the m x m system
+is solved by `objectives.numerics.linear_algebra`, because XLA's batched factorisations may hang.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Loss = Callable[[Any, Array, Array], Array]
 def value_and_grad(
     config: ml_collections.ConfigDict, data_shape: tuple[int, ...]
 ) -> Callable[[Any, Array, Array], tuple[Array, Any]]:
-    """(params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the parameters).
+    """Returns (params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the params).
 
     Args:
-        config: resolved, of the objective "sampling_free" or "sampling".
-        data_shape: of one example.
+        config: a resolved config with the objective "sampling_free" or "sampling".
+        data_shape: the shape of one example.
     """
     loss = make_loss(config, data_shape)
 
@@ -49,7 +49,7 @@ def value_and_grad(
 
 
 def make_loss(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Loss:
-    """The loss, for noise that is given; the sampling-free one does not use it."""
+    """Returns the loss for given noise, which the sampling-free loss does not use."""
     model = models.build(_with_native_convolutions(config), data_shape)
     variance, gamma = config.likelihood.variance, config.objective.gamma
     by_name = {"sampling_free": _sampling_free, "sampling": _sampling}
@@ -99,7 +99,7 @@ def _sampling_free(
 
 
 def _jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
-    """Value [n] and Jacobian [n, m], a tangent pass for each basis direction."""
+    """Returns value [n] and Jacobian [n, m], with a tangent pass for each basis direction."""
 
     def push_forward(direction: Array) -> tuple[Array, Array]:
         return jax.jvp(decode, (z,), (direction,))

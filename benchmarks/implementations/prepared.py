@@ -1,4 +1,4 @@
-"""What an implementation hands over to be measured."""
+"""A step that an implementation has prepared for measuring."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benchmarks.measuring.timing import seconds_of
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A step that is ready to be called, and what is known of it before it runs.
+    """A step that is ready to run, and what is known about it before it runs.
 
     Attributes:
-        call: takes the step and returns its results once they are there.
-        flops: counted; see `flops.count_flops` and `torch_step.prepare` for what is in them.
-        peak_bytes: memory that the step needs, its arguments and results included.
-        compile_seconds: what compiling took, from nothing; None where nothing is compiled.
-        note: what a reader must know of these.
-        runs: whether the machine has the memory.
+        call: runs the step and returns its results when they are ready.
+        flops: its operations; `flops.count_flops` and `torch_step.prepare` say what they include.
+        peak_bytes: the memory that the step needs, including its arguments and results.
+        compile_seconds: how long compiling took, without caches; None if nothing is compiled.
+        note: what a reader must know about these numbers.
+        runs: whether the machine has enough memory.
     """
 
     call: Callable[[], Any]
@@ -30,5 +30,5 @@ class Prepared:
     runs: bool = True
 
     def seconds(self) -> float:
-        """Takes the step; how long it took."""
+        """Runs the step; returns how long it took."""
         return seconds_of(self.call)

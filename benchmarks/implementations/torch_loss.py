@@ -19,7 +19,7 @@ _LOG_2_PI = math.log(2.0 * math.pi)
 
 
 def make_loss(config: ml_collections.ConfigDict, networks: Networks) -> Loss:
-    """The loss of a resolved config, for noise that is given; the sampling-free one has none."""
+    """Returns the loss of a resolved config for given noise; the sampling-free one ignores it."""
     variance, gamma = config.likelihood.variance, config.objective.gamma
 
     def log_likelihood(x: Tensor, mean: Tensor, stddev: Tensor, noise: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def make_loss(config: ml_collections.ConfigDict, networks: Networks) -> Loss:
 def sampling_free(
     decoder: nn.Module, x: Tensor, mean: Tensor, stddev: Tensor, variance: float, gamma: float
 ) -> Tensor:
-    """log N(x; f(mean), U U' + c I) of each example through an m x m system, [B]; SFVAE 18-21."""
+    """Returns log N(x; f(mean), U U' + c I) per example by an m x m system, [B]; SFVAE 18-21."""
     residual = decoder(mean).flatten(1) - x.flatten(1)
     factor = jacobian(decoder, mean) * stddev[:, :, None]  # U' [B, m, n]
     system = torch.bmm(factor, factor.mT) / variance + torch.eye(mean.shape[1], device=x.device)
@@ -52,7 +52,7 @@ def sampling_free(
 
 
 def jacobian(decoder: nn.Module, z: Tensor) -> Tensor:
-    """J' [B, m, n] of a decoder at each latent of z [B, m]: `jvp` over directions and examples."""
+    """Returns J' [B, m, n] of a decoder at each latent of z [B, m], by `jvp` under `vmap`."""
     params = dict(decoder.named_parameters())
     basis = torch.eye(z.shape[1], device=z.device)
 
@@ -68,7 +68,7 @@ def jacobian(decoder: nn.Module, z: Tensor) -> Tensor:
 def sampling(
     decoder: nn.Module, x: Tensor, mean: Tensor, stddev: Tensor, noise: Tensor, variance: float
 ) -> Tensor:
-    """log p(x|z) of each example at one sample of its posterior, [B]; SFVAE 7-9."""
+    """Returns log p(x|z) per example at one sample of its posterior, [B]; SFVAE 7-9."""
     residual = decoder(mean + stddev * noise).flatten(1) - x.flatten(1)
     return _independent(residual, variance)
 

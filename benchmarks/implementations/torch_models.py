@@ -1,6 +1,6 @@
-"""The networks of `sfvae_jax.models` as PyTorch modules, and weights on their way both ways.
+"""The networks of `sfvae_jax.models` as PyTorch modules, with weights converted in both directions.
 
-Images are [B, C, H, W], as PyTorch has them.
+Images are [B, C, H, W], as usual in PyTorch.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class Networks(NamedTuple):
-    """Encoder [B, C, H, W] -> [B, 2 m], decoder [B, m] -> [B, ...] in the images' order."""
+    """Encoder [B, C, H, W] -> [B, 2 m] and decoder [B, m] -> [B, ...], with the images' axes."""
 
     encoder: nn.Sequential
     decoder: nn.Sequential
 
     def parameters(self) -> list[Tensor]:
-        """Of both, in their order."""
+        """Returns the parameters of both, in this order."""
         return [*self.encoder.parameters(), *self.decoder.parameters()]
 
 
 def build(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Networks:
-    """The networks of a resolved config of the model "mlp" or "conv", with PyTorch's own weights.
+    """Builds the networks of the model "mlp" or "conv", with PyTorch's initial weights.
 
     Args:
-        config: resolved.
-        data_shape: of one example, [H, W, C].
+        config: a resolved config.
+        data_shape: the shape of one example, [H, W, C].
     """
     return {"mlp": _mlp, "conv": _conv}[config.model.name](config.model, data_shape)
 
@@ -74,7 +74,7 @@ def _conv(settings: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> N
 
 
 def load_params(networks: Networks, params: Any) -> None:
-    """Gives the networks the weights of the library's model, changing them in place."""
+    """Copies the weights of the library's model into the networks."""
     with torch.no_grad():
         for layer, place in _layers(networks):
             weights = params["params"][place[0]][place[1]]
@@ -84,7 +84,7 @@ def load_params(networks: Networks, params: Any) -> None:
 
 
 def as_params(networks: Networks, values: list[Tensor]) -> Any:
-    """Values in the order of `networks.parameters()`, as the library keeps its parameters."""
+    """Arranges values in the order of `networks.parameters()` as the library's parameters."""
     by_place: dict[str, dict[str, Any]] = {"encoder": {}, "decoder": {}}
     pairs = zip(values[::2], values[1::2], strict=True)
     for (layer, (network, name)), (kernel, bias) in zip(_layers(networks), pairs, strict=True):
@@ -94,7 +94,7 @@ def as_params(networks: Networks, values: list[Tensor]) -> Any:
 
 
 def _layers(networks: Networks) -> Iterator[tuple[nn.Module, tuple[str, str]]]:
-    """Each layer with weights, and its place among the library's parameters."""
+    """Yields each layer with weights and its place among the library's parameters."""
     for network, modules in networks._asdict().items():
         counts = {"Dense": 0, "Convolution": 0}
         for layer in modules:
@@ -109,7 +109,7 @@ def _to_torch(layer: nn.Module, kernel: np.ndarray) -> np.ndarray:
         return kernel.T
     if isinstance(layer, nn.Conv2d):
         return kernel.transpose(3, 2, 0, 1)  # [k, k, C, F] -> [F, C, k, k]
-    return kernel[::-1, ::-1].transpose(2, 3, 0, 1)  # -> [C, F, k, k], and the other way round
+    return kernel[::-1, ::-1].transpose(2, 3, 0, 1)  # -> [C, F, k, k], flipped
 
 
 def _from_torch(layer: nn.Module, kernel: np.ndarray) -> np.ndarray:

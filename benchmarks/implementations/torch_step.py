@@ -1,4 +1,4 @@
-"""A step in PyTorch, as its user would write it: eager, batched, on the same device."""
+"""A step in PyTorch as its users would write it: eager, batched, on the same device."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from benchmarks.implementations.torch_models import build, load_params
 
 
 def prepare(config: ml_collections.ConfigDict, x: jax.Array, params: Any) -> Prepared:
-    """Value and gradient of the loss on a batch x [B, H, W, C], with the library's weights.
+    """Prepares value and gradient of the loss on x [B, H, W, C], with the library's weights.
 
-    `flops` are PyTorch's count of matrix products and convolutions (whose padding it does count),
-    and the factorisations and triangular solves as `flops.count_flops` has them. `peak_bytes` is
-    the most that is allocated at a time: on a CPU by the profiler's record of each allocation and
-    release of PyTorch's allocator, added to the parameters and the batch; on CUDA by PyTorch's own
-    count. Buffers inside a library that PyTorch calls are in neither.
+    `flops` is PyTorch's count of matrix products and convolutions, which includes their padding,
+    plus factorisations and triangular solves as in `flops.count_flops`. `peak_bytes` is the most
+    memory that is allocated at any time: on a CPU the parameters, the batch and the profiler's
+    record of PyTorch's allocations and releases; on CUDA PyTorch's own count. Buffers inside
+    libraries that PyTorch calls are not included.
     """
     device = _device()
     fewer_bits = config.train.matmul_precision != "float32"

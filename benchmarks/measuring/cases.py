@@ -22,13 +22,13 @@ class Case:
     """An objective on a model with a batch.
 
     Attributes:
-        objective: "sampling_free" or "sampling", of one sample.
-        model: what a table calls the model.
-        settings: what it changes in the `model` group of a config.
-        data_shape: of one example.
+        objective: "sampling_free" or "sampling", with one sample.
+        model: the name of the model in tables.
+        settings: changes to the group `model` of a config.
+        data_shape: the shape of one example.
         latent_size: m.
         batch_size: B.
-        precision: of products of float32 on an accelerator, one of `PRECISIONS`.
+        precision: of float32 products on an accelerator; one of `PRECISIONS`.
     """
 
     objective: str
@@ -40,7 +40,7 @@ class Case:
     precision: str = "float32"
 
     def config(self) -> ml_collections.ConfigDict:
-        """The resolved config."""
+        """Returns the resolved config."""
         config = base_config()
         config.objective.name = self.objective
         config.train.batch_size = self.batch_size
@@ -49,11 +49,11 @@ class Case:
         return resolve(config)
 
     def batch(self) -> Array:
-        """Pixels in [0, 1], [B, ...]."""
+        """Returns pixels in [0, 1], [B, ...]."""
         return jax.random.uniform(jax.random.key(0), (self.batch_size, *self.data_shape))
 
     def params(self) -> Any:
-        """Parameters as the library draws them."""
+        """Returns parameters as the library draws them."""
         model = models.build(self.config(), self.data_shape)
         return jax.jit(model.init)(jax.random.key(1), self.batch()[0])
 
@@ -77,10 +77,10 @@ GROUPS = {
 
 
 def relu_mlp(latent_size: int, batch_size: int) -> Case:
-    """The sampling-free objective on Table 4's networks, of any latent size."""
+    """Returns the sampling-free objective on the networks of SFVAE Table 4."""
     return Case("sampling_free", *_RELU_MLP, latent_size, batch_size)
 
 
 def conv(latent_size: int, batch_size: int) -> Case:
-    """The sampling-free objective on the convolutional networks, of any latent size."""
+    """Returns the sampling-free objective on the convolutional networks."""
     return Case("sampling_free", *_CONV, latent_size, batch_size)

@@ -12,16 +12,16 @@ from jax.extend import core
 
 _NOT_COUNTED = ("lu", "qr", "householder_product", "eigh", "eig", "svd", "pallas_call", "ffi_call")
 
-# Primitives of the library's own (sfvae_jax/models/correlation.py), of which the array code tells.
+# The library's own primitives (sfvae_jax/models/correlation.py), counted by their array code.
 _OF_ARRAY_CODE = ("correlate", "contract")
 
 
 class Flops(NamedTuple):
-    """A count, and what it leaves out.
+    """A number of operations, and what it leaves out.
 
     Attributes:
-        value: 2 x the multiply-adds.
-        notes: what is not in it, or is there once for an unknown number of times.
+        value: twice the number of multiply-adds.
+        notes: what is not counted, or counted once although it may run more often.
     """
 
     value: int
@@ -29,17 +29,17 @@ class Flops(NamedTuple):
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> Flops:
-    """Operations of the matrix products, convolutions and factorisations in a function.
+    """Counts the operations of matrix products, convolutions and factorisations in a function.
 
-    A matrix product or a convolution counts 2 for each multiply-add of numbers that are there:
-    zeros of a convolution's padding or dilation are not. A Cholesky factorisation counts n^3 / 3, a
-    triangular solve of k columns n^2 k. A scan counts its body as often as it runs, a cond its
-    larger branch, a while loop, whose length is not known, its body once, with a note. All else,
-    one operation a number, counts nothing.
+    A matrix product or a convolution counts 2 for each multiply-add, except those with zeros from a
+    convolution's padding or dilation. A Cholesky factorisation counts n^3 / 3, a triangular solve
+    of k columns n^2 k. A scan counts its body as often as it runs, a cond its larger branch, and a
+    while loop, whose length is unknown, its body once, with a note. Elementwise operations count
+    nothing.
 
     Args:
-        function: traceable by JAX.
-        arguments: its arguments, arrays or their shapes (`jax.ShapeDtypeStruct`).
+        function: a function that JAX can trace.
+        arguments: its arguments, as arrays or shapes (`jax.ShapeDtypeStruct`).
 
     Returns:
         `Flops`.
@@ -82,7 +82,7 @@ def _shapes(equation: core.JaxprEqn) -> list[jax.ShapeDtypeStruct]:
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """What a call of any kind (jit, custom_jvp, remat, a batching rule of one's own) calls."""
+    """Yields what a call of any kind (jit, custom_jvp, remat, custom_vmap) calls."""
     for value in params.values():
         if isinstance(value, core.ClosedJaxpr):
             yield value.jaxpr
@@ -119,10 +119,10 @@ def _convolution(equation: core.JaxprEqn) -> int:
 def _meetings(
     image: int, kernel: int, out: int, stride: int, before: int, dilation: Sequence[int]
 ) -> int:
-    """Pairs of an output and a kernel's element, along one axis, that meet a number of the image.
+    """Counts pairs of output and kernel elements, along one axis, that meet an image element.
 
-    Output o and element k meet place o stride + k dilation[1] - before of the dilated image, where
-    the multiples of dilation[0] are numbers and all else is zero.
+    Output o and kernel element k meet position o stride + k dilation[1] - before of the dilated
+    image, whose elements are at multiples of dilation[0]; everything else is zero.
     """
     places = (o * stride + k * dilation[1] - before for o in range(out) for k in range(kernel))
     last = (image - 1) * dilation[0]

@@ -1,4 +1,4 @@
-"""What the machine is, and what it has left."""
+"""The device, and how much memory it has left."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import jax
 
 
 def device_name() -> str:
-    """The first device; a CPU with its cores."""
+    """Returns the name of the first device; for a CPU its number of cores."""
     device = jax.devices()[0]
     return f"cpu, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
 
 
 def available_bytes() -> int | None:
-    """Bytes that a new program can have on the first device; None where nothing tells."""
+    """Returns the bytes that a new program can use on the first device; None if unknown."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         return _of_host()

@@ -1,4 +1,4 @@
-"""The configs of the papers' tables, found beside this folder."""
+"""The config files of the papers' tables, from the folder configs/."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ml_collections
 
 
 def paper_config(name: str, preset: str = "") -> ml_collections.ConfigDict:
-    """What configs/NAME.py gives for a preset."""
+    """Returns the config of configs/NAME.py for a preset."""
     path = Path(__file__).parents[2] / "configs" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""The machine's own limit: the rate of large float32 matrix products."""
+"""The limit of the machine: the rate of large float32 matrix products."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Peak(NamedTuple):
     """How fast float32 matrices are multiplied.
 
     Attributes:
-        flops_per_second: of the best size.
+        flops_per_second: the rate at the best size.
         precision: of the products, "float32" or fewer bits.
     """
 
@@ -27,7 +27,7 @@ class Peak(NamedTuple):
 
 
 def matmul_peak(precision: str = "float32") -> Peak:
-    """Measures the rate of the first device; a CPU's is of float32, whatever is asked for."""
+    """Measures the rate of the first device; on a CPU always in float32."""
     platform = jax.devices()[0].platform
     precision = "float32" if platform == "cpu" else precision
     return Peak(_best_rate(platform, precision), precision)

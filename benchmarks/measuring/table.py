@@ -1,4 +1,4 @@
-"""Rows as a Markdown table, and files."""
+"""Rows as a Markdown table and as a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADS = (
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A table of the rows of `rows.rows`."""
+    """Formats the rows of `rows.rows` as a table."""
     lines = [_HEADS, ("---",) * len(_HEADS), *(_cells(row) for row in rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -49,10 +49,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def check_writable(path: str) -> None:
-    """Refuses a file that cannot be written, before minutes of measuring.
+    """Checks that a file can be written, before minutes of measuring.
 
     Raises:
-        UsageError: saying so.
+        UsageError: if it cannot be written.
     """
     try:
         Path(path).touch()
@@ -61,7 +61,7 @@ def check_writable(path: str) -> None:
 
 
 def write_json(value: Any, path: str) -> None:
-    """Writes a value that JSON knows."""
+    """Writes a value as JSON."""
     Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 

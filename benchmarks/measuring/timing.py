@@ -1,4 +1,4 @@
-"""Seconds of calls that take turns, so that a busy machine disturbs all alike."""
+"""Seconds of calls that take turns, so that other load affects all of them equally."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Calls = Mapping[str, Callable[[], Any]]  # each returns once its result is there
+Calls = Mapping[str, Callable[[], Any]]  # each returns when its result is ready
 
 _TURN = 0.2  # seconds that a turn of short calls lasts
-_LONG = 20.0  # seconds from which on a first call is as good as any other
+_LONG = 20.0  # seconds; the first call of slower functions counts like any other
 _MOST_ROUNDS = 15
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Seconds of one call, on the wall's clock."""
+    """Returns the wall-clock seconds of one call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def fastest(calls: Calls, rounds: int) -> dict[str, float]:
-    """Seconds of the fastest of so many calls of each, after one that does not count."""
+    """Returns the seconds of the fastest of `rounds` calls of each, after an uncounted one."""
     seconds = dict.fromkeys(calls, float("inf"))
     for round_number in range(rounds + 1):
         for name, call in calls.items():
@@ -32,19 +32,20 @@ def fastest(calls: Calls, rounds: int) -> dict[str, float]:
 
 
 def in_turns(calls: Mapping[str, Callable[[], float]], budget: float) -> dict[str, list[float]]:
-    """Seconds of every counted call, in rounds in which each of the calls has its turn.
+    """Returns the seconds of every counted call, in rounds in which each function has a turn.
 
-    A turn of a call that takes less than 0.2 s is one call that does not count, which finds other
-    calls' data in the caches and their threads still waiting, and as many more as fill that time.
-    There are as many rounds as the budget allows, at least 2 and at most 15, after two calls of
-    each that do not count; of what takes more than 20 s, after one that does.
+    The turn of a function that takes less than 0.2 s is one uncounted call, which finds data of
+    other functions in the caches and their threads still waiting, and then as many calls as fill
+    that time. There are as many rounds as the budget allows, at least 2 and at most 15. Each
+    function is first called twice without counting; one that takes more than 20 s is called once,
+    which counts.
 
     Args:
-        calls: by name; each makes its call, of a compiled program, and returns its seconds.
+        calls: functions by name; each runs a compiled program and returns its seconds.
         budget: seconds that all of them may take together.
 
     Returns:
-        Seconds of each call that counts, by name and in their order.
+        The seconds of each counted call in their order, by name.
     """
     if not calls:
         return {}
