@@ -272,8 +272,8 @@ _TABLES: dict[tuple[str, str, str], tuple[float, ...]] = {
 # order that its approximation gaps imply.
 _TABLE_5 = {"decoder_0": (-100.52, -104.42, 3.90), "decoder_4": (-82.19, -83.82, 1.63)}
 _MISPRINTS = (
-    "For two and four layers it prints log p(x) and L[q*] in the other order, the bound above what"
-    " it bounds; here they are exchanged. Table 6 prints 2.29 where its bounds give an amortization"
+    "For two and four it prints log p(x) and L[q*] the other way round, the bound above what it"
+    " bounds; here they are exchanged. Table 6 prints 2.29 where its bounds give an amortization"
     " gap of 2.99 (Fashion-MNIST, auxiliary flow)."
 )
 # Its model with two hidden layers has the settings of Table 2's first model, but other numbers.

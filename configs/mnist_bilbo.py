@@ -110,7 +110,7 @@ def _published() -> ml_collections.ConfigDict:
         {
             "source": "BACK, Figures 2 and 5",
             "num_runs": 1,
-            "note": f"The paper has three runs of sampling: {learned}.",
+            "note": f"Of sampling the paper has three runs: {learned}.",
             "setting": {
                 "data": {"name": "mnist"},
                 "model": {"latent_size": 2},

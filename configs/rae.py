@@ -241,9 +241,8 @@ _TABLE_2 = {
 
 
 _OF_2SVAE = (
-    "Samples of its 2sVAE are compared with those of the VAE's second stage. The first stage of"
-    " that model is another VAE: its reconstructions have {}, its interpolations {} (MNIST, CIFAR-10,"
-    " CelebA)."
+    "Samples of its 2sVAE are beside those of the VAE's second stage. The first stage of that model"
+    " is another VAE: its reconstructions have {}, its interpolations {} (MNIST, CIFAR-10, CelebA)."
 ).format(
     *(" / ".join(str(of_data["second_stage"][i]) for of_data in _TABLE_1.values()) for i in (0, 3))
 )

@@ -642,7 +642,7 @@ def test_the_inference_gaps_are_the_papers():
     assert "inference_gap_test" not in rows.mnist_standard_full_covariance  # Table 10 has none
     # Two misprints are told: Table 5 has log p(x) and L[q*] the other way round, which published
     # has not, and Table 6 a gap that is not the difference of its bounds, which published has.
-    assert "it prints log p(x) and L[q*] in the other order" in config.published.note
+    assert "it prints log p(x) and L[q*] the other way round" in config.published.note
     assert "Table 6 prints 2.29 where its bounds give" in config.published.note
     assert all(
         row.log_evidence_test.end[0] > row.optimal_diagonal_bound_test.end[0]
