@@ -29,6 +29,7 @@ ROOT = Path(sfvae_jax.__file__).resolve().parents[1]  # of the repository
 # The blocks of each page, by their names.
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/config.md": {"keys": lambda: option_tables.to_markdown(groups())},
+    "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
     "docs/objectives.md": {"objectives": spec_tables.objectives},
 }
 

@@ -6,12 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from sfvae_jax import evaluation, objectives
+from sfvae_jax import objectives
 from sfvae_jax.config import base_config
-from sfvae_jax.data import SPLITS
-from sfvae_jax.evaluation.generation.features import FEATURES
-from sfvae_jax.evaluation.generation.sources import SOURCES
-from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 
 
 @pytest.fixture
@@ -82,41 +78,6 @@ def _anchors(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_the_table_of_evaluations_is_that_of_the_code(root):
-    """A row for each, with all its measures and no other; K and SOURCE stand for what varies."""
-    text, _, _ = (root / "docs" / "evaluations.md").read_text().partition("\n## ")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE))
-    assert rows.keys() == evaluation.EVALUATIONS.keys()
-    for name, cell in rows.items():
-        known = _measures(name)
-        patterns = [_pattern(measure) for measure in re.findall(r"`([^`]+)`", cell)]
-        matched = [{m for m in known if re.fullmatch(pattern, m)} for pattern in patterns]
-        assert [p for p, found in zip(patterns, matched, strict=True) if not found] == [], name
-        assert known - set().union(*matched) == set(), name
-
-
-def _measures(name):
-    """Of an evaluation, with either kind of features and of every source."""
-    options, measures = base_config().evaluations, set()
-    for group in ("frechet", "precision_recall"):
-        options[group].sources = SOURCES
-    for features in FEATURES:
-        options.generated.features = features
-        measures.update(evaluation.metric_names(options, name))
-    return measures
-
-
-def _pattern(measure):
-    """As a regular expression; sources, parts and families are the code's, K a number or so."""
-    measure = re.sub("_K$", r"_(\\d+|linearized)", measure)
-    if measure.endswith(("_bound_PART", "_gap_PART", "_gain_PART", "log_evidence_PART")):
-        measure += "(_standard_error)?"
-    names = {"SOURCE": SOURCES, "PART": SPLITS, "FAMILY": FAMILIES}
-    for place, known in names.items():
-        measure = measure.replace(place, f"({'|'.join(known)})")
-    return measure
 
 
 def test_nothing_is_left_to_fill_in(readme, root):

@@ -122,7 +122,7 @@ def test_over_several_seeds_the_deviation_is_theirs():
 def test_shares_and_small_errors_of_sequences_keep_their_digits():
     measures = {"valid_prior": 0.972, "unique_gmm": 0.5, "novel_second_stage": 0.9996}
     measures |= {"exact_match": 0.043, "token_accuracy": 0.958, "value_error": 0.0432}
-    run = {**RUNS[3], "metrics": {**measures, "elbo_valid": -12.346}, "history": {}}
+    run = {**RUNS[3], "metrics": {**measures, "lower_bound_valid": -12.346}, "history": {}}
     header, _, row, *_ = report.to_markdown(report.summarize([run])).splitlines()
     assert "| valid samples of the prior, step 200 | unique samples of the GMM, " in header
     assert "| novel samples of the second stage, step 200 | exact match, " in header
@@ -130,12 +130,12 @@ def test_shares_and_small_errors_of_sequences_keep_their_digits():
 
 
 def test_many_measures_are_rows():
-    measures = {f"bound_{i}_test": -float(i) for i in range(13)}
+    measures = {f"optimal_q{i}_bound_test": -float(i) for i in range(13)}
     runs = [{**run, "metrics": measures, "history": {}} for run in RUNS[2:]]
     lines = report.to_markdown(report.summarize(runs)).splitlines()
     assert lines[0] == "| method | `sampling` | `sampling_free` |"
     assert lines[1] == "| --- | --- | --- |"
-    assert "| bound 12 test, step 200 | -12.00 | -12.00 |" in lines
+    assert "| optimal q12 bound test, step 200 | -12.00 | -12.00 |" in lines
 
 
 def test_runs_of_other_settings_are_other_methods():

@@ -256,14 +256,14 @@ def option_group() -> Group:
         "names": Option(
             _DEFAULT_NAMES,
             some_of("evaluation", EVALUATIONS),
-            "Evaluations that measure or draw something at the end of a run.",
+            "Evaluations that measure or draw something at the end of a run",
         ),
-        "steps": Option((), STEPS, "Training steps at which the run is measured as well."),
-        "part": Option("test", one_of("split", SPLITS), "Split that is measured."),
-        "batch_size": Option(500, COUNT, "Examples that are measured at once."),
+        "steps": Option((), STEPS, "Training steps at which the run is measured as well"),
+        "part": Option("test", one_of("split", SPLITS), "Split that is measured"),
+        "batch_size": Option(500, COUNT, "Examples that are measured at once"),
         **{name: entry.options for name, entry in EVALUATIONS.items()},
         "generated": GENERATED,  # whichever evaluation asks for generated images
-        "num_pictured": Option(10, DRAWN, "Images in figures/reconstructions.png."),
+        "num_pictured": Option(10, DRAWN, "Images in figures/reconstructions.png"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sfvae_jax.evaluation import EVALUATIONS, Evaluation
 from sfvae_jax.models import POSTERIORS
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.reporting.markdown import code, lines_of
@@ -42,6 +43,32 @@ def objectives() -> str:
             ]
         )
     return lines_of(heads, rows) + "\n"
+
+
+def evaluations() -> str:
+    """Every evaluation: its measures, what they are, their source, and the examples it is for."""
+    heads = ("name in a config", "measures", "what is measured or drawn", "source", "examples")
+    rows = [
+        [code(name), _measures(spec) or "none", spec.summary, spec.source, _EXAMPLES[spec.examples]]
+        for name, spec in EVALUATIONS.items()
+    ]
+    return lines_of(heads, rows) + "\n"
+
+
+_EXAMPLES = {"images": "images", "sequences": "sequences", "both": "images, sequences"}
+_SIGNS = {"more": " ↑", "less": " ↓", "": ""}
+
+
+def _measures(spec: Evaluation) -> str:
+    """Its measures: ↑ if more is better, ↓ if less is, ± for a standard error beside it."""
+    names = {measure.name for measure in spec.measures}
+    errors = {name + end: name for name in names for end in ("_standard_error", "_deviation")}
+    with_error = {name for error, name in errors.items() if error in names}
+    return ", ".join(
+        code(measure.name) + _SIGNS[measure.better] + (" ±" if measure.name in with_error else "")
+        for measure in spec.measures
+        if measure.name not in errors
+    )
 
 
 def _names(names: Collection[str], known: Collection[str]) -> str:

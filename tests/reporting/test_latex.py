@@ -131,15 +131,14 @@ def test_the_cells_are_those_of_the_markdown():
 
 
 def test_many_measures_are_rows():
-    measures = {
-        f"bound_{i}_test": {"9": _cell(-float(i), None, [1.0, 0.5], "9")} for i in range(13)
-    }
+    cell = lambda i: {"9": _cell(-float(i), None, [1.0, 0.5], "9")}  # noqa: E731
+    measures = {f"optimal_q{i}_bound_test": cell(i) for i in range(13)}
     summary = {"methods": [_method("a_b", measures), _method("c", {})], "published": []}
     columns, rows = _tabular(to_latex(summary, [], {}))
     assert columns == "lrrr"
     assert rows[0] == ["method", r"a\_b", r"a\_b", "c"]
     assert rows[2] == ["runs", "3", "", "3"]
-    assert rows[3] == ["bound 0 test, step 9", "$-0.00$", r"$1.00 \pm 0.50$", "---"]
+    assert rows[3] == ["optimal q0 bound test, step 9", "$-0.00$", r"$1.00 \pm 0.50$", "---"]
     assert {len(row) for row in rows} == {4}
 
 

@@ -16,9 +16,9 @@ OPTIONS = {
     "epsilon": Option(
         0.05,
         POSITIVE,
-        "Nats of KL divergence below which a latent dimension has collapsed.",
+        "Nats of KL divergence below which a latent dimension has collapsed",
     ),
-    "delta": Option(0.01, BELOW_1, "Share of the examples whose divergence may exceed epsilon."),
+    "delta": Option(0.01, BELOW_1, "Share of the examples whose divergence may exceed epsilon"),
 }
 
 

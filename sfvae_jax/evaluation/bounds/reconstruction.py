@@ -14,7 +14,7 @@ from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 from sfvae_jax.options import COUNT, Option
 
-OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each image.")}
+OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each image")}
 
 
 def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:

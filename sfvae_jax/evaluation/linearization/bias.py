@@ -29,7 +29,7 @@ OPTIONS = {
     "num_samples": Option(
         10,
         COUNT,
-        "Samples of each image for the unbiased ELBO.",
+        "Samples of each image for the unbiased ELBO",
     )
 }
 

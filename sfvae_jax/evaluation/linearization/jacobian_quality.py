@@ -39,11 +39,11 @@ OPTIONS = {
     "sample_counts": Option(
         (5, 10, 25, 50, 70, 100, 235),
         Rule(_are_rising, "rising numbers of 2 or more, such as (5, 25)"),
-        "Numbers of samples that the linearisation is compared with.",
+        "Numbers of samples that the linearisation is compared with",
     ),
-    "num_truth": Option(15_000, whole(8), "Samples that the true covariance is estimated from."),
-    "num_images": Option(20, COUNT_OR_0, "How many images are measured, from the first; 0 = all."),
-    "chunk_size": Option(500, whole(2), "Samples that are decoded at once."),
+    "num_truth": Option(15_000, whole(8), "Samples that the true covariance is estimated from"),
+    "num_images": Option(20, COUNT_OR_0, "How many images are measured, from the first; 0 = all"),
+    "chunk_size": Option(500, whole(2), "Samples that are decoded at once"),
 }
 
 

@@ -24,7 +24,7 @@ from sfvae_jax.options import COUNT_OR_0, Option
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point
 
 OPTIONS = {
-    "num_images": Option(1000, COUNT_OR_0, "How many images are measured, from the first; 0 = all.")
+    "num_images": Option(1000, COUNT_OR_0, "How many images are measured, from the first; 0 = all")
 }
 
 
