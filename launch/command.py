@@ -1,4 +1,4 @@
-"""How the commands of launch/ end: one line for an error, one for each run that failed."""
+"""What the commands of launch/ share: exit status, errors in one line, folders that they write."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sfvae_jax.runtime.output import say, say_error
 
 
 def status_of(work: Callable[[], int]) -> int:
-    """The exit status of a command's work; an error of it is told in one line."""
+    """Does the work of a command and returns its exit status; prints an error in one line."""
     try:
         return work()
     except (UsageError, RunError) as error:
         return fail(str(error), error.exit_status)
-    except OSError as error:  # a full disk, a folder in the place of a file
+    except OSError as error:  # such as a full disk, or a folder instead of a file
         return fail(in_one_line(error), RunError.exit_status)
 
 
 def fail(message: str, status: int) -> int:
-    """Tells an error; returns the status."""
+    """Prints an error and returns the status."""
     say_error(message)
     return status
 
@@ -30,7 +30,7 @@ def make_folder(folder: Path, flag: str) -> None:
     """Makes a folder that a flag names.
 
     Raises:
-        UsageError: naming the flag, if it cannot be made.
+        UsageError: if it cannot be made; the message names the flag.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def make_folder(folder: Path, flag: str) -> None:
 
 
 def tell_failed(failed: Mapping[str, str], logs: Path) -> None:
-    """Tells the error of each run that failed, by its name, and where its log is."""
+    """Prints the name, error and log of each run that failed."""
     for name, error in failed.items():
         log = logs / f"{name}.log"
         say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)

@@ -1,4 +1,4 @@
-"""A config file as the command reads it, and the runs that its `sweep` adds."""
+"""A config file: its configuration as the command line makes it, and the runs of its `sweep`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.flag_errors import check_overrides, one_line
 
 Overrides = dict[str, Any]
+"""What a run of a sweep changes, by whole keys such as "objective.name"."""
 
 
 def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
-    """The configuration that `sfvae_jax.main` makes of the same flags.
+    """Makes the configuration that `sfvae_jax.main` makes from the same flags.
 
     Args:
         arguments: --config=FILE.py[:PRESET], then any number of --config.KEY=VALUE.
 
     Raises:
-        UsageError: if a flag is none of the config's, or the file cannot be read.
+        UsageError: if the config has no such key, or the file cannot be read.
     """
     argv = ["sweep", *arguments]
     values = flags.FlagValues()
@@ -33,23 +34,23 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     try:
         check_overrides(argv)
         values(argv)
-        values.config.keys()  # a file that could not be read shows only when it is used
+        values.config.keys()  # a file that cannot be read shows only now
     except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
         raise UsageError(one_line(error, argv)) from error
     return values.config
 
 
 def load_sweep(config_file: str) -> list[Overrides]:
-    """What each run of a config file's `sweep(add)` or `sweep(add, preset)` changes, in its order.
+    """Returns what each run of a config file's `sweep(add)` or `sweep(add, preset)` changes.
 
     Args:
         config_file: FILE.py[:PRESET].
 
     Raises:
-        UsageError: if the file breaks or has no sweep, or one that adds nothing or breaks.
+        UsageError: if the file has no sweep, its sweep adds no run, or one of them raises.
     """
     path, _, preset = config_file.partition(":")
-    loader = SourceFileLoader("sweep_config", path)  # whatever the file's name ends with
+    loader = SourceFileLoader("sweep_config", path)  # takes any file name
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     try:
         loader.exec_module(module)
@@ -57,7 +58,7 @@ def load_sweep(config_file: str) -> list[Overrides]:
         raise UsageError(one_line(error)) from error
     if not hasattr(module, "sweep"):
         raise UsageError(
-            f"{path} has no sweep(add), which names the runs; configs/mnist_collapse.py has one"
+            f"{path} has no sweep(add), which adds the runs; configs/mnist_collapse.py shows one"
         )
     runs: list[Overrides] = []
     try:
@@ -66,5 +67,5 @@ def load_sweep(config_file: str) -> list[Overrides]:
     except Exception as error:
         raise UsageError(f"the sweep of {path}: {type(error).__name__}: {error}") from error
     if not runs:
-        raise UsageError(f"the sweep of {path} adds no run; call add(seed=0) in it")
+        raise UsageError(f"the sweep of {path} adds no run; call add(), as in add(seed=0)")
     return runs

@@ -1,19 +1,22 @@
-"""Carrying out the runs of a sweep: what is finished is left alone, what fails is listed.
+"""Carries out the runs of a sweep: finished runs are left alone, failed ones are listed.
 
-What another process trains, such as a second sweep in the same folder, is waited for at the end.
+Runs that another process trains, such as a second sweep in the same folder, are waited for at the
+end.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from types import FrameType
+from typing import Any, Self
 
 from launch.backends.base import STOPPED, Backend, Ended
-from launch.interrupts import Interrupts
 from launch.progress import SweepProgress
 from launch.runs import Run, is_finished
 from sfvae_jax.errors import RunError, UsageError, in_one_line, listed
@@ -21,12 +24,55 @@ from sfvae_jax.runtime.lock import OCCUPIED, is_locked
 from sfvae_jax.runtime.output import say
 
 _SECONDS_BETWEEN_POLLS = 0.2
-_SECONDS_BETWEEN_LOOKS = 1.0  # at what other processes do
-_OF_A_WORKDIR = (OSError, UsageError, RunError)  # what looking into one may raise
+_SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes train
+_WORKDIR_ERRORS = (OSError, UsageError, RunError)  # what reading a workdir may raise
+
+
+class Interrupts:
+    """Counts SIGINT, SIGTERM and SIGHUP instead of letting them end the process.
+
+    A context manager. A SIGHUP that is already ignored, as under nohup, stays ignored. A deadline
+    that has passed counts as the first signal, whether or not one came too.
+
+    Attributes:
+        heeded: how many interrupts the sweep has acted upon.
+        first: the signal that came first; None if none came.
+    """
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        """Takes the deadline, on the clock of `time.monotonic`."""
+        self.heeded = 0
+        self.first: int | None = None
+        self._received, self._deadline = 0, deadline
+
+    @property
+    def count(self) -> int:
+        """How many interrupts there have been."""
+        return max(self._received, int(self.is_late))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
+    def __enter__(self) -> Self:
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signals.append(signal.SIGHUP)  # the terminal was closed
+        self._before = {number: signal.signal(number, self._note) for number in signals}
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received += 1
+        self.first = self.first or number
 
 
 def _nothing(run: Run) -> None:
-    """Of what nobody waits for."""
+    """Does nothing."""
 
 
 @dataclasses.dataclass
@@ -34,12 +80,12 @@ class Outcome:
     """What became of the runs, by their names.
 
     Attributes:
-        done: those that are finished.
-        failed: the error of each.
-        elsewhere: those that another process trains.
+        done: the runs that are finished.
+        failed: the error of each run that failed.
+        elsewhere: the runs that another process trains.
         interrupted_by: the signal that ended the sweep.
         is_late: whether its deadline ended it.
-        when_done: called with each run as soon as it is known to be finished.
+        when_done: is called with each run as soon as it is known to be finished.
     """
 
     done: set[str] = dataclasses.field(default_factory=set)
@@ -51,11 +97,13 @@ class Outcome:
 
 
 def look_over(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
-    """Which runs are finished, at work elsewhere, or have the workdir of another configuration.
+    """Finds the runs that need not or cannot be started.
+
+    They are finished, trained by another process, or have a workdir with another configuration.
 
     Args:
-        runs: all of a sweep.
-        outcome: where to note it; None: a new one.
+        runs: all runs of a sweep.
+        outcome: where they are noted; None for a new outcome.
     """
     outcome = Outcome() if outcome is None else outcome
     for run in runs:
@@ -66,11 +114,11 @@ def look_over(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
 
 
 def without_start(run: Run) -> Ended | None:
-    """How a run ends that need not or cannot be started now; None where it can."""
+    """Returns how a run ends that need not or cannot be started now; None if it can be."""
     try:
         if is_finished(run):
             return Ended(run, 0)
-    except _OF_A_WORKDIR as error:
+    except _WORKDIR_ERRORS as error:
         return Ended(run, UsageError.exit_status, in_one_line(error))
     if is_locked(run.workdir):
         return Ended(run, UsageError.exit_status, f"{OCCUPIED} {run.workdir}")
@@ -83,12 +131,18 @@ def carry_out(
     make_backend: Callable[[list[Run]], Backend],
     deadline: float = math.inf,
 ) -> None:
-    """Has a backend carry out the runs of which the outcome knows nothing, and completes it.
+    """Carries out the runs that are not in the outcome yet, and completes the outcome.
 
-    Then it waits for the runs at work elsewhere: one that its process leaves unfinished is carried
-    out as well. The first SIGINT, SIGTERM or SIGHUP lets the runs at work save and end; the second
-    kills them. So does an error of the sweep itself, before it is raised. The deadline, on the
-    clock of `time.monotonic`, does as a first signal does.
+    Afterwards it waits for the runs that other processes train; one that its process leaves
+    unfinished is carried out as well. The first SIGINT, SIGTERM or SIGHUP lets the running ones
+    save and end, the second kills them. An error of the sweep itself lets them save and end before
+    it is raised.
+
+    Args:
+        runs: all runs of a sweep.
+        outcome: what is known of them.
+        make_backend: a function from runs to the backend that carries them out.
+        deadline: a time on the clock of `time.monotonic` at which to act as on the first signal.
     """
     known = outcome.done | outcome.failed.keys() | outcome.elsewhere
     to_do = [run for run in runs if run.name not in known]
@@ -123,10 +177,10 @@ def _carry_out(
 
 
 def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrupts) -> list[Run]:
-    """Until none is at work elsewhere or one can be started; returns those that can."""
+    """Waits until no other process trains a run, or runs are free; returns the free ones."""
     if outcome.elsewhere:
         where = listed(sorted(outcome.elsewhere), 1)
-        say(f"waiting for other processes, at work in {where}", sys.stderr)
+        say(f"waiting for runs that other processes train: {where}", sys.stderr)
     while outcome.elsewhere and not interrupts.count:
         freed = []
         for run in [run for run in runs if run.name in outcome.elsewhere]:
@@ -144,7 +198,7 @@ def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrup
 
 
 def _attend(backend: Backend, interrupts: Interrupts, note: Callable[[list[Ended]], None]) -> None:
-    """Polls until nothing is at work, and heeds the signals."""
+    """Polls until no run is left, and acts upon the signals."""
     while not backend.is_over:
         if interrupts.count > interrupts.heeded:
             _heed(backend, interrupts)
@@ -160,7 +214,7 @@ def _heed(backend: Backend, interrupts: Interrupts) -> None:
 def _note(outcome: Outcome, ended: Ended, *, stopping: bool) -> None:
     run, status, error = ended
     if stopping and status in STOPPED:
-        return  # neither done nor failed: it goes on with the same command
+        return  # neither done nor failed: the same command goes on with it
     if status == 0:
         error = _missing(run)
     if OCCUPIED in error:
@@ -173,10 +227,10 @@ def _note(outcome: Outcome, ended: Ended, *, stopping: bool) -> None:
 
 
 def _missing(run: Run) -> str:
-    """What a run that ended well lacks on disk; empty where it lacks nothing."""
+    """Returns what is missing on disk of a run that ended well; empty if nothing is."""
     try:
         if is_finished(run):
             return ""
-    except _OF_A_WORKDIR as error:
+    except _WORKDIR_ERRORS as error:
         return in_one_line(error)
     return f"ended well, but {run.workdir} holds no final measures; do all machines share it?"

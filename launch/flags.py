@@ -1,4 +1,4 @@
-"""The flags of `python -m launch.sweep` and of `python -m launch.reproduce`."""
+"""The flags of `python -m launch.sweep` and `python -m launch.reproduce`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from sfvae_jax.errors import UsageError
 
-_OF_BACKEND = {
+_BACKENDS = {
     "local": ("jobs",),
     "ray": ("address", "num_cpus", "num_gpus", "resources", "retries"),
 }
@@ -21,70 +21,85 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str], description: str) -> argparse.Namespace:
-    """The flags; `overrides` holds the --config.KEY=VALUE as they stand.
+    """Parses the flags of `launch.sweep`; `overrides` holds every --config.KEY=VALUE as given.
 
     Raises:
-        UsageError: saying which flag is wrong.
+        UsageError: naming the flag that is wrong.
     """
-    parser = _of_sweep(description)
+    parser = _sweep_parser(description)
     flags, overrides = parser.parse_known_args(argv)
     for flag in overrides:
         if not flag.startswith("--config.") or "=" not in flag:
-            parser.error(f"unexpected argument {flag!r}; values are given as --flag=value")
+            parser.error(f"unexpected argument {flag!r}; give values as --flag=value")
     _check_backend(parser, flags)
     flags.overrides = overrides
     return flags
 
 
 def parse_reproduce(argv: list[str], description: str) -> argparse.Namespace:
-    """The flags of `launch.reproduce`; `table` is None where none is named.
+    """Parses the flags of `launch.reproduce`; `table` is None if none is named.
 
     Raises:
-        UsageError: saying which flag is wrong.
+        UsageError: naming the flag that is wrong.
     """
-    parser = _of_reproduce(description)
+    parser = _reproduce_parser(description)
     flags = parser.parse_args(argv)
     asked = [name for name in ("list", "plan", "write_docs", "all") if getattr(flags, name)]
     if len(asked) > 1:
         first, second = (f"--{name.replace('_', '-')}" for name in asked[:2])
-        parser.error(f"{first} and {second} exclude each other")
+        parser.error(f"{first} and {second} cannot be given together")
     if flags.table and (flags.all or flags.write_docs):
-        parser.error(f"--{asked[0].replace('_', '-')} is about all tables; name none beside it")
+        parser.error(f"--{asked[0].replace('_', '-')} applies to all tables; do not name one")
     if not flags.table and not asked:
-        parser.error("name a table, or give --all; --list shows what there is")
+        parser.error("name a table, or give --all; --list shows the tables")
     _check_backend(parser, flags)
     return flags
 
 
 def resources_of(flags: argparse.Namespace) -> dict[str, float]:
-    """What one run takes of a Ray cluster, by Ray's names."""
+    """Returns the resources of a Ray cluster that each run takes, by Ray's names."""
     cpus = {"CPU": 1.0 if flags.num_cpus is None else flags.num_cpus}
     gpus = {"GPU": flags.num_gpus} if flags.num_gpus else {}
     return cpus | gpus | (flags.resources or {})
 
 
-def _of_sweep(description: str) -> _Parser:
+def _sweep_parser(description: str) -> _Parser:
     parser = _make("sweep", description)
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py[:PRESET]", help="has get_config and sweep(add)")
-    add("--workdir", required=True, metavar="DIR", help="each run has a folder in it")
-    add("--filter", action="append", default=[], metavar="KEY=GLOB", help="only runs that match")
+    add("--config", required=True, metavar="FILE.py[:PRESET]", help="config file with a sweep(add)")
+    add(
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="folder for the workdirs of the runs, their logs and the table",
+    )
+    add(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="KEY=GLOB",
+        help="carry out only the runs that match",
+    )
     add(
         "--dry-run",
         "--dry_run",
         action="store_true",
-        help="print the command of each run, and do no more",
+        help="print the command of each run and carry out none",
     )
     _add_backends(parser)
     return parser
 
 
-def _of_reproduce(description: str) -> _Parser:
+def _reproduce_parser(description: str) -> _Parser:
     parser = _make("reproduce", description)
     add = parser.add_argument
-    add("table", nargs="?", metavar="TABLE", help="a table or figure, such as sfvae-table4")
-    add("--list", action="store_true", help="show every table, or the runs of the one named")
-    add("--plan", action="store_true", help="show the missing runs, cheapest evidence first")
+    add("table", nargs="?", metavar="TABLE", help="the table or figure, such as sfvae-table4")
+    add("--list", action="store_true", help="show all tables, or the runs of TABLE")
+    add(
+        "--plan",
+        action="store_true",
+        help="show the missing runs in the order in which they are carried out",
+    )
     add("--all", action="store_true", help="carry out the missing runs of all tables")
     add(
         "--write-docs",
@@ -92,9 +107,21 @@ def _of_reproduce(description: str) -> _Parser:
         action="store_true",
         help="write the results pages from the records",
     )
-    add("--budget", type=_minutes, metavar="MINUTES", help="stop after so long; default: no limit")
-    add("--workdir", default="runs/reproduce", metavar="DIR", help="default: %(default)s")
-    add("--records", default="docs/results/records", metavar="DIR", help="default: %(default)s")
+    add(
+        "--budget", type=_minutes, metavar="MINUTES", help="stop after this time; default: no limit"
+    )
+    add(
+        "--workdir",
+        default="runs/reproduce",
+        metavar="DIR",
+        help="folder for workdirs; default: %(default)s",
+    )
+    add(
+        "--records",
+        default="docs/results/records",
+        metavar="DIR",
+        help="folder of the records; default: %(default)s",
+    )
     _add_backends(parser)
     return parser
 
@@ -109,20 +136,38 @@ def _make(command: str, description: str) -> _Parser:
 
 
 def _add_backends(parser: argparse.ArgumentParser) -> None:
-    backends = tuple(_OF_BACKEND)
-    parser.add_argument("--backend", choices=backends, default="local", help="default: local")
+    backends = tuple(_BACKENDS)
+    parser.add_argument(
+        "--backend",
+        choices=backends,
+        default="local",
+        help="where runs are carried out: on this machine or a Ray cluster; default: local",
+    )
     local = parser.add_argument_group("--backend=local").add_argument
-    local("--jobs", type=_whole(1), metavar="N", help="runs at a time; default: 1")
+    local("--jobs", type=_whole(1), metavar="N", help="how many runs at a time; default: 1")
     ray = parser.add_argument_group("--backend=ray").add_argument
-    ray("--address", help="of the cluster; default: RAY_ADDRESS, or this machine alone")
-    ray("--num_cpus", type=_amount, metavar="N", help="of one run; default: 1")
-    ray("--num_gpus", type=_amount, metavar="N", help="of one run; default: 0")
-    ray("--resources", type=_resources, metavar="NAME=N,...", help="of one run, such as TPU=4")
-    ray("--retries", type=_whole(0), metavar="N", help="of a killed run; default: 3")
+    ray(
+        "--address",
+        help="address of the cluster; default: RAY_ADDRESS, or a cluster of this machine",
+    )
+    ray("--num_cpus", type=_amount, metavar="N", help="CPUs that each run takes; default: 1")
+    ray("--num_gpus", type=_amount, metavar="N", help="GPUs that each run takes; default: 0")
+    ray(
+        "--resources",
+        type=_resources,
+        metavar="NAME=N,...",
+        help="other resources that each run takes, such as TPU=4",
+    )
+    ray(
+        "--retries",
+        type=_whole(0),
+        metavar="N",
+        help="how often a killed run is tried again; default: 3",
+    )
 
 
 def _check_backend(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
-    for backend, names in _OF_BACKEND.items():
+    for backend, names in _BACKENDS.items():
         given = [name for name in names if getattr(flags, name) is not None]
         if given and flags.backend != backend:
             parser.error(f"--{given[0]} only applies to --backend={backend}")
@@ -134,7 +179,7 @@ def _minutes(text: str) -> float:
     except ValueError:
         minutes = 0.0
     if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, got {text!r}")
     return minutes
 
 
@@ -149,18 +194,20 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _amount(text: str) -> float:
-    """A whole number, or a share of one, as Ray takes it."""
+    """Parses a whole number or a fraction below 1, as Ray takes them."""
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not (0 <= number < 1 or (number >= 1 and number.is_integer())):
-        raise argparse.ArgumentTypeError(f"must be a whole number or a share of one, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number or a fraction below 1, got {text!r}"
+        )
     return number
 
 
 def _resources(text: str) -> dict[str, float]:
-    """NAME=NUMBER,... as a dictionary."""
+    """Parses NAME=NUMBER,..."""
     parts = [part.partition("=") for part in text.split(",")]
     if not all(name and equals for name, equals, _ in parts):
         raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, such as TPU=4, got {text!r}")

@@ -1,4 +1,4 @@
-"""Progress of a whole sweep for a person: runs, steps and time left."""
+"""The progress of a whole sweep: runs, steps and the time left."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sfvae_jax.runtime.display import Display
 from sfvae_jax.runtime.files import parse_json
 
 _SECONDS_BETWEEN_LOOKS = 2.0
-_TAIL = 2**14  # bytes of a metrics.jsonl, which hold its last record
+_TAIL = 2**14  # bytes at the end of metrics.jsonl that hold its last record
 
 
 class SweepProgress(Display):
-    """Shows how many runs are done, failed and at work, and the steps of all. A context manager."""
+    """Shows how many runs are done, failed and running, and all steps. A context manager."""
 
     def __init__(self, runs: Sequence[Run], finished: Collection[str]) -> None:
-        """Takes the runs of a sweep, and the names of those that need nothing any more."""
+        """Takes the runs of a sweep, and the names of those that are finished."""
         super().__init__(0, len(runs), "runs")
         self._runs = runs
         self._steps = {
@@ -31,7 +31,7 @@ class SweepProgress(Display):
         self._next_look = 0.0
 
     def update(self, done: Collection[str], failed: Collection[str], running: list[Run]) -> None:
-        """Takes note of the names of what is done and failed, and of what is at work."""
+        """Shows which runs are done and failed, by name, and which are running."""
         over = len(done) + len(failed) == len(self._runs)
         now = time.monotonic()
         if now < self._next_look and not over:
@@ -49,17 +49,17 @@ class SweepProgress(Display):
         left = [run for run in self._runs if run.name not in failed]
         to_do = sum(run.step_weight * (run.steps - self._steps[run.name]) for run in left)
         taken = self._work_done() - self._start
-        if taken <= 0:  # below 0: a run goes on from a checkpoint before its last record
+        if taken <= 0:  # below 0 if a run goes on from a checkpoint before its last record
             return "time left unknown"
         return f"{to_do * (time.monotonic() - self._began) / taken:.0f} s left"
 
     def _work_done(self) -> float:
-        """The steps that all runs have taken, by their weights."""
+        """Returns the steps that all runs have taken, by their weights."""
         return sum(run.step_weight * self._steps[run.name] for run in self._runs)
 
 
 def last_step(metrics: Path) -> int:
-    """The step of the last whole record of a metrics.jsonl; 0 where none can be read."""
+    """Returns the step of the last whole record of a metrics.jsonl; 0 if none can be read."""
     try:
         if not_regular(metrics):
             return 0
@@ -72,7 +72,7 @@ def last_step(metrics: Path) -> int:
         try:
             return int(parse_json(line, finite=False)["step"])
         except (ValueError, KeyError, TypeError, OverflowError):
-            continue  # cut short, being written, or damaged
+            continue  # cut off, being written, or damaged
     return 0
 
 

@@ -1,24 +1,24 @@
-"""Carries out what is missing of a paper's table or figure, and files each run as a record.
+"""Carries out the missing runs of a paper's table or figure, and files a record of each.
 
   python -m launch.reproduce --list
   python -m launch.reproduce sfvae-table4 --budget=120
 
---list prints every table and figure of the five papers: its config files, how many of its runs have
-records, what one takes on this machine and what stands in the way; with a TABLE, each of its runs.
---plan prints the missing runs of all tables, or of a TABLE, cheapest evidence first: by their time,
-multiplied by n where a run would be the n-th seed of its method.
-TABLE carries out its missing runs, --all those of all tables, in the order of the plan. Each run
-has the workdir DIR/TABLE/NAME, and as soon as it is finished its record RECORDS/TABLE/NAME.json.
+--list shows every table and figure of the five papers: its config files, how many of its runs have
+a record, how long a run takes on this machine and what prevents the others; with a TABLE, its runs.
+--plan shows the missing runs of all tables, or of a TABLE, in the order in which they are carried
+out: by the time they take, multiplied by n for the n-th seed of a method.
+TABLE carries out the missing runs of that table, --all those of all tables. A run has the workdir
+DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is written.
 --write-docs writes the results pages from the records.
 
-The same command goes on where it was stopped. A run with a record is not run again, unless the
-record is stale: the table wants other settings now. --budget=MINUTES ends it by itself, as Ctrl-C
-does: the runs at work save what they have reached. Measures after training are not saved on the
-way, so a budget must be longer than the measures of one run take.
+The same command goes on where it was stopped. A run that has a record is not repeated, unless the
+record is stale because the table now asks for other settings. --budget=MINUTES stops the command as
+Ctrl-C does: the running ones save what they have reached. The measures after training are not saved
+in between, so the budget must be longer than the measures of one run take.
 
-Exit status: 0 all is filed that can be had here, 1 a run failed, or none of TABLE can be had here,
-2 a usage error, 3 the budget is over and runs are left, 130, 143 or 129 stopped by SIGINT, SIGTERM
-or SIGHUP.
+Exit status: 0 if every run that is possible here has a record, 1 if a run failed or no run of TABLE
+is possible here, 2 for a usage error, 3 if the budget is over and runs are left, 130, 143 or 129 if
+stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _BUDGET_OVER = 3
 
 
 def main(argv: list[str]) -> int:
-    """Does what the flags ask for; returns the exit status."""
+    """Runs the command with these arguments; returns the exit status."""
     began = time.monotonic()
     return status_of(lambda: _reproduce(parse_reproduce(argv, __doc__), began))
 
 
 def _reproduce(flags: argparse.Namespace, began: float) -> int:
-    # Imported here so that a mistyped flag does not wait for JAX.
+    # Imported here so that errors in flags need not wait for JAX.
     from launch.ledger.tables import TABLES
 
     records = local_path(flags.records, "--records")
@@ -84,7 +84,7 @@ def _named(name: str | None, tables: Sequence[Table]) -> Sequence[Table]:
 def _accounts(
     tables: Sequence[Table], records: Path, speed: float
 ) -> tuple[list[tuple[Table, list[Filed]]], dict[Entry, Price]]:
-    """The runs of each table with their records, and their prices on a machine of this speed."""
+    """Returns the runs of each table with their records, and their prices at this speed."""
     from launch.ledger.plan import prices
     from launch.ledger.records import look_up_all
 
@@ -131,7 +131,7 @@ def _write_docs(records: Path) -> int:
     from launch.ledger.pages.writing import write_pages
 
     for path in write_pages(records.parent):
-        say(f"written: {shown(path)}")
+        say(f"wrote {shown(path)}")
     return 0
 
 
@@ -178,7 +178,7 @@ def _make_writable(folder: Path, flag: str) -> None:
 
 
 def _tell_by_reason(kind: str, told: Mapping[str, str]) -> None:
-    """A line for each reason, with one of the names."""
+    """Prints a line for each reason, with one of the names."""
     from launch.ledger.listing import by_reason
 
     for reason, names in by_reason(told).items():

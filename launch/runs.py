@@ -1,16 +1,17 @@
-"""The runs of a sweep, each with its configuration, its name, its workdir and its command."""
+"""The runs of a sweep: each with its name, workdir, configuration and command."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from launch.configs import Overrides, load_sweep, parse_config
-from launch.filters import select
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.final_measures import has_measures
@@ -18,46 +19,58 @@ from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.run_names import names_of
 from sfvae_jax.runs.workdir import Workdir
 
+# A comma belongs to a value, such as (512, 256), unless another KEY= follows it.
+_BETWEEN_FILTERS = re.compile(r",(?=[\w.]+=)")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep."""
+    """One run of a sweep.
+
+    Attributes:
+        name: its name, which says what it changes.
+        workdir: the folder for what it writes.
+        config: its configuration, resolved.
+        config_file: FILE.py[:PRESET].
+        overrides: --config.KEY=VALUE, those of the sweep before the run's own.
+        step_weight: how long a step takes, relative to those of the other runs.
+    """
 
     name: str
     workdir: Path
-    config: ml_collections.ConfigDict  # resolved
-    config_file: str  # FILE.py[:PRESET]
-    overrides: tuple[str, ...]  # --config.KEY=VALUE, the sweep's and then the run's own
-    step_weight: float = 1.0  # how long one step takes, beside those of the other runs
+    config: ml_collections.ConfigDict
+    config_file: str
+    overrides: tuple[str, ...]
+    step_weight: float = 1.0
 
     @property
     def steps(self) -> int:
-        """How many steps it trains."""
+        """The number of training steps."""
         return self.config.train.steps
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Of `python -m sfvae_jax.main`."""
+        """The arguments of `python -m sfvae_jax.main`."""
         return (f"--config={self.config_file}", f"--workdir={self.workdir}", *self.overrides)
 
 
 def expand(
     config_file: str, folder: Path, overrides: Sequence[str] = (), filters: Sequence[str] = ()
 ) -> list[Run]:
-    """The runs of a config file's sweep, every configuration made and checked.
+    """Makes and checks the runs of a config file's sweep.
 
     Args:
         config_file: FILE.py[:PRESET].
-        folder: of the sweep; each run has a workdir in it.
-        overrides: --config.KEY=VALUE, of every run; what a run changes itself goes before it.
-        filters: as `filters.select` takes them.
+        folder: the folder of the sweep, in which each run has its workdir.
+        overrides: --config.KEY=VALUE for every run; what a run changes itself takes precedence.
+        filters: which runs to choose, as in `select`.
 
     Raises:
-        UsageError: if one of them cannot be run, or two are the same.
+        UsageError: if a run has no valid configuration, or two runs are the same.
     """
     parse_config((f"--config={config_file}", *overrides))
     sweep = load_sweep(config_file)
-    # Of the whole sweep, so that no filter changes a name.
+    # Names are those of the whole sweep, so that no filter changes one.
     names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
     runs = [
         make_run(config_file, overrides, change, names[id(change)], folder / names[id(change)])
@@ -70,17 +83,17 @@ def expand(
 def make_run(
     config_file: str, overrides: Sequence[str], changes: Overrides, name: str, workdir: Path
 ) -> Run:
-    """One run of a sweep, its configuration made and checked.
+    """Makes and checks one run of a sweep.
 
     Args:
         config_file: FILE.py[:PRESET].
-        overrides: --config.KEY=VALUE; what the run changes itself goes before them.
+        overrides: --config.KEY=VALUE; what the run changes itself takes precedence.
         changes: what the run changes.
-        name: of the run.
-        workdir: of the run.
+        name: its name.
+        workdir: its workdir.
 
     Raises:
-        UsageError: if it cannot be run.
+        UsageError: if its configuration is not valid.
     """
     own = tuple(f"--config.{key}={value}" for key, value in changes.items())
     try:
@@ -92,12 +105,30 @@ def make_run(
     return Run(name, workdir, config, config_file, (*overrides, *own))
 
 
-def is_finished(run: Run) -> bool:
-    """Whether its workdir holds its final measures, those that it asks for now.
+def select(changes: Sequence[Overrides], filters: Sequence[str]) -> list[Overrides]:
+    """Chooses the runs of a sweep that match every KEY=GLOB.
+
+    Args:
+        changes: what each run changes.
+        filters: KEY=GLOB, or several with commas between them.
 
     Raises:
-        UsageError: if the workdir cannot be used, or holds a run of another configuration.
-        OSError: if it cannot be looked at.
+        UsageError: if a filter is not KEY=GLOB, or no run matches; it names the known values.
+    """
+    wanted = [_filter(part) for text in filters for part in _BETWEEN_FILTERS.split(text)]
+    chosen = [change for change in changes if all(_matches(change, *pair) for pair in wanted)]
+    if not chosen:
+        asked = ",".join(f"{key}={glob}" for key, glob in wanted)
+        raise UsageError(f"no run of the sweep matches --filter={asked}. Known: {_known(changes)}")
+    return chosen
+
+
+def is_finished(run: Run) -> bool:
+    """Returns whether the workdir of a run holds all final measures that the run now asks for.
+
+    Raises:
+        UsageError: if the workdir cannot be used, or holds a run with another configuration.
+        OSError: if it cannot be read.
     """
     files = Workdir(run.workdir)
     files.check(run.config, base_config())
@@ -105,12 +136,12 @@ def is_finished(run: Run) -> bool:
 
 
 def _check_kept(config: ml_collections.ConfigDict, changes: Overrides) -> None:
-    """Refuses a value that the command line does not give back, such as a group of keys."""
+    """Checks that the command line reproduces every value; a group of keys, say, is lost."""
     given = flatten(config.to_dict())
     for key, value in changes.items():
         if key not in given or _comparable(given[key]) != _comparable(value):
             raise UsageError(
-                f"{key}={value!r} cannot be given on the command line; add plain values"
+                f"{key}={value!r} cannot be given on the command line; call add() with plain values"
             )
 
 
@@ -124,5 +155,24 @@ def _check_unlike(runs: Sequence[Run]) -> None:
         other = seen.setdefault(repr(plain(run.config)), run)
         if other is not run:
             raise UsageError(
-                f"runs {other.name} and {run.name} of the sweep are alike; leave out one of them"
+                f"runs {other.name} and {run.name} of the sweep are the same; leave out one of them"
             )
+
+
+def _filter(text: str) -> tuple[str, str]:
+    key, equals, glob = text.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--filter must be KEY=GLOB, such as 'seed=[0-4]', got {text!r}")
+    return key, glob
+
+
+def _matches(change: Overrides, key: str, glob: str) -> bool:
+    return key in change and fnmatchcase(str(change[key]), glob)
+
+
+def _known(changes: Sequence[Overrides]) -> str:
+    values: dict[str, dict[str, None]] = {}
+    for change in changes:
+        for key, value in change.items():
+            values.setdefault(key, {})[str(value)] = None
+    return "; ".join(f"{key}={' | '.join(known)}" for key, known in values.items())

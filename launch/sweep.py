@@ -1,19 +1,19 @@
-"""Carries out the runs that a config file's sweep(add) names.
+"""Carries out the runs that a config file's sweep(add) adds.
 
   python -m launch.sweep --config=configs/mnist_collapse.py:laptop --workdir=runs/table4
 
 Each run has the workdir DIR/NAME and the log DIR/logs/NAME.log, where NAME says what it changes.
---config.KEY=VALUE goes to every run; what a run changes itself goes before it.
---filter='seed=[0-4]' chooses runs by what they change; of several (commas between, or the flag
-again) all must match.
---dry-run prints the commands.
+--config.KEY=VALUE applies to every run, except to those that change KEY themselves.
+--filter='seed=[0-4]' chooses runs by what they change; several filters, with commas between them or
+by repeating the flag, must all match.
+--dry-run prints the commands of the runs.
 
 The same command goes on where it was stopped: finished runs are left alone, others go on from
-their checkpoints. Ctrl-C lets the runs at work save; a second one kills them. A run that fails does
-not stop the others; one that another process trains, such as a second sweep in DIR, is waited for.
-At the end the table over seeds is printed, and written to DIR.
+their checkpoints. Ctrl-C lets the running ones save; a second Ctrl-C kills them. A run that fails
+does not stop the others. Runs that another process trains, such as a second sweep in DIR, are
+waited for. At the end the table over seeds is printed and written to DIR.
 
-Exit status: 0 all done, 1 a run failed, 2 a usage error, 130, 143 or 129
+Exit status: 0 if all runs are done, 1 if a run failed, 2 for a usage error, 130, 143 or 129 if
 stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Carries out what the flags ask for; returns the exit status."""
+    """Runs the command with these arguments; returns the exit status."""
     return status_of(lambda: _sweep(parse(argv, __doc__)))
 
 
 def _sweep(flags: argparse.Namespace) -> int:
-    # Imported here so that a mistyped flag does not wait for JAX.
+    # Imported here so that errors in flags need not wait for JAX.
     from launch.backends import ray_cluster
     from launch.backends.choice import backend_of
     from launch.drive import carry_out, look_over
@@ -84,7 +84,7 @@ def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> in
 
 
 def _report(results: Sequence[Path], folder: Path) -> bool:
-    """Writes and prints the table; returns whether all of them are in it."""
+    """Writes and prints the table; returns whether all results are in it."""
     from sfvae_jax.report import say_report, write_report
 
     report = write_report(results, folder)

@@ -1,4 +1,4 @@
-"""What a sweep asks of the machines that its runs go to."""
+"""What a sweep requires of a backend: the machines that carry out its runs."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ from typing import NamedTuple, Protocol
 
 from launch.runs import Run
 
-STOPPED = (130, 143, -2, -9, -15)  # statuses of a run that a signal ended
+STOPPED = (130, 143, -2, -9, -15)  # exit statuses of a run that a signal ended
 
 
 class Ended(NamedTuple):
-    """A run that is over."""
+    """A run that has ended.
+
+    Attributes:
+        run: the run.
+        status: its exit status; below 0 the signal that killed it.
+        error: its error in one line; empty for status 0.
+    """
 
     run: Run
-    status: int  # 0: done; below 0: the signal that killed it
-    error: str = ""  # one line; empty for status 0
+    status: int
+    error: str = ""
 
 
 class Backend(Protocol):
     """Carries out runs, as many at a time as there is room for."""
 
     def poll(self) -> list[Ended]:
-        """The runs that have ended since the last call; starts those that now have room."""
+        """Returns the runs that have ended since the last call; starts those that now have room."""
 
     def running(self) -> list[Run]:
-        """The runs at work now."""
+        """Returns the runs that are being carried out now."""
 
     def stop(self) -> None:
-        """Lets the runs at work save and end; no other is started."""
+        """Lets the running ones save and end; no other run is started."""
 
     def kill(self) -> None:
-        """Ends the runs at work at once."""
+        """Kills the running ones at once."""
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases its resources."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is at work nor waits for room."""
+        """Whether no run is being carried out or waits for room."""

@@ -1,4 +1,4 @@
-"""The backend that a command's flags choose."""
+"""Chooses the backend that the flags of a command name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from launch.runs import Run
 
 
 def backend_of(flags: argparse.Namespace, runs: list[Run], logs: Path) -> Backend:
-    """The backend that carries out runs.
+    """Makes the backend that carries out runs.
 
     Args:
-        flags: those of `launch.flags`.
-        runs: what it carries out.
-        logs: folder of their logs.
+        flags: the flags that `launch.flags` has parsed.
+        runs: the runs to carry out.
+        logs: the folder for their logs.
 
     Raises:
-        UsageError: if there is no such cluster, or its machines lack what a run needs.
+        UsageError: if there is no such cluster, or no machine of it has what a run needs.
     """
     if flags.backend == "local":
         return LocalBackend(runs, logs, flags.jobs or 1, without_start)

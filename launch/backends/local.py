@@ -1,4 +1,4 @@
-"""Runs as processes of this machine."""
+"""Carries out runs as processes of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launch.runs import Run
 
 
 class LocalBackend:
-    """At most `jobs` runs at a time, each with its log `logs`/NAME.log."""
+    """Carries out at most `jobs` runs at a time, each with the log `logs`/NAME.log."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class LocalBackend:
         jobs: int,
         without_start: Callable[[Run], Ended | None] = lambda run: None,
     ) -> None:
-        """Takes the runs; `without_start` tells how one ends that need not be started."""
+        """Takes the runs; `without_start` returns how one ends that need not be started."""
         self._waiting = deque(runs)
         self._without_start = without_start
         self._logs = logs
@@ -31,7 +31,7 @@ class LocalBackend:
         self._working: list[tuple[Run, subprocess.Popen]] = []
 
     def poll(self) -> list[Ended]:
-        """The runs that have ended since the last call; starts those that now have room."""
+        """Returns the runs that have ended since the last call; starts those that now have room."""
         ended = [pair for pair in self._working if pair[1].poll() is not None]
         self._working = [pair for pair in self._working if pair not in ended]
         not_started = []
@@ -42,7 +42,7 @@ class LocalBackend:
                 not_started.append(known)
                 continue
             try:
-                # The sweep's own death is no reason to lose steps: a run may still save.
+                # If the sweep itself dies, its runs may still save.
                 process = start(run.arguments, self._log(run), signal.SIGTERM)
                 self._working.append((run, process))
             except OSError as error:
@@ -50,27 +50,27 @@ class LocalBackend:
         return not_started + [self._ended(run, process.returncode) for run, process in ended]
 
     def running(self) -> list[Run]:
-        """The runs at work now."""
+        """Returns the runs that are being carried out now."""
         return [run for run, _ in self._working]
 
     def stop(self) -> None:
-        """Lets the runs at work save and end; no other is started."""
+        """Lets the running ones save and end; no other run is started."""
         self._waiting.clear()
         for _, process in self._working:
             process.terminate()
 
     def kill(self) -> None:
-        """Ends the runs at work at once."""
+        """Kills the running ones at once."""
         for _, process in self._working:
             process.kill()
 
     def close(self) -> None:
-        """Lets what is still at work save and end, without waiting for it."""
+        """Lets the running ones save and end, without waiting for them."""
         self.stop()
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is at work nor waits for room."""
+        """Whether no run is being carried out or waits for room."""
         return not self._waiting and not self._working
 
     def _ended(self, run: Run, status: int) -> Ended:

@@ -1,4 +1,4 @@
-"""The process of one run, its log, and how it ended."""
+"""Starts the process of one run, with a log, and reads from the log how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from signal import Signals
 from launch.backends import tied
 
 _HEADER = "+ "
-_TAIL = 2**16  # bytes of a log in which its last error stands
+_TAIL = 2**16  # bytes at the end of a log that hold its last error
 
 
 def start(
@@ -23,18 +23,18 @@ def start(
     *,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen:
-    """Starts `python -m sfvae_jax.main`, whose output is added to a log.
+    """Starts `python -m sfvae_jax.main` and appends its output to a log.
 
-    It has a session of its own, so that Ctrl-C reaches it only through the sweep.
+    The process has a session of its own, so that Ctrl-C reaches it only through the sweep.
 
     Args:
-        arguments: of the command.
-        log: file, in a folder that is there.
-        dies_by: the signal that it gets when this process ends.
-        environment: variables besides those of this process.
+        arguments: the arguments of the command.
+        log: the log file; its folder exists.
+        dies_by: the signal that the process receives when this process ends.
+        environment: variables in addition to those of this process.
 
     Raises:
-        OSError: if the log cannot be written, or no process started.
+        OSError: if the log cannot be written, or the process cannot be started.
     """
     command = [sys.executable, "-m", "sfvae_jax.main", *arguments]
     tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(dies_by))]
@@ -52,7 +52,7 @@ def start(
 
 
 def ending(status: int, log: Path) -> str:
-    """How a process ended that did not end well: its last error line, or what killed it."""
+    """Returns how a process failed: its last error line, or the signal that killed it."""
     if status < 0:
         name = Signals(-status).name
         return f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
@@ -62,7 +62,7 @@ def ending(status: int, log: Path) -> str:
 
 
 def _last_lines(log: Path) -> list[str]:
-    """What the last process of a log wrote, but for empty lines; of no log, nothing."""
+    """Returns the lines that the last process wrote to a log, without empty ones."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL))

@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster."""
+"""Carries out runs as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PASSED = ("JAX_", "XLA_", "TFDS_DATA_DIR")
 
 
 class RayBackend:
-    """As many runs at a time as the cluster has room for, each with its log `logs`/NAME.log.
+    """Carries out as many runs at a time as the cluster has room for, with logs `logs`/NAME.log.
 
-    A run whose worker dies is tried again and goes on from its checkpoint. Leave the cluster by
-    `close`.
+    A run whose worker dies is tried again and goes on from its checkpoint. `close` leaves the
+    cluster.
     """
 
     def __init__(
@@ -32,17 +32,17 @@ class RayBackend:
         resources: Mapping[str, float],
         retries: int,
     ) -> None:
-        """Joins the cluster and hands it the runs.
+        """Joins the cluster and submits the runs.
 
         Args:
-            runs: with absolute workdirs, which all machines of the cluster share.
-            logs: folder of the logs, one that they share as well.
-            address: of the cluster, or "local".
-            resources: of one run, by Ray's names: CPU, GPU, or one of the cluster's own.
+            runs: the runs; their workdirs are absolute and shared by all machines of the cluster.
+            logs: the folder for the logs, which the machines share as well.
+            address: the address of the cluster, or "local".
+            resources: what each run takes, by Ray's names: CPU, GPU, or others of the cluster.
             retries: how often a run is tried again.
 
         Raises:
-            UsageError: if there is no such cluster, or its machines lack what a run needs.
+            UsageError: if there is no such cluster, or no machine of it has what a run needs.
         """
         import ray
 
@@ -50,7 +50,7 @@ class RayBackend:
         shipped = address != "local"
         commands = [_shipped_arguments(run) if shipped else run.arguments for run in runs]
         with ExitStack() as stack:
-            # What Ray prints of dead workers; stdout is for the table.
+            # Ray reports dead workers on stdout, which is for the table.
             file = stack.enter_context((logs / "ray.log").open("a", encoding="utf-8"))
             stack.enter_context(redirect_stdout(file))
             ray_cluster.connect(address, logs.parent)
@@ -71,7 +71,7 @@ class RayBackend:
             self._held = stack.pop_all()
 
     def poll(self) -> list[Ended]:
-        """The runs that have ended since the last call."""
+        """Returns the runs that have ended since the last call."""
         import ray
 
         if not self._runs:
@@ -80,24 +80,24 @@ class RayBackend:
         return [self._ended(task) for task in done]
 
     def running(self) -> list[Run]:
-        """The runs at work now, as their logs tell."""
+        """Returns the runs that are being carried out now, as their logs show."""
         return [run for run in self._runs.values() if self._log_size(run) > self._sizes[run.name]]
 
     def stop(self) -> None:
-        """Lets the runs at work save and end; no other is started."""
+        """Lets the running ones save and end; no other run is started."""
         self._cancel(force=False)
 
     def kill(self) -> None:
-        """Ends the runs at work at once."""
+        """Kills the running ones at once."""
         self._cancel(force=True)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is at work nor waits for room."""
+        """Whether no run is being carried out or waits for room."""
         return not self._runs
 
     def close(self) -> None:
-        """Leaves the cluster; one of this sweep's own ends."""
+        """Leaves the cluster; one that was made for this sweep ends."""
         self._held.close()
 
     def _cancel(self, *, force: bool) -> None:
@@ -113,9 +113,9 @@ class RayBackend:
         try:
             return Ended(run, *ray.get(task))
         except ray_task.Killed as error:
-            return Ended(run, -9, f"{first_line(error.cause)}, the last time that it was tried")
+            return Ended(run, -9, f"{first_line(error.cause)}, in the last of its tries")
         except ray.exceptions.WorkerCrashedError:
-            return Ended(run, -9, "its worker died, the last time that it was tried")
+            return Ended(run, -9, "its worker died in the last of its tries")
         except ray.exceptions.TaskCancelledError:
             return Ended(run, -15, "stopped")
         except ray.exceptions.RayError as error:
@@ -132,9 +132,9 @@ class RayBackend:
 
 
 def environment_of(resources: Mapping[str, float]) -> dict[str, str]:
-    """What a run finds set besides the variables of its worker: as here, and its GPUs."""
+    """Returns the variables that a run gets in addition to those of its worker."""
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED)}
-    # Ray leaves the variable as it is for what asks for no GPU, which would then see them all.
+    # Ray does not hide the GPUs from a task that asks for none.
     hidden = {} if resources.get("GPU") else {"CUDA_VISIBLE_DEVICES": ""}
     return passed | hidden
 
@@ -149,12 +149,12 @@ def _options(resources: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _shipped_arguments(run: Run) -> tuple[str, ...]:
-    """The command where the code is shipped to: its config file as a path within the code."""
+    """Returns the arguments of a run for shipped code, in which the config file is a path."""
     file, colon, preset = run.config_file.partition(":")
     path = Path(file).resolve()
     if not path.is_relative_to(ray_cluster.ROOT):
         raise UsageError(
-            f"--config={file} is not below {ray_cluster.ROOT}, which is what the cluster is shipped"
+            f"--config={file} is not in {ray_cluster.ROOT}, which is shipped to the cluster"
         )
     config = f"--config={path.relative_to(ray_cluster.ROOT)}{colon}{preset}"
     return (config, *run.arguments[1:])

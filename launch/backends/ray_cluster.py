@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or making one of this machine."""
+"""Joins a Ray cluster, or makes one of this machine."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ import launch
 from sfvae_jax.errors import UsageError, first_line
 from sfvae_jax.runtime.output import say
 
-ROOT = Path(launch.__file__).resolve().parents[1]  # what is shipped to other machines
+ROOT = Path(launch.__file__).resolve().parents[1]  # the folder that is shipped to other machines
 
-# Anchored: sfvae_jax/data is code.
+# The slashes anchor the patterns at the top: sfvae_jax/data is code.
 _NOT_SHIPPED = ("/.git", "/data", "/runs", "/.venv", "/build", "/dist", "/.pytest_cache", "/docs")
-_OF_PATTERNS = re.compile(r"[\\*?\[\]!# ]")
-_OBJECT_STORE_BYTES = 100 * 2**20  # nothing but exit statuses goes through it
+_SPECIAL = re.compile(r"[\\*?\[\]!# ]")
+_OBJECT_STORE_BYTES = 100 * 2**20  # only exit statuses go through it
 
 
 def check_installed() -> None:
-    """Refuses to go on without Ray.
+    """Checks that Ray is installed.
 
     Raises:
         UsageError: with the command that installs it.
     """
     if importlib.util.find_spec("ray") is None:
-        raise UsageError("--backend=ray needs Ray: pip install -e '.[sweep]'")
+        raise UsageError("--backend=ray requires Ray: pip install -e '.[sweep]'")
 
 
 def address_of(flag: str | None) -> str:
-    """Where the cluster is: the flag, RAY_ADDRESS, or "local", one made for this sweep."""
+    """Returns the cluster's address: the flag, RAY_ADDRESS, or "local" for one of this sweep."""
     return flag or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def connect(address: str, folder: Path) -> None:
-    """Joins the cluster; one that is not this sweep's own is shipped the code.
+    """Joins the cluster, and ships the code to it unless it was made for this sweep.
 
     Args:
-        address: as from `address_of`.
-        folder: of the sweep, which is not shipped.
+        address: what `address_of` returns.
+        folder: the folder of the sweep, which is not shipped.
 
     Raises:
-        UsageError: if there is no cluster, or it cannot be used.
+        UsageError: if there is no such cluster, or it cannot be used.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
@@ -61,18 +61,19 @@ def connect(address: str, folder: Path) -> None:
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"cannot use the Ray cluster at {address}: {first_line(error)}") from error
     finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in its place
+        signal.signal(signal.SIGTERM, handler)  # Ray replaces it with its own
 
 
 def check_feasible(wanted: Mapping[str, float], address: str) -> None:
-    """Refuses what no machine of this sweep's own cluster has; of another one, it warns.
+    """Checks that a machine of the cluster has what a run needs.
 
     Args:
-        wanted: resources of one run, by Ray's names.
-        address: of the cluster that is joined.
+        wanted: the resources of one run, by Ray's names.
+        address: the address of the cluster; if it was not made for this sweep, it may grow, and
+            a machine that is missing is only reported.
 
     Raises:
-        UsageError: saying what there is.
+        UsageError: saying what the machines have.
     """
     import ray
 
@@ -80,10 +81,10 @@ def check_feasible(wanted: Mapping[str, float], address: str) -> None:
     if any(all(node.get(key, 0) >= number for key, number in wanted.items()) for node in nodes):
         return
     there = " or ".join(_shown({key: node.get(key, 0) for key in wanted}) for node in nodes)
-    message = f"no machine of the Ray cluster has {_shown(wanted)} for a run, but {there}"
+    message = f"a run needs {_shown(wanted)}, but the machines of the Ray cluster have {there}"
     if address == "local":
         raise UsageError(f"{message}; ask for less (--num_cpus, --num_gpus, --resources)")
-    say(f"{message}; waiting for one that has", sys.stderr)  # it may grow
+    say(f"{message}; waiting for a machine that has enough", sys.stderr)
 
 
 def _shown(resources: Mapping[str, float]) -> str:
@@ -93,6 +94,6 @@ def _shown(resources: Mapping[str, float]) -> str:
 def _shipped(folder: Path) -> dict[str, Any]:
     excludes = list(_NOT_SHIPPED)
     if folder.is_relative_to(ROOT):
-        # As .gitignore has it, where brackets, stars and backslashes are patterns.
-        excludes.append("/" + _OF_PATTERNS.sub(r"\\\g<0>", str(folder.relative_to(ROOT))))
+        # Excludes are patterns as in .gitignore; what is special in them is escaped.
+        excludes.append("/" + _SPECIAL.sub(r"\\\g<0>", str(folder.relative_to(ROOT))))
     return {"working_dir": str(ROOT), "excludes": excludes}

@@ -1,4 +1,4 @@
-"""The part of a run on Ray that a worker of the cluster carries out."""
+"""What a worker of a Ray cluster does for one run."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Killed(RuntimeError):
-    """Something other than the run ended it; another try goes on from its checkpoint."""
+    """Raised if a run did not end by itself; another try goes on from its checkpoint."""
 
 
 def carry_out(
     arguments: Sequence[str], log: str, environment: Mapping[str, str], folder: str | None
 ) -> tuple[int, str]:
-    """Exit status and last error of `python -m sfvae_jax.main`.
+    """Runs `python -m sfvae_jax.main`; returns its exit status and last error.
 
     Args:
-        arguments: of the command.
-        log: file to add its output to.
-        environment: variables besides those of the worker.
-        folder: to run it in; None: where the worker is, among the files shipped to it.
+        arguments: the arguments of the command.
+        log: the file to which its output is appended.
+        environment: variables in addition to those of the worker.
+        folder: the folder to run it in; None for that of the worker, with the shipped files.
 
     Raises:
-        Killed: if a signal ended it, and not the sweep.
+        Killed: if a signal ended it that did not come from the sweep.
     """
     if folder is not None:
         os.chdir(folder)
     try:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
-        # With its worker the process has to end at once: the next try needs the workdir's lock.
+        # The process must end at once with its worker: the next try needs the lock of the workdir.
         process = start(arguments, Path(log), signal.SIGKILL, environment=environment)
     except OSError as error:
         return 1, str(error)
@@ -49,7 +49,7 @@ def carry_out(
         process.terminate()
         status = _wait(process)
     finally:
-        process.kill()  # whatever else broke the waiting; none that has ended
+        process.kill()  # whatever else ended the waiting; no effect once it has ended
     error = ending(status, Path(log)) if status else ""
     if status in STOPPED and not cancelled:
         raise Killed(error)
@@ -57,7 +57,7 @@ def carry_out(
 
 
 def _wait(process: subprocess.Popen) -> int:
-    """As `process.wait`, which ray.cancel could not interrupt."""
+    """Waits like `process.wait`, but so that ray.cancel can interrupt it."""
     while process.poll() is None:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return process.returncode

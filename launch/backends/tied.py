@@ -1,8 +1,8 @@
-"""Becomes a command that the kernel ends when the process that started it ends.
+"""Executes a command that receives a signal when the process that started it ends.
 
   python tied.py PARENT SIGNAL COMMAND [ARGUMENT ...]
 
-PARENT is that process, by its id. Linux alone knows such ties; elsewhere the command just runs.
+PARENT is the id of that process. Only Linux has such signals; elsewhere the command just runs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Ties this process, then executes the command in its place."""
+    """Asks for the signal, then executes the command in place of this process."""
     parent, signal_number, *command = sys.argv[1:]
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal_number))
-        if os.getppid() != int(parent):  # it ended before the tie was made
+        if os.getppid() != int(parent):  # it has already ended
             sys.exit(1)
     os.execv(command[0], command)
 

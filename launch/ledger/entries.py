@@ -9,9 +9,8 @@ from pathlib import Path
 import ml_collections
 
 from launch.configs import Overrides, load_sweep
-from launch.filters import select
 from launch.ledger.table import Part, Table
-from launch.runs import Run, make_run
+from launch.runs import Run, make_run, select
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runs.run_names import name_in_table, names_of
 

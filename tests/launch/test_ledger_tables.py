@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.filters import select
 from launch.ledger.entries import entries_of
 from launch.ledger.tables import PAPERS, TABLES
 from launch.ledger.views import Curves, Grid, Measures, is_in
-from launch.runs import expand
+from launch.runs import expand, select
 from sfvae_jax import evaluation
 from sfvae_jax.runs.files.config_file import flatten, plain
 

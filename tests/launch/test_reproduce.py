@@ -104,8 +104,8 @@ def test_the_budget_stops_it_and_the_same_command_goes_on(ledger, tmp_path, caps
         if (tmp_path / "work" / "own-table1" / NAME.format(0)).exists():
             clock.monotonic = lambda: time.monotonic() + 120
 
-    clock = SimpleNamespace(monotonic=time.monotonic)
-    monkeypatch.setattr("launch.interrupts.time", clock)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("launch.drive.time", clock)
     table = own_table(tmp_path)
     given = ledger(table, before_poll=spend)
     assert run(tmp_path, "own-table1", "--budget=1.5") == 3
@@ -285,13 +285,13 @@ def test_list_and_plan_carry_nothing_out(ledger, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "name a table, or give --all; --list shows what there is"),
+        ([], "name a table, or give --all; --list shows the tables"),
         (["own-tabel1"], "unknown table 'own-tabel1'; did you mean 'own-table1'?"),
-        (["own-table1", "--budget=0"], "must be a number of minutes above 0, got '0'"),
-        (["own-table1", "--budget=inf"], "must be a number of minutes above 0, got 'inf'"),
-        (["own-table1", "--budget=soon"], "must be a number of minutes above 0, got 'soon'"),
-        (["--list", "--plan"], "--list and --plan exclude each other"),
-        (["own-table1", "--all"], "--all is about all tables; name none beside it"),
+        (["own-table1", "--budget=0"], "must be a positive number of minutes, got '0'"),
+        (["own-table1", "--budget=inf"], "must be a positive number of minutes, got 'inf'"),
+        (["own-table1", "--budget=soon"], "must be a positive number of minutes, got 'soon'"),
+        (["--list", "--plan"], "--list and --plan cannot be given together"),
+        (["own-table1", "--all"], "--all applies to all tables; do not name one"),
         (["own-table1", "--config.seed=1"], "unrecognized arguments: --config.seed=1"),
         (["own-table1", "--num_gpus=1"], "--num_gpus only applies to --backend=ray"),
         (["own-table1", "--workdir="], "--workdir is empty"),
@@ -352,7 +352,8 @@ def test_real_runs_stopped_by_the_budget_have_the_records_of_undisturbed_ones(
     workdir = long.run(tmp_path / "work").workdir
     late = lambda: math.inf if checkpoint_steps(workdir) else 0.0  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr("launch.interrupts.time", SimpleNamespace(monotonic=late))
+        clock = SimpleNamespace(monotonic=late, sleep=time.sleep)
+        patch.setattr("launch.drive.time", clock)
         assert run(tmp_path, "own-table1", "--budget=10") == 3
     paths = [path_of(entry, tmp_path / "records") for entry in (short, long)]
     assert [path.exists() for path in paths] == [True, False]

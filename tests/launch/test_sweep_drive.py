@@ -8,8 +8,7 @@ import pytest
 from tiny_sweeps import write_config
 
 from launch.backends.base import Ended
-from launch.drive import _SECONDS_BETWEEN_LOOKS, Outcome, carry_out, look_over
-from launch.interrupts import Interrupts
+from launch.drive import _SECONDS_BETWEEN_LOOKS, Interrupts, Outcome, carry_out, look_over
 from launch.progress import SweepProgress
 from launch.runs import expand
 from sfvae_jax.errors import RunError, UsageError
@@ -197,7 +196,9 @@ def test_runs_at_work_elsewhere_are_waited_for(tmp_path, monkeypatch, capsys, fi
     assert outcome == Outcome(done={"seed=0", "seed=1"})
     first, then = ["seed=1"] if known else ["seed=0", "seed=1"], [] if finishes else [["seed=0"]]
     assert given == [first, *then]
-    assert capsys.readouterr().err.count("waiting for other processes, at work in seed=0\n") == 1
+    assert (
+        capsys.readouterr().err.count("waiting for runs that other processes train: seed=0\n") == 1
+    )
 
 
 def test_a_signal_ends_the_waiting_for_others(runs, monkeypatch):

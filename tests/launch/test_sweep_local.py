@@ -42,7 +42,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     out, err = capsys.readouterr()
     log = folder / "logs" / "data.num_examples=6000.log"
     failed = next(line for line in err.splitlines() if line.startswith("failed: "))
-    assert failed.startswith("failed: data.num_examples=6000: sfvae_jax: error: data.num_examples:")
+    assert failed.startswith("failed: data.num_examples=6000: sfvae_jax: error: data.num_ex")
     assert failed.endswith(f"log: {log}")
     assert "3 of 4 runs are done, 1 failed" in err
     assert re.search(r"runs 3/4 done, 1 failed, 0 running, step 1524/1536", err)

@@ -87,7 +87,7 @@ def test_what_no_machine_has_is_refused_or_waited_for(monkeypatch, capsys):
     with pytest.raises(UsageError, match="has CPU 4, TPU 4 for a run, but CPU 8, TPU 0 or CPU 2"):
         check_feasible({"CPU": 4.0, "TPU": 4.0}, "local")
     check_feasible({"TPU": 8.0}, "10.0.0.1:6379")
-    assert "waiting for one that has" in capsys.readouterr().err
+    assert "waiting for a machine that has enough" in capsys.readouterr().err
 
 
 def test_a_run_sees_the_gpus_that_it_asks_for(monkeypatch):
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
     kill_in_the_middle(workdir, process, lambda pid: pid)
     _, err = process.communicate()
     assert process.returncode == 1, err
-    assert "as when memory runs out, the last time that it was tried; log: " in err
+    assert "as when memory runs out, in the last of its tries; log: " in err
 
 
 @pytest.mark.slow
@@ -164,6 +164,6 @@ def test_another_cluster_is_shipped_the_code(tmp_path, monkeypatch):
         outside = start_sweep(write_config(tmp_path, [{}]), tmp_path / "other", *flags)
         _, err = outside.communicate()
         assert outside.returncode == 2
-        assert "which is what the cluster is shipped" in err
+        assert "which is shipped to the cluster" in err
     finally:
         cluster.shutdown()

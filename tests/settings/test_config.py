@@ -9,7 +9,7 @@ from absl import flags
 from helpers import ROOT, load_config
 from ml_collections import config_flags
 
-from launch.filters import select
+from launch.runs import select
 from sfvae_jax import data, objectives
 from sfvae_jax.config import (
     DEFAULT_BETAS,
