@@ -1,7 +1,7 @@
-"""Likelihood variances, learned, constant and by BAGGINS: BACK, Section 7.2.
+"""Learned, constant and BAGGINS likelihood variances: BACK Section 7.2, Figures 6, 10, 11, 14, 15.
 
-Figures 6, 10, 11, 14 and 15: a VAE with Gaussian likelihood and constant posterior variance is
-trained with BILBO. The likelihood's variance T is learned for each pixel (`bilbo` with likelihood
+A VAE with Gaussian likelihood and constant posterior variance is trained with BILBO. The
+likelihood's variance T is learned for each pixel (`bilbo` with likelihood
 `heteroscedastic_gaussian`), the identity (`gaussian`, variance 1), or set by the batch's
 information (`bilbo_baggins`, information factor tau). The data are scaled by lambda (`data.scale`):
 with T = I the samples depend on lambda, with BAGGINS they do not.

@@ -1,4 +1,4 @@
-"""Molecules by grammar, searched in latent space: RAE Section 6.2, Figure 2.
+"""Molecules by grammar, searched in latent space (needs RDKit): RAE Section 6.2, Figure 2.
 
 SMILES, as rules of a grammar (GrammarVAE, Kusner et al., 2017) or as characters (CharacterVAE),
 with the networks of configs/equations.py in GrammarVAE's larger sizes. Bayesian optimisation then

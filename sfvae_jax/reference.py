@@ -12,6 +12,7 @@ Exit status: 0 all pages are current, 1 some differ (without --write), 2 a usage
 from __future__ import annotations
 
 import argparse
+import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from sfvae_jax.config import groups
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
 from sfvae_jax.reporting import option_tables, spec_tables
+from sfvae_jax.reporting.markdown import code, lines_of
 from sfvae_jax.reporting.pages import Page, page_with
 from sfvae_jax.runtime.output import prepare, say
 
@@ -28,10 +30,23 @@ ROOT = Path(sfvae_jax.__file__).resolve().parents[1]  # of the repository
 
 # The blocks of each page, by their names.
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"experiments": lambda: experiments(ROOT)},
     "docs/config.md": {"keys": lambda: option_tables.to_markdown(groups())},
+    "docs/data.md": {"image-sources": spec_tables.image_sources},
     "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
     "docs/objectives.md": {"objectives": spec_tables.objectives},
+    "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},
 }
+
+
+def experiments(root: Path) -> str:
+    """Every config file, with the first line of its docstring."""
+    rows = []
+    for path in sorted((root / "configs").glob("*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        first_line = docstring.partition("\n")[0].removesuffix(".")
+        rows.append([code(f"configs/{path.name}"), first_line])
+    return lines_of(("config", "experiment"), rows) + "\n"
 
 
 def pages() -> list[Page]:

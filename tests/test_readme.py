@@ -49,11 +49,6 @@ def test_every_name_in_the_readme_is_a_function_or_an_objective(readme):
     assert names - set(settings) == set(objectives.OBJECTIVES)
 
 
-def test_every_config_is_in_the_readme(readme, root):
-    for path in (root / "configs").glob("*.py"):
-        assert f"`configs/{path.name}`" in readme
-
-
 def test_pictures_and_pages_exist(root):
     for page in (root / "README.md", *(root / "docs").rglob("*.md")):
         links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())

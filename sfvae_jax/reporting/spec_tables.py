@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from sfvae_jax.data.image_sources.tfds import TFDS
+from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource
+from sfvae_jax.data.sources import SOURCES
 from sfvae_jax.evaluation import EVALUATIONS, Evaluation
 from sfvae_jax.models import POSTERIORS
 from sfvae_jax.objectives import OBJECTIVES
@@ -45,6 +48,16 @@ def objectives() -> str:
     return lines_of(heads, rows) + "\n"
 
 
+def image_sources() -> str:
+    """Every source of images: what it holds, its splits, and which examples it holds out."""
+    return _sources(source for source in (*SOURCES.values(), TFDS) if source.kind is None)
+
+
+def sequence_sources() -> str:
+    """Every source of sequences: the same, and the options that it takes."""
+    return _sources(source for source in SOURCES.values() if source.kind is not None)
+
+
 def evaluations() -> str:
     """Every evaluation: its measures, what they are, their source, and the examples it is for."""
     heads = ("name in a config", "measures", "what is measured or drawn", "source", "examples")
@@ -69,6 +82,23 @@ def _measures(spec: Evaluation) -> str:
         for measure in spec.measures
         if measure.name not in errors
     )
+
+
+def _sources(sources: Iterable[DataSource]) -> str:
+    rows = [
+        [
+            code(source.usage) if source.name else "any other name",
+            source.help,
+            ", ".join(source.splits) or "those of the files",
+            f"a hash of {source.held_out_by}" if source.held_out_by else "a shuffle by `data.seed`",
+            ", ".join(code(key) for key in source.options if key not in IMAGE_OPTIONS),
+        ]
+        for source in sources
+    ]
+    heads = ("`data.name`", "what it holds", "splits", "held-out examples follow", "own options")
+    columns = [column for column in zip(heads, *rows, strict=True) if any(column[1:])]
+    heads, *rows = zip(*columns, strict=True)
+    return lines_of(heads, rows) + "\n"
 
 
 def _names(names: Collection[str], known: Collection[str]) -> str:
