@@ -1,24 +1,24 @@
-"""Tables runs: obtained beside published, one row a method.
+"""Puts runs in a table: one row per method, what it obtained beside what is published.
 
   python -m sfvae_jax.report RUN [RUN ...] [--output=DIR] [--latex]
 
 RUN is the workdir of a finished run, or a folder with such workdirs below it; links are followed.
-Runs that differ in their seed alone are one method: its mean and standard deviation over the
-seeds. Prints Markdown (with --latex LaTeX), and writes into DIR (default: the folder that the runs
-share)
+Runs that differ in nothing but their seed are one method, with its mean and standard deviation over
+the seeds. The command prints Markdown (LaTeX with --latex), and writes into DIR, by default the
+folder that the runs share,
 
   report.md, report.tex    the table, to read and to paste into a paper
-  report.json              its numbers, nothing rounded
-  report.csv               one row a run, measure and step, nothing rounded
+  report.json              its numbers, not rounded
+  report.csv               one row per run, measure and step, not rounded
   report.png               the table as bars
   report_curves.png        every measure over the steps at which it was taken: mean and range over
-                           seeds; only where there are two steps
+                           seeds; only if there are two steps
   report_sweep.png         every measure over each numeric key in which the runs differ, in the
-                           same way; only where there is such a key
+                           same way; only if there is such a key
   report_samples.png, report_latent_plane.png, report_manifold.png
-                           these figures of all methods side by side, where two or more have them
+                           these figures of all methods side by side, if two or more have them
 
-A run that is not finished or cannot be read is left out, which the report and a line on stderr say.
+Runs that are not finished or cannot be read are left out; the report and stderr say which and why.
 
 Exit status: 0 all runs are in the report, 1 some were left out, 2 a usage error.
 """
@@ -65,18 +65,18 @@ __all__ = [
     "write_report",
 ]
 
-_LATEX = flags.DEFINE_bool("latex", False, "Whether to print report.tex instead of report.md.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for what is written: report.md and others.")
+_LATEX = flags.DEFINE_bool("latex", False, "Print report.tex instead of report.md.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder that the report is written to.")
 
 
 class Report(NamedTuple):
-    """What was written.
+    """A report that was written.
 
     Attributes:
-        text: the Markdown.
-        latex: the LaTeX.
-        files: the names of what was written.
-        left_out: by the results.json of each run that is not in it, why.
+        text: its Markdown.
+        latex: its LaTeX.
+        files: the names of its files.
+        left_out: why a run was left out, by the path of its results.json.
     """
 
     text: str
@@ -88,14 +88,14 @@ class Report(NamedTuple):
 def write_report(paths: Sequence[Path], folder: Path) -> Report:
     """Writes the report of runs: report.md, .tex, .json, .csv and .png, and report_*.png.
 
-    A picture that this report has not is not left there by an earlier one.
+    Pictures of an earlier report that this one does not have are removed.
 
     Args:
-        paths: the results.json of each, as from `find_runs`.
-        folder: where to write them.
+        paths: the results.json of each run, as from `find_runs`.
+        folder: where the files are written.
 
     Raises:
-        UsageError: if no run is finished, or two have the same config and seed.
+        UsageError: if no run is finished.
         OSError: if the folder cannot be written.
     """
     runs, left_out = read_runs(paths)
@@ -118,10 +118,10 @@ def write_report(paths: Sequence[Path], folder: Path) -> Report:
 
 
 def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[str]:
-    """Draws the pictures, and removes an earlier report's where this one has none.
+    """Draws the pictures, and removes those of an earlier report that this one does not have.
 
     Returns:
-        The names of what was drawn.
+        The names of the pictures that were drawn.
     """
     methods, all_runs = summary["methods"], list(runs.values())
     over_steps, over_keys = panels_over_steps(all_runs), panels_over_keys(all_runs)
@@ -144,7 +144,7 @@ def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[
 
 
 def say_report(report: Report, folder: Path, *, as_latex: bool = False) -> None:
-    """Prints a report that was written to a folder, and what it lacks."""
+    """Prints a report that was written to a folder, and which runs were left out."""
     output.say(report.latex if as_latex else report.text)
     for path, reason in report.left_out.items():
         output.say(f"left out: {shown(path)}: {reason}", sys.stderr)
@@ -179,7 +179,7 @@ def _fail(message: str, status: int) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for another process that writes its report there; a file system may know no locks."""
+    """Waits until no other process writes a report there, if the file system has locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -361,7 +361,7 @@ def test_a_copy_of_a_run_is_counted_once(tmp_path):
     assert [path.parent.name for path in runs] == ["run0", "run2"]
     ((path, reason),) = left_out.items()
     assert path.parent.name == "run1"
-    assert f"config and the seed of {tmp_path}/run0/results.json, which is counted" in reason
+    assert f"same config and seed as {tmp_path}/run0/results.json, which is counted" in reason
     assert report.summarize(list(runs.values()))["methods"][0]["seeds"] == [0, 1]
 
 
@@ -441,7 +441,7 @@ def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
     assert "20.0% / 60.0% ± 15.7% (step 1000) ‡ |" in row
     assert re.sub(r"\\\|", "", row).count("|") == text.splitlines()[1].count("|")
     assert f"data.name ``{data}`` and mnist_5k (paper: mnist)" in text
-    assert "‡ Published of other data: mnist." in text
+    assert "‡ Published for other data: mnist." in text
     assert runs[0]["published"]["differences"]["data.name"] == [data, "mnist"]
     own, same = (method["measures"]["collapse_fraction"]["200"] for method in summary["methods"])
     assert own["published_data"] == "mnist"
@@ -454,7 +454,7 @@ def test_what_not_all_seeds_measured_is_told():
     earlier = {**RUNS[2], "history": {"200": RUNS[2]["metrics"]}}
     text = report.to_markdown(report.summarize([RUNS[0], more, earlier]))
     assert (
-        "Not all runs of `sampling` have these, which are left out: collapse fraction, step 100"
+        "Measures that some runs of `sampling` lack are left out: collapse fraction, step 100"
         in text
     )
     assert (

@@ -1,1 +1,1 @@
-"""What a report is made of: the runs, their summary over seeds, and its Markdown."""
+"""Reports of runs and generated pages: tables, pictures, Markdown, LaTeX and CSV."""

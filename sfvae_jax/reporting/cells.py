@@ -1,4 +1,4 @@
-"""The cells of a report's table, as any writer shows them: obtained, published and the marks."""
+"""The table of a report before it is written as Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 
 from sfvae_jax.reporting.measures import number, title
 
-_MOST_COLUMNS = 12  # of measures, before they become the rows
+_MOST_COLUMNS = 12  # with more columns of measures, the measures become the rows
 
 
 class Cell(NamedTuple):
-    """What a method has of a measure at a step.
+    """A method's value of a measure at a step, beside the published one.
 
     Attributes:
-        obtained: mean ± deviation; "—" where it was not measured.
-        is_doubtful: whether a caveat belongs to it.
-        published: mean ± deviation; "" where the paper has none.
-        elsewhere: the paper's step where that is another; else "".
-        is_of_other_data: whether the published figure is.
+        obtained: mean ± deviation; "—" if it was not measured.
+        is_doubtful: whether it has a caveat.
+        published: mean ± deviation; "" if the paper has none.
+        elsewhere: the paper's step, if it is another one; else "".
+        is_of_other_data: whether the published figure is for another data set.
     """
 
     obtained: str = "—"
@@ -31,9 +31,10 @@ class Table(NamedTuple):
     """A report's table, by rows.
 
     Attributes:
-        heads: the columns' names, for the first column, too.
-        rows: the name of each row, and its cells: texts, or `Cell`s of measures.
-        methods_are_rows: else they are the columns, since there are too many measures.
+        heads: the name of each column, the first one included.
+        rows: the name of each row with its cells, each a text or the `Cell` of a measure.
+        methods_are_rows: whether the rows are methods; if there are too many measures, the columns
+            are.
     """
 
     heads: list[str]
@@ -42,10 +43,7 @@ class Table(NamedTuple):
 
 
 def table_of(summary: dict[str, Any]) -> Table:
-    """The table of a summary, as from `summarize`.
-
-    The methods are its rows, or its columns where there are too many measures for that.
-    """
+    """Returns the table of a summary, as `summarize` returns it."""
     methods, columns = summary["methods"], _columns(summary)
     names = [method["method"] for method in methods]
     measures = ["runs", *(f"{title(measure)}, step {step}" for measure, step in columns)]
@@ -63,7 +61,7 @@ def table_of(summary: dict[str, Any]) -> Table:
 
 
 def all_cells(summary: dict[str, Any]) -> list[tuple[dict[str, Any], str, dict[str, Any]]]:
-    """(method, measure, cell) of every cell of a summary."""
+    """Returns (method, measure, cell) of every cell of a summary."""
     return [
         (method, measure, cell)
         for method in summary["methods"]

@@ -1,4 +1,4 @@
-"""Every measure of every run as a row of CSV, nothing rounded and nothing left out."""
+"""All measures of all runs as CSV, not rounded."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ COLUMNS = (
 
 
 def to_csv(runs: Mapping[Path, Run]) -> str:
-    """One row a run, step and measure, in the form of RFC 4180, under a row of `COLUMNS`.
+    """Returns a row per run, step and measure, below a row of `COLUMNS`, in the form of RFC 4180.
 
-    `step` is the table's, and `measured_step` that of the model that was measured: another one for
-    the last measures of a run that stopped early. `value` is the number as results.json has it,
-    `repr`; it is empty for a measure that does not apply to the model, and `reason` says why, as
-    far as results.json does. `caveat` says why a value is not to be trusted as it stands.
-    `published_...` are the figures that stand beside it in the table: mean and standard deviation,
-    the paper's step, and its data set where that is another than the run's. `part` is the part of
-    the data that was measured; it is empty where a measure has none, such as one of random samples.
+    `step` is the table's step. `measured_step` is the step of the model that was measured, which
+    differs for the last measures of a run that stopped early. `value` is the number as it is in
+    results.json; it is empty for a measure that does not apply to the model, and `reason` says why
+    if results.json does. `caveat` says why a value cannot be trusted as it stands.
+    `published_...` are the figures beside it in the table: mean and standard deviation, the paper's
+    step, and its data set if that is not the run's. `part` is the split that was measured; it is
+    empty for measures of no split, such as those of random samples.
 
     Args:
-        runs: by the results.json of each its contents, as from `read_runs`.
+        runs: the contents of each results.json by its path, as from `read_runs`.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -62,10 +62,10 @@ def to_csv(runs: Mapping[Path, Run]) -> str:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """The name of each run's folder; where two have the same, from the folder that all share.
+    """Returns the name of each run's folder, or its path in the shared folder if names are equal.
 
     Args:
-        paths: the results.json of each.
+        paths: the results.json of each run.
     """
     names = [path.parent.name for path in paths]
     if len(set(names)) < len(names):
@@ -75,7 +75,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
-    """What a run measured, by steps."""
+    """Yields the rows of a run, step by step."""
     published, evaluated = PublishedRow(run), flatten(run["config"]).get("evaluations.part", "")
     points = by_step(run)
     steps = sorted(points, key=int)
@@ -100,6 +100,6 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _split(measure: str, evaluated: str) -> str:
-    """The split that a measure is taken on."""
+    """Returns the split that a measure is taken on; `evaluated` is that of `evaluations.part`."""
     split = measure_named(measure).split
     return evaluated if split == EVALUATED else split

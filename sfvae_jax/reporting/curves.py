@@ -1,12 +1,13 @@
-"""Measures as curves over the steps of training or over a swept key, with their range over seeds.
+"""Measures as curves over training steps or over a swept key, with their range over seeds.
 
-A curve is a method. All its values come from results.json: over steps from the measures at the
-steps that `evaluations.steps` names, over a key from the final ones. They are taken on a whole part
-of the data, as the papers' figures are: the evidence bounds of SFVAE Figures 1 and C.2 (with gamma,
-which is a measure, too), the lower bounds of BACK Figures 4 and 8 and the Frechet distances of RAE
-Figure 3 (left) over steps; the Frechet distance and the log marginal likelihood of SFVAE Figures 4
-and C.1 over `model.latent_size`, those of RAE Figure 3 (right) over `objective.beta`. The loss and
-its terms in metrics.jsonl are those of single batches: a run's own figures/training.png has them.
+A curve is a method. All values come from results.json: curves over steps show the measures at the
+steps in `evaluations.steps`, curves over a key the final ones. Measures are taken on a whole split
+of the data, as in the papers' figures. Over steps these are the evidence bounds of SFVAE Figures 1
+and C.2 (with gamma, which is a measure, too), the lower bounds of BACK Figures 4 and 8, and the
+Frechet distances of RAE Figure 3 (left). Over `model.latent_size` they are the Frechet distance and
+the log marginal likelihood of SFVAE Figures 4 and C.1, over `objective.beta` those of RAE Figure 3
+(right). The loss and its terms in metrics.jsonl belong to single batches; figures/training.png of
+each run shows them.
 """
 
 from __future__ import annotations
@@ -44,59 +45,63 @@ __all__ = [
 ]
 
 Methods = Mapping[str, Sequence[Run]]
-Rows = Mapping[str, PublishedRow]  # by the method
-# By the method and its values of a key: the runs, and what is published of them.
+Rows = Mapping[str, PublishedRow]  # by method
+# By method and value of a key: the runs, and their published row.
 Swept = dict[str, dict[float, tuple[list[Run], PublishedRow]]]
 
 
 def curves_over_steps(runs: Sequence[Run], *measures: str) -> list[Curve]:
-    """A curve a method over the steps at which all its runs have a measure.
+    """Returns a curve for each method, over the steps at which all its runs have a measure.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
-        measures: one, or several in one picture, whose names the labels then have.
+        runs: the contents of results.json, as from `read_run`.
+        measures: names of measures; with several, the labels name them.
     """
     return _curves_over_steps(by_method(runs), measures)
 
 
 def published_over_steps(runs: Sequence[Run], *measures: str) -> list[PublishedCurve]:
-    """What is published beside `curves_over_steps`, as far as it stands in the report's table.
+    """Returns the published figures beside `curves_over_steps`, those of the report's table.
 
-    A figure of a step at which the runs were not measured, which stands there beside their end, is
-    a level.
+    A figure for a step at which the runs were not measured, which the table shows beside their end,
+    becomes a level.
     """
     methods = by_method(runs)
     return _published_over_steps(methods, measures, _rows(methods))
 
 
 def curves_over_key(runs: Sequence[Run], measure: str, key: str) -> list[Curve]:
-    """A curve a method over a numeric key, at the end of each run.
+    """Returns a curve for each method over a numeric key, from the end of each run.
 
-    Runs that differ in this key and their seed alone are one curve. A value of the key at which
-    not all runs have the measure is left out, and so is a method without numbers under the key.
+    Runs that only differ in this key and their seed are one curve. Values of the key at which some
+    run lacks the measure are left out, and so are methods without numbers under the key.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
-        measure: one of them.
-        key: such as "model.latent_size".
+        runs: the contents of results.json, as from `read_run`.
+        measure: the name of a measure.
+        key: a config key, such as "model.latent_size".
 
     Raises:
-        UsageError: if no method has numbers there.
+        UsageError: if no method has numbers under the key.
     """
     return _curves_over_key(_swept(runs, key), measure)
 
 
 def published_over_key(runs: Sequence[Run], measure: str, key: str) -> list[PublishedCurve]:
-    """What is published beside `curves_over_key`; as it, it raises a `UsageError`."""
+    """Returns the published figures beside `curves_over_key`.
+
+    Raises:
+        UsageError: if no method has numbers under the key.
+    """
     return _published_over_key(_swept(runs, key), measure)
 
 
 def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None) -> list[Panel]:
-    """Each measure that some method has at two steps or more.
+    """Returns a panel for each measure that some method has at two steps or more.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
-        measures: which; None: all but standard errors.
+        runs: the contents of results.json, as from `read_run`.
+        measures: names of measures; None: all but standard errors.
     """
     methods = by_method(runs)
     rows = _rows(methods)
@@ -115,15 +120,15 @@ def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None
 def panels_over_key(
     runs: Sequence[Run], key: str, measures: Sequence[str] | None = None
 ) -> list[Panel]:
-    """Each measure that some method has at two values of a numeric key or more.
+    """Returns a panel for each measure that some method has at two values of a key or more.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
-        key: such as "model.latent_size".
-        measures: which; None: all but standard errors.
+        runs: the contents of results.json, as from `read_run`.
+        key: a config key, such as "model.latent_size".
+        measures: names of measures; None: all but standard errors.
 
     Raises:
-        UsageError: if no method has numbers there.
+        UsageError: if no method has numbers under the key.
     """
     methods = _swept(runs, key)
     panels = [
@@ -139,12 +144,12 @@ def panels_over_key(
 
 
 def panels_over_keys(runs: Sequence[Run]) -> list[Panel]:
-    """Each measure over each numeric key in which runs differ that are otherwise alike."""
+    """Returns the panels over each numeric key in which otherwise equal runs differ."""
     return [panel for key in swept_keys(runs) for panel in panels_over_key(runs, key)]
 
 
 def is_logarithmic(xs: Sequence[float]) -> bool:
-    """Whether values span two decades and are spread more evenly over them than over the line."""
+    """Returns whether values span two decades and are spread evenly in their logarithms."""
     if not xs or min(xs) <= 0 or max(xs) / min(xs) < 100:
         return False
     low, high, middle = min(xs), max(xs), median(xs)
@@ -209,7 +214,7 @@ def _label(measure: str, method: str, measures: Sequence[str], methods: Methods)
 
 
 def _swept(runs: Sequence[Run], key: str) -> Swept:
-    """The methods, apart from this key, all of whose runs have numbers there; runs by these."""
+    """Returns the methods, apart from this key, all of whose runs have numbers under it."""
     found: Swept = {}
     for method, group in by_method(runs, key).items():
         by_value: dict[float | None, list[Run]] = {}
@@ -220,7 +225,7 @@ def _swept(runs: Sequence[Run], key: str) -> Swept:
                 x: (by_value[x], PublishedRow(by_value[x][-1])) for x in sorted(by_value)
             }
     if not found:
-        raise UsageError(f"{key}: no method has numbers there; expected a numeric key of the runs")
+        raise UsageError(f"{key}: no method has numbers under this key; give a numeric config key")
     return found
 
 
@@ -250,10 +255,10 @@ def _published_over_key(methods: Swept, measure: str) -> list[PublishedCurve]:
 def _published(
     label: str, figures: Sequence[tuple[float | None, PublishedFigure]]
 ) -> list[PublishedCurve]:
-    """One for each note; most often there is one."""
+    """Returns a curve for each note; most often there is one."""
     found: dict[str, dict[float | None, tuple[float, float | None]]] = {}
     for x, figure in figures:
-        note = "published" + (f" of {figure.data}" if figure.data else "")
+        note = "published" + (f" for {figure.data}" if figure.data else "")
         note += f" (step {figure.step})" if x is None else ""
         found.setdefault(note, {})[x] = (figure.mean, figure.std)
     return [PublishedCurve(label, points, note) for note, points in found.items()]

@@ -14,16 +14,16 @@ from sfvae_jax.reporting.notes import Markup
 
 
 def to_latex(summary: dict[str, Any], runs: Sequence[str], left_out: dict[Path, str]) -> str:
-    r"""The summary as a `table` to paste: the cells of the Markdown, published in a second column.
+    r"""Returns the summary as a `table` to paste into a paper.
 
-    A measure beside which a paper has figures has two columns, "obtained" and "published". Means
-    and deviations are formulas, $1.0 \pm 0.1$; every text that others gave is escaped. Comments at
-    the top name the runs, and those that were left out.
+    Its cells are those of the Markdown, but a measure with published figures has two columns,
+    "obtained" and "published". Means and deviations are formulas, $1.0 \pm 0.1$; all other texts
+    are escaped. Comments at the top name the runs, and those that were left out.
 
     Args:
         summary: as from `summarize`.
-        runs: the names of their folders.
-        left_out: by the results.json of each run that is not in it, why.
+        runs: the names of the runs' folders.
+        left_out: why a run was left out, by the path of its results.json.
     """
     below = [*notes.of_papers(summary, _MARKUP), *notes.remarks(summary, _MARKUP)]
     lines = [
@@ -41,12 +41,12 @@ def to_latex(summary: dict[str, Any], runs: Sequence[str], left_out: dict[Path, 
 
 
 def escape(text: str) -> str:
-    r"""A text in which nothing is a command, a formula or a comment, such as a path.
+    r"""Returns a text, such as a path, in which nothing is a command, a formula or a comment.
 
-    Line breaks become spaces, and control characters, or what is no UTF-8, question marks.
+    Line breaks become spaces; control characters, and bytes that are not UTF-8, question marks.
     """
     text = "".join(_ESCAPED.get(character, character) for character in _plain(text))
-    # Neither dashes, nor what would be an argument of the line break before it.
+    # `--` would be a dash, and a `[` or `*` an argument of the line break before it.
     return re.sub(r"-(?=-)", "-{}", re.sub(r"^[\[*]", r"{\g<0>}", text))
 
 
@@ -55,7 +55,7 @@ _ESCAPED |= {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    # In the fonts that LaTeX begins with these are other signs.
+    # In LaTeX's default fonts these are other signs.
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
@@ -92,7 +92,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _head(name: str, is_double: bool) -> str:
-    """A measure above its step; over both columns where it has two."""
+    """A measure above its step, over both of its columns if it has two."""
     measure, step = re.fullmatch(r"(.*?)(?:, (step \d+))?", name, re.DOTALL).groups()
     text = rf"\shortstack{{{escape(measure)} \\ {step}}}" if step else escape(name)
     return rf"\multicolumn{{2}}{{c}}{{{text}}}" if is_double else text
@@ -120,7 +120,7 @@ def _shown(cell: str | Cell, is_double: bool) -> str:
 
 
 def _number(shown_number: str) -> str:
-    """A mean ± deviation as a formula; no number as it is."""
+    """A mean ± deviation as a formula; a text without numbers as it is."""
     if not any(map(str.isdigit, shown_number)):
         return _symbols(shown_number)
     return "$" + shown_number.replace("%", r"\%").replace("±", r"\pm") + "$"
@@ -131,7 +131,7 @@ def _comment(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """In one line, of characters that a text file may have."""
+    """The text in one line, without characters that a text file cannot have."""
     text = " ".join(text.encode(errors="replace").decode().split())
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text)
 

@@ -14,7 +14,7 @@ from sfvae_jax.reporting.notes import DOUBT, OTHER_DATA, Markup
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
-    """The summary as a table; every cell is "obtained / published", each mean ± deviation."""
+    """Returns the summary as a table, each cell as "obtained / published", and the notes below."""
     table = table_of(summary)
     first, *others = table.heads
     heads = [first, *(others if table.methods_are_rows else map(code, others))]
@@ -26,18 +26,18 @@ def to_markdown(summary: dict[str, Any]) -> str:
 
 
 def notes_below(summary: dict[str, Any]) -> str:
-    """What stands below the table of a summary: its papers, how the runs differ, the marks."""
+    """Returns what stands below the table: the papers, how the runs differ, the marks."""
     first_note = " ".join([notes.heading(summary, _MARKUP), *notes.of_papers(summary, _MARKUP)])
     return "\n\n".join([first_note, *notes.remarks(summary, _MARKUP)])
 
 
 def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts that are Markdown already."""
+    """Returns a table of texts that are Markdown already."""
     return "\n".join([_line(heads), "|" + " --- |" * len(heads), *map(_line, rows)])
 
 
 def cell_text(cell: str | Cell) -> str:
-    """A cell as "obtained / published", with its marks."""
+    """Returns a cell as "obtained / published", with its marks."""
     if isinstance(cell, str):
         return cell
     obtained = cell.obtained + (f" {DOUBT}" if cell.is_doubtful else "")
@@ -49,7 +49,7 @@ def cell_text(cell: str | Cell) -> str:
 
 
 def left_out_note(left_out: dict[Path, str]) -> str:
-    """A list of the runs that a report could not have, with why; empty where there are none."""
+    """Returns a list of the runs that were left out and why; empty if there are none."""
     if not left_out:
         return ""
     lines = [f"{code(shown(path))}: {prose(reason)}" for path, reason in left_out.items()]
@@ -57,7 +57,7 @@ def left_out_note(left_out: dict[Path, str]) -> str:
 
 
 def code(text: str) -> str:
-    """A text as a code span, in which nothing is markup."""
+    """Returns a text as a code span, in which nothing is markup."""
     text = " ".join(text.split("\n"))
     ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
@@ -65,11 +65,11 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """A text within a sentence: as it is, or a code span where something in it would be markup."""
+    """Returns a text for a sentence: as it is, or as a code span if it contains markup."""
     return code(text) if _SIGNS.search(text) else text
 
 
-# What Markdown does not print as it stands; `_` is a letter inside a word alone.
+# What Markdown does not print as it stands; only inside a word is `_` a letter.
 _SIGNS = re.compile(r"[*`<>|\\$#~&^\n]|\]\(|\]\[|\b_|_\b")
 
 

@@ -1,4 +1,4 @@
-"""Measures as a person reads them; what is known of each stands in its evaluation's file."""
+"""Measures as a person reads them, by what the spec of their evaluation says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone are one method, named by what tells it from the others."""
+"""Groups runs into methods: runs that only differ in their seed are one method."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Config = dict[str, Any]  # flat
 
 
 def by_method(runs: Sequence[Run], aside: str | None = None) -> dict[str, list[Run]]:
-    """The runs of each method, by its name: the objective, and the keys in which its runs differ.
+    """Returns the runs of each method by its name: the objective, and the keys that tell it apart.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
-        aside: a key in which the runs of one method may differ besides, such as a swept one.
+        runs: the contents of results.json, as from `read_run`.
+        aside: another key in which the runs of one method may differ, such as a swept one.
     """
     configs = [flatten(run["config"]) for run in runs]
     varying = _varying_keys(configs, {_SEED, aside})
@@ -31,7 +31,7 @@ def by_method(runs: Sequence[Run], aside: str | None = None) -> dict[str, list[R
 
 
 def swept_keys(runs: Sequence[Run]) -> list[str]:
-    """The numeric keys in which runs differ that are alike in every other key but the seed."""
+    """Returns the numeric keys in which runs differ that agree in all others but the seed."""
     varying = _varying_keys([flatten(run["config"]) for run in runs], {_SEED})
     keys = sorted({key for keys in varying.values() for key in keys})
     return [key for key in keys if any(_differ(g, key) for g in by_method(runs, key).values())]
@@ -43,15 +43,15 @@ def _differ(runs: Sequence[Run], key: str) -> bool:
 
 
 def value_of(run: Run, key: str) -> float | None:
-    """The number that a run has under a key of its configuration; None where it is none."""
+    """Returns the number that a run has under a config key; None if it is not a number."""
     value = flatten(run["config"]).get(key)
     return value if is_number(value) else None
 
 
 def _varying_keys(configs: list[Config], aside: set[str | None]) -> dict[str, list[str]]:
-    """For every objective the keys, but for those aside, in which its runs differ.
+    """Returns the keys, except those aside, in which the runs of each objective differ.
 
-    A run that was evaluated once more is no other method.
+    Evaluating a run again does not make it another method.
     """
     keys = sorted(set().union(*configs) - aside - {"objective.name", WHAT_IS_MEASURED})
     by_objective: dict[str, list[Config]] = {}
@@ -61,12 +61,12 @@ def _varying_keys(configs: list[Config], aside: set[str | None]) -> dict[str, li
 
 
 def _telling(keys: list[str], group: list[Config]) -> list[str]:
-    """The keys that some runs have with different values."""
-    # A run of an earlier version may not know a key yet.
+    """Returns the keys for which some runs have different values."""
+    # Runs of an earlier version may lack a key.
     varying = [key for key in keys if len({repr(c[key]) for c in group if key in c}) > 1]
     named = [key for key in varying if key != _FINGERPRINT]
     told = len({_values(config, named) for config in group})
-    # Other data have another name, most often; else their fingerprint has to tell them apart.
+    # Different data most often have different names; if not, their fingerprint tells them apart.
     return named if told == len({_values(config, varying) for config in group}) else varying
 
 

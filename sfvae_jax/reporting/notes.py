@@ -1,4 +1,4 @@
-"""What stands below a report's table: its papers, how the runs differ from theirs, the marks."""
+"""The notes below a report's table: the papers, how the runs differ from theirs, the marks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from sfvae_jax.evaluation import measure_named
 from sfvae_jax.reporting.cells import all_cells
 from sfvae_jax.reporting.measures import title
 
-DOUBT = "†"  # beside what is not to be trusted as it stands
-OTHER_DATA = "‡"  # beside what is published of another data set
+DOUBT = "†"  # marks what cannot be trusted as it stands
+OTHER_DATA = "‡"  # marks what is published for another data set
 
 
 class Markup(NamedTuple):
-    """How a writer has texts that others gave.
+    """How a format, such as Markdown, writes the texts of a note.
 
     Attributes:
-        code: a name or path, in which nothing is markup.
-        prose: a text within a sentence, in which nothing is markup.
-        stated: a sentence or source of a config file.
-        beside: where the published figures stand, such as "after the slash".
-        listed: a heading and the lines below it, as a list.
+        code: writes a name or a path, in which nothing is markup.
+        prose: writes a text within a sentence, in which nothing is markup.
+        stated: writes a sentence or a source from a config file.
+        beside: where the published figures are, such as "after the slash".
+        listed: writes a heading and a list of the lines below it.
     """
 
     code: Callable[[str], str]
@@ -32,7 +32,7 @@ class Markup(NamedTuple):
 
 
 def heading(summary: dict[str, Any], markup: Markup) -> str:
-    """One sentence: what the numbers are, and which papers stand beside them."""
+    """Returns a sentence: what the numbers are, and which papers' figures stand beside them."""
     papers = summary["published"]
     note = "Mean ± standard deviation over seeds"
     if any(_is_over_trials(method) for method in summary["methods"]):
@@ -45,7 +45,7 @@ def heading(summary: dict[str, Any], markup: Markup) -> str:
 
 
 def of_papers(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A sentence on how the runs differ from each paper's, and the paper's own note."""
+    """Returns, for each paper, how the runs differ from its runs, and its own note."""
     papers = summary["published"]
     notes = []
     for paper in papers:
@@ -55,7 +55,7 @@ def of_papers(summary: dict[str, Any], markup: Markup) -> list[str]:
 
 
 def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A paragraph for each mark, for what not all runs have, and for the texts that were found."""
+    """Returns paragraphs: on each mark, on what some runs lack, and on texts that were found."""
     cells = all_cells(summary)
     caveats = {
         f"{title(measure)} of {markup.prose(method['method'])}: {markup.prose(caveat)}."
@@ -68,13 +68,13 @@ def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
     return [
         *(f"{DOUBT} {caveat}" for caveat in sorted(caveats)),
         *_incomplete(summary, markup),
-        *(f"{OTHER_DATA} Published of other data: {markup.prose(data)}." for data in others),
+        *(f"{OTHER_DATA} Published for other data: {markup.prose(data)}." for data in others),
         *_texts(summary, markup),
     ]
 
 
 def _source(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Markup) -> str:
-    """A paper and, of several, the methods beside which it stands."""
+    """A paper and, if there are several, the methods beside which its figures stand."""
     runs = f"{paper['num_runs']} run{'s' if paper['num_runs'] > 1 else ''}"
     beside = f" beside {_methods(paper, markup)}" if len(papers) > 1 else ""
     return f"{markup.stated(paper['source'])} ({runs}){beside}"
@@ -99,7 +99,7 @@ def _differences(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Ma
 
 
 def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A sentence for each method of which not all runs have the same measures."""
+    """A sentence for each method whose runs do not all have the same measures."""
     notes = []
     for method in summary["methods"]:
         told = [
@@ -109,9 +109,7 @@ def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:
         ]
         if told:
             name = markup.code(method["method"])
-            notes.append(
-                f"Not all runs of {name} have these, which are left out: {', '.join(told)}."
-            )
+            notes.append(f"Measures that some runs of {name} lack are left out: {', '.join(told)}.")
     return notes
 
 
@@ -121,7 +119,7 @@ def _is_over_trials(method: dict[str, Any]) -> bool:
 
 
 def _publishes_trials(summary: dict[str, Any]) -> bool:
-    """Whether a published search has deviations: its paper has several trials of one model."""
+    """Whether a published search has deviations, which are over several trials of one model."""
     return any(
         cell["published"] and cell["published"][1] is not None
         for _, measure, cell in all_cells(summary)
@@ -130,7 +128,7 @@ def _publishes_trials(summary: dict[str, Any]) -> bool:
 
 
 def _texts(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A list of the texts of each method that were measured."""
+    """A list of the measured texts of each method."""
     lists = []
     for method in summary["methods"]:
         lines = [

@@ -10,13 +10,13 @@ from sfvae_jax.runs.published import meets, other_data
 
 
 class PublishedFigure(NamedTuple):
-    """What a paper has of a measure.
+    """A paper's figure for a measure.
 
     Attributes:
-        mean: over its runs.
-        std: over its runs; None where the paper has none.
-        step: at which it stands there, as a text.
-        data: the paper's data set where the run's is another; else None.
+        mean: the mean over its runs.
+        std: the standard deviation over its runs; None if the paper has none.
+        step: the paper's step, as a text.
+        data: the paper's data set, if the run's is another one; else None.
     """
 
     mean: float
@@ -26,18 +26,21 @@ class PublishedFigure(NamedTuple):
 
 
 def published_figures(run: Run) -> dict[str, Any]:
-    """All that the config file of a run has published: "source", "num_runs", "setting", "rows"."""
+    """Returns what a run's config file quotes: "source", "num_runs", "setting" and "rows"."""
     return run.get("published") or {}
 
 
 class PublishedRow:
-    """The paper's row for a run: the one whose "where" the config meets; without, by objective."""
+    """The paper's row for a run: the first whose "where" the run's config meets.
+
+    A row without "where" is for the objective that it is named after.
+    """
 
     def __init__(self, run: Run) -> None:
-        """Finds it; a run may have none.
+        """Finds the row, if there is one.
 
         Args:
-            run: contents of results.json, as from `read_run`.
+            run: the contents of results.json, as from `read_run`.
         """
         figures, config = published_figures(run), flatten(run["config"])
         self._row: dict[str, Any] = {}
@@ -49,9 +52,10 @@ class PublishedRow:
         self._data = other_data(config, figures) if self._row else None
 
     def at(self, measure: str, step: str, *, last: bool) -> PublishedFigure | None:
-        """The figure of a measure at a step; at the end of a run, the one at the paper's own end.
+        """Returns the figure for a measure at a step.
 
-        A figure without a step, of the end of its training, has the key "end".
+        At a run's last step it is the one at the paper's last step, or the one under "end", which
+        is from the end of the paper's training.
         """
         cells = {key: cell for key, cell in self._row.get(measure, {}).items() if key != RUNS}
         if step in cells:

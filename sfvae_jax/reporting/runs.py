@@ -1,4 +1,4 @@
-"""The finished runs that a report is of: found below folders, read, and checked."""
+"""Finds the finished runs for a report, reads their results.json and checks it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ log = logging.getLogger("sfvae_jax")
 
 Run = dict[str, Any]
 
-# The key of a configuration that grows when a finished run is evaluated once more.
+# The config key that grows when a finished run is evaluated again.
 WHAT_IS_MEASURED = "evaluations.names"
-# What a measure of a published row may have beside its steps: the values of the paper's own runs.
+# A published row may have, beside a measure's steps, the values of the paper's own runs.
 RUNS = "runs"
 
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
-    """The results.json of every run that the folders are or hold, each once.
+    """Returns the results.json of every run in or below the folders, each once.
 
-    Links are followed. A folder that cannot be looked into is told in the log.
+    Links are followed. Folders that cannot be read are named in the log.
 
     Raises:
-        UsageError: if a folder has none, or is no usable path.
+        UsageError: if a folder has no run, or is not a usable path.
     """
     found: dict[Path, None] = {}
     for given in folders:
@@ -47,10 +47,10 @@ def find_runs(folders: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
-    """The runs that a report can have, and why it cannot have the others.
+    """Returns the runs that a report can use, and why it leaves out the others.
 
     Args:
-        paths: results.json of each, as from `find_runs`.
+        paths: the results.json of each run, as from `find_runs`.
     """
     runs: dict[Path, Run] = {}
     left_out = {}
@@ -64,18 +64,18 @@ def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
         if same is None:
             runs[path] = run
         else:
-            left_out[path] = f"it has the config and the seed of {shown(same)}, which is counted"
+            left_out[path] = f"it has the same config and seed as {shown(same)}, which is counted"
     return runs, left_out
 
 
 def read_run(path: Path) -> Run:
-    """The results.json of a finished run.
+    """Returns the results.json of a finished run.
 
-    Its "step" is `train.steps`, also where it stopped early and the model of another step was
-    measured ("measured_step"): the runs of one configuration stand in one column.
+    Its "step" is `train.steps`, even if the run stopped early and the model of another step was
+    measured ("measured_step"), so that the runs of one configuration share a column.
 
     Raises:
-        UsageError: if it is not one, or the run is not at its end.
+        UsageError: if it is not a results.json, or the run is not finished.
     """
     run = read_json(path)
     if not run.get("metrics") or not {"config", "step"} <= run.keys():
@@ -90,21 +90,21 @@ def read_run(path: Path) -> Run:
 
 
 def by_step(run: Run) -> dict[str, dict[str, Any]]:
-    """The measures at every step at which a run was measured; null is one that does not apply."""
+    """Returns the measures at every measured step; null stands for one that does not apply."""
     return {**run.get("history", {}), str(run["step"]): run["metrics"]}
 
 
 def caveats_at(run: Run, step: str) -> dict[str, str]:
-    """By measure what makes it doubtful, of what a run measured at a step."""
+    """Returns the caveats of a run's measures at a step, by measure."""
     last = run.get("caveats", {}) if step == str(run["step"]) else {}
     return {**run.get("history_caveats", {}).get(step, {}), **last}
 
 
 def check_results(run: Run, path: Path) -> None:
-    """Refuses a results.json in which something is not what a run writes there.
+    """Checks that a results.json contains what a run writes there.
 
     Raises:
-        UsageError: naming the entry.
+        UsageError: naming an entry that is damaged.
     """
     _, faults = results_file.readable(run)
     for key, (holds, expected) in _ENTRIES.items():
@@ -115,7 +115,7 @@ def check_results(run: Run, path: Path) -> None:
 
 
 def _is_same(one: Run, other: Run) -> bool:
-    """Whether two have one configuration; of keys that an earlier version lacks, any value."""
+    """Whether two runs have equal configurations, in the keys that both have."""
     if one["config"]["seed"] != other["config"]["seed"]:
         return False
     first, second = flatten(one["config"]), flatten(other["config"])
@@ -124,7 +124,7 @@ def _is_same(one: Run, other: Run) -> bool:
 
 
 def _results_below(folder: Path) -> Iterator[Path]:
-    """Every results.json, by its path without links; a folder that is met again is passed by."""
+    """Yields every results.json by its path without links, and enters each folder once."""
     seen = set()
     for place, names, files in os.walk(folder, followlinks=True, onerror=_tell):
         here = os.path.realpath(place)
@@ -184,7 +184,7 @@ def _is_figure(value: Any) -> bool:
     return is_number(value[0]) and (value[1] is None or is_number(value[1]))
 
 
-# What a report needs of an entry of results.json besides.
+# What a report expects of an entry of results.json in addition to what `readable` checks.
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (_is_config, "a configuration with seed, objective.name and train.steps"),
     "published": (_is_published, "the config file's published figures"),

@@ -1,4 +1,4 @@
-"""Runs grouped into methods, obtained beside published, over their seeds."""
+"""Summarises runs by method: means over seeds, beside the published figures."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from sfvae_jax.runs.published import differences
 
 
 def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Groups runs into methods and takes mean and standard deviation over their seeds.
+    """Groups runs into methods, and takes means and standard deviations over their seeds.
 
     Args:
-        runs: contents of results.json, as from `read_run`.
+        runs: the contents of results.json, as from `read_run`.
 
     Returns:
-        "methods", a list of {"method", "runs", "seeds", "measures", "incomplete"}, where "measures"
-        maps a measure and a step to its "mean", "std" (of one run that over its own trials, or
-        null), "published" [mean, std] (null where the paper has none), "published_step" and, where
-        there are some, "published_data" (the paper's data set, where the runs' is another),
-        "caveats" and "texts" that were measured, and "incomplete" maps those that not all runs have
-        to the number of runs that have them; and "published", a list of the papers: of each its
-        "source", "num_runs" and "setting", the "methods" beside which it stands, and "differences",
-        config keys with the values of these (a list) and the paper's.
+        "methods", a list of {"method", "runs", "seeds", "measures", "incomplete"}, and "published",
+        a list of papers.
+
+        "measures" maps a measure and a step to "mean", "std" (for a single run that over its own
+        trials, or null), "published" ([mean, std], or null), "published_step" and, only if there
+        are any, "published_data" (the paper's data set, if it is not the runs'), "caveats" and
+        "texts". "incomplete" maps the measures that some runs lack to the number of runs that have
+        them.
+
+        A paper has its "source", "num_runs" and "setting", the "methods" beside which it stands,
+        and "differences": config keys with their values in these methods (a list) and in the paper.
 
     Raises:
         UsageError: if two runs have the same config and seed.
@@ -42,7 +45,7 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _papers(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What is published of each method: the same figures in the same setting once."""
+    """The papers of all methods; equal figures in an equal setting are listed once."""
     papers: list[tuple[dict[str, Any], list[str]]] = []
     for label, group in groups.items():
         for run in group:
@@ -63,7 +66,7 @@ def _papers(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = sorted(run["config"]["seed"] for run in runs)
     if len(set(seeds)) < len(seeds):
-        raise UsageError(f"two runs of {label} have the same seed; name each run once: {seeds}")
+        raise UsageError(f"two runs of {label} have the same seed: {seeds}; name each run once")
     row = PublishedRow(runs[0])
     points = [by_step(run) for run in runs]
     steps = sorted({step for point in points for step in point}, key=int)
@@ -107,7 +110,7 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _measured(points: list[dict[str, dict[str, Any]]], step: str) -> list[str]:
-    """What some of the runs measured at a step; a deviation stands beside what it is of."""
+    """The measures that some run has at a step, without deviations, which stand beside theirs."""
     found = dict.fromkeys(
         measure for point in points for measure in point.get(step, {}) if _has(point[step], measure)
     )
@@ -115,5 +118,5 @@ def _measured(points: list[dict[str, dict[str, Any]]], step: str) -> list[str]:
 
 
 def _has(metrics: dict[str, Any], measure: str) -> bool:
-    """Whether the measure was taken; null is one that does not apply to the model."""
+    """Whether the measure was taken; null stands for one that does not apply to the model."""
     return metrics.get(measure) is not None

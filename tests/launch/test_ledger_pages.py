@@ -169,8 +169,8 @@ def test_the_end_of_a_run_is_no_earlier_step(ledger):
     _change(path, metrics=history["200"], history=history)
     pages.write_pages(folder, papers)
     text = (folder / "tiny.md").read_text()
-    assert "collapse fraction, step" not in text.partition("Not all runs")[0]
-    assert "`sampling` have these, which are left out: collapse fraction, step 200 (2 of 3)" in text
+    assert "collapse fraction, step" not in text.partition("Measures that some runs")[0]
+    assert "`sampling` lack are left out: collapse fraction, step 200 (2 of 3)" in text
 
 
 def test_a_cell_of_a_grid_is_one_method(ledger):

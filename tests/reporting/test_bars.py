@@ -19,6 +19,6 @@ def test_the_legend_of_a_report_stays_within_it(tmp_path, monkeypatch, name):
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
     shown = "".join(figure.legends[0].get_texts()[1].get_text().split())
-    assert shown == f"{name}, published of mnist".replace(" ", "")
+    assert shown == f"{name}, published for mnist".replace(" ", "")
     assert figure.legends[0].get_texts()[2].get_text() == "other, obtained"
     assert figure.axes[0].get_window_extent().height > 100

@@ -65,7 +65,7 @@ def test_over_a_key_runs_that_differ_in_it_and_the_seed_are_one_curve():
         2,
         16,
     ]
-    with pytest.raises(UsageError, match="objective.name: no method has numbers there"):
+    with pytest.raises(UsageError, match="objective.name: no method has numbers under this key"):
         curves.curves_over_key(runs, "lower_bound", "objective.name")
 
 
@@ -104,7 +104,7 @@ def test_published_figures_stand_where_the_table_has_them():
     ]
     other = _run(0, -2.0, "bilbo", published=PUBLISHED, **{"data.name": "npz:a"})
     (of_other,) = curves.published_over_steps([other], "lower_bound")
-    assert of_other.note == "published of mnist"
+    assert of_other.note == "published for mnist"
 
 
 def test_published_figures_of_a_swept_key_stand_at_its_values():

@@ -1,4 +1,4 @@
-"""The picture of a report: bars of every method and measure, obtained beside published."""
+"""The bars of a report: every method and measure, obtained beside published."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sfvae_jax.reporting.measures import is_error, title
 
 
 def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
-    """One panel for each measure: bars of every method, obtained (filled) beside published.
+    """Draws a panel for each measure: bars of every method, obtained (filled) beside published.
 
-    Standard errors are left to the table.
+    Standard errors are only in the table.
     """
     measured = dict.fromkeys(m for method in methods for m in method["measures"])
     measures = [measure for measure in measured if not is_error(measure)] or list(measured)
@@ -27,7 +27,7 @@ def draw_report(methods: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, measure in zip(panels, measures, strict=False):
         _draw_bars(axes, [(m["method"], m["measures"].get(measure, {})) for m in methods])
         axes.set_title(title(measure), fontsize="medium")
-    bars: dict[str, Any] = {}  # not every method has every measure
+    bars: dict[str, Any] = {}  # from all panels, for not every method has every measure
     for axes in panels:
         bars |= {label: bar for bar, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     legend_below(figure, bars)
@@ -56,10 +56,10 @@ def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def _label(kind: str, cells: dict[str, Any]) -> str:
-    """The kind of a bar; what is published of other data says of which."""
+    """The kind of a bar, with the data set if the figures are published for another one."""
     others = {cell["published_data"] for cell in cells.values() if "published_data" in cell}
     of_others = kind == "published" and others
-    return f"{kind} of {', '.join(sorted(others))}" if of_others else kind
+    return f"{kind} for {', '.join(sorted(others))}" if of_others else kind
 
 
 def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
@@ -70,7 +70,7 @@ def _step_label(step: str, methods: list[tuple[str, dict[str, Any]]]) -> str:
 
 def _bar(cell: dict[str, Any], kind: str) -> tuple[float, float] | None:
     if kind == "obtained":
-        return cell["mean"], cell["std"] or math.nan  # of one run there is nothing to draw
+        return cell["mean"], cell["std"] or math.nan  # a single run has no error bar
     if not cell["published"]:
         return None
     mean, deviation = cell["published"]

@@ -1,4 +1,4 @@
-"""The picture of curves: means over seeds as lines, their range as bands, published beside them."""
+"""Pictures of curves: means over seeds as lines, ranges as bands, and published figures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sfvae_jax.evaluation.figures import COLORS, legend_below, new_figure, save
 
 
 class Curve(NamedTuple):
-    """A line of a picture.
+    """A line in a picture.
 
     Attributes:
-        label: the method, as the legend has it.
-        points: by x the values over seeds, of which the mean and the range are drawn. At an x
-            where one of them is not finite the line has a gap.
+        label: its label in the legend, such as the method.
+        points: the values over seeds at each x, of which the mean and the range are drawn. If one
+            of them is not finite, the line has a gap there.
     """
 
     label: str
@@ -27,13 +27,13 @@ class Curve(NamedTuple):
 
 
 class PublishedCurve(NamedTuple):
-    """What a paper has beside a curve.
+    """Published figures beside a curve.
 
     Attributes:
-        label: of the curve whose colour it takes.
-        points: by x (mean, standard deviation or None); with None for x it is a level across the
+        label: the label of the curve whose colour they take.
+        points: (mean, standard deviation or None) at each x; an x of None is a level across the
             whole picture.
-        note: what the legend says of it.
+        note: what the legend calls them.
     """
 
     label: str
@@ -46,10 +46,10 @@ class Panel(NamedTuple):
 
     Attributes:
         curves: the lines, at least one.
-        x_name: under the axis, with the unit.
-        y_name: beside the axis, with the unit.
+        x_name: the label of the x axis, with its unit.
+        y_name: the label of the y axis, with its unit.
         log_x: whether the x axis is logarithmic.
-        published: what stands beside the curves.
+        published: the published figures.
     """
 
     curves: Sequence[Curve]
@@ -69,16 +69,16 @@ def draw_curves(
     published: Sequence[PublishedCurve] = (),
     metadata: Mapping[str, str | None] | None = None,
 ) -> None:
-    """One panel of curves as a PNG, written whole or not at all.
+    """Draws one panel of curves as a PNG, which is written whole or not at all.
 
     Args:
         curves: the lines.
-        path: of the file.
-        x_name: under the axis, with the unit.
-        y_name: beside the axis, with the unit.
+        path: where the file is written.
+        x_name: the label of the x axis, with its unit.
+        y_name: the label of the y axis, with its unit.
         log_x: whether the x axis is logarithmic.
-        published: what stands beside the curves.
-        metadata: texts that the PNG carries, by their keywords.
+        published: the published figures.
+        metadata: texts that are stored in the PNG, by their keywords.
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -89,7 +89,7 @@ def draw_curves(
 def draw_panels(
     panels: Sequence[Panel], path: Path, *, metadata: Mapping[str, str | None] | None = None
 ) -> None:
-    """Several panels with one legend as a PNG; a method has one colour and line in all of them.
+    """Draws several panels with one legend as a PNG; a method looks the same in all of them.
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -110,7 +110,7 @@ def draw_panels(
 
 
 def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
-    """The colour of each label and, of more labels than there are colours, another kind of line."""
+    """The colour of each label; labels that share one have different kinds of lines."""
     labels = dict.fromkeys(
         line.label for panel in panels for line in (*panel.curves, *panel.published)
     )
@@ -125,7 +125,7 @@ def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
 
 
 def _draw_panel(axes: Any, panel: Panel, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Draws it; returns what the legend shows, by its label."""
+    """Draws a panel, and returns the legend's handles by label."""
     handles = {}
     for curve in panel.curves:
         handles[curve.label] = _draw_curve(axes, curve, styles[curve.label])
@@ -153,7 +153,7 @@ def _draw_curve(axes: Any, curve: Curve, style: dict[str, Any]) -> Any:
 
 
 def _mean_and_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, least, greatest); not numbers where one of them is not finite."""
+    """(mean, least, greatest) of the values, or nan if one of them is not finite."""
     if not len(values) or not np.all(np.isfinite(values)):
         return math.nan, math.nan, math.nan
     return float(np.mean(values)), min(values), max(values)
@@ -184,7 +184,7 @@ def _draw_published(axes: Any, published: PublishedCurve, color: str) -> Any:
 
 
 def _scale(axes: Any, xs: Sequence[float], log_x: bool) -> None:
-    """Marks at the values themselves, where there are few and their numbers find room."""
+    """Puts the ticks at the values themselves, if these are few and their labels have room."""
     log_x = log_x and bool(xs) and xs[0] > 0
     if log_x:
         axes.set_xscale("log")

@@ -1,6 +1,7 @@
-"""Pictures of several runs in one: samples, latent planes and manifolds side by side.
+"""Samples, latent planes and manifolds of several runs side by side.
 
-Each run has drawn its own; what is shown of it is the panel that its file marks (`pictures.PANEL`).
+Each run has drawn its own figure. The part of it that is shown here is the panel that the file
+marks (`figures.PANEL`).
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ PICTURES = {
     "latent_plane.png": "Posterior means by label",
     "manifold.png": "Means of p(x|z) over the latent plane, at points of equal prior mass",
 }
-_NO_METHOD = ("seed", "data.fingerprint")  # keys in which runs of one method may differ
+_NO_METHOD = ("seed", "data.fingerprint")  # runs of one method may differ in these keys
 _MOST_TILES = 40
-_COLUMNS = 4  # where rows and columns are no keys
-_WIDTH, _LABEL = 2.6, 36  # of a tile in inches, of its label in letters
+_COLUMNS = 4  # if rows and columns do not stand for keys
+_WIDTH, _LABEL = 2.6, 36  # a tile's width in inches, and its label's in characters
 
-Settings = Mapping[str, Any]  # flat
+Settings = Mapping[str, Any]  # a flat configuration
 
 
 class Tile(NamedTuple):
-    """A picture and its place.
+    """A picture and its place in the grid.
 
     Attributes:
-        row: what its row says.
-        column: what stands above it, alike in a whole column where rows say something.
+        row: the label of its row; empty if rows have none.
+        column: the label above it, that of the whole column if rows have labels.
         panel: its pixels, [H, W, 3].
     """
 
@@ -48,12 +49,12 @@ class Tile(NamedTuple):
 
 
 def side_by_side(runs: Mapping[Path, Run]) -> dict[str, list[Tile]]:
-    """The tiles of each of `PICTURES`, none where fewer than two methods have it, or more than 40.
+    """Returns the tiles of each of `PICTURES`; none unless 2 to 40 methods have it.
 
-    Of the runs of one method that with the least seed is shown.
+    A method is shown by its run with the smallest seed.
 
     Args:
-        runs: contents of results.json, each by its path.
+        runs: the contents of each results.json by its path.
     """
     paths = {id(run): path for path, run in runs.items()}
     methods = {
@@ -71,9 +72,9 @@ def side_by_side(runs: Mapping[Path, Run]) -> dict[str, list[Tile]]:
 
 
 def read_panel(path: Path) -> np.ndarray | None:
-    """The pixels of a figure's panel, [H, W, 3]; the whole figure of a file that marks none.
+    """Returns the pixels of a figure's panel, [H, W, 3], or of the whole figure if it marks none.
 
-    None where there is no such file, or it is no picture.
+    It returns None if there is no such file, or the file is not a picture.
     """
     try:
         with Image.open(path) as picture:
@@ -88,15 +89,14 @@ def read_panel(path: Path) -> np.ndarray | None:
 
 
 def arrange(methods: Mapping[str, Settings]) -> list[tuple[str, str]]:
-    """What stands beside and above the picture of each method.
+    """Returns the labels of each method's picture: (row, column).
+
+    If the methods differ in two keys, the one with fewer values labels the rows and the other the
+    columns, as in ("data.scale=0.1", "objective.tau=0.2"). If they differ in one key, it labels the
+    columns. If they differ in more, each picture has the method's name.
 
     Args:
-        methods: the flat configuration of each by its name.
-
-    Returns:
-        (row, column) of each. Methods that differ in two keys have the one of fewer values for
-        their row and the other for their column, such as ("data.scale=0.1", "objective.tau=0.2").
-        Those that differ in one key have no row and its value for their column, others their name.
+        methods: the flat configuration of each method by its name.
     """
     settings = list(methods.values())
     keys = sorted(_telling_keys(settings), key=lambda key: (len(_values(settings, key)), key))
@@ -112,12 +112,12 @@ def arrange(methods: Mapping[str, Settings]) -> list[tuple[str, str]]:
 
 
 def draw_tiles(tiles: Sequence[Tile], title: str, path: Path) -> None:
-    """A grid of labelled pictures.
+    """Draws a grid of labelled pictures.
 
     Args:
-        tiles: of which two in one row and column are not both seen, where rows have names.
-        title: of the figure.
-        path: of the file.
+        tiles: the pictures; if rows have labels, no two in the same row and column.
+        title: the title of the figure.
+        path: where the file is written.
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -152,7 +152,7 @@ def draw_tiles(tiles: Sequence[Tile], title: str, path: Path) -> None:
 
 
 def _telling_keys(settings: Sequence[Settings]) -> list[str]:
-    """The keys in which methods differ, without those whose values follow from another key's."""
+    """The keys in which methods differ, without keys whose values follow from another key's."""
     keys = [
         key
         for key in sorted(set().union(*settings))
@@ -171,7 +171,7 @@ def _values(settings: Sequence[Settings], *keys: str) -> set[tuple[str, ...]]:
 
 
 def _in_order(labels: Iterable[str]) -> list[str]:
-    """Each label once: in the order of their numbers if all are KEY=NUMBER, else as they come."""
+    """The different labels, sorted by their numbers if all are KEY=NUMBER, else as they come."""
     found = list(dict.fromkeys(labels))
     numbers = {label: _number(label) for label in found}
     return found if None in numbers.values() else sorted(found, key=numbers.get)
