@@ -89,13 +89,21 @@ def _sources(sources: Iterable[DataSource]) -> str:
         [
             code(source.usage) if source.name else "any other name",
             source.help,
+            " x ".join(map(str, source.shape or ())),
             ", ".join(source.splits) or "those of the files",
             f"a hash of {source.held_out_by}" if source.held_out_by else "a shuffle by `data.seed`",
             ", ".join(code(key) for key in source.options if key not in IMAGE_OPTIONS),
         ]
         for source in sources
     ]
-    heads = ("`data.name`", "what it holds", "splits", "held-out examples follow", "own options")
+    heads = (
+        "`data.name`",
+        "what it holds",
+        "shape",
+        "splits",
+        "held-out examples follow",
+        "own options",
+    )
     columns = [column for column in zip(heads, *rows, strict=True) if any(column[1:])]
     heads, *rows = zip(*columns, strict=True)
     return lines_of(heads, rows) + "\n"

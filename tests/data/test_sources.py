@@ -27,6 +27,29 @@ def prepared(name):
     return pytest.mark.skipif(not folder.exists(), reason=f"TFDS_DATA_DIR holds no prepared {name}")
 
 
+# ---- the table ----
+
+
+@pytest.mark.parametrize("name", ["mnist_5k", "sprites", "sprites_gray", "molecules"])
+def test_a_source_is_what_its_spec_says(name):
+    spec, source = data.source_of(name), data.open_source(group(name))
+    assert {*source} == {*spec.splits}
+    assert all(split.identities is None for split in source.values()) == (not spec.held_out_by)
+    if spec.shape is not None:
+        assert all(split.example_shapes == {spec.shape} for split in source.values())
+
+
+def test_every_name_has_a_source():
+    for name, spec in data.SOURCES.items():
+        assert data.source_of(spec.usage) is data.source_of(spec.stem + ":" * spec.takes_path)
+        assert data.source_of(spec.usage) is spec
+        assert spec.name == name
+        assert {*spec.options} <= {*base_config().data}
+    assert data.source_of("npz") is data.SOURCES["npz:"]
+    assert data.source_of("mnist").downloads
+    assert data.source_of("mnist:3.0.1").downloads
+
+
 # ---- mnist_5k ----
 
 
