@@ -4,24 +4,24 @@
 #   launch/tpu_pod.sh --name=pod --zone=us-central2-b --type=v4-32 -- \
 #       --config=configs/celeba.py --workdir=/mnt/BUCKET/celeba
 #
-# Uses the slice of that name, or creates it; ships the files that git tracks here, as they stand;
-# installs them; runs `python -m sfvae_jax.main --distributed` with what follows `--` on every
-# worker, and shows what they print. The same command goes on from the last checkpoint; while a run
-# is at work on the slice it is refused.
+# Uses the slice with this name, or creates it; ships the files that git tracks, as they are now;
+# installs them; runs `python -m sfvae_jax.main --distributed` with the arguments after `--` on every
+# worker, and shows the output. The same command goes on from the last checkpoint; while a run is
+# active on the slice, the command is refused.
 #
-# The workdir must be a folder that all workers share: of a Filestore or another NFS that they
-# mount, or of a bucket mounted by --bucket. The bucket needs a hierarchical namespace, as only
-# there a folder is renamed, and so a checkpoint finished, in one step.
+# The workdir must be a folder that all workers share: in a Filestore or another NFS that they mount,
+# or in a bucket that --bucket mounts. The bucket needs a hierarchical namespace: only there is a
+# folder renamed, and thus a checkpoint finished, in one step.
 #
-#   --name=NAME --zone=ZONE --type=TYPE   of the slice, such as v4-32 (needed)
-#   --version=VERSION   of its software (default: tpu-ubuntu2204-base)
-#   --project=PROJECT   (default: that of gcloud)
-#   --spot              creates a slice that is cheaper and may be taken away
-#   --bucket=BUCKET     mounts gs://BUCKET as /mnt/BUCKET on every worker, by gcsfuse
-#   --dry-run           prints the commands, and runs none
+#   --name=NAME --zone=ZONE --type=TYPE   the slice, with a type such as v4-32 (required)
+#   --version=VERSION   the version of its software (default: tpu-ubuntu2204-base)
+#   --project=PROJECT   the project (default: that of gcloud)
+#   --spot              creates a cheaper slice, which may be preempted
+#   --bucket=BUCKET     mounts gs://BUCKET as /mnt/BUCKET on every worker, with gcsfuse
+#   --dry-run           prints the commands and runs none
 #
-# TFDS_DATA_DIR, where it is set here, is set there. Each worker keeps what it prints in ~/run.log.
-# A run goes on when the connection is lost or this script ends; to have it save and stop:
+# If TFDS_DATA_DIR is set here, it is set there too. Each worker keeps its output in ~/run.log.
+# A run goes on when the connection is lost or this script ends. This command lets it save and stop:
 #
 #   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command="pkill -f ^../venv/bin"
 set -euo pipefail
@@ -44,16 +44,16 @@ while (($#)); do
         --bucket=*) bucket=${1#*=} ;;
         --dry-run) dry_run=true ;;
         --) shift && break ;;
-        *) fail "unknown option '$1'; what is for sfvae_jax.main goes behind --" ;;
+        *) fail "unknown option '$1'; arguments of sfvae_jax.main go after --" ;;
     esac
     shift
 done
-[[ $name && $zone && $type ]] || fail "--name, --zone and --type are needed"
+[[ $name && $zone && $type ]] || fail "--name, --zone and --type are required"
 
-# As Google Cloud has them: no character that a shell, gcloud or its filters read otherwise, and
-# none that makes an option of a value. What follows `--` is quoted instead.
+# Google Cloud allows only these values: none has a character that is special to a shell, to gcloud or
+# to its filters, or that turns a value into an option. What follows `--` is quoted instead.
 check() { # FLAG VALUE PATTERN EXPECTED
-    local LC_ALL=C # where [a-z] has no other letters
+    local LC_ALL=C # in which [a-z] has no other letters
     [[ $2 =~ ^($3)$ ]] || fail "$1 is '${2//[[:cntrl:]]/?}'; expected $4"
 }
 check --name "$name" '[a-z]([a-z0-9-]{0,61}[a-z0-9])?' 'lower-case letters, digits and hyphens'
@@ -63,10 +63,10 @@ check --version "$version" '[a-z][a-z0-9.-]*' 'a version such as tpu-ubuntu2204-
 [[ ! ${project-} ]] || check --project "${project#*=}" '[a-z][a-z0-9.:-]*' 'the id of a project'
 [[ ! $bucket ]] || check --bucket "$bucket" '[a-z0-9][a-z0-9._-]*' 'the name of a bucket, without gs://'
 [[ " $*" == *" --config="* && " $*" == *" --workdir="* ]] ||
-    fail "--config=FILE.py and --workdir=DIR are needed behind --"
+    fail "--config=FILE.py and --workdir=DIR are required after --"
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
-# In this way bash 3.2, that of macOS, takes an empty list.
+# bash 3.2, which macOS has, takes an empty list only in this way.
 where=(--zone="$zone" ${project[@]+"${project[@]}"})
 
 tpu_vm() {
@@ -81,7 +81,7 @@ tpu_vm() {
 on_all() { tpu_vm ssh "$name" --worker=all --command="$1"; }
 
 # ---- the slice ----
-# Listed, not described: that a slice is missing is no error, that gcloud fails is one.
+# It is listed, not described: a missing slice is not an error, but a failure of gcloud is.
 list=(list --filter="name~(^|/)$name\$" '--format=value(state)')
 if $dry_run; then
     tpu_vm "${list[@]}"
@@ -96,19 +96,19 @@ case $state in
         ;;
     READY) echo "using slice $name" >&2 ;;
     PREEMPTED)
-        fail "slice $name was taken away: gcloud compute tpus tpu-vm delete $name ${where[*]}" 1
+        fail "slice $name was preempted; delete it: gcloud compute tpus tpu-vm delete $name ${where[*]}" 1
         ;;
     *) fail "slice $name is $state; try again when it is READY" 1 ;;
 esac
 
-# ---- no run that is at work: its code and its coordinator would be taken from it ----
+# ---- no active run, which would lose its code and its coordinator ----
 look='pgrep -f "^../venv/bin" >/dev/null && echo AT_WORK || true'
 if $dry_run; then
     on_all "$look"
 else
-    found=$(on_all "$look") || fail "cannot ask all workers of slice $name whether a run is at work" 1
+    found=$(on_all "$look") || fail "cannot ask all workers of slice $name whether a run is active" 1
     [[ $found != *AT_WORK* ]] ||
-        fail "a run is at work on slice $name; wait, or have it save and stop: gcloud compute tpus\
+        fail "a run is active on slice $name; wait, or let it save and stop: gcloud compute tpus\
  tpu-vm ssh $name ${where[*]} --worker=all --command='pkill -f ^../venv/bin'"
 fi
 
@@ -122,7 +122,7 @@ if ! $dry_run; then
 fi
 tpu_vm scp "$archive" "$name:sfvae_jax.tar.gz" --worker=all
 unpack='rm -rf sfvae_jax && mkdir sfvae_jax && tar -xzf sfvae_jax.tar.gz -C sfvae_jax'
-# The image's own Python may be too old; uv brings one.
+# The Python of the image may be too old; uv installs one.
 get_uv='python3 -m pip install -q --user uv'
 make='python3 -m uv venv -q --allow-existing --python=3.12 venv'
 install='python3 -m uv pip install -q --python=venv/bin/python -e ./sfvae_jax "jax[tpu]"'
@@ -131,12 +131,12 @@ on_all "$unpack && $get_uv && $make && $install"
 # ---- the folder that the workers share ----
 if [[ $bucket ]]; then
     folder_of="sudo mkdir -p /mnt/$bucket && sudo chown \$(id -u) /mnt/$bucket"
-    # Without caches: what one worker writes, the others see.
+    # Without caches, so that the others see what one worker writes.
     mount="gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 $bucket /mnt/$bucket"
     on_all "mountpoint -q /mnt/$bucket || { $folder_of && $mount; }"
 fi
 
-# ---- the run, which a lost connection does not end ----
+# ---- the run, which does not end with the connection ----
 python=(nohup ../venv/bin/python -m sfvae_jax.main --distributed "$@")
 if [[ ${TFDS_DATA_DIR:-} ]]; then
     python=(env "TFDS_DATA_DIR=$TFDS_DATA_DIR" "${python[@]}")

@@ -131,7 +131,7 @@ def test_a_slice_where_a_run_is_at_work_is_left_alone(run, records):
     done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud=answers)
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == [
-        "tpu_pod.sh: error: a run is at work on slice pod; wait, or have it save and stop: gcloud"
+        "tpu_pod.sh: error: a run is active on slice pod; wait, or let it save and stop: gcloud"
         f" compute tpus tpu-vm ssh pod {WHERE} --worker=all --command='pkill -f ^../venv/bin'"
     ]
     assert [command[4] for command in records()] == ["list", "ssh"]
@@ -158,9 +158,9 @@ def test_what_a_worker_is_asked_finds_a_run(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (POD[:2], "--name, --zone and --type are needed"),
-        (POD, "--config=FILE.py and --workdir=DIR are needed behind --"),
-        ((*POD, "--", RUN[0]), "--config=FILE.py and --workdir=DIR are needed behind --"),
+        (POD[:2], "--name, --zone and --type are required"),
+        (POD, "--config=FILE.py and --workdir=DIR are required after --"),
+        ((*POD, "--", RUN[0]), "--config=FILE.py and --workdir=DIR are required after --"),
         (("--name=a*", *POD[1:], "--", *RUN), "--name is 'a*'; expected lower-case letters"),
         (("--name=-x", *POD[1:], "--", *RUN), "--name is '-x'; expected lower-case letters"),
         (("--name=a b", *POD[1:], "--", *RUN), "--name is 'a b'; expected lower-case letters"),
@@ -173,7 +173,7 @@ def test_what_a_worker_is_asked_finds_a_run(run, tmp_path):
         ((*POD, "--type=--x", "--", *RUN), "--type is '--x'; expected a type such as v4-32"),
         ((*POD, "--version=;", "--", *RUN), "--version is ';'; expected a version such as"),
         ((*POD, "--project=a,b", "--", *RUN), "--project is 'a,b'; expected the id of a project"),
-        ((*POD, RUN[0]), "unknown option '--config=configs/celeba.py'; what is for sfvae_jax.main"),
+        ((*POD, RUN[0]), "unknown option '--config=configs/celeba.py'; arguments of sfvae_jax"),
     ],
 )
 def test_a_pod_needs_its_options(run, records, arguments, message):
