@@ -1,4 +1,4 @@
-"""The final measures of a run: those taken now, and those before that still hold."""
+"""The final measures of a run: new ones, and earlier ones that still hold."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from sfvae_jax.config import base_config
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.files.results_file import is_at_end
 
-# Entries of results.json with a value a measure.
+# Entries of results.json that map the names of measures to values.
 _BY_MEASURE = ("metrics", "not_applicable", "caveats", "texts")
 
 
 def added_up(
     found: Mapping[str, Any], config: ml_collections.ConfigDict, entries: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The entries of results.json: new measures, and earlier ones that still hold.
+    """Returns the entries of results.json: new measures, and earlier ones that still hold.
 
     An evaluation that is named again replaces all its measures.
 
     Args:
-        found: the entries that are there.
-        config: resolved, that the new ones were taken with.
-        entries: the new ones, with "step" and "checkpoint".
+        found: the entries in results.json.
+        config: the resolved configuration of the new measures.
+        entries: the new entries, with "step" and "checkpoint".
 
     Returns:
-        The entries, and under "evaluations" the group that all of them were taken with.
+        The entries, with the group `evaluations` of all these measures under "evaluations".
     """
     now = plain(config)["evaluations"]
     before = standing(found, config, entries["step"], entries["checkpoint"]) or {}
@@ -50,16 +50,16 @@ def added_up(
 def standing(
     found: Mapping[str, Any], config: ml_collections.ConfigDict, step: int, checkpoint: str
 ) -> dict[str, tuple[str, ...]] | None:
-    """The evaluations in results.json whose measures still hold, and the names of these.
+    """Returns the evaluations in results.json whose measures still hold, with their names.
 
     Args:
-        found: the entries of results.json.
-        config: resolved, of what is measured now.
-        step: of the checkpoint.
-        checkpoint: its digest. What an earlier version wrote has none, and is known by its step.
+        found: the entries in results.json.
+        config: the resolved configuration that is measured now.
+        step: the checkpoint's step.
+        checkpoint: the checkpoint's digest. Files of an earlier version lack it; their step counts.
 
     Returns:
-        None where the whole file belongs to another checkpoint, or to other data.
+        None if the whole file belongs to another checkpoint, or to other data.
     """
     before = _group(found)
     if before is None or found.get("step") != step or before.part != config.evaluations.part:
@@ -78,11 +78,11 @@ def standing(
 
 
 def has_measures(found: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
-    """Whether results.json holds all final measures that a config asks for, taken as it says.
+    """Returns whether results.json has all final measures of a config, taken with its options.
 
     Args:
-        found: the entries of results.json.
-        config: resolved.
+        found: the entries in results.json.
+        config: the resolved configuration.
     """
     before, now = _group(found), config.evaluations
     at_end = is_at_end(found, config.train.steps)
@@ -97,15 +97,15 @@ def has_measures(found: Mapping[str, Any], config: ml_collections.ConfigDict) ->
 
 
 def _fingerprint(settings: Mapping[str, Any]) -> Any:
-    """That of the data; None where an earlier version did not know it."""
+    """The fingerprint of the data; None if an earlier version wrote the file without it."""
     data = settings.get("data")
     return data.get("fingerprint") if isinstance(data, dict) else None
 
 
 def _group(found: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
-    """The group `evaluations` of results.json, with defaults for keys that it does not know.
+    """The group `evaluations` of results.json, with defaults for missing keys.
 
-    None where it is not one.
+    None if the file has no valid group.
     """
     group = base_config().evaluations
     given = found.get("config", {}).get("evaluations")
@@ -113,7 +113,7 @@ def _group(found: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
         return None
     try:
         for key, value in flatten(given).items():
-            value = tuple(value) if isinstance(value, list) else value  # as JSON has it
+            value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
             group.update_from_flattened_dict({key: value})
         for name in group.names:
             evaluation.metric_names(group, name)

@@ -1,4 +1,4 @@
-"""What a run measures at the steps that its config names, on the way."""
+"""The measures that a run takes during training, at the steps in `evaluations.steps`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("sfvae_jax")
 
 
 class StepMeasures:
-    """The measures at named steps, which results.json keeps as "history"."""
+    """Takes measures at named steps, and keeps them in results.json under "history"."""
 
     def __init__(
         self,
@@ -31,59 +31,61 @@ class StepMeasures:
         splits: data.Splits,
         coded: np.ndarray | data.StoredExamples | None,
     ) -> None:
-        """Goes on from what results.json has.
+        """Continues with the measures in results.json.
 
         Args:
-            config: resolved.
-            model: the run's.
-            files: the run's.
-            splits: of its data set.
-            coded: the training images, for a floating prior; None: they are to be read for it.
+            config: the run's resolved configuration.
+            model: the run's model.
+            files: the run's workdir.
+            splits: the splits of its data set.
+            coded: the stored training examples, for a floating prior; None: they are read for it.
         """
         self._config, self._model, self._files = config, model, files
         self._splits, self._coded = splits, coded
-        self._programs: dict = {}  # compiled at the first named step, used at all
+        self._programs: dict = {}  # compiled at the first named step, for all of them
         kept = files.read_results()
         self._history = kept.get("history", {})
         self._caveats = kept.get("history_caveats", {})
 
     def are_due(self, step: int) -> bool:
-        """Whether they are wanted at this step and not there yet, as the main process sees it."""
+        """Returns whether this step still has to be measured, as the main process sees it."""
         if step not in self._config.evaluations.steps:
             return False
         return not processes.of_main([str(step) in self._history])[0]
 
     def take_lost(self, like: TrainState) -> None:
-        """Measures again what results.json should have of steps before this state's, and has not.
+        """Takes the measures of earlier steps that results.json should have but lacks.
 
-        Where the checkpoint of such a step is no longer kept, the log says so.
+        If the checkpoint of such a step is gone, a warning says that its measures are lost.
 
         Args:
-            like: the state from which the run goes on.
+            like: the state from which the run continues.
         """
         steps = self._config.evaluations.steps
         lost = not_measured(self._history, steps, int(like.step) - 1)
         for step in processes.of_main(lost):
             state = read_step(self._files.checkpoints, step, like)
             if state is not None:
-                log.warning("results.json lacks measures of step %d; they are taken again", step)
+                log.warning(
+                    "results.json lacks the measures of step %d; they are taken again", step
+                )
                 self.take(state)
             else:
                 log.warning(
-                    "results.json lacks measures of step %d, whose checkpoint is no longer"
-                    " there: they are lost",
+                    "results.json lacks measures of step %d, whose checkpoint is no longer there:"
+                    " they are lost",
                     step,
                 )
 
     def take(self, state: TrainState) -> None:
-        """Measures a state, which has to be saved before results.json tells of it."""
+        """Takes the measures of a state, which must have been saved before."""
         step = int(state.step)
         images = self._splits.examples(self._config.evaluations.part)
         trained = trained_model(
             self._config, self._model, state, images, self._coded, self._splits, self._programs
         )
         measured = measure(trained)
-        trained.shared.clear()  # of this checkpoint alone; what is compiled refers to it
+        trained.shared.clear()  # frees it, although compiled functions still refer to this model
         for caveat in dict.fromkeys(measured["caveats"].values()):
             log.warning("evaluations at step %d: %s", step, caveat)
         self._history[str(step)] = measured["metrics"]

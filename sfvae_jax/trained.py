@@ -1,4 +1,4 @@
-"""A run's model as the evaluations take it, in training and after it."""
+"""The model of a checkpoint as evaluations take it, during training and after it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ def trained_model(
     splits: data.Splits | None = None,
     programs: dict | None = None,
 ) -> evaluation.TrainedModel:
-    """A checkpoint's model on these images, with the prior that belongs to its objective.
+    """Returns a checkpoint's model with the examples to measure, and its objective's prior.
 
-    A floating prior is fitted to the training images, which are read where they are not given. What
-    the evaluations compile is kept in `programs`, for the next checkpoint of the same model.
+    Args:
+        config: the run's resolved configuration.
+        model: the run's model.
+        state: the checkpoint.
+        images: the stored examples to measure, [N, ...].
+        training_images: the stored training examples, which a floating prior is fitted to; None:
+            they are read if they are needed.
+        splits: the splits of the data set; None: they are opened.
+        programs: keeps what the evaluations compile, for other checkpoints of the same model.
     """
     splits = splits or data.Splits(config.data)
     name = config.objective.name
@@ -67,19 +74,22 @@ def trained_model(
 
 
 def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
-    """What the last of so many steps was taken with, as metrics.jsonl has it."""
+    """The gamma of the last step taken, as in metrics.jsonl."""
     return float(gamma_schedule(config.objective, config.train.steps)(max(step - 1, 0)))
 
 
 def _variables(state: TrainState) -> dict[str, Any]:
-    """What the model is applied with: normalised kernels, and BatchNorm's running averages."""
+    """The model's variables: normalised kernels, and BatchNorm's running averages if it has any."""
     params, _ = normalize(state.params, state.vectors)
     return {**params, "batch_stats": state.batch_stats} if state.batch_stats else params
 
 
 def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
-    """The entries of results.json: those of `evaluation.measure`, and a floating "prior_stddev"."""
-    with jax.default_matmul_precision("float32"):  # on accelerators, too
+    """Takes all measures of a model, as entries of results.json.
+
+    They are those of `evaluation.measure`, and "prior_stddev" if the prior floats.
+    """
+    with jax.default_matmul_precision("float32"):  # accelerators would round more
         entries: dict[str, Any] = evaluation.measure(trained)._asdict()
     if np.ndim(trained.prior_stddev):
         entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]

@@ -1,4 +1,4 @@
-"""What a results.json holds of the steps at which a run was measured."""
+"""Measures over the steps of a run, from its results.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Metrics = Mapping[str, Any]
 def measured_steps(
     results: Mapping[str, Any], holds: Callable[[Metrics], bool]
 ) -> list[tuple[int, Metrics]]:
-    """(step, measures) of the named steps and the last one, rising, of those for which `holds`."""
+    """Returns (step, measures) of all measured steps whose measures `holds`, in rising order."""
     measured = {int(step): metrics for step, metrics in results.get("history", {}).items()}
     if "step" in results:
         measured[int(results["step"])] = results["metrics"]

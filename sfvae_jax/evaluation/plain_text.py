@@ -1,7 +1,7 @@
-"""Texts of figures as they are given: no `$` begins a formula, and no LaTeX is started.
+"""Draws the texts of figures literally: `$` does not begin a formula, and LaTeX is not started.
 
-Data paths, sentences, layer types and values of configs are not ours, and matplotlib would parse
-them: two `$` in a path are a formula, most often a faulty one, which ends in an error.
+Data paths, sentences, layer types and config values come from users, and matplotlib would parse
+them: two `$` in a path would be a formula, most often an invalid one, which raises an error.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-_CHARACTER = 0.62  # width of most letters, by the size of the font
-# Of labels that matplotlib makes itself, such as powers of ten, which are formulas of its own.
+_CHARACTER = 0.62  # width of most letters, relative to the size of the font
+# For labels that matplotlib makes itself, such as powers of ten, which are formulas.
 _PARSED = {"text.usetex": False, "text.parse_math": True}
 
 
 @contextmanager
 def texts_as_given(figure: Figure) -> Iterator[None]:
-    """Around the drawing of a figure: what we wrote into it is drawn character by character.
+    """Returns a context for drawing a figure, in which its texts are drawn character by character.
 
-    Titles that are wider than the figure have as many lines as they need.
+    Titles that are wider than the figure are broken into lines.
     """
     for text in figure.findobj(Text):
         text.set_usetex(False)
@@ -62,7 +62,7 @@ def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **styl
 
 
 def _given(figure: Figure) -> list[Text]:
-    """Every text but the numbers at the ticks, which matplotlib writes."""
+    """All texts but the numbers at the ticks, which matplotlib writes."""
     ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
     for axis in figure.findobj(Axis):
         if isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
@@ -78,12 +78,12 @@ def _titles(figure: Figure) -> list[Text]:
 
 
 def _broken(content: str, text: Text, figure: Figure) -> str:
-    """At spaces where there are some: matplotlib itself does not break a path."""
+    """The text broken into lines, if possible at spaces; matplotlib would not break a path."""
     width = int(72 * figure.get_figwidth() / (_CHARACTER * text.get_fontsize()))
     lines = (textwrap.fill(line, width, break_on_hyphens=False) for line in content.splitlines())
     return "\n".join(lines)
 
 
 def _encodable(text: str) -> str:
-    """With `?` for the bytes of a file name that is no UTF-8, which no font has."""
+    """The text with `?` for bytes of a file name that are not UTF-8, which fonts do not have."""
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Progress of a long evaluation for a person: what is done and the time left."""
+"""Shows the progress of a long evaluation: how much is done and the time left."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ T = TypeVar("T")
 
 
 class Progress(Display):
-    """Shows how much of a labelled task is done, and the time left. A context manager."""
+    """A context manager that shows how much of a task is done, and the time left."""
 
     def __init__(self, label: str, total: int) -> None:
         super().__init__(0, total, f"{label} ")
         self._label = label
-        self._warm: tuple[int, float] | None = None  # done, and the time, after the first call
+        self._warm: tuple[int, float] | None = None  # (done, time) after the first call
 
     def update(self, done: int) -> None:
-        """Takes note of how much is done."""
+        """Shows that this much is done."""
         left = self._time_left(done)
         self.show(done, left, f"{self._label} {done}/{self._total}  {left}".rstrip())
 
     def _time_left(self, done: int) -> str:
-        """In words; empty until something is done after the first call, which compiles."""
+        """The time left in words; empty until more is done than the first call, which compiles."""
         now = time.monotonic()
         if self._warm is None:
             self._warm = (done, now)
@@ -36,7 +36,7 @@ class Progress(Display):
 
 
 def tracked(label: str, items: Sequence[T]) -> Iterator[T]:
-    """The items one by one, while a `Progress` of this label shows how many are done."""
+    """Yields the items one by one, while a `Progress` shows how many are done."""
     with Progress(label, len(items)) as progress:
         for done, item in enumerate(items):
             progress.update(done)

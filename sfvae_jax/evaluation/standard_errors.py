@@ -1,4 +1,4 @@
-"""How far a mean over images can be trusted."""
+"""Standard errors of means over examples."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sfvae_jax.evaluation.trained_model import NotApplicable
 
 
 def standard_error(values: np.ndarray) -> float | NotApplicable:
-    """Standard error of the mean of N independent values [N]: their deviation over sqrt(N)."""
+    """Returns the standard error of the mean of N independent values [N]: deviation / sqrt(N)."""
     if len(values) < 2:
-        return NotApplicable("one image has no standard error")
+        return NotApplicable("a single example has no standard error")
     return float(np.std(values, ddof=1, dtype=np.float64) / math.sqrt(len(values)))
 
 
 def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, float | NotApplicable]:
-    """mean(values) / mean(others) of N independent pairs [N], and its standard error.
+    """Returns mean(values) / mean(others) of N independent pairs [N], and its standard error.
 
-    The error is that of the mean of (values - ratio * others) / mean(others): the delta method,
+    The error is that of the mean of (values - ratio * others) / mean(others), by the delta method
     to first order in 1 / sqrt(N).
     """
     values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
@@ -31,7 +31,7 @@ def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, float
 
 
 def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Measured:
-    """The mean of each column [N] by its name, and NAME_standard_error; of none, the reason."""
+    """Returns the mean of each column [N] and NAME_standard_error, or the reason it has none."""
     found: Measured = {}
     for name, values in columns.items():
         absent = isinstance(values, NotApplicable)
@@ -41,7 +41,7 @@ def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Meas
 
 
 def relative(name: str, values: np.ndarray, others: np.ndarray, reason: str) -> Measured:
-    """`ratio_of_means` by its name, and NAME_standard_error; the reason where all others are 0."""
+    """Returns `ratio_of_means` and NAME_standard_error, or the reason if all others are 0."""
     ratio = error = NotApplicable(reason)
     if np.any(others):
         ratio, error = ratio_of_means(values, others)

@@ -1,4 +1,4 @@
-"""How many threads scikit-learn's fits may use."""
+"""Limits the threads of scikit-learn's fits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 
 
 def one_thread() -> AbstractContextManager:
-    """While it is entered, OpenMP and BLAS work on one thread.
+    """Returns a context in which OpenMP and BLAS use one thread.
 
     The fits here are many small steps with a barrier after each. On cores that are shared with
-    other programs the threads wait at these barriers most of the time: 50 to 100 times longer than
-    one thread takes alone. The results are the same.
+    other programs, threads mostly wait at these barriers: 50 to 100 times longer than one thread
+    takes alone. The results are the same.
     """
     from threadpoolctl import threadpool_limits
 

@@ -231,7 +231,9 @@ def test_some_images_and_one():
     expected = _log_evidence(_trained().images[:5].reshape(5, 6) / 255.0).mean()
     assert first["marginal_likelihood"] == pytest.approx(expected, abs=0.1)
     _, reasons, *_ = evaluation.measure(_trained(num_images=1))
-    assert reasons == {"marginal_likelihood_standard_error": "one image has no standard error"}
+    assert reasons == {
+        "marginal_likelihood_standard_error": "a single example has no standard error"
+    }
 
 
 def test_what_has_no_marginal_likelihood_says_why():
