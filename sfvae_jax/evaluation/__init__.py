@@ -16,7 +16,7 @@ from __future__ import annotations
 from sfvae_jax.evaluation.bounds.collapse import collapse_fraction, kl_matrix
 from sfvae_jax.evaluation.bounds.importance import importance_log_evidence
 from sfvae_jax.evaluation.bounds.reconstruction import reconstructions, squared_errors
-from sfvae_jax.evaluation.inference_gaps.annealing import (
+from sfvae_jax.evaluation.inference_gaps.annealed_importance_sampling import (
     AnnealedEstimate,
     annealed_importance_sampling,
 )

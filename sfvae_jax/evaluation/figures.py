@@ -1,10 +1,12 @@
-"""The pictures of a run, and how any is written.
+"""The pictures of a run, and how any picture is written.
 
-Train and evaluate import it late: it loads matplotlib.
+matplotlib is loaded when the first figure is made, and nowhere else: training imports this file,
+but need not wait for matplotlib.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import os
@@ -12,31 +14,40 @@ import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if "MPLCONFIGDIR" not in os.environ:
-    # matplotlib would keep its font cache in the home directory; a run writes to its workdir only.
-    _cache = tempfile.TemporaryDirectory()
-    os.environ["MPLCONFIGDIR"] = _cache.name
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from sfvae_jax.evaluation.plain_text import add_legend, texts_as_given
 from sfvae_jax.runtime.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of its own canvas, apart from pyplot's global state and from any display."""
+    """Returns a figure with a canvas of its own, which needs neither pyplot nor a display."""
+    _font_cache()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+@functools.cache
+def _font_cache() -> tempfile.TemporaryDirectory | None:
+    """Keeps matplotlib's font cache out of the home directory: a run only writes to its workdir."""
+    if "MPLCONFIGDIR" in os.environ:
+        return None
+    folder = tempfile.TemporaryDirectory()
+    os.environ["MPLCONFIGDIR"] = folder.name
+    return folder
 
 
 _DOTS, _MOST_PIXELS = 120, 30_000  # an inch; in either direction
@@ -63,6 +74,8 @@ def save(
     Raises:
         OSError: naming the file, if it cannot be written.
     """
+    from sfvae_jax.evaluation.plain_text import texts_as_given
+
     picture = io.BytesIO()
     dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
     with texts_as_given(figure):
@@ -191,6 +204,21 @@ def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
     figure.set_figheight(figure.get_figheight() + _LINE * max(lines - 2, 0))
     style = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
     add_legend(figure, list(handles.values()), labels, **style)
+
+
+def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> Legend:
+    """Adds a legend; matplotlib's own leaves out labels that begin with `_`.
+
+    Args:
+        place: the figure or axes that it belongs to.
+        handles: what the labels name.
+        labels: one for each handle.
+        style: what else matplotlib's `legend` takes.
+    """
+    legend = place.legend(handles, [f"label {i}" for i in range(len(labels))], **style)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+    return legend
 
 
 def as_color(image: np.ndarray) -> np.ndarray:

@@ -7,14 +7,12 @@ them: two `$` in a path would be a formula, most often an invalid one, which rai
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import matplotlib
 from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
@@ -44,21 +42,6 @@ def texts_as_given(figure: Figure) -> Iterator[None]:
     finally:
         for text, content in given:
             text.set_text(content)
-
-
-def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> Legend:
-    """A legend of these labels; matplotlib alone leaves out those that begin with `_`.
-
-    Args:
-        place: the figure or axes that it belongs to.
-        handles: what the labels are of.
-        labels: one for each.
-        style: as `legend` takes it.
-    """
-    legend = place.legend(handles, [f"label {i}" for i in range(len(labels))], **style)
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)
-    return legend
 
 
 def _given(figure: Figure) -> list[Text]:

@@ -29,9 +29,7 @@ from sfvae_jax.evaluation.generation.sample_quality import (
     needed_parts,
     precision_recall_metrics,
 )
-from sfvae_jax.evaluation.inference_gaps import options as gap_options
-from sfvae_jax.evaluation.inference_gaps.drawing import draw_inference_gaps
-from sfvae_jax.evaluation.inference_gaps.evaluation import evaluate_inference_gaps
+from sfvae_jax.evaluation.inference_gaps import evaluation as inference_gaps
 from sfvae_jax.evaluation.linearization import (
     bias,
     constant_variance,
@@ -53,7 +51,7 @@ from sfvae_jax.evaluation.sequences.measures import (
 from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
 from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
 from sfvae_jax.evaluation.sequences.search_drawing import draw_search
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
 from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
@@ -113,48 +111,6 @@ PRECISION_RECALL = Evaluation(
     uses_generated=True,
     needs_labels=_needs_labels,
     check_files=_check_features,
-)
-_DIAGNOSTICS = (
-    Measure("ais_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
-    Measure("ais_least_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
-    Measure("ais_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
-    Measure("ais_least_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
-    Measure("ais_step_size_SPLIT", digits=2, split="SPLIT"),
-    Measure("iwae_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
-    Measure("FAMILY_steps_SPLIT", digits=2, split="SPLIT"),
-    Measure("FAMILY_unconverged_SPLIT", digits=2, better="less", split="SPLIT"),
-)
-_TWO_NATS = {"unit": "nats", "digits": 2}
-INFERENCE_GAPS = Evaluation(
-    evaluate_inference_gaps,
-    (
-        *with_errors(
-            *(
-                Measure(f"{name}_SPLIT", better="more", split="SPLIT", **_TWO_NATS)
-                for name in (*gap_options.BOUNDS, "optimal_FAMILY_bound")
-            ),
-            *(
-                Measure(f"{name}_SPLIT", better="less", split="SPLIT", **_TWO_NATS)
-                for name in gap_options.GAPS
-            ),
-        ),
-        Measure("ais_monte_carlo_error_SPLIT", split="SPLIT", **_TWO_NATS),
-        *_DIAGNOSTICS,
-        Measure("simulated_lower_bound", split="", **_TWO_NATS),
-        Measure("simulated_upper_bound", split="", **_TWO_NATS),
-        *with_errors(Measure("simulated_sandwich", split="", better="less", **_TWO_NATS)),
-        *with_errors(
-            Measure("encoder_overfitting", better="less", split="test", **_TWO_NATS),
-            Measure("decoder_overfitting", better="less", split="train and test", **_TWO_NATS),
-        ),
-    ),
-    gap_options.OPTIONS,
-    summary="how far posteriors are from the best ones, and the bound from log p(x)",
-    source="GAPS Tables 2-6, 10, Figures 2, 3; BACK Eq. 12",
-    names=gap_options.metric_names,
-    splits=lambda options, _: tuple(options.parts),
-    check=gap_options.check,
-    draw=draw_inference_gaps,
 )
 PICTURES_OF_IMAGES = Evaluation(
     evaluate_pictures,
@@ -239,7 +195,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "marginal_likelihood": marginal_likelihood.EVALUATION,
     "jacobian_quality": jacobian_quality.EVALUATION,
     "bias": bias.EVALUATION,
-    "inference_gaps": INFERENCE_GAPS,
+    "inference_gaps": inference_gaps.EVALUATION,
     "frechet": FRECHET,
     "precision_recall": PRECISION_RECALL,
     "sequence_samples": SEQUENCES_SAMPLED,

@@ -1,8 +1,8 @@
-"""The search for the parameters that are best for one image, and when it stops (GAPS 6.4).
+"""A search for one image's best parameters by Adam, and the rule that stops it (GAPS 6.4).
 
-Adam goes uphill in windows of steps. So that it does not go astray, whatever the learning rate, a
-gradient far beyond those before it is scaled down, a window that has fallen far or broken is taken
-back, and the learning rate is lowered then, as it is before the search is given up.
+Adam climbs in windows of steps. Three precautions keep it stable at any learning rate: a gradient
+much longer than the earlier ones is scaled down; a window that falls far or stops being finite is
+undone; and the learning rate is lowered then, and again before the search gives up.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import optax
 from jax import Array
 
 NONE_YET = float(jnp.finfo(jnp.float32).min)
-"""The best value before any; not -inf, at which JAX_DEBUG_INFS would end the search."""
+"""The best value before there is one. It is not -inf, at which JAX_DEBUG_INFS would stop."""
 
-_OUTLIER = 5.0  # times the root mean square norm of the gradients before
-_SLOWER = 0.5  # the learning rate is multiplied by it where it is too high
-_FAR = 5.0  # nats below the best, from where a search goes back
+_OUTLIER = 5.0  # the longest gradient, in root mean square norms of the earlier ones
+_SLOWER = 0.5  # factor that lowers the learning rate
+_FAR = 5.0  # a window this many nats below the best is undone
 _ADAM = optax.scale_by_adam()
 
 
 class Search(NamedTuple):
-    """How far the search has come.
+    """The state of one image's search.
 
     Attributes:
-        params: where it stands, a pytree.
-        moments: of Adam.
-        scale: of the learning rate.
+        params: current parameters, a pytree.
+        moments: Adam's moments.
+        scale: factor of the learning rate.
         best: the parameters of the best window.
-        best_value: the mean of that window; `NONE_YET` before the first.
-        stale: checks in a row that have not improved on the best value.
-        steps: taken so far.
-        running: whether it goes on.
-        converged: whether it stopped because nothing improved, and has found something finite.
+        best_value: mean value over that window; `NONE_YET` before the first.
+        stale: consecutive checks that have not improved on the best value.
+        steps: number of steps so far.
+        running: whether the search goes on.
+        converged: whether it stopped for lack of improvement, with a finite best value.
     """
 
     params: Any
@@ -52,7 +52,7 @@ class Search(NamedTuple):
 
 
 def begin(params: Any, running: Array | bool = True) -> Search:
-    """The search before its first step."""
+    """Returns the state before the first step."""
     none_yet = jnp.asarray(NONE_YET, jnp.result_type(float))
     return Search(
         params=params,
@@ -75,23 +75,23 @@ def advance(
     check_every: int,
     patience: int,
 ) -> Search:
-    """One window of Adam's steps uphill, and the check after it.
+    """Takes one window of Adam's steps uphill and makes the check after it.
 
-    The mean of the window's values is compared with the best so far; where `patience` checks in a
-    row have not improved it, the search stops (GAPS Section 6.4, which never lowers the learning
-    rate: here it is halved by each check of the second half of them). What is kept of the best
-    window is the mean of its parameters over the second half: the noise of the single steps is left
-    out. A search that has stopped stays as it is.
+    The check compares the mean of the window's values with the best so far; after `patience`
+    consecutive checks without an improvement the search stops (GAPS Section 6.4). Unlike GAPS, each
+    check in the second half of that patience halves the learning rate. Of the best window the
+    search keeps the mean of the parameters over its second half, which averages out the noise of
+    single steps. A search that has stopped does not change.
 
     Args:
-        search: of one image.
-        value: (params, step) -> what is to be maximised, a scalar; the step counts from 0.
-        learning_rate: Adam's, at first.
+        search: the state of one image's search.
+        value: maps (params, step) to the scalar to maximise; steps count from 0.
+        learning_rate: Adam's initial learning rate.
         check_every: steps in the window.
-        patience: checks without an improvement.
+        patience: checks without an improvement after which the search stops.
 
     Returns:
-        The search after these steps.
+        The state after these steps.
     """
     rate, first_kept = learning_rate * search.scale, check_every // 2
 
@@ -111,7 +111,7 @@ def advance(
     (params, moments, total), values = jax.lax.scan(step, start, jnp.arange(check_every))
     share = 1.0 / (check_every - first_kept)
     mean = jax.tree.map(lambda then, sum_: then + share * sum_, origin, total)
-    # Values near 15,000 have three digits after the point; a plain sum of them would have one.
+    # In float32, values near 15,000 have three decimals; their plain sum would keep one.
     found = values[0] + jnp.mean(values - values[0])
     finite = _is_finite((params, moments, mean, found))
     better = finite & (found > search.best_value)
@@ -135,10 +135,11 @@ def advance(
 
 
 def _without_outlier(gradient: Any, moments: Any) -> Any:
-    """The gradient, at most five times as long as those before (root mean square); 0 if broken.
+    """Shortens a gradient to five times the root mean square norm of the earlier ones.
 
-    One that is longer by decades may move every parameter by thirty learning rates, all in its own
-    direction, and leaves Adam with moments at which nothing moves for thousands of steps.
+    A gradient that is longer by orders of magnitude may move every parameter by thirty learning
+    rates in its direction, and Adam's moments would then hold everything still for thousands of
+    steps. A gradient that is not finite becomes 0.
     """
     norm = optax.tree.norm(gradient)
     unbiased = 1.0 - 0.999 ** moments.count.astype(norm.dtype)

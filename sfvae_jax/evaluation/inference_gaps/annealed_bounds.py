@@ -1,12 +1,12 @@
-"""Bounds of log p(x) by annealed importance sampling, of many images of a trained model.
+"""Bounds of log p(x) by annealed importance sampling, for many images of a trained model.
 
-Every image has C chains. The (image, chain) pairs are laid in one row and run in chunks of one
-size, each chunk one call of one compiled program: memory does not grow with images or chains.
+Every image has C chains. The (image, chain) pairs form one list of rows, which runs in chunks of
+one size; each chunk is one call of one compiled program, so that memory grows neither with the
+images nor with the chains.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,84 +17,26 @@ from jax import Array
 from sfvae_jax.data import as_seen
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps import annealing
+from sfvae_jax.evaluation.inference_gaps.settings import Annealing
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program
-from sfvae_jax.options import BETWEEN_0_1, COUNT, Option, check, one_of
 
-# Streams of keys apart from each other, and from those that the model's own key gives to images.
+# Streams of keys, apart from each other and from those that images get from the model's own key.
 _STREAM = 2**31 - 2
 _PILOT, _FORWARD, _REVERSE, _SIMULATION = range(4)
 
 
-@dataclasses.dataclass(frozen=True)
-class Annealing:
-    """How the chains of every image are run; the defaults are those of GAPS Section 3.3.
-
-    The paper leaves the schedule open. On a VAE of ten latents the sigmoidal one left half as much
-    between the bounds of simulated digits as the linear one, with 200 and with 500 temperatures.
-
-    Attributes:
-        num_chains: C, of each image.
-        num_temperatures: T, the distributions strictly between prior and posterior.
-        num_leapfrog_steps: of each of the T transitions of a chain.
-        schedule: of the temperatures, one of `annealing.SCHEDULES`.
-        target_acceptance: of the pilot that chooses an image's step sizes.
-        pilot_chains: of that pilot.
-        chunk_size: chains that run at once. It changes memory, speed and rounding, no draw; but
-            rounding may turn an acceptance, and a long chain goes elsewhere from there.
-        images_at_once: images whose chains run at once, where they are fewer than fit a chunk:
-            calls for unequal numbers of images then share what is compiled; None: as many as fit.
-
-    Raises:
-        UsageError: naming what cannot be.
-    """
-
-    num_chains: int = 100
-    num_temperatures: int = 500
-    num_leapfrog_steps: int = 10
-    schedule: str = "sigmoidal"
-    target_acceptance: float = annealing.TARGET_ACCEPTANCE
-    pilot_chains: int = 10
-    chunk_size: int = 500
-    images_at_once: int | None = None
-
-    def __post_init__(self) -> None:
-        """Checks them."""
-        check(ANNEALING, vars(self))
-
-    def rows_at_once(self, of_each: int) -> int:
-        """How many of the rows that each image has so many of go into one call."""
-        return min(self.chunk_size, (self.images_at_once or self.chunk_size) * of_each)
-
-
-ANNEALING = {  # without images_at_once, which follows from the numbers of images
-    "num_chains": Option(Annealing.num_chains, COUNT, "of each image"),
-    "num_temperatures": Option(
-        Annealing.num_temperatures, COUNT, "distributions strictly between prior and posterior"
-    ),
-    "num_leapfrog_steps": Option(Annealing.num_leapfrog_steps, COUNT, "of each transition"),
-    "schedule": Option(
-        Annealing.schedule, one_of("schedule", annealing.SCHEDULES), "of the temperatures"
-    ),
-    "target_acceptance": Option(
-        Annealing.target_acceptance, BETWEEN_0_1, "of the pilot that chooses the step sizes"
-    ),
-    "pilot_chains": Option(Annealing.pilot_chains, COUNT, "of that pilot"),
-    "chunk_size": Option(Annealing.chunk_size, COUNT, "chains that run at once"),
-}
-
-
 class AnnealedBounds(NamedTuple):
-    """Bounds of log p(x) of N images.
+    """Bounds of log p(x) for N images.
 
     Attributes:
-        bound: in nats, [N].
-        effective_sample_size: of the weights, between 1 and C, [N].
-        standard_error: of the bound, in nats, [N], as of `annealing.log_mean_weight`. That of an
-            upper bound leaves out what another exact sample would change.
+        bound: the bound of each image, in nats, [N].
+        effective_sample_size: effective number of weights, between 1 and C, [N].
+        standard_error: standard error of the bound, in nats, [N]; see `annealing.log_mean_weight`.
+            For an upper bound it leaves out what another exact sample would change.
         acceptance_rate: mean over chains and temperatures, [N].
-        least_acceptance_rate: the least over the temperatures of the mean over the chains, [N].
-        step_size: of the transitions, in units of the prior, [N, T].
+        least_acceptance_rate: mean over the chains at the temperature where it is lowest, [N].
+        step_size: step sizes of the transitions, in units of the prior, [N, T].
     """
 
     bound: np.ndarray
@@ -108,18 +50,18 @@ class AnnealedBounds(NamedTuple):
 def forward_bounds(
     trained: TrainedModel, images: np.ndarray, settings: Annealing
 ) -> AnnealedBounds:
-    """Lower bounds of log p(x) of stored images by annealing from the prior   (GAPS 6.5).
+    """Computes lower bounds of log p(x) for stored images, annealing from the prior   (GAPS 6.5).
 
-    log 1/C sum_c w_c of each image, in expectation at most log p(x), in nats. The encoder takes no
+    log 1/C sum_c w_c for each image, in expectation at most log p(x), in nats. The encoder plays no
     part. A pilot with keys of its own chooses each image's step sizes. The noise of chain c of
-    image i follows the model's key, i and c alone.
+    image i depends only on the model's key, i and c.
 
     Raises:
         NotApplicable: if the model has no bound, or no prior.
         UsageError: if there are no images.
     """
     if len(images) == 0:
-        raise UsageError("no images to anneal; give at least one")
+        raise UsageError("there are no images to anneal; pass at least one")
     task = _Task(trained, settings, images, trained.data_scale)
     return _lower(task, _step_sizes(task))
 
@@ -127,16 +69,24 @@ def forward_bounds(
 def sandwich(
     trained: TrainedModel, num_simulated: int, settings: Annealing
 ) -> tuple[AnnealedBounds, AnnealedBounds]:
-    """Lower and upper bounds of log p(x) of data that the model itself has drawn, in nats.
+    """Computes lower and upper bounds of log p(x) for data drawn from the model itself, in nats.
 
     z ~ p(z), x ~ p(x|z): this z is an exact sample of p(z|x), from which chains go back to the
-    prior (bidirectional Monte Carlo, Grosse et al., 2015; GAPS 6.5). Of each x, in expectation,
+    prior (bidirectional Monte Carlo, Grosse et al., 2015; GAPS 6.5). For each x, in expectation,
 
         log 1/C sum_c w_c  <=  log p(x)  <=  -log 1/C sum_c w'_c
 
-    with forward and reverse chains of the same step sizes. These come from a pilot that starts
-    from the prior and knows nothing of the exact z. Step sizes, numbered by temperature, and
-    acceptance rates of both directions mean the same.
+    where forward and reverse chains have the same step sizes. These come from a pilot that starts
+    from the prior and does not use the exact z. In both directions step sizes and acceptance rates
+    are listed by ascending temperature.
+
+    Args:
+        trained: the model.
+        num_simulated: how many images to draw, at least 1.
+        settings: how the chains are run.
+
+    Returns:
+        (lower, upper), in the order of the images drawn.
 
     Raises:
         NotApplicable: if the model has no bound, or no prior.
@@ -151,7 +101,7 @@ def sandwich(
 
 
 class _Task:
-    """What chains of every direction share."""
+    """What the pilot and the chains of both directions share."""
 
     def __init__(
         self, trained: TrainedModel, settings: Annealing, images: np.ndarray, scale: float
@@ -167,12 +117,12 @@ class _Task:
     def program(
         self, stream: int, function: Callable[[], Callable[..., Any]]
     ) -> Callable[..., Any]:
-        """Compiled once for all images and checkpoints, whatever part of the data they are of."""
+        """Returns a stream's program, compiled once for all splits of the data and checkpoints."""
         key = ("annealing", stream, self.settings)
         return program(self.trained, key, lambda: jax.jit(function()))
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """What a model sees of images; floats, whether they are stored so or simulated."""
+        """Returns stored or simulated images as the floats that the model sees."""
         return as_seen(self.images[rows], self.scale)
 
     def log_likelihood(self, params: Any, x: Array) -> annealing.LogLikelihood:
@@ -180,7 +130,7 @@ class _Task:
 
 
 def _step_sizes(task: _Task) -> np.ndarray:
-    """Of every image, [N, T]; as many images at once as make about one chunk of chains."""
+    """Returns every image's step sizes, [N, T]; about one chunk of chains runs at once."""
     settings, key = task.settings, _stream(task.trained, _PILOT)
 
     def pilot(params: Any, image: Array, index: Array) -> Array:
@@ -230,7 +180,7 @@ def _run_chains(
     stream: int,
     label: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log weights [N, C], and acceptance rates [N, T] of the mean over the chains.
+    """Returns log weights [N, C] and acceptance rates [N, T], averaged over the chains.
 
     `log_weight` gets a chain's key, its image's log likelihood and step sizes, and `starts[i]`.
     """
@@ -272,7 +222,7 @@ def _bounds(
 
 
 def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Latents from the prior [N, m], and data drawn from them [N, ...]."""
+    """Draws latents from the prior, [N, m], and data given them, [N, ...]."""
     prior_stddev, key = latent_prior(trained), _stream(trained, _SIMULATION)
 
     def draw(params: Any, index: Array) -> tuple[Array, Array]:
@@ -285,7 +235,7 @@ def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.nd
     def run(rows: np.ndarray) -> Any:
         return simulate(trained.params, rows)
 
-    drawn = [part for _, part in _chunks(run, count, chunk_size, "annealing, simulated data")]
+    drawn = [pair for _, pair in _chunks(run, count, chunk_size, "annealing, simulated data")]
     latents, data = zip(*drawn, strict=True)
     return np.concatenate(latents), np.concatenate(data)
 
@@ -293,16 +243,16 @@ def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.nd
 def _chunks(
     run: Callable[[np.ndarray], Any], num_rows: int, size: int, label: str
 ) -> Iterator[tuple[np.ndarray, Any]]:
-    """(rows, `run(rows)` on the host) of consecutive rows, `size` at once."""
+    """Yields (rows, `run(rows)` on the host) for `size` consecutive rows at a time."""
     size = min(size, num_rows)
     with Progress(label, num_rows) as progress:
         for start in range(0, num_rows, size):
             rows = np.arange(start, start + size)
-            # The last chunk is filled up with its last row, so that one program serves for all.
+            # The last chunk repeats its last row, so that one compiled program serves all chunks.
             outputs = jax.device_get(run(np.minimum(rows, num_rows - 1)))
             rows = rows[rows < num_rows]
             count = len(rows)
-            yield rows, jax.tree.map(lambda part, count=count: part[:count], outputs)
+            yield rows, jax.tree.map(lambda leaf, count=count: leaf[:count], outputs)
             progress.update(start + count)
 
 

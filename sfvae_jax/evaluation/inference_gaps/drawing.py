@@ -1,4 +1,4 @@
-"""The table of the inference gaps, and the bounds over training (GAPS Table 2, Figure 3)."""
+"""A table and a picture of the inference gaps, and the bounds over training (GAPS Figure 3)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.history import measured_steps
-from sfvae_jax.evaluation.inference_gaps.evaluation import measured_part
-from sfvae_jax.evaluation.inference_gaps.gaps import PartBounds, log_evidence
+from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
+from sfvae_jax.evaluation.inference_gaps.gaps import SplitBounds, log_evidence
 from sfvae_jax.evaluation.inference_gaps.latent_plane import draw_posteriors
+from sfvae_jax.evaluation.inference_gaps.measured_split import measured_split
 from sfvae_jax.evaluation.standard_errors import standard_error
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 from sfvae_jax.runtime.files import write_text
@@ -21,12 +23,10 @@ LABELS = {
     "log_evidence": "log p^(x)",
     "ais_bound": "AIS bound",
     "iwae_bound": "IWAE bound",
-    "optimal_auxiliary_flow_bound": "L[q*], auxiliary flow",
-    "optimal_iaf_bound": "L[q*], IAF",
-    "optimal_planar_bound": "L[q*], planar flow",
-    "optimal_full_covariance_bound": "L[q*], full covariance",
-    "optimal_diagonal_bound": "L[q*], factorised",
-    "optimal_constant_bound": "L[q*], constant variance",
+    **{
+        f"optimal_{name}_bound": f"L[q*], {family.label}"
+        for name, family in reversed(FAMILIES.items())
+    },
     "linearized_full_covariance_bound": "L[q], linearised decoder, full covariance",
     "linearized_diagonal_bound": "L[q], linearised decoder, factorised",
     "lower_bound": "L[q], the encoder's",
@@ -46,41 +46,46 @@ def draw_inference_gaps(
     title: str,
     folder: Path,
 ) -> None:
-    """The table and the picture of the gaps, and what else there is to draw.
+    """Writes the table and the pictures of the gaps.
 
-    inference_gaps.md and .png always; bounds_over_training.png where several steps were measured;
-    posteriors.png of a model with two latents.
+    These are inference_gaps.md and inference_gaps.png; bounds_over_training.png if several steps
+    were measured; and posteriors.png if the model has two latents.
+
+    Args:
+        trained: the model and its images.
+        options: a group with the keys of `options.OPTIONS`.
+        results: the contents of results.json.
+        title: what the figures' titles begin with.
+        folder: where the files are written.
     """
-    from sfvae_jax.evaluation import figures
-
-    parts = {part: measured_part(trained, part, options) for part in options.parts}
+    splits = {split: measured_split(trained, split, options) for split in options.parts}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "inference_gaps.md", table(results, options.parts))
-    bounds = {part: measured.bounds for part, measured in parts.items()}
+    bounds = {split: measured.bounds for split, measured in splits.items()}
     caveats = results.get("caveats", {})
-    doubtful = any(f"ais_bound_{part}" in caveats for part in parts)
+    doubtful = any(f"ais_bound_{split}" in caveats for split in splits)
     heading = f"{title}: AIS has not mixed" if doubtful else title
     figures.save(draw_distances(bounds, heading), folder / "inference_gaps.png")
     points = curve(results)
     if len(points) > 1:
         figure = draw_curves(points, options.parts, title, doubtful_steps(results))
         figures.save(figure, folder / "bounds_over_training.png")
-    first = parts[options.parts[0]]
+    first = splits[options.parts[0]]
     draw_posteriors(trained, first, options.pictured, title, folder / "posteriors.png")
 
 
-def table(results: Mapping[str, Any], parts: Sequence[str]) -> str:
-    """The measures of a results.json as Markdown, one column a part, with standard errors."""
+def table(results: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """Returns the measures of a results.json as Markdown, a column per split, with their errors."""
     metrics, caveats = results["metrics"], results.get("caveats", {})
-    lines = ["| nats | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
+    lines = ["| nats | " + " | ".join(splits) + " |", "| --- |" + " --- |" * len(splits)]
     for name, label in LABELS.items():
-        if any(f"{name}_{part}" in metrics for part in parts):
-            cells = [_cell(metrics, caveats, f"{name}_{part}") for part in parts]
+        if any(f"{name}_{split}" in metrics for split in splits):
+            cells = [_cell(metrics, caveats, f"{name}_{split}") for split in splits]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     notes = [
         f"† {caveat}."
         for caveat in dict.fromkeys(caveats.values())
-        if any(caveats.get(f"{name}_{part}") == caveat for name in LABELS for part in parts)
+        if any(caveats.get(f"{name}_{split}") == caveat for name in LABELS for split in splits)
     ]
     return "\n".join([*lines, "", "Mean ± standard error over the images.", *notes]) + "\n"
 
@@ -93,8 +98,8 @@ def _cell(metrics: Mapping[str, Any], caveats: Mapping[str, str], name: str) -> 
     return f"{shown} †" if name in caveats else shown
 
 
-def distances(bounds: PartBounds) -> dict[str, tuple[float, float]]:
-    """How far below log p^(x) each bound is: mean and standard error of the differences."""
+def distances(bounds: SplitBounds) -> dict[str, tuple[float, float]]:
+    """Returns how far each bound is below log p^(x): the mean difference and its standard error."""
     evidence = log_evidence(bounds)
     columns = {
         **{f"optimal_{family}_bound": values for family, values in bounds.optimal.items()},
@@ -113,21 +118,19 @@ def distances(bounds: PartBounds) -> dict[str, tuple[float, float]]:
     return found
 
 
-def draw_distances(parts: Mapping[str, PartBounds], title: str) -> Any:
-    """Bars from log p^(x), at 0, down to each bound, with two standard errors."""
-    from sfvae_jax.evaluation import figures
-
-    shown = {part: distances(bounds) for part, bounds in parts.items()}
+def draw_distances(splits: Mapping[str, SplitBounds], title: str) -> Any:
+    """Returns a figure of bars from log p^(x), at 0, to each bound, with two standard errors."""
+    shown = {split: distances(bounds) for split, bounds in splits.items()}
     names = [name for name in LABELS if any(name in found for found in shown.values())]
     figure = figures.new_figure(8, 0.5 * len(names) + 1.6)
     figure.suptitle(title)
     axes = figure.subplots()
     height = 0.8 / len(shown)
-    for number, (part, found) in enumerate(shown.items()):
+    for number, (split, found) in enumerate(shown.items()):
         places = [i + height * (number - (len(shown) - 1) / 2) for i in range(len(names))]
         means = [found.get(name, (0.0, 0.0))[0] for name in names]
         errors = [2 * found.get(name, (0.0, 0.0))[1] for name in names]
-        style = {"color": figures.COLORS[number], "label": part, "capsize": 3}
+        style = {"color": figures.COLORS[number], "label": split, "capsize": 3}
         axes.barh(places, means, height, xerr=errors, **style)
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.invert_yaxis()
@@ -138,12 +141,12 @@ def draw_distances(parts: Mapping[str, PartBounds], title: str) -> Any:
 
 
 def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
-    """(step, measures) of every step of a results.json at which AIS was run, rising."""
+    """Returns (step, measures) for every step of a results.json with AIS bounds, in order."""
     return measured_steps(results, lambda m: any(name.startswith("ais_bound") for name in m))
 
 
 def doubtful_steps(results: Mapping[str, Any]) -> dict[int, set[str]]:
-    """The measures of a results.json that carry a caveat, by step."""
+    """Returns the names of the measures of a results.json that carry a caveat, by step."""
     doubts = {int(step): set(names) for step, names in results.get("history_caveats", {}).items()}
     if "step" in results:
         doubts[int(results["step"])] = set(results.get("caveats", {}))
@@ -152,28 +155,33 @@ def doubtful_steps(results: Mapping[str, Any]) -> dict[int, set[str]]:
 
 def draw_curves(
     points: Sequence[tuple[int, Mapping[str, float]]],
-    parts: Sequence[str],
+    splits: Sequence[str],
     title: str,
     doubts: Mapping[int, set[str]],
 ) -> Any:
-    """AIS, IWAE and ELBO of each part over the steps (GAPS Figure 3); doubtful ones are crossed."""
-    from sfvae_jax.evaluation import figures
+    """Returns a figure of AIS, IWAE and ELBO over the steps, doubtful ones crossed (GAPS Fig. 3).
 
+    Args:
+        points: the steps and their measures, as `curve` returns them.
+        splits: the splits to draw.
+        title: what the figure's title begins with.
+        doubts: the names of the doubtful measures by step, as `doubtful_steps` returns them.
+    """
     figure = figures.new_figure(8, 4.8)
     figure.suptitle(f"{title}: bounds of log p(x) over training")
     axes = figure.subplots()
-    styles = dict(zip(parts, ("-", "--", ":"), strict=False))
-    for part in parts:
+    styles = dict(zip(splits, ("-", "--", ":"), strict=False))
+    for split in splits:
         for name, color in zip(_CURVES, figures.COLORS, strict=False):
-            values = [metrics.get(f"{name}_{part}") for _, metrics in points]
+            values = [metrics.get(f"{name}_{split}") for _, metrics in points]
             if None not in values:
-                label = f"{LABELS[name]}, {part}"
-                line = {"color": color, "linestyle": styles[part], "label": label}
+                label = f"{LABELS[name]}, {split}"
+                line = {"color": color, "linestyle": styles[split], "label": label}
                 axes.plot([step for step, _ in points], values, marker=".", **line)
                 crossed = [
                     (step, value)
                     for (step, _), value in zip(points, values, strict=True)
-                    if f"{name}_{part}" in doubts.get(step, ())
+                    if f"{name}_{split}" in doubts.get(step, ())
                 ]
                 if crossed:
                     axes.plot(*zip(*crossed, strict=True), "x", color=color, markersize=9)

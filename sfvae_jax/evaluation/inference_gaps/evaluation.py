@@ -1,23 +1,20 @@
-"""How good a model's posteriors are, and why not better (GAPS Sections 3 and 5)."""
+"""The evaluation `inference_gaps`: how good a model's posteriors are, and why not better (GAPS).
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders", and BACK
+Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
+"""
 
 from __future__ import annotations
-
-import dataclasses
-from typing import Any
 
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation.bounds.marginal_likelihood import ImportanceStatistics, bounds_of
-from sfvae_jax.evaluation.inference_gaps.annealed_bounds import (
-    AnnealedBounds,
-    forward_bounds,
-    sandwich,
-)
-from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
+from sfvae_jax.evaluation.inference_gaps.annealed_bounds import AnnealedBounds
+from sfvae_jax.evaluation.inference_gaps.drawing import draw_inference_gaps
 from sfvae_jax.evaluation.inference_gaps.gaps import (
+    BOUNDS,
+    GAPS,
     Mixing,
-    PartBounds,
     Value,
     doubts,
     measures,
@@ -25,180 +22,61 @@ from sfvae_jax.evaluation.inference_gaps.gaps import (
     search_caveat,
     with_caveats,
 )
-from sfvae_jax.evaluation.inference_gaps.local_optimization import (
-    LocalPosteriors,
-    optimize_posteriors,
+from sfvae_jax.evaluation.inference_gaps.measured_split import (
+    MeasuredSplit,
+    measured_split,
+    simulated_bounds,
 )
-from sfvae_jax.evaluation.inference_gaps.options import annealing, local_optimization
-from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
-from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
-from sfvae_jax.evaluation.progress import Progress
+from sfvae_jax.evaluation.inference_gaps.options import OPTIONS, check, local_optimization
+from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
-    TrainedModel,
-    latent_size,
-    once,
-    part_images,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class MeasuredPart:
-    """All that was found of one part's images.
-
-    Attributes:
-        images: stored images [N, ...].
-        bounds: of each image.
-        annealed: how AIS went.
-        importance: of the model's posterior; None where it has no density.
-        local: the optimised posteriors, by family; without the posteriors themselves where there
-            are not two latents, to draw: networks of a thousand images would fill gigabytes.
-    """
-
-    images: np.ndarray
-    bounds: PartBounds
-    annealed: AnnealedBounds
-    importance: ImportanceStatistics | None
-    local: dict[str, LocalPosteriors]
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 
 
 def evaluate_inference_gaps(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> dict[str, Value]:
-    """The evaluation `inference_gaps` (GAPS Tables 2, 3, 5, 6 and 10), means in nats.
+    """Measures the gaps of GAPS Tables 2, 3, 5, 6 and 10: means over the images, in nats.
 
-    Of each part PART of the data, each with its `..._standard_error` over the images:
+    For each split SPLIT of `parts`, each with its `..._standard_error` over the images:
 
-    log_evidence_PART       the larger of the next two
-    ais_bound_PART          AIS from the prior: it does not know the encoder
-    iwae_bound_PART         the IWAE bound of the model's posterior with `num_samples` samples
-    lower_bound_PART        its ELBO, by the same samples
-    optimal_FAMILY_bound_PART  the ELBO of the posteriors optimised for each image alone
-    linearized_full_covariance_bound_PART, linearized_diagonal_bound_PART
-                            that of the covariance which the linearised decoder implies at the
-                            encoder's mean, whole or its best factorised one; nothing is optimised
-    approximation_gap_PART, amortization_gap_PART, inference_gap_PART, linearized_gain_PART,
-    linearized_covariance_gain_PART
-                            as `gap_measures.gaps`
+    log_evidence_SPLIT      the larger of the next two
+    ais_bound_SPLIT         AIS from the prior, which does not use the encoder
+    iwae_bound_SPLIT        the IWAE bound of the model's posterior with `num_samples` samples
+    lower_bound_SPLIT       its ELBO, from the same samples
+    optimal_FAMILY_bound_SPLIT  the ELBO of the posteriors optimised for each image alone
+    linearized_full_covariance_bound_SPLIT, linearized_diagonal_bound_SPLIT
+                            the ELBO at the encoder's mean with the covariance that the linearised
+                            decoder implies, or with the best factorised one for it; nothing is
+                            optimised
+    approximation_gap_SPLIT, amortization_gap_SPLIT, inference_gap_SPLIT, linearized_gain_SPLIT,
+    linearized_covariance_gain_SPLIT
+                            see `gaps.gaps`
 
-    The optimised posteriors are judged by fresh samples; q* of a flow model has its flow's sizes,
-    other flows those of `local`. `simulated_...` are the two bounds on images simulated from the
-    model: the upper less the lower says how far off AIS is there. `ais_monte_carlo_error_PART` is
-    what another draw of the chains would change. `gap_measures.overfitting` has the last two.
+    Fresh samples judge the optimised posteriors. q* of a flow model has the sizes of its flow;
+    other flows have those of `local`. The measures `simulated_...` compare the two bounds of images
+    simulated from the model: the upper less the lower shows how far off AIS is there.
+    `ais_monte_carlo_error_SPLIT` is how much another draw of the chains would change.
+    `gaps.overfitting` describes `encoder_overfitting` and `decoder_overfitting`.
     """
-    key = ("simulated bounds", str(options))
-    simulated = once(trained, key, lambda: _simulate(trained, options))
-    parts = {part: measured_part(trained, part, options) for part in options.parts}
-    reasons = {part: _reasons(measured, simulated, options) for part, measured in parts.items()}
+    simulated = simulated_bounds(trained, options)
+    splits = {split: measured_split(trained, split, options) for split in options.parts}
+    reasons = {split: _reasons(measured, simulated, options) for split, measured in splits.items()}
     found: dict[str, Value] = {}
-    for part, measured in parts.items():
-        for name, value in _measures(measured, reasons[part], options).items():
+    for split, measured in splits.items():
+        for name, value in _measures(measured, reasons[split], options).items():
             stem = name.removesuffix("_standard_error")
-            found[f"{stem}_{part}{name.removeprefix(stem)}"] = value
-    bounds = {part: measured.bounds for part, measured in parts.items()}
+            found[f"{stem}_{split}{name.removeprefix(stem)}"] = value
+    bounds = {split: measured.bounds for split, measured in splits.items()}
     return {**found, **_of_simulated(simulated), **overfitting(bounds, reasons)}
 
 
-def measured_part(
-    trained: TrainedModel, part: str, options: ml_collections.ConfigDict
-) -> MeasuredPart:
-    """The bounds of one part's images, measured once for a trained model."""
-    key = ("inference gaps", part, str(options))
-    return once(trained, key, lambda: _measure_part(trained, part, options))
-
-
-def _simulate(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> tuple[AnnealedBounds, AnnealedBounds] | None:
-    if not options.num_simulated:
-        return None
-    return sandwich(trained, options.num_simulated, annealing(options))
-
-
-def _measure_part(
-    trained: TrainedModel, part: str, options: ml_collections.ConfigDict
-) -> MeasuredPart:
-    images = part_images(trained, part)[: options.num_images or None]
-    samples = {"num_samples": options.num_samples, "chunk_size": options.chunk_size}
-    annealed = forward_bounds(trained, images, annealing(options))
-    has_density = trained.posterior_family != "none"
-    importance = bounds_of(trained, images, **samples) if has_density else None
-    full, diagonal = linearized_posteriors(trained, images)
-
-    def lower(posterior: Any) -> np.ndarray:
-        return bounds_of(trained, images, posterior, **samples).lower_bound
-
-    optimal, local, factorised = {}, {}, None
-    for family in _families(trained, options):
-        settings = _settings(trained, images, family, options)
-        found = _optimize(trained, images, family, settings, factorised)
-        factorised = found.posterior if family == "diagonal" else factorised
-        optimal[family] = lower(found.posterior)
-        drawn = latent_size(trained) == 2
-        local[family] = found if drawn else found._replace(posterior=None)
-    bounds = PartBounds(
-        ais=annealed.bound,
-        iwae=None if importance is None else importance.log_evidence,
-        lower=None if importance is None else importance.lower_bound,
-        optimal=optimal,
-        linearized={"full_covariance": lower(full), "diagonal": lower(diagonal)},
-        own_family=trained.posterior_family,
-    )
-    return MeasuredPart(images, bounds, annealed, importance, local)
-
-
-def _settings(
-    trained: TrainedModel, images: np.ndarray, family: str, options: ml_collections.ConfigDict
-) -> LocalOptimization:
-    """Those asked for; the model's own family is as large as the model has it."""
-    settings = local_optimization(options)
-    if family != trained.posterior_family:
-        return settings
-    if family == "constant":
-        return dataclasses.replace(settings, constant_stddev=_stddev(trained, images))
-    return dataclasses.replace(settings, **trained.posterior_flows)
-
-
-def _optimize(
-    trained: TrainedModel, images: np.ndarray, family: str, settings: LocalOptimization, start: Any
-) -> LocalPosteriors:
-    count = len(images)
-    with Progress(f"optimising {family} posteriors", count) as progress:
-        return optimize_posteriors(
-            trained,
-            images,
-            family,
-            settings,
-            start,
-            progress=lambda share: progress.update(round(count * share)),
-        )
-
-
-def _stddev(trained: TrainedModel, images: np.ndarray) -> float:
-    """Of a posterior that has the same for all images and latents."""
-    stddev = trained.map_images(
-        lambda p, x, _: trained.encode(p, x).stddev, images[:1], key="standard deviation"
-    )
-    return float(stddev[0, 0])
-
-
-def _families(trained: TrainedModel, options: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """Those asked for, and the model's own, if any is optimised and it can be.
-
-    The factorised Gaussians come first, for the others start from what is found there.
-    """
-    own = trained.posterior_family
-    found = {*options.families, own} & set(FAMILIES) if options.families else set()
-    return tuple(sorted(found, key=list(FAMILIES).index))
-
-
 def _reasons(
-    measured: MeasuredPart,
+    measured: MeasuredSplit,
     simulated: tuple[AnnealedBounds, AnnealedBounds] | None,
     options: ml_collections.ConfigDict,
 ) -> list[str]:
-    """Why AIS is not to be trusted on a part."""
+    """Lists the reasons not to trust AIS on a split."""
     mixing = Mixing(
         sandwich=None if simulated is None else simulated[1].bound - simulated[0].bound,
         effective_sample_size=measured.annealed.effective_sample_size,
@@ -209,9 +87,9 @@ def _reasons(
 
 
 def _measures(
-    measured: MeasuredPart, reasons: list[str], options: ml_collections.ConfigDict
+    measured: MeasuredSplit, reasons: list[str], options: ml_collections.ConfigDict
 ) -> dict[str, Value]:
-    """Of one part, without its name."""
+    """Returns the measures of one split, without its name."""
     bounds, settings = measured.bounds, local_optimization(options)
     found = {**measures(bounds), **_diagnostics(measured)}
     searches = {}
@@ -222,8 +100,8 @@ def _measures(
     return with_caveats(found, bounds, reasons, searches)
 
 
-def _diagnostics(measured: MeasuredPart) -> dict[str, Value]:
-    """How AIS and IWAE went."""
+def _diagnostics(measured: MeasuredSplit) -> dict[str, Value]:
+    """Measures how well AIS and IWAE worked."""
     annealed, importance = measured.annealed, measured.importance
     error = np.linalg.norm(annealed.standard_error) / len(measured.images)
     return {
@@ -249,3 +127,77 @@ def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> di
         "simulated_sandwich": float(np.mean(upper - lower)),
         "simulated_sandwich_standard_error": standard_error(upper - lower),
     }
+
+
+_NATS = {"unit": "nats", "digits": 2}
+_GAPS = with_errors(
+    *(
+        Measure(f"{name}_SPLIT", better="more", split="SPLIT", **_NATS)
+        for name in (*BOUNDS, "optimal_FAMILY_bound")
+    ),
+    *(Measure(f"{name}_SPLIT", better="less", split="SPLIT", **_NATS) for name in GAPS),
+)
+_MIXING = (
+    Measure("ais_monte_carlo_error_SPLIT", split="SPLIT", **_NATS),
+    Measure("ais_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+    Measure("ais_least_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+    Measure("ais_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
+    Measure("ais_least_acceptance_rate_SPLIT", digits=2, split="SPLIT"),
+    Measure("ais_step_size_SPLIT", digits=2, split="SPLIT"),
+    Measure("iwae_effective_sample_size_SPLIT", digits=2, better="more", split="SPLIT"),
+)
+_SEARCHES = (
+    Measure("FAMILY_steps_SPLIT", digits=2, split="SPLIT"),
+    Measure("FAMILY_unconverged_SPLIT", digits=2, better="less", split="SPLIT"),
+)
+_SIMULATED = (
+    Measure("simulated_lower_bound", split="", **_NATS),
+    Measure("simulated_upper_bound", split="", **_NATS),
+    *with_errors(Measure("simulated_sandwich", split="", better="less", **_NATS)),
+)
+_ENCODER = with_errors(Measure("encoder_overfitting", better="less", split="test", **_NATS))
+_DECODER = with_errors(
+    Measure("decoder_overfitting", better="less", split="train and test", **_NATS)
+)
+
+
+def _names(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> tuple[str, ...]:
+    """The names of the measures, for a model whose family is one of `families`."""
+    del evaluations
+    optimal = [f"optimal_{family}_bound" for family in options.families]
+    with_error = [*BOUNDS, *optimal, *GAPS]
+    names = [
+        name
+        for split in options.parts
+        for name in (
+            *(f"{name}_{split}" for name in with_error),
+            *(f"{name}_{split}_standard_error" for name in with_error),
+            *(measure.name.replace("SPLIT", split) for measure in _MIXING),
+            *(
+                measure.name.replace("SPLIT", split).replace("FAMILY", family)
+                for family in options.families
+                for measure in _SEARCHES
+            ),
+        )
+    ]
+    rest = (
+        *(_SIMULATED if options.num_simulated else ()),
+        *(_ENCODER if "test" in options.parts else ()),
+        *(_DECODER if {"train", "test"} <= set(options.parts) else ()),
+    )
+    return (*names, *(measure.name for measure in rest))
+
+
+EVALUATION = Evaluation(
+    evaluate_inference_gaps,
+    (*_GAPS, *_MIXING, *_SEARCHES, *_SIMULATED, *_ENCODER, *_DECODER),
+    OPTIONS,
+    summary="how far posteriors are from the best ones, and the bound from log p(x)",
+    source="GAPS Tables 2-6, 10, Figures 2, 3; BACK Eq. 12",
+    names=_names,
+    splits=lambda options, evaluations: tuple(options.parts),
+    check=check,
+    draw=draw_inference_gaps,
+)

@@ -1,28 +1,39 @@
-"""Families of posteriors whose parameters one image owns, without an encoder (GAPS)."""
+"""Families of posteriors that can be optimised for one image alone, without an encoder (GAPS).
+
+GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives, posteriors
-from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
+from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.posteriors.networks import Network
 
 
 def log_stddev(posterior: Any) -> Any:
-    """The posterior with log stddev in the place of stddev: nothing of it is bounded."""
+    """Returns unconstrained parameters: the posterior with log stddev in place of stddev."""
     return dataclasses.replace(posterior, stddev=jnp.log(posterior.stddev))
 
 
 def exp_stddev(params: Any) -> Any:
-    """The way back from `log_stddev`."""
+    """Inverts `log_stddev`."""
     return dataclasses.replace(params, stddev=jnp.exp(params.stddev))
+
+
+def _flow_sizes(trained: TrainedModel, images: np.ndarray) -> Mapping[str, Any]:
+    """The model's own sizes of a flow, as settings."""
+    del images
+    return trained.posterior_flows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,47 +41,68 @@ class Family:
     """What it takes to optimise a posterior of this family for one image alone.
 
     Attributes:
+        label: its name in tables and pictures.
         posterior: its class.
-        start: (drawn, base, options) -> a posterior. It is the base itself, a diagonal Gaussian,
-            under other names: what is found from there is no worse. GAPS Section 6.4 starts at
-            the prior; its flows start as Xavier's kernels make them, and not at the identity.
-        draw: (rng, m, options) -> what is drawn once for all images, such as a flow's networks.
-        aside: (drawn, start) -> the posterior that the search sets out from, near the start, where
-            that has no slope.
-        to_params: a posterior -> unconstrained parameters, a pytree.
-        build: the way back.
-        elbo: the estimator whose gradient is followed, `objectives.sampling_elbo` or
-            `objectives.sticking_the_landing_elbo`. The second has no noise left where the family
-            holds the true posterior.
-        networks: whether it has some, whose parameters have a learning rate of their own.
+        start: maps (drawn, base, settings) to a posterior that has the density of the base, a
+            diagonal Gaussian, so that the search ends no lower than there. GAPS Section 6.4 starts
+            at the prior; its flows start as Xavier's kernels make them, not at the identity.
+        draw: maps (rng, m, settings) to what is drawn once for all images, such as a flow's
+            networks.
+        aside: maps (drawn, start) to the posterior at which the search begins, where the start
+            itself has no slope.
+        to_params: maps a posterior to unconstrained parameters, a pytree.
+        build: inverts `to_params`.
+        elbo: the estimator whose gradient the search follows, `objectives.sampling_elbo` or
+            `objectives.sticking_the_landing_elbo`. The second has no noise where the posterior
+            equals the true one.
+        has_networks: whether it has networks, whose parameters have their own learning rate.
+        holds_factorised: whether it contains all diagonal Gaussians.
+        bound_is_exact: whether log p(x) less its ELBO is KL(q(z|x) || p(z|x)), and not more.
+        needs_model: whether it only makes sense for a model that has this family itself.
+        settings_of: maps (trained, images) to the settings that a model of this family has itself.
     """
 
+    label: str
     posterior: type
     start: Callable[[Any, posteriors.DiagonalGaussian, LocalOptimization], Any]
-    draw: Callable[[Array, int, LocalOptimization], Any] = lambda rng, m, options: rng
+    draw: Callable[[Array, int, LocalOptimization], Any] = lambda rng, m, settings: rng
     aside: Callable[[Any, Any], Any] = lambda drawn, start: start
     to_params: Callable[[Any], Any] = log_stddev
     build: Callable[[Any], Any] = exp_stddev
     elbo: Callable[..., objectives.Elbo] = objectives.sampling_elbo
-    networks: bool = False
+    has_networks: bool = False
+    holds_factorised: bool = False
+    bound_is_exact: bool = True
+    needs_model: bool = False
+    settings_of: Callable[[TrainedModel, np.ndarray], Mapping[str, Any]] = _flow_sizes
 
 
-def _base(drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimization) -> Any:
-    del drawn, options
+def _base(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
+    del drawn, settings
     return base
 
 
-def _constant(drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimization) -> Any:
+def _constant(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
     del drawn
-    return dataclasses.replace(base, stddev=jnp.full_like(base.stddev, options.constant_stddev))
+    return dataclasses.replace(base, stddev=jnp.full_like(base.stddev, settings.constant_stddev))
+
+
+def _constant_stddev(trained: TrainedModel, images: np.ndarray) -> Mapping[str, Any]:
+    """The standard deviation that the model has for all images and latents."""
+    stddev = trained.map_images(
+        lambda params, x, key: trained.encode(params, x).stddev,
+        images[:1],
+        key="standard deviation",
+    )
+    return {"constant_stddev": float(stddev[0, 0])}
 
 
 def _fixed_stddev(params: Any) -> Any:
     return exp_stddev(dataclasses.replace(params, stddev=jax.lax.stop_gradient(params.stddev)))
 
 
-def _full(drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimization) -> Any:
-    del drawn, options
+def _full(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
+    del drawn, settings
     return posteriors.FullCovarianceGaussian(base.mean, jnp.diag(base.stddev))
 
 
@@ -84,23 +116,23 @@ def _exp_diagonal(params: Any) -> Any:
     return dataclasses.replace(params, scale_tril=below + jnp.diag(jnp.exp(diagonal)))
 
 
-def _planar(rng: Array, base: posteriors.DiagonalGaussian, options: LocalOptimization) -> Any:
-    """Directions w through the base's mean: a flow bends where the base is."""
+def _planar(rng: Array, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
+    """Its hyperplanes pass through the base's mean, so that the flow bends where the base is."""
     flow = posteriors.init_planar(
-        rng, base.mean.size, num_flows=options.num_flows, scale=base.stddev
+        rng, base.mean.size, num_flows=settings.num_flows, scale=base.stddev
     )
     flow["b"] = -(flow["w"] @ base.mean)
     return posteriors.PlanarFlow(base.mean, base.stddev, **flow)
 
 
-def _draw_iaf(rng: Array, m: int, options: LocalOptimization) -> Any:
-    sizes = {"num_flows": options.num_flows, "hidden_sizes": options.hidden_sizes}
+def _draw_iaf(rng: Array, m: int, settings: LocalOptimization) -> Any:
+    sizes = {"num_flows": settings.num_flows, "hidden_sizes": settings.hidden_sizes}
     return posteriors.init_iaf(rng, m, **sizes)
 
 
-def _iaf(drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimization) -> Any:
-    """Networks that give 0; the base is wider by what their gates take away."""
-    del options
+def _iaf(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
+    """Its networks output 0; its base is wider, to make up for what their gates then shrink."""
+    del settings
     networks = _with_outputs(0.0, drawn)
     zeros, ones = jnp.zeros_like(base.mean), jnp.ones_like(base.stddev)
     gates = posteriors.InverseAutoregressiveFlow(zeros, ones, None, networks).forward(ones)[0]
@@ -109,36 +141,36 @@ def _iaf(drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimizati
     )
 
 
-def _draw_auxiliary_flow(rng: Array, m: int, options: LocalOptimization) -> Any:
+def _draw_auxiliary_flow(rng: Array, m: int, settings: LocalOptimization) -> Any:
     return posteriors.init_auxiliary_flow(
         rng,
         m,
-        num_flows=options.num_flows,
-        hidden_sizes=options.hidden_sizes,
-        reverse_sizes=options.reverse_sizes,
-        auxiliary_start=options.auxiliary_start,
+        num_flows=settings.num_flows,
+        hidden_sizes=settings.hidden_sizes,
+        reverse_sizes=settings.reverse_sizes,
+        auxiliary_start=settings.auxiliary_start,
     )
 
 
 def _auxiliary_flow(
-    drawn: Any, base: posteriors.DiagonalGaussian, options: LocalOptimization
+    drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization
 ) -> Any:
-    """Networks that give 0: every scale is 1, every shift 0, and v is N(0, I) there and back."""
-    del options
+    """Its networks output 0: every scale is 1, every shift 0, and both q(v) and r(v|z) N(0, I)."""
+    del settings
     return posteriors.AuxiliaryFlow(base.mean, base.stddev, None, _with_outputs(0.0, drawn))
 
 
 def _beside_auxiliary_flow(drawn: Any, start: posteriors.AuxiliaryFlow) -> posteriors.AuxiliaryFlow:
-    """Networks that give a tenth of what Xavier's kernels would.
+    """Makes the networks output a tenth of what Xavier's kernels would.
 
-    Around the best Gaussian nothing is gained to first order by what v does to z, nor by what z
-    does to v: only where both do something is there a slope.
+    Around the best Gaussian neither the effect of v on z nor that of z on v gains anything to
+    first order; there is a slope only where both have an effect.
     """
     return dataclasses.replace(start, networks=_with_outputs(0.1, drawn))
 
 
 def _with_outputs(factor: float, networks: Any) -> Any:
-    """The networks with their last kernels times a factor; all biases are 0."""
+    """Multiplies the last kernel of each network by a factor; all biases are 0."""
 
     def scale(network: Network) -> Network:
         *hidden, last = network
@@ -152,27 +184,53 @@ def _is_network(node: Any) -> bool:
 
 
 FAMILIES: dict[str, Family] = {
-    "constant": Family(posteriors.DiagonalGaussian, _constant, build=_fixed_stddev),
+    "constant": Family(
+        "constant variance",
+        posteriors.DiagonalGaussian,
+        _constant,
+        build=_fixed_stddev,
+        needs_model=True,
+        settings_of=_constant_stddev,
+    ),
     "diagonal": Family(
-        posteriors.DiagonalGaussian, _base, elbo=objectives.sticking_the_landing_elbo
+        "factorised",
+        posteriors.DiagonalGaussian,
+        _base,
+        elbo=objectives.sticking_the_landing_elbo,
     ),
     "full_covariance": Family(
+        "full covariance",
         posteriors.FullCovarianceGaussian,
         _full,
         to_params=_log_diagonal,
         build=_exp_diagonal,
         elbo=objectives.sticking_the_landing_elbo,
+        holds_factorised=True,
     ),
-    "planar": Family(posteriors.PlanarFlow, _planar),
-    "iaf": Family(posteriors.InverseAutoregressiveFlow, _iaf, _draw_iaf, networks=True),
-    # With 10 samples and 10 latents the path derivative takes a quarter to a half more time a step
-    # and was a nat ahead after 2,000 steps; an IAF's takes three times as long.
+    "planar": Family("planar flow", posteriors.PlanarFlow, _planar, holds_factorised=True),
+    "iaf": Family(
+        "IAF",
+        posteriors.InverseAutoregressiveFlow,
+        _iaf,
+        _draw_iaf,
+        has_networks=True,
+        holds_factorised=True,
+    ),
+    # With 10 samples and 10 latents a step of the path derivative takes a quarter to a half more
+    # time, and was a nat ahead after 2,000 steps; for an IAF it takes three times as long.
     "auxiliary_flow": Family(
+        "auxiliary flow",
         posteriors.AuxiliaryFlow,
         _auxiliary_flow,
         _draw_auxiliary_flow,
         _beside_auxiliary_flow,
         elbo=objectives.sticking_the_landing_elbo,
-        networks=True,
+        has_networks=True,
+        holds_factorised=True,
+        bound_is_exact=False,
     ),
 }
+"""The families by the names that a config accepts; each search follows those listed before it."""
+
+FACTORISED = "diagonal"
+"""The family that the searches of the families after it start from."""

@@ -1,4 +1,4 @@
-"""From bounds of log p(x) image by image to the gaps between them (GAPS Table 1), with errors.
+"""The gaps between bounds of log p(x) image by image (GAPS Table 1), and what casts doubt on them.
 
 GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
 """
@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sfvae_jax.evaluation.inference_gaps.families import FACTORISED, FAMILIES
 from sfvae_jax.evaluation.standard_errors import means_with_errors, standard_error
 from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable
 
 Value = float | NotApplicable
 
-# What is measured of each part of the data and has a standard error over the images; to these come
+# The measures of each split that have a standard error over the images, as has
 # `optimal_FAMILY_bound` of every family.
 BOUNDS = (
     "log_evidence",
@@ -35,16 +36,16 @@ GAPS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class PartBounds:
-    """Bounds of log p(x) of the same N images, in nats, float64 [N] each.
+class SplitBounds:
+    """Bounds of log p(x) for the same N images, in nats, float64 [N] each.
 
     Attributes:
-        ais: by annealed importance sampling.
-        iwae: of the model's posterior with many samples; None where it has no density.
-        lower: the ELBO L[q] of the model's posterior; None for the same reason.
-        optimal: L[q*] by family; empty where none was optimised.
+        ais: the bound by annealed importance sampling.
+        iwae: the IWAE bound of the model's posterior; None where that has no density.
+        lower: the ELBO L[q] of the model's posterior; None where that has no density.
+        optimal: L[q*] by family; empty if none was optimised.
         linearized: L[q] of the posteriors that the linearised decoder implies, by family.
-        own_family: of the model's posterior.
+        own_family: the family of the model's posterior.
     """
 
     ais: np.ndarray
@@ -55,27 +56,27 @@ class PartBounds:
     own_family: str
 
 
-def log_evidence(bounds: PartBounds) -> np.ndarray:
-    """log p^(x) [N]: of the AIS and the IWAE bound the one with the larger mean (GAPS 3.3).
+def log_evidence(bounds: SplitBounds) -> np.ndarray:
+    """Returns log p^(x) [N]: the AIS or the IWAE bound, whichever has the larger mean (GAPS 3.3).
 
-    Both are lower bounds in expectation. The larger of the two noisy estimates image by image would
-    be biased upwards; of the two means over the images it hardly is.
+    Both are lower bounds in expectation. To take the larger of the two noisy estimates image by
+    image would be biased upwards; to compare their means over the images hardly is.
     """
     if bounds.iwae is None or bounds.ais.mean() >= bounds.iwae.mean():
         return bounds.ais
     return bounds.iwae
 
 
-def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
-    """The gaps of GAPS Table 1 image by image, [N] each, in nats.
+def gaps(bounds: SplitBounds) -> dict[str, np.ndarray | NotApplicable]:
+    """Computes the gaps of GAPS Table 1 image by image, [N] each, in nats.
 
-    approximation  log p^(x) - L[q*], q* in the model's own family
-    amortization   L[q*] - L[q]
-    inference      log p^(x) - L[q], the sum of both
-    linearized_gain  L[q_lin] - L[q]: what the posterior of the linearised decoder, with its full
-                     covariance around the encoder's own mean, is better by
-    linearized_covariance_gain  L[q_lin] - L[q_lin, factorised]: the part of it that comes from
-                     correlations alone, to be held against a factorised model's approximation gap
+    approximation_gap  log p^(x) - L[q*], q* in the model's own family
+    amortization_gap   L[q*] - L[q]
+    inference_gap      log p^(x) - L[q], the sum of both
+    linearized_gain    L[q_lin] - L[q]: how much better the posterior of the linearised decoder is,
+                       which has a full covariance around the encoder's mean
+    linearized_covariance_gain  L[q_lin] - L[q_lin, factorised]: how much of that comes from
+                       correlations alone; compare it with a factorised model's approximation gap
     """
     evidence, missing = log_evidence(bounds), NotApplicable("the encoder gives no density q(z|x)")
     full, factorised = (bounds.linearized[key] for key in ("full_covariance", "diagonal"))
@@ -97,39 +98,42 @@ def gaps(bounds: PartBounds) -> dict[str, np.ndarray | NotApplicable]:
 
 
 def overfitting(
-    parts: Mapping[str, PartBounds], reasons: Mapping[str, Sequence[str]]
+    bounds: Mapping[str, SplitBounds], reasons: Mapping[str, Sequence[str]]
 ) -> dict[str, Value]:
-    """Of encoder and decoder, in nats, each with its standard error (GAPS 6.6.1).
+    """Measures how far encoder and decoder overfit, in nats, with standard errors (GAPS 6.6.1).
 
-    Doubtful where AIS is, whose `doubts` the reasons are, by part.
-
-    encoder_overfitting  AIS less IWAE bound on test images: what the encoder does not know of them
+    encoder_overfitting  AIS less IWAE bound on test images: what the encoder misses of them
     decoder_overfitting  AIS bound on training images less that on test images
+
+    Args:
+        bounds: the bounds of each split's images, by split.
+        reasons: by split, the `doubts` about its AIS bound, which make these measures doubtful.
     """
     found: dict[str, Value] = {}
-    if "test" in parts:
-        test = parts["test"]
+    if "test" in bounds:
+        test = bounds["test"]
         missing = NotApplicable("the encoder gives no density q(z|x)")
         gap = None if test.iwae is None else test.ais - test.iwae
         found["encoder_overfitting"] = missing if gap is None else float(np.mean(gap))
         error = missing if gap is None else standard_error(gap)
         found["encoder_overfitting_standard_error"] = error
-    if {"train", "test"} <= set(parts):
-        train, test = parts["train"].ais, parts["test"].ais
+    if {"train", "test"} <= set(bounds):
+        train, test = bounds["train"].ais, bounds["test"].ais
         found["decoder_overfitting"] = float(np.mean(train) - np.mean(test))
         errors = [standard_error(train), standard_error(test)]
         single = any(isinstance(error, NotApplicable) for error in errors)
-        error = errors[0] if single else float(np.hypot(*errors))  # other images: independent
+        # Different images, whose errors are independent.
+        error = errors[0] if single else float(np.hypot(*errors))
         found["decoder_overfitting_standard_error"] = error
-    for name, of_parts in (("encoder", ("test",)), ("decoder", ("train", "test"))):
-        against = [reason for part in of_parts for reason in reasons.get(part, ())]
+    for name, splits in (("encoder", ("test",)), ("decoder", ("train", "test"))):
+        against = [reason for split in splits for reason in reasons.get(split, ())]
         if against:
             _mark(found, (f"{name}_overfitting",), unmixed(list(dict.fromkeys(against))))
     return found
 
 
-def measures(bounds: PartBounds) -> dict[str, Value]:
-    """Means over the images, and `..._standard_error` of each, by the names of BOUNDS and GAPS."""
+def measures(bounds: SplitBounds) -> dict[str, Value]:
+    """Returns means over the images and their standard errors, by the names of BOUNDS and GAPS."""
     missing = NotApplicable("the encoder gives no density q(z|x)")
     columns: dict[str, np.ndarray | NotApplicable] = {
         "log_evidence": log_evidence(bounds),
@@ -145,13 +149,13 @@ def measures(bounds: PartBounds) -> dict[str, Value]:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """What tells whether annealed importance sampling can be trusted.
+    """How well the chains of annealed importance sampling mixed.
 
     Attributes:
-        sandwich: upper less lower bound of simulated images [S], in nats; None if not measured.
-        effective_sample_size: of the chains' weights [N].
-        acceptance_rate: of the proposals, over chains and temperatures [N].
-        num_chains: C.
+        sandwich: upper less lower bound of simulated images, in nats, [S]; None if not measured.
+        effective_sample_size: effective number of the chains' weights, [N].
+        acceptance_rate: mean over chains and temperatures, [N].
+        num_chains: C, the number of chains.
     """
 
     sandwich: np.ndarray | None
@@ -161,18 +165,18 @@ class Mixing:
 
 
 _LEAST_ACCEPTANCE = 0.3
-_LEAST_EFFECTIVE = 1.5  # of chains; at 1 a single weight outweighs all others
-_MOST_IMAGES = 0.1  # share of the images for which these may be worse
+_LEAST_EFFECTIVE = 1.5  # chains; at 1 a single weight outweighs all others
+_MOST_IMAGES = 0.1  # fraction of the images for which these two may be worse
 _CERTAIN = 2.0  # standard errors
-_LEAST_LEAD = 0.1  # nats; with many images a smaller one would be certain, too
-_HOLD_FACTORISED = ("full_covariance", "planar", "iaf", "auxiliary_flow")
+_LEAST_LEAD = 0.1  # nats; with many images even a smaller lead would be certain
+_LOWER_RATE = "lower the learning rate in evaluations.inference_gaps.local"
 
 
-def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]:
-    """Why the AIS bound is not to be trusted; empty if nothing speaks against it.
+def doubts(bounds: SplitBounds, mixing: Mixing, max_sandwich: float) -> list[str]:
+    """Lists the reasons not to trust the AIS bound; empty if there are none.
 
-    Without simulated images only gross failures show: that the bound is far below log p(x) on all
-    chains alike, none of the other signs would tell.
+    Without simulated images only gross failures show: none of the other signs reveals a bound that
+    is far below log p(x) in all chains alike.
     """
     found = []
     if mixing.sandwich is not None and np.mean(mixing.sandwich) > max_sandwich:
@@ -194,7 +198,7 @@ def doubts(bounds: PartBounds, mixing: Mixing, max_sandwich: float) -> list[str]
 
 
 def _lead(ahead: np.ndarray | None, behind: np.ndarray | None) -> str:
-    """By how much the one is ahead of the other on average, if it certainly is; or nothing."""
+    """Returns the mean lead and its error as text, or "" unless there certainly is a lead."""
     if ahead is None or behind is None:
         return ""
     lead, error = float(np.mean(ahead - behind)), standard_error(ahead - behind)
@@ -206,17 +210,17 @@ def _lead(ahead: np.ndarray | None, behind: np.ndarray | None) -> str:
 
 def with_caveats(
     found: Mapping[str, Value],
-    bounds: PartBounds,
+    bounds: SplitBounds,
     reasons: Sequence[str],
     searches: Mapping[str, str],
 ) -> dict[str, Value]:
-    """The measures, the doubtful ones marked.
+    """Marks the measures that are doubtful.
 
     Args:
-        found: as from `measures`.
-        bounds: that they are of.
-        reasons: as from `doubts`.
-        searches: what is wrong with the optimisation of a family, by its name; may be empty.
+        found: the measures that `measures` returned.
+        bounds: the bounds that they were computed from.
+        reasons: the reasons that `doubts` returned.
+        searches: by family, what is wrong with its optimisation; empty texts if nothing is.
     """
     marked = dict(found)
     evidence = log_evidence(bounds)
@@ -239,46 +243,46 @@ def with_caveats(
 
 
 def search_caveat(steps: np.ndarray, converged: np.ndarray, most: int) -> str:
-    """What is wrong with an optimisation, in words; empty if every image has settled.
+    """Says what is wrong with an optimisation; empty if the search of every image settled.
 
     Args:
-        steps: taken for each image, [N].
-        converged: whether it settled, [N].
-        most: steps that an image can take; one that stopped before and has not settled found
-            nothing finite.
+        steps: steps taken for each image, [N].
+        converged: whether its search settled, [N].
+        most: the most steps that an image can take. A search that stopped earlier without settling
+            found nothing finite.
     """
     broken = np.mean(~converged & (steps < most))
     unsettled = np.mean(~converged & (steps >= most))
     found = []
     if broken:
-        told = "no finite bound was found; lower its learning rate (local)"
-        found.append(f"for {broken:.0%} of the images {told}")
+        found.append(f"for {broken:.0%} of the images no finite bound was found; {_LOWER_RATE}")
     if unsettled:
         found.append(
-            f"{unsettled:.0%} of the images were stopped before they settled; raise local.max_steps"
+            f"{unsettled:.0%} of the images were stopped before they settled; raise"
+            " evaluations.inference_gaps.local.max_steps"
         )
     return ", ".join(found)
 
 
 def unmixed(reasons: Sequence[str]) -> str:
-    """The caveat of what rests on AIS."""
-    return f"AIS has not mixed: {'; '.join(reasons)}; give it more temperatures or chains"
+    """The caveat of measures that rest on AIS."""
+    return f"AIS has not mixed: {'; '.join(reasons)}; use more temperatures or chains"
 
 
-def _behind(bounds: PartBounds, family: str) -> str:
-    """What an optimum is behind, though its family holds it; or nothing."""
+def _behind(bounds: SplitBounds, family: str) -> str:
+    """Says what an optimum is behind although its family contains it; "" if nothing."""
     held = {"the encoder": bounds.lower} if family == bounds.own_family else {}
-    if family in _HOLD_FACTORISED:
-        held["the factorised optimum"] = bounds.optimal.get("diagonal")
+    if FAMILIES[family].holds_factorised:
+        held["the factorised optimum"] = bounds.optimal.get(FACTORISED)
     for name, values in held.items():
         lead = _lead(values, bounds.optimal[family])
         if lead:
-            return f"it is {lead} nats behind {name}; lower its learning rate (local)"
+            return f"it is {lead} nats behind {name}; {_LOWER_RATE}"
     return ""
 
 
 def _mark(marked: dict[str, Value], names: Sequence[str], caveat: str) -> None:
-    """Adds the caveat to those of the measures that there are."""
+    """Adds a caveat to the named measures, where they are there and have a value."""
     for name in names:
         value = marked.get(name)
         if isinstance(value, Doubtful):

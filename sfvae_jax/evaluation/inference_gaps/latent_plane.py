@@ -13,41 +13,43 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.inference_gaps.evaluation import MeasuredPart
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.inference_gaps.families import FACTORISED, FAMILIES
 from sfvae_jax.evaluation.inference_gaps.gaps import log_evidence
+from sfvae_jax.evaluation.inference_gaps.measured_split import MeasuredSplit
 from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once
 
 SIDE = 160  # points of the grid along each latent
-_REACH = 5.0  # of the first, coarse look, in standard deviations of the prior
-_NUM_AUXILIARY = 64  # samples of v for a flow's density of z at each point
+_REACH = 5.0  # of the first, coarse grid, in standard deviations of the prior
+_NUM_AUXILIARY = 64  # samples of v at each point, for an auxiliary flow's density of z
 _NUM_PICTURED = 4
-_TELLING = ("diagonal", "full_covariance")
+_TELLING = (FACTORISED, "full_covariance")  # families whose optima say which images to picture
 
 
 class Row(NamedTuple):
-    """Approximate posteriors of the pictured images.
+    """One approximate posterior of each of the N pictured images.
 
     Attributes:
-        posteriors: stacked.
-        bounds: their ELBOs, in nats.
-        exact: whether log p(x) less the bound is KL(q(z|x) || p(z|x)), and not more than that.
-        settled: whether the search for them ended by itself.
+        posteriors: the posteriors, a pytree of arrays [N, ...].
+        bounds: their ELBOs, in nats, [N].
+        is_exact: whether log p(x) less the bound is KL(q(z|x) || p(z|x)), and not more.
+        has_settled: whether the search for a posterior settled, [N].
     """
 
     posteriors: Any
     bounds: np.ndarray
-    exact: bool
-    settled: np.ndarray
+    is_exact: bool
+    has_settled: np.ndarray
 
 
 class Grid(NamedTuple):
     """Points of the latent plane around one image's posterior.
 
     Attributes:
-        points: [SIDE, SIDE, 2].
-        log_joint: log p(x, z) there, [SIDE, SIDE], in nats.
-        log_evidence: log p(x) by the sum over the points, in nats.
+        points: the points, [SIDE, SIDE, 2].
+        log_joint: log p(x, z) at the points, [SIDE, SIDE], in nats.
+        log_evidence: log p(x) by a sum over the points, in nats.
     """
 
     points: np.ndarray
@@ -55,18 +57,25 @@ class Grid(NamedTuple):
     log_evidence: float
 
 
-def choose(part: MeasuredPart, number: int = _NUM_PICTURED) -> dict[int, str]:
-    """Places of telling images, with why (GAPS 5.1): from the gaps of each.
+def choose(measured: MeasuredSplit, number: int = _NUM_PICTURED) -> dict[int, str]:
+    """Chooses instructive images by their gaps (GAPS 5.1).
 
-    Where a factorised Gaussian fits best; where a correlated one gains most over it; where the
-    encoder is furthest from the best one; where the truth is furthest from any Gaussian. The first
-    images where the families for it were not optimised.
+    These are the images for which a factorised Gaussian fits best; a correlated one gains most over
+    it; the encoder is furthest from the best factorised one; and the true posterior is furthest
+    from any Gaussian. Without the families that this takes, it chooses the first images.
+
+    Args:
+        measured: the bounds of the images.
+        number: how many images to choose in the latter case.
+
+    Returns:
+        By the place of each image, what is written above its column.
     """
-    optimal, lower = part.bounds.optimal, part.bounds.lower
+    optimal, lower = measured.bounds.optimal, measured.bounds.lower
     if not set(_TELLING) <= set(optimal) or lower is None:
-        return {place: f"image {place}" for place in range(min(number, len(part.images)))}
+        return {place: f"image {place}" for place in range(min(number, len(measured.images)))}
     factorised, full = (optimal[family] for family in _TELLING)
-    evidence = log_evidence(part.bounds)
+    evidence = log_evidence(measured.bounds)
     scores = {
         "a factorised Gaussian fits": -np.abs(evidence - factorised),
         "dependent": full - factorised,
@@ -84,16 +93,16 @@ def choose(part: MeasuredPart, number: int = _NUM_PICTURED) -> dict[int, str]:
 
 
 def posterior_grid(trained: TrainedModel, image: np.ndarray, also: Sequence[Array] = ()) -> Grid:
-    """p(x, z) of one stored image where its posterior has its mass.
+    """Computes p(x, z) of one stored image on a grid where its posterior has its mass.
 
     Args:
-        trained: a model of two latents.
+        trained: a model with two latents.
         image: stored image.
-        also: latents [2] that the window holds too.
+        also: further latents [2] that the grid must cover.
     """
     scale = np.broadcast_to(np.asarray(trained.prior(), np.float64), (2,))
     low, high = -_REACH * scale, _REACH * scale
-    for _ in range(2):  # a coarse look, then again at what it found
+    for _ in range(2):  # a coarse grid, then a finer one where it found the mass
         points = _lattice(low, high)
         log_joint = _log_joint(trained, image, points)
         inside = points[log_joint > log_joint.max() - 12.0]
@@ -109,9 +118,9 @@ def posterior_grid(trained: TrainedModel, image: np.ndarray, also: Sequence[Arra
 
 
 def log_density(posterior: Any, points: np.ndarray, rng: Array) -> np.ndarray | None:
-    """log q(z|x) at points [..., 2]; None of a posterior whose density is not to be had.
+    """Computes log q(z|x) at points [..., 2]; None if the posterior's density is not tractable.
 
-    Of the auxiliary flow by importance sampling of v: q(z) = E[q(z, v) / r(v|z)], v ~ r(v|z).
+    For an auxiliary flow, importance sampling of v gives q(z) = E[q(z, v) / r(v|z)], v ~ r(v|z).
     """
     one = _density_of(posterior)
     if one is None:
@@ -123,34 +132,40 @@ def log_density(posterior: Any, points: np.ndarray, rng: Array) -> np.ndarray | 
 
 
 def draw_posteriors(
-    trained: TrainedModel, part: MeasuredPart, pictured: Sequence[int], title: str, path: Path
+    trained: TrainedModel, measured: MeasuredSplit, pictured: Sequence[int], title: str, path: Path
 ) -> None:
-    """One column an image: its true posterior, and over it what approximates it.
+    """Draws each image's true posterior in a column, and over it what approximates it.
 
-    The number in each panel is KL(q(z|x) || p(z|x)) in nats, with log p(x) from the grid; of the
-    auxiliary flow its bound's distance, which is larger by what the auxiliary variable costs.
+    The number in each panel is KL(q(z|x) || p(z|x)) in nats, with log p(x) from the grid. For an
+    auxiliary flow it is the distance of the bound from log p(x), which is larger than the KL
+    divergence by what the auxiliary variable costs. Nothing is drawn unless there are two latents.
+
+    Args:
+        trained: the model.
+        measured: the images of one split and their bounds.
+        pictured: places of the images to draw; empty: those that `choose` chooses.
+        title: what the figure's title begins with.
+        path: where the picture is written.
 
     Raises:
-        UsageError: if a pictured place is beyond the images.
+        UsageError: if there are not enough images for one of the places.
     """
     if latent_size(trained) != 2:
         return
-    if any(place >= len(part.images) for place in pictured):
+    if any(place >= len(measured.images) for place in pictured):
         raise UsageError(
-            f"evaluations.inference_gaps.pictured {tuple(pictured)} must be below the"
-            f" {len(part.images)} images"
+            "evaluations.inference_gaps.pictured must be places below the number of images,"
+            f" {len(measured.images)}; got {tuple(pictured)}"
         )
-    from sfvae_jax.evaluation import figures
-
-    chosen = {place: f"image {place}" for place in pictured} or choose(part)
+    chosen = {place: f"image {place}" for place in pictured} or choose(measured)
     places = list(chosen)
-    rows = _rows(trained, part, places)
+    rows = _rows(trained, measured, places)
     figure = figures.new_figure(2.6 * len(chosen) + 1.2, 2.6 * (1 + len(rows)))
     figure.suptitle(f"{title}: posteriors in the latent plane")
     panels = figure.subplots(1 + len(rows), len(chosen), squeeze=False)
     for column, (place, why) in enumerate(chosen.items()):
         own = [_take(row.posteriors, column) for row in rows.values()]
-        grid = posterior_grid(trained, part.images[place], [q.center() for q in own])
+        grid = posterior_grid(trained, measured.images[place], [q.center() for q in own])
         panels[0, column].set_title(why, fontsize="medium")
         _fill(panels[0, column], grid)
         for axes, posterior, row in zip(panels[1:, column], own, rows.values(), strict=True):
@@ -164,29 +179,33 @@ def draw_posteriors(
 
 def _label(axes: Any, row: Row, column: int, log_evidence: float) -> None:
     divergence = f"{log_evidence - row.bounds[column]:.2f}"
-    text = f"KL {divergence}" if row.exact else f"KL <= {divergence}"
-    text += "" if row.settled[column] else ", not settled"
+    text = f"KL {divergence}" if row.is_exact else f"KL <= {divergence}"
+    text += "" if row.has_settled[column] else ", not settled"
     axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top")
 
 
-def _rows(trained: TrainedModel, part: MeasuredPart, places: list[int]) -> dict[str, Row]:
-    """By label: the posteriors of the images at these places."""
+def _rows(trained: TrainedModel, measured: MeasuredSplit, places: list[int]) -> dict[str, Row]:
+    """Returns the approximate posteriors of the images at these places, by label."""
     rows: dict[str, Row] = {}
-    images, bounds = part.images[places], part.bounds
+    images, bounds = measured.images[places], measured.bounds
     settled = np.full(len(places), True)
     if bounds.lower is not None:
         amortized = trained.map_images(lambda p, x, _: trained.encode(p, x), images)
-        exact = bounds.own_family != "auxiliary_flow"
-        rows["amortized"] = Row(amortized, bounds.lower[places], exact, settled)
+        is_exact = _bound_is_exact(bounds.own_family)
+        rows["amortized"] = Row(amortized, bounds.lower[places], is_exact, settled)
     full, _ = linearized_posteriors(trained, images)
     linearized = bounds.linearized["full_covariance"][places]
     rows["linearised decoder"] = Row(full, linearized, True, settled)
-    for family, found in part.local.items():
+    for family, found in measured.local.items():
         of_places = jax.tree.map(lambda leaf: leaf[places], found.posterior)
-        optimum, exact = bounds.optimal[family][places], family != "auxiliary_flow"
+        optimum, is_exact = bounds.optimal[family][places], _bound_is_exact(family)
         label = f"optimal {family.replace('_', ' ')}"
-        rows[label] = Row(of_places, optimum, exact, found.converged[places])
+        rows[label] = Row(of_places, optimum, is_exact, found.converged[places])
     return rows
+
+
+def _bound_is_exact(family: str) -> bool:
+    return family not in FAMILIES or FAMILIES[family].bound_is_exact
 
 
 def _take(posteriors: Any, place: int) -> Any:
@@ -218,7 +237,7 @@ def _lattice(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """log p(x, z) at points [..., 2], in batches of one row."""
+    """Computes log p(x, z) at points [..., 2], one row at a time."""
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
     def make() -> Callable[..., Array]:
@@ -235,7 +254,7 @@ def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> 
 
 
 def _fill(axes: Any, grid: Grid) -> None:
-    """The true posterior, filled."""
+    """Draws the true posterior, as filled contours."""
     density = np.exp(grid.log_joint - grid.log_evidence)
     axes.contourf(*np.moveaxis(grid.points, -1, 0), density, levels=10, cmap="Greens")
     axes.tick_params(labelsize="x-small")
@@ -243,20 +262,18 @@ def _fill(axes: Any, grid: Grid) -> None:
 
 
 def outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
-    """An approximate posterior, in lines at one, two and three standard deviations."""
-    from sfvae_jax.evaluation.figures import COLORS
-
+    """Draws an approximate posterior, as lines at one, two and three standard deviations."""
     log_q = log_density(posterior, grid.points, rng)
     if log_q is None:
         z, _ = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, 2000))
-        axes.plot(*np.asarray(z).T, ".", markersize=1, color=COLORS[1], alpha=0.4)
+        axes.plot(*np.asarray(z).T, ".", markersize=1, color=figures.COLORS[1], alpha=0.4)
         return
     finite = np.where(np.isfinite(log_q), log_q, -np.inf)
-    # Relative to its largest value here: one whose mass lies elsewhere would underflow.
+    # Relative to its largest value here, as a posterior with its mass elsewhere would underflow.
     relative = np.exp(finite - finite.max()) if np.isfinite(finite.max()) else None
     if relative is None:
-        axes.text(0.03, 0.03, "nowhere near", transform=axes.transAxes, color=COLORS[1])
+        axes.text(0.03, 0.03, "nowhere near", transform=axes.transAxes, color=figures.COLORS[1])
         return
     levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2)
     places = np.moveaxis(grid.points, -1, 0)
-    axes.contour(*places, relative, levels=levels, colors=COLORS[1], linewidths=1)
+    axes.contour(*places, relative, levels=levels, colors=figures.COLORS[1], linewidths=1)

@@ -1,4 +1,4 @@
-"""The best posterior of a family for each image alone, with the decoder as it is (GAPS).
+"""The best posterior of a family for each image alone, for a fixed decoder (GAPS).
 
 GAPS is Cremer, Li and Duvenaud, "Inference Suboptimality in Variational Autoencoders".
 """
@@ -19,26 +19,26 @@ from sfvae_jax import posteriors
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.inference_gaps.adam_search import NONE_YET, Search, advance, begin
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES, Family
-from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
+from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program, require_bound
 from sfvae_jax.objectives.numerics.batch import example_keys
 
 _STREAM = 2**31 - 3
-_FEW = 16  # images
-_JUDGEMENTS = 10  # times num_samples decide between what was found and the start
+_FEW = 16  # images, below which a chunk is not halved any more
+_JUDGEMENTS = 10  # batches of num_samples that decide between the start and what was found
 _BASE = posteriors.DiagonalGaussian
 
 
 class LocalPosteriors(NamedTuple):
-    """What the search has found for N images.
+    """The posteriors that a search found for N images.
 
     Attributes:
-        posterior: of the family, a pytree of NumPy arrays [N, ...].
-        steps: taken for each image, [N].
-        converged: whether an image stopped for want of improvement, [N]. The others had taken all
-            `max_steps`, or their ELBO was never finite.
-        elbo: of each image's posterior, [N], in nats, -inf where none was finite. Of samples that
-            have chosen it: a bound to report takes others, as `bounds_of` does.
+        posterior: posteriors of the family, a pytree of NumPy arrays [N, ...].
+        steps: number of steps taken for each image, [N].
+        converged: whether an image's search stopped for lack of improvement, [N]. The others took
+            all `max_steps`, or their ELBO was never finite.
+        elbo: ELBO of each image's posterior, [N], in nats, -inf where it was never finite. Its
+            samples also chose the posterior: a bound to report needs fresh ones, as in `bounds_of`.
     """
 
     posterior: Any
@@ -57,16 +57,16 @@ def local_elbo(
     prior_stddev: Array | float,
     num_samples: int,
 ) -> Array:
-    """The ELBO of one image as a function of its own unconstrained parameters.
+    """Estimates the ELBO of one image as a function of its own unconstrained parameters.
 
     1/k sum_k [log p(x|z_k) + log p(z_k) - log q(z_k)],   z_k ~ q   (GAPS Eq. 7 for a flow)
 
-    With the KL divergence in closed form where the family's estimator has it.
+    The KL divergence is in closed form where the family's estimator has one.
 
     Args:
-        rng: key of the samples.
-        params: as from `family.to_params`.
-        family: one of `FAMILIES`.
+        rng: key for the samples.
+        params: the posterior's parameters as `family.to_params` returns them.
+        family: one of the values of `FAMILIES`.
         decode: maps one latent [m] to the likelihood's parameters.
         x: one example.
         likelihood: p(x|z), with `log_prob(x, parameters)`.
@@ -92,29 +92,30 @@ def optimize_posteriors(
     start: Any = None,
     progress: Callable[[float], None] | None = None,
 ) -> LocalPosteriors:
-    """q* of each image: the posterior of a family with the largest ELBO, found by Adam.
+    """Finds q* of each image, the posterior of a family with the largest ELBO, by Adam.
 
     q*(z|x) = argmax_q E_q[log p(x|z) + log p(z) - log q(z)]   (GAPS Sections 5.2 and 6.4)
 
-    `chunk_size` images are optimised at once, each to its own end; once half of a chunk has
-    stopped, the rest goes on alone. Image i draws from keys of its own place and step,
-    so that the chunk size changes the rounding alone.
+    `chunk_size` images are optimised at once, each until its own search stops; once half of a chunk
+    has stopped, the others go on by themselves. Image i draws its noise from its index and the
+    step, so that the chunk size only changes the rounding.
 
     Args:
-        trained: the model; its decoder, likelihood and prior are all that is used of it.
+        trained: the model, of which only the decoder, likelihood and prior are used.
         images: stored images [N, ...].
         family: a key of `FAMILIES`.
-        settings: of the search; GAPS's own by default.
-        start: posteriors [N, ...] to start from in place of the prior, of that family or diagonal
-            Gaussians. What is found is no worse, as far as ten times `num_samples` can tell.
-        progress: called after every check with the share of the images that are done.
+        settings: settings of the search; GAPS's own by default.
+        start: posteriors [N, ...] to start from instead of the prior, either of that family or
+            diagonal Gaussians. The posteriors found are no worse, as far as ten times `num_samples`
+            samples can tell.
+        progress: called after every check with the fraction of images that are finished.
 
     Returns:
         The posteriors, in the order of the images.
 
     Raises:
-        UsageError: if the family is unknown, there are no images, or the posteriors to start from
-            are neither of that family nor diagonal Gaussians, or not as many as the images.
+        UsageError: if the family is unknown, there are no images, the posteriors to start from are
+            of another family, or their number differs from that of the images.
         NotApplicable: if the model has no bound or no prior.
     """
     settings = settings or LocalOptimization()
@@ -125,12 +126,12 @@ def optimize_posteriors(
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), start)
     key = ("optimize_posteriors", family, settings, str(one))
     programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings, one))
-    # Apart from the keys of the samples that the posteriors found are judged by.
+    # Apart from the keys of the samples that later judge the posteriors found here.
     keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
     count = len(images)
     size, found = min(settings.chunk_size, count), []
     for first in range(0, count, size):
-        # The last chunk is filled up with its last image, which counts as stopped.
+        # The last chunk repeats its last image; the repetitions count as stopped.
         places = np.minimum(np.arange(first, first + size), count - 1)
         present = np.arange(first, first + size) < count
         own_start = jax.tree.map(lambda leaf: leaf[places], start)
@@ -150,7 +151,7 @@ def optimize_posteriors(
 
 
 class _Programs(NamedTuple):
-    """What is compiled once for all chunks and checkpoints; each takes a leading axis of images."""
+    """Programs compiled once for all chunks and checkpoints, over a leading axis of images."""
 
     begin: Callable[[Any, np.ndarray], tuple[Search, Any]]
     advance: Callable[[Any, np.ndarray, Array, Search], Search]
@@ -162,9 +163,9 @@ def _compile(
     trained: TrainedModel, family: Family, settings: LocalOptimization, one: Any
 ) -> _Programs:
     prior_stddev = latent_prior(trained)
-    rate = settings.network_learning_rate if family.networks else settings.learning_rate
+    rate = settings.network_learning_rate if family.has_networks else settings.learning_rate
 
-    # Not image by image, nor within a program: so many draws would take seconds to compile.
+    # Once for all images and outside any program, where so many draws take seconds to compile.
     drawn = family.draw(jax.random.fold_in(trained.rng, _STREAM - 1), prior_stddev.size, settings)
 
     def starts(drawn: Any, start: Any) -> tuple[Any, Any]:
@@ -175,8 +176,8 @@ def _compile(
         held = family.start(drawn, start, settings)
         return family.to_params(family.aside(drawn, held)), family.to_params(held)
 
-    # All parameters in one vector: what Adam does to a flow's many arrays, one by one, would take
-    # a minute to compile.
+    # All parameters in one vector, as Adam on each of a flow's many arrays takes a minute to
+    # compile.
     shapes = jax.eval_shape(starts, drawn, one)[1]
     unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))[1]
 
@@ -247,7 +248,7 @@ def _run(
     search: Search,
     report: Callable[[int], None],
 ) -> Search:
-    """The searches of one chunk, each to its end; `report` gets the number that still run."""
+    """Runs each search of one chunk until it stops; `report` gets the number still running."""
     whole = jax.tree.map(np.array, search)
     active = np.arange(len(images))
     for _ in range(programs.checks):
@@ -257,7 +258,7 @@ def _run(
         size = _fewest(len(running), int(running.sum()))
         if size < len(running):
             _scatter(whole, active, search)
-            # What runs, filled up with some that have stopped and stay as they are.
+            # Those that run, and as many that have stopped, which do not change, as fill the size.
             active = active[np.argsort(~running, kind="stable")[:size]]
             search = jax.tree.map(lambda leaf: leaf[active], whole)
         search = programs.advance(model_params, images[active], keys[active], search)
@@ -268,9 +269,10 @@ def _run(
 
 
 def _fewest(size: int, running: int) -> int:
-    """The size, halved as long as all that run have room: few sizes, so that little recompiles.
+    """Halves the size as long as all running searches still fit.
 
-    To compile for few images takes longer than to take the steps of those that have stopped.
+    There are few sizes, so that little is compiled again, and none is very small: compiling for a
+    few images takes longer than taking the steps of those that have stopped.
     """
     while running <= size // 2 and size > _FEW:
         size //= 2
@@ -284,17 +286,18 @@ def _scatter(whole: Search, places: np.ndarray, part: Search) -> None:
 
 def _check_start(family: str, start: Any, images: np.ndarray) -> None:
     if len(images) == 0:
-        raise UsageError("no images to optimise posteriors for; give at least one")
+        raise UsageError("there are no images to optimise posteriors for; pass at least one")
     expected = FAMILIES[family].posterior
     if start is None:
         return
     if not isinstance(start, (expected, _BASE)):
         raise UsageError(
-            f"family {family!r} starts from a {expected.__name__} or a {_BASE.__name__}, got a"
-            f" {type(start).__name__}"
+            f"start of family {family!r} must be a {expected.__name__} or a {_BASE.__name__}, got"
+            f" a {type(start).__name__}"
         )
     counts = {len(leaf) for leaf in jax.tree.leaves(start)}
     if counts != {len(images)}:
         raise UsageError(
-            f"{len(images)} images need as many posteriors to start from, got {sorted(counts)}"
+            f"start must have one posterior for each of the {len(images)} images, got"
+            f" {', '.join(map(str, sorted(counts)))}"
         )

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfvae_jax.evaluation.figures import COLORS, new_figure, save
-from sfvae_jax.evaluation.plain_text import add_legend
+from sfvae_jax.evaluation.figures import COLORS, add_legend, new_figure, save
 
 _WRONG = COLORS[1]
 _SIZE = 9.0  # of a table's text, in points

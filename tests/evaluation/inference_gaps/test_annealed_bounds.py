@@ -14,7 +14,8 @@ from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps import annealed_bounds
-from sfvae_jax.evaluation.inference_gaps.annealed_bounds import Annealing, forward_bounds, sandwich
+from sfvae_jax.evaluation.inference_gaps.annealed_bounds import forward_bounds, sandwich
+from sfvae_jax.evaluation.inference_gaps.settings import Annealing
 from sfvae_jax.evaluation.progress import Progress
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)

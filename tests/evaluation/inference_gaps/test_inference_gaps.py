@@ -13,9 +13,9 @@ from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import NotApplicable, figures
-from sfvae_jax.evaluation.inference_gaps import drawing
-from sfvae_jax.evaluation.inference_gaps import latent_plane as posterior_pictures
-from sfvae_jax.evaluation.inference_gaps.evaluation import evaluate_inference_gaps, measured_part
+from sfvae_jax.evaluation.inference_gaps import drawing, latent_plane
+from sfvae_jax.evaluation.inference_gaps.evaluation import evaluate_inference_gaps
+from sfvae_jax.evaluation.inference_gaps.measured_split import measured_split
 
 WEIGHTS = np.array([[1.2, 0.9], [-0.3, 0.4], [0.8, 0.9]], np.float32)
 VARIANCE = 0.3
@@ -102,10 +102,10 @@ def test_every_gap_is_that_of_the_closed_form(measured):
     best = 1.0 / np.diag(PRECISION)
     approximation, inference = _kl(best), _kl(SHARE**2 * best)
     assert approximation > 0.3
-    for part, x in DATA.items():
+    for split, x in DATA.items():
         evidence = _log_evidence(x[:8]).mean()
         # 12 chains leave the mean of eight images an error of some 0.03 nats
-        assert metrics[f"log_evidence_{part}"] == pytest.approx(evidence, abs=0.12)
+        assert metrics[f"log_evidence_{split}"] == pytest.approx(evidence, abs=0.12)
         expected = {
             "inference_gap": inference,
             "approximation_gap": approximation,
@@ -114,7 +114,7 @@ def test_every_gap_is_that_of_the_closed_form(measured):
             "linearized_covariance_gain": approximation,
         }
         for name, value in expected.items():
-            assert metrics[f"{name}_{part}"] == pytest.approx(value, abs=0.15), name
+            assert metrics[f"{name}_{split}"] == pytest.approx(value, abs=0.15), name
         bounds = {
             "lower_bound": evidence - inference,
             "optimal_diagonal_bound": evidence - approximation,
@@ -123,7 +123,7 @@ def test_every_gap_is_that_of_the_closed_form(measured):
             "linearized_full_covariance_bound": evidence,
         }
         for name, value in bounds.items():  # 3,200 samples, whose log weights spread by about 1
-            assert metrics[f"{name}_{part}"] == pytest.approx(value, abs=0.08), name
+            assert metrics[f"{name}_{split}"] == pytest.approx(value, abs=0.08), name
 
 
 def test_the_sandwich_holds_and_nothing_is_doubtful(measured):
@@ -175,7 +175,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
         ),
         ({"families": ("gaussian",)}, "families: unknown family 'gaussian'"),
         ({"families": ("constant",)}, "families: unknown family 'constant'"),
-        ({"pictured": (3, 1000)}, "pictured must be places among the num_images 1000"),
+        ({"pictured": (3, 1000)}, "pictured must be places from 0 to num_images - 1 = 999, got"),
         ({"local.hidden_sizes": (0,)}, "local.hidden_sizes must be positive"),
         ({"annealing.schedule": "cubic"}, "annealing.schedule: unknown schedule"),
         ({"annealing.num_chains": 0}, "annealing.num_chains must be a positive whole number"),
@@ -210,17 +210,17 @@ def test_pictures(measured, tmp_path):
 
 def test_the_grid_integrates_to_the_evidence(measured):
     trained, _ = measured
-    grid = posterior_pictures.posterior_grid(trained, DATA["train"][0])
+    grid = latent_plane.posterior_grid(trained, DATA["train"][0])
     assert grid.log_evidence == pytest.approx(_log_evidence(DATA["train"][0]), abs=1e-3)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e30])
 def test_what_lies_far_from_the_posterior_can_be_drawn(measured, mean):
     trained, _ = measured
-    grid = posterior_pictures.posterior_grid(trained, DATA["train"][0])
+    grid = latent_plane.posterior_grid(trained, DATA["train"][0])
     posterior = posteriors.DiagonalGaussian(jnp.full(2, mean), jnp.full(2, 0.01))
     axes = figures.new_figure(2, 2).subplots()
-    posterior_pictures.outline(axes, grid, posterior, jax.random.key(0))
+    latent_plane.outline(axes, grid, posterior, jax.random.key(0))
     assert len(axes.collections) + len(axes.texts) == 1
 
 
@@ -232,7 +232,7 @@ def test_a_flow_has_a_density_of_z_alone():
     z, _ = jax.vmap(flow.sample_and_log_prob)(jax.random.split(jax.random.key(1), 4000))
     side = np.linspace(-6.0, 6.0, 61)
     points = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1)
-    density = np.exp(posterior_pictures.log_density(flow, points, jax.random.key(2)))
+    density = np.exp(latent_plane.log_density(flow, points, jax.random.key(2)))
     cell = 0.2**2
     assert density.sum() * cell == pytest.approx(1.0, abs=0.03)
     mean = (points * density[..., None]).sum(axis=(0, 1)) * cell
@@ -242,9 +242,9 @@ def test_a_flow_has_a_density_of_z_alone():
 
 def test_chosen_images_are_the_telling_ones(measured):
     trained, _ = measured
-    part = measured_part(trained, "train", trained.config.inference_gaps)
-    few = dataclasses.replace(part.bounds, optimal={})
-    chosen = posterior_pictures.choose(dataclasses.replace(part, bounds=few))
+    split = measured_split(trained, "train", trained.config.inference_gaps)
+    few = dataclasses.replace(split.bounds, optimal={})
+    chosen = latent_plane.choose(dataclasses.replace(split, bounds=few))
     assert list(chosen.values()) == ["image 0", "image 1", "image 2", "image 3"]
     optimal = {
         "diagonal": np.array([-1.0, -5.0, -3.0, -9.0, -2.0]),
@@ -252,8 +252,9 @@ def test_chosen_images_are_the_telling_ones(measured):
     }
     evidence = np.array([-0.9, -1.8, -2.8, -3.0, -1.5])
     lower = np.array([-1.2, -5.1, -7.0, -9.1, -2.3])
-    bounds = dataclasses.replace(part.bounds, optimal=optimal, lower=lower, ais=evidence, iwae=None)
-    chosen = posterior_pictures.choose(dataclasses.replace(part, bounds=bounds))
+    others = {"optimal": optimal, "lower": lower, "ais": evidence, "iwae": None}
+    bounds = dataclasses.replace(split.bounds, **others)
+    chosen = latent_plane.choose(dataclasses.replace(split, bounds=bounds))
     assert chosen == {
         0: "a factorised Gaussian fits",
         1: "dependent",

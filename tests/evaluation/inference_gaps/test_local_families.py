@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
-from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
+from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 
 PRIOR = np.array([1.5, 0.7, 0.01], np.float32)

@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.bounds.marginal_likelihood import bounds_of
 from sfvae_jax.evaluation.inference_gaps.local_optimization import (
     optimize_posteriors,
 )
-from sfvae_jax.evaluation.inference_gaps.search_settings import LocalOptimization
+from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
 
 # Nearly the same column twice: latents with a correlation of -0.88 given x.
 RNG = np.random.default_rng(1)
@@ -289,8 +289,8 @@ def test_what_cannot_be_is_refused(trained):
     assert "at least one" in refused(images[:0], "diagonal")
     full = posteriors.FullCovarianceGaussian(np.zeros((5, 2)), np.ones((5, 2, 2)))
     told = refused(images, "planar", SHORT, full)
-    assert "starts from a PlanarFlow or a DiagonalGaussian, got a FullCovariance" in told
-    assert "5 images need" in refused(images, "diagonal", SHORT, start)
+    assert "must be a PlanarFlow or a DiagonalGaussian, got a FullCovariance" in told
+    assert "each of the 5 images, got 4" in refused(images, "diagonal", SHORT, start)
     assert "no density" in refused(images, "diagonal", error=NotApplicable, no_bound="no density")
     assert "prior" in refused(images, "diagonal", error=NotApplicable, prior_stddev=None)
     with pytest.raises(ValueError, match="num_samples must be a positive whole number"):

@@ -8,7 +8,7 @@ import pytest
 from sfvae_jax.evaluation import Doubtful, NotApplicable
 from sfvae_jax.evaluation.inference_gaps.gaps import (
     Mixing,
-    PartBounds,
+    SplitBounds,
     doubts,
     gaps,
     log_evidence,
@@ -17,7 +17,7 @@ from sfvae_jax.evaluation.inference_gaps.gaps import (
     with_caveats,
 )
 
-BOUNDS = PartBounds(
+BOUNDS = SplitBounds(
     ais=np.array([-10.0, -20.0, -30.0, -40.0]),
     iwae=np.array([-9.0, -22.0, -31.0, -40.0]),
     lower=np.array([-14.0, -23.0, -35.0, -44.0]),
