@@ -30,7 +30,8 @@ from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
+from sfvae_jax.training.losses.base import build_loss, weights_at
+from sfvae_jax.training.losses.model_functions import model_functions
 from sfvae_jax.training.schedules import make_schedules
 from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 

@@ -7,18 +7,14 @@ from collections.abc import Callable, Sequence
 
 import ml_collections
 
-from sfvae_jax import data, evaluation, models, objectives, options
+from sfvae_jax import data, evaluation, likelihoods, models, objectives, options, posteriors
 from sfvae_jax.data.options import DATA
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.models.options import LIKELIHOOD, MODEL, POSTERIOR
 from sfvae_jax.options import Option, Rule
-from sfvae_jax.training.options import OBJECTIVE, TRAIN, check_train
+from sfvae_jax.training.losses.options import OBJECTIVE, check_objective
+from sfvae_jax.training.options import TRAIN, check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
-
-# beta and lambda of RAE Eq. 11 and its baselines, of which the paper gives none: the best of a grid
-# on held-out digits; docs/objectives.md says which grid, which measure and by which command.
-DEFAULT_BETAS = {"rae": 1.0, "rae_l2": 1.0, "rae_gp": 1.0, "rae_sn": 1e-3, "cv_vae": 1e-3}
-DEFAULT_PENALTY_WEIGHTS = {"rae_l2": 1e-3, "rae_gp": 1e-4, "wae_mmd": 100.0}
 
 
 def _is_json(value: object) -> bool:
@@ -30,7 +26,10 @@ def _is_json(value: object) -> bool:
 
 
 # The rules of a group that join several of its options; each stands in the options of its room.
-_CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {"train": check_train}
+_CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "objective": check_objective,
+    "train": check_train,
+}
 
 _PUBLISHED = Rule(_is_json, "a group of plain numbers and texts")
 
@@ -84,10 +83,11 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         # Kept with the run, so that a file which has changed cannot change what an index means.
         config.data.update(data.filled_in(config.data))
         config.posterior.name = _posterior_name(config)
+        info = objectives.OBJECTIVES[objective.name]
         if objective.beta is None:
-            objective.beta = DEFAULT_BETAS.get(objective.name, 1.0)
+            objective.beta = 1.0 if info.default_beta is None else info.default_beta
         if objective.penalty_weight is None:
-            objective.penalty_weight = DEFAULT_PENALTY_WEIGHTS.get(objective.name, 0.0)
+            objective.penalty_weight = info.default_penalty_weight or 0.0
     return config
 
 
@@ -109,7 +109,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_posterior(config)
     _check_model(config)
     _check_variance_bounds(config)
-    _check_weights_fit(config)
+    _check_free_bits(config)
+    _check_batch_size(config)
     _check_pixels(config)
     _check_output_activation(config)
     _check_data(config.data)
@@ -173,7 +174,11 @@ _OF_ONE_MODEL = {  # key: the model, and what others leave it at
 
 def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
     info = objectives.OBJECTIVES[config.objective.name]
-    for group, known in (("posterior", info.posteriors), ("likelihood", info.likelihoods)):
+    accepted = {
+        "posterior": info.posteriors_in(posteriors.POSTERIORS),
+        "likelihood": info.likelihoods_in(likelihoods.LIKELIHOODS),
+    }
+    for group, known in accepted.items():
         name = config[group].name
         if name not in known and not (group == "posterior" and name == ""):
             raise UsageError(
@@ -183,7 +188,7 @@ def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
 
 
 def _posterior_name(config: ml_collections.ConfigDict) -> str:
-    return config.posterior.name or objectives.OBJECTIVES[config.objective.name].posteriors[0]
+    return config.posterior.name or objectives.OBJECTIVES[config.objective.name].default_posterior
 
 
 def _check_posterior(config: ml_collections.ConfigDict) -> None:
@@ -235,42 +240,15 @@ def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_weights_fit(config: ml_collections.ConfigDict) -> None:
-    """Refuses weights on terms that the objective does not have."""
-    objective, name = config.objective, config.objective.name
-    info = objectives.OBJECTIVES[name]
-    annealed = (
-        objective.beta_schedule != "constant"
-        or objective.entropy_schedule != "constant"
-        or objective.entropy_weight != 1.0
-    )
-    weighted = objective.beta not in (None, 1.0) and name not in DEFAULT_BETAS
-    if not info.parts and (annealed or weighted):
+def _check_batch_size(config: ml_collections.ConfigDict) -> None:
+    """Refuses batches that are too small for a statement about a batch."""
+    name, batch_size = config.objective.name, config.train.batch_size
+    smallest = objectives.OBJECTIVES[name].smallest_batch
+    if 0 < batch_size < smallest:
         raise UsageError(
-            f"objective {name!r} has no KL divergence of its own to weight or anneal; leave"
-            " objective.beta, beta_schedule, entropy_weight and entropy_schedule as they are"
+            f"train.batch_size must be {smallest} or more, or 0, for objective {name!r}; got"
+            f" {batch_size}"
         )
-    if objective.log_det_weight != 1.0 and name != "sampling_free":
-        raise UsageError(
-            f"objective.log_det_weight only applies to objective 'sampling_free', got {name!r}"
-        )
-    # 0 is what stands in the resolved config of a loss without a penalty.
-    if objective.penalty_weight and name not in DEFAULT_PENALTY_WEIGHTS:
-        raise UsageError(
-            f"objective {name!r} has no penalty for objective.penalty_weight to weight; those"
-            f" that have: {', '.join(DEFAULT_PENALTY_WEIGHTS)}"
-        )
-    if objective.jacobian_dtype != "float32" and (not info.has_tangents or objective.num_probes):
-        with_jacobian = [name for name, info in objectives.OBJECTIVES.items() if info.has_tangents]
-        raise UsageError(
-            f"objective.jacobian_dtype requires the decoder's whole Jacobian, which {name!r} does"
-            f" not take here; those that do: {', '.join(with_jacobian)} (without"
-            " objective.num_probes)"
-        )
-    if objective.free_bits or objective.free_bits_groups:
-        _check_free_bits(config, info)
-    if name == "wae_mmd" and config.train.batch_size == 1:
-        raise UsageError("objective 'wae_mmd' compares pairs; train.batch_size must be 2 or more")
 
 
 def _check_microbatch(config: ml_collections.ConfigDict) -> None:
@@ -325,7 +303,7 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
             f"data {source!r} are {are}, whose model.name is one of {', '.join(fitting)}; got"
             f" {model!r}"
         )
-    if language is None and name in objectives.SEQUENCE_LIKELIHOODS:
+    if language is None and likelihoods.LIKELIHOODS[name].of_sequences:
         raise UsageError(
             f"likelihood {name!r} requires sequences, and data {source!r} are images; choose"
             " another data.name, such as equations, or likelihood.name=gaussian"
@@ -365,26 +343,29 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_free_bits(config: ml_collections.ConfigDict, info: objectives.ObjectiveInfo) -> None:
+def _check_free_bits(config: ml_collections.ConfigDict) -> None:
+    """Refuses free bits without a closed form of the KL divergence, and groups that do not fit."""
     objective, posterior = config.objective, _posterior_name(config)
-    if not (info.parts and info.closed_form_kl and posterior in objectives.CLOSED_FORM_KL):
+    if not objective.free_bits and not objective.free_bits_groups:
+        return
+    info, family = objectives.OBJECTIVES[objective.name], posteriors.POSTERIORS[posterior]
+    if not (info.parts and info.closed_form_kl and family.closed_form_kl):
+        closed = [name for name, spec in posteriors.POSTERIORS.items() if spec.closed_form_kl]
         annealing = " with objective.beta_schedule=linear" if info.parts else ""
         raise UsageError(
             f"objective.free_bits requires a KL divergence in closed form; objective"
             f" {objective.name!r} with posterior {posterior!r} has none; choose"
-            f" objective.name=sampling with posterior.name={' or '.join(objectives.CLOSED_FORM_KL)}"
+            f" objective.name=sampling with posterior.name={' or '.join(closed)}"
             f", or objective.free_bits=0{annealing}"
         )
-    if objective.entropy_weight != 1.0 or objective.entropy_schedule != "constant":
-        raise UsageError("objective.free_bits and a weight on the entropy exclude each other")
     groups, size = tuple(objective.free_bits_groups), config.model.latent_size
     if groups and sum(groups) != size:
         raise UsageError(
             f"objective.free_bits_groups {groups} must be positive sizes with sum"
             f" model.latent_size = {size}"
         )
-    if len(groups) > 1 and posterior == "full_covariance":
+    if len(groups) > 1 and not family.kl_per_dimension:
         raise UsageError(
-            f"objective.free_bits_groups {groups}: the dimensions of posterior 'full_covariance'"
+            f"objective.free_bits_groups {groups}: the dimensions of posterior {posterior!r}"
             f" are correlated, so that they are one group; expected () or ({size},)"
         )

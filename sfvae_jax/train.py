@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax import data, evaluation, models
+from sfvae_jax import data, evaluation, models, objectives
 from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.runs.checkpoints.restoring import last_step
@@ -206,8 +206,13 @@ def _check_batches(
             "likelihood 'discretized_logistic' requires 256 levels;"
             f" {config.data.name} holds {images.dtype} pixels, give uint8"
         )
-    if config.objective.name == "wae_mmd" and batch_size < 2:
-        raise UsageError("objective 'wae_mmd' compares pairs; a batch needs two images or more")
+    name = config.objective.name
+    smallest = objectives.OBJECTIVES[name].smallest_batch
+    if batch_size < smallest:
+        raise UsageError(
+            f"objective {name!r} requires batches of {smallest} examples or more; the training"
+            f" split has {batch_size}"
+        )
     check_shares(batch_size, jax.device_count(), config.train.microbatch)
     if batch_size == len(images) and not data.fits_on_device(config.data, images):
         raise UsageError(
@@ -237,10 +242,13 @@ def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> Non
         return
     splits.check("valid")
     number = len(splits.open_examples("valid"))
-    if config.objective.name == "wae_mmd" and min(number, config.evaluations.batch_size) < 3:
+    name = config.objective.name
+    smallest = objectives.OBJECTIVES[name].smallest_batch
+    least = 2 * smallest - 1  # so many can be split into batches of which none is too small
+    if min(number, config.evaluations.batch_size) < least:
         raise UsageError(
-            "objective 'wae_mmd' compares pairs; to validate it give three valid images or more"
-            " (data.num_valid), and evaluations.batch_size of 3 or more"
+            f"objective {name!r} requires batches of {smallest} examples or more; to validate it,"
+            f" data.num_valid and evaluations.batch_size must be {least} or more"
         )
 
 

@@ -153,7 +153,10 @@ def test_a_workdir_at_work_is_refused(tmp_path, tiny_config):
             {"objective.name": "sampling", "likelihood.name": "discretized_logistic"},
             "256 levels; npz:.* holds float32 pixels, give uint8",
         ),
-        ({"objective.name": "wae_mmd", "data.num_examples": 1}, "a batch needs two images"),
+        (
+            {"objective.name": "wae_mmd", "data.num_examples": 1},
+            "requires batches of 2 exam",
+        ),
     ],
 )
 def test_images_that_do_not_fit_are_refused(tmp_path, tiny_config, changes, message):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sfvae_jax.likelihoods.gaussian import Gaussian, HeteroscedasticGaussian
 from sfvae_jax.likelihoods.pixels import Bernoulli, DiscretizedLogistic
 from sfvae_jax.likelihoods.sequences import Categorical, Sequence
+from sfvae_jax.likelihoods.traits import LIKELIHOODS
 
 if TYPE_CHECKING:
     import ml_collections
@@ -54,6 +55,7 @@ def _of_language(
 
 
 __all__ = [
+    "LIKELIHOODS",
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",

@@ -10,7 +10,7 @@ noise are those of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,13 @@ from sfvae_jax.objectives.numerics.checks import (
     per_element,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.spec import (
+    Batch,
+    ObjectiveInfo,
+    has_fixed_variance,
+    is_any,
+    is_squared_error,
+)
 
 
 def floating_prior_variance(
@@ -235,3 +242,101 @@ def _log_likelihoods(decode: Callable[[Array], Any], x: Array, z: Array, likelih
     check_likelihood(likelihood)
     check_one_for_each("x", x, "means", z)
     return jax.vmap(lambda x, z: log_likelihood_of(likelihood, x, decode(z)))(x, z)
+
+
+class _OfLatents(NamedTuple):
+    """p(x|z) with latents as its parameters.
+
+    A decoder that is fed x is another one for each example, which an objective that takes a single
+    decoder for the whole batch has no place for.
+    """
+
+    likelihood: Any
+    decode_given: Callable[[Array], Callable[[Array], Any]]
+
+    def log_prob(self, x: Array, z: Array) -> Array:
+        return self.likelihood.log_prob(x, self.decode_given(x)(z))
+
+
+def _with_likelihood(objective: Callable[..., Any]) -> Callable[[Batch], Any]:
+    """Calls an objective that takes a likelihood with what training gives."""
+
+    def of_batch(batch: Batch) -> Any:
+        return objective(
+            batch.rng,
+            lambda z: z,
+            batch.x,
+            batch.means,
+            _posterior_variance(batch),
+            _OfLatents(batch.likelihood, batch.decode_given),
+            axis_name=batch.axis_name,
+        )
+
+    return of_batch
+
+
+def _bilbo_baggins_of_batch(batch: Batch) -> Array:
+    return bilbo_baggins(
+        batch.rng,
+        batch.decode,
+        batch.x,
+        batch.means,
+        _posterior_variance(batch),
+        tau=batch.options.tau,
+        axis_name=batch.axis_name,
+    )
+
+
+def _posterior_variance(batch: Batch) -> Array:
+    """The variance of every dimension, [m]."""
+    return jnp.full(batch.means.shape[1:], batch.posterior_variance, batch.means.dtype)
+
+
+CONSTANT_VARIANCE = ObjectiveInfo(
+    name="constant_variance",
+    summary="the sampled ELBO with one posterior variance and a prior fitted to the batch",
+    function="constant_variance_elbo",
+    source="BACK Eqs. 2, 4",
+    of_batch=_with_likelihood(constant_variance_elbo),
+    takes_posterior=has_fixed_variance,
+    takes_likelihood=is_any,
+    default_posterior="constant",
+    closed_form_kl=True,
+    parts=True,
+    prior="floating",
+    bound="yes, in expectation, under the batch's own prior",
+    decoder_passes="1",
+    default_beta=1.0,
+)
+
+BILBO = ObjectiveInfo(
+    name="bilbo",
+    summary="the Batch Information Lower Bound: the mean of `constant_variance` in one sum",
+    function="bilbo",
+    source="BACK Eq. 24",
+    of_batch=_with_likelihood(bilbo),
+    takes_posterior=has_fixed_variance,
+    takes_likelihood=is_any,
+    default_posterior="constant",
+    closed_form_kl=True,
+    prior="floating",
+    bound="yes, in expectation, under the batch's own prior",
+    decoder_passes="1",
+)
+
+BILBO_BAGGINS = ObjectiveInfo(
+    name="bilbo_baggins",
+    summary="BILBO with a variance of x that follows each example's residual",
+    function="bilbo_baggins",
+    source="BACK Eqs. 29, 30",
+    of_batch=_bilbo_baggins_of_batch,
+    takes_posterior=has_fixed_variance,
+    takes_likelihood=is_squared_error,
+    default_posterior="constant",
+    closed_form_kl=True,
+    prior="floating",
+    density=False,
+    bound="no: its variance follows the residual",
+    decoder_passes="1",
+    options=("tau",),
+)

@@ -40,6 +40,17 @@ def latent_gaussian(
     return mean, stddev, per_element("prior_stddev", prior_stddev, mean)
 
 
+def prior_deviations(mean: Array, prior_stddev: Array | float) -> Array:
+    """Standard deviations of the prior of a code mean [m], checked; [m], in 32 bits at least.
+
+    Raises:
+        ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
+    """
+    check_vector("mean", mean)
+    check_positive("prior_stddev", prior_stddev)
+    return per_element("prior_stddev", wide(prior_stddev), wide(mean))
+
+
 def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
     """Log density of x under N(mean, diag(variance)), summed over all of x.
 

@@ -1,14 +1,14 @@
-"""Objectives of the decoder's local linearisation: its Jacobian and an m x m system, no samples.
+"""The ELBO of a decoder that is replaced by its tangent at the posterior mean; no samples.
 
-Notation of SFVAE ("A Sampling-Free Approximation of Gaussian Variational Auto-Encoders"): latent
-size m, data size n, encoder mean g(x) and variance h(x), decoder f, observation variance c, J the
-n x m Jacobian of f at g(x), U = J sqrt(h), r = f(g(x)) - x.
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -20,225 +20,158 @@ from sfvae_jax.objectives.gaussian import (
     gaussian_log_prob,
     latent_gaussian,
 )
-from sfvae_jax.objectives.numerics.checks import (
-    ArgumentError,
-    check_batch,
-    check_example,
-    check_not_negative,
-    check_positive,
-    check_scalar,
-    check_shape,
-    check_vector,
-    known_value,
-    per_element,
-    shape_of,
+from sfvae_jax.objectives.monte_carlo import log_likelihood_of
+from sfvae_jax.objectives.numerics.checks import check_example, check_has, check_vector
+from sfvae_jax.objectives.numerics.precision import wide
+from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
+from sfvae_jax.objectives.sampling_free import scalar_or_per_element
+from sfvae_jax.objectives.spec import (
+    Example,
+    ObjectiveInfo,
+    is_factorized,
+    is_squared_error_or_of_sequences,
 )
-from sfvae_jax.objectives.numerics.linear_algebra import SOLVERS, log_det_and_quadratic
-from sfvae_jax.objectives.numerics.precision import wide, wide_dtype
-from sfvae_jax.objectives.tangents import FactoredRows, Rows, push_basis, tangents
 
 
-def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
-    """Value and Jacobian of a decoder at one latent.
-
-    J[j, i] = d decode(z)_j / d z_i   (SFVAE Eq. 10)
-
-    `jax.jvp` under `jax.vmap` over the m basis directions: one decoder pass and m tangent passes.
-
-    Args:
-        decode: maps one latent [m] to an array of any shape with n elements.
-        z: latent, [m].
-
-    Returns:
-        (x_hat, jacobian): decode(z) in its own shape, and the Jacobian [n, m], where n counts
-        the flattened elements of x_hat.
-
-    Raises:
-        ArgumentError: if z is not of rank 1.
-    """
-    x_hat, rows = push_basis(decode, z)
-    return x_hat, rows.reshape(z.size, x_hat.size).T
-
-
-def low_rank_gaussian_log_prob(
-    residual: Array,
-    factor: Array,
-    variance: Array | float,
-    *,
-    gamma: Array | float = 1.0,
-    solver: str = "cholesky",
-) -> Array:
-    """log N(r; 0, U U' + diag(c)) through an m x m system, never an n x n matrix.
-
-    With V = U / sqrt(c), s = r / sqrt(c) (row by row) and A = I + V'V:
-
-        -1/2 sum_j log(2 pi c_j) - 1/2 log det A - |s|^2 / 2 + gamma/2 (V's)' A^-1 (V's)
-
-    For a scalar c this is SFVAE Eqs. 18-21, whose last term reads
-    gamma/(2c) (r'U) (c I + U'U)^-1 (U'r). gamma scales that term alone: 1 is the exact log
-    density, smaller values are the paper's regularisation (Eq. 21) and no longer a density.
-
-    Solvers. "cholesky" (default) factors A = L L' once; "slogdet" calls `jnp.linalg.slogdet` and
-    `jnp.linalg.solve`, each an LU factorisation of twice that work. Cholesky takes 0.7 of the time
-    for m of 100 and 200 on a CPU (benchmarks/linearized.py; the product U'U, common to both, takes
-    most of it) and is as accurate in float32: A is symmetric with eigenvalues >= 1, so that it
-    needs no pivoting. Where rounding has made A indefinite (in float32, eigenvalues of U'U/c
-    beyond about 1e7), it adds the rounding error to the diagonal: value and gradient stay finite.
-    "slogdet" has no such net and may return nan there.
-
-    Args:
-        residual: r, [n].
-        factor: U, [n, m].
-        variance: c, positive; a scalar or [n].
-        gamma: weight of the quadratic correction, in [0, 1].
-        solver: "cholesky" or "slogdet".
-
-    Returns:
-        A scalar, in nats.
-
-    Raises:
-        ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
-            positive, gamma is known to lie outside [0, 1], or the solver is unknown.
-    """
-    check_vector("residual", residual)
-    check_batch("factor", factor, "[n, m]")
-    check_shape("residual", residual, factor.shape[:1], ", one for each row of the factor")
-    check_gamma_and_solver(gamma, solver)
-    variance = scalar_or_per_element(variance, residual, "variance")
-    return tangent_gaussian_log_prob(residual, Rows(factor.T), 1.0, variance, gamma, solver)
-
-
-def tangent_gaussian_log_prob(
-    residual: Array,
-    jacobian: Rows | FactoredRows,
-    stddev: Array | float,
-    variance: Array,
-    gamma: Array | float,
-    solver: str = "cholesky",
-    log_det_weight: Array | float = 1.0,
-) -> Array:
-    """`low_rank_gaussian_log_prob` of U = J diag(stddev), for a Jacobian J that need not be formed.
-
-    Args:
-        residual: r, [n].
-        jacobian: J.
-        stddev: [m], or 1.
-        variance: c, [] or [n].
-        gamma: weight of the quadratic correction.
-        solver: "cholesky" or "slogdet".
-        log_det_weight: weight of -1/2 log det(I + U'U/c).
-    """
-    residual = wide(residual)
-    projection = jacobian.project(residual, variance)  # J' diag(1/c) r [m]
-    scale = jnp.broadcast_to(stddev, projection.shape)
-    log_det, quadratic = log_det_and_quadratic(jacobian.gram(variance), projection, scale, solver)
-    independent = gaussian_log_prob(residual, jnp.zeros_like(residual), variance)
-    return independent - 0.5 * log_det_weight * log_det + 0.5 * gamma * quadratic
-
-
-def sampling_free_elbo(
+def linearized_elbo(
     decode: Callable[[Array], Array],
     x: Array,
     mean: Array,
     stddev: Array,
     *,
     observation_variance: Array | float,
-    gamma: Array | float = 1.0,
     prior_stddev: Array | float = 1.0,
-    solver: str = "cholesky",
     tangent_decode: Callable[[Array], Array] | None = None,
-    log_det_weight: Array | float = 1.0,
 ) -> Elbo:
-    """Sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
+    """The ELBO of a Gaussian VAE with the decoder replaced by its tangent at the posterior mean.
 
-    The decoder is replaced by its Taylor expansion at the posterior mean, which pushes the
-    posterior forward to N(f(mean), U U' + c I) with U = J diag(stddev):
+        log_likelihood = log N(x; f(mu), diag(c)) - 1/2 tr(J' diag(1/c) J Sigma)
+        kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2))),   Sigma = diag(stddev^2)
 
-        log_likelihood = -(n/2) log(2 pi c) - 1/2 log det(I + U'U/c) - |r|^2 / (2c)
-                         + gamma/(2c) (r'U) (c I + U'U)^-1 (U'r),   r = f(mean) - x
-        kl             = KL(N(mean, diag(stddev^2)) || N(0, diag(prior_stddev^2)))
-
-    (SFVAE Eqs. 14-21; gamma = 0.5 is the paper's canonical choice, 1 the unregularised form.)
-    The first line is the log density of the pushed-forward mixture, log E_q p(x|z) for a linear
-    decoder. By Jensen's inequality that is at least E_q log p(x|z), so the value is an
-    approximation of the ELBO, not a bound on log p(x).
-
-    `log_det_weight` w multiplies -1/2 log det(I + U'U/c). Eq. 21 leaves it alone, w = 1: gamma
-    mixes the inverse covariance Sigma^-1 with (c I)^-1. The text before it speaks of a mixture of
-    the log likelihood with that of an autoencoder, which is w = gamma:
-
-        log_likelihood = gamma log N(x; f(mean), U U' + c I) + (1 - gamma) log N(x; f(mean), c I)
-
-    With gamma or w below 1 it is the log of no density of x.
+    (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) For a decoder that is linear where the
+    posterior has its mass it is the ELBO, exactly, without a sample. Elsewhere it approximates it
+    and bounds nothing. Unlike `sampling_free_elbo` it expects the logarithm, not the density.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
-        mean: posterior mean g(x), [m].
-        stddev: posterior standard deviations sqrt(h(x)), positive, a scalar or [m].
+        mean: posterior mean mu, [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
-        gamma: weight of the quadratic correction, in [0, 1].
         prior_stddev: prior standard deviations, positive, a scalar or [m].
-        solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
-        tangent_decode: the decoder whose Jacobian is taken, if another than `decode`: the same
-            network in bfloat16, say, for whose products sums and m x m algebra stay in float32.
-        log_det_weight: w, 0 or more, a scalar.
+        tangent_decode: as in `sampling_free_elbo`.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
-            positive, gamma is known to lie outside [0, 1], log_det_weight is known to be negative,
-            or the solver is unknown.
+        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
+            positive.
     """
     check_vector("mean", mean)
-    check_gamma_and_solver(gamma, solver)
-    check_scalar("log_det_weight", log_det_weight)
-    check_not_negative("log_det_weight", log_det_weight)
     x_hat, jacobian = tangents(decode, mean, tangent_decode)
     check_example(x, x_hat)
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
-    log_likelihood = tangent_gaussian_log_prob(
-        (wide(x_hat) - wide(x)).ravel(),
-        jacobian,
-        stddev,
-        scalar_or_per_element(observation_variance, x_hat),
-        gamma,
-        solver,
-        log_det_weight,
-    )
+    variance = scalar_or_per_element(observation_variance, x_hat)
+    # tr(J' diag(1/c) J Sigma) asks for the diagonal of the first product alone.
+    trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
     return Elbo(
-        log_likelihood=log_likelihood,
+        log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace,
         log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
         entropy=gaussian_entropy(stddev),
         kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
     )
 
 
-def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
-    """Refuses a solver of another name, and a gamma outside [0, 1] where it is known.
+def second_order_elbo(
+    decode: Callable[[Array], Any],
+    x: Array,
+    mean: Array,
+    stddev: Array,
+    likelihood: Any,
+    *,
+    prior_stddev: Array | float = 1.0,
+) -> Elbo:
+    """`linearized_elbo` for any likelihood that knows its information: no samples, no bound.
+
+        log_likelihood = log p(x | theta(mu)) - 1/2 sum_i s_i^2 t_i' F t_i,   s = stddev
+        kl             = KL(N(mu, diag(s^2)) || N(0, diag(prior_stddev^2)))
+
+    theta is the decoder's output, t_i = d theta / d z_i its tangents at mu, and F = -d^2 log p(x |
+    theta) / d theta^2 there. It is this library's extension of BACK Eq. 17, in two steps. First
+    the tangent: theta(z) = theta(mu) + sum_i e_i t_i, e = z - mu. Then log p(x | theta(z)) to
+    second order in e: its linear term has mean 0, its quadratic one -1/2 sum_i s_i^2 t_i' F t_i, as
+    E e e' = diag(s^2). For logits, log p = l_x - log sum_k exp l_k, and only the log-sum-exp
+    bends: t' F t = Var_{k ~ p}(t_k), summed over the places of a sequence.
+
+    How far it is off. A Gaussian of fixed variance is quadratic: this is `linearized_elbo`. For a
+    linear decoder the error, value less truth, has order s^4, for odd moments of e are 0: with one
+    latent and one place it is s^4/8 times the fourth cumulant of the tangent under p, which has
+    either sign. For a curved decoder it has order s^2, as in `linearized_elbo`: the term of its
+    curvature, 1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out. It is small
+    where the decoder fits x. Nothing is bounded. Under logits that grow with z, the log-sum-exp
+    grows as s where the quadratic falls as s^2, so that for a large s the value is too low, without
+    limit; but where p is all but certain at mu, F is all but 0, and the value is too high for an s
+    that reaches logits which are not.
+
+    Args:
+        decode: maps one latent [m] to the likelihood's parameters, a pytree.
+        x: one example.
+        mean: posterior mean mu, [m].
+        stddev: posterior standard deviations, positive, a scalar or [m].
+        likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
+            tangent)`, t' F t, such as `likelihoods.Categorical`.
+        prior_stddev: prior standard deviations, positive, a scalar or [m].
+
+    Returns:
+        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        ArgumentError: saying so.
+        ArgumentError: if the shapes do not fit, a deviation is known not to be positive, or the
+            likelihood has no `information`.
     """
-    if solver not in SOLVERS:
-        raise ArgumentError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    check_scalar("gamma", gamma)
-    known = known_value(gamma)
-    if known is not None and not 0.0 <= known <= 1.0:
-        raise ArgumentError(f"gamma must lie in [0, 1], got {gamma}")
+    check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
+    parameters, tangents = push_basis(decode, mean, "mean")
+    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
+    information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
+    bend = jnp.sum(jnp.square(stddev) * information(tangents))
+    return Elbo(
+        log_likelihood=log_likelihood_of(likelihood, x, parameters) - 0.5 * bend,
+        log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
+        entropy=gaussian_entropy(stddev),
+        kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
+    )
 
 
-def scalar_or_per_element(
-    variance: Array | float, x_hat: Array, name: str = "observation_variance"
-) -> Array:
-    """A scalar variance as [], one of [n] or shaped like x as [n]; in 32 bits at least.
+def _of_example(example: Example) -> Elbo:
+    q = example.posterior
+    if example.of_sequences:
+        return second_order_elbo(example.decode, example.x, q.mean, q.stddev, example.likelihood)
+    return linearized_elbo(
+        example.decode,
+        example.x,
+        q.mean,
+        q.stddev,
+        observation_variance=example.likelihood.variance,
+        tangent_decode=example.tangent_decode,
+    )
 
-    Raises:
-        ArgumentError: if it has another shape, or is known not to be positive.
-    """
-    check_positive(name, variance)
-    if shape_of(name, variance) not in ((), (x_hat.size,)):
-        variance = per_element(name, variance, x_hat).ravel()
-    return jnp.asarray(variance, wide_dtype(x_hat))
+
+LINEARIZED = ObjectiveInfo(
+    name="linearized",
+    summary="the ELBO of the linearised decoder",
+    function="linearized_elbo",
+    of_sequences="second_order_elbo",
+    source="BACK Eq. 17",
+    of_example=_of_example,
+    takes_posterior=is_factorized,
+    takes_likelihood=is_squared_error_or_of_sequences,
+    default_posterior="diagonal",
+    deterministic=True,
+    closed_form_kl=True,
+    parts=True,
+    bound="no: an approximation",
+    decoder_passes="1 + m tangents",
+    has_tangents=True,
+    default_beta=1.0,
+)

@@ -21,6 +21,13 @@ from sfvae_jax.objectives.numerics.checks import (
     check_vector,
 )
 from sfvae_jax.objectives.numerics.precision import wide
+from sfvae_jax.objectives.spec import (
+    Example,
+    ObjectiveInfo,
+    has_density,
+    has_inverse,
+    is_any,
+)
 
 _POSTERIOR = "posteriors.DiagonalGaussian(mean, stddev)"
 
@@ -198,3 +205,67 @@ def _log_prior(z: Array, prior_stddev: Array | float) -> Array:
     check_per_element("prior_stddev", prior_stddev, z)
     check_positive("prior_stddev", prior_stddev)
     return gaussian_log_prob(z, jnp.zeros_like(z), jnp.square(wide(prior_stddev)))
+
+
+def _estimate(estimator: Callable[..., Any]) -> Callable[[Example], Any]:
+    """Calls an estimator of this file with what training gives."""
+
+    def of_example(example: Example) -> Any:
+        return estimator(
+            example.rng,
+            example.decode,
+            example.x,
+            example.posterior,
+            example.likelihood,
+            num_samples=example.options.num_samples,
+        )
+
+    return of_example
+
+
+SAMPLING = ObjectiveInfo(
+    name="sampling",
+    summary="the ELBO estimated from samples of the posterior",
+    function="sampling_elbo",
+    source="SFVAE Eqs. 7-9",
+    of_example=_estimate(sampling_elbo),
+    takes_posterior=has_density,
+    takes_likelihood=is_any,
+    default_posterior="diagonal",
+    closed_form_kl=True,
+    parts=True,
+    bound="yes, in expectation",
+    decoder_passes="num_samples",
+    options=("num_samples",),
+    default_beta=1.0,
+)
+
+STICKING_THE_LANDING = ObjectiveInfo(
+    name="sticking_the_landing",
+    summary="the sampled ELBO without the score of the posterior in its gradient",
+    function="sticking_the_landing_elbo",
+    source="SFVAE Table 3, Roeder et al. 2017",
+    of_example=_estimate(sticking_the_landing_elbo),
+    takes_posterior=has_inverse,
+    takes_likelihood=is_any,
+    default_posterior="diagonal",
+    parts=True,
+    bound="yes, in expectation",
+    decoder_passes="num_samples",
+    options=("num_samples",),
+    default_beta=1.0,
+)
+
+IWAE = ObjectiveInfo(
+    name="iwae",
+    summary="the importance-weighted bound",
+    function="iwae_bound",
+    source="GAPS Eq. 9",
+    of_example=_estimate(iwae_bound),
+    takes_posterior=has_density,
+    takes_likelihood=is_any,
+    default_posterior="diagonal",
+    bound="yes, in expectation",
+    decoder_passes="num_samples",
+    options=("num_samples",),
+)

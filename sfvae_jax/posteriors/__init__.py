@@ -15,9 +15,11 @@ from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
 from sfvae_jax.posteriors.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
 from sfvae_jax.posteriors.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.point import Point
+from sfvae_jax.posteriors.traits import POSTERIORS
 
 __all__ = [
     "AUXILIARY_STARTS",
+    "POSTERIORS",
     "AuxiliaryFlow",
     "DiagonalGaussian",
     "FullCovarianceGaussian",

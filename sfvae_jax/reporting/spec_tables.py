@@ -8,12 +8,12 @@ from sfvae_jax.data.image_sources.tfds import TFDS
 from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource
 from sfvae_jax.data.sources import SOURCES
 from sfvae_jax.evaluation import EVALUATIONS, Evaluation
-from sfvae_jax.models import POSTERIORS
+from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.objectives import OBJECTIVES
+from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.reporting.markdown import code, lines_of
 
-_DENSITIES = [name for name in POSTERIORS if name != "none"]
-_LIKELIHOODS = {name: None for spec in OBJECTIVES.values() for name in spec.likelihoods}
+_DENSITIES = [name for name, spec in POSTERIORS.items() if spec.has_density]
 
 
 def objectives() -> str:
@@ -41,8 +41,8 @@ def objectives() -> str:
                 spec.bound,
                 "no" if spec.deterministic else "yes",
                 spec.decoder_passes,
-                _names(spec.posteriors, _DENSITIES),
-                _names(spec.likelihoods, _LIKELIHOODS),
+                _names(spec.posteriors_in(POSTERIORS), _DENSITIES),
+                _names(spec.likelihoods_in(LIKELIHOODS), LIKELIHOODS),
             ]
         )
     return lines_of(heads, rows) + "\n"

@@ -69,10 +69,11 @@ def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -
             f"train.decoder_from: model {config.model.name!r} has BatchNorm, whose moments belong"
             " to the codes of the decoder's own encoder; choose a model without it"
         )
-    if config.objective.name == "rae_sn":
+    name = config.objective.name
+    if objectives.OBJECTIVES[name].normalizes_decoder:
         raise UsageError(
-            "train.decoder_from: objective 'rae_sn' normalises the decoder as it trains it; choose"
-            " another objective.name"
+            f"train.decoder_from: objective {name!r} normalises the decoder while it trains it;"
+            " choose another objective.name"
         )
 
 
@@ -91,8 +92,8 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
     differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
     differing += _other_sequences(there["data.name"], here["data.name"])
     info = objectives.OBJECTIVES.get(name)
-    if name == "rae_sn":
-        differing.append("objective 'rae_sn' normalises it there")
+    if info is not None and info.normalizes_decoder:
+        differing.append(f"objective {name!r} normalises it there")
     elif info is not None and not (info.density and info.prior == "fixed"):
         differing.append(f"objective {name!r} trains no p(x|z) under a standard normal prior")
     if differing:

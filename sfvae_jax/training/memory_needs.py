@@ -106,7 +106,7 @@ def _batches(config: ml_collections.ConfigDict, batch_size: int, bytes_each: int
 
 def _samples(config: ml_collections.ConfigDict, batch_size: int, numbers: int) -> _Need | None:
     info, number = objectives.OBJECTIVES[config.objective.name], config.objective.num_samples
-    if "num_samples" not in info.decoder_passes:
+    if "num_samples" not in info.options:
         return None
     share = config.train.microbatch or max(batch_size // jax.device_count(), 1)
     what = f"{number:,} decoded samples of each of {share:,} examples take"
@@ -116,7 +116,7 @@ def _samples(config: ml_collections.ConfigDict, batch_size: int, numbers: int) -
 
 def _jacobian(config: ml_collections.ConfigDict, numbers: int) -> _Need | None:
     objective = config.objective
-    if not objectives.OBJECTIVES[objective.name].has_tangents or objective.num_probes:
+    if not objectives.OBJECTIVES[objective.name].forms_jacobian(objective):
         return None
     what = "the decoder's Jacobian of one example takes"
     num_bytes = config.model.latent_size * numbers * _FLOAT

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
 
@@ -107,7 +108,7 @@ def create_state(
 
     variables, opt_state = start(rng)
     params = {"params": variables["params"]}
-    normalized = config.objective.name == "rae_sn"
+    normalized = OBJECTIVES[config.objective.name].normalizes_decoder
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -18,12 +18,8 @@ from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.runtime.devices import device_memory
 from sfvae_jax.training.frozen_decoder import without_gradient
-from sfvae_jax.training.losses.base import (
-    Metrics,
-    build_loss,
-    model_functions,
-    weights_at,
-)
+from sfvae_jax.training.losses.base import Metrics, build_loss, weights_at
+from sfvae_jax.training.losses.model_functions import model_functions
 from sfvae_jax.training.microbatch import (
     automatic_microbatch,
     gradient,
@@ -158,7 +154,7 @@ def _microbatch(
     if config.train.microbatch:
         return config.train.microbatch
     info, objective = objectives.OBJECTIVES[config.objective.name], config.objective
-    if not info.has_tangents or objective.num_probes or objective.free_bits_of_batch:
+    if not info.forms_jacobian(objective) or objective.free_bits_of_batch:
         return share
     functions = model_functions(
         model, state.params, state.batch_stats, objective.jacobian_dtype, batch_size=share

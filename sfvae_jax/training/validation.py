@@ -16,7 +16,8 @@ from jax import Array
 from sfvae_jax.data import as_seen
 from sfvae_jax.runtime import processes
 from sfvae_jax.training import early_stopping
-from sfvae_jax.training.losses.base import build_loss, model_functions, weights_at
+from sfvae_jax.training.losses.base import build_loss, weights_at
+from sfvae_jax.training.losses.model_functions import model_functions
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import make_schedules, settled_after
 from sfvae_jax.training.state import TrainState, make_keys

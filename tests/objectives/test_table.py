@@ -6,12 +6,16 @@ import sys
 
 import pytest
 
-from sfvae_jax import models, objectives
+from sfvae_jax import likelihoods, objectives, posteriors
 
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, info in objectives.OBJECTIVES.items() if "categorical" in info.likelihoods],
+    [
+        name
+        for name, info in objectives.OBJECTIVES.items()
+        if info.takes_likelihood(likelihoods.LIKELIHOODS["categorical"])
+    ],
 )
 def test_sequences_have_functions_that_take_their_likelihood(name):
     info = objectives.OBJECTIVES[name]
@@ -30,8 +34,8 @@ def test_entries_fit_their_functions(name):
     takes_rng = "rng" in inspect.signature(function).parameters
     assert takes_rng != info.deterministic
     assert "Raises" in inspect.getdoc(function)
-    assert set(info.posteriors) <= set(models.POSTERIORS)
-    assert info.likelihoods
+    assert info.posteriors_in(posteriors.POSTERIORS)[0] == info.default_posterior
+    assert "gaussian" in info.likelihoods_in(likelihoods.LIKELIHOODS)
     assert info.bound.split(":")[0].split(",")[0] in ("yes", "no")
 
 

@@ -12,8 +12,6 @@ from ml_collections import config_flags
 from launch.runs import select
 from sfvae_jax import data, objectives
 from sfvae_jax.config import (
-    DEFAULT_BETAS,
-    DEFAULT_PENALTY_WEIGHTS,
     base_config,
     resolve,
     unreached,
@@ -125,7 +123,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         assert resolve(tiny_config(**{key: value})).objective.log_det_weight == value
     with pytest.raises(UsageError, match=f"{key} must be a number, 0 or more, or 'gamma', got -1"):
         validate(tiny_config(**{key: -1.0}))
-    with pytest.raises(UsageError, match=f"{key} only applies to objective 'sampling_free', got"):
+    with pytest.raises(UsageError, match=f"{key} only applies to sampling_free; objective.name"):
         validate(tiny_config(**{key: "gamma", "objective.name": "linearized"}))
 
 
@@ -268,8 +266,14 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
         ({"name": "wae_mmd", "beta": 2.0}, "'wae_mmd' has no KL divergence of its own"),
         ({"name": "rae", "beta_schedule": "linear"}, "'rae' has no KL divergence of its own"),
         ({"name": "cv_vae", "entropy_weight": 0.5}, "'cv_vae' has no KL divergence of its own"),
-        ({"name": "rae", "penalty_weight": 5.0}, "'rae' has no penalty for objective.penalty_w"),
-        ({"penalty_weight": 0.1}, "'sampling_free' has no penalty .* rae_l2, rae_gp, wae_mmd"),
+        (
+            {"name": "rae", "penalty_weight": 5.0},
+            "only applies to .*; objective 'rae' has no penalty",
+        ),
+        (
+            {"penalty_weight": 0.1},
+            "only applies to rae_l2, rae_gp, wae_mmd; ",
+        ),
         ({"free_bits_groups": (1, 7)}, r"free_bits_groups \(1, 7\) .* sum model.latent_size = 4"),
         (
             {"entropy_schedule": "linear", "entropy_start": -1.0},
@@ -495,7 +499,7 @@ def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
 
 def test_pairs_need_two(tiny_config):
     config = tiny_config(**{"objective.name": "wae_mmd", "train.batch_size": 1})
-    with pytest.raises(UsageError, match="'wae_mmd' compares pairs; train.batch_size must be 2"):
+    with pytest.raises(UsageError, match="train.batch_size must be 2 or more, or 0, for obj"):
         validate(config)
 
 
@@ -507,16 +511,16 @@ def test_bounds_of_the_variance_must_be_in_order(tiny_config):
 
 def test_what_is_left_open_is_filled_in(tiny_config):
     filled = {}
-    for name in objectives.OBJECTIVES:
+    for name, info in objectives.OBJECTIVES.items():
         config = resolve(tiny_config(**{"objective.name": name}).lock())
         assert config.is_locked
-        assert config.posterior.name == objectives.OBJECTIVES[name].posteriors[0]
+        assert config.posterior.name == info.default_posterior
         filled[name] = (config.objective.beta, config.objective.penalty_weight)
     assert filled["sampling"] == (1.0, 0.0)
-    for name in ("rae", "rae_l2", "rae_gp", "rae_sn", "cv_vae"):
-        assert filled[name][0] == DEFAULT_BETAS[name]
-    for name in ("rae_l2", "rae_gp", "wae_mmd"):
-        assert filled[name][1] == DEFAULT_PENALTY_WEIGHTS[name]
+    betas = {name: beta for name, (beta, _) in filled.items() if beta != 1.0}
+    assert betas == {"rae_sn": 1e-3, "cv_vae": 1e-3}
+    weights = {name: weight for name, (_, weight) in filled.items() if weight}
+    assert weights == {"rae_l2": 1e-3, "rae_gp": 1e-4, "wae_mmd": 100.0}
     own = tiny_config(**{"objective.name": "rae", "objective.beta": 3.0})
     assert resolve(own).objective.beta == 3.0
 

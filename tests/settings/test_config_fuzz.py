@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import make_tiny_config
 
-from sfvae_jax import evaluation, models, objectives, options
+from sfvae_jax import evaluation, likelihoods, models, objectives, options
 from sfvae_jax.config import base_config, groups, resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluate import evaluate
@@ -179,7 +179,7 @@ _SMALL = {
     "posterior.hidden_sizes": ((), (4,)),
     "posterior.context_size": (0, 3),
     "posterior.num_flows": (1, 2),
-    "likelihood.name": (*objectives.OBJECTIVES["sampling"].likelihoods,),
+    "likelihood.name": (*likelihoods.LIKELIHOODS,),
     "objective.num_samples": (1, 2, 3),
     "objective.num_probes": (0, 1, 2),
     "objective.free_bits_groups": ((), (1,), (1, 1), (2, 1)),

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from helpers import load_config
 
-from sfvae_jax import data, models, objectives
+from sfvae_jax import data, likelihoods, models, objectives, posteriors
 from sfvae_jax.config import resolve
-from sfvae_jax.training.losses.base import Functions, Weights, build_loss
+from sfvae_jax.objectives import Weights
+from sfvae_jax.training.losses.base import build_loss
+from sfvae_jax.training.losses.model_functions import Functions
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_optimizer
@@ -40,26 +42,26 @@ def _marks(name, posterior):
 
     Those are a Gaussian with correlations and a flow whose networks are shared.
     """
-    quick = objectives.OBJECTIVES[name].posteriors[:1]
+    quick = (objectives.OBJECTIVES[name].default_posterior,)
     quick += ("full_covariance", "iaf") * (name == "sampling")
     return [pytest.mark.slow] * (posterior not in quick)
 
 
 PAIRS = [
-    pytest.param(name, posterior, info.likelihoods[0], marks=_marks(name, posterior))
+    pytest.param(name, posterior, "gaussian", marks=_marks(name, posterior))
     for name, info in objectives.OBJECTIVES.items()
-    for posterior in info.posteriors
+    for posterior in info.posteriors_in(posteriors.POSTERIORS)
 ]
 OTHER_LIKELIHOODS = [
     pytest.param(
         name,
-        objectives.OBJECTIVES[name].posteriors[0],
+        objectives.OBJECTIVES[name].default_posterior,
         likelihood,
         marks=[pytest.mark.slow] * (name != "sampling"),
     )
     for name in ("sampling", "constant_variance")
-    for likelihood in objectives.OBJECTIVES[name].likelihoods[1:]
-    if likelihood not in objectives.SEQUENCE_LIKELIHOODS
+    for likelihood, spec in likelihoods.LIKELIHOODS.items()
+    if likelihood != "gaussian" and not spec.of_sequences
 ]
 
 

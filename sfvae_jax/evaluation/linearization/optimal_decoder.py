@@ -34,8 +34,8 @@ from sfvae_jax.evaluation.trained_model import (
     require_diagonal,
 )
 from sfvae_jax.likelihoods import Bernoulli, Gaussian, HeteroscedasticGaussian
+from sfvae_jax.objectives.analysis.optimal_decoder import jacobian_part
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
-from sfvae_jax.objectives.optimal import jacobian_part
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {

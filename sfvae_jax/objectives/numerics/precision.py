@@ -32,7 +32,7 @@ def wide_dtype(value: Any) -> jnp.dtype:
     return jnp.promote_types(jax.dtypes.canonicalize_dtype(value.dtype), jnp.float32)
 
 
-def normal_like(rng: Array, value: Array) -> Array:
+def normal_like(rng: Array, value: Array | jax.ShapeDtypeStruct) -> Array:
     """Standard normal noise shaped like an array, in 32 bits at least.
 
     Drawn in bfloat16 it would take 128 values, none beyond 2.9, with a mean square of 0.99.

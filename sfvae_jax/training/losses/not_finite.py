@@ -1,4 +1,4 @@
-"""What to change where a loss, its gradient or its update is not finite."""
+"""Advice on what to change when a loss, its gradient or its update is not finite."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 import ml_collections
 
-from sfvae_jax import objectives
+from sfvae_jax import objectives, posteriors
 
-_FAR = 3.0  # decades from 1, of what may make a first loss overflow
-_VERY_FAR = 6.0  # of what may make a later one
+_FAR = 3.0  # decades from 1 at which a scale may make a first loss overflow
+_VERY_FAR = 6.0  # decades from 1 at which it may make a later one overflow
 _HARMLESS_NEAR_0 = (
     "objective.beta",
     "objective.beta_start",
@@ -18,14 +18,16 @@ _HARMLESS_NEAR_0 = (
     "objective.penalty_weight",
     "objective.free_bits",
 )
-_PENALTIES = ("rae_l2", "rae_gp", "wae_mmd")
+_LOOK_AT_DATA = (
+    "Look at the data and at model.initializer, whose scales are the only others that enter it"
+)
 
 
 def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
-    """Which options to change, a sentence or two.
+    """Names the options to change, in a sentence or two.
 
-    A first loss that is not finite, or whose gradient is not, is computed from fresh parameters:
-    no learning rate has touched them, so that a scale of the loss or of the data is the cause.
+    If the first loss or its gradient is not finite, no learning rate has touched the parameters, so
+    that a scale of the loss or of the data is the cause.
 
     Args:
         config: resolved.
@@ -33,24 +35,22 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
     """
     far = _far_from_one(config, _FAR if at_start else _VERY_FAR)
     if at_start:
-        cause = "It is so before any update, so that train.learning_rate is not the cause"
-        return f"{cause}. {far or _OF_DATA}"
+        cause = "This precedes any update, so that train.learning_rate is not the cause"
+        return f"{cause}. {far or _LOOK_AT_DATA}"
     slower = "Lower train.learning_rate"
+    lower = objectives.OBJECTIVES[config.objective.name].lower_if_not_finite
     if config.likelihood.name == "heteroscedastic_gaussian":
         slower += ", or bound the learned variance with likelihood.min_variance"
-    elif config.objective.name == "sampling_free":
-        slower += ", or objective.gamma"
+    elif lower:
+        slower += f", or {lower}"
     return f"{far}; else l{slower[1:]}" if far else slower
 
 
-_OF_DATA = "Look at the data and at model.initializer: their scale is all that enters it"
-
-
 def _far_from_one(config: ml_collections.ConfigDict, least: float) -> str:
-    """Which scale is farthest from 1, and where to bring it; empty if none is so many decades."""
+    """Tells where to bring the scale that is farthest from 1; empty if none is `least` decades."""
     scales = {key: value for key, value in _scales(config).items() if value}
     decades = {key: abs(math.log10(value)) for key, value in scales.items()}
-    key = max(decades, key=decades.get)
+    key = max(decades, key=decades.__getitem__)
     if decades[key] < least:
         return ""
     direction = "Raise" if scales[key] < 1.0 else "Lower"
@@ -58,24 +58,24 @@ def _far_from_one(config: ml_collections.ConfigDict, least: float) -> str:
 
 
 def _scales(config: ml_collections.ConfigDict) -> dict[str, float]:
-    """The options that the loss of this objective is scaled by, or its exponents are."""
+    """The options that scale the loss of this objective, or its exponents."""
     objective, info = config.objective, objectives.OBJECTIVES[config.objective.name]
     scales = {"data.scale": config.data.scale, "model.latent_scale": config.model.latent_scale}
     if info.density and config.likelihood.name in ("gaussian", "sequence"):
         scales["likelihood.variance"] = config.likelihood.variance
     if config.likelihood.name == "heteroscedastic_gaussian":
         scales["likelihood.max_variance"] = config.likelihood.max_variance
-    if config.posterior.name == "constant":
-        scales["posterior.variance"] = config.posterior.variance
+    for option in posteriors.POSTERIORS[config.posterior.name].loss_scales:
+        scales[f"posterior.{option}"] = config.posterior[option]
     scales["objective.beta"] = objective.beta
     if objective.beta_schedule != "constant":
         scales["objective.beta_start"] = objective.beta_start
     scales["objective.entropy_weight"] = objective.entropy_weight
     if objective.entropy_schedule != "constant":
         scales["objective.entropy_start"] = objective.entropy_start
-    if objective.name in _PENALTIES:
+    if info.default_penalty_weight is not None:
         scales["objective.penalty_weight"] = objective.penalty_weight
-    if objective.name == "bilbo_baggins":
+    if "tau" in info.options:
         scales["objective.tau"] = objective.tau
     scales["objective.free_bits"] = objective.free_bits
     return {k: v for k, v in scales.items() if v >= 1.0 or k not in _HARMLESS_NEAR_0}

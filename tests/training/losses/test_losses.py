@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sfvae_jax import objectives
 from sfvae_jax.config import resolve
+from sfvae_jax.objectives import Weights
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from sfvae_jax.training.losses import base as objective
+from sfvae_jax.training.losses.base import build_loss
+from sfvae_jax.training.losses.model_functions import Functions
 
 WEIGHTS = np.array([[1.0, -0.5], [0.3, 0.8], [-1.2, 0.4]])
 X = np.array([0.2, -0.1, 0.9])
@@ -18,20 +19,16 @@ MEAN, STDDEV = np.array([0.4, -0.2]), np.array([0.8, 0.3])
 
 def _log_likelihood(config, gamma, key):
     """That of a batch of one example, whose place is 0."""
-    loss = objective.build_loss(resolve(config), None)
-    functions = objective.Functions(
+    loss = build_loss(resolve(config), None)
+    functions = Functions(
         encode=lambda x: DiagonalGaussian(jnp.array(MEAN), jnp.array(STDDEV)),
         decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
         decoder_params={},
     )
-    weights = objective.Weights(gamma=gamma, beta=1.0, entropy=1.0)
+    weights = Weights(gamma=gamma, beta=1.0, entropy=1.0)
     return jax.jit(lambda key, x: loss(key, functions, x, weights)[1])(key, X[None])[
         "log_likelihood"
     ]
-
-
-def test_every_objective_of_the_table_can_be_built():
-    assert objective._BUILDERS.keys() == objectives.OBJECTIVES.keys()
 
 
 def test_sampling_free_has_the_configs_variance_and_the_steps_gamma(float64, tiny_config):
@@ -80,12 +77,12 @@ def test_sampling_has_the_configs_variance_and_number_of_samples(float64, keys, 
 
 def _loss(config, x, weights, key=None):
     """The loss of a batch whose posteriors are at 1/2 of the example and of one stddev."""
-    functions = objective.Functions(
+    functions = Functions(
         encode=lambda x: DiagonalGaussian(0.5 * x[:2], jnp.array(STDDEV)),
         decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
         decoder_params={"kernel": jnp.array(WEIGHTS)},
     )
-    loss = objective.build_loss(resolve(config), None)
+    loss = build_loss(resolve(config), None)
     key = jax.random.key(0) if key is None else key
     return jax.jit(lambda key, x: loss(key, functions, x, weights))(key, x)
 
@@ -118,7 +115,7 @@ def test_beta_and_free_bits_reach_the_loss(float64, tiny_config, settings, expec
     """The difference to the loss with weight 0 on the KL divergence, beta = 2."""
     changes = {f"objective.{key}": value for key, value in settings.items()}
     config = tiny_config(**{"objective.name": "linearized", "model.latent_size": 2, **changes})
-    weigh = lambda beta: objective.Weights(0.5, beta, 1.0)  # noqa: E731
+    weigh = lambda beta: Weights(0.5, beta, 1.0)  # noqa: E731
     losses = [_loss(config, jnp.array(BATCH), weigh(beta))[0] for beta in (2.0, 0.0)]
     kl = _kl_by_hand()
     assert (kl < 0.4).any()
@@ -131,13 +128,13 @@ FACTOR = np.array([[0.9, 0.0], [0.35, 0.8]])
 
 def _full_covariance_loss(config, x, beta, factor, axis_name=None):
     """The loss of a batch whose posteriors have means of 1/2 of the example and one covariance."""
-    functions = objective.Functions(
+    functions = Functions(
         encode=lambda x: FullCovarianceGaussian(0.5 * x[:2], factor),
         decode=lambda z: jnp.zeros(3),
         decoder_params={},
     )
-    loss = objective.build_loss(resolve(config), axis_name)
-    return loss(jax.random.key(0), functions, x, objective.Weights(0.5, beta, 1.0))[0]
+    loss = build_loss(resolve(config), axis_name)
+    return loss(jax.random.key(0), functions, x, Weights(0.5, beta, 1.0))[0]
 
 
 def _full_kl_by_hand():
@@ -189,8 +186,7 @@ def test_free_bits_of_a_full_covariance_are_of_its_whole_divergence(
 def test_entropy_weight_reaches_the_loss(float64, tiny_config):
     config = tiny_config(**{"objective.name": "linearized"})
     losses = [
-        _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, weight))[0]
-        for weight in (1.0, 0.25)
+        _loss(config, jnp.array(BATCH), Weights(0.5, 1.0, weight))[0] for weight in (1.0, 0.25)
     ]
     entropy = np.sum(0.5 * np.log(2 * np.pi * np.e) + np.log(STDDEV))
     np.testing.assert_allclose(losses[1] - losses[0], 0.75 * entropy, rtol=1e-10)
@@ -212,7 +208,7 @@ def test_the_weights_of_the_rae_family_reach_the_loss(float64, tiny_config, name
     config = tiny_config(**{"objective.name": name})
     config.objective.beta = beta or None
     config.objective.penalty_weight = 0.3 if penalty else None
-    loss, metrics = _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, 1.0))
+    loss, metrics = _loss(config, jnp.array(BATCH), Weights(0.5, 1.0, 1.0))
     z = 0.5 * BATCH[:, :2]
     errors = np.sum((z @ WEIGHTS.T - BATCH) ** 2, axis=1)
     expected = np.mean(errors + 0.5 * beta * np.sum(z**2, axis=1)) + penalty
@@ -227,7 +223,7 @@ def test_variance_and_tau_of_the_constant_family(float64, tiny_config):
     config = tiny_config(
         **{"objective.name": "bilbo_baggins", "objective.tau": 0.5, "posterior.variance": 0.25}
     )
-    loss, _ = _loss(config, jnp.array(BATCH), objective.Weights(0.5, 1.0, 1.0))
+    loss, _ = _loss(config, jnp.array(BATCH), Weights(0.5, 1.0, 1.0))
     z = []
     means = 0.5 * BATCH[:, :2]
     for i, mean in enumerate(means):
@@ -244,7 +240,7 @@ def test_variance_and_tau_of_the_constant_family(float64, tiny_config):
 def test_probes_estimate_the_penalty(float64, tiny_config):
     """Mean over 2,000 keys within 4 standard errors; with 0 probes there is no noise."""
     base = {"objective.name": "rae_gp", "objective.penalty_weight": 1.0}
-    weights = objective.Weights(0.5, 1.0, 1.0)
+    weights = Weights(0.5, 1.0, 1.0)
     config = tiny_config(**base, **{"objective.num_probes": 1})
     penalty = jax.vmap(lambda key: _loss(config, jnp.array(BATCH), weights, key)[1]["penalty"])
     draws = penalty(jax.random.split(jax.random.key(1), 2000))

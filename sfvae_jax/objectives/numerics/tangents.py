@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.decoders import has_short_form
 from sfvae_jax.objectives.numerics.checks import check_vector
+from sfvae_jax.objectives.numerics.decoders import has_short_form
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 
@@ -56,14 +56,15 @@ def tangents(
         tangent_decode: the decoder whose Jacobian it is, if another; one in fewer bits, say.
     """
     source = decode if tangent_decode is None else tangent_decode
-    if not has_short_form(source, z.size):
+    jacobian: Rows | FactoredRows
+    if has_short_form(source, z.size):
+        hidden, rows = push_basis(source.hidden, z)
+        x_hat, jacobian = source.output(hidden), FactoredRows(rows, source.kernel)
+    else:
         x_hat, rows = push_basis(source, z)
         leaves = [leaf.reshape(z.size, -1) for leaf in jax.tree.leaves(rows)]
-        found = Rows(jnp.concatenate(leaves, axis=1))
-    else:
-        hidden, rows = push_basis(source.hidden, z)
-        x_hat, found = source.output(hidden), FactoredRows(rows, source.kernel)
-    return (x_hat if tangent_decode is None else decode(z)), found
+        jacobian = Rows(jnp.concatenate(leaves, axis=1))
+    return (x_hat if tangent_decode is None else decode(z)), jacobian
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 from jax import Array
@@ -49,7 +50,7 @@ class DenseOutput:
         return out if self.shape is None else out.reshape(self.shape)
 
 
-def has_short_form(decode: Callable[[Array], Array], latent_size: int) -> bool:
+def has_short_form(decode: Callable[[Array], Any], latent_size: int) -> TypeGuard[DenseOutput]:
     """Whether M (W W') M' is less work than (M W)(M W)', and as good.
 
     W W' takes h^2 n operations once, and saves m (n - h)(h + m) for each example.

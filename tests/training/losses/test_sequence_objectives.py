@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from helpers import make_tiny_config
 
-from sfvae_jax import models, objectives
+from sfvae_jax import likelihoods, models, objectives
 from sfvae_jax.config import resolve
 from sfvae_jax.grammars import EXPRESSIONS, Language
 from sfvae_jax.likelihoods import Categorical
-from sfvae_jax.objectives import DenseOutput
+from sfvae_jax.objectives import DenseOutput, Weights
 from sfvae_jax.posteriors import DiagonalGaussian
-from sfvae_jax.training.losses.base import Functions, Weights, build_loss, model_functions
+from sfvae_jax.training.losses.base import build_loss
+from sfvae_jax.training.losses.model_functions import Functions, model_functions
 from sfvae_jax.training.microbatch import gradient
 
 PLACES, K = 6, EXPRESSIONS.size
@@ -22,7 +23,11 @@ X = np.stack([LANGUAGE.encode(text) for text in ("x + 1", "sin(x)", "2", "(x)")]
 WEIGHTS = np.random.default_rng(0).normal(size=(PLACES, K, 2))
 MEANS = X[:, :2] / 10.0 - 0.3
 WEIGHING = Weights(gamma=jnp.array(0.5), beta=jnp.array(1.0), entropy=jnp.array(1.0))
-NAMES = [name for name, info in objectives.OBJECTIVES.items() if "categorical" in info.likelihoods]
+NAMES = [
+    name
+    for name, info in objectives.OBJECTIVES.items()
+    if info.takes_likelihood(likelihoods.LIKELIHOODS["categorical"])
+]
 
 
 def _config(**changes):

@@ -72,7 +72,7 @@ def test_what_is_not_finite_from_the_start_is_no_matter_of_the_learning_rate(
 ):
     """All but the last two make a first loss or gradient that is not finite, as was tried."""
     told = advice(resolve(tiny_config(**changes)), at_start=True)
-    assert told.startswith("It is so before any update, so that train.learning_rate is not the")
+    assert told.startswith("This precedes any update, so that train.learning_rate is not the")
     assert advised in told
 
 
@@ -94,7 +94,7 @@ def test_the_advice_helps(tiny_config, tmp_path):
     """A variance of 1e-30 has a loss of 1e30, whose gradient overflows; 1e-3 is trained."""
     changes = {"objective.name": "sampling", "train.steps": 3, "evaluations.steps": ()}
     message = (
-        "not finite at step 1; there is no checkpoint. It is so before any update, .*"
+        "not finite at step 1; there is no checkpoint. This precedes any update, .*"
         "Raise likelihood.variance 1e-30, which is far from 1 and scales the loss$"
     )
     with pytest.raises(RunError, match=message):

@@ -1,0 +1,117 @@
+"""Regularisers of a decoder: its Jacobian, its parameters and their singular values.
+
+RAE is Ghosh et al., "From Variational to Deterministic Autoencoders".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.numerics.checks import check_at_least_one, check_shape, check_vector
+from sfvae_jax.objectives.numerics.precision import rounded_like, wide, wide_dtype
+from sfvae_jax.objectives.numerics.tangents import tangents
+
+
+def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
+    """Squared Frobenius norm of the decoder's Jacobian with respect to its latent.
+
+    |d decode(z) / d z|_F^2 = sum_ji J_ji^2   (L_GP of RAE Section 3.1)
+
+    Of the whole Jacobian, n x m, neither of the gradient of a sum of outputs nor of the encoder's.
+    One decoder pass and m tangent passes; `hutchinson_gradient_penalty` needs fewer.
+
+    Args:
+        decode: maps one latent [m] to a pytree of arrays of any shape, all of whose elements count.
+        z: latent, [m].
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: if z is not of rank 1.
+    """
+    _, jacobian = tangents(decode, z)
+    return jnp.sum(jacobian.gram_diagonal(jnp.ones((), wide_dtype(z))))
+
+
+def hutchinson_gradient_penalty(
+    rng: Array, decode: Callable[[Array], Any], z: Array, *, num_probes: int = 1
+) -> Array:
+    """An unbiased estimate of `gradient_penalty` from a few directions.
+
+    1/k sum_k |J u_k|^2,   u_k in {-1, 1}^m at random, so that E[u u'] = I
+
+    The probes lie in the latent space: one tangent pass each, whatever n is, and less noise than
+    probes of the n outputs. For a Jacobian with orthogonal columns one probe is exact.
+
+    Args:
+        rng: key of this example's probes.
+        decode: maps one latent [m] to a pytree of arrays of any shape, all of whose elements count.
+        z: latent, [m].
+        num_probes: k, at least 1.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: if z is not of rank 1, or num_probes is less than 1.
+    """
+    check_vector("z", z)
+    check_at_least_one("num_probes", num_probes)
+    dtype = jax.dtypes.canonicalize_dtype(z.dtype)
+    probes = jax.random.rademacher(rng, (num_probes, z.size), dtype)
+
+    def squared_push(probe: Array) -> Array:
+        return squared_norm(jax.jvp(decode, (z,), (probe,))[1])
+
+    return jnp.mean(jax.vmap(squared_push)(probes))
+
+
+def squared_norm(params: Any) -> Array:
+    """Sum of the squares of every parameter in a tree   (|theta|^2, L_L2 of RAE Section 3.1)."""
+    squares = (jnp.sum(jnp.square(wide(leaf))) for leaf in jax.tree.leaves(params))
+    return sum(squares, start=jnp.zeros((), jnp.float32))
+
+
+def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> tuple[Array, Array]:
+    """Largest singular value of a layer's weight, by power iteration.
+
+    With W the kernel as a matrix [fan_in, out]:  v <- W u / |W u|,  u <- W' v / |W' v|,  s = v' W u
+
+    (Miyato et al., 2018; RAE Section 3.1.) A layer divided by s is normalised. s is differentiable
+    in the kernel; u and v carry no gradient, so that d s / d W = v u', the derivative of the
+    singular value once they have converged. Carry u from step to step: as weights move slowly, one
+    iteration each is enough.
+
+    Args:
+        kernel: weight, output features on the last axis: [in, out] of a dense layer,
+            [..., in, out] of a convolution.
+        vector: u, the estimate of the right singular vector, [out], not zero; kept
+            where the kernel is all zero.
+        num_iterations: at least 1.
+
+    Returns:
+        (s, u): a scalar, and the vector to go on from.
+
+    Raises:
+        ArgumentError: if the shapes do not fit, or num_iterations is less than 1.
+    """
+    check_shape("vector", vector, kernel.shape[-1:], ", one for each output of the kernel")
+    check_at_least_one("num_iterations", num_iterations)
+    matrix = wide(kernel).reshape(-1, kernel.shape[-1])
+    fixed, right = jax.lax.stop_gradient((matrix, wide(vector)))
+    for _ in range(num_iterations):
+        left = _unit(fixed @ right, jnp.zeros(fixed.shape[0], fixed.dtype))
+        right = _unit(fixed.T @ left, right)
+    return left @ matrix @ right, rounded_like(right, vector)
+
+
+def _unit(vector: Array, otherwise: Array) -> Array:
+    """The vector at length 1, or what to have instead of one that is zero."""
+    norm = jnp.linalg.norm(vector)
+    return jnp.where(norm > 0.0, vector / jnp.where(norm > 0.0, norm, 1.0), otherwise)

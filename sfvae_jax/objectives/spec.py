@@ -1,0 +1,269 @@
+"""What an objective says about itself, and what training gives to it.
+
+Each objective has an `ObjectiveInfo` beside its function; `table.py` names them all. Training,
+configurations, evaluations and the documentation ask these specs, so that one is all that a new
+objective needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from jax import Array
+
+from sfvae_jax.objectives.elbo import Elbo
+
+
+class PosteriorTraits(Protocol):
+    """What an objective may ask of a family of posteriors; `posteriors.PosteriorSpec` says it."""
+
+    @property
+    def has_density(self) -> bool:
+        """Whether q(z|x) is a distribution, not a single code."""
+
+    @property
+    def has_inverse(self) -> bool:
+        """Whether z can be mapped back to the noise, as path derivatives require."""
+
+    @property
+    def kl_per_dimension(self) -> bool:
+        """Whether its KL divergence has a closed form for each latent dimension."""
+
+    @property
+    def fixed_variance(self) -> bool:
+        """Whether its variance is given by an option, not learned."""
+
+
+class LikelihoodTraits(Protocol):
+    """What an objective may ask of a likelihood; `likelihoods.LikelihoodSpec` says it."""
+
+    @property
+    def squared_error(self) -> bool:
+        """Whether log p(x|z) is a squared error with fixed variances, but for its constants."""
+
+    @property
+    def of_sequences(self) -> bool:
+        """Whether its examples are sequences."""
+
+
+def has_density(posterior: PosteriorTraits) -> bool:
+    """Accepts every posterior that is a distribution."""
+    return posterior.has_density
+
+
+def has_inverse(posterior: PosteriorTraits) -> bool:
+    """Accepts the distributions whose samples can be mapped back to their noise."""
+    return posterior.has_density and posterior.has_inverse
+
+
+def is_factorized(posterior: PosteriorTraits) -> bool:
+    """Accepts Gaussians with independent dimensions."""
+    return posterior.kl_per_dimension
+
+
+def has_fixed_variance(posterior: PosteriorTraits) -> bool:
+    """Accepts Gaussians whose variance is given."""
+    return posterior.fixed_variance
+
+
+def is_code(posterior: PosteriorTraits) -> bool:
+    """Accepts the single code of a deterministic encoder."""
+    return not posterior.has_density
+
+
+def is_any(likelihood: LikelihoodTraits) -> bool:
+    """Accepts every likelihood."""
+    del likelihood
+    return True
+
+
+def is_squared_error(likelihood: LikelihoodTraits) -> bool:
+    """Accepts a Gaussian of fixed variance."""
+    return likelihood.squared_error
+
+
+def is_squared_error_or_of_sequences(likelihood: LikelihoodTraits) -> bool:
+    """Accepts a Gaussian of fixed variance, and all likelihoods of sequences."""
+    return likelihood.squared_error or likelihood.of_sequences
+
+
+class Options(Protocol):
+    """The options of the group `objective` that objectives read, by their names."""
+
+    num_samples: int
+    log_det_weight: float | str
+    beta: float
+    tau: float
+    penalty_weight: float
+    num_probes: int
+
+
+class Weights(NamedTuple):
+    """The values that the schedules have at one step."""
+
+    gamma: Array
+    beta: Array
+    entropy: Array
+
+
+class Example(NamedTuple):
+    """What training gives to an objective of one example.
+
+    Attributes:
+        rng: key of the example's noise.
+        x: the example.
+        posterior: q(z|x), or the code of a deterministic encoder.
+        posterior_variance: the variance in every dimension, where an option gives it; positive.
+        decode: maps one latent [m] to the parameters of p(x|z) that score this x.
+        tangent_decode: the decoder whose Jacobian is taken; None if it is `decode`.
+        decoder_params: the decoder's own parameters, a pytree.
+        likelihood: p(x|z).
+        of_sequences: whether x is a sequence, scored in nats where images have a squared error.
+        options: the options of the objective.
+        weights: the values of the schedules at this step.
+    """
+
+    rng: Array
+    x: Array
+    posterior: Any
+    posterior_variance: float
+    decode: Callable[[Array], Any]
+    tangent_decode: Callable[[Array], Any] | None
+    decoder_params: Any
+    likelihood: Any
+    of_sequences: bool
+    options: Options
+    weights: Weights
+
+
+class Batch(NamedTuple):
+    """What training gives to an objective of a batch: one device's share of it.
+
+    Attributes:
+        rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
+        x: the examples, [B, ...].
+        means: means of their posteriors, or their codes, [B, m].
+        posterior_variance: the variance in every dimension, where an option gives it; positive.
+        decode: maps one latent [m] to the parameters of p(x|z), regardless of x.
+        decode_given: maps one example to the decoder whose parameters score it.
+        likelihood: p(x|z).
+        options: the options of the objective.
+        axis_name: axis over which the batch is shared; None if one device has all of it.
+    """
+
+    rng: Array
+    x: Array
+    means: Array
+    posterior_variance: float
+    decode: Callable[[Array], Any]
+    decode_given: Callable[[Array], Callable[[Array], Any]]
+    likelihood: Any
+    options: Options
+    axis_name: str | None
+
+
+class Loss(NamedTuple):
+    """A loss to be minimised, and the terms of it that metrics show.
+
+    Attributes:
+        value: the loss of one example, or the mean of a batch; a scalar.
+        terms: unweighted terms by name, scalars.
+    """
+
+    value: Array
+    terms: dict[str, Array]
+
+
+Value = Elbo | Array | Loss
+"""An ELBO in parts or a bound, both to be maximised, or a loss to be minimised."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectiveInfo:
+    """What an objective, called by its name in a config, needs and is.
+
+    Attributes:
+        name: the value of `objective.name`.
+        summary: what it is, in one line.
+        function: its function's name in this package.
+        source: paper and equations.
+        takes_posterior: which families of posteriors it accepts.
+        takes_likelihood: which likelihoods it accepts.
+        default_posterior: name of the posterior that is chosen where a config leaves it open.
+        of_example: its value for one example; None for a statement about a batch.
+        of_batch: its value for a batch; None for a mean over examples.
+        deterministic: whether it draws no noise.
+        closed_form_kl: whether its KL divergence is exact where the posterior has a closed form.
+        parts: whether its value is an `Elbo`, on whose parts beta and annealing act.
+        prior: "fixed", N(0, I); "floating", N(0, S^2) with S^2 from the codes; or "none".
+        density: whether it trains a density p(x|z), not only a reconstruction.
+        bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
+        decoder_passes: cost of one example, in passes through the decoder.
+        has_tangents: whether these include m tangents of the decoder.
+        of_sequences: its function's name where the examples are sequences, if it is another.
+        options: options of the group `objective` that only apply to objectives that name them.
+        default_beta: `objective.beta` where a config leaves it open; None if it weights nothing.
+        default_penalty_weight: `objective.penalty_weight` where a config leaves it open; None for
+            an objective without a penalty.
+        term_weights: the weights that the terms of a `Loss` have in it, in the order in which they
+            are subtracted to leave the error; None if metrics show no error.
+        smallest_batch: the fewest examples that a batch may have.
+        normalizes_decoder: whether each kernel of the decoder is divided by its spectral norm.
+        lower_if_not_finite: option to lower, besides the learning rate, when the loss stops being
+            finite; empty if there is none.
+
+    Raises:
+        TypeError: unless exactly one of `of_example` and `of_batch` is given.
+    """
+
+    name: str
+    summary: str
+    function: str
+    source: str
+    takes_posterior: Callable[[PosteriorTraits], bool]
+    takes_likelihood: Callable[[LikelihoodTraits], bool]
+    default_posterior: str
+    bound: str
+    decoder_passes: str
+    of_example: Callable[[Example], Value] | None = None
+    of_batch: Callable[[Batch], Value] | None = None
+    deterministic: bool = False
+    closed_form_kl: bool = False
+    parts: bool = False
+    prior: str = "fixed"
+    density: bool = True
+    has_tangents: bool = False
+    of_sequences: str = ""
+    options: tuple[str, ...] = ()
+    default_beta: float | None = None
+    default_penalty_weight: float | None = None
+    term_weights: Callable[[Options], Mapping[str, float]] | None = None
+    smallest_batch: int = 1
+    normalizes_decoder: bool = False
+    lower_if_not_finite: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks that there is one way to compute it."""
+        if (self.of_example is None) == (self.of_batch is None):
+            raise TypeError(f"objective {self.name!r} must have of_example or of_batch, not both")
+
+    @property
+    def batch_statistic(self) -> bool:
+        """Whether it is a statement about a batch, not about one example."""
+        return self.of_batch is not None
+
+    def forms_jacobian(self, options: Options) -> bool:
+        """Whether it takes all m tangents of the decoder, not a few probes of them."""
+        probes = "num_probes" in self.options and options.num_probes > 0
+        return self.has_tangents and not probes
+
+    def posteriors_in(self, table: Mapping[str, PosteriorTraits]) -> tuple[str, ...]:
+        """The names of the posteriors in a table that it accepts, its default first."""
+        names = [name for name, traits in table.items() if self.takes_posterior(traits)]
+        return tuple(sorted(names, key=lambda name: name != self.default_posterior))
+
+    def likelihoods_in(self, table: Mapping[str, LikelihoodTraits]) -> tuple[str, ...]:
+        """The names of the likelihoods in a table that it accepts."""
+        return tuple(name for name, traits in table.items() if self.takes_likelihood(traits))

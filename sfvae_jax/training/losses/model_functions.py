@@ -1,0 +1,67 @@
+"""What an objective sees of a model: plain functions with its parameters inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+from jax import Array
+
+from sfvae_jax import models
+
+
+class Functions(NamedTuple):
+    """The functions of a model.
+
+    Attributes:
+        encode: maps x to a posterior.
+        decode: maps a latent [m] to the likelihood's parameters.
+        decoder_params: the decoder's own parameters.
+        tangent_decode: the decoder whose Jacobian is taken; None if it is `decode`.
+        forced_decode: maps a latent and an example x to the parameters that score x, for decoders
+            of sequences, which may be fed x (teacher forcing); None if that is `decode`.
+    """
+
+    encode: Callable[[Array], Any]
+    decode: Callable[[Array], Any]
+    decoder_params: Any
+    tangent_decode: Callable[[Array], Array] | None = None
+    forced_decode: Callable[[Array, Array], Any] | None = None
+
+    def decode_given(self, x: Array) -> Callable[[Array], Any]:
+        """The decoder whose parameters score the example x: a function of a latent [m]."""
+        forced_decode = self.forced_decode
+        if forced_decode is None:
+            return self.decode
+        return lambda z: forced_decode(z, x)
+
+
+def model_functions(
+    model: nn.Module,
+    params: Any,
+    batch_stats: Any,
+    jacobian_dtype: str = "float32",
+    batch_size: int = 64,
+) -> Functions:
+    """The functions of a model with these parameters and, if it has any, BatchNorm's moments.
+
+    Args:
+        model: the networks.
+        params: their parameters.
+        batch_stats: their moments of BatchNorm, or empty.
+        jacobian_dtype: dtype in which the decoder's Jacobian is computed.
+        batch_size: number of examples that share the parameters in one call.
+    """
+    variables = {**params, "batch_stats": batch_stats} if batch_stats else params
+
+    def forced_decode(z: Array, x: Array) -> Any:
+        return model.apply(variables, z, x, method="decode_given")
+
+    return Functions(
+        encode=lambda x: model.apply(variables, x, method="encode"),
+        decode=models.decoder_function(model, variables, batch_size),
+        decoder_params=params["params"]["decoder"],
+        tangent_decode=models.cast_decoder_function(model, variables, jacobian_dtype),
+        forced_decode=None if isinstance(model, models.Vae) else forced_decode,
+    )
