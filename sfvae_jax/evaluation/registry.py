@@ -51,7 +51,7 @@ from sfvae_jax.evaluation.sequences.measures import (
 from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
 from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
 from sfvae_jax.evaluation.sequences.search_drawing import draw_search
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words
 from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
@@ -257,7 +257,9 @@ def measure(trained: TrainedModel) -> Measures:
     reasons = {name: str(v) for name, v in measured.items() if isinstance(v, NotApplicable)}
     caveats = {name: v.caveat for name, v in measured.items() if isinstance(v, Doubtful)}
     texts = {name: v.text for name, v in measured.items() if isinstance(v, OfText)}
-    metrics = {name: None if name in reasons else float(v) for name, v in measured.items()}
+    metrics = {
+        name: None if isinstance(v, NotApplicable) else float(v) for name, v in measured.items()
+    }
     broken = [k for k, value in metrics.items() if value is not None and not math.isfinite(value)]
     if broken:
         raise RunError(f"not finite at this checkpoint: {', '.join(broken)}; the model diverged")
@@ -293,7 +295,7 @@ def measure_named(name: str) -> Measure:
     known = (one for entry in EVALUATIONS.values() for one in entry.measures)
     fitting = [(one.num_given, named) for one in known if (named := one.named(name))]
     if not fitting:
-        return Measure(name).named(name)
+        return Measure(name, label=in_words(name))
     return max(fitting, key=lambda pair: pair[0])[1]
 
 
@@ -317,8 +319,9 @@ def check_options(config: ml_collections.ConfigDict) -> None:
             except UsageError as error:
                 raise UsageError(f"evaluations.{name}.{error}") from error
     for name in config.names:
-        if EVALUATIONS[name].check_files is not None:
-            EVALUATIONS[name].check_files(config[name], config)
+        check_files = EVALUATIONS[name].check_files
+        if check_files is not None:
+            check_files(config[name], config)
 
 
 def check_kind(config: ml_collections.ConfigDict, is_sequences: bool) -> None:
@@ -352,8 +355,9 @@ def check_language(config: ml_collections.ConfigDict, kind: str) -> None:
         UsageError: if one of them cannot, for instance because RDKit is missing.
     """
     for name in config.names:
-        if EVALUATIONS[name].check_language is not None:
-            EVALUATIONS[name].check_language(kind)
+        check = EVALUATIONS[name].check_language
+        if check is not None:
+            check(kind)
 
 
 def needs_labels(config: ml_collections.ConfigDict) -> list[str]:

@@ -111,12 +111,13 @@ class Measure:
         label = self.label or name
         for placeholder, value in words.items():
             label = label.replace(placeholder, value)
-        return dataclasses.replace(
-            self,
-            name=name,
-            label=_ACRONYMS.sub(lambda acronym: acronym[0].upper(), label.replace("_", " ")),
-            split=words.get(self.split, self.split),
-        )
+        split = words.get(self.split, self.split)
+        return dataclasses.replace(self, name=name, label=in_words(label), split=split)
+
+
+def in_words(name: str) -> str:
+    """Returns a name with spaces for underscores, and acronyms in capitals."""
+    return _ACRONYMS.sub(lambda acronym: acronym[0].upper(), name.replace("_", " "))
 
 
 def with_errors(*measures: Measure) -> tuple[Measure, ...]:
@@ -131,7 +132,9 @@ class Evaluate(Protocol):
     raises `NotApplicable`.
     """
 
-    def __call__(self, trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
+    def __call__(
+        self, trained: TrainedModel, options: ml_collections.ConfigDict
+    ) -> Mapping[str, float | NotApplicable]:
         """Returns the measures by their names."""
 
 

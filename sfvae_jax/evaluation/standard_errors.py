@@ -34,15 +34,19 @@ def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Meas
     """Returns the mean of each column [N] and NAME_standard_error, or the reason it has none."""
     found: Measured = {}
     for name, values in columns.items():
-        absent = isinstance(values, NotApplicable)
-        found[name] = values if absent else float(np.mean(values))
-        found[f"{name}_standard_error"] = values if absent else standard_error(values)
+        if isinstance(values, NotApplicable):
+            found |= dict.fromkeys((name, f"{name}_standard_error"), values)
+        else:
+            found |= {
+                name: float(np.mean(values)),
+                f"{name}_standard_error": standard_error(values),
+            }
     return found
 
 
 def relative(name: str, values: np.ndarray, others: np.ndarray, reason: str) -> Measured:
     """Returns `ratio_of_means` and NAME_standard_error, or the reason if all others are 0."""
-    ratio = error = NotApplicable(reason)
-    if np.any(others):
-        ratio, error = ratio_of_means(values, others)
+    if not np.any(others):
+        return dict.fromkeys((name, f"{name}_standard_error"), NotApplicable(reason))
+    ratio, error = ratio_of_means(values, others)
     return {name: ratio, f"{name}_standard_error": error}

@@ -38,6 +38,8 @@ class Doubtful(float):
         caveat: why not, and what to do about it.
     """
 
+    caveat: str
+
     def __new__(cls, value: float, caveat: str) -> Doubtful:
         """Returns the number with its caveat."""
         number = super().__new__(cls, value)
@@ -51,6 +53,8 @@ class OfText(float):
     Attributes:
         text: the text.
     """
+
+    text: str
 
     def __new__(cls, value: float, text: str) -> OfText:
         """Returns the number with its text."""
@@ -189,15 +193,18 @@ class TrainedModel:
                 self.pixels(batch), keys, extra
             )
 
+        def compiled() -> Callable[..., Any]:
+            return jax.jit(apply)
+
         if key is None:
-            apply = once(self, ("map_images", function), lambda apply=apply: jax.jit(apply))
+            of_batch = once(self, ("map_images", function), compiled)
         else:
-            apply = program(self, ("map_images", key), lambda apply=apply: jax.jit(apply))
+            of_batch = program(self, ("map_images", key), compiled)
         batches = []
         for start in range(0, len(images), batch_size):
             at = slice(start, start + batch_size)
             more = jax.tree.map(lambda leaf: leaf[at], extra)
-            batches.append(jax.device_get(apply(self.params, images[at], keys[at], more)))
+            batches.append(jax.device_get(of_batch(self.params, images[at], keys[at], more)))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
 

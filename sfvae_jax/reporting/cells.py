@@ -47,7 +47,7 @@ def table_of(summary: dict[str, Any]) -> Table:
     methods, columns = summary["methods"], _columns(summary)
     names = [method["method"] for method in methods]
     measures = ["runs", *(f"{title(measure)}, step {step}" for measure, step in columns)]
-    cells = [
+    cells: list[list[str | Cell]] = [
         [
             str(method["runs"]),
             *(_cell(m, step, method["measures"].get(m, {}).get(step)) for m, step in columns),

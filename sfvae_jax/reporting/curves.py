@@ -217,10 +217,13 @@ def _swept(runs: Sequence[Run], key: str) -> Swept:
     """Returns the methods, apart from this key, all of whose runs have numbers under it."""
     found: Swept = {}
     for method, group in by_method(runs, key).items():
-        by_value: dict[float | None, list[Run]] = {}
+        by_value: dict[float, list[Run]] = {}
         for run in group:
-            by_value.setdefault(value_of(run, key), []).append(run)
-        if None not in by_value:
+            value = value_of(run, key)
+            if value is None:
+                break
+            by_value.setdefault(value, []).append(run)
+        else:
             found[method] = {
                 x: (by_value[x], PublishedRow(by_value[x][-1])) for x in sorted(by_value)
             }

@@ -93,8 +93,8 @@ def _row(cells: Iterable[str]) -> str:
 
 def _head(name: str, is_double: bool) -> str:
     """A measure above its step, over both of its columns if it has two."""
-    measure, step = re.fullmatch(r"(.*?)(?:, (step \d+))?", name, re.DOTALL).groups()
-    text = rf"\shortstack{{{escape(measure)} \\ {step}}}" if step else escape(name)
+    found = re.fullmatch(r"(.*), (step \d+)", name, re.DOTALL)
+    text = rf"\shortstack{{{escape(found[1])} \\ {found[2]}}}" if found else escape(name)
     return rf"\multicolumn{{2}}{{c}}{{{text}}}" if is_double else text
 
 

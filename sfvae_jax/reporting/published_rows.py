@@ -58,9 +58,8 @@ class PublishedRow:
         is from the end of the paper's training.
         """
         cells = {key: cell for key, cell in self._row.get(measure, {}).items() if key != RUNS}
-        if step in cells:
-            return PublishedFigure(*cells[step], step, self._data)
-        if not (last and cells):
+        if step not in cells and not (last and cells):
             return None
-        final = "end" if "end" in cells else max(cells, key=int)
-        return PublishedFigure(*cells[final], step if final == "end" else final, self._data)
+        key = step if step in cells else "end" if "end" in cells else max(cells, key=int)
+        mean, std = cells[key]
+        return PublishedFigure(mean, std, step if key == "end" else key, self._data)

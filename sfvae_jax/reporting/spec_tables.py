@@ -105,8 +105,8 @@ def _sources(sources: Iterable[DataSource]) -> str:
         "own options",
     )
     columns = [column for column in zip(heads, *rows, strict=True) if any(column[1:])]
-    heads, *rows = zip(*columns, strict=True)
-    return lines_of(heads, rows) + "\n"
+    lines = list(zip(*columns, strict=True))
+    return lines_of(lines[0], lines[1:]) + "\n"
 
 
 def _names(names: Collection[str], known: Collection[str]) -> str:

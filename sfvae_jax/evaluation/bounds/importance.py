@@ -46,7 +46,7 @@ class _Moments(NamedTuple):
     are near each other is exact, so that the mean of such differences keeps its digits.
     """
 
-    count: Array
+    number: Array  # how many there are
     first: Array  # the first log weight
     mean: Array  # mean of the differences from it
     squares: Array  # sum of the squared deviations from that mean
@@ -123,7 +123,7 @@ def importance_statistics(
         effective_sample_size=effective,
         standard_error=jnp.sqrt(variance),
         lower_bound=moments.first + moments.mean,
-        lower_bound_standard_error=jnp.sqrt(moments.squares / (moments.count - 1.0) / num_samples),
+        lower_bound_standard_error=jnp.sqrt(moments.squares / (moments.number - 1.0) / num_samples),
     )
 
 
@@ -173,15 +173,15 @@ def _add(sums: _Sums, log_weights: Array) -> _Sums:
 
 def _merge(moments: _Moments, log_weights: Array, counted: Array) -> _Moments:
     """Adds the log weights of one chunk, those that count (Chan et al., 1979)."""
-    first = jnp.where(moments.count == 0, log_weights[0], moments.first)
+    first = jnp.where(moments.number == 0, log_weights[0], moments.first)
     differences = log_weights - first
-    number = jnp.sum(counted).astype(first.dtype)
-    mean = jnp.sum(differences, where=counted) / number
+    added = jnp.sum(counted).astype(first.dtype)
+    mean = jnp.sum(differences, where=counted) / added
     squares = jnp.sum(jnp.square(differences - mean), where=counted)
-    count, change = moments.count + number, mean - moments.mean
+    number, change = moments.number + added, mean - moments.mean
     return _Moments(
-        count,
+        number,
         first,
-        moments.mean + change * (number / count),
-        moments.squares + squares + jnp.square(change) * (moments.count * number / count),
+        moments.mean + change * (added / number),
+        moments.squares + squares + jnp.square(change) * (moments.number * added / number),
     )

@@ -39,8 +39,12 @@ def evaluate_iwae_bound(
     """
     bound = _mean_bound(trained, objectives.iwae_bound, options.num_samples)
     constant = gaussian_constant(trained)
-    missing = isinstance(constant, NotApplicable)
-    return {"iwae_bound": bound, "nll_without_constant": constant if missing else -bound - constant}
+    return {
+        "iwae_bound": bound,
+        "nll_without_constant": constant
+        if isinstance(constant, NotApplicable)
+        else -bound - constant,
+    }
 
 
 def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:

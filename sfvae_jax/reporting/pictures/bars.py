@@ -41,11 +41,12 @@ def _draw_bars(axes: Any, methods: list[tuple[str, dict[str, Any]]]) -> None:
         color = COLORS[number % len(COLORS)]
         for second, kind in enumerate(("obtained", "published")):
             offset = (2 * number + second + 0.5) * width - 0.4
-            bars = [
-                (place + offset, *(_bar(cells[step], kind)))
+            found = {
+                place + offset: _bar(cells[step], kind)
                 for place, step in enumerate(steps)
-                if step in cells and _bar(cells[step], kind)
-            ]
+                if step in cells
+            }
+            bars = [(place, *bar) for place, bar in found.items() if bar is not None]
             if not bars:
                 continue
             places, heights, errors = zip(*bars, strict=True)

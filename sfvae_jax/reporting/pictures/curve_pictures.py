@@ -111,9 +111,10 @@ def draw_panels(
 
 def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
     """The colour of each label; labels that share one have different kinds of lines."""
-    labels = dict.fromkeys(
-        line.label for panel in panels for line in (*panel.curves, *panel.published)
-    )
+    labels: dict[str, None] = {}
+    for panel in panels:
+        labels |= dict.fromkeys(curve.label for curve in panel.curves)
+        labels |= dict.fromkeys(published.label for published in panel.published)
     lines = ("-", "--", "-.")
     return {
         label: {

@@ -174,12 +174,15 @@ def _in_order(labels: Iterable[str]) -> list[str]:
     """The different labels, sorted by their numbers if all are KEY=NUMBER, else as they come."""
     found = list(dict.fromkeys(labels))
     numbers = {label: _number(label) for label in found}
-    return found if None in numbers.values() else sorted(found, key=numbers.get)
+    if any(map(math.isnan, numbers.values())):
+        return found
+    return sorted(found, key=lambda label: numbers[label])
 
 
-def _number(label: str) -> float | None:
+def _number(label: str) -> float:
+    """The number in KEY=NUMBER; nan if there is none that a float32 can hold."""
     try:
         number = float(label.partition("=")[2])
     except ValueError:
-        return None
-    return number if is_number(number) else None
+        return math.nan
+    return number if is_number(number) else math.nan
