@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import ml_collections
 from absl import flags
@@ -51,7 +51,8 @@ def load_sweep(config_file: str) -> list[Overrides]:
     """
     path, _, preset = config_file.partition(":")
     loader = SourceFileLoader("sweep_config", path)  # takes any file name
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    spec = cast(ModuleSpec, importlib.util.spec_from_loader(loader.name, loader))
+    module = importlib.util.module_from_spec(spec)
     try:
         loader.exec_module(module)
     except Exception as error:

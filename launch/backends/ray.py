@@ -113,7 +113,8 @@ class RayBackend:
         try:
             return Ended(run, *ray.get(task))
         except ray_task.Killed as error:
-            return Ended(run, -9, f"{first_line(error.cause)}, in the last of its tries")
+            cause = getattr(error, "cause", error)  # Ray raises a subclass with the cause
+            return Ended(run, -9, f"{first_line(cause)}, in the last of its tries")
         except ray.exceptions.WorkerCrashedError:
             return Ended(run, -9, "its worker died in the last of its tries")
         except ray.exceptions.TaskCancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import signal
@@ -55,7 +56,7 @@ def connect(address: str, folder: Path) -> None:
     own = quiet if address == "local" else {"runtime_env": _shipped(folder)}
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError as error:
         raise UsageError(f"no Ray cluster at {address}: {first_line(error)}") from error
     except (ValueError, RuntimeError) as error:

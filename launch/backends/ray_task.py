@@ -50,10 +50,10 @@ def carry_out(
         status = _wait(process)
     finally:
         process.kill()  # whatever else ended the waiting; no effect once it has ended
-    error = ending(status, Path(log)) if status else ""
+    problem = ending(status, Path(log)) if status else ""
     if status in STOPPED and not cancelled:
-        raise Killed(error)
-    return status, error
+        raise Killed(problem)
+    return status, problem
 
 
 def _wait(process: subprocess.Popen) -> int:

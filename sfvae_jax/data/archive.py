@@ -13,8 +13,9 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -105,15 +106,16 @@ class Archive:
             Unreadable: if its header cannot be right, or it is cut short or damaged.
         """
         header = self.header(name)
-        with _unreadable(f"{name}: "), self._zip.open(self._entries[name]) as stream:
+        with _unreadable(f"{name}: "), self._zip.open(self._entries[name]) as opened:
+            stream = cast(BufferedIOBase, opened)  # for mypy, which does not know its readinto
             stream.read(header.start)
             content = np.empty(header.nbytes, np.uint8)
-            view = memoryview(content)
+            view = content.data
             for start in range(0, len(view), _READ_AT_ONCE):
                 block = view[start : start + _READ_AT_ONCE]
                 if stream.readinto(block) != len(block):
                     raise Unreadable("it is cut short")
-            order = "F" if header.fortran_order else "C"
+            order: Literal["F", "C"] = "F" if header.fortran_order else "C"
             return content.view(header.dtype).reshape(header.shape, order=order)
 
 
@@ -127,7 +129,7 @@ def _unreadable(what: str = "") -> Iterator[None]:
         raise Unreadable(f"{what}{reason}"[:_LONGEST]) from error
 
 
-def _read_header(stream: BinaryIO) -> Header:
+def _read_header(stream: IO[bytes]) -> Header:
     if stream.read(len(_MAGIC)) != _MAGIC:
         raise Unreadable("it is not an array of NumPy")
     version = stream.read(2)

@@ -22,17 +22,19 @@ class SourceSplit(Protocol):
     Attributes:
         example_shapes: every shape that an example may have; mostly there is one.
         dtype: uint8 in 0..255 or float32 in [0, 1] for pixels; int16 or float32 for sequences.
-        identities: a hash of what each example is, uint64 [N] (`held_out`), if the examples can
-            change in number; else None.
     """
 
     example_shapes: frozenset[tuple[int, ...]]
     dtype: np.dtype
-    identities: np.ndarray | None = None
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @property
+    def identities(self) -> np.ndarray | None:
+        """A hash of what each example is, uint64 [N] (`held_out`), if their number can change."""
+        return None
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the labels of these examples; None if there are none."""
@@ -111,7 +113,7 @@ class ArraySplit(SourceSplit):
             labels: [N], if there are any.
             identities: uint64 [N] (`held_out.identities`), if the examples can change in number.
         """
-        self._examples, self._labels, self.identities = examples, labels, identities
+        self._examples, self._labels, self._identities = examples, labels, identities
         self.example_shapes = frozenset([examples.shape[1:]])
         self.dtype = examples.dtype
 
@@ -121,20 +123,25 @@ class ArraySplit(SourceSplit):
     def __getitem__(self, index: int) -> np.ndarray:
         return self._examples[index]
 
+    @property
+    def identities(self) -> np.ndarray | None:
+        """The hashes of the examples, uint64 [N], if they were given."""
+        return self._identities
+
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the labels of these examples; None if there are none."""
         return None if self._labels is None else self._labels[indices]
 
     def digest(self) -> bytes:
         """Returns a digest of examples and labels, whose order counts only without identities."""
-        if self.identities is None:
+        if self._identities is None:
             columns = [self._examples, self._labels]
         else:
-            labels = self.identities if self._labels is None else self._labels
-            order = np.lexsort((labels, self.identities))
-            columns = [self.identities[order], labels[order]]
+            labels = self._identities if self._labels is None else self._labels
+            order = np.lexsort((labels, self._identities))
+            columns = [self._identities[order], labels[order]]
         found = hashlib.sha256()
         for column in columns:
             if column is not None:
-                found.update(np.ascontiguousarray(column))
+                found.update(np.ascontiguousarray(column).data)
         return found.digest()

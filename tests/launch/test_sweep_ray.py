@@ -84,7 +84,7 @@ def test_what_no_machine_has_is_refused_or_waited_for(monkeypatch, capsys):
     ]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     check_feasible({"CPU": 2.0, "TPU": 4.0}, "local")
-    with pytest.raises(UsageError, match="has CPU 4, TPU 4 for a run, but CPU 8, TPU 0 or CPU 2"):
+    with pytest.raises(UsageError, match="needs CPU 4, TPU 4, but .* have CPU 8, TPU 0 or CPU 2"):
         check_feasible({"CPU": 4.0, "TPU": 4.0}, "local")
     check_feasible({"TPU": 8.0}, "10.0.0.1:6379")
     assert "waiting for a machine that has enough" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def _inspect_once(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = dict(zip(files, pool.map(look_at, files), strict=True))
     damaged = {file: result for file, result in results.items() if isinstance(result, str)}
-    heads = {file: results[file] for file in files if file not in damaged}
+    heads = {file: result for file, result in results.items() if isinstance(result, Head)}
     sizes = {file: size for file, (size, _) in zip(files, stamps, strict=True)}
     return _Found(heads, sizes, damaged)
 

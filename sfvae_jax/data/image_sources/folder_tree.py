@@ -78,12 +78,10 @@ def list_images(folder: Path) -> Mapping[str, tuple[str, ...]]:
     outside = splits.pop(None, {})
     if not splits:
         return {"train": tuple(sorted(outside.values()))}
-    _check_splits(folder, splits, outside)
-    return {
-        split: tuple(sorted(splits[split].values()))
-        for split in ("train", "valid", "test")
-        if split in splits
-    }
+    order = ("train", "valid", "test")
+    named: dict[str, dict[str, str]] = {name: splits[name] for name in order if name in splits}
+    _check_splits(folder, named, outside)
+    return {split: tuple(sorted(names.values())) for split, names in named.items()}
 
 
 def split_folders(files: Iterable[str]) -> list[str]:
@@ -105,7 +103,8 @@ def printable(name: str) -> str:
 def _walk(folder: Path) -> list[_File]:
     """Returns all image files, those in folders before those behind links to folders."""
     found: list[_File] = []
-    folders, links = deque([("", None, os.path.realpath(folder))]), deque()
+    folders: deque[tuple[str, str | None, str]] = deque([("", None, os.path.realpath(folder))])
+    links: deque[tuple[str, str | None, str]] = deque()
     seen: set[tuple[str | None, str]] = set()
     while folders or links:
         prefix, split, real = (folders or links).popleft()
