@@ -1,13 +1,12 @@
-"""Evaluation of a run's last checkpoint: measures into results.json, pictures into figures/.
+"""Evaluates a run's last checkpoint: measures go to results.json, pictures to figures/.
 
-Of a run that may stop early it is the model of the best validation that is measured.
+If the run may stop early, the model with the best validation loss is evaluated.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +15,7 @@ import ml_collections
 from sfvae_jax import data, evaluation, final_measures, models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
@@ -42,13 +42,13 @@ def evaluate(
     """Runs the config's evaluations on the last checkpoint, and draws the run's pictures.
 
     Args:
-        config: the one that the run was trained with.
-        workdir: its folder.
-        began: when the command began that does nothing else, on the clock of `time.monotonic`;
-            None: now. The run's provenance tells the time since then.
+        config: the config that the run was trained with.
+        workdir: the run's folder.
+        began: when the command began, on the clock of `time.monotonic`, if it does nothing else;
+            None: now. The run's provenance counts time from then on.
 
     Returns:
-        The measures, as they stand in results.json under "metrics".
+        The measures, as results.json has them under "metrics".
 
     Raises:
         UsageError: if the workdir holds no checkpoint of this config.
@@ -77,8 +77,8 @@ def evaluate(
         model, last = restore(config, files, images.shape[1:])
         state = best_of(last)
         if state is not last:
-            told = "measured is step %d, the best on the valid split up to step %d"
-            log.info(told, int(state.step), int(last.step))
+            best = "evaluating step %d, which has the best validation loss up to step %d"
+            log.info(best, int(state.step), int(last.step))
         provenance.begin(files, "evaluate", int(last.step))
         trained = trained_model(config, model, state, images, splits=splits)
 
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _add_caveat(entries: dict[str, Any], changed: str) -> None:
-    """Says of every measure that it is not one of the data that the run was trained on."""
+    """Adds to every measure the caveat that the data have changed since training."""
     if not changed:
         return
     caveats = entries["caveats"]
@@ -110,7 +110,7 @@ def _add_caveat(entries: dict[str, Any], changed: str) -> None:
 
 
 def _end(state: TrainState, config: ml_collections.ConfigDict) -> dict[str, int]:
-    """Where a run that may stop early has ended: the step that is measured does not tell."""
+    """Returns where a run that may stop early ended, which the measured step does not tell."""
     step = int(state.step)
     ended = has_stopped(state, config.train) or step == config.train.steps
     return {"ended_at": step} if ended and config.train.stop_patience else {}
@@ -119,18 +119,19 @@ def _end(state: TrainState, config: ml_collections.ConfigDict) -> dict[str, int]
 def _write(
     config: ml_collections.ConfigDict, files: Workdir, entries: dict[str, Any], last: int
 ) -> dict[str, Any]:
-    """Adds measures to those of the same checkpoint; those of another, and its figures, give way.
+    """Adds measures to those of the same checkpoint, and replaces those of another checkpoint.
 
-    What was measured on the way stays up to the step of the last checkpoint.
+    The figures of another checkpoint are moved out of the way. What was measured during training is
+    kept up to the last checkpoint's step.
 
     Returns:
-        The entries that results.json has then.
+        The entries of results.json.
     """
     files.cut_results(last)
     found = files.read_results()
     if final_measures.standing(found, config, entries["step"], entries["checkpoint"]) is None:
         if "metrics" in found:
-            log.info("the measures of another checkpoint, or of other data, are replaced")
+            log.info("replacing the measures of another checkpoint, or of other data")
         files.set_figures_aside()
     entries = final_measures.added_up(found, config, entries)
     files.write_results(config, **entries)
@@ -138,7 +139,7 @@ def _write(
 
 
 def _log_measures(entries: dict[str, Any]) -> None:
-    """A line a measure, and the doubtful ones with what is doubtful about them."""
+    """Logs a line for each measure, and each caveat with the measures that it applies to."""
     for name, value in entries["metrics"].items():
         reason = entries["not_applicable"].get(name)
         doubt = " (doubtful, see below)" if name in entries["caveats"] else ""
@@ -153,12 +154,12 @@ def _log_measures(entries: dict[str, Any]) -> None:
 def restore(
     config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
 ) -> tuple[nn.Module, TrainState]:
-    """The model of a run, and the state of its last checkpoint.
+    """Returns a run's model and the state of its last checkpoint.
 
     Args:
-        config: resolved.
-        files: of the run.
-        data_shape: of one example.
+        config: the resolved config.
+        files: the run's files.
+        data_shape: shape of one example.
 
     Raises:
         UsageError: if there is no checkpoint yet.
@@ -174,76 +175,21 @@ def restore(
 def draw(
     config: ml_collections.ConfigDict, files: Workdir, trained: evaluation.TrainedModel
 ) -> None:
-    """Training curves, and what applies of: KL by latent dimension, images, the latent plane.
+    """Draws training curves, the latents' KL divergences, images and the evaluations' pictures.
 
     Raises:
-        RunError: if they cannot be written, or the workdir is no longer this run's.
+        RunError: if they cannot be written, or the workdir no longer belongs to this run.
     """
-    from sfvae_jax.evaluation import figures
-
     title = f"{config.objective.name} on {config.data.name}"
     results = files.read_results()
-    records = [record for record in files.read_metrics() if record.keys() & figures.PANELS.keys()]
     with files.drawing() as folder:
-        if records:
-            figures.draw_training(records, title, folder / "training.png")
-        else:
+        if not run_pictures.draw_training(files.read_metrics(), title, folder):
             log.warning("%s holds no records: there is no training.png", shown(files.metrics))
     with files.drawing() as folder:
-        _draw_latent_kl(trained, title, folder / "latent_kl.png")
+        run_pictures.draw_latent_kl(trained, title, folder)
     for name in config.evaluations.names:
         with files.drawing() as folder:
             evaluation.draw(trained, name, results, title, folder)
     if trained.language is None:
         with files.drawing() as folder:
-            _draw_images(config, trained, title, folder)
-
-
-def _draw_images(
-    config: ml_collections.ConfigDict, trained: evaluation.TrainedModel, title: str, folder: Path
-) -> None:
-    from sfvae_jax.evaluation import figures
-    from sfvae_jax.evaluation.pictures import latent_codes
-
-    scale = trained.data_scale
-    num_pictured = min(config.evaluations.num_pictured, len(trained.images))
-    originals = data.to_unit_interval(trained.images[:num_pictured])
-    rebuilt = evaluation.reconstructions(trained, num_pictured)
-    figures.draw_images(
-        {"image": originals} | {key: row / scale for key, row in rebuilt.items()},
-        f"{title}: reconstructions",
-        folder / "reconstructions.png",
-    )
-    if trained.prior_stddev is not None:
-        rows = evaluation.prior_samples(trained, config.model.latent_size, (5, num_pictured))
-        figures.draw_images(
-            {f"row {i + 1}": row / scale for i, row in enumerate(rows)},
-            f"{title}: means of p(x|z) for z from the prior",
-            folder / "samples.png",
-        )
-    if config.model.latent_size == 2:
-        labels = trained.labels_of(config.evaluations.part)
-        encoded = evaluation.encoded(trained)
-        latent_codes.draw_latent_plane(encoded, labels, title, folder / "latent_plane.png")
-        latent_codes.draw_varied(trained, encoded, labels, title, folder)
-        figures.draw_manifold(
-            evaluation.manifold(trained) / scale, f"{title}: manifold", folder / "manifold.png"
-        )
-
-
-def _draw_latent_kl(trained: evaluation.TrainedModel, title: str, path: Path) -> None:
-    from sfvae_jax.evaluation import figures
-
-    try:
-        kl = evaluation.kl_matrix(trained)
-    except evaluation.NotApplicable:
-        return
-    epsilon, delta = trained.config.collapse.epsilon, trained.config.collapse.delta
-    figures.draw_latent_kl(
-        kl,
-        epsilon=epsilon,
-        delta=delta,
-        fraction=evaluation.collapse_fraction(kl, epsilon=epsilon, delta=delta),
-        title=title,
-        path=path,
-    )
+            run_pictures.draw_images(trained, config.model.latent_size, title, folder)

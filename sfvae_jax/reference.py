@@ -35,6 +35,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/data.md": {"image-sources": spec_tables.image_sources},
     "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
     "docs/objectives.md": {"objectives": spec_tables.objectives},
+    "docs/sample_quality.md": {"sources": spec_tables.generated_images},
     "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},
 }
 

@@ -43,7 +43,7 @@ def test_every_cell_runs(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_stored_outputs_are_from_one_complete_run(name):
+def test_what_is_kept_is_one_whole_run(name):
     cells = _cells(name)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]

@@ -1,4 +1,4 @@
-"""Which runs make a table or figure of a paper, and the published numbers beside them."""
+"""Which runs make which table or figure of a paper, and what is published beside them."""
 
 import pytest
 from helpers import ROOT, load_config
@@ -13,7 +13,7 @@ def _sweep(name, preset=""):
     return load_sweep(f"{ROOT}/configs/{name}.py:{preset}")
 
 
-def test_published_times_of_a_step():
+def test_the_published_times_of_a_step():
     note = load_config("celeba").get_config().published.note
     assert "14.5 hours for the sampling-free objective and 9.7 for sampling" in note
     assert [round(hours * 3600 / 10**3) for hours in (14.5, 9.7)] == [52, 35]  # ms a step
@@ -64,7 +64,7 @@ def test_all_latents_are_traversed_beside_the_beta_vae_and_the_autoencoder():
         assert {("sampling", 4.0), ("autoencoder", None)} < laptop
 
 
-def test_published_numbers_of_the_two_stage_vae():
+def test_what_is_published_of_the_two_stage_vae():
     published = load_config("rae").get_config().published
     first, _, second = published.note.partition("its interpolations")
     assert "20.31 / 62.54 / 42.04" in first
@@ -73,7 +73,7 @@ def test_published_numbers_of_the_two_stage_vae():
 
 @pytest.mark.parametrize("preset", ["figure3", "laptop_figure3"])
 def test_figure_3_of_the_autoencoders(preset):
-    """Left half: numbers of samples, over the steps; right half: weights of the KL divergence."""
+    """Left half: samples in training, over the steps; right half: weights of the KL divergence."""
     module = load_config("rae")
     config = module.get_config(preset)
     assert config.data.name == {"figure3": "mnist"}.get(preset, "mnist_5k")

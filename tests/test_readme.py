@@ -1,4 +1,4 @@
-"""README is correct: its code runs, and names, links and anchors exist."""
+"""README tells the truth: its code runs, its names exist."""
 
 import re
 
@@ -30,8 +30,8 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results/sfvae.md"])
-def test_errors_at_the_mean_and_at_a_sample_are_given_together(root, page):
-    """Only one of the two is much smaller without sampling, so neither is given alone."""
+def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, page):
+    """Without sampling the first is a sixteenth of the sampling model's, the second most of it."""
     paragraphs = (root / page).read_text().split("\n\n")
     telling = [text for text in paragraphs if "64.3" in text or "sixteenth" in text]
     assert telling
@@ -57,7 +57,7 @@ def test_pictures_and_pages_exist(root):
 
 
 def test_anchors_are_headings(root):
-    """`#anchor`, alone or after a page, is the anchor that GitHub makes for a heading."""
+    """`#anchor` after a page or alone, as GitHub makes it of a heading."""
     pages = (root / "README.md", *(root / "docs").rglob("*.md"))
     links = [
         (page, *link)

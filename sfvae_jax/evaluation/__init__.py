@@ -27,7 +27,8 @@ from sfvae_jax.evaluation.linearization.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.linearization.taylor import TaylorLine, taylor_line
-from sfvae_jax.evaluation.pictures.samples import encoded, manifold, prior_samples
+from sfvae_jax.evaluation.pictures.latent_codes import encoded
+from sfvae_jax.evaluation.pictures.prior_images import manifold, prior_samples
 from sfvae_jax.evaluation.registry import (
     EVALUATIONS,
     check_kind,

@@ -7,7 +7,6 @@ name that a config lists.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,17 +17,8 @@ import ml_collections
 from sfvae_jax.data import SPLITS
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.bounds import collapse, marginal_likelihood, reconstruction, sampled
-from sfvae_jax.evaluation.generation import inception
-from sfvae_jax.evaluation.generation.sample_quality import (
-    FRECHET_OPTIONS,
-    GENERATED,
-    PRECISION_RECALL_OPTIONS,
-    evaluate_frechet,
-    evaluate_precision_recall,
-    frechet_metrics,
-    needed_parts,
-    precision_recall_metrics,
-)
+from sfvae_jax.evaluation.generation import frechet, precision_recall
+from sfvae_jax.evaluation.generation.options import GENERATED
 from sfvae_jax.evaluation.inference_gaps import evaluation as inference_gaps
 from sfvae_jax.evaluation.linearization import (
     bias,
@@ -37,8 +27,7 @@ from sfvae_jax.evaluation.linearization import (
     optimal_decoder,
     stationarity,
 )
-from sfvae_jax.evaluation.pictures.evaluation import OPTIONS as PICTURES
-from sfvae_jax.evaluation.pictures.evaluation import draw_gallery, evaluate_pictures
+from sfvae_jax.evaluation.pictures import evaluation as pictures
 from sfvae_jax.evaluation.sequences.bayesian_optimization import OPTIONS as SEARCH
 from sfvae_jax.evaluation.sequences.bayesian_optimization import evaluate_search
 from sfvae_jax.evaluation.sequences.kinds import require_scorer
@@ -51,7 +40,7 @@ from sfvae_jax.evaluation.sequences.measures import (
 from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
 from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
 from sfvae_jax.evaluation.sequences.search_drawing import draw_search
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words, no_measures
 from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
@@ -59,70 +48,6 @@ from sfvae_jax.runtime.devices import memory_for
 
 # ---- those whose files do not have their `Evaluation` yet ----
 
-
-def _needs_labels(
-    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
-) -> bool:
-    del options
-    return evaluations.generated.features == "classifier"
-
-
-def _check_features(
-    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
-) -> None:
-    del options
-    if evaluations.generated.features == "inception":
-        inception.check_weights(evaluations.generated.inception_path)
-
-
-_DENSITY = Measure("gmm_held_out_log_density", unit="nats", better="more", split="valid")
-FRECHET = Evaluation(
-    evaluate_frechet,
-    (
-        Measure("fid_SOURCE", better="less", split="test"),
-        Measure("frechet_classifier_distance_SOURCE", better="less", split="test"),
-        Measure("frechet_num_images", split="test"),
-        Measure("classifier_accuracy", digits=3, better="more", split="test"),
-        _DENSITY,
-        dataclasses.replace(
-            _DENSITY, name=f"{_DENSITY.name}_minus_training", split="train and valid"
-        ),
-    ),
-    FRECHET_OPTIONS,
-    summary="Frechet distance of generated images to test images",
-    source="RAE Table 1, SFVAE Table 2",
-    names=frechet_metrics,
-    splits=needed_parts,
-    uses_generated=True,
-    needs_labels=_needs_labels,
-    check_files=_check_features,
-)
-PRECISION_RECALL = Evaluation(
-    evaluate_precision_recall,
-    tuple(
-        Measure(f"{name}_SOURCE", digits=3, better="more", split="test")
-        for name in ("prd_f1_8", "prd_f8", "prd_classifier_f1_8", "prd_classifier_f8")
-    ),
-    PRECISION_RECALL_OPTIONS,
-    summary="precision and recall of generated images' distribution (Sajjadi et al., 2018)",
-    source="RAE Table 2",
-    names=precision_recall_metrics,
-    splits=needed_parts,
-    uses_generated=True,
-    needs_labels=_needs_labels,
-    check_files=_check_features,
-)
-PICTURES_OF_IMAGES = Evaluation(
-    evaluate_pictures,
-    (),
-    PICTURES,
-    summary="latent traversals, interpolations, samples of several densities and their nearest"
-    " training images, and the manifold of two latents",
-    source="SFVAE Figures 2, 3; RAE Figures 1, 4-6; BACK Figures 7, 17",
-    splits=("train",),
-    uses_generated=True,
-    draw=draw_gallery,
-)
 SEQUENCES_SAMPLED = Evaluation(
     evaluate_sequence_samples,
     (
@@ -150,7 +75,7 @@ SEQUENCES_REBUILT = Evaluation(
     examples="sequences",
 )
 SEQUENCES_DRAWN = Evaluation(
-    evaluate_pictures,
+    no_measures,
     (),
     SEQUENCE_PICTURES,
     summary="reconstructions, random sequences and interpolations of sequences",
@@ -191,13 +116,13 @@ EVALUATIONS: dict[str, Evaluation] = {
     "constant_variance_penalty": constant_variance.EVALUATION,
     "stationarity": stationarity.EVALUATION,
     "optimal_decoder": optimal_decoder.EVALUATION,
-    "pictures": PICTURES_OF_IMAGES,
+    "pictures": pictures.EVALUATION,
     "marginal_likelihood": marginal_likelihood.EVALUATION,
     "jacobian_quality": jacobian_quality.EVALUATION,
     "bias": bias.EVALUATION,
     "inference_gaps": inference_gaps.EVALUATION,
-    "frechet": FRECHET,
-    "precision_recall": PRECISION_RECALL,
+    "frechet": frechet.EVALUATION,
+    "precision_recall": precision_recall.EVALUATION,
     "sequence_samples": SEQUENCES_SAMPLED,
     "sequence_reconstruction": SEQUENCES_REBUILT,
     "sequence_pictures": SEQUENCES_DRAWN,

@@ -125,6 +125,12 @@ def with_errors(*measures: Measure) -> tuple[Measure, ...]:
     return tuple(one for measure in measures for one in (measure, measure.error()))
 
 
+def no_measures(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
+    """The function of an evaluation that only draws pictures."""
+    del trained, options
+    return {}
+
+
 class Evaluate(Protocol):
     """Takes the measures of a trained model.
 

@@ -8,6 +8,7 @@ from sfvae_jax.data.image_sources.tfds import TFDS
 from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource
 from sfvae_jax.data.sources import SOURCES
 from sfvae_jax.evaluation import EVALUATIONS, Evaluation
+from sfvae_jax.evaluation.generation.sources import SOURCES as GENERATED_SOURCES
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.posteriors import POSTERIORS
@@ -82,6 +83,15 @@ def _measures(spec: Evaluation) -> str:
         for measure in spec.measures
         if measure.name not in errors
     )
+
+
+def generated_images() -> str:
+    """Every source of generated images: what they are, and the splits of the data that it reads."""
+    rows = [
+        [code(name), source.summary, ", ".join(source.splits) or "none"]
+        for name, source in GENERATED_SOURCES.items()
+    ]
+    return lines_of(("source", "images", "splits it reads"), rows) + "\n"
 
 
 def _sources(sources: Iterable[DataSource]) -> str:

@@ -1,4 +1,4 @@
-"""Counted operations agree with counts by hand and by XLA."""
+"""Counts of operations against hand counts and XLA's own."""
 
 import functools
 
@@ -18,7 +18,7 @@ def _xla_flops(function, *arguments):
 
 
 def test_matrix_products_with_their_gradients():
-    """Two products, differentiated in both weights and the input, cost three forward passes."""
+    """A chain of two products, both weights and the input differentiated: three times forward."""
 
     def chain(x, first, second):
         return (x @ first) @ second
@@ -53,8 +53,8 @@ def test_vmap_of_jvp_counts_a_tangent_for_each_direction():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_convolutions_do_not_count_zeros(stride, padding, transposed):
-    """Compared with XLA, and with convolutions of ones, whose sums are numbers of products."""
+def test_convolutions_count_what_numbers_meet(stride, padding, transposed):
+    """Against XLA; and by ones, whose sums are the numbers of products."""
     image, kernel = jnp.ones((2, 6, 5, 3)), jnp.ones((4, 4, 3, 7))
     convolution = jax.lax.conv_transpose if transposed else jax.lax.conv_general_dilated
     function = functools.partial(convolution, dimension_numbers=LAYOUT)
@@ -123,7 +123,7 @@ def test_factorisations():
     assert count_flops(jnp.linalg.cholesky, matrix).value == 6**3 // 3
     triangular = jax.scipy.linalg.solve_triangular
     assert count_flops(triangular, matrix, jnp.ones((6, 5))).value == 6**2 * 5
-    # Two factorisations, the second of which is rarely needed, and two solves of 6 columns.
+    # Two factorisations, of which the second is seldom needed, and two solves of 6 columns.
     batch = jnp.broadcast_to(matrix, (4, 6, 6))
     expected = 4 * (2 * 6**3 // 3 + 2 * 6**3)
     assert count_flops(jax.vmap(inverse_and_log_det), batch).value == expected

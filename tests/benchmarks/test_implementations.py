@@ -34,7 +34,7 @@ def ours_step(small):
 
 
 def _noise(case):
-    """The library's noise: `objectives.sampling_elbo` splits the key of each example."""
+    """What the library draws: `objectives.sampling_elbo` splits the key of each example's place."""
     first_step = jax.random.fold_in(RNG, 0)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(first_step, jnp.arange(case.batch_size))
     draw = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 1)[0], (case.latent_size,)))
@@ -50,13 +50,13 @@ def _assert_same(obtained, expected):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * scale)
 
 
-def test_the_library_agrees_with_plain_jax(small, ours_step):
+def test_ours_is_plain(small, ours_step):
     loss = plain.make_loss(small.config(), small.data_shape)
     step = jax.jit(jax.value_and_grad(loss))
     _assert_same(ours_step, step(small.params(), _noise(small), small.batch()))
 
 
-def test_pytorch_agrees_with_the_library(small, ours_step):
+def test_pytorch_is_ours(small, ours_step):
     torch = pytest.importorskip("torch")
     from benchmarks.implementations import torch_loss, torch_models
 
@@ -71,7 +71,7 @@ def test_pytorch_agrees_with_the_library(small, ours_step):
 
 
 def test_the_step_of_table_4_takes_less_arithmetic():
-    """At most 0.6 of the plain form's operations, counted without computing anything."""
+    """Counted in traces: at most 0.6 of the plain form's; nothing is computed."""
     (case,) = (case for case in GROUPS["table4"] if case.objective == "sampling_free")
     arguments = case.params(), RNG, case.batch()
     counts = [

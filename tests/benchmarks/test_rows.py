@@ -47,7 +47,7 @@ def test_rows_are_json_with_all_keys(tiny_rows, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_step_in_a_process_of_its_own_is_the_same(tiny_rows):
+def test_a_process_for_each_has_the_same_step(tiny_rows):
     (row,) = measuring.rows([TINY], PEAK, ["ours"], budget=0.1, keep_memory=["ours"])
     assert row["keeps_memory"]
     assert row["step_seconds"] > 0
@@ -56,28 +56,28 @@ def test_a_step_in_a_process_of_its_own_is_the_same(tiny_rows):
 
 
 @pytest.mark.slow
-def test_an_error_in_another_process_is_reported():
+def test_an_error_in_another_process_is_told():
     wrong = dataclasses.replace(TINY, latent_size=0)
     with pytest.raises(RuntimeError, match=r"_ours of Case.*model\.latent_size must be"):
         measuring.rows([wrong], PEAK, ["ours"], budget=0.1, keep_memory=[])
 
 
 @pytest.mark.slow
-def test_implementations_have_similar_counts(tiny_rows):
-    """They take the same products; some of the decoder at the mean are taken twice."""
+def test_implementations_count_alike(tiny_rows):
+    """The same products; some of the decoder at the mean are taken twice."""
     flops = [row["flops"] for row in tiny_rows]
     assert max(flops) < 1.6 * min(flops)
 
 
 @pytest.mark.slow
-def test_the_table_has_a_line_for_each_row(tiny_rows):
+def test_table_has_a_line_for_each_row(tiny_rows):
     head, rule, *lines = markdown(tiny_rows).splitlines()
     assert len(lines) == len(tiny_rows)
     assert {line.count("|") for line in (head, rule, *lines)} == {head.count("|")}
     assert lines[0].startswith("| `sampling_free` | tiny | 2 | 3 | ours | ")
 
 
-def test_steps_that_do_not_fit_are_planned_but_not_run(monkeypatch):
+def test_rows_that_do_not_fit_are_planned_and_not_run(monkeypatch):
     monkeypatch.setattr(jax_step, "available_bytes", lambda: 100)
     row, *_ = measuring.rows([TINY], PEAK, ["plain"], budget=0.1)
     assert row["step_seconds"] is row["ratio"] is row["share_of_peak"] is None
@@ -86,14 +86,14 @@ def test_steps_that_do_not_fit_are_planned_but_not_run(monkeypatch):
     assert "| - | - |" in markdown([row])
 
 
-def test_planned_memory_includes_arguments_and_results():
+def test_planned_memory_has_arguments_and_results():
     step = jax_step.prepare(lambda x: (x, 2.0 * x), jnp.ones((256, 256)))
     assert step.peak_bytes >= 3 * 256 * 256 * 4
     assert [part.shape for part in step.call()] == [(256, 256)] * 2
     assert jax.config.jax_enable_compilation_cache  # as it was before
 
 
-def test_pytorch_is_left_out_if_it_is_not_installed(monkeypatch):
+def test_pytorch_is_left_out_where_it_is_not_installed(monkeypatch):
     monkeypatch.setattr(measuring, "installed", lambda name: name != "pytorch")
     rows = measuring.rows([TINY], PEAK, ["ours", "pytorch"], budget=0.1)
     assert [row["implementation"] for row in rows] == ["ours"]
@@ -109,7 +109,7 @@ def test_groups_are_the_papers_models():
 
 
 def _durations(seconds):
-    """Calls that return given durations, and append their names to `order`."""
+    """Calls that are their own durations; `order` gets each as it is made."""
     order = []
     return {name: lambda name=name: order.append(name) or seconds[name] for name in seconds}, order
 
@@ -124,7 +124,7 @@ def test_calls_take_turns():
     assert counted == ["a", "b"] * rounds
 
 
-def test_slow_calls_are_made_three_times():
+def test_slow_calls_are_made_three_times_in_all():
     calls, order = _durations({"slow": 60.0, "fast": 1.0})
     measured = timing.in_turns(calls, budget=40.0)
     assert measured == {"slow": [60.0] * 3, "fast": [1.0] * 2}

@@ -1,4 +1,4 @@
-"""Operations and memory of PyTorch's steps."""
+"""What is counted of PyTorch's steps."""
 
 import math
 
@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from benchmarks.implementations import torch_step  # noqa: E402
 
 
-def test_peak_memory_counts_what_is_alive_at_once():
+def test_peak_memory_is_of_what_lives_at_a_time():
     def two_at_a_time():
         first = torch.ones(256, 256)
         second = first + 1.0

@@ -5,7 +5,7 @@ import pytest
 from sfvae_jax import evaluation
 from sfvae_jax.config import base_config
 from sfvae_jax.evaluation import EVALUATIONS, Evaluation, Measure
-from sfvae_jax.evaluation.generation.features import FEATURES
+from sfvae_jax.evaluation.generation.features.table import FEATURES
 from sfvae_jax.evaluation.generation.sources import SOURCES
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 
@@ -26,7 +26,7 @@ def _names(evaluated):
         options = base_config().evaluations
         options.generated.features = features
         for name in ("frechet", "precision_recall", "sequence_samples"):
-            options[name].sources = SOURCES
+            options[name].sources = tuple(SOURCES)
         options.inference_gaps.parts = ("train", "valid", "test")
         options.inference_gaps.families = tuple(FAMILIES)
         yield evaluation.metric_names(options, evaluated)

@@ -1,4 +1,4 @@
-"""The ledger without training: runs and their names, records, prices, order and texts."""
+"""The ledger without a training: runs and names, records, prices, order, texts."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_every_table_has_runs_whose_names_differ():
     assert len({table.name.lower() for table in TABLES}) == len(TABLES)
 
 
-def test_runs_are_named_by_config_changes_and_seed(tmp_path):
+def test_names_of_runs_by_config_changes_and_seed(tmp_path):
     config = write_config(tmp_path, [{"objective.name": "sampling"}, {"objective.name": "iwae"}])
     only = ("objective.name=sampling",)
     parts = (
@@ -69,7 +69,7 @@ def test_runs_are_named_by_config_changes_and_seed(tmp_path):
 # ---- records ----
 
 
-def test_a_record_reads_like_its_run(table, tmp_path):
+def test_a_record_reads_as_the_run_does(table, tmp_path):
     entries = entries_of(table)
     runs = []
     for number, entry in enumerate(entries[:2]):
@@ -88,8 +88,8 @@ def test_a_record_reads_like_its_run(table, tmp_path):
     assert found[0]["pieces"] == [PIECE]
 
 
-def test_the_time_of_a_run_in_several_pieces(table, tmp_path):
-    """Pieces by the same code on the same machine are joined; times are added up."""
+def test_what_a_run_took_in_several_pieces(table, tmp_path):
+    """Pieces by the same code on the same machine are one; the time is that of all."""
     entry, other = entries_of(table)[:2]
     pieces = [
         PIECE,
@@ -104,7 +104,7 @@ def test_the_time_of_a_run_in_several_pieces(table, tmp_path):
     assert (first["work"], first["seconds"]) == ("train and evaluate", 20.3)
     assert second == pieces[3]
     assert record["calibration"] is None  # of another processor than this one
-    # The time of a run that an earlier version began is not known.
+    # Of a run that an earlier version began, the time is not known.
     record = make_record(other, finish(other, tmp_path / "a", pieces[1:]), 8.0)
     assert record["seconds"] is record["processor_seconds"] is None
     here = {**PIECE, "machine": {**PIECE["machine"], "processor": provenance.processor()}}
@@ -113,7 +113,7 @@ def test_the_time_of_a_run_in_several_pieces(table, tmp_path):
 
 
 def test_no_path_of_this_machine_is_recorded(tmp_path):
-    """Neither of data files, nor of decoders' runs, nor in texts; a molecule is not a path."""
+    """Of a data file, a decoder's run, and sentences about them; a molecule is no path."""
     data, decoder = tmp_path / "secret" / "data.npz", tmp_path / "secret" / "run"
     overrides = (f"data.name=npz:{data}", f"train.decoder_from={decoder}")
     table = own_table(tmp_path, part=((), overrides))
@@ -140,7 +140,7 @@ def test_no_path_of_this_machine_is_recorded(tmp_path):
     assert without_folders(["a/b", "folder:~/c/d/", 3]) == ["b", "folder:d", 3]
 
 
-def test_a_record_is_stale_when_decisive_settings_have_changed(table, tmp_path):
+def test_a_record_is_stale_when_the_settings_that_decide_have_changed(table, tmp_path):
     records = tmp_path / "records"
     entry = entries_of(table)[0]
     path = filed(entry, tmp_path / "work", records)
@@ -149,10 +149,10 @@ def test_a_record_is_stale_when_decisive_settings_have_changed(table, tmp_path):
         return look_up(entries_of(own_table(tmp_path, part=part, **changes))[0], records)
 
     assert look_up(entry, records).is_there
-    # These decide nothing: how often metrics and checkpoints are written; pictures.
+    # What decides nothing: how often there is a record, a checkpoint; pictures.
     assert again(**{"train.log_every": 4, "train.checkpoint_every": 6}).is_there
     assert again(**{"evaluations.num_pictured": 3, "data.device_bytes": 10**6}).is_there
-    # An option of an evaluation that the run does not take.
+    # An option of an evaluation that is not taken.
     assert again(**{"evaluations.marginal_likelihood.num_samples": 7}).is_there
     stale = again(**{"train.learning_rate": 0.5})
     assert stale.record is None
@@ -162,7 +162,7 @@ def test_a_record_is_stale_when_decisive_settings_have_changed(table, tmp_path):
         r"stale: likelihood.variance is 0.5 in the record and 0.25 in the table; .* and 1 more",
         many.problem,
     )
-    # A key that did not exist in the record's version had its default.
+    # A key that the record's version did not know had its default.
     content = json.loads(path.read_text())
     del content["settings"]["train.learning_rate_schedule"]
     write_json(path, content)
@@ -170,8 +170,8 @@ def test_a_record_is_stale_when_decisive_settings_have_changed(table, tmp_path):
     assert "learning_rate_schedule" in again(**{"train.learning_rate_schedule": "cosine"}).problem
 
 
-def test_a_record_may_lack_measures_that_the_table_needs_now(table, tmp_path):
-    """It is valid nevertheless."""
+def test_measures_that_are_wanted_now_and_were_not_then(table, tmp_path):
+    """The record holds all the same."""
     records = tmp_path / "records"
     filed(entries_of(table)[0], tmp_path / "work", records)
     more = {"evaluations.names": ("kl_divergence", "collapse"), "evaluations.steps": (5, 7, 12)}
@@ -200,7 +200,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_record_is_reported_and_left_out(table, tmp_path, damage):
+def test_a_damaged_record_is_told_and_left_out(table, tmp_path, damage):
     entries = entries_of(table)
     records = tmp_path / "records"
     for entry in entries[:2]:
@@ -216,8 +216,8 @@ def test_a_damaged_record_is_reported_and_left_out(table, tmp_path, damage):
     assert [record["seed"] for record in read_records(table, records)] == [0]
 
 
-def test_randomly_damaged_records_stop_nothing(table, tmp_path):
-    """They are reported as damaged or stale, or can still be shown in a table."""
+def test_a_record_that_is_damaged_at_random_ends_nothing(table, tmp_path):
+    """It is told as damaged or stale, or what is left of it can be tabled."""
     entry, records = entries_of(table)[0], tmp_path / "records"
     path = filed(entry, tmp_path / "work", records)
     whole, rng, told = path.read_bytes(), np.random.default_rng(0), 0
@@ -232,7 +232,7 @@ def test_randomly_damaged_records_stop_nothing(table, tmp_path):
     assert told > 50
 
 
-def test_a_named_pipe_instead_of_a_record(table, tmp_path):
+def test_a_named_pipe_in_the_place_of_a_record(table, tmp_path):
     entry = entries_of(table)[0]
     path = path_of(entry, tmp_path)
     path.parent.mkdir()
@@ -240,7 +240,7 @@ def test_a_named_pipe_instead_of_a_record(table, tmp_path):
     assert look_up(entry, tmp_path).problem.startswith("damaged: ")
 
 
-def test_files_that_belong_to_no_run_are_named(table, tmp_path):
+def test_files_of_no_run_are_named(table, tmp_path):
     path = filed(entries_of(table)[0], tmp_path / "work", tmp_path / "records")
     path.with_name("another.json").write_text("{}")
     found = look_up_all(table, tmp_path / "records")
@@ -270,7 +270,7 @@ def test_the_price_of_a_run_is_scaled_to_this_machine(tmp_path):
     filed(entries[4], tmp_path / "work", records, pieces=[accelerated])
     looked = look_up_all(table, records)
     entries = [one.entry for one in looked]
-    # On two cores of the recording machines; times with an accelerator do not count.
+    # On two cores of the machines of the records, where an accelerator tells nothing.
     assert hours(looked, [entries[1], entries[5]]) == pytest.approx(20 / 2 / 3600 + 0.5)
     found = prices(looked, 6.0)
     assert [found[entry].seconds for entry in entries] == [30.0, 30.0, 30.0, 30.0, 3600.0, 3600.0]
@@ -289,13 +289,13 @@ def test_the_cheapest_evidence_comes_first(tmp_path):
     there = Filed(entries[0], record={"metrics": {}})
     order = in_order([there, *map(Filed, entries[1:])], price)
     told = [(entry.changes["objective.name"], entry.changes["seed"]) for entry in order]
-    # Sampling has one seed already: the others cost 20, 30 and 40; those of iwae 25, 50, 75, 100.
+    # Of sampling one seed is there: the others cost 20, 30 and 40; those of iwae 25, 50, 75, 100.
     cheap = [("sampling", 1), ("iwae", 0), ("sampling", 2), ("sampling", 3)]
     assert told[:7] == [*cheap, ("iwae", 1), ("iwae", 2), ("iwae", 3)]
     assert told[7:] == [("rae", seed) for seed in range(4)]
 
 
-def test_obstacles_of_runs(tmp_path, monkeypatch):
+def test_why_a_run_cannot_be_carried_out_here(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
     config = write_config(tmp_path, [{}], **LESS)
     overrides = {
@@ -325,8 +325,8 @@ def test_the_calibration_is_measured_once_and_kept(own_cache, monkeypatch):
         assert calibration.calibration() == 7.0
 
 
-def test_the_remaining_time_weights_steps_by_their_cost(tmp_path):
-    """A run of unknown cost counts like the median of the others."""
+def test_the_time_left_counts_what_a_step_takes(tmp_path):
+    """And of a run of which nothing is known, what is usual."""
     runs = [{"seed": 0, "objective.name": name} for name in ("sampling", "iwae", "rae")]
     entries = entries_of(own_table(tmp_path, runs))
     seconds = (12.0, 36.0, np.inf)
@@ -342,7 +342,7 @@ def test_the_remaining_time_weights_steps_by_their_cost(tmp_path):
     ("seconds", "text"),
     [(35.2, "35 s"), (130, "2.2 minutes"), (6000, "1.7 hours")],
 )
-def test_a_guessed_time_is_marked(seconds, text):
+def test_a_time_that_is_guessed_says_so(seconds, text):
     assert listing.priced(Price(seconds, is_measured=True)) == text
     assert listing.priced(Price(seconds)) == f"~{text}"
     assert listing.priced(Price()) == "unknown"
@@ -383,7 +383,7 @@ def test_one_table_has_a_line_for_each_run(table, tmp_path):
     assert "old.json belongs to no run of this table" in lines
 
 
-def test_the_plan_adds_up_and_names_runs_that_are_impossible_here(table):
+def test_the_plan_adds_up_and_names_what_cannot_be_had(table):
     entries = entries_of(table)
     price = {entry: Price(60.0, is_measured=True) for entry in entries}
     skipped = {"t/a": "no data", "t/b": "no data"}

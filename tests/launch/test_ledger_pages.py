@@ -1,4 +1,4 @@
-"""The results pages agree with the records, and disagreement is reported."""
+"""The results pages agree with the records, and say so when they do not."""
 
 import json
 
@@ -25,7 +25,7 @@ MADE = {
 
 
 def _file(entry, runs, records, collapse):
-    """Files the record of a run of 200 steps, as `launch.reproduce` does."""
+    """The record of a run of 200 steps, as `launch.reproduce` files it."""
     seed = entry.config.seed
     last = {"collapse_fraction": collapse, "kl_divergence": 2.0 + seed}
     history = {"100": {**last, "collapse_fraction": 1.0}, "200": last}
@@ -36,7 +36,7 @@ def _file(entry, runs, records, collapse):
 
 @pytest.fixture
 def ledger(tmp_path):
-    """A paper with two tables, one with three of four records; its folder, and the records."""
+    """A paper of two tables, one with three of four records; its folder, and the records."""
     runs = [{"seed": seed, "objective.name": "sampling"} for seed in range(3)]
     runs.append({"seed": 0, "objective.name": "sampling_free"})
     steps = {"train.steps": 200, "evaluations.steps": (100, 200)}
@@ -62,7 +62,7 @@ def ledger(tmp_path):
 
 
 def _change(path, **changes):
-    """Changes entries of a record, each given by the keys that lead to it."""
+    """Of entries of a record, each by the keys that lead to it."""
     record = json.loads(path.read_text())
     for keys, value in changes.items():
         *groups, last = keys.split("__")
@@ -73,7 +73,7 @@ def _change(path, **changes):
     path.write_text(json.dumps(record))
 
 
-def test_a_page_keeps_its_text_and_shows_the_records(ledger):
+def test_a_page_is_its_text_and_what_the_records_say(ledger):
     folder, papers, _ = ledger
     changed = pages.write_pages(folder, papers)
     picture = folder / "figures" / "tiny-table1.png"
@@ -115,7 +115,7 @@ def test_a_record_that_changes_makes_page_and_picture_disagree(ledger, keys):
     assert digest_in(folder / "figures" / "tiny-table1.png") != before
 
 
-def test_text_in_a_block_and_pictures_without_a_table_are_faults(ledger):
+def test_text_within_a_block_and_pictures_of_no_table_are_faults(ledger):
     folder, papers, records = ledger
     pages.write_pages(folder, papers)
     page = folder / "tiny.md"
@@ -147,7 +147,7 @@ def test_a_table_without_a_block_and_a_block_without_a_table_are_refused(ledger,
         pages.check_pages(folder, papers)
 
 
-def test_invalid_records_are_left_out_and_named(ledger):
+def test_records_that_do_not_hold_are_left_out_and_named(ledger):
     folder, papers, (first, second, *_) = ledger
     record = json.loads(first.read_text())
     record["settings"]["objective.beta"] = 7.0
@@ -161,8 +161,8 @@ def test_invalid_records_are_left_out_and_named(ledger):
     assert f"3 runs without a record, an estimated 3.0 hours on two cores: `{first.stem}`" in text
 
 
-def test_the_end_of_a_run_is_not_an_earlier_step(ledger):
-    """A measure that some run lacks at its end has no number there."""
+def test_the_end_of_a_run_is_no_earlier_step(ledger):
+    """A measure that not all runs have at their end has no number there."""
     folder, papers, (path, *_) = ledger
     history = json.loads(path.read_text())["history"]
     history["200"] = {"kl_divergence": 2.0}
@@ -207,5 +207,5 @@ def test_a_range_of_times_has_its_unit_once():
 
 
 def test_the_pages_are_what_the_records_say():
-    """If they are not, run python -m launch.reproduce --write-docs."""
+    """If not: python -m launch.reproduce --write-docs."""
     assert pages.check_pages(ROOT / "docs" / "results") == []

@@ -1,4 +1,4 @@
-"""The list of tables has all of the papers' tables, and everything that it names exists."""
+"""The list of tables: none of the papers' is missing, and what it names is there."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from launch.runs import expand, select
 from sfvae_jax import evaluation
 from sfvae_jax.runs.files.config_file import flatten, plain
 
-# The numbers in the captions, copied from the papers.
+# The numbers in the captions, typed from the papers.
 CAPTIONS = {
     "sfvae": {
         *(f"Table {n}" for n in range(1, 6)),
@@ -37,7 +37,7 @@ def test_every_table_and_figure_of_the_papers_is_listed():
         assert [table.name.lower() for table in tables] == names
 
 
-def test_names_are_unique_and_mentioned_names_exist():
+def test_names_are_unique_and_those_that_are_mentioned_exist():
     names = [table.name for table in TABLES]
     assert len({name.lower() for name in names}) == len(names)
     for table in TABLES:
@@ -49,8 +49,8 @@ def test_names_are_unique_and_mentioned_names_exist():
 
 
 @pytest.mark.parametrize("name", [table.name for table in TABLES if table.parts])
-def test_runs_can_be_made_and_measure_what_is_shown(name, monkeypatch):
-    """Checks the first and the last run; `test_no_run_is_in_a_part_twice` makes all of them."""
+def test_parts_are_runs_that_can_be_made_and_measure_what_is_shown(name, monkeypatch):
+    """The first and the last of each; `test_no_run_is_in_a_part_twice` makes all of them."""
     few = lambda runs, filters: (chosen := select(runs, filters))[:1] + chosen[1:][-1:]  # noqa: E731
     monkeypatch.setattr("launch.runs.select", few)
     (table,) = (table for table in TABLES if table.name == name)
@@ -69,7 +69,7 @@ def test_runs_can_be_made_and_measure_what_is_shown(name, monkeypatch):
     )
 
 
-def test_a_grid_has_one_method_per_cell_and_curves_have_a_table():
+def test_a_cell_of_a_grid_is_one_method_and_curves_have_a_table_beside_them():
     for table in TABLES:
         kinds = [type(view) for view in table.shows]
         assert Curves not in kinds or Measures in kinds, table.name

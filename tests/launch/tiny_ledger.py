@@ -1,4 +1,4 @@
-"""A table of tiny runs, and files of runs and records without any training."""
+"""A table of tiny runs, and the files of runs and records that nobody has trained."""
 
 import json
 
@@ -33,7 +33,7 @@ def own_table(folder, runs=RUNS, part=(), **changes):
 
 
 def finish(entry, folder, pieces=(PIECE,), caveats=None, **metrics):
-    """Writes those files of a finished run that a record needs."""
+    """The files of a finished run, as far as a record needs them."""
     run = entry.run(folder)
     run.workdir.mkdir(parents=True)
     metrics = {"kl_divergence": 1.5, **metrics}
@@ -58,7 +58,7 @@ def finish(entry, folder, pieces=(PIECE,), caveats=None, **metrics):
 
 
 def filed(entry, folder, records, pieces=(PIECE,), **changes):
-    """Files a record; returns its path."""
+    """A record in its place; returns its path."""
     metrics = {key: changes.pop(key) for key in ("kl_divergence",) if key in changes}
     record = make_record(entry, finish(entry, folder, pieces, **metrics), 8.0) | changes
     path = path_of(entry, records)

@@ -7,7 +7,7 @@ from PIL import Image
 from sfvae_jax import report
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.pictures import latent_codes
-from sfvae_jax.evaluation.pictures.samples import Encoded
+from sfvae_jax.evaluation.pictures.latent_codes import Encoded
 from sfvae_jax.reporting.pictures import side_by_side
 from sfvae_jax.reporting.pictures.side_by_side import Tile, arrange, draw_tiles, read_panel
 

@@ -1,4 +1,4 @@
-"""The `laptop` preset of every config runs from training to pictures, at toy size."""
+"""Every config's `laptop` preset from training to pictures, at toy size."""
 
 import json
 
@@ -37,7 +37,7 @@ SMALL = {
     "evaluations.marginal_likelihood.num_samples": 4,
     "evaluations.marginal_likelihood.num_images": 4,
 }
-# Settings that XLA compiles quickly.
+# What XLA compiles in the least time.
 SIXTEEN = {"data.image_size": 16, "model.channels": (2, 2, 4), "model.lowering": "native"}
 FEW_SEARCHED = {
     "model.decoder_sizes": (8, 8, 8),
@@ -115,13 +115,13 @@ OF_EVALUATION = {
     "bias": {"bias.png"},
     "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},
     "jacobian_quality": {"jacobian_quality.png", "taylor.png"},
-    # for two latents, as in all models here
+    # of two latents, as all models here
     "sequence_pictures": {"sentences.png", "interpolations.png"},
     "pictures": {"traversals_0.png", "interpolations.png", "neighbours.png", "manifold_wide.png"},
 }
 
 
-# Measures that do not apply to a deterministic model of sequences without values.
+# A deterministic model of sequences without values.
 DETERMINISTIC_OF_SEQUENCES = {
     "collapse_fraction",
     "kl_divergence",
@@ -132,7 +132,7 @@ DETERMINISTIC_OF_SEQUENCES = {
     "novel_prior",
 }
 _GAPS = ("approximation_gap", "amortization_gap", "inference_gap", "linearized_gain")
-# Measures that do not apply to an encoder without variances.
+# An encoder without variances.
 OF_A_POINT = {
     "reconstruction_error_at_sample",
     "lower_bound",
@@ -170,7 +170,7 @@ def test_no_config_is_left_out():
     assert sorted(CHANGES) == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
 
-# Other presets cover what these run.
+# What these run, others do as well.
 SLOW = (
     "architectures",
     "celeba",

@@ -1,28 +1,28 @@
-"""Ways between two codes."""
+"""Spherical interpolation between two codes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Below this sine the angle of two codes is rounding, and their great circle is not defined.
+# Below this sine the angle between two codes is rounding error, and leaves no great circle.
 _MIN_SINE = 1e-6
 
 
 def slerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
-    """Spherical interpolation of codes (Shoemake, 1985; White, 2016; RAE Appendix D).
+    """Interpolates codes on the sphere (Shoemake, 1985; White, 2016; RAE Appendix D).
 
     sin((1 - t) w) / sin w * start + sin(t w) / sin w * end, w the angle between them.
 
-    Where there is no angle (codes that are parallel, opposite or zero) it is the straight line,
-    (1 - t) start + t end, which the formula tends to as w -> 0.
+    For codes that are parallel, opposite or zero the angle is not defined. The result is then the
+    straight line (1 - t) start + t end, the limit of the formula as w -> 0.
 
     Args:
-        start: [..., m].
-        end: the same shape.
+        start: codes [..., m].
+        end: codes of the same shape.
         weight: t in [0, 1], a scalar or shaped [...].
 
     Returns:
-        [..., m] in float64; `start` at t = 0 and `end` at t = 1.
+        Codes [..., m] in float64: `start` at t = 0 and `end` at t = 1.
 
     Raises:
         ValueError: if the shapes differ.
@@ -32,7 +32,7 @@ def slerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray | float) -> np.
         raise ValueError(f"codes must share one shape [..., m], got {start.shape}, {end.shape}")
     t = np.broadcast_to(np.asarray(weight, np.float64), start.shape[:-1])[..., None]
     a, b = _unit(start), _unit(end)
-    # Half the angle by its tangent: exact for nearly parallel codes, unlike arccos.
+    # By the tangent of half the angle, which is exact for nearly parallel codes, unlike arccos.
     angle = 2.0 * np.arctan2(_norm(a - b), _norm(a + b))
     sine = np.sin(angle)
     straight = (sine < _MIN_SINE) | (_norm(a) == 0.0) | (_norm(b) == 0.0)
@@ -46,8 +46,8 @@ def _norm(z: np.ndarray) -> np.ndarray:
 
 
 def _unit(z: np.ndarray) -> np.ndarray:
-    """z / |z|; zero stays zero."""
+    """Returns z / |z|, or zero for zero."""
     largest = np.max(np.abs(z), axis=-1, keepdims=True, initial=0.0)
-    z = z / np.where(largest > 0.0, largest, 1.0)  # so that no square under- or overflows
+    z = z / np.where(largest > 0.0, largest, 1.0)  # so that no square underflows or overflows
     norm = _norm(z)
     return z / np.where(norm > 0.0, norm, 1.0)

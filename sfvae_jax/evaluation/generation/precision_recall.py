@@ -1,32 +1,51 @@
-"""Precision and recall of distributions (Sajjadi et al., 2018; RAE Appendix E)."""
+"""The evaluation `precision_recall`: precision and recall of the generated images' distribution.
+
+Both are those of Sajjadi et al. (2018), as in RAE Appendix E.
+"""
 
 from __future__ import annotations
 
+import ml_collections
 import numpy as np
 
+from sfvae_jax.evaluation.generation.comparison import (
+    REAL,
+    check_files,
+    feature_spec,
+    features_of,
+    needed_splits,
+    needs_labels,
+    or_reason,
+)
+from sfvae_jax.evaluation.generation.features.table import FEATURES
+from sfvae_jax.evaluation.generation.sources import SOURCES
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
 from sfvae_jax.evaluation.threads import one_thread
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.options import Option, some_of
 
 BETA = 8.0
+NUM_CLUSTERS = 20
 
 
 def prd_of_histograms(
     real: np.ndarray, generated: np.ndarray, *, num_angles: int = 1001
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The PRD curve of two distributions over the same K states.
+    """Computes the PRD curve of two distributions over the same K states.
 
     precision(l) = sum_k min(l real_k, generated_k),   recall(l) = precision(l) / l,   for slopes
-    l = tan(angle), the angles evenly spaced from 0 to pi/2 (Sajjadi et al., Algorithm 1).
+    l = tan(angle), with angles evenly spaced from 0 to pi/2 (Sajjadi et al., Algorithm 1).
 
     Args:
         real: probabilities of the reference, [K].
-        generated: those of what is judged, [K].
-        num_angles: points of the curve.
+        generated: probabilities of what is judged, [K].
+        num_angles: number of points on the curve.
 
     Returns:
         (precision, recall), each [num_angles] in [0, 1].
 
     Raises:
-        ValueError: if they are no two distributions over the same states.
+        ValueError: if these are not two distributions over the same states.
     """
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     if real.ndim != 1 or real.shape != generated.shape:
@@ -44,23 +63,23 @@ def prd(
     features_real: np.ndarray,
     features_generated: np.ndarray,
     *,
-    num_clusters: int = 20,
+    num_clusters: int = NUM_CLUSTERS,
     num_angles: int = 1001,
     num_runs: int = 10,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The PRD curve of two sets of features, over the clusters of their union.
+    """Computes the PRD curve of two sets of features over clusters of their union.
 
-    Mini-batch k-means of scikit-learn finds the states; the curve is the mean of several runs.
+    scikit-learn's mini-batch k-means finds the clusters; the curve is the mean of several runs.
 
     Args:
-        features_real: of the reference, [N, d].
-        features_generated: of what is judged, as many: [N, d]. Unequal numbers would bias the
-            clusters towards the larger set.
+        features_real: features of the reference, [N, d].
+        features_generated: features of what is judged, [N, d]. With unequal numbers the clusters
+            would be biased towards the larger set.
         num_clusters: K, at most 2 N.
-        num_angles: points of the curve.
-        num_runs: clusterings that are averaged.
-        seed: of the first; each next one adds 1.
+        num_angles: number of points on the curve.
+        num_runs: number of clusterings that are averaged.
+        seed: seed of the first clustering; each further one adds 1.
 
     Returns:
         (precision, recall), each [num_angles] in [0, 1].
@@ -72,7 +91,7 @@ def prd(
 
     if features_real.shape != features_generated.shape or features_real.ndim != 2:
         raise ValueError(
-            f"need two sets of features of one shape [N, d], got {features_real.shape} and"
+            f"need two sets of features of the same shape [N, d], got {features_real.shape} and"
             f" {features_generated.shape}"
         )
     number = len(features_real)
@@ -85,8 +104,8 @@ def prd(
         with one_thread():
             states = clusters.fit_predict(union)
         histograms = (
-            np.bincount(part, minlength=num_clusters) / number
-            for part in (states[:number], states[number:])
+            np.bincount(own, minlength=num_clusters) / number
+            for own in (states[:number], states[number:])
         )
         curves.append(prd_of_histograms(*histograms, num_angles=num_angles))
     precision, recall = np.mean(curves, axis=0)
@@ -94,20 +113,72 @@ def prd(
 
 
 def max_f_beta(precision: np.ndarray, recall: np.ndarray, beta: float) -> float:
-    """The greatest F_beta on a PRD curve, max (1 + b^2) p r / (b^2 p + r).
+    """Returns the largest F_beta on a PRD curve, max (1 + b^2) p r / (b^2 p + r), in [0, 1].
 
-    With beta = 8 it weighs recall, with 1/8 precision: the pair that Sajjadi et al. put in place of
-    a whole curve.
+    beta = 8 weights recall and beta = 1/8 precision; Sajjadi et al. summarise a curve by this pair.
 
     Args:
-        precision: [num_angles].
-        recall: [num_angles].
-        beta: positive.
-
-    Returns:
-        A number in [0, 1].
+        precision: precision along the curve, [num_angles].
+        recall: recall along the curve, [num_angles].
+        beta: a positive number.
     """
     square = beta**2
     below = square * precision + recall
     above = (1.0 + square) * precision * recall
     return float(np.max(np.divide(above, below, out=np.zeros_like(below), where=below > 0.0)))
+
+
+def evaluate_precision_recall(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> Measured:
+    """Measures F8 and F1/8 of the PRD curve for each source.
+
+    F8 weights recall and F1/8 precision, both in [0, 1]. RAE's Table 2 gives precision first, so it
+    reads F1/8 / F8.
+    """
+    real = features_of(trained, REAL)
+    if 2 * len(real) < NUM_CLUSTERS:
+        raise NotApplicable(f"{NUM_CLUSTERS} clusters need as many images, got {2 * len(real)}")
+    measured: Measured = {}
+    for source in options.sources:
+        curve = or_reason(lambda source=source: prd(real, features_of(trained, source)))
+        for name, beta in zip(_pair(trained.config, source), (BETA, 1.0 / BETA), strict=True):
+            missing = isinstance(curve, NotApplicable)
+            measured[name] = curve if missing else max_f_beta(*curve, beta)
+    return measured
+
+
+def _pair(evaluations: ml_collections.ConfigDict, source: str) -> tuple[str, str]:
+    begin = feature_spec(evaluations).precision_recall
+    return f"{begin}_f8_{source}", f"{begin}_f1_8_{source}"
+
+
+def _names(
+    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
+) -> tuple[str, ...]:
+    return tuple(name for source in options.sources for name in _pair(evaluations, source))
+
+
+OPTIONS = {
+    "sources": Option(
+        ("prior", "gaussian", "gmm"),
+        some_of("source", SOURCES),
+        "Sources of the images that are compared with the test images.",
+    )
+}
+EVALUATION = Evaluation(
+    evaluate_precision_recall,
+    tuple(
+        Measure(f"{features.precision_recall}_{weight}_SOURCE", digits=3, better="more", split=REAL)
+        for features in FEATURES.values()
+        for weight in ("f1_8", "f8")
+    ),
+    OPTIONS,
+    summary="precision and recall of generated images' distribution (Sajjadi et al., 2018)",
+    source="RAE Table 2",
+    names=_names,
+    splits=needed_splits,
+    uses_generated=True,
+    needs_labels=needs_labels,
+    check_files=check_files,
+)

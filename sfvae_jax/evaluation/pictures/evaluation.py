@@ -1,4 +1,4 @@
-"""The evaluation `pictures`: what a model has learned, to be looked at."""
+"""The evaluation `pictures`, which shows what a model of images has learned."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data import to_unit_interval
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
-from sfvae_jax.evaluation.generation.sources import DENSITIES, generate
-from sfvae_jax.evaluation.pictures.samples import encoded, manifold
+from sfvae_jax.evaluation.generation.sources import generate
+from sfvae_jax.evaluation.pictures.latent_codes import draw_varied
+from sfvae_jax.evaluation.pictures.prior_images import manifold
 from sfvae_jax.evaluation.pictures.traversals import latent_order, nearest, traversals
+from sfvae_jax.evaluation.spec import Evaluation, no_measures
 from sfvae_jax.evaluation.trained_model import (
     NotApplicable,
     TrainedModel,
@@ -28,36 +32,30 @@ from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of, whole
 log = logging.getLogger("sfvae_jax")
 
 OPTIONS = {
-    "num_traversed": Option(2, DRAWN, "images with a picture of their own, traversals_<i>.png"),
+    "num_traversed": Option(2, DRAWN, "Images that get a picture of traversals of their own."),
     "num_dimensions": Option(
-        10, whole(0, 1000), "latent dimensions in it, from the most informative down; 0 = all"
+        10, whole(0, 1000), "Latents to traverse, from the most informative down; 0 = all."
     ),
-    "num_values": Option(9, DRAWN, "of each dimension, from -limit to limit"),
-    "limit": Option(3.0, POSITIVE, "standard deviations of the prior (SFVAE Figure 3)"),
-    "num_interpolations": Option(6, DRAWN, "pairs of images"),
-    "num_steps": Option(9, DRAWN, "from one image of a pair to the other"),
+    "num_values": Option(9, DRAWN, "Values of each latent in a traversal, from -limit to limit."),
+    "limit": Option(
+        3.0, POSITIVE, "Largest value in a traversal, in standard deviations of the prior."
+    ),
+    "num_interpolations": Option(6, DRAWN, "Pairs of images to interpolate between."),
+    "num_steps": Option(9, DRAWN, "Images in an interpolation."),
     "sources": Option(
         ("optimal_prior", "gaussian", "gmm"),
         some_of("source", DENSITIES),
-        "densities that samples are drawn from, besides the prior",
+        "Densities that samples are drawn from, besides the prior.",
     ),
-    "num_samples": Option(
-        8, DRAWN, "of the mixture that is fitted to the training codes, beside their neighbours"
-    ),
-    "num_neighbours": Option(5, DRAWN, "nearest training images of each (RAE Figure 6)"),
-    "manifold_side": Option(20, DRAWN, "images a side of the manifold of two latents"),
+    "num_samples": Option(8, DRAWN, "Samples of the mixture to show beside their neighbours."),
+    "num_neighbours": Option(5, DRAWN, "Nearest training images of each such sample."),
+    "manifold_side": Option(20, DRAWN, "Images on each side of the manifold of two latents."),
     "manifold_limit": Option(
-        5.0, POSITIVE, "standard deviations of the prior that it reaches to (SFVAE Figure 2)"
+        5.0, POSITIVE, "Where the manifold ends, in standard deviations of the prior."
     ),
 }
 
-_ROWS = 5
-
-
-def evaluate_pictures(trained: TrainedModel, options: ml_collections.ConfigDict) -> dict:
-    """`pictures` and `sequence_pictures` have no measures; what they draw is what they are for."""
-    del trained, options
-    return {}
+_ROWS = 5  # of samples
 
 
 def draw_gallery(
@@ -67,16 +65,16 @@ def draw_gallery(
     title: str,
     folder: Path,
 ) -> None:
-    """Traversals, interpolations, samples, their neighbours; variances or, of two, the manifold.
+    """Draws traversals, interpolations, samples and their neighbours, and the plane of two latents.
 
     Args:
-        trained: model and images.
+        trained: the model and its images.
         options: a group with the keys of `OPTIONS`.
-        results: of the run; not used.
-        title: of the pictures.
-        folder: where traversals_<i>.png, interpolations.png, samples_<source>.png, neighbours.png
-            and manifold_wide.png are written, and posterior_variances.png, which of two latents
-            every run draws.
+        results: not used.
+        title: what the figures' titles begin with.
+        folder: where traversals_<i>.png, interpolations.png, samples_<source>.png and
+            neighbours.png are written; also manifold_wide.png if there are two latents, else
+            posterior_variances.png, which every run with two latents has anyway.
     """
     del results
     _draw_traversals(trained, options, title, folder)
@@ -86,14 +84,12 @@ def draw_gallery(
     if latent_size(trained) == 2:
         _draw_manifold(trained, options, title, folder)
     else:
-        _draw_variances(trained, title, folder)
+        draw_varied(trained, title, folder)
 
 
 def _draw_traversals(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    from sfvae_jax.evaluation import figures
-
     order, scores, name = latent_order(trained)
     dimensions = order[: options.num_dimensions or None]
     values = np.linspace(-options.limit, options.limit, options.num_values)
@@ -117,8 +113,6 @@ def _draw_traversals(
 def _draw_interpolations(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    from sfvae_jax.evaluation import figures
-
     pairs = min(options.num_interpolations, len(trained.images) // 2)
     if not pairs:
         return
@@ -136,9 +130,7 @@ def _draw_interpolations(
 def _draw_samples(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    """samples_<source>.png of every density that this model has (RAE Figure 1, BACK Figure 17)."""
-    from sfvae_jax.evaluation import figures
-
+    """Draws samples_<source>.png for each density that the model has (RAE Fig. 1, BACK Fig. 17)."""
     side = trained.config.num_pictured
     for source in options.sources:
         try:
@@ -156,9 +148,7 @@ def _draw_samples(
 def _draw_neighbours(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    """neighbours.png: does the mixture only give back what it is fitted to? (RAE Figure 6)."""
-    from sfvae_jax.evaluation import figures
-
+    """Draws neighbours.png: does the mixture repeat training images? (RAE Figure 6)."""
     try:
         samples = _samples(trained, "gmm", options.num_samples)
     except NotApplicable as error:
@@ -179,22 +169,26 @@ def _draw_neighbours(
 
 
 def _samples(trained: TrainedModel, source: str, number: int) -> np.ndarray:
-    """Images of a source as pixels in [0, 1], [number, ...]."""
+    """Returns images of a source with pixels in [0, 1], [number, ...]."""
     return generate(trained, source, number).astype(np.float32) / 255.0
 
 
 def _draw_manifold(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    from sfvae_jax.evaluation import figures
-
     limit = options.manifold_limit
     images = manifold(trained, options.manifold_side, limit) / trained.data_scale
     figures.draw_manifold(images, f"{title}: [-{limit:g}, {limit:g}]", folder / "manifold_wide.png")
 
 
-def _draw_variances(trained: TrainedModel, title: str, folder: Path) -> None:
-    from sfvae_jax.evaluation.pictures import latent_codes
-
-    labels = trained.labels_of(trained.config.part) if trained.labels_of else None
-    latent_codes.draw_varied(trained, encoded(trained), labels, title, folder)
+EVALUATION = Evaluation(
+    no_measures,
+    (),
+    OPTIONS,
+    summary="latent traversals, interpolations, samples of several densities and their nearest"
+    " training images, and the manifold of two latents",
+    source="SFVAE Figures 2, 3; RAE Figures 1, 4-6; BACK Figures 7, 17",
+    splits=("train",),
+    uses_generated=True,
+    draw=draw_gallery,
+)

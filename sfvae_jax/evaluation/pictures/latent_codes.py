@@ -1,30 +1,78 @@
-"""Pictures of what the encoder gives: the latent plane, and variances against means (BACK)."""
+"""Posteriors of many images, and pictures of them: the latent plane, variances against means.
+
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from sfvae_jax.evaluation.figures import new_figure, save
-from sfvae_jax.evaluation.pictures.samples import Encoded
 from sfvae_jax.evaluation.pictures.traversals import latent_order
-from sfvae_jax.evaluation.trained_model import TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_checkpoint
+from sfvae_jax.posteriors import DiagonalGaussian
 
-_MOST_POINTS = 2000  # in one of many panels
-_MOST_DIMENSIONS = 4  # whose variances are drawn
+_MOST_POINTS = 2000  # most points in one of several panels
+_MOST_DIMENSIONS = 4  # most latents whose variances are drawn
+
+
+class Encoded(NamedTuple):
+    """The posteriors of N images, as NumPy arrays.
+
+    Attributes:
+        means: the posteriors' centers, [N, m].
+        variances: variances [N, m] of diagonal Gaussians; None for other posteriors.
+        samples: one sample of each posterior, [N, m]; None for points.
+    """
+
+    means: np.ndarray
+    variances: np.ndarray | None
+    samples: np.ndarray | None
+
+    @property
+    def are_varied(self) -> bool:
+        """Whether a variance differs between the images."""
+        if self.variances is None:
+            return False
+        return bool(np.any(np.ptp(self.variances, axis=0) > 1e-6 * np.max(self.variances, axis=0)))
+
+
+@once_per_checkpoint
+def encoded(trained: TrainedModel) -> Encoded:
+    """Returns center, variance and a sample of each image's posterior."""
+
+    def encode(params: Any, x: Array, key: Array) -> Encoded:
+        posterior = trained.encode(params, x)
+        center = posterior.center()
+        variances = samples = None
+        if isinstance(posterior, DiagonalGaussian):
+            variances = jnp.broadcast_to(jnp.square(posterior.stddev), center.shape)
+        if hasattr(posterior, "sample_and_log_prob"):
+            samples, _ = posterior.sample_and_log_prob(key)
+        return Encoded(center, variances, samples)
+
+    return trained.map_images(encode, key="encoded")
+
+
+def labels_of(trained: TrainedModel) -> np.ndarray | None:
+    """Returns the labels [N] of a model's images, or None if they have none."""
+    return trained.labels_of(trained.config.part) if trained.labels_of else None
 
 
 def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, path: Path) -> None:
-    """Posterior means by label and, beside them, samples (BACK Figures 2, 5 and 9 to 15).
+    """Draws posterior means and samples, coloured by label (BACK Figures 2, 5 and 9 to 15).
 
     Args:
-        encoded: of two latents.
-        labels: of the images, [N], or None.
-        title: of the figure.
-        path: of the file.
+        encoded: posteriors with two latents.
+        labels: labels of the images, [N], or None.
+        title: the figure's title.
+        path: where the picture is written.
     """
     drawn = {"mean": encoded.means, "sample": encoded.samples}
     drawn = {name: codes for name, codes in drawn.items() if codes is not None}
@@ -40,30 +88,23 @@ def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, p
     save(figure, path, panel=panels[0])
 
 
-def draw_varied(
-    trained: TrainedModel,
-    encoded: Encoded,
-    labels: np.ndarray | None,
-    title: str,
-    folder: Path,
-) -> None:
-    """posterior_variances.png of the most informative latents, if the variances differ at all.
+def draw_varied(trained: TrainedModel, title: str, folder: Path) -> None:
+    """Draws posterior_variances.png of the most informative latents, if the variances differ.
 
     Args:
-        trained: the model.
-        encoded: its images.
-        labels: of the images, [N], or None.
-        title: of the pictures.
-        folder: where it is written.
+        trained: the model and its images.
+        title: what the figure's title begins with.
+        folder: where the picture is written.
     """
-    if trained.prior_stddev is None or not encoded.are_varied:
+    posteriors = encoded(trained)
+    if trained.prior_stddev is None or not posteriors.are_varied:
         return
     order, _, _ = latent_order(trained)
     draw_posterior_variances(
-        encoded,
-        np.broadcast_to(trained.prior_stddev, encoded.means.shape[1:]),
+        posteriors,
+        np.broadcast_to(trained.prior_stddev, posteriors.means.shape[1:]),
         sorted(order[:_MOST_DIMENSIONS]),
-        labels,
+        labels_of(trained),
         f"{title}: posterior variances against means, in units of the prior",
         folder / "posterior_variances.png",
     )
@@ -77,17 +118,17 @@ def draw_posterior_variances(
     title: str,
     path: Path,
 ) -> None:
-    """The variance of each latent dimension against the mean of each (BACK Figure 3).
+    """Draws the variance of each latent against the mean of each (BACK Figure 3).
 
-    In units of the prior, sigma_i^2 / s_i^2 against mu_j / s_j, on a logarithmic scale.
+    The panels show sigma_i^2 / s_i^2 on a logarithmic scale against mu_j / s_j.
 
     Args:
-        encoded: with variances.
-        prior_stddev: s, [m].
-        dimensions: of the m, those to draw.
-        labels: of the images, [N], or None.
-        title: of the figure.
-        path: of the file.
+        encoded: posteriors with variances.
+        prior_stddev: s, the prior's standard deviations, [m].
+        dimensions: the latents to draw.
+        labels: labels of the images, [N], or None.
+        title: the figure's title.
+        path: where the picture is written.
     """
     some = np.linspace(0, len(encoded.means) - 1, min(len(encoded.means), _MOST_POINTS)).astype(int)
     means = (encoded.means / prior_stddev)[some]
@@ -109,7 +150,7 @@ def draw_posterior_variances(
 
 
 def _square_around(codes: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Limits of both axes, equally long, around all codes [N, 2]."""
+    """Returns axes limits of equal length that contain all codes [N, 2]."""
     middle = (codes.min(axis=0) + codes.max(axis=0)) / 2.0
     reach = 1.05 * max(np.max(np.abs(codes - middle)), 1e-3)
     (left, bottom), (right, top) = middle - reach, middle + reach
@@ -122,8 +163,8 @@ def _style(shown: np.ndarray) -> dict[str, Any]:
 
 
 def _say_labels(axes: Any, points: Any, shown: np.ndarray) -> None:
-    """A legend of the labels' colours beside the axes, where there are not too many."""
+    """Adds a legend of the labels' colours beside the axes, unless there are too many."""
     if 1 < len(np.unique(shown)) <= 10:
         beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
-        # As plain numbers: its own would be formulas.
+        # As plain numbers, where matplotlib would write formulas.
         axes.legend(*points.legend_elements(fmt="{x:g}"), title="label", **beside)

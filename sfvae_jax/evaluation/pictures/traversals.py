@@ -1,4 +1,4 @@
-"""What single latent dimensions do to an image, and which of them matter."""
+"""How single latent dimensions change an image, which of them matter, and nearest images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, cent
 
 
 def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
-    """Latent dimensions from the most informative down.
+    """Orders the latent dimensions from the most informative down.
 
     Returns:
-        (order [m], scores [m] by dimension, their name): the mean KL(q(z_i|x) || p(z_i)) in nats
-        over the images; without a KL divergence for each dimension, the variance of the codes.
+        (order [m], scores [m] by dimension, their name). The scores are the mean over the images of
+        KL(q(z_i|x) || p(z_i)), in nats, or the codes' variances if the posterior has no KL
+        divergence for each dimension.
     """
     try:
         scores, name = kl_matrix(trained).mean(axis=0), "KL"
@@ -27,18 +28,15 @@ def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
 def traversals(
     trained: TrainedModel, code: np.ndarray, dimensions: Sequence[int], values: Sequence[float]
 ) -> np.ndarray:
-    """E[x|z] where one dimension of a code after the other takes the values.
+    """Returns E[x|z] as each dimension of a code in turn takes the values, [D, V, ...].
 
-    The values count standard deviations of the prior; of a model without one, of its codes.
+    The values are in standard deviations of the prior or, for a model without one, of its codes.
 
     Args:
         trained: the model.
-        code: [m].
-        dimensions: D of the m.
-        values: V of them.
-
-    Returns:
-        [D, V, ...].
+        code: a code [m].
+        dimensions: D dimensions of it.
+        values: V values.
     """
     if trained.prior_stddev is None:
         codes = centers(trained, trained.images)
@@ -52,12 +50,12 @@ def traversals(
 
 
 def nearest(images: np.ndarray, others: np.ndarray, num_neighbours: int) -> np.ndarray:
-    """Indices of the others nearest to each image in Euclidean distance, [N, num_neighbours].
+    """Returns the indices of the nearest others in Euclidean distance, [N, num_neighbours].
 
     Args:
-        images: [N, ...].
-        others: [M, ...] of the same kind; floats, or uint8 which counts as 255 = 1.
-        num_neighbours: at most M.
+        images: images [N, ...].
+        others: images [M, ...] to choose from; floats, or uint8 where 255 stands for 1.
+        num_neighbours: how many to return for each image, at most M.
     """
     flat = np.asarray(images, np.float32).reshape(len(images), -1)
     scale = np.float32(255.0 if others.dtype == np.uint8 else 1.0)

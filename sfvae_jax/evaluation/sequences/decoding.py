@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import RunError
-from sfvae_jax.evaluation.generation.sources import DENSITIES, random_codes
+from sfvae_jax.evaluation.generation.densities.table import DENSITIES
+from sfvae_jax.evaluation.generation.sources import random_codes
 from sfvae_jax.evaluation.sequences import molecules
 from sfvae_jax.evaluation.trained_model import TrainedModel, once, part_images, program
 from sfvae_jax.grammars import EXPRESSIONS, Language, ParseError
@@ -96,7 +97,7 @@ def random_sentences(
         NotApplicable: if the model has no such density.
     """
     codes = random_codes(trained, source, number)
-    rng = jax.random.fold_in(trained.rng, DENSITIES.index(source))
+    rng = jax.random.fold_in(trained.rng, DENSITIES[source].stream - 1)
     return decode_texts(trained, codes, rng if decoding == "sample" else None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation.generation.sources import DENSITIES
+from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences.decoding import (
     DECODINGS,

@@ -10,8 +10,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
-from sfvae_jax.evaluation.generation.sources import DENSITIES
 from sfvae_jax.evaluation.sequences import molecules
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,

@@ -74,7 +74,7 @@ def test_a_curve_repeats_itself_and_averages_its_runs():
 
 def test_what_cannot_be_compared_is_refused():
     features = np.zeros((30, 2))
-    with pytest.raises(ValueError, match="of one shape"):
+    with pytest.raises(ValueError, match="of the same shape"):
         prd(features, features[:-1])
     with pytest.raises(ValueError, match="20 clusters need as many features, got 8"):
         prd(features[:4], features[:4])

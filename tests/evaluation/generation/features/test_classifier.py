@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sfvae_jax.evaluation.generation import classifier
-from sfvae_jax.evaluation.generation.classifier import classifier_of, train_classifier
+from sfvae_jax.evaluation.generation.features import classifier
+from sfvae_jax.evaluation.generation.features.classifier import classifier_of, train_classifier
 
 
 def _bars(rng, number, channels=1):

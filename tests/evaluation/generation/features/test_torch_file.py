@@ -12,8 +12,8 @@ import pytest
 from damage import mutated
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.generation import opcodes, torch_file
-from sfvae_jax.evaluation.generation.torch_file import read_torch_file
+from sfvae_jax.evaluation.generation.features import opcodes, torch_file
+from sfvae_jax.evaluation.generation.features.torch_file import read_torch_file
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -164,10 +164,10 @@ class Tensor:
         ((0, (2, 2), (3, 1)), "a reaches beyond its storage"),
         ((0, (10**9, 10**9), (0, 0)), "a reaches beyond its storage"),
         ((5, (0,), (1,)), "a reaches beyond its storage"),
-        ((-1, (4,), (1,)), "a has no proper shape"),
-        ((0, (2,), (-1,)), "a has no proper shape"),
-        ((0, (2, 2), (1,)), "a has no proper shape"),
-        ((0, (2.0,), (1,)), "a has no proper shape"),
+        ((-1, (4,), (1,)), "a has no valid shape"),
+        ((0, (2,), (-1,)), "a has no valid shape"),
+        ((0, (2, 2), (1,)), "a has no valid shape"),
+        ((0, (2.0,), (1,)), "a has no valid shape"),
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
@@ -185,7 +185,7 @@ def test_other_contents_than_arrays_are_refused(tmp_path):
     path = tmp_path / "state.pth"
     for content, message in (
         ({"a": torch.randn(4).double()}, "it asks for torch.DoubleStorage"),
-        ({"a": 3.0}, "a is no tensor"),
+        ({"a": 3.0}, "a is not a tensor"),
         ([1, 2], "it holds a list"),
     ):
         torch.save(content, path)
@@ -247,24 +247,24 @@ HOSTILE = {
     "many bytes": (state_dict(before=b"\x96" + b"\x00\xff" * 4 + b"x0"), "cannot read arrays"),
     "a long number": (state_dict(before=b"\x8b\xff\xff\xff\x7f10"), "cannot read arrays"),
     "a long frame": (state_dict(before=b"\x95" + b"\xff" * 7 + b"\x7f"), "cannot read arrays"),
-    "a deep key": (state_dict(DEEP + b"N"), "nests more than 30 deep"),
+    "a deep key": (state_dict(DEEP + b"N"), "nests more than 30 levels deep"),
     "a deep list": (state_dict(before=b"]" * 50 + b"a" * 49 + b"0"), "nests more than"),
     "many opcodes": (state_dict(before=b"N0" * 2000), "more than 3000 opcodes"),
     "many axes": (
         state_dict(piece("a") + tensor(shape=(1,) * 99, strides=(1,) * 99)),
-        "a has no proper shape",
+        "a has no valid shape",
     ),
     "a length beyond all": (
         state_dict(piece("a") + tensor(shape=(2**2000, 0), strides=(1, 1))),
-        "a has no proper shape",
+        "a has no valid shape",
     ),
     "an offset beyond all": (
         state_dict(piece("a") + tensor(offset=2**70)),
-        "a has no proper shape",
+        "a has no valid shape",
     ),
     "a text for a shape": (
         state_dict(piece("a") + tensor(shape="x" * 9, strides="x" * 9)),
-        "a has no proper shape",
+        "a has no valid shape",
     ),
     "a storage beyond all": (
         state_dict(piece("a") + tensor(size=2**60)),
@@ -275,7 +275,7 @@ HOSTILE = {
         state_dict(piece("w") + tensor() + piece("a\x1b\n" * 9999) + b"N"),
         "a\\? a\\?",
     ),
-    "nothing to take": (b"\x80\x02u.", "takes what is not there"),
+    "nothing to take": (b"\x80\x02u.", "takes more than is on its stack"),
     "no end": (state_dict()[:-1], "cannot read arrays"),
 }
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.pictures import latent_codes
-from sfvae_jax.evaluation.pictures.samples import Encoded
+from sfvae_jax.evaluation.pictures.latent_codes import Encoded
 from sfvae_jax.evaluation.sequences import drawing
 
 

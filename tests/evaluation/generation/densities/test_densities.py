@@ -8,8 +8,14 @@ import pytest
 import scipy.stats
 from scipy.special import logsumexp
 
-from sfvae_jax.evaluation.generation import densities as ex_post
-from sfvae_jax.evaluation.generation.second_stage import SecondStageVae, fit_second_stage
+from sfvae_jax.evaluation.generation.densities.codes import overall_scale
+from sfvae_jax.evaluation.generation.densities.gaussian import (
+    fit_gaussian,
+    optimal_prior,
+    standard_prior,
+)
+from sfvae_jax.evaluation.generation.densities.mixture import MixtureDensity, fit_mixture
+from sfvae_jax.evaluation.generation.densities.second_stage import SecondStageVae, fit_second_stage
 
 MEAN = np.array([1.0, -2.0, 0.5])
 COVARIANCE = np.array([[2.0, 0.6, 0.0], [0.6, 0.5, -0.2], [0.0, -0.2, 1.0]])
@@ -26,7 +32,7 @@ def _assert_moments(samples, mean, covariance):
 def test_a_gaussian_is_recovered_and_sampled():
     rng = np.random.default_rng(0)
     codes = rng.multivariate_normal(MEAN, COVARIANCE, size=20_000)
-    density = ex_post.fit_gaussian(codes)
+    density = fit_gaussian(codes)
     np.testing.assert_allclose(density.mean, codes.mean(axis=0))
     np.testing.assert_allclose(density.covariance, np.cov(codes.T))
     samples = density.sample(rng, 20_000)
@@ -38,16 +44,16 @@ def test_a_singular_gaussian_stays_in_its_plane():
     """Also of fewer codes than dimensions."""
     rng = np.random.default_rng(1)
     codes = rng.normal(size=(4, 2)) @ rng.normal(size=(2, 6)) + 3.0
-    samples = ex_post.fit_gaussian(codes).sample(rng, 50)
+    samples = fit_gaussian(codes).sample(rng, 50)
     plane = np.linalg.svd(codes - codes.mean(axis=0))[2][2:]  # what is orthogonal to it
     np.testing.assert_allclose((samples - codes.mean(axis=0)) @ plane.T, 0.0, atol=1e-6)
     assert samples.std() > 0.1
-    assert ex_post.fit_gaussian(rng.normal(size=(9, 1))).covariance.shape == (1, 1)
+    assert fit_gaussian(rng.normal(size=(9, 1))).covariance.shape == (1, 1)
 
 
 @pytest.mark.parametrize("stddev", [2.0, np.array([0.5, 1.0, 3.0])])
 def test_the_standard_prior(stddev):
-    samples = ex_post.standard_prior(stddev, 3).sample(np.random.default_rng(2), 20_000)
+    samples = standard_prior(stddev, 3).sample(np.random.default_rng(2), 20_000)
     _assert_moments(samples, np.zeros(3), np.diag(np.broadcast_to(stddev, 3) ** 2))
 
 
@@ -55,7 +61,7 @@ def test_the_optimal_prior_is_its_closed_form_and_the_best():
     """No other diagonal S has a smaller mean KL divergence of the same posteriors."""
     rng = np.random.default_rng(3)
     means, stddevs = rng.normal(size=(50, 2)) * [2.0, 0.3], rng.uniform(0.2, 1.5, size=(50, 2))
-    density = ex_post.optimal_prior(means, stddevs**2)
+    density = optimal_prior(means, stddevs**2)
     s = np.sqrt(np.mean(stddevs**2 + means**2, axis=0))
     np.testing.assert_allclose(density.covariance, np.diag(s**2), rtol=1e-12)
     np.testing.assert_array_equal(density.mean, 0.0)
@@ -71,7 +77,7 @@ def test_the_optimal_prior_is_its_closed_form_and_the_best():
 def _mixture():
     weights = np.array([0.2, 0.5, 0.3])
     means = np.array([[0.0, 0.0, 0.0], [12.0, 0.0, 4.0], [0.0, -9.0, 9.0]])
-    return ex_post.MixtureDensity(weights, means, np.stack([COVARIANCE, np.eye(3), 2 * np.eye(3)]))
+    return MixtureDensity(weights, means, np.stack([COVARIANCE, np.eye(3), 2 * np.eye(3)]))
 
 
 def test_log_density_of_a_mixture_is_scipys():
@@ -89,7 +95,7 @@ def test_a_known_mixture_is_recovered_at_any_scale(scale):
     """Three clusters far apart: weights, means and covariances within 4.5 standard errors."""
     true, n = _mixture(), 6000
     codes = scale * true.sample(np.random.default_rng(5), n)
-    found = ex_post.fit_mixture(0, codes, num_components=3)
+    found = fit_mixture(0, codes, num_components=3)
     order = [np.argmin(np.linalg.norm(found.means / scale - m, axis=1)) for m in true.means]
     assert sorted(order) == [0, 1, 2]
     for k, j in enumerate(order):
@@ -110,8 +116,8 @@ def test_a_known_mixture_is_recovered_at_any_scale(scale):
 def test_a_mixture_of_one_is_the_gaussian():
     """Its covariance is over N, not N - 1, with 1e-6 of the mean variance on the diagonal."""
     codes = np.random.default_rng(8).multivariate_normal(MEAN, COVARIANCE, size=400)
-    gaussian = ex_post.fit_gaussian(codes)
-    mixture = ex_post.fit_mixture(0, codes, num_components=1)
+    gaussian = fit_gaussian(codes)
+    mixture = fit_mixture(0, codes, num_components=1)
     assert mixture.weights == [1.0]
     np.testing.assert_allclose(mixture.means[0], gaussian.mean)
     ridge = 1e-6 * np.mean(np.var(codes, axis=0)) * np.eye(3)
@@ -133,11 +139,11 @@ def test_a_mixture_is_sampled_as_it_is():
 
 def test_the_default_mixture_has_ten_components_and_a_seed():
     codes = np.random.default_rng(7).normal(size=(200, 2))
-    found = ex_post.fit_mixture(3, codes)
+    found = fit_mixture(3, codes)
     assert found.weights.shape == (10,)
-    again = ex_post.fit_mixture(3, codes)
+    again = fit_mixture(3, codes)
     np.testing.assert_array_equal(again.means, found.means)
-    constant = ex_post.fit_mixture(0, np.full((20, 2), 7.0))  # a collapsed encoder
+    constant = fit_mixture(0, np.full((20, 2), 7.0))  # a collapsed encoder
     np.testing.assert_allclose(constant.sample(np.random.default_rng(0), 5), 7.0, atol=0.02)
 
 
@@ -168,7 +174,7 @@ def test_the_second_stage_bends_where_a_gaussian_cannot():
         0, codes, hidden_sizes=(64, 64), steps=1500, batch_size=128, learning_rate=5e-3
     )
     samples = second.sample(rng, 1000)
-    gaussian = ex_post.fit_gaussian(codes).sample(rng, 1000)
+    gaussian = fit_gaussian(codes).sample(rng, 1000)
     floor = _energy_distance(_banana(rng, 1000), fresh)
     by_gaussian = _energy_distance(gaussian, fresh)
     assert by_gaussian > 10 * abs(floor)
@@ -183,7 +189,7 @@ def test_the_second_stages_noise_is_in_its_samples():
     params["log_noise"] = np.float32(np.log(0.5))
     silent = dataclasses.replace(density, variables={"params": params})
     samples = silent.sample(np.random.default_rng(10), 10_000)
-    variance = (0.5 * ex_post.overall_scale(codes)) ** 2
+    variance = (0.5 * overall_scale(codes)) ** 2
     _assert_moments(samples, codes.mean(axis=0), variance * np.eye(2))
 
 
@@ -215,9 +221,9 @@ def test_the_second_stages_elbo_meets_a_known_density():
 @pytest.mark.parametrize(
     ("fit", "shape", "message"),
     [
-        (ex_post.fit_gaussian, (1, 3), "need 2 or more codes"),
-        (lambda codes: ex_post.fit_mixture(0, codes), (9, 3), "need 10 or more codes"),
-        (lambda codes: ex_post.optimal_prior(codes, codes), (0, 3), "need 1 or more codes"),
+        (fit_gaussian, (1, 3), "need 2 or more codes"),
+        (lambda codes: fit_mixture(0, codes), (9, 3), "need 10 or more codes"),
+        (lambda codes: optimal_prior(codes, codes), (0, 3), "need 1 or more codes"),
         (lambda codes: fit_second_stage(0, codes), (0, 3), "need codes"),
         (lambda codes: fit_second_stage(0, codes), (3,), "need codes"),
     ],

@@ -1,9 +1,9 @@
-"""The Inception network of the FID: 2,048 features of an image.
+"""The Inception network of the FID, which maps an image to 2,048 features.
 
-The graph is TensorFlow's of 2015-12-05, which the FID was defined with (Heusel et al., 2017), not
-today's Inception v3 (Szegedy et al., 2016): its average pools leave the border out of the count,
-and its very last block has a max pool. The weights are PyTorch's port of that graph by pytorch-fid,
-and the submodules have that file's names.
+Its graph is TensorFlow's of 2015-12-05, with which the FID was defined (Heusel et al., 2017). It
+differs from today's Inception v3 (Szegedy et al., 2016): average pools do not count the border, and
+the very last block has a max pool. The weights come from pytorch-fid, which ported that graph to
+PyTorch; the submodules have the names in its file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from jax import Array
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.generation.torch_file import read_torch_file
+from sfvae_jax.evaluation.generation.features.spec import Extractor, FeatureSpec
+from sfvae_jax.evaluation.generation.features.torch_file import read_torch_file
+from sfvae_jax.evaluation.trained_model import TrainedModel, once_for_all_checkpoints
+from sfvae_jax.options import TEXT, Option
 from sfvae_jax.paths import regular_file
 
 NUM_FEATURES = 2048
@@ -42,16 +45,16 @@ _halve = functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 
 
 class ConvNormRelu(nn.Module):
-    """Convolution without bias, frozen BatchNorm, ReLU."""
+    """A convolution without bias, followed by frozen BatchNorm and ReLU."""
 
     features: int
     kernel: tuple[int, int]
     stride: int = 1
-    same: bool = False  # padded so that stride 1 keeps the size
+    same: bool = False  # whether padding keeps the size at stride 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, H, W, C] -> [N, H', W', features]."""
+        """Maps [N, H, W, C] to [N, H', W', features]."""
         padding = [(k // 2, k // 2) if self.same else (0, 0) for k in self.kernel]
         strides = (self.stride, self.stride)
         x = nn.Conv(
@@ -82,13 +85,13 @@ def _concatenate(*branches: Array) -> Array:
 
 
 class BlockA(nn.Module):
-    """35 x 35: branches of 1x1, 5x5, two 3x3, and a pool."""
+    """Block for 35 x 35 places: branches of 1x1, 5x5, two 3x3, and a pool."""
 
     pool_features: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, 35, 35, C] -> [N, 35, 35, 224 + pool_features]."""
+        """Maps [N, 35, 35, C] to [N, 35, 35, 224 + pool_features]."""
         return _concatenate(
             _conv("branch1x1", 64, 1)(x),
             _chain(x, _conv("branch5x5_1", 48, 1), _conv("branch5x5_2", 64, 5, same=True)),
@@ -103,11 +106,11 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """35 x 35 to 17 x 17."""
+    """Block that reduces 35 x 35 places to 17 x 17."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, 35, 35, 288] -> [N, 17, 17, 768]."""
+        """Maps [N, 35, 35, 288] to [N, 17, 17, 768]."""
         return _concatenate(
             _conv("branch3x3", 384, 3, stride=2)(x),
             _chain(
@@ -121,13 +124,13 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17 x 17: 7x7 convolutions as pairs of 1x7 and 7x1."""
+    """Block for 17 x 17 places: 7x7 convolutions as pairs of 1x7 and 7x1."""
 
     channels: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, 17, 17, 768] -> the same shape."""
+        """Maps [N, 17, 17, 768] to the same shape."""
         c = self.channels
         return _concatenate(
             _conv("branch1x1", 192, 1)(x),
@@ -150,11 +153,11 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """17 x 17 to 8 x 8."""
+    """Block that reduces 17 x 17 places to 8 x 8."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, 17, 17, 768] -> [N, 8, 8, 1280]."""
+        """Maps [N, 17, 17, 768] to [N, 8, 8, 1280]."""
         return _concatenate(
             _chain(x, _conv("branch3x3_1", 192, 1), _conv("branch3x3_2", 320, 3, stride=2)),
             _chain(
@@ -169,13 +172,13 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 x 8: branches that fork into 1x3 and 3x1."""
+    """Block for 8 x 8 places: branches that fork into 1x3 and 3x1."""
 
     pool: Callable[[Array], Array]
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[N, 8, 8, C] -> [N, 8, 8, 2048]."""
+        """Maps [N, 8, 8, C] to [N, 8, 8, 2048]."""
         single = _conv("branch3x3_1", 384, 1)(x)
         double = _chain(
             x, _conv("branch3x3dbl_1", 448, 1), _conv("branch3x3dbl_2", 384, 3, same=True)
@@ -191,9 +194,10 @@ class BlockE(nn.Module):
 
 
 def prepare(images: Array) -> Array:
-    """Stored images [N, H, W, 1 or 3] as the network takes them: [N, 299, 299, 3] in [-1, 1].
+    """Turns stored images [N, H, W, 1 or 3] into the network's input, [N, 299, 299, 3] in [-1, 1].
 
-    Resized bilinearly by the pixels' centres, without antialiasing; a grey channel three times.
+    They are resized bilinearly by the pixels' centres, without antialiasing; a grey channel is
+    repeated three times.
     """
     x = to_unit_interval(images)
     x = jax.image.resize(x, (len(x), SIDE, SIDE, x.shape[-1]), "bilinear", antialias=False)
@@ -201,11 +205,11 @@ def prepare(images: Array) -> Array:
 
 
 class FidInception(nn.Module):
-    """Prepared images [N, 299, 299, 3] to the features of the last average pool, [N, 2048]."""
+    """Maps prepared images [N, 299, 299, 3] to the output of the last average pool, [N, 2048]."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """The graph up to there; the classifier on top is left out."""
+        """Applies the graph, without the classifier on top."""
         x = _conv("Conv2d_1a_3x3", 32, 3, stride=2)(x)
         x = _conv("Conv2d_2a_3x3", 32, 3)(x)
         x = _halve(_conv("Conv2d_2b_3x3", 64, 3, same=True)(x))
@@ -223,18 +227,18 @@ class FidInception(nn.Module):
 
 
 def check_weights(path: str, sha256: str = WEIGHTS_SHA256) -> None:
-    """Refuses a file that is not there, or is not the one that the FID is defined with.
+    """Checks that a file has the weights with which the FID is defined.
 
     Args:
-        path: of the file.
-        sha256: what its content must have.
+        path: path of the file.
+        sha256: the SHA-256 that its content must have.
 
     Raises:
-        UsageError: saying which file is needed, where it is published and what was found.
+        UsageError: if it has not; the message says what was found, and where the file is published.
     """
     needed = (
         f"the FID needs {WEIGHTS_FILE} from {WEIGHTS_URL}; download it and give its path here, or"
-        " set features=classifier for another distance"
+        " set evaluations.generated.features=classifier for another distance"
     )
     if not path:
         raise UsageError(f"{_KEY} is empty: {needed}")
@@ -256,10 +260,10 @@ def check_weights(path: str, sha256: str = WEIGHTS_SHA256) -> None:
 
 
 def load_weights(path: str, sha256: str = WEIGHTS_SHA256) -> dict[str, Any]:
-    """The variables of `FidInception` from that file.
+    """Reads the variables of `FidInception` from a file.
 
     Raises:
-        UsageError: if the file is not that one, or its arrays are not those of the network.
+        UsageError: if it is another file, or its arrays do not fit the network.
     """
     check_weights(path, sha256)
     arrays = read_torch_file(path)
@@ -282,13 +286,13 @@ _FROM_TORCH = {
 
 
 def variables_from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The network's variables from the state dict of the PyTorch port.
+    """Converts the state dict of the PyTorch port to the network's variables.
 
-    Kernels turn from [out, in, H, W] to [H, W, in, out]. The classifier on top and the counts of
-    BatchNorm's batches are left out.
+    Kernels turn from [out, in, H, W] to [H, W, in, out]. The classifier on top and BatchNorm's
+    counts of batches are left out.
 
     Raises:
-        UsageError: if an array is missing, left over or of another shape.
+        UsageError: if an array is missing, unknown or has another shape.
     """
     used = set()
 
@@ -311,11 +315,13 @@ def variables_from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     idle = {"fc.weight", "fc.bias"}
     unknown = [k for k in arrays if k not in used | idle and not k.endswith("num_batches_tracked")]
     if unknown:
-        raise UsageError(f"the Inception weights hold {unknown[0]}, which the network has not")
+        raise UsageError(
+            f"the Inception weights have {unknown[0]}, which is not part of the network"
+        )
     return variables
 
 
-# Apart, so that images of any size share one compiled network.
+# Compiled separately, so that images of any size share one compiled network.
 _prepare = jax.jit(prepare)
 _compute = jax.jit(lambda variables, batch: FidInception().apply(variables, batch))
 
@@ -323,9 +329,9 @@ _compute = jax.jit(lambda variables, batch: FidInception().apply(variables, batc
 def inception_features(
     variables: Mapping[str, Any], images: np.ndarray, *, batch_size: int = 50
 ) -> np.ndarray:
-    """Features [N, 2048] of stored images [N, H, W, 1 or 3]; one channel stands for all three.
+    """Computes features [N, 2048] of stored images [N, H, W, 1 or 3].
 
-    Some 11 GFLOP an image.
+    An image takes some 11 GFLOP.
 
     Raises:
         ValueError: if the images have another shape.
@@ -338,3 +344,24 @@ def inception_features(
         batch = images[start : start + batch_size]
         features[start : start + batch_size] = _compute(variables, _prepare(batch))
     return features
+
+
+def _extractor(trained: TrainedModel) -> Extractor:
+    path = trained.config.generated.inception_path
+    key = ("inception", path)
+    weights = once_for_all_checkpoints(trained, key, lambda: load_weights(path))
+    return functools.partial(inception_features, weights)
+
+
+INCEPTION = FeatureSpec(
+    _extractor,
+    distance="fid",
+    precision_recall="prd",
+    is_fixed=True,
+    options={
+        "inception_path": Option(
+            "", TEXT, "File of the Inception weights, which docs/sample_quality.md names."
+        )
+    },
+    check_files=lambda options: check_weights(options.inception_path),
+)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.generation import inception
-from sfvae_jax.evaluation.generation.torch_file import read_torch_file
+from sfvae_jax.evaluation.generation.features import inception
+from sfvae_jax.evaluation.generation.features.torch_file import read_torch_file
 
 
 def _sha256(path):
@@ -72,7 +72,7 @@ def test_weights_of_another_network_are_refused(weights):
     missing = {k: v for k, v in arrays.items() if k != "Mixed_6e.branch7x7_3.bn.running_var"}
     with pytest.raises(UsageError, match="have no Mixed_6e.branch7x7_3.bn.running_var"):
         inception.variables_from_torch(missing)
-    with pytest.raises(UsageError, match="hold AuxLogits.conv0.conv.weight"):
+    with pytest.raises(UsageError, match="have AuxLogits.conv0.conv.weight"):
         inception.variables_from_torch(
             arrays | {"AuxLogits.conv0.conv.weight": np.zeros(3, np.float32)}
         )

@@ -13,9 +13,10 @@ import scipy.linalg
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config, validate
 from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.evaluation.generation import features as sample_features
-from sfvae_jax.evaluation.generation import inception
-from sfvae_jax.evaluation.generation import sources as generation
+from sfvae_jax.evaluation.generation import comparison, sources
+from sfvae_jax.evaluation.generation.densities.codes import aggregated_codes, training_codes
+from sfvae_jax.evaluation.generation.features import classifier, inception
+from sfvae_jax.evaluation.generation.features.spec import as_pictures
 from sfvae_jax.evaluation.generation.sources import SOURCES
 from sfvae_jax.train import train
 
@@ -106,7 +107,7 @@ def test_reconstructions_of_validation_images_against_test_images(trained):
     metrics, *_ = evaluation.measure(trained)
     valid, test = (_part(name, SIZES[name])[0] for name in ("valid", "test"))
     rebuilt = _decoded(_means(valid))
-    found = generation.generate(trained, "reconstructions", trained.config.generated.num_samples)
+    found = sources.generate(trained, "reconstructions", trained.config.generated.num_samples)
     assert np.max(np.abs(found.astype(int) - rebuilt)) <= 1  # float32 may round the other way
     # 30 validation images: so many of the 50 test images are taken, the first.
     expected = _by_scipy(found, test[:30])
@@ -126,7 +127,7 @@ def _covariances(trained):
     return {
         "prior": np.diag(PRIOR**2),
         "optimal_prior": np.diag(STDDEV**2 + np.mean(means**2, axis=0)),
-        "gaussian": np.cov(generation.training_codes(trained).T),
+        "gaussian": np.cov(training_codes(trained).T),
     }
 
 
@@ -134,7 +135,7 @@ def _covariances(trained):
 def test_random_images_have_the_moments_of_their_density(trained, source):
     """Covariance W C W' of 4,000 images within 5 standard errors, and a rounding of 1 / 12."""
     trained.config.generated.num_samples = 4000
-    images = generation.generate(trained, source, trained.config.generated.num_samples)
+    images = sources.generate(trained, source, trained.config.generated.num_samples)
     expected = WEIGHTS @ _covariances(trained)[source] @ WEIGHTS.T
     variance = np.diag(expected)
     errors = np.sqrt((np.outer(variance, variance) + expected**2) / 4000)
@@ -144,23 +145,23 @@ def test_random_images_have_the_moments_of_their_density(trained, source):
 
 
 def test_pixels_are_clipped_and_not_wrapped_around():
-    found = generation.to_stored(np.array([-3.0, 0.0, 0.5, 2.0, 2.1, 9.0]), 2.0)
+    found = sources.to_stored(np.array([-3.0, 0.0, 0.5, 2.0, 2.1, 9.0]), 2.0)
     np.testing.assert_array_equal(found, [0, 0, 64, 255, 255, 255])
 
 
 def test_training_codes_are_samples_of_the_aggregated_posterior(trained):
     """Their spread about the means is the posterior's, in 4.5 standard errors; a point has none."""
     means = _means(trained.images_of("train"))
-    spread = np.std(generation.training_codes(trained) - means, axis=0)
+    spread = np.std(training_codes(trained) - means, axis=0)
     assert np.all(abs(spread / STDDEV - 1) < 4.5 / np.sqrt(2 * len(means)))
     point = dataclasses.replace(trained, model=Affine(stochastic=False))
-    np.testing.assert_allclose(generation.training_codes(point), means, atol=1e-5)
+    np.testing.assert_allclose(training_codes(point), means, atol=1e-5)
 
 
 def test_data_scale_is_divided_out(trained):
     """A model of pixels in [0, 2] that decodes 1/2: a quarter."""
     doubled = dataclasses.replace(trained, data_scale=2.0)
-    found = generation.decode_images(doubled, np.zeros((3, 2)))
+    found = sources.decode_images(doubled, np.zeros((3, 2)))
     np.testing.assert_array_equal(found, 64)
     assert found.dtype == np.uint8
 
@@ -168,7 +169,7 @@ def test_data_scale_is_divided_out(trained):
 def test_interpolations_are_halfway_between_different_validation_images(trained):
     valid = trained.images_of("valid")[:4]
     few = dataclasses.replace(trained, images_of=lambda part: valid)
-    found = generation.generate(few, "interpolations", trained.config.generated.num_samples)
+    found = sources.generate(few, "interpolations", trained.config.generated.num_samples)
     means = _means(valid)
     halfway = []
     for i in range(4):
@@ -183,11 +184,11 @@ def test_interpolations_are_halfway_between_different_validation_images(trained)
     assert len(np.unique(found.reshape(60, -1), axis=0)) == 6  # every pair occurs
     alone = dataclasses.replace(trained, images_of=lambda part: valid[:1])
     with pytest.raises(evaluation.NotApplicable, match="two validation images"):
-        generation.generate(alone, "interpolations", trained.config.generated.num_samples)
+        sources.generate(alone, "interpolations", trained.config.generated.num_samples)
 
 
 def test_every_source_has_its_measures_and_the_work_is_shared(trained):
-    trained.config.frechet.sources = SOURCES
+    trained.config.frechet.sources = tuple(SOURCES)
     trained.config.precision_recall.sources = ("reconstructions", "second_stage")
     metrics, reasons, *_ = evaluation.measure(trained)
     assert not reasons
@@ -237,17 +238,17 @@ def test_a_measure_does_not_depend_on_the_others(trained):
 def test_the_mixtures_log_densities_by_hand(trained):
     trained.config.names, trained.config.frechet.sources = ("frechet",), ("gmm",)
     metrics, *_ = evaluation.measure(trained)
-    mixture = generation.density(trained, "gmm")
-    held_out = generation.aggregated_codes(trained, trained.images_of("valid"))
+    mixture = sources.density(trained, "gmm")
+    held_out = aggregated_codes(trained, trained.images_of("valid"))
     by_code = mixture.log_density(held_out)
     assert metrics["gmm_held_out_log_density"] == pytest.approx(by_code.mean())
-    training = mixture.log_density(generation.training_codes(trained)).mean()
+    training = mixture.log_density(training_codes(trained)).mean()
     gap = metrics["gmm_held_out_log_density_minus_training"]
     assert gap == pytest.approx(by_code.mean() - training)
 
 
 def test_a_deterministic_model_has_no_prior_but_all_else(trained):
-    trained.config.frechet.sources = SOURCES
+    trained.config.frechet.sources = tuple(SOURCES)
     point = dataclasses.replace(trained, model=Affine(stochastic=False), prior_stddev=None)
     metrics, reasons, *_ = evaluation.measure(point)
     assert set(reasons) == {
@@ -279,7 +280,7 @@ def test_a_classifiers_distance_is_never_called_fid(trained):
         "prd_classifier_f1_8_reconstructions",
     ]
     images, labels = _part("test", 50)
-    own = sample_features.classifier(trained)
+    own = classifier.classifier(trained)
     assert metrics["classifier_accuracy"] == own.accuracy(images, labels)
     assert not trained.shared["taken"]
     unlabelled = dataclasses.replace(trained, labels_of=lambda part: None)
@@ -302,7 +303,7 @@ def test_too_few_images_and_no_images_at_all(trained):
     assert reasons.keys() == metrics.keys()
     no_images = dataclasses.replace(trained, images_of=lambda part: np.zeros((30, 7), np.uint8))
     with pytest.raises(evaluation.NotApplicable, match="1 or 3 channels, got 7"):
-        sample_features.features_of(no_images, "test")
+        comparison.features_of(no_images, "test")
 
 
 def test_a_diverged_model_is_named(trained):
@@ -313,7 +314,7 @@ def test_a_diverged_model_is_named(trained):
 
 def test_floats_and_grey_planes_are_taken_as_stored_images():
     floats = np.array([0.0, 0.499 / 255, 0.501 / 255, 1.0], np.float32).reshape(1, 2, 2)
-    found = sample_features.as_pictures(floats)
+    found = as_pictures(floats)
     np.testing.assert_array_equal(found.ravel(), [0, 0, 1, 255])
     assert found.shape == (1, 2, 2, 1)
 

@@ -1,9 +1,9 @@
-"""Arrays from a file of torch.save, without PyTorch and without executing the file's pickles.
+"""Reads arrays from a file of torch.save, without PyTorch and without executing its pickles.
 
-A pickle is a program. Here it may name four things only, two types of numbers and two makers of
-containers, which it can call and not change; whatever else it names is refused before it is looked
-up. What it would build is bounded before it is built (`opcodes`), and the arrays together hold no
-more numbers than the file has bytes.
+A pickle is a program. Here it may name only four things, two types of numbers and two functions
+that make containers, which it can call but not change; any other name is refused before it is
+looked up. The size of what it would build is checked before it is built (`opcodes`), and the arrays
+together have no more numbers than the file has bytes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from sfvae_jax.errors import UsageError, in_one_line, readable
-from sfvae_jax.evaluation.generation.opcodes import check_pickle
+from sfvae_jax.evaluation.generation.features.opcodes import check_pickle
 from sfvae_jax.paths import regular_file
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _MOST_AXES = 32
-_LARGEST = 2**48  # of an offset, a length or a stride
-_LONGEST = 200  # of what is told of an error, in characters
+_LARGEST = 2**48  # limit of an offset, a length or a stride
+_LONGEST = 200  # most characters of an error's text in a message
 
 
 class _Storage(NamedTuple):
@@ -40,7 +40,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage; nothing is read before it has been checked."""
+    """A view of a storage, none of it checked yet."""
 
     storage: Any
     offset: Any
@@ -49,7 +49,7 @@ class _Tensor(NamedTuple):
 
 
 class _Names(dict):
-    """The names of a state dict; what PyTorch attaches to it besides is dropped."""
+    """A state dict; attributes that PyTorch attaches to it are dropped."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -61,9 +61,9 @@ def _pack_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *ignored: 
 
 
 class _Maker:
-    """A stand-in for a function that a pickle names: it can be called, not given attributes.
+    """A stand-in for a function that a pickle names, which can be called but not changed.
 
-    The opcode BUILD sets attributes of what a pickle has named; a function of this module would
+    The opcode BUILD sets attributes of objects that a pickle names; a function of this module would
     keep them after the read.
     """
 
@@ -87,7 +87,7 @@ _DTYPES = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers and texts; the only names it knows are those above."""
+    """Unpickles containers, numbers and texts; it knows no names but the four above."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _MAKERS:
@@ -100,29 +100,29 @@ class _InertUnpickler(pickle.Unpickler):
         kind, dtype, key, _, size, *view = pid
         named = kind == "storage" and isinstance(dtype, str) and isinstance(key, str)
         if not named or type(size) is not int or size < 0 or any(view):
-            raise pickle.UnpicklingError("it refers to something that is no storage of numbers")
+            raise pickle.UnpicklingError("it refers to something other than a storage of numbers")
         return _Storage(key, dtype, size)
 
 
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict that torch.save wrote, float32 and int64 arrays by name.
+    """Reads the state dict that torch.save wrote: float32 and int64 arrays by name.
 
-    Reads the zip format and the one before PyTorch 1.6.
+    It reads the zip format and the older one that PyTorch wrote before version 1.6.
 
     Raises:
-        UsageError: if it is no such file, is cut short, its pickle asks for anything but arrays, or
-            these hold more numbers than the file has bytes.
+        UsageError: if it is another kind of file, is cut short, asks for anything but arrays, or
+            its arrays have more numbers than the file has bytes.
     """
     file = regular_file(path, "file of weights:")
     try:
         with file.open("rb") as content, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's, at odd texts in pickles
+            warnings.simplefilter("ignore")  # of Python, about odd texts in pickles
             size = os.fstat(content.fileno()).st_size
             if content.read(4) == b"PK\x03\x04":
                 return _read_zip(content, size)
             content.seek(0)
             return _read_legacy(io.BytesIO(content.read()), size)
-    except Exception as error:  # whatever the opcodes of a damaged or hostile pickle raise
+    except Exception as error:  # a damaged or hostile pickle may raise anything
         reason = readable(in_one_line(error)[:_LONGEST])
         raise UsageError(
             f"cannot read arrays from {path}: {reason}; expected a state dict of torch.save"
@@ -130,7 +130,7 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _unpickled(stream: BinaryIO) -> Any:
-    """What the next pickle of a stream holds, built only after its opcodes have been checked."""
+    """Builds what the next pickle of a stream holds, after a check of its opcodes."""
     start = stream.tell()
     check_pickle(stream)
     end = stream.tell()
@@ -149,7 +149,7 @@ def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
 
         @functools.cache  # many tensors may share a storage
         def read(name: str) -> bytes:
-            # Stored, not compressed: what is read cannot be larger than the file.
+            # Without compression nothing that is read can be larger than the file.
             if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{name} is compressed")
             return archive.read(folder + name)
@@ -161,10 +161,10 @@ def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
-    """Magic number, protocol, system, state dict and keys as pickles; then size and numbers."""
+    """Reads five pickles (magic number, protocol, system, state dict, keys), then the storages."""
     magic, protocol, _, tensors, keys = (_unpickled(file) for _ in range(5))
     if (magic, protocol) != (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
-        raise ValueError("it does not begin as a file of torch.save")
+        raise ValueError("it does not begin like a file of torch.save")
     storages = {
         tensor.storage.key: tensor.storage
         for tensor in tensors.values()
@@ -195,7 +195,7 @@ def _arrays(
             raise ValueError(f"one of its names is a {type(name).__name__}")
         view = _view(name, tensor, read)
         total += view.size
-        # Thousands of names may share one storage, and each would become a copy.
+        # Thousands of names may share one storage, of which each would get a copy.
         if total > most_numbers:
             raise ValueError(f"its tensors hold more numbers than the file's {most_numbers} bytes")
         arrays[name] = np.array(view)
@@ -203,16 +203,16 @@ def _arrays(
 
 
 def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarray:
-    """The tensor within its storage's bytes, nothing copied."""
+    """Returns the tensor as a view of its storage's bytes."""
     if not isinstance(tensor, _Tensor) or not isinstance(tensor.storage, _Storage):
-        raise ValueError(f"{name} is no tensor")
+        raise ValueError(f"{name} is not a tensor")
     storage, offset, shape, strides = tensor
     if not _is_layout(offset, shape, strides):
-        raise ValueError(f"{name} has no proper shape")
+        raise ValueError(f"{name} has no valid shape")
     numbers = np.frombuffer(read(storage), storage.dtype)
     if len(numbers) != storage.size:
         raise ValueError(f"{name} is cut short: {len(numbers)} of {storage.size} numbers")
-    # The file may lie: a view must lie within its storage and hold no more numbers.
+    # The file may lie, so check that the view stays within its storage.
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if count > storage.size or (count and last >= storage.size) or offset > storage.size:
@@ -222,7 +222,7 @@ def _view(name: str, tensor: Any, read: Callable[[_Storage], bytes]) -> np.ndarr
 
 
 def _is_layout(offset: Any, shape: Any, strides: Any) -> bool:
-    """Whether these are numbers that a tensor can have, whatever its storage holds."""
+    """Returns whether any tensor could have these numbers, apart from its storage's size."""
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         return False
     if len(shape) != len(strides) or len(shape) > _MOST_AXES:

@@ -1,8 +1,7 @@
-"""What a pickle would build, from its opcodes: its size and depth are known before it is built.
+"""A check of a pickle's opcodes, which bounds the size and depth of what it would build.
 
-`pickle.Unpickler` reserves room for the memo by the greatest index that a pickle names, and for
-texts and bytes by the lengths that it promises; a tuple in a tuple, a hundred thousand deep, ends
-the process when it is hashed.
+`pickle.Unpickler` allocates a memo as large as the largest index in the pickle, and texts and bytes
+as long as it promises. Hashing tuples nested a hundred thousand deep ends the process.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ import pickletools
 from typing import BinaryIO
 
 MOST_OPCODES = 300_000  # the weights of Inception take 30,000
-MOST_NESTED = 30  # containers in containers; a state dict has 6
+MOST_NESTED = 30  # levels of containers in containers; a state dict has 6
 
 _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 _GETS = ("GET", "BINGET", "LONG_BINGET")
 _CHANGES = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
-_MARK = -1  # in the place of a depth
+_MARK = -1  # on the stack of depths, stands for the pickle's mark object
 
 
 def check_pickle(stream: BinaryIO) -> None:
     """Reads one pickle up to its end without building anything.
 
     Args:
-        stream: at the pickle; afterwards behind it. What it reads is bounded by what there is.
+        stream: a stream that stands at the pickle, and then behind it. No more is read than it
+            holds, whatever lengths the pickle promises.
 
     Raises:
-        pickle.UnpicklingError: if it has too many opcodes, names too great an index or nests too
-            deep.
-        ValueError: if it is cut short or no pickle.
+        pickle.UnpicklingError: if the pickle has too many opcodes, too large an index or too many
+            levels.
+        ValueError: if it is cut short or not a pickle.
     """
-    stack: list[int] = []  # how deep each object nests
+    stack: list[int] = []  # how many levels each object has
     memo: dict[int, int] = {}
     for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if number >= MOST_OPCODES:
@@ -48,24 +48,24 @@ def check_pickle(stream: BinaryIO) -> None:
         else:
             _apply(opcode, stack)
         if stack and stack[-1] > MOST_NESTED:
-            raise pickle.UnpicklingError(f"its pickle nests more than {MOST_NESTED} deep")
+            raise pickle.UnpicklingError(f"its pickle nests more than {MOST_NESTED} levels deep")
 
 
 def _apply(opcode: pickletools.OpcodeInfo, stack: list[int]) -> None:
-    """Takes what an opcode takes from the stack, and puts there what it brings."""
+    """Pops from the stack what an opcode takes, and pushes what it yields."""
     before, taken = opcode.stack_before, []
     if pickletools.markobject in before:
         before = before[: before.index(pickletools.markobject)]
         while stack and stack[-1] != _MARK:
             taken.append(stack.pop())
         if not stack:
-            raise pickle.UnpicklingError("its pickle takes what is not there")
+            raise pickle.UnpicklingError("its pickle takes more than is on its stack")
         stack.pop()
     if len(stack) < len(before):
-        raise pickle.UnpicklingError("its pickle takes what is not there")
+        raise pickle.UnpicklingError("its pickle takes more than is on its stack")
     below = [stack.pop() for _ in before]
     if opcode.name in _CHANGES:
-        # The container itself lies lowest.
+        # The container itself is the lowest entry.
         depth = max(below[-1], 1 + max([*below[:-1], *taken], default=0))
     else:
         depth = 1 + max([*below, *taken], default=0)

@@ -1,4 +1,4 @@
-"""A second VAE on the codes of the first, as their density (Dai and Wipf, 2019; RAE's 2sVAE)."""
+"""A second VAE that models the codes of the first (Dai and Wipf, 2019; RAE's 2sVAE)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,36 @@ import optax
 from jax import Array
 
 from sfvae_jax import likelihoods, objectives, posteriors
-from sfvae_jax.evaluation.generation.densities import overall_scale
-from sfvae_jax.evaluation.trained_model import NotApplicable
+from sfvae_jax.evaluation.generation.densities.codes import codes_to_fit, overall_scale
+from sfvae_jax.evaluation.generation.densities.spec import DensitySpec
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option
+
+OPTIONS = {
+    "second_stage_hidden_sizes": Option(
+        (256, 256), SIZES, "Hidden layer sizes of the second VAE's encoder and of its decoder."
+    ),
+    "second_stage_steps": Option(5000, COUNT, "Training steps of the second VAE."),
+    "second_stage_batch_size": Option(256, COUNT, "Codes in each step of the second VAE."),
+    "second_stage_learning_rate": Option(
+        1e-3, POSITIVE, "Initial learning rate of the second VAE."
+    ),
+}
 
 
 class SecondStageVae(nn.Module):
-    """Codes [m] to latents [m] and back by fully connected networks, each with a skip around it.
+    """A VAE of codes [m] with latents [m]; a skip connection goes around each of its networks.
 
     Attributes:
-        size: m, of the codes and of the latents.
-        hidden_sizes: of the encoder and of the decoder.
+        size: m, the size of the codes and of the latents.
+        hidden_sizes: hidden layer sizes of the encoder and of the decoder.
     """
 
     size: int
     hidden_sizes: Sequence[int]
 
     def setup(self) -> None:
-        """Defines the networks, and the logarithm of the likelihood's one stddev."""
+        """Defines the networks, and the log of the likelihood's single standard deviation."""
         self.encoder_layers = [nn.Dense(size) for size in self.hidden_sizes]
         self.encoder_top = nn.Dense(2 * self.size)
         self.decoder_layers = [nn.Dense(size) for size in self.hidden_sizes]
@@ -39,16 +52,16 @@ class SecondStageVae(nn.Module):
         self.log_noise = self.param("log_noise", nn.initializers.zeros, ())
 
     def encode(self, z: Array) -> posteriors.DiagonalGaussian:
-        """q(u|z) of one code [m]."""
+        """Returns q(u|z) for one code [m]."""
         mean, log_stddev = jnp.split(self.encoder_top(_skip(z, self.encoder_layers)), 2)
         return posteriors.DiagonalGaussian(mean, jnp.exp(log_stddev))
 
     def decode(self, u: Array) -> tuple[Array, Array]:
-        """Mean [m] and stddev, a scalar, of p(z|u)."""
+        """Returns the mean [m] and the standard deviation, a scalar, of p(z|u)."""
         return self.decoder_top(_skip(u, self.decoder_layers)), jnp.exp(self.log_noise)
 
     def elbo(self, rng: Array, z: Array) -> Array:
-        """The sampling ELBO of log p(z), a scalar in nats."""
+        """Returns the sampling ELBO of log p(z), a scalar in nats."""
         likelihood = likelihoods.Gaussian(jnp.exp(2.0 * self.log_noise))
         return objectives.sampling_elbo(
             rng, lambda u: self.decode(u)[0], z, self.encode(z), likelihood
@@ -64,13 +77,13 @@ def _skip(x: Array, layers: Sequence[nn.Dense]) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class SecondStageDensity:
-    """A trained second stage: u ~ N(0, I), then z ~ p(z|u), its noise included.
+    """A trained second VAE: u ~ N(0, I), then z ~ p(z|u), including its noise.
 
     Attributes:
         model: the network.
         variables: its parameters.
-        center: of the codes that it was trained on, [m].
-        scale: what they were divided by after that.
+        center: mean of the codes that it was trained on, [m].
+        scale: what the centred codes were divided by.
     """
 
     model: SecondStageVae
@@ -79,7 +92,7 @@ class SecondStageDensity:
     scale: float
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """[n, m]."""
+        """Returns n samples [n, m]."""
         u, noise = rng.standard_normal((2, n, self.model.size)).astype(np.float32)
         mean, stddev = _decode(self.model, self.variables, u)
         z = np.asarray(mean) + np.asarray(stddev)[:, None] * noise
@@ -95,19 +108,19 @@ def fit_second_stage(
     batch_size: int = 256,
     learning_rate: float = 1e-3,
 ) -> SecondStageDensity:
-    """A VAE of codes: Gaussian posterior, Gaussian likelihood with one learned variance.
+    """Trains a VAE of codes with a Gaussian likelihood of one learned variance.
 
-    Trained by the sampling ELBO and Adam, whose rate falls to 0 as a cosine, on the codes centred
-    and divided by one scale for all dimensions. Dai and Wipf have three hidden layers of 1,024
-    units and train far longer.
+    It maximises the sampling ELBO by Adam, whose learning rate falls to 0 along a cosine, on the
+    codes centred and divided by one scale for all dimensions. Dai and Wipf have three hidden layers
+    of 1,024 units and train far longer.
 
     Args:
-        seed: of initialisation, batches and noise.
-        codes: [N, m].
-        hidden_sizes: of the encoder and of the decoder.
-        steps: of Adam.
-        batch_size: codes a step, drawn with replacement.
-        learning_rate: of the first step.
+        seed: seed of initialisation, batches and noise.
+        codes: codes [N, m].
+        hidden_sizes: hidden layer sizes of the encoder and of the decoder.
+        steps: training steps.
+        batch_size: codes in each step, drawn with replacement.
+        learning_rate: initial learning rate.
 
     Raises:
         ValueError: if there are no codes.
@@ -122,7 +135,9 @@ def fit_second_stage(
     key = jax.random.key(seed)
     variables = jax.device_get(_train(model, learning_rate, steps, batch_size, key, scaled))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-        raise NotApplicable("the second-stage VAE diverged; lower second_stage_learning_rate")
+        raise NotApplicable(
+            "the second VAE diverged; lower evaluations.generated.second_stage_learning_rate"
+        )
     return SecondStageDensity(model, variables, center, scale)
 
 
@@ -159,3 +174,23 @@ def _train(
 
     carry = (variables, optimizer.init(variables))
     return jax.lax.scan(step, carry, jnp.arange(steps))[0][0]
+
+
+def _second_stage(trained: TrainedModel, seed: int) -> SecondStageDensity:
+    codes, options = codes_to_fit(trained, "second_stage", 1), trained.config.generated
+    return fit_second_stage(
+        seed,
+        codes,
+        hidden_sizes=options.second_stage_hidden_sizes,
+        steps=options.second_stage_steps,
+        batch_size=options.second_stage_batch_size,
+        learning_rate=options.second_stage_learning_rate,
+    )
+
+
+SECOND_STAGE = DensitySpec(
+    _second_stage,
+    "a second VAE trained on the training codes (Dai and Wipf, 2019)",
+    stream=5,
+    options=OPTIONS,
+)

@@ -1,0 +1,1 @@
+"""Densities of codes, from which images are generated."""

@@ -1,0 +1,23 @@
+"""Options of everything that is made of generated images: the group `evaluations.generated`.
+
+The evaluations share it, so that images and their features are computed once for all of them.
+"""
+
+from __future__ import annotations
+
+from sfvae_jax.evaluation.generation.densities.table import DENSITIES
+from sfvae_jax.evaluation.generation.features.table import FEATURES
+from sfvae_jax.options import Option, one_of, whole
+
+GENERATED = {
+    "features": Option(
+        "inception",
+        one_of("features", FEATURES),
+        "Features of images: of the Inception network, or of a classifier trained on the labels.",
+    ),
+    "num_samples": Option(
+        10_000, whole(2), "Images of every source; fewer if there are fewer real ones."
+    ),
+    **{name: option for spec in FEATURES.values() for name, option in spec.options.items()},
+    **{name: option for spec in DENSITIES.values() for name, option in spec.options.items()},
+}
