@@ -30,11 +30,17 @@ ROOT = Path(sfvae_jax.__file__).resolve().parents[1]  # of the repository
 
 # The blocks of each page, by their names.
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"experiments": lambda: experiments(ROOT)},
+    "README.md": {
+        "objectives": spec_tables.objectives,
+        "experiments": lambda: experiments(ROOT),
+    },
     "docs/config.md": {"keys": lambda: option_tables.to_markdown(groups())},
     "docs/data.md": {"image-sources": spec_tables.image_sources},
     "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
-    "docs/objectives.md": {"objectives": spec_tables.objectives},
+    "docs/objectives.md": {
+        "objectives": spec_tables.objectives,
+        "combinations": spec_tables.combinations,
+    },
     "docs/sample_quality.md": {"sources": spec_tables.generated_images},
     "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},
 }

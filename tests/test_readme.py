@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sfvae_jax import objectives
-from sfvae_jax.config import base_config
 
 
 @pytest.fixture
@@ -38,15 +37,11 @@ def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, page):
     assert all("48.8" in text and "35.9" in text for text in telling)
 
 
-def test_every_name_in_the_readme_is_a_function_or_an_objective(readme):
-    families = readme[readme.index("| family |") : readme.index("[docs/objectives.md]")]
-    rows = [line.split("|")[2:4] for line in families.splitlines()[2:] if line.startswith("|")]
-    functions, names = (
-        set(re.findall(r"`(\w+)`", " ".join(cells))) for cells in zip(*rows, strict=True)
-    )
-    assert all(callable(getattr(objectives, name)) for name in functions)
-    settings = base_config().objective
-    assert names - set(settings) == set(objectives.OBJECTIVES)
+def test_every_function_in_the_readme_exists(readme):
+    table = readme.partition("| functions in `objectives` |")[2].partition("\n\n")[0]
+    names = re.findall(r"`(\w+)`", table)
+    assert len(names) > 9
+    assert all(callable(getattr(objectives, name)) for name in names)
 
 
 def test_pictures_and_pages_exist(root):

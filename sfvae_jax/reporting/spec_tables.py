@@ -18,34 +18,37 @@ _DENSITIES = [name for name, spec in POSTERIORS.items() if spec.has_density]
 
 
 def objectives() -> str:
-    """Every objective: its function, source, bound, cost, and what it can be combined with."""
+    """Every objective: what it is, its function, and its papers."""
+    rows = []
+    for name, spec in OBJECTIVES.items():
+        function = code(f"objectives.{spec.function}")
+        if spec.of_sequences:
+            function += f", for sequences {code(f'objectives.{spec.of_sequences}')}"
+        rows.append([code(name), spec.summary, function, spec.source])
+    return lines_of(("name in a config", "what it is", "function", "source"), rows) + "\n"
+
+
+def combinations() -> str:
+    """Every objective: whether it is a bound, what it costs, and what it can be combined with."""
     heads = (
-        "name in a config",
-        "function",
-        "source",
+        "objective",
         "lower bound of log p(x)",
         "draws noise",
         "decoder passes per example",
         "posteriors",
         "likelihoods",
     )
-    rows = []
-    for name, spec in OBJECTIVES.items():
-        function = code(f"objectives.{spec.function}")
-        if spec.of_sequences:
-            function += f", for sequences {code(f'objectives.{spec.of_sequences}')}"
-        rows.append(
-            [
-                code(name),
-                function,
-                spec.source,
-                spec.bound,
-                "no" if spec.deterministic else "yes",
-                spec.decoder_passes,
-                _names(spec.posteriors_in(POSTERIORS), _DENSITIES),
-                _names(spec.likelihoods_in(LIKELIHOODS), LIKELIHOODS),
-            ]
-        )
+    rows = [
+        [
+            code(name),
+            spec.bound,
+            "no" if spec.deterministic else "yes",
+            spec.decoder_passes,
+            _names(spec.posteriors_in(POSTERIORS), _DENSITIES),
+            _names(spec.likelihoods_in(LIKELIHOODS), LIKELIHOODS),
+        ]
+        for name, spec in OBJECTIVES.items()
+    ]
     return lines_of(heads, rows) + "\n"
 
 
