@@ -19,7 +19,7 @@ from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
-from sfvae_jax.runs.data_fingerprint import changes, with_fingerprint
+from sfvae_jax.runs.data_fingerprint import data_changes, with_fingerprint
 from sfvae_jax.runs.files.provenance import Provenance
 from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
@@ -63,8 +63,8 @@ def evaluate(
         if not files.config.exists():
             raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
         files.check(config, base_config())
-        files.check_checkpoints(config)
-        changed = changes(config, splits, files)
+        files.check_checkpoints(config.train.checkpoint_every)
+        changed = data_changes(config.data, splits, files)
     require_same(config, "evaluate")
 
     with files.locked(), provenance:

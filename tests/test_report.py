@@ -210,7 +210,7 @@ def test_unfinished_runs_are_refused(tmp_path):
     for content, message in (
         ({"config": RUNS[0]["config"], "history": {}}, "has no final measures"),
         ({**RUNS[0], "step": 100}, "holds measures of step 100 of 200; let the run end first"),
-        ([], "holds no JSON object"),
+        ([], "does not hold a JSON object"),
     ):
         path.write_text(json.dumps(content))
         with pytest.raises(UsageError, match=message):

@@ -1,1 +1,1 @@
-"""The files of a run: its workdir, its configuration, and who may write them."""
+"""A run on disk: its workdir and files, and the checks before anything is written there."""

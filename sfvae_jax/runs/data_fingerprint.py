@@ -1,4 +1,4 @@
-"""Whether a run still has the data that it began with."""
+"""The fingerprint of a run's data: whether the run still has the data that it began with."""
 
 from __future__ import annotations
 
@@ -14,57 +14,59 @@ from sfvae_jax.runtime.files import read_json
 def with_fingerprint(
     config: ml_collections.ConfigDict, splits: data.Splits
 ) -> ml_collections.ConfigDict:
-    """The configuration with `data.fingerprint` as the data are now.
+    """Returns the configuration with the fingerprint of the data as they are now.
 
     Args:
         config: resolved.
-        splits: of its data set.
+        splits: those of its data set.
 
     Raises:
-        UsageError: if the config has another one, or the data cannot be read.
+        UsageError: if `data.fingerprint` is set to another one, or the data cannot be read.
     """
     found, given = splits.fingerprint, config.data.fingerprint
     if given not in ("", found):
         raise UsageError(
-            f"data.fingerprint is {given!r}, but that of {config.data.name} is {found!r}; leave it"
-            " empty to take the data as they are, or give the data that it belongs to"
+            f"data.fingerprint is {given!r}, but data {config.data.name!r} have {found!r}; leave it"
+            " empty to use the data as they are, or choose the data that it belongs to"
         )
     config = config.copy_and_resolve_references()
     config.data.fingerprint = found
     return config
 
 
-def changes(config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir) -> str:
-    """How the data differ from those that a run was trained on, in words; empty if they do not.
+def data_changes(
+    data_config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir
+) -> str:
+    """Says in words how the data differ from those that a run was trained on; "" if they do not.
 
     Args:
-        config: with the fingerprint of the data as they are now.
-        splits: of its data set.
-        files: of the run, which has its own in config.json.
+        data_config: the group `data`, with the fingerprint of the data as they are now.
+        splits: those of the data set.
+        files: those of the run, whose config.json has the fingerprint of its data.
     """
     if not files.config.exists():
         return ""
-    then, now = read_json(files.config).get("data", {}).get("fingerprint"), config.data.fingerprint
+    then = read_json(files.config).get("data", {}).get("fingerprint")
+    now = data_config.fingerprint
     if then:
         return "" if then == now else f"the data were {then} when it began, and are {now} now"
     if checkpoint_steps(files.checkpoints) and splits.is_drawn_by_hash:
-        return (
-            "it was begun by an earlier version, which held other examples out of training than"
-            " this one does"
-        )
+        return "an earlier version began it, which held out other examples than this version does"
     return ""
 
 
-def refuse_changes(config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir) -> None:
-    """Refuses to go on with data that have changed: held-out examples may now be trained on.
+def refuse_changes(
+    data_config: ml_collections.ConfigDict, splits: data.Splits, files: Workdir
+) -> None:
+    """Refuses to resume with data that have changed: held-out examples might be trained on.
 
     Raises:
         UsageError: saying how they differ.
     """
-    found = changes(config, splits, files)
+    found = data_changes(data_config, splits, files)
     if found:
         raise UsageError(
-            f"workdir {files.name} holds a run of other data in {config.data.name}: {found}."
-            " Nothing has been written; put the data back, or give another --workdir;"
+            f"workdir {files.name} holds a run on other data of {data_config.name!r}: {found}."
+            " Nothing has been written. Put the data back, or give another --workdir;"
             " --mode=evaluate measures on the data as they are now"
         )

@@ -1,4 +1,4 @@
-"""A decoder that is another run's and is not trained, for new encoders (GAPS 5.2.1, 6.2)."""
+"""`train.decoder_from`: new encoders for the decoder of another run (GAPS 5.2.1 and 6.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sfvae_jax.runtime.files import read_json
 from sfvae_jax.training.frozen_decoder import DECODER_PARTS, decoder_of
 from sfvae_jax.training.state import TrainState
 
-# What a decoder means, besides its parameters.
+# The settings that, besides its parameters, make a decoder what it is.
 _SHARED = (
     "data.elements",
     "data.layer_types",
@@ -33,19 +33,19 @@ _SHARED = (
     "model.output_activation",
     "model.value_activation",
 )
-# What it meant before these keys were there.
+# The values of keys that earlier versions did not have.
 _BEFORE = {"model.output_activation": MODEL["output_activation"].default}
 
 
 def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
-    """A fresh state with the decoder in the last checkpoint of the run `train.decoder_from`.
+    """Puts the decoder from the last checkpoint of `train.decoder_from` into a fresh state.
 
     Args:
-        config: resolved, the new run's.
-        state: as `create_state` makes it.
+        config: resolved, of the new run.
+        state: from `create_state`.
 
     Raises:
-        UsageError: if there is no such decoder, or it is not one of this config's model.
+        UsageError: if there is no such decoder, or it does not fit the config's model.
     """
     source = Workdir(config.train.decoder_from, "train.decoder_from")
     _check_normalisation(config, state)
@@ -66,8 +66,8 @@ def _is_of_decoder(name: str) -> bool:
 def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -> None:
     if state.batch_stats:
         raise UsageError(
-            f"train.decoder_from: model {config.model.name!r} has BatchNorm, whose moments belong"
-            " to the codes of the decoder's own encoder; choose a model without it"
+            f"train.decoder_from: model {config.model.name!r} uses BatchNorm, whose moments belong"
+            " to the codes of the decoder's own encoder; choose a model without BatchNorm"
         )
     name = config.objective.name
     if objectives.OBJECTIVES[name].normalizes_decoder:
@@ -79,7 +79,7 @@ def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -
 
 def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
     if not source.config.exists():
-        raise UsageError(f"train.decoder_from: {source.name} holds no run; give the workdir of one")
+        raise UsageError(f"train.decoder_from: {source.name} holds no run; give another workdir")
     if last_step(source.checkpoints) is None:
         raise UsageError(
             f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
@@ -87,8 +87,8 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
     there, here = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
     name = there.get("objective.name")
     if not all(isinstance(text, str) for text in (there.get("data.name"), name)):
-        raise UsageError(f"train.decoder_from: {source.config} is no config.json of a run")
-    # A run of an earlier version does not know what is of sequences alone.
+        raise UsageError(f"train.decoder_from: {source.config} is not the config.json of a run")
+    # The config.json of an earlier version lacks the keys of sequences.
     differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
     differing += _other_sequences(there["data.name"], here["data.name"])
     info = objectives.OBJECTIVES.get(name)
@@ -101,7 +101,7 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
 
 
 def _other_sequences(there: str, here: str) -> list[str]:
-    """In words, how the names of two data sets of sequences differ, but for the file."""
+    """Says in words how the names of two data sets of sequences differ, apart from the file."""
     sources = [data.source_of(name) for name in (there, here)]
     if sources[0].stem == sources[1].stem or not any(source.kind for source in sources):
         return []
@@ -117,6 +117,6 @@ def _check_arrays(source: Workdir, there: Layout, here: Layout) -> None:
 
 def _another_decoder(source: Workdir, difference: str) -> UsageError:
     return UsageError(
-        f"train.decoder_from: {source.name} holds another decoder: {difference}. Give another"
-        " run, or this model its settings"
+        f"train.decoder_from: {source.name} holds a decoder that does not fit: {difference}. Give"
+        " another run, or this model the settings of that run"
     )

@@ -1,4 +1,4 @@
-"""Whether all processes of a run were asked for the same: settings, data and versions."""
+"""Checks that all processes of a run have the same settings, data and versions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ADVICE = "Give all processes the same config, data and versions"
 
 
 def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
-    """Refuses processes of one run that were not all asked for the same; all must call this.
+    """Checks that all processes of this run are set up alike; all of them must call this.
 
-    Every process compares what would decide its steps and measures: all settings, the fingerprint
-    of the data, the versions of what computes them, and what the environment sets of JAX.
+    They compare what decides steps and measures: all settings, the fingerprint of the data, the
+    versions of the packages that compute, and the settings of JAX in the environment.
 
     Args:
         config: resolved, with the fingerprint of the data.
@@ -31,7 +31,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
 
     Raises:
         UsageError: in a process that differs from the main one, saying how.
-        RunError: in the others, naming those processes and what differs.
+        RunError: in the other processes, naming those that differ and in what.
     """
     if jax.process_count() == 1:
         return
@@ -42,13 +42,13 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     there = _of_main(here)
     keys = sorted(there)
     differs = [here.get(key) != there[key] for key in keys]
-    # The last one: whether this process has settings that the main one lacks, as another version.
+    # The last entry: this process has settings that the main one lacks; its version differs.
     differs.append(bool(here.keys() - there.keys()))
     by_process = processes.gathered(np.array(differs))
     if np.any(by_process[jax.process_index()]):
         found = differences(there, here, lambda key: True)
         raise UsageError(
-            f"process {jax.process_index()} of this run differs from process 0 (there):"
+            f"process {jax.process_index()} of this run (here) differs from process 0 (there):"
             f" {listed(found, _NAMED_AT_MOST)}. {_ADVICE}"
         )
     others = np.flatnonzero(by_process.any(axis=1)).tolist()
@@ -56,7 +56,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     named = [keys[i] if i < len(keys) else "settings of another version" for i in columns]
     numbers = listed([*map(str, others)], _NAMED_AT_MOST)
     raise RunError(
-        f"processes of this run that differ from process 0: {numbers}; in:"
+        f"these processes of this run differ from process 0: {numbers}; they differ in:"
         f" {listed(named, _NAMED_AT_MOST)}. {_ADVICE}"
     )
 
@@ -66,12 +66,12 @@ def _versions() -> dict[str, str]:
         "version of sfvae_jax": sfvae_jax.__version__,
         "version of jax": jax.__version__,
         "version of jaxlib": jaxlib.__version__,
-        "version of numpy": np.__version__,  # which shuffles
+        "version of numpy": np.__version__,  # it shuffles the examples
     }
 
 
 def _of_jax() -> dict[str, str]:
-    """What the environment sets in JAX and decides which numbers are drawn or computed."""
+    """Returns the settings of JAX that decide which numbers are drawn or computed."""
     keys = (
         *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"),
         "jax_default_matmul_precision",
@@ -81,12 +81,12 @@ def _of_jax() -> dict[str, str]:
 
 
 def _digest(facts: dict) -> np.ndarray:
-    """A digest as eight numbers of 32 bits, which JAX passes on unchanged."""
+    """Computes a digest as eight numbers of 32 bits, which JAX passes on unchanged."""
     text = json.dumps(facts, sort_keys=True)
     return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32)
 
 
 def _of_main(facts: dict) -> dict:
-    """The facts as the main process has them."""
+    """Returns the facts of the main process."""
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     return json.loads(processes.arrays_of_main({"facts": text})["facts"].tobytes())

@@ -1,4 +1,4 @@
-"""The figures that a paper has published: what setting they are of, and how runs differ from it."""
+"""The figures that a paper published: their setting, and how runs differ from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ml_collections
 from sfvae_jax.data import source_of
 from sfvae_jax.runs.files.config_file import flatten, nest, plain
 
-# What no figure depends on.
+# Keys that no figure depends on.
 _NO_SETTING = {"preset", "seed", "data.device_bytes", "model.lowering"}
 _NO_SETTING |= {
     f"train.{key}"
@@ -27,23 +27,23 @@ _NO_SETTING |= {
 _NO_SETTING |= {f"evaluations.{key}" for key in ("names", "steps", "batch_size", "num_pictured")}
 _OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
 _OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
-# What follows from the rest where a config file leaves it open.
+# Keys that follow from the others if a config file leaves them open.
 _DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
 _DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
 _OPEN = (None, "", [], ())
-# The evaluations that the group evaluations.generated is for.
+# The evaluations that use the group evaluations.generated.
 _OF_GENERATED = {"frechet", "precision_recall"}
 
 
 def with_setting(
     figures: Mapping[str, Any], config: ml_collections.ConfigDict
 ) -> ml_collections.ConfigDict:
-    """A paper's figures, with the setting of the config file that they are of.
+    """Adds the setting of a config file to a paper's figures.
 
     Args:
-        figures: "source", "num_runs", "rows" and, where the paper's setting is not the config's or
-            is worth naming, "setting" with these keys.
-        config: as the paper has it, before a preset makes it smaller.
+        figures: "source", "num_runs", "rows" and, for keys in which the paper differs from the
+            config or which are worth naming, "setting".
+        config: the paper's setting, before a preset makes it smaller.
     """
     found = ml_collections.ConfigDict(figures) if isinstance(figures, dict) else figures
     given = found.get("setting", ml_collections.ConfigDict()).to_dict()
@@ -54,9 +54,9 @@ def with_setting(
 
 
 def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The published figures of a run's config as results.json has them.
+    """Returns the published figures of a run's config as results.json holds them.
 
-    Besides, under "differences", every key whose value is not the paper's, with both.
+    The entry "differences" has every key whose value is not the paper's, with both values.
     """
     figures = config.published.to_dict()
     if not figures:
@@ -69,13 +69,13 @@ def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def differences(
     configs: Iterable[Mapping[str, Any]], figures: Mapping[str, Any]
 ) -> dict[str, tuple[list[Any], Any]]:
-    """The keys of a setting in which runs differ from it: their values, and the setting's.
+    """Returns the keys in which runs differ from a setting: their values, and the setting's.
 
-    What the rows of the figures tell apart is no difference, but for the embedded digits, which
-    may have rows of their own in the place of MNIST.
+    A key that tells the rows of the figures apart is not a difference, except for the embedded
+    digits, which may have rows of their own in place of MNIST.
 
     Args:
-        configs: flat, each of a run.
+        configs: one flat configuration for each run.
         figures: with "setting" and "rows".
     """
     configs = list(configs)
@@ -99,14 +99,14 @@ def differences(
 
 
 def other_data(config: Mapping[str, Any], figures: Mapping[str, Any]) -> str | None:
-    """The data that the figures are of, where a run's are others; None where they are the same.
+    """Returns the data of the figures if a run has other data; None if they are the same.
 
-    The embedded digits are MNIST's, and a folder or file is known by its last name.
+    The embedded digits count as MNIST, and a folder or file is identified by its last name.
 
     Args:
-        config: of the run, flat.
-        figures: with "setting" and "rows"; where the rows tell data sets apart, a row that a run
-            meets is of its data.
+        config: the flat configuration of the run.
+        figures: with "setting" and "rows"; if the rows tell data sets apart, the row of a run has
+            the same data.
     """
     there = flatten(figures.get("setting", {})).get("data.name")
     of_rows = "data.name" in _told_apart(figures)
@@ -116,13 +116,13 @@ def other_data(config: Mapping[str, Any], figures: Mapping[str, Any]) -> str | N
 
 
 def meets(config: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Whether a run has the values that a row of figures is of.
+    """Whether a run has the values that a row of figures belongs to.
 
-    A folder or file of data is known by its last name; all else must be equal.
+    A folder or file of data is identified by its last name; all other values must be equal.
 
     Args:
-        config: of the run, flat.
-        where: of the row, flat.
+        config: the flat configuration of the run.
+        where: the values of the row, flat.
     """
     return all(
         config.get(key) == value
@@ -132,7 +132,7 @@ def meets(config: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def _told_apart(figures: Mapping[str, Any]) -> set[str]:
-    """The keys by which a run finds its row."""
+    """Returns the keys by which a run finds its row."""
     rows = figures.get("rows", {}).values()
     return {key for row in rows for key in flatten(row.get("where", {}))} | {"objective.name"}
 
@@ -158,7 +158,7 @@ def _is_open(key: str, value: Any) -> bool:
 
 
 def measures(config: Mapping[str, Any], key: str) -> bool:
-    """Whether a run has a key and, of an evaluation's, takes that evaluation."""
+    """Whether a run has a key and, if the key belongs to an evaluation, takes that evaluation."""
     group, _, rest = key.partition(".")
     name = rest.partition(".")[0]
     if group != "evaluations" or name == rest:

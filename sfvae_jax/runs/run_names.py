@@ -1,4 +1,4 @@
-"""The name of a run: what it changes, as a folder may be called."""
+"""Names of runs: what a run changes, as the name of a folder."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_LONGEST = 100  # a file name holds 255 bytes, of which the run's own files may want some
+_LONGEST = 100  # file names may have 255 bytes; some are left for endings
 _BRACKETS = re.compile(r"[\s()\[\]'\"]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 _PLAIN_CONFIG = re.compile(r"configs/[A-Za-z0-9_]+\.py(:[A-Za-z0-9_.+-]+)?")
 
 
 def name_of(overrides: Mapping[str, Any]) -> str:
-    """`KEY=VALUE,...`; where characters had to go, a digest of all keeps the name unique."""
+    """Returns `KEY=VALUE,...`, with a digest where unsafe characters were removed."""
     exact = _told(overrides)
     return _safe(exact, exact) if exact else "defaults"
 
 
 def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The name of each run of a sweep, by what it changes.
+    """Names each run of a sweep by what it changes.
 
-    Those that differ in upper and lower case alone have a digest: not every file system tells them
+    Names that differ only in upper and lower case get a digest: not every file system tells them
     apart.
     """
     names = [name_of(run) for run in runs]
@@ -37,9 +37,9 @@ def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def name_of_command(config_file: str, overrides: Mapping[str, Any]) -> str:
-    """`CONFIG-PRESET,KEY=VALUE,...`, another one for each config file, preset and overrides.
+    """Returns `CONFIG-PRESET,KEY=VALUE,...`, unique for a config file, preset and overrides.
 
-    A file of `configs/` is told by its name alone, any other one by a digest of its path besides.
+    A file in `configs/` is identified by its name; any other one also by a digest of its path.
 
     Args:
         config_file: FILE.py[:PRESET], from the current folder or absolute.
@@ -58,12 +58,12 @@ def name_of_command(config_file: str, overrides: Mapping[str, Any]) -> str:
 def name_in_table(
     config_file: str, changes: Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> str:
-    """`CONFIG-PRESET,KEY=VALUE,...` of a run beside those of other config files.
+    """Returns `CONFIG-PRESET,KEY=VALUE,...` for a run in a table with other config files.
 
     Args:
         config_file: FILE.py[:PRESET].
         changes: what the run changes.
-        overrides: what else tells it from others; it shows as a digest.
+        overrides: what else distinguishes it from others, shown as a digest.
     """
     file, _, preset = config_file.partition(":")
     config = f"{Path(file).stem}-{preset}".removesuffix("-")
@@ -77,12 +77,12 @@ def _told(overrides: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """As the command line has it; quoted where a comma in it could be taken for the next key."""
+    """Formats a value as on the command line, quoted if it contains a comma."""
     return repr(value) if isinstance(value, str) and "," in value else str(value)
 
 
 def _safe(shown: str, exact: str) -> str:
-    """What is shown, as a folder may be called; a digest of what is exact where they differ."""
+    """Makes a name safe for a folder; adds a digest of the exact text if they differ."""
     safe = _UNSAFE.sub("-", _BRACKETS.sub("", shown))
     if safe == exact and len(exact) <= _LONGEST:
         return exact
@@ -90,6 +90,6 @@ def _safe(shown: str, exact: str) -> str:
 
 
 def _with_digest(name: str, exact: str) -> str:
-    # A path may hold bytes that are no UTF-8.
+    # A path may hold bytes that are not UTF-8.
     digest = hashlib.sha256(exact.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{name[: _LONGEST - len(digest) - 1]}-{digest}"

@@ -1,4 +1,4 @@
-"""The files of a run: its configuration, metrics and results. Nothing is written elsewhere."""
+"""The workdir of a run, with its configuration, metrics, results, checkpoints and figures."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ log = logging.getLogger("sfvae_jax")
 
 
 class Workdir:
-    """Names, reads and writes the files of one run; only the main one of its processes writes."""
+    """Names, reads and writes the files of one run; of its processes only the main one writes."""
 
     def __init__(self, folder: str | os.PathLike, key: str = "--workdir") -> None:
-        """Names them; nothing is read or written.
+        """Names the files; nothing is read or written.
 
         Args:
             folder: as the user wrote it.
-            key: what it was given for.
+            key: the flag or config key that it was given for.
 
         Raises:
-            UsageError: if it is no path of a local folder.
+            UsageError: if it is not the path of a local folder.
         """
         self.folder = local_path(folder, key)
         self.name = shown(self.folder)
@@ -63,14 +63,14 @@ class Workdir:
         config: ml_collections.ConfigDict,
         defaults: ml_collections.ConfigDict | None = None,
     ) -> None:
-        """Refuses a folder that cannot be written or is another run's; writes nothing.
+        """Checks that the folder can be written to and does not belong to another run.
 
         Args:
-            config: this run's.
-            defaults: of keys that a run of an earlier version does not know yet.
+            config: that of this run.
+            defaults: values of keys that a run of an earlier version may lack.
 
         Raises:
-            UsageError: saying why; for a run of another configuration, what differs.
+            UsageError: saying why not; for a run of another configuration, what differs.
         """
         workdir_checks.check_writable(self.folder)
         if self.config.exists():
@@ -85,27 +85,30 @@ class Workdir:
                 " give another --workdir"
             )
 
-    def check_checkpoints(self, config: ml_collections.ConfigDict) -> None:
-        """Refuses to begin again a run that had a checkpoint, of which none is left.
+    def check_checkpoints(self, checkpoint_every: int) -> None:
+        """Refuses to restart a run that had checkpoints, none of which is left.
 
-        One that was killed before its first checkpoint has none either, and begins again. Only the
-        main process looks: what another one sees of a shared folder may be of before.
+        A run that was killed before its first checkpoint has none either, and restarts. Only the
+        main process looks, because the others may see an older state of a shared folder.
+
+        Args:
+            checkpoint_every: `train.checkpoint_every`.
 
         Raises:
-            RunError: saying how this shows.
+            RunError: saying what proves that there were checkpoints.
         """
         if not processes.is_main():
             return
         if checkpoint_steps(self.checkpoints):
             return
         evidence = workdir_checks.evidence_of_checkpoints(
-            self.checkpoints, self.read_results(), self.read_metrics(), config
+            self.checkpoints, self.read_results(), self.read_metrics(), checkpoint_every
         )
         if evidence:
             raise RunError(
-                f"the checkpoints of {self.name} are lost: there is none, but {evidence};"
-                " nothing has been changed. Put them back, give another --workdir, or delete this"
-                " one to start anew"
+                f"the checkpoints of {self.name} are lost: there is none, but {evidence}."
+                " Nothing has been changed. Put them back, give another --workdir, or delete this"
+                " one to start again"
             )
 
     @contextmanager
@@ -113,9 +116,9 @@ class Workdir:
         """Keeps other runs out of the folder while the context lasts.
 
         Raises:
-            UsageError: if it cannot be written, another process is at work in it, or the processes
-                of this run do not share it.
-            RunError: at the end, as `check_owner`.
+            UsageError: if it cannot be written to, another process is at work in it, or the
+                processes of this run do not share it.
+            RunError: at the end, as `check_owner` does.
         """
         with processes.agreed():
             lock = self._taken() if processes.is_main() else None
@@ -131,7 +134,7 @@ class Workdir:
                 workdir_lock.release(lock, self.checkpoints)
 
     def check_owner(self) -> None:
-        """Refuses to go on in a folder that was locked and is no longer this run's.
+        """Checks that a locked folder still belongs to this run.
 
         Raises:
             RunError: if it, or its lock, was deleted, moved or replaced.
@@ -145,11 +148,11 @@ class Workdir:
         config: ml_collections.ConfigDict,
         defaults: ml_collections.ConfigDict | None = None,
     ) -> Iterator[None]:
-        """As `locked`, and makes the folder this configuration's own for good.
+        """Does the same as `locked`, and reserves the folder for this configuration for good.
 
         Raises:
-            UsageError: as `locked` and `check`, for another run may have come first.
-            RunError: as `check_checkpoints`.
+            UsageError: as `locked` and `check` do, because another run may have come first.
+            RunError: as `check_checkpoints` does.
         """
         with processes.agreed():
             if processes.is_main():
@@ -158,15 +161,15 @@ class Workdir:
             with processes.agreed():
                 if processes.is_main():
                     self.check(config, defaults)
-                self.check_checkpoints(config)
+                self.check_checkpoints(config.train.checkpoint_every)
                 self.claim(config)
             yield
 
     def claim(self, config: ml_collections.ConfigDict) -> None:
-        """Writes config.json if there is none yet, and clears what a killed process left.
+        """Writes config.json if there is none yet, and removes what a killed process left.
 
         Raises:
-            UsageError: if it cannot be written, or checkpoints could not be saved.
+            UsageError: if the folder or that of the checkpoints cannot be written to.
         """
         if not processes.is_main():
             return
@@ -183,34 +186,34 @@ class Workdir:
         self.set_damage_aside()
 
     def set_damage_aside(self) -> None:
-        """Keeps of a damaged results.json what can be read, and the whole as another file.
+        """Keeps what can be read of a damaged results.json, and a copy of the whole file.
 
         Raises:
-            RunError: if it cannot be written.
+            RunError: if they cannot be written.
         """
         found, faults = self._results()
         if not faults or not processes.is_main():
             return
         self._keep_damaged(self.results)
         log.warning(
-            "%s is damaged: %s; what can be read of it is kept, and all of it as %s",
+            "%s is damaged: %s; what can be read of it is kept, and a copy of the whole as %s",
             *(shown(self.results), "; ".join(faults), self.results.name + DAMAGED),
         )
         with self._writing(self.results):
             write_json(self.results, found)
 
     def read_metrics(self) -> list[metrics_file.Record]:
-        """The records of metrics.jsonl; lines that hold none are left out."""
+        """Returns the records of metrics.jsonl; damaged lines are left out."""
         return metrics_file.read(self.metrics)[0]
 
     def cut_metrics(
         self, step: int, is_recorded: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> None:
-        """Drops the records after a step, which a resumed run writes again; tells of lost ones.
+        """Drops the records after a step, which a resumed run writes again; warns of lost ones.
 
         Args:
-            step: of the checkpoint from which it goes on; 0 for none.
-            is_recorded: whether there should be a record of each of several steps; None: not known.
+            step: step of the checkpoint from which the run resumes; 0 for none.
+            is_recorded: whether there should be records of these steps; None if it is not known.
 
         Raises:
             RunError: if the file cannot be written; it stays as it was.
@@ -219,12 +222,12 @@ class Workdir:
             return
         records, num_damaged = metrics_file.read(self.metrics)
         if step == 0 and records:
-            log.warning("there is no checkpoint yet: all steps in metrics.jsonl are taken again")
+            log.warning("there is no checkpoint yet; all steps in metrics.jsonl are taken again")
         kept = [record for record in records if record["step"] <= step]
         if num_damaged:
             self._keep_damaged(self.metrics)
             log.warning(
-                "%s has %d damaged lines, which are left out; all of it is kept as %s",
+                "%s has %d damaged lines, which are left out; a copy of the whole is kept as %s",
                 *(shown(self.metrics), num_damaged, self.metrics.name + DAMAGED),
             )
         if is_recorded is not None:
@@ -233,7 +236,7 @@ class Workdir:
             metrics_file.write(self.metrics, kept)
 
     def append_metrics(self, records: Iterable[metrics_file.Record]) -> None:
-        """Adds one line a record, in the place of a last line that was cut short.
+        """Adds one line for each record; they replace a last line that was cut short.
 
         Raises:
             RunError: if they cannot be written.
@@ -243,17 +246,17 @@ class Workdir:
                 metrics_file.append(self.metrics, records)
 
     def sync_metrics(self) -> None:
-        """Has what was appended stay when the machine fails; a checkpoint of its steps follows.
+        """Makes what was appended survive a failure of the machine, before its steps are saved.
 
         Raises:
-            RunError: if it cannot be.
+            RunError: if the file cannot be written.
         """
         if processes.is_main():
             with self._writing(self.metrics):
                 metrics_file.sync(self.metrics)
 
     def write_provenance(self, text: str) -> None:
-        """Replaces what tells where the run was computed, whole or not at all.
+        """Replaces provenance.jsonl, whole or not at all.
 
         Raises:
             RunError: if it cannot be written; it stays as it was.
@@ -262,7 +265,7 @@ class Workdir:
             write_text(self.provenance, text)
 
     def read_results(self) -> results_file.Results:
-        """What can be read of results.json; an empty dictionary where there is none."""
+        """Returns what can be read of results.json; an empty dictionary if there is none."""
         return self._results()[0]
 
     def write_results(
@@ -273,13 +276,13 @@ class Workdir:
     ) -> None:
         """Replaces the named entries of results.json and keeps the others.
 
-        The entry "config" tells with what the entry "metrics" was measured: while that stays, so
-        does this.
+        The entry "config" says with what settings the entry "metrics" was measured; it is kept as
+        long as "metrics" is.
 
         Args:
-            config: the run's.
-            evaluations: the group under which "metrics" was measured, where it is not the config's.
-            entries: the new ones.
+            config: that of the run.
+            evaluations: the group with which "metrics" was measured, if it is not the config's.
+            entries: the new entries.
 
         Raises:
             RunError: if it cannot be written; it stays as it was.
@@ -300,7 +303,7 @@ class Workdir:
     def cut_results(self, step: int) -> None:
         """Drops what was measured after a step, which a resumed run measures again.
 
-        Figures of such a step are set aside.
+        Figures of a later step are set aside.
 
         Raises:
             RunError: if results.json cannot be written; it stays as it was.
@@ -317,7 +320,7 @@ class Workdir:
             write_json(self.results, kept)
 
     def set_figures_aside(self) -> None:
-        """Moves the figures into a folder beside them that is named by the step they are of.
+        """Moves the figures into a folder beside them, named by their step.
 
         Raises:
             RunError: if they cannot be moved.
@@ -327,14 +330,14 @@ class Workdir:
         with self._writing(self.figures):
             aside = figures.set_aside(self.figures, self.read_results().get("step"))
         if aside is not None:
-            log.info("the figures of another checkpoint are kept in %s", shown(aside))
+            log.info("the figures of another checkpoint are now in %s", shown(aside))
 
     @contextmanager
     def drawing(self) -> Iterator[Path]:
-        """A folder to draw into, whose files become the run's figures at the end, each whole.
+        """Yields a folder to draw into, whose files become figures of the run at the end.
 
         Raises:
-            RunError: as `check_owner`, or if they cannot be written.
+            RunError: as `check_owner` does, or if they cannot be written.
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -358,7 +361,7 @@ class Workdir:
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
-        """Writes to a file of the folder while that is this run's."""
+        """Wraps writing to a file of the folder, which must still belong to this run."""
         self.check_owner()
         try:
             yield
@@ -366,7 +369,7 @@ class Workdir:
             raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
 
     def _results(self) -> tuple[results_file.Results, list[str]]:
-        """What can be read of results.json, and what is wrong with the rest."""
+        """Returns what can be read of results.json, and what is wrong with the rest."""
         if not self.results.exists():
             return {}, []
         try:
@@ -382,7 +385,7 @@ class Workdir:
     def _tell_lost(self, step: int, number: int, first: int) -> None:
         if number:
             log.warning(
-                "%s lacks %d records up to step %d, the first of step %d: the file was lost or"
-                " damaged; these steps are not taken again, and the curves lack them",
+                "%s lacks %d records up to step %d, the first at step %d: the file was lost or"
+                " damaged. These steps are not taken again, and the curves lack them",
                 *(shown(self.metrics), number, step, first),
             )

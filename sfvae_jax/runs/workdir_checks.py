@@ -1,4 +1,4 @@
-"""What a folder must be for a run to begin or go on there; nothing is changed."""
+"""Checks that a run can begin or resume in a folder; they change nothing there."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sfvae_jax.runs.files.metrics_file import Record
 from sfvae_jax.runs.files.results_file import Results
 from sfvae_jax.runtime.files import read_json
 
-# What Orbax, on its way to the files of a checkpoint, reads as a pattern.
+# Orbax takes paths with these characters for patterns when it looks for files.
 _PATTERNS = "*?[\\"
 
 
 def check_writable(folder: Path, inner: str = "") -> None:
-    """Refuses a workdir that cannot be made or written, or a folder in it.
+    """Checks that a workdir, or a folder in it, can be made and written to.
 
     Args:
         folder: the workdir.
         inner: the name of a folder in it.
 
     Raises:
-        UsageError: saying why.
+        UsageError: if it cannot, saying why.
     """
     wanted = folder / inner
     try:
@@ -39,12 +39,12 @@ def check_writable(folder: Path, inner: str = "") -> None:
 
 
 def not_writable(folder: Path, error: OSError) -> UsageError:
-    """The error for a folder that the system does not let us write."""
+    """Returns the error for a folder that the system does not allow to be written."""
     return UsageError(f"cannot write to workdir {shown(folder)}: {error.strerror}")
 
 
 def check_path(folder: Path) -> None:
-    """Refuses a new run in a folder where Orbax does not find again what it has saved.
+    """Checks the path of a new run for characters with which Orbax cannot find its own files.
 
     Raises:
         UsageError: naming the character.
@@ -53,16 +53,15 @@ def check_path(folder: Path) -> None:
     found = [c for c in text if c in _PATTERNS or ord(c) < 32 or "\ud800" <= c <= "\udfff"]
     if found:
         raise UsageError(
-            f"--workdir={text!r} contains {found[0]!r}, and checkpoints in such a folder could not"
-            " be read again; expected a path in UTF-8 without any of * ? [ \\ and control"
-            " characters"
+            f"--workdir={text!r} contains {found[0]!r}; checkpoints in such a folder could not be"
+            " read again. Expected a path in UTF-8 without * ? [ \\ and control characters"
         )
 
 
 def check_config(
     path: Path, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
 ) -> None:
-    """Refuses a config.json of another run, as `Workdir.check` does.
+    """Checks that the config.json of a workdir trains the same as a configuration.
 
     Raises:
         UsageError: saying what differs.
@@ -78,12 +77,12 @@ def check_config(
 def config_differences(
     path: Path, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict | None
 ) -> list[str]:
-    """In words, how the training of the run of a config.json differs from that of a configuration.
+    """Says in words how the training of a config.json differs from that of a configuration.
 
     Args:
-        path: of the config.json.
+        path: the config.json.
         config: resolved.
-        defaults: of keys that a run of an earlier version does not know yet.
+        defaults: values of keys that a run of an earlier version may lack.
 
     Raises:
         UsageError: if it cannot be read.
@@ -94,16 +93,23 @@ def config_differences(
 
 
 def evidence_of_checkpoints(
-    checkpoints: Path, results: Results, records: list[Record], config: ml_collections.ConfigDict
+    checkpoints: Path, results: Results, records: list[Record], checkpoint_every: int
 ) -> str | None:
-    """In words, what can only be there once a checkpoint was whole; None if nothing is."""
+    """Says in words what proves that a checkpoint was once whole; None if nothing does.
+
+    Args:
+        checkpoints: their folder.
+        results: the entries of results.json.
+        records: those of metrics.jsonl.
+        checkpoint_every: `train.checkpoint_every`.
+    """
     if any(checkpoints.glob(f"*{DAMAGED}")):
         return f"damaged ones (*{DAMAGED}) were set aside"
     measured = [results["step"]] if "step" in results else list(results.get("history", {}))
     if measured:
         return f"results.json holds measures of step {measured[-1]}"
     last = max((record["step"] for record in records), default=0)
-    # The second is begun when the first is whole, and until it is begun no step is taken.
-    if last > 2 * config.train.checkpoint_every:
+    # No step is taken beyond the second checkpoint before the first is whole.
+    if last > 2 * checkpoint_every:
         return f"metrics.jsonl reaches step {last}"
     return None

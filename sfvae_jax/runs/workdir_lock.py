@@ -1,4 +1,4 @@
-"""Whose a workdir is: the lock as all processes of a run see it, and what a lost one leaves."""
+"""The lock of a workdir as all processes of a run see it, and the clean-up of a lost workdir."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LOOKS, _SECONDS_BETWEEN_LOOKS = 180, 0.5
 
 
 def check_shared(folder: Path, lock: FolderLock | None) -> None:
-    """Refuses a folder in which this process does not see the lock that the main one took.
+    """Checks that this process sees the lock that the main process took.
 
     Args:
         folder: the workdir.
-        lock: the main process's; None in the others.
+        lock: the lock in the main process; None in the others.
 
     Raises:
-        UsageError: saying what is expected.
+        UsageError: if it does not, because the hosts do not share the folder.
     """
     token = int(processes.gathered(0 if lock is None else lock.token)[0])
     for _ in range(_LOOKS):
@@ -34,16 +34,16 @@ def check_shared(folder: Path, lock: FolderLock | None) -> None:
             return
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise UsageError(
-        f"workdir {shown(folder)} is not the folder that process 0 of this run writes; give one"
-        " on a file system that all hosts share, by its absolute path"
+        f"workdir {shown(folder)} is not the folder that process 0 of this run writes to; give the"
+        " absolute path of a folder on a file system that all hosts share"
     )
 
 
 def release(lock: FolderLock, checkpoints: Path) -> None:
-    """Lets go of a workdir. Where it was lost, what a save brought back of it goes, too.
+    """Releases a workdir; if it was lost, removes what an unfinished save has recreated of it.
 
     Args:
-        lock: the workdir's.
+        lock: that of the workdir.
         checkpoints: the folder of its checkpoints.
     """
     was_lost = not lock.is_there()

@@ -1,1 +1,1 @@
-"""The process and its machine: signals, files, caches, memory, other processes."""
+"""The process and its machine: signals, files, locks, caches, memory, devices and the screen."""

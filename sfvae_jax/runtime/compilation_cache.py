@@ -1,4 +1,4 @@
-"""Compiled programs kept between runs, so that the second one starts at once."""
+"""A cache of compiled programs, so that later runs start sooner."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ log = logging.getLogger("sfvae_jax")
 
 
 def use_compilation_cache() -> None:
-    """Keeps what XLA compiles in the user's cache folder, `sfvae_jax/xla` in it.
+    """Keeps what XLA compiles in the folder `sfvae_jax/xla` of $XDG_CACHE_HOME or ~/.cache.
 
-    That is $XDG_CACHE_HOME or ~/.cache. JAX's own settings, such as JAX_COMPILATION_CACHE_DIR, go
-    before it. Where the folder cannot be written, programs are compiled anew, and the log says so.
-    It grows with every new program and may be deleted at any time.
+    JAX's own settings, such as JAX_COMPILATION_CACHE_DIR, take precedence. If the folder cannot be
+    written to, programs are compiled each time, and the log says so. The folder grows with every
+    new program and may be deleted at any time.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
@@ -27,5 +27,5 @@ def use_compilation_cache() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # The many small programs of a start take as long as the large one.
+        # At the start, the many small programs take as long as the large one.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

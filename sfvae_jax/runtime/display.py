@@ -1,4 +1,4 @@
-"""Where progress is shown to a person: a bar on a terminal, plain lines elsewhere."""
+"""The display of progress: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _hidden = False
 
 
 def hide() -> None:
-    """From now on this process shows none: another one of the same run does."""
+    """Shows no more progress from this process, because another one of the run shows it."""
     global _hidden
     _hidden = True
 
@@ -31,7 +31,7 @@ class Display:
     def __init__(self, start: int, total: int, label: str = "") -> None:
         self._total = total
         self._terminal = sys.stderr.isatty() and not _hidden
-        # A terminal may not tell its size, and tqdm would then draw nothing.
+        # If a terminal does not tell its size, tqdm draws nothing.
         width, height = shutil.get_terminal_size()
         bar = {"ncols": width, "nrows": height, "bar_format": _BAR, "disable": not self._terminal}
         self._bar = tqdm(total=total, initial=start, desc=label or None, **bar)
@@ -45,9 +45,9 @@ class Display:
             self._bar.close()
 
     def show(self, done: int, beside: str, line: str) -> None:
-        """Moves the bar, with a text beside it; where there is none, prints the line if it is time.
+        """Moves the bar, with a text beside it; without a bar, prints a line every ten seconds.
 
-        The last line is always printed. A terminal that is gone, or a full disk, ends nothing.
+        The last line is always printed. A closed terminal or a full disk is not an error.
         """
         with suppress(OSError):
             self._show(done, beside, line)

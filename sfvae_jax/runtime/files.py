@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that is checked when it is read."""
+"""Writing files whole or not at all, and reading JSON with checks."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any, NoReturn
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import not_regular
 
-_LARGEST = 2**27  # bytes of a JSON file; what a run writes is far below
-_DEEPEST = 100  # levels of nesting; deeper ones exhaust the stack of whoever walks through them
-# What some network and user-space file systems answer when a folder is to be synchronised.
+_LARGEST = 2**27  # bytes of a JSON file, far more than a run writes
+_DEEPEST = 100  # levels of nesting; recursive functions fail on much deeper ones
+# The errors of network and user-space file systems that cannot synchronise a folder.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-_DIGITS = 19  # of a whole number, as many as 64 bits need
+_DIGITS = 19  # of a whole number of 64 bits
 
 
 class NotJson(UsageError):
-    """A file holds no JSON object of the kind that the library writes; the message says why."""
+    """A file does not hold a JSON object of the kind that the library writes."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds, checked as `parse_json` does.
+    """Reads the object in a JSON file, with the checks of `parse_json`.
 
     Raises:
-        NotJson: if it holds something else; a `UsageError`.
-        UsageError: if it is missing, may not be read, or is no regular file.
+        NotJson: if it holds something else; this is a `UsageError`.
+        UsageError: if it is missing, cannot be read or is not a regular file.
     """
     try:
         text = read_regular(path, _LARGEST + 1)
@@ -42,23 +42,22 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise NotJson(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):
-        raise NotJson(f"cannot read {path}: it holds no JSON object")
+        raise NotJson(f"cannot read {path}: it does not hold a JSON object")
     return content
 
 
 def parse_json(text: bytes, *, finite: bool = True) -> Any:
-    """The value of a JSON text.
+    """Parses a JSON text, more strictly than `json.loads` does.
 
-    Stricter than `json.loads`: it refuses a key that stands twice in one object, nesting of more
-    than 100 levels, whole numbers of more than 19 digits and, where `finite`, numbers that are
-    not finite.
+    It refuses a key that occurs twice in one object, more than 100 levels of nesting, whole numbers
+    of more than 19 digits and, if `finite`, numbers that are not finite.
 
     Args:
-        text: in UTF-8.
+        text: the JSON in UTF-8.
         finite: whether NaN and infinite numbers are refused.
 
     Raises:
-        ValueError: in one line, if it is no such JSON.
+        ValueError: saying in one line why it is refused.
     """
     try:
         content = json.loads(
@@ -77,10 +76,10 @@ def parse_json(text: bytes, *, finite: bool = True) -> Any:
 
 
 def read_regular(path: Path, most: int = -1) -> bytes:
-    """The first bytes of a regular file, all of them by default.
+    """Reads the first bytes of a regular file, all of them by default.
 
     Raises:
-        OSError: if it cannot be read, or is something else: a named pipe would never end.
+        OSError: if it cannot be read, or is something else, such as a pipe that never ends.
     """
     problem = not_regular(path)
     if problem:
@@ -95,24 +94,24 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """JSON as files have it, in lines, without numbers that are not finite."""
+    """Formats JSON as files hold it: indented, and with finite numbers only."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text in UTF-8, whole or not at all."""
-    write_bytes(path, text.encode(errors="backslashreplace"))  # of a file's name that is no UTF-8
+    write_bytes(path, text.encode(errors="backslashreplace"))  # names of files may not be UTF-8
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all; once written, it survives a failure of the machine.
 
     Raises:
-        OSError: naming the file, if it cannot be written; what was there stays as it was.
+        OSError: naming the file, if it cannot be written; its earlier content stays.
     """
     unfinished = partial(path)
     try:
-        unfinished.unlink(missing_ok=True)  # of a killed process; a link there is not followed
+        unfinished.unlink(missing_ok=True)  # left by a killed process; a link is not followed
         with unfinished.open("xb") as file:
             file.write(content)
             file.flush()
@@ -128,7 +127,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def partial(path: Path) -> Path:
-    """Where a file is written before it is whole; a killed process may leave it."""
+    """Returns the path of a file while it is being written; a killed process may leave it."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -147,7 +146,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key[:100]!r} stands twice in one object")
+            raise ValueError(f"the key {key[:100]!r} occurs twice in one object")
         found[key] = value
     return found
 
@@ -164,7 +163,7 @@ def _finite(digits: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"it holds {text}, which is no finite number")
+    raise ValueError(f"it holds {text}, which is not a finite number")
 
 
 def _check_depth(content: Any) -> None:

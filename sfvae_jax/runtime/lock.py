@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that the kernel frees when its owner dies."""
+"""A lock that lets one process at a time use a folder; the kernel frees it when that one dies."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ from sfvae_jax.paths import shown
 from sfvae_jax.runtime.files import parse_json
 
 NAME = ".lock"
-# What the error of a run that finds its workdir locked begins with.
+# The beginning of the error of a run whose workdir is locked.
 OCCUPIED = "another process is at work in workdir"
 
 log = logging.getLogger("sfvae_jax")
 
-_LONGEST = 100  # of what is told of an owner, in characters
+_LONGEST = 100  # characters of each fact about an owner in a message
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 
-# NFS keeps the lock of a client that is gone for some 90 seconds.
-_SECONDS_OF_THE_DEAD, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
+# NFS keeps the lock of a client that is gone for about 90 seconds.
+_SECONDS_FOR_OTHER_HOSTS, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
 
 
 _held: set[FolderLock] = set()
 
 
 class FolderLock:
-    """The lock of a folder, held until `release`; a file that says whose it is.
+    """The lock of a folder, held until `release`: a file that says who its owner is.
 
     Attributes:
-        token: a number drawn for it, by which others of the same run know it again.
+        token: a random number by which the other processes of the run recognise the lock.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Takes it, also after an owner that died; where locks are unknown the log says so.
+        """Takes the lock, also after an owner that died; warns if the file system has no locks.
 
         Raises:
-            UsageError: if another process has it.
+            UsageError: if another process holds it.
             OSError: if the file cannot be written.
         """
         self._folder, self._path = folder, folder / NAME
         self._descriptor = self._open()
         _held.add(self)
         try:
-            self._tell_of_the_dead()
+            self._warn_of_dead_owner()
             self._sign()
         except BaseException:
             self.release()
             raise
 
     def check(self) -> None:
-        """Refuses to go on when the folder is not, or no longer, locked by this lock.
+        """Checks that the folder is still locked by this lock.
 
         Raises:
             RunError: if the folder or its lock file was deleted, moved or replaced.
@@ -71,16 +71,16 @@ class FolderLock:
             return
         what = f"its {NAME} was deleted or replaced" if self._folder.is_dir() else "it is gone"
         raise RunError(
-            f"workdir {shown(self._folder)} is no longer this run's: {what}; stopped, so that"
-            " nothing of another run is changed. What was saved before is where the folder went"
+            f"workdir {shown(self._folder)} no longer belongs to this run: {what}. The run stops so"
+            " as to change nothing of another run. What it has saved is where the folder went"
         )
 
     def is_there(self) -> bool:
-        """Whether the file under the lock's name is still the one that was locked."""
+        """Whether the lock file is still the one that was locked."""
         return _is_at(self._path, self._descriptor)
 
     def release(self) -> None:
-        """Removes the file if it is this lock's, then lets go."""
+        """Removes the lock file if it belongs to this lock, and frees the lock."""
         _held.discard(self)
         with suppress(OSError):
             if self.is_there():
@@ -88,7 +88,7 @@ class FolderLock:
         os.close(self._descriptor)
 
     def _open(self) -> int:
-        """The locked file under the lock's name, not one that its last owner has just removed."""
+        """Opens and locks the lock file; tries again if its last owner has just removed it."""
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             descriptor = os.open(self._path, flags, 0o644)
@@ -101,11 +101,11 @@ class FolderLock:
                 raise
             os.close(descriptor)
 
-    def _tell_of_the_dead(self) -> None:
+    def _warn_of_dead_owner(self) -> None:
         if os.fstat(self._descriptor).st_size:
             owner = _described(_read(self._descriptor))
             name = shown(self._folder)
-            log.warning("taking over workdir %s, whose lock was left by %s", name, owner)
+            log.warning("taking over workdir %s; its lock was left behind by %s", name, owner)
 
     def _sign(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -117,21 +117,21 @@ class FolderLock:
 
 
 def release_all() -> None:
-    """Removes the files of all locks of this process, which is about to end without `release`."""
+    """Releases all locks of this process, which is about to end."""
     for lock in tuple(_held):
         with suppress(OSError):
             lock.release()
 
 
 def read_token(folder: Path) -> int | None:
-    """The token in the lock file of a folder, or None."""
+    """Returns the token in the lock file of a folder, or None."""
     with _opened(folder) as descriptor:
         owner = None if descriptor is None else _read(descriptor)
     return owner.get("token") if isinstance(owner, dict) else None
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process has locked a folder now; does not wait and changes nothing."""
+    """Whether another process holds the lock of a folder; does not wait and changes nothing."""
     with _opened(folder) as descriptor:
         if descriptor is None:
             return False
@@ -139,27 +139,27 @@ def is_locked(folder: Path) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # the file system knows no locks
+        except OSError:  # the file system has no locks
             return False
     return False
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that another run's process has locked; takes and changes nothing.
+    """Checks that no other process holds the lock of a folder; changes nothing.
 
     Raises:
-        UsageError: if another process has it.
+        UsageError: if another process holds it.
     """
     with _opened(folder) as descriptor:
         if descriptor is not None:
-            _lock(descriptor, folder, fcntl.LOCK_SH)  # which many may have at a time
+            _lock(descriptor, folder, fcntl.LOCK_SH)  # several processes may hold it
 
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int | None]:
-    """The lock file of a folder to look at; None where there is none, or it cannot be opened.
+    """Opens the lock file of a folder for reading; None if it is missing or cannot be opened.
 
-    Whoever takes the lock will say why it cannot be opened.
+    Taking the lock will report why it cannot be opened.
     """
     try:
         descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -173,8 +173,8 @@ def _opened(folder: Path) -> Iterator[int | None]:
 
 
 def _lock(descriptor: int, folder: Path, how: int) -> None:
-    """Locks an open file; waits for an owner on another host, which may be dead."""
-    until = time.monotonic() + _SECONDS_OF_THE_DEAD
+    """Locks an open file; waits for an owner on another host, because it may be dead."""
+    until = time.monotonic() + _SECONDS_FOR_OTHER_HOSTS
     waiting = False
     while True:
         try:
@@ -191,14 +191,14 @@ def _lock(descriptor: int, folder: Path, how: int) -> None:
             if error.errno not in _NO_LOCKS:
                 raise
             log.warning(
-                "the file system of %s knows no locks: use it from one process", shown(folder)
+                "the file system of %s has no locks: use it from one process only", shown(folder)
             )
             return
         if not waiting:
             log.warning(
-                "workdir %s is locked by %s; waiting up to %d s, as a file server may keep the"
-                " lock of a machine that is gone",
-                *(shown(folder), _described(owner), _SECONDS_OF_THE_DEAD),
+                "workdir %s is locked by %s; waiting up to %d s, because a file server may keep"
+                " the lock of a machine that is gone",
+                *(shown(folder), _described(owner), _SECONDS_FOR_OTHER_HOSTS),
             )
         waiting = True
         time.sleep(_SECONDS_BETWEEN_TRIES)
@@ -211,20 +211,20 @@ def _is_elsewhere(owner: Any) -> bool:
 def _is_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except OSError:  # it is gone, or the file server no longer knows it
+    except OSError:  # the file is gone, or the file server has forgotten it
         return False
 
 
 def _read(descriptor: int) -> Any:
     try:
         return parse_json(os.pread(descriptor, 4096, 0))
-    except (ValueError, OSError):  # it has not signed yet, or was killed before it could
+    except (ValueError, OSError):  # its owner has not written it yet, or was killed before
         return None
 
 
 def _described(owner: Any) -> str:
     if not isinstance(owner, dict):
-        return "a process that did not say which"
+        return "a process that left no name"
     pid, host, since = (
         " ".join(str(owner.get(key, "unknown")).split())[:_LONGEST]
         for key in ("pid", "host", "since")

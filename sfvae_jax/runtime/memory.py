@@ -1,4 +1,4 @@
-"""The memory of this machine: how much a process may use, and that it keeps what it freed."""
+"""The memory of this machine: how much a process may use, and keeping what it frees."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep freed memory for later allocations, however large.
+    """Tells the C library to keep freed memory for later allocations of any size.
 
-    XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes what is above
-    32 MiB from the kernel and gives it back, and the kernel then clears it, 4 KiB at a time, at
-    every first touch: for the convolutional networks that takes longer than the arithmetic. The
-    price is that the process keeps its largest size to its end. It holds for allocations after the
-    call, so that it belongs at the start of a program.
+    XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes blocks above
+    32 MiB from the kernel and gives them back, and the kernel clears them, 4 KiB at a time, at
+    every first use: for convolutional networks that takes longer than the arithmetic. The price is
+    that the process keeps its largest size to its end. The settings affect later allocations only,
+    so that a program calls this at its start.
 
     Returns:
-        Whether the C library has these settings; where it has not, nothing changes.
+        Whether the C library has these settings; if not, nothing changes.
     """
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library than glibc
+    if mallopt is None:  # the C library is not glibc
         return False
-    # Other arenas than the first cannot grow beyond 64 MiB and would map after all.
+    # Arenas other than the first cannot grow beyond 64 MiB and would use the kernel after all.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
     return all([mallopt(name, value) == 1 for name, value in settings])
 
 
 def host_memory() -> int | None:
-    """Bytes of memory that processes may use here: the host's, or a container's limit.
+    """Returns the bytes of memory that processes may use: the host's, or a container's limit.
 
-    Free memory is not asked for, since it differs from one start to the next. None where the
+    Memory in use is not subtracted, because it differs from one start to the next. None if the
     system does not say.
     """
     if not hasattr(os, "sysconf"):
@@ -46,7 +46,7 @@ def host_memory() -> int | None:
 
 
 def _container_limit(otherwise: int) -> int:
-    """A container's limit, where Linux has one."""
+    """Returns the memory limit of a Linux container, or else the given number."""
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the commands print: in any locale, and to a reader that may be gone."""
+"""Printing in any locale, and to a pipe whose reader may be gone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TextIO
 
 
 def prepare() -> None:
-    """Makes this process's stdout and stderr take every text; a command calls it first.
+    """Makes stdout and stderr accept every text; a command calls this first.
 
-    A character that the locale lacks is printed as its escape. A pipe whose reader has gone, as
-    `head` goes, is no error at the end either.
+    A character that the locale lacks is printed as its escape. At the end of the process, a pipe
+    whose reader has gone, such as `head`, is not an error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -24,7 +24,7 @@ def prepare() -> None:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text, by default to stdout; where the reader of a pipe has gone, nothing.
+    """Prints a text, by default to stdout; does nothing if the reader of a pipe has gone.
 
     Raises:
         OSError: if it cannot be written for another reason, such as a full disk.
@@ -37,14 +37,14 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def say_error(message: str) -> None:
-    """Prints the one line that a user's error ends in, to stderr, where that can be written."""
+    """Prints the one line of an error to stderr, if that can be written to."""
     with suppress(OSError):
         say(f"sfvae_jax: error: {message}", sys.stderr)
 
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Around what prints by itself, such as a help text: a reader that goes away is no error."""
+    """Wraps code that prints by itself, such as a help text, so that its reader may leave."""
     try:
         yield
     except BrokenPipeError:
@@ -52,7 +52,7 @@ def reader_may_leave() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Writes out what stdout and stderr still hold; where the reader has gone, drops it."""
+    """Writes what stdout and stderr still hold; drops it if the reader has gone."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -62,7 +62,7 @@ def flush() -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Whatever is written to the stream from now on goes nowhere, without an error."""
+    """Discards all that is written to the stream from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

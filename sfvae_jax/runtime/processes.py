@@ -1,4 +1,4 @@
-"""The processes of one run: each has its own devices, all take the same steps."""
+"""The processes of one run: each has its own devices, and all take the same steps."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sfvae_jax.runtime.rendezvous import meet
 
 log = logging.getLogger("sfvae_jax")
 
-# A process that does not answer for so long has died, and the others end, too.
+# A process that does not answer for so long counts as dead, and the others end as well.
 _HEARTBEAT_SECONDS = 30
-# Process 0 has the service that connects the others, who would not live to tell their own errors.
+# Process 0 runs the service that connects the others; they need time to print their own errors.
 _SECONDS_FOR_OTHERS = 3
-# What the message of an error has when another process does not answer.
+# Words in the error of JAX if another process does not answer.
 _LOST = ("Gloo", "NCCL", "nccl", "oordination", "arrier", "DEADLINE_EXCEEDED", "UNAVAILABLE")
 
 
@@ -34,23 +34,23 @@ def start(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins the processes of a run; to be called before anything asks JAX for its devices.
+    """Joins the processes of a run; must be called before anything asks JAX for its devices.
 
-    What is not given is found by JAX on Cloud TPU, SLURM and Kubernetes.
+    On Cloud TPU, SLURM and Kubernetes JAX finds what is not given.
 
     Args:
         coordinator_address: "HOST:PORT" of process 0, as the others reach it.
-        num_processes: how many there are.
-        process_id: of this one, from 0.
+        num_processes: number of processes.
+        process_id: number of this process, from 0.
 
     Raises:
-        UsageError: if these make no sense or do not fit those of the others, the port is taken, or
-            nothing tells what is not given.
+        UsageError: if these are invalid or contradict those of the others, the port is taken, or
+            JAX does not find what is not given.
         RunError: if the others are not reached.
     """
     _check(coordinator_address, num_processes, process_id)
     if jax.distributed.is_initialized():
-        raise UsageError("this process has joined a run already; it cannot join another")
+        raise UsageError("this process has already joined a run; it cannot join another")
     log.info("waiting for all processes of this run, at most five minutes")
     told = None not in (coordinator_address, num_processes, process_id)
     if told and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
@@ -63,9 +63,9 @@ def start(
             local_device_ids=_local_device_ids(),
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
-    except ValueError as error:  # no cluster that JAX knows, or one that lacks something
+    except ValueError as error:  # JAX knows no such cluster, or a variable of it is missing
         raise UsageError(
-            "--distributed finds the other processes on Cloud TPU, SLURM and Kubernetes alone;"
+            "--distributed finds the other processes only on Cloud TPU, SLURM and Kubernetes;"
             " elsewhere give --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I"
             f" ({in_one_line(error)})"
         ) from error
@@ -80,7 +80,7 @@ def is_main() -> bool:
 
 
 def gathered(values: Any) -> np.ndarray:
-    """Numbers of all processes, [P, ...], which all have to ask for them; as JAX keeps numbers."""
+    """Collects numbers from all P processes as [P, ...], in JAX's types; all must call this."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     from jax.experimental import multihost_utils
@@ -89,19 +89,19 @@ def gathered(values: Any) -> np.ndarray:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is so in any of the processes, which all have to ask."""
+    """Whether a flag is set in any process; all must call this."""
     return bool(gathered(flag).any())
 
 
 def of_main(numbers: Sequence[int]) -> list[int]:
-    """The numbers that the main process has; all have to ask."""
+    """Returns the numbers of the main process; all processes must call this."""
     if jax.process_count() == 1:
         return list(numbers)
     return _broadcast(np.array(numbers, np.int32)).tolist()
 
 
 def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The named arrays that the main process has; all have to ask, and give what they will."""
+    """Returns the named arrays of the main process; all must call this, with any arrays."""
     if jax.process_count() == 1:
         return dict(arrays)
     buffer = io.BytesIO()
@@ -112,7 +112,7 @@ def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _broadcast(vector: np.ndarray) -> np.ndarray:
-    """The main process's vector, whose length the others do not know."""
+    """Returns the vector of the main process, whose length the others do not know."""
     from jax.experimental import multihost_utils
 
     length = int(multihost_utils.broadcast_one_to_all(np.array(len(vector), np.int32)))
@@ -122,10 +122,10 @@ def _broadcast(vector: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """What fails in one process within it fails in all, so that none waits for one that stopped.
+    """Makes an error in one process an error in all, so that none waits for one that stopped.
 
     Raises:
-        RunError: where it was another process that failed.
+        RunError: if it was another process that failed.
     """
     failure: Exception | None = None
     try:
@@ -140,12 +140,12 @@ def agreed() -> Iterator[None]:
 
 
 def failure(error: Exception) -> str:
-    """In one line, what stopped this process of several; a traceback besides, if it may help."""
+    """Says in one line what stopped this process; prints a traceback if that may help."""
     reason = first_line(error)
     lost = any(word in reason for word in _LOST)
     if not lost:
         traceback.print_exception(error)
-    what = "lost the others" if lost else "stopped"
+    what = "lost contact with the others" if lost else "stopped"
     return (
         f"process {jax.process_index()} of {jax.process_count()} {what}: {reason}. Once all have"
         " ended, the same commands go on from the last checkpoint"
@@ -155,23 +155,23 @@ def failure(error: Exception) -> str:
 def abandon(status: int) -> NoReturn:
     """Ends this process at once, without waiting for threads or other processes.
 
-    For the command alone, where nothing is left to save. A clean end would wait for what cannot
-    end: Orbax's threads after a save that failed, or other processes, which may be waiting for this
-    one and learn of its end when its connections close.
+    Only a command calls this, when nothing is left to save. A clean end could wait for ever: for
+    Orbax's threads after a failed save, or for other processes that wait for this one and notice
+    its end when its connections close.
     """
     if jax.distributed.is_initialized() and _may_be_main():
         time.sleep(_SECONDS_FOR_OTHERS)
     release_all()
     try:
         flush()
-    finally:  # also where stderr goes to a disk that is full
+    finally:  # even if stderr is on a full disk
         os._exit(status)
 
 
 def _may_be_main() -> bool:
     try:
         return is_main()
-    except (RuntimeError, AssertionError):  # JAX has no device to tell it by
+    except (RuntimeError, AssertionError):  # JAX has no device
         return True
 
 
@@ -188,14 +188,15 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
         raise UsageError(f"--num_processes is {num_processes}; give 1 or more")
     if process_id is not None and not 0 <= process_id < (num_processes or process_id + 1):
         raise UsageError(
-            f"--process_id is {process_id}; --num_processes={num_processes} are numbered from 0"
+            f"--process_id is {process_id}; with --num_processes={num_processes} it must be from 0"
+            f" to {(num_processes or 1) - 1}"
         )
 
 
 def _local_device_ids() -> list[int] | None:
-    """An empty list, which leaves a process all devices of its host, where SLURM has one a host.
+    """Returns an empty list if SLURM runs one task on each host: it gets all devices of its host.
 
-    JAX would give a task of SLURM one device, whatever number there are.
+    JAX would give each task of SLURM one device, however many there are.
     """
     tasks, nodes = (os.environ.get(f"SLURM_{key}") for key in ("NTASKS", "STEP_NUM_NODES"))
     return [] if tasks is not None and tasks == nodes else None

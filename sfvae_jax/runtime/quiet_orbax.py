@@ -1,6 +1,6 @@
-"""What Orbax leaves behind when one of several reads or writes fails: the others, unattended.
+"""Silence for what Orbax prints when one of several reads or writes fails.
 
-Their tracebacks would come after the error, which has been told in a line.
+It abandons the others, whose tracebacks would follow the error after that was reported in one line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from absl import logging as absl_logging
 
 
 def hush() -> None:
-    """Keeps what Orbax and its stragglers say of an error that it raises off the screen."""
+    """Keeps the messages of Orbax and of its abandoned tasks off the screen."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     hook = sys.unraisablehook
 
-    def without_stragglers(unraisable: Any) -> None:
+    def without_abandoned_tasks(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
-    sys.unraisablehook = without_stragglers
+    sys.unraisablehook = without_abandoned_tasks

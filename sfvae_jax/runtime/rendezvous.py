@@ -1,8 +1,8 @@
-"""The processes of a run meet before JAX connects them, so that what cannot work is told in a line.
+"""A meeting of the processes of a run before JAX connects them, with errors in one line.
 
-JAX ends a process by SIGSEGV or SIGABRT where its port is taken, two processes have one number or
-some stay away. Here process 0 listens at the port that JAX gets afterwards, and each process, 0 as
-well, tells it its number and how many it believes there are.
+JAX ends a process by SIGSEGV or SIGABRT if its port is taken, two processes have the same number
+or some do not come. Here process 0 listens at the port that JAX gets afterwards, and each process,
+including process 0, reports its number and the number of processes that it expects.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 from sfvae_jax.errors import RunError, UsageError
 
-SECONDS = 300.0  # for all to come
-_SECONDS_OF_A_STRANGER = 10.0  # at the port, which a run that has just ended may still have
+SECONDS = 300.0  # until all have come
+_SECONDS_OF_A_STRANGER = 10.0  # in which a run that has just ended may still hold the port
 _SECONDS_BETWEEN_TRIES = 0.5
-_SECONDS_TO_HEAR = 2.0  # of a refusal, for those that are on their way
-_SECONDS_TO_SPEAK = 5.0  # for a message between two processes that are there
+_SECONDS_TO_HEAR = 2.0  # in which late processes still learn of a refusal
+_SECONDS_TO_SPEAK = 5.0  # for a message between two connected processes
 
 _OURS = "sfvae_jax process"
 _GREETING = re.compile(rf"{_OURS} (\d{{1,9}}) (\d{{1,9}})")
@@ -32,17 +32,17 @@ _LONGEST = 1000  # bytes of a message
 
 
 def meet(address: str, num_processes: int, process_id: int, seconds: float = SECONDS) -> None:
-    """Returns when all processes are there, each with a number of its own.
+    """Waits until all processes have come, each with a number of its own.
 
     Args:
         address: "HOST:PORT" of process 0, as the others reach it.
-        num_processes: how many there are.
-        process_id: of this one, from 0.
-        seconds: how long this one waits.
+        num_processes: number of processes.
+        process_id: number of this process, from 0.
+        seconds: how long this process waits.
 
     Raises:
         UsageError: if the port is taken, the address is not that of process 0, or the numbers of
-            the processes do not fit.
+            the processes contradict each other.
         RunError: if some of the others do not come.
     """
     host, _, port = address.rpartition(":")
@@ -69,7 +69,7 @@ def meet(address: str, num_processes: int, process_id: int, seconds: float = SEC
 
 @contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
-    """A socket at the port, on all addresses of this machine as JAX's will be."""
+    """Opens a socket at the port, on all addresses of this machine, as JAX does later."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
@@ -114,10 +114,10 @@ def _receive_all(listener: socket.socket, num_processes: int, until: float) -> N
 def _enter(
     connection: socket.socket, present: dict[int, socket.socket], num_processes: int
 ) -> str | None:
-    """Adds the process at the other end; returns why all have to be refused, if they have."""
+    """Adds the process at the other end; returns why all are refused, or None."""
     with connection.makefile("rb") as reader:
         greeting = _GREETING.fullmatch(_read(connection, reader, _SECONDS_TO_SPEAK))
-    if greeting is None:  # no process of a run
+    if greeting is None:  # it does not belong to a run
         connection.close()
         return None
     process_id, of = map(int, greeting.groups())
@@ -126,7 +126,7 @@ def _enter(
     if before is not None and _is_gone(before):
         before.close()
         before = None
-    # One that comes twice is kept under a number that no process has, to be answered as well.
+    # A second process with the same number is kept under an unused one, to be answered as well.
     present[process_id if before is None else -1 - len(present)] = connection
     if of != num_processes:
         return (
@@ -152,7 +152,7 @@ def _absent(present: dict[int, socket.socket], num_processes: int) -> str:
 def _answer(present: dict[int, socket.socket], message: str) -> None:
     for connection in present.values():
         _send(connection, message)
-    # They close first, so that no connection of this port lingers when JAX asks for it.
+    # The others close first, so that no connection blocks the port when JAX asks for it.
     for connection in present.values():
         with suppress(OSError):
             connection.settimeout(_SECONDS_TO_SPEAK)
@@ -178,7 +178,7 @@ def _is_gone(connection: socket.socket) -> bool:
 
 
 def _attend(place: tuple[str, int], num_processes: int, process_id: int, until: float) -> None:
-    """Tells process 0 of this one, and waits until all are there."""
+    """Reports this process to process 0, and waits until all have come."""
     shown = f"--coordinator_address={place[0]}:{place[1]}"
     stranger_until = None
     while True:
@@ -189,8 +189,8 @@ def _attend(place: tuple[str, int], num_processes: int, process_id: int, until: 
         stranger_until = stranger_until or time.monotonic() + _SECONDS_OF_A_STRANGER
         if time.monotonic() > min(stranger_until, until):
             raise RunError(
-                f"what answers at {shown} is no process 0 that waits for this one: another program,"
-                " or a run that has begun; give all processes another port"
+                f"what answers at {shown} is not a process 0 that waits for this one, but another"
+                " program or a run that has begun; give all processes another port"
             )
         time.sleep(_SECONDS_BETWEEN_TRIES)
     kind, _, text = answers[1].partition(": ")
@@ -198,7 +198,7 @@ def _attend(place: tuple[str, int], num_processes: int, process_id: int, until: 
         raise UsageError(text)
     if kind != _WELCOME:
         raise RunError(
-            text or f"process 0 of this run, at {shown}, ended, or did not see all come in time"
+            text or f"process 0 of this run, at {shown}, ended, or not all processes came in time"
         )
 
 
@@ -206,23 +206,23 @@ def _connected(place: tuple[str, int], until: float, shown: str, *, patient: boo
     while True:
         try:
             return socket.create_connection(place, timeout=_SECONDS_TO_SPEAK)
-        except OSError as error:  # also of a name that is not known, or not yet
+        except OSError as error:  # includes unknown names of hosts
             reason = error.strerror or str(error)
             if not patient:
                 raise UsageError(
                     f"{shown} does not reach this machine, which has --process_id=0: {reason};"
-                    " give an address of it"
+                    " give an address of this machine"
                 ) from error
             if time.monotonic() > until:
                 raise RunError(
-                    f"no process 0 came to {shown} in time: {reason}; start it there, or correct"
+                    f"process 0 was not at {shown} in time: {reason}; start it there, or correct"
                     " the address"
                 ) from error
         time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def _ask(connection: socket.socket, greeting: str, until: float) -> tuple[str, str]:
-    """What comes back: at once, and when all are there; "" for what does not come."""
+    """Returns the answers, at once and when all have come; "" for one that does not arrive."""
     try:
         connection.sendall(greeting.encode())
     except OSError:
@@ -231,13 +231,13 @@ def _ask(connection: socket.socket, greeting: str, until: float) -> tuple[str, s
         heard = _read(connection, reader, 2 * _SECONDS_TO_SPEAK)
         if heard != _HEARD:
             return "", ""
-        # Process 0 tells who is missing when its own time is over.
+        # Process 0 says who is missing when its own time is over.
         seconds = max(until - time.monotonic(), 0.0) + 2 * _SECONDS_TO_SPEAK
         return heard, _read(connection, reader, seconds)
 
 
 def _read(connection: socket.socket, reader: BinaryIO, seconds: float) -> str:
-    """A line that the other end sends, without its end; "" where none comes."""
+    """Reads a line from the other end, without its newline; "" if none arrives."""
     try:
         connection.settimeout(seconds)
         return reader.readline(_LONGEST).decode(errors="replace").strip()

@@ -1,9 +1,9 @@
-"""SIGINT, SIGTERM, SIGHUP: training finishes the call in flight and saves; all else ends at once.
+"""SIGINT, SIGTERM and SIGHUP: training finishes its call and saves; anything else ends at once.
 
-Python runs a signal's handler between two steps of the main thread, which may wait for XLA for
-minutes, and an exception that a handler raises may come up in a callback, where it is lost. The
-handlers here do nothing: the kernel's signal wakes a thread (`signal.set_wakeup_fd`), which sets a
-flag for training to look at, or ends the process where nothing would be lost.
+Python runs the handler of a signal between two steps of the main thread, which may wait for XLA for
+minutes, and an exception that a handler raises inside a callback is lost. The handlers here do
+nothing: the signal wakes a thread (`signal.set_wakeup_fd`), which sets a flag for training to look
+at, or ends the process if nothing would be lost.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any, Self
 
 log = logging.getLogger("sfvae_jax")
 
-_OVER = 0  # in the place of a signal's number: the thread is no longer needed
+_OVER = 0  # instead of the number of a signal: the thread ends
 
 
 def let_interrupts_end_the_process() -> None:
-    """Ctrl-C ends this process without a traceback, as long as there is nothing to save.
+    """Lets Ctrl-C end this process without a traceback, as long as there is nothing to save.
 
-    For a command to call before it imports anything large. Where SIGINT is ignored it stays so.
+    A command calls this before it imports anything large. If SIGINT is ignored, it stays so.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -34,7 +34,7 @@ def let_interrupts_end_the_process() -> None:
 class Stopped(BaseException):
     """A signal asked the process to end.
 
-    No `Exception`, as KeyboardInterrupt is none: nothing on the way takes it for a failure.
+    Like KeyboardInterrupt it is not an `Exception`, so that no handler takes it for a failure.
     """
 
     def __init__(self, number: int) -> None:
@@ -43,21 +43,21 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """What SIGINT, SIGTERM and SIGHUP do while it is entered, which only the main thread can.
+    """A context that handles SIGINT, SIGTERM and SIGHUP; only the main thread can enter it.
 
-    SIGHUP that is ignored already, as by nohup, stays so.
+    If SIGHUP is ignored already, as under nohup, it stays so.
     """
 
     def __init__(self, end: Callable[[Stopped], Any] | None = None) -> None:
-        """Enters nothing yet.
+        """Does not enter the context yet.
 
         Args:
-            end: ends the process, from another thread than the main one, where a signal does not
-                wait. Without it every signal waits until `deferred` or `at_once` looks for it.
+            end: ends the process, called in another thread, if a signal need not wait. Without it
+                every signal waits until `deferred` or `at_once` looks for it.
         """
         self._end = end
         self._lock = threading.RLock()
-        self._received = 0  # the number of the signal that waits
+        self._received = 0  # the number of the waiting signal
         self._deferring = False
         self._before: dict[int, Any] = {}
 
@@ -67,7 +67,7 @@ class StopSignals:
         self._waking_before = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # the terminal is gone
+            numbers.append(signal.SIGHUP)  # the terminal was closed
         for number in numbers:
             self._before[number] = signal.signal(number, self._pass_on)
         self._thread = threading.Thread(target=self._attend, daemon=True, name="signals")
@@ -85,12 +85,12 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals wait for the end of this context, which may ask `came` and end early.
+        """Makes signals wait for the end of this context, which may ask `came` and end early.
 
-        A second SIGINT does not wait, nor does any within `at_once`.
+        A second SIGINT does not wait, nor does any signal within `at_once`.
 
         Raises:
-            Stopped: at its end, if there was one.
+            Stopped: at the end, if a signal came.
         """
         self._defer(True)
         try:
@@ -101,32 +101,32 @@ class StopSignals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `deferred`: signals do not wait here, where nothing would be lost.
+        """Within `deferred`, lets signals act at once where nothing would be lost.
 
         Raises:
-            Stopped: at its beginning, if one came to any process of this run.
+            Stopped: at the beginning, if a signal came to any process of this run.
         """
         if self.came():
             self._raise_if_received()
         before = self._defer(False)
-        self._raise_if_received()  # one that came between the lines above
+        self._raise_if_received()  # a signal may have come between the lines above
         try:
             yield
         finally:
             self._defer(before)
 
     def came(self) -> bool:
-        """Whether one came to any process of this run before it asked; all have to ask."""
-        from sfvae_jax.runtime import processes  # here, for it imports JAX
+        """Whether a signal came to any process of this run; all processes must call this."""
+        from sfvae_jax.runtime import processes  # it imports JAX, for which Ctrl-C must not wait
 
         received = int(processes.gathered(self._received).max())
-        if received and not self._received:  # one that came meanwhile is not written over
+        if received and not self._received:  # a signal that came meanwhile is kept
             self._received = received
         return bool(received)
 
     def _defer(self, deferring: bool) -> bool:
         """Sets whether signals wait; returns whether they did."""
-        with self._lock:  # the thread does not end the process for what was set before
+        with self._lock:  # else the thread could act on the old value
             before, self._deferring = self._deferring, deferring
         return before
 
@@ -136,7 +136,7 @@ class StopSignals:
             raise Stopped(received)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        """The handler; it acts only where other code has put its own descriptor in ours' place."""
+        """Handles a signal; it only acts if other code has replaced our wake-up descriptor."""
         if signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False) != self._waking:
             os.write(self._waking, bytes([number]))
 
@@ -152,6 +152,6 @@ class StopSignals:
                 self._end(Stopped(number))
             first, self._received = not self._received, number
         if first and self._deferring:
-            again = "; a second one ends at once" if number == signal.SIGINT else ""
+            again = "; a second one ends the process at once" if number == signal.SIGINT else ""
             name = signal.Signals(number).name
             log.info("%s: saving after the call in flight%s", name, again)

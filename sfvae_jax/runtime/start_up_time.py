@@ -1,4 +1,4 @@
-"""How long a run takes to its first steps, and how much of it XLA compiles."""
+"""The time that a run takes to its first steps, and how much of it XLA compiles."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
 def process_start() -> float:
-    """When this process began, on the clock of `time.monotonic`; now where the system hides it."""
+    """Returns when this process began, on the clock of `time.monotonic`; now if that is unknown."""
     now = time.monotonic()
     try:
-        # Field 22, in ticks since the system was started; the second, in brackets, may hold spaces.
+        # Field 22 counts ticks since the system started; the second, in brackets, may hold spaces.
         fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
         began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - began
@@ -40,7 +40,7 @@ class StartUp:
 
 
 class _Compilations:
-    """Seconds that this process has waited for XLA, or for what it kept of an earlier run."""
+    """Counts the seconds in which this process waits for XLA, or for its cache of programs."""
 
     seconds = 0.0
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def user_cache_folder(name: str) -> tuple[Path, bool]:
-    """The folder `sfvae_jax/NAME` in $XDG_CACHE_HOME or ~/.cache, made where it is not there.
+    """Returns the folder `sfvae_jax/NAME` in $XDG_CACHE_HOME or ~/.cache, made if it is missing.
 
-    A relative $XDG_CACHE_HOME is passed over, as its specification has it.
+    A relative $XDG_CACHE_HOME is ignored, as its specification demands.
 
     Returns:
-        The folder, and whether it can be written.
+        The folder, and whether it can be written to.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(given if os.path.isabs(given) else "~/.cache") / "sfvae_jax" / name

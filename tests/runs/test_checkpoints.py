@@ -194,7 +194,7 @@ def test_a_renamed_folder_is_not_another_step(tmp_path, caplog):
     _save(folder, 20)
     shutil.copytree(folder / "20", folder / "1000")
     assert int(read_state(folder, _state(0)).step) == 20
-    assert "checkpoint 1000 is damaged: it is that of step 20, its folder was" in caplog.text
+    assert "checkpoint 1000 is damaged: it belongs to step 20; its folder was" in caplog.text
     with Checkpoints(folder, 3) as checkpoints:
         assert int(checkpoints.restore(_state(0)).step) == 20
     assert _names(folder) == ["1000.damaged", "20"]
@@ -222,7 +222,9 @@ def test_a_first_save_is_compared_and_later_ones_are_not_waited_for(tmp_path, mo
     _save(tmp_path / "c", 4, 8)
     assert read == ["4"]
     others["params.kernel"] = np.zeros((300, 200), np.float32)
-    with pytest.raises(RunError, match="read back: its numbers are not those of the run. Training"):
+    with pytest.raises(
+        RunError, match="read back: its numbers are not those that were saved. Training"
+    ):
         _save(tmp_path / "c", 12)
 
 

@@ -101,7 +101,7 @@ def test_what_was_lost_is_told_and_measured_again(run, finished, config, caplog)
     train(config, run)
     assert "results.json is damaged: " in caplog.text
     assert "results.json lacks the measures of step 5; they are taken again" in caplog.text
-    assert "metrics.jsonl lacks 7 records up to step 12, the first of step 1" in caplog.text
+    assert "metrics.jsonl lacks 7 records up to step 12, the first at step 1" in caplog.text
     assert _results(run) == _results(finished)
     assert _names(run) == TRAINED | {"results.json.damaged"}
 

@@ -9,7 +9,7 @@ from sfvae_jax import data, evaluate
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.data import sources
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.data_fingerprint import changes, refuse_changes, with_fingerprint
+from sfvae_jax.runs.data_fingerprint import data_changes, refuse_changes, with_fingerprint
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 
@@ -54,7 +54,7 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
     assert ", train 20 " in found
     np.savez(path, x_train=IMAGES[1:20], x_test=IMAGES[20:])
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
-    with pytest.raises(UsageError, match=r"run of other data in npz.*train 20 .* and are .*19"):
+    with pytest.raises(UsageError, match=r"run on other data of 'npz.*train 20 .* and are .*19"):
         train(config, run)
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
     opened.clear()
@@ -70,8 +70,8 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
     # The same content again, whenever and in whatever order it was written.
     np.savez_compressed(path, x_train=IMAGES[19::-1], x_test=IMAGES[20:])
     resolved, splits = opened_data(config)
-    refuse_changes(resolved, splits, Workdir(run))
-    with pytest.raises(UsageError, match="data.fingerprint is 'train 1', but that of npz:"):
+    refuse_changes(resolved.data, splits, Workdir(run))
+    with pytest.raises(UsageError, match="data.fingerprint is 'train 1', but data 'npz:"):
         train(settings(tiny_config, path, **{"data.fingerprint": "train 1"}), run)
 
 
@@ -89,10 +89,10 @@ def test_a_run_of_an_earlier_version(tmp_path, tiny_config, num_valid, name):
     del content["data"]["fingerprint"]
     files.config.write_text(json.dumps(content))
     files.check(resolved, base_config())
-    assert not changes(resolved, splits, files)  # it has not been trained
+    assert not data_changes(resolved.data, splits, files)  # it has not been trained
     (files.checkpoints / "2").mkdir(parents=True)
     refused = num_valid and name == "npz:"
-    assert bool(changes(resolved, splits, files)) == refused
+    assert bool(data_changes(resolved.data, splits, files)) == refused
     if refused:
-        with pytest.raises(UsageError, match="begun by an earlier version, which held other"):
+        with pytest.raises(UsageError, match="an earlier version began it, which held out other"):
             train(config, files.folder)

@@ -117,7 +117,7 @@ def _as_if(folder, source, changes):
 def test_a_decoder_of_other_sequences_is_refused(source, tmp_path, tiny_config, there, message):
     _as_if(tmp_path / "lent", source, there)
     changes = {"train.decoder_from": str(tmp_path / "lent")}
-    with pytest.raises(UsageError, match=f"holds another decoder: {message}"):
+    with pytest.raises(UsageError, match=f"holds a decoder that does not fit: {message}"):
         train(tiny_config(**SHORT | changes), tmp_path / "new")
 
 
@@ -139,7 +139,7 @@ def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):
     def start(folder):
         train(tiny_config(**SHORT, **{"train.decoder_from": str(folder)}), tmp_path / "new")
 
-    with pytest.raises(UsageError, match="none holds no run; give the workdir of one"):
+    with pytest.raises(UsageError, match="none holds no run; give another workdir"):
         start(tmp_path / "none")
     begun = tmp_path / "begun"
     begun.mkdir()
@@ -156,7 +156,7 @@ def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):
         start(begun)
     content["objective"]["name"] = "rae_sn"
     (begun / "config.json").write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="another decoder: objective 'rae_sn' normalises it there"):
+    with pytest.raises(UsageError, match="does not fit: objective 'rae_sn' normalises it there"):
         start(begun)
     assert not (tmp_path / "new").exists()
 

@@ -75,9 +75,9 @@ def test_another_config_or_other_data_are_told_by_all(run_all, tiny_config, chan
     same, other = (resolve(tiny_config(**more)) for more in ({}, changes))
     found = run_all(asking(same), asking(other), asking(same))
     assert [type(error) for error in found] == [RunError, UsageError, RunError]
-    assert f"process 1 of this run differs from process 0 (there): {key} is" in str(found[1])
+    assert f"process 1 of this run (here) differs from process 0 (there): {key} is" in str(found[1])
     for error in found[::2]:
-        assert f"differ from process 0: 1; in: {key}." in str(error)
+        assert f"differ from process 0: 1; they differ in: {key}." in str(error)
     assert not any("\n" in str(error) for error in found)
 
 
@@ -90,7 +90,10 @@ def test_another_version_or_mode(run_all, tiny_config, monkeypatch):
         "sfvae_jax.runs.process_agreement._versions", lambda: {"version of jax": next(own)}
     )
     texts = [str(error) for error in run_all(asking(config), asking(config))]
-    assert sum("differ from process 0: 1; in: version of jax." in text for text in texts) == 1
+    assert (
+        sum("differ from process 0: 1; they differ in: version of jax." in text for text in texts)
+        == 1
+    )
 
 
 def test_a_setting_that_process_0_does_not_know(run_all, tiny_config):

@@ -152,11 +152,11 @@ def test_a_link_out_of_the_folder_is_not_followed(copy, tmp_path, name):
 
 def test_what_is_no_file_or_no_folder_is_refused(copy):
     os.mkfifo(copy / "default" / "pipe")  # would wait for ever to be read
-    with pytest.raises(proof.Damaged, match="pipe is neither folder nor file"):
+    with pytest.raises(proof.Damaged, match="pipe is neither a folder nor a file"):
         _read(copy)
     shutil.rmtree(copy)
     copy.write_text("")
-    with pytest.raises(proof.Damaged, match="5 is neither folder nor file"):
+    with pytest.raises(proof.Damaged, match="5 is neither a folder nor a file"):
         _read(copy)
 
 

@@ -53,7 +53,8 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_taken_over(owner, tmp_
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     with files.locked():
-        assert f"taking over workdir {files.folder}, whose lock was left by {whose}" in caplog.text
+        told = f"workdir {files.folder}; its lock was left behind by {whose}"
+        assert told in caplog.text
         assert json.loads((files.folder / lock.NAME).read_text())["pid"] == os.getpid()
     assert list(files.folder.iterdir()) == []
 
@@ -139,7 +140,7 @@ def test_where_locks_are_unknown_the_run_goes_on_and_says_so(tmp_path, monkeypat
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level(logging.WARNING, "sfvae_jax"), Workdir(tmp_path).locked():
-        assert "knows no locks: use it from one process" in caplog.text
+        assert "has no locks: use it from one process" in caplog.text
         assert not lock.is_locked(tmp_path)
 
 
@@ -186,11 +187,13 @@ def test_a_run_that_lost_its_folder_writes_no_more(tmp_path, tiny_config, how):
                 draw,
                 lambda: files.claim(config),
             ):
-                with pytest.raises(RunError, match="no longer this run's: .*; stopped") as caught:
+                with pytest.raises(
+                    RunError, match="no longer belongs to this run: .*The run stops"
+                ) as caught:
                     write()
                 assert "\n" not in str(caught.value)
 
-    with pytest.raises(RunError, match="workdir .*run is no longer this run's: .*; stopped"):
+    with pytest.raises(RunError, match="run no longer belongs to this run: .*The run stops"):
         lose()  # told where nothing was written any more
     assert [_content(tmp_path)] == refused
 

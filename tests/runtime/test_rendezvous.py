@@ -103,12 +103,12 @@ def unknown_host(monkeypatch):
 def test_without_process_0_the_others_say_so(port):
     (error,) = outcomes(port, (2, 1), seconds=0.1)
     assert isinstance(error, RunError)
-    assert f"no process 0 came to --coordinator_address=127.0.0.1:{port} in time" in str(error)
+    assert f"process 0 was not at --coordinator_address=127.0.0.1:{port} in time" in str(error)
 
 
 def test_a_name_that_stays_unknown_is_told(port, unknown_host):
     (error,) = outcomes(port, (2, 1), seconds=0.1, host=unknown_host)
-    assert f"no process 0 came to --coordinator_address={unknown_host}" in str(error)
+    assert f"process 0 was not at --coordinator_address={unknown_host}" in str(error)
     assert "Name or service not known" in str(error)
 
 
@@ -146,7 +146,7 @@ def test_another_program_at_the_port_is_told_soon(port, monkeypatch):
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert isinstance(error, RunError)
-    assert "is no process 0 that waits for this one" in str(error)
+    assert "is not a process 0 that waits for this one" in str(error)
 
 
 def test_strangers_and_processes_that_died_are_no_processes(port):

@@ -102,7 +102,7 @@ def test_a_second_ctrl_c_does_not_wait(signals, ended, caplog):
     with caplog.at_level("INFO", "sfvae_jax"), pytest.raises(Stopped):
         work(signal.SIGINT, signal.SIGINT)
     assert caplog.messages[1:] == [
-        "SIGINT: saving after the call in flight; a second one ends at once"
+        "SIGINT: saving after the call in flight; a second one ends the process at once"
     ]
     assert [stop.exit_status for stop in ended] == [130]
 

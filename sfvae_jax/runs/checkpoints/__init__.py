@@ -1,1 +1,1 @@
-"""Checkpoints: saved whole, proved whole, and read again."""
+"""Checkpoints: saving them, reading them, and the proof that one is what was saved."""

@@ -1,15 +1,15 @@
-"""The folders of checkpoints, each named by its step, and those of damaged ones."""
+"""The folders of checkpoints, named by their steps, and of damaged ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# What the name of a damaged file or checkpoint ends with once it is set aside.
+# The ending of the name of a damaged file or checkpoint that is set aside.
 DAMAGED = ".damaged"
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in a folder, whole or damaged, the newest first."""
+    """Returns the steps of all checkpoints in a folder, whole or damaged, the newest first."""
     if not folder.is_dir():
         return []
     names = (path.name for path in folder.iterdir())
@@ -17,6 +17,6 @@ def checkpoint_steps(folder: Path) -> list[int]:
 
 
 def is_step(name: str) -> bool:
-    """Whether a text is a step as we write it: decimal digits, below 2^31."""
+    """Whether a text is a step as it is written here: decimal digits, below 2^31."""
     number = name.isascii() and name.isdecimal() and len(name) <= 10
     return number and name == str(int(name)) and int(name) < 2**31

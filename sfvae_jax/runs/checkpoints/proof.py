@@ -1,7 +1,7 @@
-"""One checkpoint on disk, read with the proof that it is what was saved.
+"""Reading one checkpoint with the proof that it is what was saved.
 
-Damage shows however the files were changed: beside the arrays stand digests of their bytes, and a
-digest of these digests. Nothing here waits for another process or changes a file.
+Digests of the arrays are saved with them, and a digest of these digests: any change of the files
+shows as damage. Nothing here waits for another process or changes a file.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ from sfvae_jax.errors import RunError
 from sfvae_jax.paths import shown
 from sfvae_jax.runtime.files import parse_json, read_regular
 
-# Where Orbax keeps what belongs to a step, and the arrays.
+# The names under which Orbax keeps the metadata of a step, and its arrays.
 _METADATA, _ARRAYS = "_CHECKPOINT_METADATA", "default"
-_LARGEST_METADATA = 2**24  # bytes; each array takes some 100
-_LONGEST = 300  # of what is told of an error, in characters
-_ERROR_NUMBER = re.compile("os_error_code='([0-9]+)'")  # in what TensorStore says
+_LARGEST_METADATA = 2**24  # bytes; each array takes about 100
+_LONGEST = 300  # characters of an error in a message
+_ERROR_NUMBER = re.compile("os_error_code='([0-9]+)'")  # in a message of TensorStore
 _ADDED = re.compile(r" \[(?:source locations|tensorstore_spec)=")
 
 
-# The type and the shape of arrays by their names.
+# Type and shape of each array, by name.
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class Damaged(Exception):
-    """A checkpoint is not what was saved; the message says how this shows."""
+    """A checkpoint is not what was saved; the message says what is wrong."""
 
 
 def proof(tree: Any) -> dict[str, Any]:
-    """What is saved with a tree of arrays so that `read` can tell whether it is still the same."""
+    """Returns what is saved beside a tree of arrays to let `read` see whether it has changed."""
     arrays = digests(by_name(tree))
     return {"arrays": arrays, "digest": _of_text(arrays)}
 
 
 def digests(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Type, shape and a digest of the bytes of each array."""
-    # hashlib lets other threads run: several arrays take the time of the largest.
+    """Returns type, shape and a digest of the bytes of each array."""
+    # hashlib releases the lock of the interpreter: all arrays take the time of the largest.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(_of_array, arrays.values()))
     return dict(zip(arrays, found, strict=True))
 
 
 def by_name(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by the names under which Orbax keeps them."""
+    """Returns the leaves of a tree by the names under which Orbax keeps them."""
     return {leaf_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
-    """The name under which Orbax keeps a leaf."""
+    """Returns the name under which Orbax keeps a leaf."""
     return ".".join(
         str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))) for key in path
     )
 
 
 def layout_of(tree: Any) -> Layout:
-    """Type and shape of each array of a tree, by the names under which Orbax keeps them."""
+    """Returns type and shape of each array of a tree, by the names under which Orbax keeps them."""
     return {
         name: (str(leaf.dtype), tuple(map(int, leaf.shape))) for name, leaf in by_name(tree).items()
     }
@@ -80,34 +80,33 @@ def read(
     check: Callable[[Layout], None],
     wanted: Callable[[str], bool] = lambda name: True,
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """The arrays of one checkpoint by their names.
+    """Reads the arrays of one checkpoint, by name.
 
     Args:
-        folder: of its step.
-        check: is given the types and shapes of all arrays before anything is made room for, and
-            raises what it has against them: a few bytes can declare more numbers than there is
+        folder: the folder of its step.
+        check: takes the types and shapes of all arrays before memory is allocated for them, and
+            raises an error if they are wrong: a few bytes can declare more numbers than fit into
             memory.
-        wanted: whether an array of this name is to be read.
+        wanted: whether to read the array of a name.
 
     Returns:
-        The arrays, and whether they were proved; False for one of an earlier version, which has no
-        digests.
+        The arrays, and whether they were proved; checkpoints of earlier versions have no digests.
 
     Raises:
         Damaged: if it is not what was saved.
-        RunError: if it may not be read, which is no damage.
+        RunError: if it cannot be read for another reason, such as its permissions.
     """
     _check_files(folder)
     recorded = _recorded(folder)
     database = _Database(folder.absolute() / _ARRAYS)
     if recorded is None:
-        with _telling(folder):
+        with _telling_of_damage(folder):
             layout = database.layout(database.names())
     else:
         layout = {name: (dtype, tuple(shape)) for name, (dtype, shape, _) in recorded.items()}
     check(layout)
     names = [name for name in layout if wanted(name)]
-    with _telling(folder):
+    with _telling_of_damage(folder):
         declared = database.layout(names)
         for name in names:
             if declared[name] != layout[name]:
@@ -119,8 +118,8 @@ def read(
 
 
 @contextmanager
-def _telling(folder: Path) -> Iterator[None]:
-    """What TensorStore has against the files of a checkpoint is damage, but for the system's."""
+def _telling_of_damage(folder: Path) -> Iterator[None]:
+    """Takes the errors of TensorStore for damage, except for those of the system."""
     try:
         yield
     except (MemoryError, Damaged):
@@ -133,7 +132,7 @@ def _telling(folder: Path) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without what its library adds to it."""
+    """Returns the message of an error without what its library adds to it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     number = _ERROR_NUMBER.search(text)
     if number:
@@ -142,7 +141,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _is_of_the_system(error: Exception) -> bool:
-    """Whether a read failed for a reason that may pass: too many open files, a server away."""
+    """Whether a read failed for a reason that may pass, such as too many open files."""
     text = str(error)
     code = re.search(r"os_error_code='(\d+)'", text)
     if code is not None:
@@ -151,7 +150,7 @@ def _is_of_the_system(error: Exception) -> bool:
 
 
 def _check_files(folder: Path) -> None:
-    """Refuses what Orbax never writes, a link out of the folder above all."""
+    """Checks that a folder holds only what Orbax writes; a link could lead out of the folder."""
     pending = [folder]
     while pending:
         path = pending.pop()
@@ -163,7 +162,7 @@ def _check_files(folder: Path) -> None:
         if stat.S_ISDIR(mode):
             pending += path.iterdir()
         elif not stat.S_ISREG(mode) or path == folder:
-            raise Damaged(f"{_inside(path, folder)} is neither folder nor file of a checkpoint")
+            raise Damaged(f"{_inside(path, folder)} is neither a folder nor a file")
 
 
 def _inside(path: Path, folder: Path) -> str:
@@ -171,7 +170,7 @@ def _inside(path: Path, folder: Path) -> str:
 
 
 def _recorded(folder: Path) -> dict[str, list[Any]] | None:
-    """The digests that were saved with a checkpoint; None for one of an earlier version."""
+    """Returns the digests saved with a checkpoint; None for one of an earlier version."""
     try:
         text = read_regular(folder / _METADATA, _LARGEST_METADATA + 1)
         if len(text) > _LARGEST_METADATA:
@@ -192,7 +191,7 @@ def _recorded(folder: Path) -> dict[str, list[Any]] | None:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether it is what `digests` says of an array."""
+    """Whether a value is an entry of `digests`."""
     if not isinstance(entry, list) or len(entry) != 3:
         return False
     dtype, shape, digest = entry
@@ -205,28 +204,28 @@ def _is_entry(entry: Any) -> bool:
 
 
 class _Database:
-    """The database that Orbax keeps the arrays of a checkpoint in.
+    """The database in which Orbax keeps the arrays of a checkpoint.
 
-    Read without Orbax, which has all arrays read at once and, when one cannot be, leaves the
-    readers of the others behind, whose tracebacks then fill the screen.
+    It is read without Orbax, which reads all arrays at once and, if one fails, abandons the readers
+    of the others, whose tracebacks then fill the screen.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._context = ts.Context()  # nothing of an earlier reading is remembered
+        self._context = ts.Context()  # nothing is cached from an earlier reading
         files = {"driver": "file", "path": f"{folder.as_posix()}/"}
         self._spec = {"driver": "ocdbt", "base": files}
         self._stores: dict[str, ts.TensorStore] = {}
 
     def names(self) -> list[str]:
-        """The names of all arrays."""
+        """Returns the names of all arrays."""
         keys = ts.KvStore.open(self._spec, context=self._context).result().list().result()
         return sorted({key.decode().partition("/")[0] for key in keys})
 
     def layout(self, names: Iterable[str]) -> Layout:
-        """Types and shapes of these arrays; of what they hold nothing is read.
+        """Returns types and shapes of these arrays without reading their content.
 
         Raises:
-            Damaged: if one is cut into pieces that are larger than itself.
+            Damaged: if one is stored in pieces larger than itself.
         """
         opened = {name: ts.open(self._of(name), read=True, context=self._context) for name in names}
         self._stores = {name: store.result() for name, store in opened.items()}
@@ -239,7 +238,7 @@ class _Database:
         }
 
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """The numbers of arrays that `layout` has opened."""
+        """Reads the arrays, which `layout` has opened."""
         found = {name: self._stores[name].read() for name in names}
         return {name: array.result() for name, array in found.items()}
 

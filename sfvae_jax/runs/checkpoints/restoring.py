@@ -1,7 +1,7 @@
-"""Checkpoints read again: the newest whole one, whatever became of the others.
+"""Reading the newest whole checkpoint of a run.
 
-One that was damaged after it was saved is never taken, nor one whose folder was renamed to another
-step. Nothing here changes a file.
+A checkpoint that was damaged after it was saved is never used, nor one whose folder was renamed to
+another step. Nothing here changes a file.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from sfvae_jax.runs.checkpoints.proof import Layout
 from sfvae_jax.runtime import processes
 from sfvae_jax.training.state import TrainState
 
-# Raises what it has against the arrays of the checkpoint of a step.
+# Takes a step and the layout of its checkpoint; raises an error if the arrays are wrong.
 Check = Callable[[int, Layout], None]
 Wanted = Callable[[str], bool]
 
 log = logging.getLogger("sfvae_jax")
 
-# Where a state has the parameters of the networks, its step, and the same of its best validation.
+# Names of a state: its parameters of networks, its step, and the prefix of its best validation.
 _NETWORKS, _STEP, _BEST = "params.params.", "step", "best."
 
 
 def last_step(folder: Path) -> int | None:
-    """The step of the last checkpoint in a folder, or None.
+    """Returns the step of the last checkpoint in a folder, or None.
 
-    That which the main process sees; all have to ask.
+    It is the one that the main process sees; all processes must call this.
     """
     return next(iter(processes.of_main(checkpoint_steps(folder))), None)
 
 
 def read_state(folder: Path, like: TrainState) -> TrainState:
-    """The newest whole checkpoint of a folder, as `restored` gives it."""
+    """Returns the newest whole checkpoint of a folder, as `restored` does."""
     return restored(folder, like)[0]
 
 
 def restored(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
-    """The newest whole checkpoint, and the steps of damaged newer ones.
+    """Returns the newest whole checkpoint, and the steps of damaged newer ones.
 
     Args:
-        folder: of the checkpoints.
-        like: has the structure and the placement that the state gets.
+        folder: that of the checkpoints.
+        like: a state with the structure and the placement that the result gets.
 
     Raises:
-        RunError: if none is whole, or its arrays are not those of this model.
+        RunError: if none is whole, or its arrays do not fit the model.
     """
     arrays, damaged = _newest_whole(folder, _is_like(like), _is_any)
     return _placed(arrays, like), damaged
 
 
 def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
-    """The checkpoint of one step, as `restored`; None where it is not there, or damaged.
+    """Returns the checkpoint of one step; None if it is missing or damaged.
 
-    That which the main process sees; all have to ask.
+    It is the one that the main process sees; all processes must call this.
     """
     arrays: dict[str, np.ndarray] = {}
     with processes.agreed():
@@ -77,18 +77,18 @@ def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
 
 
 def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -> dict[str, Any]:
-    """Parameters of the newest checkpoint in which they are whole, as nested NumPy arrays.
+    """Reads parameters of the newest checkpoint in which they are whole, as nested NumPy arrays.
 
-    Of a run that may stop early, those of its best validation.
+    For a run that may stop early they are those of its best validation.
 
     Args:
-        folder: of the checkpoints.
-        wanted: whether a parameter is to be read, by its name, such as "decoder.Dense_0.bias".
-        check: is given type and shape of those, by their names, before they are read, and raises
-            what it has against them.
+        folder: that of the checkpoints.
+        wanted: whether to read the parameter of a name, such as "decoder.Dense_0.bias".
+        check: takes type and shape of these by name before they are read, and raises an error if
+            they are wrong.
 
     Raises:
-        RunError: if there is none.
+        RunError: if no checkpoint is whole.
     """
 
     def of_networks(found: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -
 
 
 def first_difference(there: Layout, here: Layout) -> tuple[str, str, str] | None:
-    """The name of an array that differs in shape, or else in type, and what both are, in words."""
+    """Returns the name of an array that differs in shape or type, and both in words."""
     names = sorted(there.keys() | here.keys(), key=lambda name: (name[:6] != "params", name))
     for place in (1, 0):
         for name in names:
@@ -140,9 +140,9 @@ def _placed(arrays: dict[str, np.ndarray], like: TrainState) -> TrainState:
 def _newest_whole(
     folder: Path, check: Check, wanted: Wanted
 ) -> tuple[dict[str, np.ndarray], list[int]]:
-    """Named arrays of the newest whole checkpoint, and the steps of damaged newer ones.
+    """Returns arrays of the newest whole checkpoint, and the steps of damaged newer ones.
 
-    The main process reads for all: what another one sees of a shared folder may be of before.
+    The main process reads for all, because the others may see an older state of a shared folder.
     """
     arrays, damaged = {}, []
     with processes.agreed():
@@ -164,36 +164,39 @@ def _read_newest_whole(
         for other, damage in damaged.items():
             log.warning("checkpoint %d is damaged: %s; using checkpoint %d", other, damage, step)
         if not proved:
-            log.warning("an earlier version saved checkpoint %d: nothing proves it whole", step)
+            log.warning(
+                "checkpoint %d was saved by an earlier version, without proof that it is whole",
+                step,
+            )
         return arrays, list(damaged)
     what = "; ".join(f"checkpoint {step}: {damage}" for step, damage in damaged.items())
     raise RunError(
         f"{shown(folder)} holds no whole checkpoint ({what or 'it is empty'}); nothing has been"
-        " changed. Give another --workdir, or delete this one to start anew"
+        " changed. Give another --workdir, or delete this one to start again"
     )
 
 
 def _read_one(
     folder: Path, step: int, check: Check, wanted: Wanted
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """The wanted arrays of one checkpoint and its step, and whether they were proved."""
+    """Reads the wanted arrays and the step of one checkpoint; says whether they were proved."""
 
     def check_all(layout: Layout) -> None:
         dtype, shape = layout.get(_STEP, ("", ()))
         if not dtype.startswith("int") or shape:
-            raise proof.Damaged("it does not say of which step it is")
+            raise proof.Damaged("it does not hold its step")
         check(step, layout)
 
     arrays, proved = proof.read(
         folder / str(step), check_all, lambda name: name == _STEP or wanted(name)
     )
     if arrays[_STEP] != step:
-        raise proof.Damaged(f"it is that of step {arrays[_STEP]}, its folder was renamed")
+        raise proof.Damaged(f"it belongs to step {arrays[_STEP]}; its folder was renamed")
     return arrays, proved
 
 
 def _is_like(like: TrainState) -> Check:
-    """Refuses what is not of the architecture of a state, before it is read."""
+    """Returns a check that a checkpoint has the architecture of a state, before it is read."""
     here = proof.layout_of(like)
 
     def check(step: int, there: Layout) -> None:
@@ -202,7 +205,7 @@ def _is_like(like: TrainState) -> Check:
             name, found, wanted = difference
             raise RunError(
                 f"checkpoint {step} has another architecture: {name} is {found} there and"
-                f" {wanted} in this configuration; use the one that it was trained with"
+                f" {wanted} in this configuration; give the one that it was trained with"
             )
 
     return check

@@ -1,4 +1,4 @@
-"""Checkpoints of the train state, by Orbax: asynchronous, and whole or not there at all."""
+"""Saving checkpoints of the train state with Orbax: asynchronously, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")
 
-# Orbax reads the metadata of all checkpoints when it begins, and fails where those of one are
-# damaged, but for releases that can be told not to.
+# Orbax reads the metadata of all checkpoints when it begins, and fails if one is damaged; newer
+# releases have an option that prevents this.
 _KNOWN = {field.name for field in dataclasses.fields(ocp.CheckpointManagerOptions)}
 _CAREFUL = {"lightweight_initialize": True} if "lightweight_initialize" in _KNOWN else {}
 
 
 class Checkpoints:
-    """The checkpoints of one run; the last few are kept. A context manager."""
+    """The checkpoints of one run, of which the last few are kept. A context manager."""
 
     def __init__(
         self, folder: Path, num_kept: int, check_owner: Callable[[], None] = lambda: None
@@ -41,10 +41,10 @@ class Checkpoints:
         """Removes what a killed process left half written.
 
         Args:
-            folder: where they are.
-            num_kept: how many are kept.
-            check_owner: raises a `RunError` when the folder is no longer this run's; it is called
-                before anything there is changed.
+            folder: that of the checkpoints.
+            num_kept: number of the latest checkpoints that are kept.
+            check_owner: raises a `RunError` if the folder no longer belongs to this run; it is
+                called before anything there is changed.
 
         Raises:
             RunError: if the folder cannot be made or read.
@@ -60,13 +60,13 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: Any, *unused: Any) -> None:
-        """Waits for the last save; not after an error among several processes.
+        """Waits for the last save, except after an error in one of several processes.
 
-        Another one may have died, and its part of the save would be waited for in vain: before an
-        error that all of them meet, `wait` is theirs to call.
+        Another process may have died, and its part of the save would never come. Callers that raise
+        the same error in all processes call `wait` first.
 
         Raises:
-            RunError: if it failed, unless another error is on its way; the log tells it then.
+            RunError: if the save failed; it is only logged if another error is being raised.
         """
         if kind is not None and jax.process_count() > 1:
             return
@@ -81,18 +81,18 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """The step of the last checkpoint on disk, or None; all processes have to ask."""
+        """The step of the last checkpoint on disk, or None; all processes must ask for it."""
         return last_step(self._folder)
 
     def save(self, state: TrainState) -> None:
         """Starts to write the state under its step; returns before it is on disk.
 
-        The first one is waited for, read back and compared, so that nothing is trained that could
-        not be gone on with.
+        The first checkpoint is waited for, read back and compared, so that no time is spent on a
+        training that could not be resumed.
 
         Raises:
-            RunError: if it, or the one before it, cannot be written, or the first not be read;
-                earlier ones are kept.
+            RunError: if this checkpoint or the one before cannot be written, or the first cannot be
+                read back; earlier ones are kept.
         """
         self.wait()
         self._check_owner()
@@ -103,7 +103,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.StandardSave(of_all_processes(state)),
                 custom_metadata=proved,
-                force=True,  # Orbax would skip what it thinks is not due
+                force=True,  # Orbax would skip steps that it does not expect
             )
         if not self._was_read_back:
             self.wait()
@@ -113,7 +113,7 @@ class Checkpoints:
             self._was_read_back = True
 
     def wait(self) -> None:
-        """Returns when the checkpoint that is being written, if any, is on disk.
+        """Waits until the checkpoint that is being written, if any, is on disk.
 
         Raises:
             RunError: if it cannot be written; earlier ones are kept.
@@ -125,26 +125,24 @@ class Checkpoints:
             self._check_owner()
 
     def kept(self) -> str:
-        """In words, from which checkpoint a run that has to stop may go on."""
+        """Says in words from which checkpoint a run that has to stop can resume."""
         steps = checkpoint_steps(self._folder)
         return f"checkpoint {steps[0]} is kept" if steps else "there is no checkpoint"
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest whole checkpoint, with the structure and placement of `like`.
+        """Returns the newest whole checkpoint, with the structure and placement of `like`.
 
-        Damaged newer ones are told in the log and set aside, so that their steps can be saved
-        again.
+        Damaged newer ones are logged and set aside, so that their steps can be saved again.
 
         Raises:
-            RunError: if none is whole, or its shapes are not this model's; nothing is
-                changed then.
+            RunError: if none is whole, or its arrays do not fit the model; nothing is changed then.
         """
         self.wait()
         state, damaged = restored(self._folder, like)
         with processes.agreed():
             for step in damaged if processes.is_main() else ():
                 self._set_aside(step)
-        if damaged:  # Orbax is to know of them no more
+        if damaged:  # Orbax must forget them
             self._manager.close()
             self._manager = self._opened()
         return state
@@ -154,7 +152,7 @@ class Checkpoints:
             return ocp.CheckpointManager(
                 self._folder, options=self._options, item_handlers=ocp.StandardCheckpointHandler()
             )
-        except Exception as error:  # of the file system, or what `_CAREFUL` says
+        except Exception as error:  # from the file system, or about `_CAREFUL`
             reason = proof.one_line(error)
             raise RunError(f"cannot use {shown(self._folder)}: {reason}") from error
 
@@ -162,7 +160,7 @@ class Checkpoints:
     def _writing(self, step: int) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of the file system, TensorStore or Orbax, from any thread
+        except Exception as error:  # from the file system, TensorStore or Orbax, in any thread
             self._being_written = None
             self._check_owner()
             self._remove_temporary()
@@ -187,21 +185,21 @@ class Checkpoints:
     def _close(self) -> None:
         try:
             self._manager.close()
-        except Exception as error:  # of a failed save, which has been told
+        except Exception as error:  # from a failed save, which was reported
             log.debug("closing the checkpoints: %s", error)
         with contextlib.suppress(RunError):
             self._check_owner()
             self._remove_temporary()
 
     def _remove_temporary(self) -> None:
-        """Removes what a save that was killed, or failed, has left: the next one needs the room."""
+        """Removes what a killed or failed save has left, because the next one needs the space."""
         if processes.is_main():
             for path in self._folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_saved(folder: Path, layout: Layout, proved: dict[str, Any]) -> None:
-    """Reads a checkpoint that has just been saved, and compares it.
+    """Reads back a checkpoint that has just been saved, and compares it.
 
     Raises:
         RunError: if it cannot be read, or is not what was saved.
@@ -209,15 +207,15 @@ def _check_saved(folder: Path, layout: Layout, proved: dict[str, Any]) -> None:
 
     def check(found: Layout) -> None:
         if found != layout:
-            raise proof.Damaged("its arrays are not those of the run")
+            raise proof.Damaged("its arrays are not those that were saved")
 
     try:
         arrays, _ = proof.read(folder, check)
         if proof.digests(arrays) != proved["arrays"]:
-            raise proof.Damaged("its numbers are not those of the run")
+            raise proof.Damaged("its numbers are not those that were saved")
     except (proof.Damaged, FileNotFoundError) as error:
         raise RunError(
             f"checkpoint {folder.name} was written and cannot be read back:"
-            f" {proof.one_line(error)}. Training stops here, for it could not go on from what it"
-            " saves; give a --workdir in another folder or on another file system"
+            f" {proof.one_line(error)}. Training stops, because it could not be resumed; give a"
+            " --workdir in another folder or on another file system"
         ) from error

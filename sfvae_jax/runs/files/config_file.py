@@ -1,4 +1,4 @@
-"""The configuration of a run as config.json keeps it, and how two of them differ."""
+"""config.json: the configuration of a run as plain JSON, and how two configurations differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ABSENT = object()
 
 
 def of_training(key: str) -> bool:
-    """Whether a key decides what is trained; what is measured afterwards may change.
+    """Whether a key decides what is trained; the measures taken afterwards may change.
 
     `data_fingerprint` tells changes of the data themselves apart from changes of the settings.
     """
@@ -24,14 +24,14 @@ def of_training(key: str) -> bool:
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """A configuration as JSON reads it back, without the published figures: they are no setting."""
+    """Returns a configuration as JSON reads it back, without the figures that papers published."""
     content = json.loads(json.dumps(config.to_dict()))
     content.pop("published")
     return content
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
+    """Turns {"a": {"b": 1}} into {"a.b": 1}."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -42,7 +42,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} as {"a": {"b": 1}}."""
+    """Turns {"a.b": 1} into {"a": {"b": 1}}."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, name = key.split(".")
@@ -54,11 +54,11 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A flat configuration with what it meant by keys that its version did not know.
+    """Completes the configuration of an earlier version with the keys that this did not know.
 
     Args:
-        kept: as a run's config.json has it, flat.
-        defaults: of all keys, flat.
+        kept: the content of a run's config.json, flat.
+        defaults: the values of all keys, flat.
     """
     before = data.before(str(kept.get("data.name", "")))
     return {**defaults, **{f"data.{key}": value for key, value in before.items()}, **kept}
@@ -70,7 +70,7 @@ def differences(
     matters: Callable[[str], bool],
     places: tuple[str, str] = ("there", "here"),
 ) -> list[str]:
-    """In words, what differs under the keys that matter; `places` says where each of two is."""
+    """Says in words what differs under the keys that matter; `places` are the words for the two."""
     return [
         f"{key} is {_shown(there, key)} {places[0]} and {_shown(here, key)} {places[1]}"
         for key in sorted(there.keys() | here.keys())

@@ -1,4 +1,4 @@
-"""The figures of a run: those of one checkpoint alone, each there whole or not at all."""
+"""figures/: pictures of one checkpoint only, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sfvae_jax.runtime.files import write_bytes
 
 
 def set_aside(figures: Path, step: int | None) -> Path | None:
-    """Moves the figures into a folder among them that is named by the step they are of.
+    """Moves the figures into a folder beside them, named by their step.
 
     Args:
         figures: their folder.
-        step: of their checkpoint; None: it is not known.
+        step: step of their checkpoint; None if it is not known.
 
     Returns:
-        That folder; None if there are no figures.
+        The new folder; None if there are no figures.
 
     Raises:
         OSError: if they cannot be moved.
@@ -34,7 +34,7 @@ def set_aside(figures: Path, step: int | None) -> Path | None:
 
 
 def publish(drawn: Path, figures: Path) -> None:
-    """Writes what was drawn in one folder to another, whose own folder has to be there.
+    """Copies a drawn file into the folder of figures, which is made if its parent exists.
 
     Raises:
         OSError: if it cannot be written.

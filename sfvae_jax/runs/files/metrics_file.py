@@ -1,4 +1,4 @@
-"""metrics.jsonl: a JSON object a line; a killed process may have cut the last one short."""
+"""metrics.jsonl: one JSON object a line; a killed process may cut the last line short."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STEPS_AT_A_TIME = 2**20
 
 
 def read(path: Path) -> tuple[list[Record], int]:
-    """The records in the order of their steps, and how many lines are damaged.
+    """Reads the records, in the order of their steps, and counts the damaged lines.
 
-    Of several records of one step the last one is taken. A last line that was cut short is no
-    damage.
+    Of several records of one step the last one counts. A last line that was cut short does not
+    count as damaged.
 
     Raises:
-        OSError: if the file is there and cannot be read.
+        OSError: if the file exists and cannot be read.
     """
     try:
         lines = read_regular(path).split(b"\n")
@@ -38,12 +38,12 @@ def read(path: Path) -> tuple[list[Record], int]:
 
 
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Replaces the file by one of these records, whole or not at all."""
+    """Replaces the file with one of these records, whole or not at all."""
     write_text(path, _lines(records))
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Adds one line a record, in the place of a last line that was cut short."""
+    """Adds one line for each record; they replace a last line that was cut short."""
     lines = _lines(records)
     with path.open("a+b") as file:
         _cut_short_line(file)
@@ -51,7 +51,7 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Has what was appended stay when the machine fails."""
+    """Makes what was appended survive a failure of the machine."""
     if path.exists():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -60,12 +60,12 @@ def sync(path: Path) -> None:
 def lacking(
     records: Sequence[Record], up_to: int, is_recorded: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[int, int]:
-    """How many records there should be up to a step and are not, and the step of the first.
+    """Counts the records that are missing up to a step, and returns the step of the first.
 
     Args:
-        records: of the file.
+        records: those of the file.
         up_to: the last step that was taken.
-        is_recorded: whether there should be a record of each of several steps.
+        is_recorded: whether there should be records of these steps.
     """
     found = np.array([record["step"] for record in records], np.int64)
     number, first = 0, 0
@@ -82,7 +82,7 @@ def _lines(records: Iterable[Record]) -> str:
 
 
 def _record(line: bytes) -> Record | None:
-    """What a line holds; None for one that was cut short or damaged."""
+    """Parses a line; None if it was cut short or damaged."""
     try:
         record = parse_json(line, finite=False)
     except ValueError:
@@ -94,7 +94,7 @@ def _record(line: bytes) -> Record | None:
 
 
 def _cut_short_line(file: BinaryIO) -> None:
-    """Cuts a file open for appending back to its last whole line."""
+    """Truncates a file that is open for appending after its last whole line."""
     if not file.tell():
         return
     file.seek(-1, os.SEEK_END)

@@ -1,6 +1,6 @@
-"""provenance.jsonl: where a run was computed, by what, and what it took; a line a piece of work.
+"""provenance.jsonl: where and with what a run was computed, and how long it took.
 
-A piece of work is one call of `train` or `evaluate`. Nothing that is computed depends on the file.
+Each line describes a piece of work, one call of `train` or `evaluate`. No result depends on it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from sfvae_jax.runtime.files import parse_json, read_regular
 
 Piece = dict[str, Any]
 
-_SECONDS_BETWEEN_WRITES = 20.0  # what a process that is killed leaves untold at most
+_SECONDS_BETWEEN_WRITES = 20.0  # the most that is missing after a process is killed
 _SECONDS_FOR_GIT = 10.0
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-_OF_THE_LIBRARY = ("sfvae_jax", "configs")  # the tracked files that decide a result
+_DECISIVE = ("sfvae_jax", "configs")  # the tracked files that decide a result
 
 
 class Provenance:
-    """Tells of one piece of work while it is entered and after it has begun. A context manager."""
+    """Records one piece of work from `begin` to the end of the context. A context manager."""
 
     def __init__(self, began: float | None = None) -> None:
-        """Starts to count time; nothing is written.
+        """Starts to count the time; nothing is written.
 
         Args:
-            began: when the process began that does nothing else, on the clock of `time.monotonic`;
-                all its processor time counts. None: the work begins now.
+            began: when the process began, on the clock of `time.monotonic`, if it does nothing
+                else; all its processor time counts. None: the work begins now.
         """
         self._began = time.monotonic() if began is None else began
         self._used_before = _processor_seconds() if began is None else 0.0
@@ -51,12 +51,12 @@ class Provenance:
         self._thread: threading.Thread | None = None
 
     def begin(self, files: Workdir, work: str, step: int) -> None:
-        """Adds the line, and keeps it true from now on; of several processes the main one does.
+        """Adds the line and keeps it up to date; of several processes only the main one does.
 
         Args:
-            files: of the run, locked by it.
+            files: those of the run, which has locked them.
             work: "train" or "evaluate".
-            step: from which it goes on.
+            step: the step from which the work begins.
 
         Raises:
             RunError: if the file cannot be written.
@@ -75,7 +75,9 @@ class Provenance:
             **code(),
         }
         self._write()
-        self._thread = threading.Thread(target=self._keep_true, daemon=True, name="provenance")
+        self._thread = threading.Thread(
+            target=self._keep_up_to_date, daemon=True, name="provenance"
+        )
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -86,10 +88,10 @@ class Provenance:
             return
         self._over.set()
         self._thread.join()
-        with suppress(OSError, RunError):  # a full disk, or a lost folder, has its own error
+        with suppress(OSError, RunError):  # a full disk or a lost folder is reported elsewhere
             self._write()
 
-    def _keep_true(self) -> None:
+    def _keep_up_to_date(self) -> None:
         with suppress(OSError, RunError):
             while not self._over.wait(_SECONDS_BETWEEN_WRITES):
                 self._write()
@@ -104,17 +106,17 @@ class Provenance:
 
 
 def read(path: Path) -> list[Piece]:
-    """The pieces of work that a provenance.jsonl tells of; damaged lines are left out.
+    """Reads the pieces of work in a provenance.jsonl; damaged lines are left out.
 
     Raises:
-        OSError: if the file is there and cannot be read.
+        OSError: if the file exists and cannot be read.
     """
     return [json.loads(line) for line in _whole_lines(path)]
 
 
 @functools.cache
 def machine() -> dict[str, Any]:
-    """The kind of processor, the cores that this process may use, and JAX's accelerators."""
+    """Describes the processor, the cores that this process may use, and JAX's accelerators."""
     devices = jax.devices()
     kind = devices[0].device_kind
     return {
@@ -126,7 +128,7 @@ def machine() -> dict[str, Any]:
 
 @functools.cache
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """Returns the name of the processor."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines():
@@ -137,7 +139,7 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     with suppress(AttributeError):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -145,7 +147,7 @@ def cores() -> int:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute a result."""
+    """Returns the versions of Python and of the packages that compute a result."""
     found = {"python": platform.python_version(), "sfvae_jax": sfvae_jax.__version__}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -155,20 +157,20 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The commit of the code, and whether library or configs differ from it.
+    """Returns the commit of the code, and whether the library or the configs differ from it.
 
-    Null, both, where the code is in no git repository of its own.
+    Both are None if the code is not in a git repository of its own.
     """
     root = Path(sfvae_jax.__file__).resolve().parents[1]
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     if not commit:
         return {"commit": None, "changed": None}
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_OF_THE_LIBRARY)
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_DECISIVE)
     return {"commit": commit, "changed": None if changes is None else bool(changes)}
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails, is slow or is not there."""
+    """Returns what git prints; None if git fails, is slow or is not installed."""
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         done = subprocess.run(
@@ -180,12 +182,12 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """Returns the processor time of this process and of its children that have ended."""
     return sum(os.times()[:4])
 
 
 def is_piece(value: Any) -> bool:
-    """Whether it is what a line of provenance.jsonl holds."""
+    """Whether a value is the content of a line of provenance.jsonl."""
     if not isinstance(value, dict) or not isinstance(value.get("versions"), dict):
         return False
     there = value.get("machine")

@@ -1,4 +1,4 @@
-"""results.json: what its entries are, and which of them can be read."""
+"""results.json: the types of its entries, and what can be read of a damaged one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from sfvae_jax.runs.checkpoints.folders import is_step
 
-# The entries that are not of the step that was measured last.
+# The entries that do not belong to the step that was measured last.
 LASTING = ("config", "published", "history", "history_caveats")
 
 Results = dict[str, Any]
 
 
 def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
-    """The entries that are what the library writes, and what is wrong with the others.
+    """Returns the entries that are valid, and what is wrong with the others.
 
-    Measures at single steps of the history are kept where others are not. Entries of later
-    versions, whose names are not known, are kept as they are.
+    In the history each step is judged by itself. Entries with unknown names, which a later version
+    may have written, are kept as they are.
     """
     found, faults = {}, []
     for key, value in content.items():
@@ -34,17 +34,17 @@ def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number of JSON, which true and false are not."""
+    """Whether a value is a number; True and False are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def is_whole_number(value: Any) -> bool:
-    """Whether it is a whole number of JSON."""
+    """Whether a value is a whole number; True and False are not."""
     return is_number(value) and isinstance(value, int)
 
 
 def up_to(step: int, content: Results) -> Results:
-    """The entries without what was measured after a step."""
+    """Returns the entries without what was measured after a step."""
     stands = content.get("step", step + 1) <= step
     return {
         key: _first_steps(step, entry) if key in _BY_STEP else entry
@@ -54,12 +54,12 @@ def up_to(step: int, content: Results) -> Results:
 
 
 def is_at_end(content: Results, steps: int) -> bool:
-    """Whether the measures are those of a run that has ended, after so many steps or early."""
+    """Whether the measures belong to a run that has ended, after all its steps or early."""
     return content.get("step") == steps or "ended_at" in content
 
 
 def not_measured(history: Mapping[str, Any], steps: Iterable[int], last: int) -> list[int]:
-    """The named steps, up to the last one that counts, of which a history has no measures."""
+    """Returns the named steps up to a last one for which a history has no measures."""
     return [step for step in steps if step <= last and str(step) not in history]
 
 
