@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Imports a room when it is first used: a command answers Ctrl-C before JAX is there."""
+    """Imports a package when it is first used: a command can answer Ctrl-C before JAX loads."""
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What absl and ml_collections say of a bad flag or config file, in one line."""
+"""The errors of absl and ml_collections about a flag or a config file, in one line."""
 
 from __future__ import annotations
 
@@ -17,67 +17,67 @@ _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
 
 def check_overrides(argv: Sequence[str]) -> None:
-    """Refuses --config.preset=NAME, which would change a name and no value, and --config.KEY[0].
+    """Refuses --config.preset=NAME, which would change only a name, and --config.KEY[0].
 
     Args:
-        argv: flags as they are typed.
+        argv: the flags as typed.
 
     Raises:
-        UsageError: with the flag that is meant.
+        UsageError: with the flag to give instead.
     """
     files = [arg.partition("=")[2] for arg in argv if arg.lstrip("-").startswith("config=")]
     for key, value in _overrides(argv):
         if key == "preset":
             file = files[-1].partition(":")[0] if files else "FILE.py"
             raise UsageError(
-                f"--config.preset={value} would change the name of the preset and no value; give"
+                f"--config.preset={value} would change the name of the preset but no value; give"
                 f" --config={file}:{value}"
             )
         if "[" in key:
             whole = key.partition("[")[0]
             raise UsageError(
-                f"--config.{key}: one entry of a tuple cannot be changed alone; give all of them,"
+                f"--config.{key}: an entry of a tuple cannot be changed alone; give all entries,"
                 f" --config.{whole}='(..., ...)'"
             )
 
 
 def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
-    """The message of an error met while flags were parsed, without the traceback it may hold.
+    """Returns the message of an error in parsing flags, without the traceback that it may hold.
 
     Args:
-        error: that was raised.
-        argv: the flags, as they are typed.
+        error: the error.
+        argv: the flags as typed.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if _is_of_an_override(error) and (message := _unknown_override(argv)):
+    if _concerns_override(error) and (message := _unknown_override(argv)):
         return message
-    if isinstance(error, flags.IllegalFlagValueError) and (message := _of_value(lines, argv)):
+    if isinstance(error, flags.IllegalFlagValueError) and (message := _refused_value(lines, argv)):
         return message
-    if message := _of_config_file(error):
+    if message := _config_file_message(error):
         return f"--config: {message}"
     if isinstance(error, OSError) or "Traceback" in str(error):
-        # ml_collections tells the whole story; what went wrong stands in its last line.
+        # ml_collections includes a traceback; the last line says what went wrong.
         return f"--config: {lines[-1].strip().removeprefix('sfvae_jax.errors.UsageError: ')}"
     if isinstance(error, (flags.Error, ValueError, TypeError)):
         return " ".join(lines)
-    return f"--config: {type(error).__name__}: {' '.join(lines)}"  # of the file's own code
+    return f"--config: {type(error).__name__}: {' '.join(lines)}"  # raised in the file
 
 
 def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Key and text of each --config.KEY=TEXT."""
+    """Yields key and text of each --config.KEY=TEXT."""
     for match in map(_OVERRIDE.fullmatch, argv):
         if match:
             yield match[1], match[2] or ""
 
 
-def _is_of_an_override(error: Exception) -> bool:
-    """Whether ml_collections raised it as it went along --config.a.b; no config file did."""
+def _concerns_override(error: Exception) -> bool:
+    """Whether ml_collections raised the error for a --config.a.b, not for a config file."""
     files = (Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__))
     return "config_path.py" in files
 
 
 def _unknown_override(argv: Sequence[str]) -> str:
-    """Which of the flags has a key that there is not; empty if none."""
+    """Returns the message for a flag with an unknown key; "" if there is none."""
     from sfvae_jax import config, options  # the config file has imported them already
 
     known = options.keys(config.groups())
@@ -85,11 +85,11 @@ def _unknown_override(argv: Sequence[str]) -> str:
     return str(options.unknown_key(unknown[0], known)) if unknown else ""
 
 
-def _of_value(lines: Sequence[str], argv: Sequence[str]) -> str:
-    """What the value of the flag that absl refuses must be; empty if it is none of the config's."""
+def _refused_value(lines: Sequence[str], argv: Sequence[str]) -> str:
+    """Says what a value that absl refuses must be; "" if the flag is not a --config.KEY."""
     from sfvae_jax import config, options
 
-    for key, text in reversed([*_overrides(argv)]):  # of a flag given twice the last one counts
+    for key, text in reversed([*_overrides(argv)]):  # the last of several equal flags counts
         if not lines[0].startswith(f"flag --config.{key}="):
             continue
         entry = config.groups()
@@ -101,8 +101,8 @@ def _of_value(lines: Sequence[str], argv: Sequence[str]) -> str:
     return ""
 
 
-def _of_config_file(error: Exception) -> str:
-    """What a config file did to a key that there is not, or that takes no such value; or empty."""
+def _config_file_message(error: Exception) -> str:
+    """Returns the message for an unknown key or wrong value in a config file, or ""."""
     from sfvae_jax import config, options
 
     place = _refused_place(error)
@@ -120,7 +120,7 @@ def _of_config_file(error: Exception) -> str:
 
 
 def _refused_place(error: BaseException | None) -> tuple[tuple[str, ...], Any] | None:
-    """The path of the key that ml_collections refused something of, and what it was to be."""
+    """Finds the path of the key that ml_collections refused to set, and the refused value."""
     found, roots = None, []
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -135,7 +135,7 @@ def _refused_place(error: BaseException | None) -> tuple[tuple[str, ...], Any] |
 
 
 def _paths(root: ml_collections.ConfigDict, found: Any) -> Iterator[tuple[str, ...]]:
-    """The paths from a config to what was found in it."""
+    """Yields the paths from a config to the found key."""
     if found is None:
         return
     if root is found[0]:

@@ -2,28 +2,28 @@
 
   python -m sfvae_jax.main --config=configs/mnist_collapse.py:laptop [--workdir=runs/collapse]
 
---config names a file of configs/, with an optional preset behind a colon (no preset: the paper's
-own setting; laptop: minutes on two CPU cores, no download). Any value of it can be changed:
+--config names a file in configs/, with an optional preset after a colon (without a preset: the
+paper's own setting; laptop: minutes on two CPU cores, no download). Any value can be changed:
 
-  --config.objective.name=sampling    another objective; docs/objectives.md has all
+  --config.objective.name=sampling    another objective; docs/objectives.md lists them
   --config.seed=1                     another initialisation, order and noise
   --config.data.name=fashion_mnist    mnist_5k, sprites, sprites_gray, npz:PATH of your own arrays,
                                       folder:PATH of image files, or a TFDS name (in TFDS_DATA_DIR)
   --config.model.latent_size=32       and so on; an unknown key is an error
 
-Without --workdir a run goes to runs/NAME, named by the config, its preset and what the command line
-changes of the training; the first line of the log says where. The same command again goes on from
-the last checkpoint; --mode=evaluate with other evaluations measures the same run. A workdir holds
-config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and provenance.jsonl (the
-versions, the machine, the time taken); nothing is written outside it but compiled programs, which
-~/.cache/sfvae_jax keeps (--config.train.compilation_cache=false: it does not).
+Without --workdir a run goes to runs/NAME, where NAME is made of the config, its preset and what the
+command line changes about the training; the first line of the log shows it. The same command again
+resumes from the last checkpoint; --mode=evaluate with other evaluations measures the same run. A
+workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
+provenance.jsonl (versions, machine, time taken). Nothing is written outside of it except compiled
+programs, which are kept in ~/.cache/sfvae_jax unless --config.train.compilation_cache=false.
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 
 One run over many hosts: the same command on each with --distributed, which finds the others on
-Cloud TPU, SLURM and Kubernetes; elsewhere --coordinator_address=HOST:PORT --num_processes=N
+Cloud TPU, SLURM and Kubernetes; elsewhere add --coordinator_address=HOST:PORT --num_processes=N
 --process_id=I. All need the same --workdir, on a file system that they share; process 0 writes.
-SIGINT, SIGTERM and SIGHUP let training save what it has reached first (exit status 130, 143, 129);
-a second SIGINT ends it at once. Whatever else is at work ends at once.
+At SIGINT, SIGTERM or SIGHUP, training saves a checkpoint and ends (exit status 130, 143 or 129); a
+second SIGINT ends it at once. Anything else than training ends at once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder that the run reads and writes; default: runs/NAME, see above."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of the processes of a run over many hosts, which find each other."
+    "distributed",
+    False,
+    "Whether this is one process of a run over many hosts; they find each other.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address",
@@ -70,7 +72,7 @@ _COORDINATOR = flags.DEFINE_string(
     "HOST:PORT of process 0, for processes that do not find each other; implies --distributed.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "How many processes there are; implies --distributed."
+    "num_processes", None, "Number of processes; implies --distributed."
 )
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Number of this process, from 0; implies --distributed."
@@ -83,28 +85,28 @@ _MODE = flags.DEFINE_enum(
 )
 
 
-_GOES_ON = "the same command goes on from the last checkpoint"
+_RESUMES = "the same command resumes from the last checkpoint"
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags ask for; a user's error ends in one line and exit status 2 or 1."""
+    """Runs what the flags ask for; an error ends in one line and exit status 2 or 1."""
     if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]!r}; values are given as --flag=value", 2)
+        _fail(f"unexpected argument {argv[1]!r}; give values as --flag=value", 2)
     if _CONFIG.value is None:
         _fail("--config=FILE.py[:PRESET] is needed; see --help", 2)
     _set_up_logging()
     try:
         workdir = _workdir()
         _join_processes(workdir)
-        # Only from here on, for JAX has joined with handlers of its own.
+        # Not earlier, because JAX installs handlers of its own when it joins processes.
         with StopSignals(_end_at_once) as signals:
             _run(workdir, signals)
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
-    except OSError as error:  # a full disk, a folder in the place of a file
+    except OSError as error:  # a full disk, or a folder in place of a file
         _fail(in_one_line(error), RunError.exit_status)
     except Stopped as stop:
-        _fail(f"{stop}; {_GOES_ON}", stop.exit_status)
+        _fail(f"{stop}; {_RESUMES}", stop.exit_status)
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
@@ -119,7 +121,7 @@ def _run(workdir: Path, signals: StopSignals) -> None:
     from sfvae_jax.runtime.start_up_time import process_start
     from sfvae_jax.train import train
 
-    # What concerns the whole process is the command's, not that of a caller of `train`.
+    # Settings of the whole process are made by the command; callers of `train` keep their own.
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     if _CONFIG.value.train.compilation_cache:
@@ -127,13 +129,13 @@ def _run(workdir: Path, signals: StopSignals) -> None:
     began: float | None = process_start()
     if _MODE.value != "evaluate":
         train(_CONFIG.value, workdir, began=began, signals=signals)
-        began = None  # its time is told
+        began = None  # training has recorded the time so far
     if _MODE.value != "train":
         evaluate(_CONFIG.value, workdir, began=began)
 
 
 def _workdir() -> Path:
-    """The folder of the run: that of --workdir, or one named by how the run is trained."""
+    """Returns the folder of the run: --workdir, or one named by how the run is trained."""
     if _WORKDIR.value is not None:
         return local_path(_WORKDIR.value, "--workdir")
     # Imported here so that --help does not wait for the data sets.
@@ -151,7 +153,7 @@ def _workdir() -> Path:
 def _join_processes(workdir: Path) -> None:
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or any(value is not None for value in given):
-        # Processes that come to the coordinator of a run at work would end that run.
+        # Processes that connect to the coordinator of another run would end that run.
         check_free(workdir)
         processes.start(*given)
         if not processes.is_main():
@@ -160,7 +162,7 @@ def _join_processes(workdir: Path) -> None:
 
 
 def _set_up_logging() -> None:
-    hush()  # Orbax and TFDS tell of every file
+    hush()  # Orbax and TFDS log every file
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
@@ -177,8 +179,8 @@ def _parse(argv: list[str]) -> list[str]:
         check_overrides(argv)
         rest = flags.FLAGS(argv)
         if _CONFIG.value is not None:
-            _CONFIG.value.keys()  # a file that could not be read shows only when it is used
-    except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
+            _CONFIG.value.keys()  # a file that cannot be read only fails when it is used
+    except Exception as error:  # a bad flag or value, or any error in the config file
         _fail(one_line(error, argv), 2)
     return rest
 
@@ -188,10 +190,10 @@ def _asks_for_help(argv: list[str]) -> bool:
 
 
 def _end_at_once(stop: Stopped) -> NoReturn:
-    """Ends the process at a signal that does not wait; whatever is on disk is whole without it."""
+    """Ends the process at a signal that need not wait; all files on disk are whole."""
     if sys.stderr.isatty():
-        output.say("", sys.stderr)  # below a progress bar
-    _fail(f"{stop}; {_GOES_ON}", stop.exit_status)
+        output.say("", sys.stderr)  # to a line below a progress bar
+    _fail(f"{stop}; {_RESUMES}", stop.exit_status)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -1,7 +1,7 @@
-"""Options of a configuration: the default of each, what it may be, and what it is for.
+"""Options of a configuration: for each its default, the rule for its values, and its help.
 
-A group of options is a table from names to `Option`s, or to groups inside it. Every table stands in
-the file of what it describes; `config.py` puts them together.
+A group of options is a table from names to `Option`s or to groups inside it. The table of a package
+is in its `options.py`; `config.py` puts the tables together.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MOST_SHOWN = 120  # characters of a value in a message
 
 
 class Rule(NamedTuple):
-    """What the value of an option must be.
+    """The rule for the values of an option.
 
     Attributes:
-        holds: whether a value is that; it takes any object and does not raise.
-        expected: what it is, in words that follow "must be".
-        names: what it chooses from, where it is a name or a tuple of names.
-        kind: what these are names of.
+        holds: whether a value keeps the rule; it takes any object and does not raise.
+        expected: what a value must be, in words that follow "must be".
+        names: the choices, if the value is a name or a tuple of names.
+        kind: what these names are, such as "objective".
     """
 
     holds: Callable[[Any], bool]
@@ -45,14 +45,14 @@ class Option:
     """One option of a group.
 
     Attributes:
-        default: its value where a config says nothing.
-        rule: what it must be.
-        help: what it is for.
-        of: the type of its values, where the default does not tell: it is None, or others than its
-            own type are allowed (object).
+        default: its value unless a config changes it.
+        rule: what its values must be.
+        help: what it does.
+        of: the type of its values if the default does not tell: it is None, or values of several
+            types are allowed (object).
 
     Raises:
-        TypeError: if the default breaks the rule, or None comes without a type.
+        TypeError: if the default breaks the rule, or is None without a type.
     """
 
     default: Any
@@ -70,7 +70,7 @@ Group = Mapping[str, Union[Option, "Group"]]
 
 
 def whole(least: int, most: int = INT32_MAX, most_text: str = "") -> Rule:
-    """A whole number from `least` to `most`; True and False are none."""
+    """A whole number from `least` to `most`, but not True or False."""
     above = {0: "a whole number, 0 or more", 1: "a positive whole number"}
     limit = most_text or {INT32_MAX: "2**31", 2**32 - 1: "2**32"}.get(most, str(most + 1))
     start = above.get(least, f"a whole number, {least} or more")
@@ -78,14 +78,14 @@ def whole(least: int, most: int = INT32_MAX, most_text: str = "") -> Rule:
 
 
 def one_of(kind: str, names: Iterable[str]) -> Rule:
-    """A name of a table."""
+    """One of the names in a table."""
     names = tuple(names)
     holds = lambda value: isinstance(value, str) and value in names  # noqa: E731
     return Rule(holds, f"one of {', '.join(map(repr, names))}", names, kind)
 
 
 def some_of(kind: str, names: Iterable[str], *, least: int = 1) -> Rule:
-    """A tuple of different names of a table, `least` of them or more."""
+    """A tuple of different names in a table, at least `least` of them."""
     names = tuple(names)
 
     def holds(value: Any) -> bool:
@@ -97,17 +97,17 @@ def some_of(kind: str, names: Iterable[str], *, least: int = 1) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """The same, or None."""
+    """The same rule, which also allows None."""
     return rule._replace(holds=lambda value: value is None or rule.holds(value))
 
 
 def numbers_in(low: float, high: float, text: str) -> Rule:
-    """A number with `low` <= number <= `high`; `text` is the interval in words."""
+    """A number with `low` <= number <= `high`; `text` says so in words."""
     return Rule(lambda value: is_number(value) and low <= value <= high, text)
 
 
 def tuple_of(holds: Callable[[Any], bool], expected: str) -> Rule:
-    """A tuple, or a list, all of whose entries hold."""
+    """A tuple or a list, all of whose entries hold."""
     return Rule(lambda value: is_tuple_of(value, holds), expected)
 
 
@@ -118,7 +118,7 @@ def is_whole(value: Any, least: int = 0, most: int = INT32_MAX) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number that a float32 can hold."""
+    """Whether a value is a finite real number in the range of float32."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_real and -_HUGE <= value <= _HUGE
 
@@ -134,7 +134,7 @@ def _is_positive(value: Any) -> bool:
 
 COUNT = whole(1)
 COUNT_OR_0 = whole(0)
-DRAWN = whole(1, 1000)  # of what a picture shows
+DRAWN = whole(1, 1000)  # number of things in a picture
 POSITIVE = Rule(_is_positive, "a positive, finite number that float32 holds, 1.2e-38 to 3.4e38")
 NOT_NEGATIVE = Rule(
     lambda value: _is_positive(value) or (is_number(value) and value == 0),
@@ -150,7 +150,7 @@ TEXT = Rule(lambda value: isinstance(value, str) and "\0" not in value, "a text 
 
 
 def defaults(group: Group) -> ml_collections.ConfigDict:
-    """A group with the defaults of all its options."""
+    """Returns a group with the defaults of all its options."""
     made = ml_collections.ConfigDict()
     for name, entry in group.items():
         if not isinstance(entry, Option):
@@ -163,10 +163,10 @@ def defaults(group: Group) -> ml_collections.ConfigDict:
 
 
 def require_rules(group: Group) -> None:
-    """Refuses a table with an entry that is no `Option` and no group of them.
+    """Checks that every entry of a table is an `Option` or a group of options.
 
     Raises:
-        TypeError: naming it.
+        TypeError: naming the entry that is not.
     """
     for name, entry in group.items():
         if isinstance(entry, Mapping):
@@ -204,10 +204,10 @@ def check(group: Group, values: Mapping[str, Any], prefix: str = "") -> None:
 
 
 def check_value(key: str, value: Any, rule: Rule) -> None:
-    """Refuses a value that breaks a rule.
+    """Checks that a value keeps a rule.
 
     Raises:
-        UsageError: naming the key whole, its value and what was expected.
+        UsageError: with the whole key, the value and what was expected.
     """
     if rule.holds(value):
         return
@@ -221,16 +221,16 @@ def check_value(key: str, value: Any, rule: Rule) -> None:
 def check_keys(
     group: Group, values: Any, prefix: str = "", known: Iterable[str] | None = None
 ) -> None:
-    """Refuses keys that the table does not have, those that are missing, and groups that are none.
+    """Checks that a group has exactly the keys of its table.
 
     Args:
         group: the table.
-        values: of the group.
-        prefix: of the keys' whole names, such as "train.".
-        known: all keys there are, of which the nearest are suggested; None: those of the group.
+        values: the group.
+        prefix: the beginning of the whole names of its keys, such as "train.".
+        known: all keys, from which similar ones are suggested; None: those of the group.
 
     Raises:
-        UsageError: naming the key whole.
+        UsageError: with the whole key that is unknown, missing or not a group.
     """
     known = keys(group, prefix) if known is None else known
     if not isinstance(values, ml_collections.ConfigDict):
@@ -242,15 +242,15 @@ def check_keys(
     for name, entry in group.items():
         if name not in values:
             raise UsageError(
-                f"config key {prefix}{name} is missing; begin with sfvae_jax.config.base_config(),"
-                " which has all"
+                f"config key {prefix}{name} is missing; start from sfvae_jax.config.base_config(),"
+                " which has all keys"
             )
         if not isinstance(entry, Option):
             check_keys(entry, values[name], f"{prefix}{name}.", known)
 
 
 def unknown_key(key: str, known: Iterable[str]) -> UsageError:
-    """The error for a key that no group has: with the nearest known one, or those of its group."""
+    """Returns the error for an unknown key, with a similar key or those of its group."""
     known = list(known)
     group, _, last = key.rpartition(".")
     parts = [other.rpartition(".") for other in known]
@@ -259,13 +259,13 @@ def unknown_key(key: str, known: Iterable[str]) -> UsageError:
     near += [other for other in known if other.rpartition(".")[2] == last]
     near += difflib.get_close_matches(key, known, n=1, cutoff=0.75) if not beside else []
     hint = (
-        f"did you mean {near[0]}?" if near else f"there are {', '.join(beside.values() or known)}"
+        f"did you mean {near[0]}?" if near else f"known keys: {', '.join(beside.values() or known)}"
     )
     return UsageError(f"unknown config key {shown(key)[1:-1]}; {hint}")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON gives it back, but tuples for lists: NumPy's numbers become Python's."""
+    """Converts a value to what JSON reads back, with tuples for lists and Python's numbers."""
     if isinstance(value, (tuple, list)):
         return tuple(map(plain, value))
     if isinstance(value, (bool, np.bool_)):
@@ -276,16 +276,16 @@ def plain(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `plain` leaves a value as it is."""
+    """Whether `plain` leaves a value unchanged."""
     if type(value) is tuple:
         return all(map(is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
 
 
 def shown(value: Any) -> str:
-    """A value in a message: in one line, and cut where it is long."""
+    """Formats a value for a message: in one line, and shortened if it is long."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # a whole number of more digits than Python writes
+    except ValueError:  # a whole number with more digits than Python writes
         text = f"a very long {type(value).__name__}"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

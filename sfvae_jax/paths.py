@@ -1,7 +1,7 @@
-"""Paths that a user gives, made safe to hand on; the one place that interprets `~`, `..` and links.
+"""Paths that a user gives, made absolute. This is the only file that resolves `~`, `..` and links.
 
-TensorStore refuses paths with `..`, and a folder named `gs:` is never what was meant: what takes
-a path from a flag, a config or a caller passes it through `local_path` first.
+TensorStore refuses paths with `..`, and nobody wants a local folder named `gs:`. Code that takes a
+path from a flag, a config or a caller passes it through `local_path` first.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def local_path(given: str | os.PathLike, key: str) -> Path:
-    """The absolute path of a file or folder, without `~`, `..` or links; it need not exist.
+    """Returns the absolute path of a file or folder, without `~`, `..` or links; it may not exist.
 
     Args:
-        given: as the user wrote it.
-        key: what it was given for, as the user wrote it before the path, such as `--workdir`, or
-            `data.name=npz:` where no equals sign follows.
+        given: the path as the user wrote it.
+        key: what the user wrote before the path, such as `--workdir`, or `data.name=npz:` if no
+            equals sign follows.
 
     Raises:
         UsageError: if it is empty, a URL, or cannot be resolved.
@@ -37,9 +37,9 @@ def local_path(given: str | os.PathLike, key: str) -> Path:
         )
     try:
         return Path(text).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no such user, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown user, a NUL
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UsageError(f"{_named(key, repr(text))} is no usable path: {reason}") from error
+        raise UsageError(f"{_named(key, repr(text))} is not a usable path: {reason}") from error
 
 
 _KINDS = {
@@ -52,17 +52,17 @@ _KINDS = {
 
 
 def regular_file(given: str | os.PathLike, key: str) -> Path:
-    """The absolute path of a regular file that exists, as `local_path` gives it.
+    """Returns the absolute path of a regular file that exists, as `local_path` does.
 
-    To open a named pipe can wait for ever, and a device can be read for ever: whatever reads a
-    file that a user names passes its path through here first.
+    Opening a named pipe may wait for ever, and a device may never end. Code that reads a file named
+    by the user passes its path through here first.
 
     Args:
-        given: as the user wrote it.
-        key: what it was given for, as in `local_path`.
+        given: the path as the user wrote it.
+        key: what the user wrote before the path, as in `local_path`.
 
     Raises:
-        UsageError: if it is no local path, does not exist or is something else.
+        UsageError: if it is not a local path, does not exist or is not a regular file.
     """
     path, named = local_path(given, key), _named(key, given)
     try:
@@ -77,25 +77,25 @@ def regular_file(given: str | os.PathLike, key: str) -> Path:
 
 
 def not_regular(path: str | os.PathLike) -> str:
-    """What stands at a path in place of a regular file, such as "a named pipe"; "" if one does.
+    """Names what is at a path if it is not a regular file, such as "a named pipe"; else "".
 
     Links are followed.
 
     Raises:
-        OSError: if nothing stands there, or it cannot be known.
+        OSError: if there is nothing, or it cannot be read.
     """
     mode = os.stat(path).st_mode
-    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def _named(key: str, given: str | os.PathLike) -> str:
-    """A path in a message, as the user gave it."""
+    """Formats a path for a message, as the user gave it."""
     return f"{key}{'' if key.endswith(':') else '='}{os.fspath(given)}"
 
 
 def shown(path: Path) -> str:
-    """A path as messages show it: relative to the current folder where it lies below that."""
+    """Formats a path for a message: relative to the current folder if it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except (OSError, ValueError):  # it lies elsewhere, or the current folder is gone
+    except (OSError, ValueError):  # it is elsewhere, or the current folder is gone
         return str(path)

@@ -1,4 +1,4 @@
-"""The training loop: config -> data -> model -> objective -> step -> checkpoint."""
+"""The training of a run: config -> data -> model -> objective -> step -> checkpoint."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ def train(
     began: float | None = None,
     signals: StopSignals | None = None,
 ) -> None:
-    """Trains to `train.steps`, going on from the last checkpoint in the workdir.
+    """Trains up to `train.steps`, starting from the last checkpoint in the workdir if there is one.
 
-    It ends sooner after `train.stop_patience` validations without a new least loss.
+    Training stops earlier after `train.stop_patience` validations without a new least loss.
 
     Args:
-        config: as from a file of configs/.
+        config: the configuration, as a file in configs/ returns it.
         workdir: folder for everything that is written.
-        began: when the command began, on the clock of `time.monotonic`; None: now. The log tells
+        began: when the command began, on the clock of `time.monotonic`; None: now. The log shows
             the time from then to the first steps.
-        signals: entered by the caller, for which training is to save and stop; None: for none.
+        signals: entered by the caller; at one of them training saves and stops. None: no signals.
 
     Raises:
-        Stopped: if such a signal came; the state is saved.
-        UsageError: if something asked for cannot be; nothing has been trained.
-        RunError: if the loss turns non-finite, memory runs out or a file cannot be written; the
-            checkpoints before it are kept.
+        Stopped: if a signal came; the state is saved.
+        UsageError: if the request is impossible; nothing has been trained.
+        RunError: if the loss becomes non-finite, memory runs out or a file cannot be written;
+            earlier checkpoints are kept.
     """
-    # ---- what to do, refused here if it cannot be done ----
+    # ---- the request, refused here if it is impossible ----
     start_up, provenance = StartUp(began), Provenance(began)
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
@@ -91,34 +91,34 @@ def train(
         files.check(config, base_config())
         refuse_changes(config.data, splits, files)
         files.check_checkpoints(config.train.checkpoint_every)
-        images = splits.open_examples("train")
-        batch_size = config.train.batch_size or len(images)
-        _check_batches(config, images, batch_size)
-        model = models.build(config, images.shape[1:])
+        examples = splits.open_examples("train")
+        batch_size = config.train.batch_size or len(examples)
+        _check_batches(config, examples, batch_size)
+        model = models.build(config, examples.shape[1:])
         _check_splits(config, splits)
     require_same(config, "train")
 
-    # ---- images: on the devices, or streamed to them ----
-    streamed = processes.any_of(not data.fits_on_device(config.data, images))
+    # ---- training examples: on the devices, or streamed to them ----
+    streamed = processes.any_of(not data.fits_on_device(config.data, examples))
     with processes.agreed(), memory_for("the training examples", _FEWER_EXAMPLES):
-        shape, itemsize = images.shape[1:], images.dtype.itemsize
+        shape, itemsize = examples.shape[1:], examples.dtype.itemsize
         check_sizes(config, model, shape, itemsize, batch_size, streamed=streamed)
-        images = images if streamed else images.all()
+        examples = examples if streamed else examples.all()
         held_out = splits.examples("valid") if config.train.validate_every else None
-    coded = None if config.data.binarization == "dynamic" else images  # for a floating prior
+    coded = None if config.data.binarization == "dynamic" else examples  # for a floating prior
 
     # ---- objective, step ----
     optimizer = make_optimizer(config.train)
     step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     with memory_for("the training examples", _FEWER_EXAMPLES):
-        steps = ParallelSteps(step_fn, None if streamed else images, batch_size)
+        steps = ParallelSteps(step_fn, None if streamed else examples, batch_size)
     validation = None if held_out is None else Validation(config, model, held_out)
-    state = create_state(config, model, optimizer, images.shape[1:])
+    state = create_state(config, model, optimizer, examples.shape[1:])
     if config.train.decoder_from and last_step(files.checkpoints) is None:
         state = with_decoder_from(config, state)
     state = steps.place(with_best(state, config.train))
 
-    # ---- where to write, and where to go on from ----
+    # ---- the workdir, and the checkpoint from which to resume ----
     kept = config.train.checkpoints_kept
     claim = files.claimed(config, base_config())
     saving = signals.deferred()
@@ -135,13 +135,13 @@ def train(
         files.cut_results(start)
         provenance.begin(files, "train", start)
         measurements = StepMeasures(config, model, files, splits, coded)
-        _log_run(config, images, state.params, files, start)
+        _log_run(config, examples, state.params, files, start)
         with signals.at_once():
             measurements.take_lost(state)
             if measurements.are_due(start):
                 measurements.take(state)
 
-        # ---- the loop: one call of the device, then the host's part ----
+        # ---- the loop: one call of the devices, then the host's part ----
         step = start
         every = (
             config.train.steps_per_call,
@@ -151,10 +151,12 @@ def train(
         total = start if has_stopped(state, config.train) else config.train.steps
         at = config.evaluations.steps
         ends = functools.partial(call_ends, start, total, every=every, at=at)
-        order = data.BatchOrder(config.seed, len(images), batch_size, steps.share)
+        order = data.BatchOrder(config.seed, len(examples), batch_size, steps.share)
         if streamed:
             longest = min(total - start, *every)
-            calls = data.example_batches(images, order, start, ends(), last=total, longest=longest)
+            calls = data.example_batches(
+                examples, order, start, ends(), last=total, longest=longest
+            )
         else:
             calls = data.index_batches(order, start, ends())
         with Progress(start, total) as progress, closing(calls) as batches:
@@ -179,7 +181,7 @@ def train(
                     log.info("saved at step %d of %d", end, config.train.steps)
                     break
                 if measurements.are_due(end):
-                    checkpoints.wait()  # results.json never knows of a step that is not saved
+                    checkpoints.wait()  # results.json never holds a step that is not saved
                     with signals.at_once():
                         measurements.take(state)
                 if ended:
@@ -190,21 +192,21 @@ def train(
 
 
 def _is_saved(step: int, config: ml_collections.ConfigDict) -> bool:
-    """Whether a checkpoint of this step is kept: each so many, the last, and what is measured."""
+    """Whether a step is saved: every `checkpoint_every`th, the last, and those to be measured."""
     named = (config.train.steps, *config.evaluations.steps)
     return step % config.train.checkpoint_every == 0 or step in named
 
 
 def _check_batches(
-    config: ml_collections.ConfigDict, images: data.StoredExamples, batch_size: int
+    config: ml_collections.ConfigDict, examples: data.StoredExamples, batch_size: int
 ) -> None:
-    """Refuses images or batches that likelihood, objective or devices have no place for."""
-    if batch_size > len(images):
-        raise UsageError(f"train.batch_size {batch_size} is more than the {len(images)} examples")
-    if config.likelihood.name == "discretized_logistic" and images.dtype != np.uint8:
+    """Checks that likelihood, objective and devices can take the examples and batches."""
+    if batch_size > len(examples):
+        raise UsageError(f"train.batch_size {batch_size} is more than the {len(examples)} examples")
+    if config.likelihood.name == "discretized_logistic" and examples.dtype != np.uint8:
         raise UsageError(
             "likelihood 'discretized_logistic' requires 256 levels;"
-            f" {config.data.name} holds {images.dtype} pixels, give uint8"
+            f" {config.data.name} holds {examples.dtype} pixels, give uint8"
         )
     name = config.objective.name
     smallest = objectives.OBJECTIVES[name].smallest_batch
@@ -214,21 +216,20 @@ def _check_batches(
             f" split has {batch_size}"
         )
     check_shares(batch_size, jax.device_count(), config.train.microbatch)
-    if batch_size == len(images) and not data.fits_on_device(config.data, images):
+    if batch_size == len(examples) and not data.fits_on_device(config.data, examples):
         raise UsageError(
-            f"a batch of all {len(images)} images, {images.nbytes / 2**30:.1f} GiB, is more than"
-            " the devices' share (data.device_bytes) or than is held in memory; set"
-            " train.batch_size"
+            f"a batch of all {len(examples)} examples, {examples.nbytes / 2**30:.1f} GiB, is more"
+            " than fits on the devices (data.device_bytes) or in memory; set train.batch_size"
         )
 
 
 def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> None:
-    """Refuses now what validation and evaluations would miss later; reads no image."""
+    """Checks that the splits have what validation and evaluations need; reads no example."""
     for split, key in evaluation.needed_splits(config.evaluations).items():
         try:
             splits.check(split)
         except UsageError as error:
-            raise UsageError(f"{error}; it is {key} that asks for this split") from error
+            raise UsageError(f"{error}; {key} needs this split") from error
     language = data.language(config.data)
     if language is not None:
         evaluation.check_language(config.evaluations, language.kind)
@@ -253,7 +254,7 @@ def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> Non
 
 
 def _stopped(state: TrainState, config: ml_collections.ConfigDict) -> str:
-    """In words, why training ended before its last step, and what it leaves out."""
+    """Says in words why training ended before its last step, and what it leaves out."""
     end, best = int(state.step), state.best
     told = (
         f"stopped early at step {end} of {config.train.steps}: the loss on the valid split was"
@@ -279,7 +280,7 @@ def _records(
     config: ml_collections.ConfigDict,
     held_out_loss: float | None,
 ) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of one call."""
+    """Returns the records of metrics.jsonl for one call."""
     records, learning_rates = [], learning_rate(config)
     last = first + len(metrics["loss"])
     for i in range(len(metrics["loss"])):
@@ -320,19 +321,19 @@ def _stop_if_not_finite(
 
 def _log_run(
     config: ml_collections.ConfigDict,
-    images: np.ndarray | data.StoredExamples,
+    examples: np.ndarray | data.StoredExamples,
     params: Any,
     files: Workdir,
     start: int,
 ) -> None:
     devices = jax.devices()
-    shape = "x".join(map(str, images.shape[1:]))
-    how = "" if isinstance(images, np.ndarray) else ", streamed"
+    shape = "x".join(map(str, examples.shape[1:]))
+    how = "" if isinstance(examples, np.ndarray) else ", streamed"
     kind, number = f"{devices[0].device_kind} ({devices[0].platform})", jax.process_count()
     among = f" of {number} processes" if number > 1 else ""
     log.info("device: %d x %s%s", len(devices), kind, among)
     what = "images" if data.language(config.data) is None else "sequences"
-    log.info("data: %s, %d training %s of %s%s", config.data.name, len(images), what, shape, how)
+    log.info("data: %s, %d training %s of %s%s", config.data.name, len(examples), what, shape, how)
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:
         log.info("decoder: that of %s, not trained", config.train.decoder_from)

@@ -282,7 +282,7 @@ def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
     [
         ([], "name at least one run"),
         (["{}/none"], "holds no results.json"),
-        (["~nouser/x"], "RUN='~nouser/x' is no usable path"),
+        (["~nouser/x"], "RUN='~nouser/x' is not a usable path"),
         (["gs://bucket/x"], "is a URL"),
     ],
 )

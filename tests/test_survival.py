@@ -102,7 +102,7 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
     assert f"saved at step {max(checkpoint_steps(stopped))} of 1200" in said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
-        "sfvae_jax: error: stopped by SIGINT; the same command goes on from the last checkpoint"
+        "sfvae_jax: error: stopped by SIGINT; the same command resumes from the last checkpoint"
     )
     assert_no_lie(stopped)
 

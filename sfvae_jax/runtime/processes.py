@@ -148,7 +148,7 @@ def failure(error: Exception) -> str:
     what = "lost contact with the others" if lost else "stopped"
     return (
         f"process {jax.process_index()} of {jax.process_count()} {what}: {reason}. Once all have"
-        " ended, the same commands go on from the last checkpoint"
+        " ended, the same commands resume from the last checkpoint"
     )
 
 

@@ -244,7 +244,7 @@ def test_bad_lines(write, caplog, line, reason):
         ("architectures:/", "data.name=architectures:/ is a folder; expected a regular file"),
         ("enas:/dev/zero", "data.name=enas:/dev/zero is a device"),
         ("enas:gs://bucket/file", "data.name=enas:gs://bucket/file is a URL"),
-        ("architectures:~no-such-user-here/file", "is no usable path"),
+        ("architectures:~no-such-user-here/file", "is not a usable path"),
     ],
 )
 def test_no_file(name, message):

@@ -271,7 +271,7 @@ def test_what_is_no_file_is_refused_and_not_opened(tmp_path):
         (tmp_path / "pipe", "is a named pipe; expected a regular file"),
         ("/dev/zero", "is a device"),
         ("gs://bucket/arrays.npz", "is a URL"),
-        ("~no-such-user-here/arrays.npz", "is no usable path"),
+        ("~no-such-user-here/arrays.npz", "is not a usable path"),
         ("", "is empty"),
     ):
         with pytest.raises(UsageError, match=f"data.name=npz:.*{says}"):

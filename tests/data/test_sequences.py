@@ -318,7 +318,7 @@ def test_files_that_are_no_text(write, tmp_path):
     assert "data.name=molecules:gs://b/x.smi is a URL" in refused(group("molecules:gs://b/x.smi"))
     assert refused(group("equations:")).startswith("give equations:PATH")
     message = refused(group("molecules:~no_such_user/x.smi"))
-    assert "data.name=molecules:'~no_such_user/x.smi' is no usable path" in message
+    assert "data.name=molecules:'~no_such_user/x.smi' is not a usable path" in message
     for name in ("equations", "architectures", "enas", "npz", "folder"):
         message = refused(group(f"{name}:{tmp_path}/a\0b"))
         assert message.startswith(f"data.name '{name}:{tmp_path}/a\\x00b' contains a NUL")

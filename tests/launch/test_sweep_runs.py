@@ -157,7 +157,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path, capsys):
     (tmp_path / "file").touch()
     own = f"--config={write_config(tmp_path, RUNS)}"
     assert_refused(capsys, [own, f"--workdir={tmp_path}/file"], "cannot write to", "--workdir")
-    assert_refused(capsys, [own, "--workdir=~nouser/s"], "--workdir='~nouser/s' is no usable path")
+    assert_refused(capsys, [own, "--workdir=~nouser/s"], "'~nouser/s' is not a usable path")
     assert_refused(capsys, [own, "--workdir=gs://bucket/s"], "--workdir=gs://bucket/s is a URL")
     preset = own.replace(":laptop", ":desktop")
     assert_refused(capsys, [preset, f"--workdir={tmp_path}/s"], "unknown preset 'desktop'")

@@ -169,5 +169,5 @@ def test_batch_norm_is_refused(source, tiny_config):
     }
     config, shape = resolve(tiny_config(**changes)), (16, 16, 1)
     state = create_state(config, models.build(config, shape), make_optimizer(config.train), shape)
-    with pytest.raises(UsageError, match="train.decoder_from: model 'conv_bn' has BatchNorm"):
+    with pytest.raises(UsageError, match="train.decoder_from: model 'conv_bn' uses BatchNorm"):
         with_decoder_from(config, state)

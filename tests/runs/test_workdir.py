@@ -77,7 +77,7 @@ def test_a_path_is_resolved_once_and_shown_as_it_was_given(tmp_path, tiny_config
 @pytest.mark.parametrize("name", ["hid=[16]", "a*", "a?", "a\\b", "a\nb", "\udcff"])
 def test_a_run_does_not_begin_where_checkpoints_are_not_found_again(tmp_path, tiny_config, name):
     files = Workdir(tmp_path / name / "run")
-    with pytest.raises(UsageError, match=r"--workdir=.* contains .*expected a path") as caught:
+    with pytest.raises(UsageError, match=r"--workdir=.* contains .*Expected a path") as caught:
         files.check(tiny_config())
     assert "\n" not in str(caught.value)
     files.claim(tiny_config())  # as an earlier version did

@@ -80,10 +80,10 @@ def test_an_owner_on_another_host_may_be_dead_and_is_waited_for(tmp_path, monkey
     path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "since": "2026"}))
     other = path.open()
     fcntl.flock(other, fcntl.LOCK_EX)
-    monkeypatch.setattr(lock, "_SECONDS_OF_THE_DEAD", 0.01)
+    monkeypatch.setattr(lock, "_SECONDS_FOR_OTHER_HOSTS", 0.01)
     with pytest.raises(UsageError, match="pid 7 on host elsewhere"):
         lock.check_free(tmp_path)
-    monkeypatch.setattr(lock, "_SECONDS_OF_THE_DEAD", 60.0)
+    monkeypatch.setattr(lock, "_SECONDS_FOR_OTHER_HOSTS", 60.0)
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: slept.append(other.close()))
     with Workdir(tmp_path).locked():
         assert len(slept) == 1

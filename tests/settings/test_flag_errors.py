@@ -35,7 +35,7 @@ def refused(tmp_path):
     [
         ("objective.gama", "unknown config key objective.gama; did you mean objective.gamma?"),
         ("train.gamma", "unknown config key train.gamma; did you mean objective.gamma?"),
-        ("nogroup.x", "unknown config key nogroup.x; there are preset, seed, data"),
+        ("nogroup.x", "unknown config key nogroup.x; known keys: preset, seed, data"),
         ("evaluations.colapse.epsilon", "did you mean evaluations.collapse.epsilon?"),
         ("objective.name.x", "unknown config key objective.name.x"),
     ],
@@ -57,9 +57,9 @@ def test_an_unknown_key_on_the_command_line(refused, key, message):
         ("train=5", "^train must be given key by key, as --config.KEY.NAME, got '5'$"),
         (
             "model.hidden_sizes[0]=5",
-            r"^--config.model.hidden_sizes\[0\]: one entry of a tuple ca",
+            r"^--config.model.hidden_sizes\[0\]: an entry of a tuple ca",
         ),
-        ("train.steps[0]=5", r"^--config.train.steps\[0\]: one entry .* --config.train.steps="),
+        ("train.steps[0]=5", r"^--config.train.steps\[0\]: an entry .* --config.train.steps="),
     ],
 )
 def test_a_value_that_cannot_be_on_the_command_line(refused, flag, message):

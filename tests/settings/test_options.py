@@ -151,7 +151,7 @@ def test_an_unknown_key_is_named_whole(key, value, hint):
 def test_keys_that_are_missing_and_groups_that_are_none():
     config = base_config()
     del config.train["steps"]
-    with pytest.raises(UsageError, match=r"config key train\.steps is missing; begin with"):
+    with pytest.raises(UsageError, match=r"config key train\.steps is missing; start from"):
         resolve(config)
     config = base_config()
     del config["evaluations"]

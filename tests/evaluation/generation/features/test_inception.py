@@ -91,7 +91,7 @@ def test_a_missing_file_and_a_wrong_one(tmp_path, weights):
         (tmp_path, "is a folder"),
         (tmp_path / "pipe", "is a named pipe"),
         ("gs://bucket/x.pth", "is a URL"),
-        ("~no-such-user-here/x.pth", "is no usable path"),
+        ("~no-such-user-here/x.pth", "is not a usable path"),
     ):
         with pytest.raises(UsageError, match=f"inception_path=.*{says}.*: the FID needs pt_inc"):
             inception.check_weights(str(given))
