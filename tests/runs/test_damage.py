@@ -109,7 +109,7 @@ def test_what_was_lost_is_told_and_measured_again(run, finished, config, caplog)
     shutil.rmtree(run / "checkpoints" / "5")
     (run / "results.json").unlink()
     train(config, run)
-    assert "lacks measures of step 5, and its checkpoint is no longer kept" in caplog.text
+    assert "lacks measures of step 5, whose checkpoint is no longer there" in caplog.text
     assert set(_results(run)["history"]) == {"12"}
 
 
