@@ -22,7 +22,7 @@ def test_epochs_and_seeds_differ():
     assert not np.array_equal(first, other)
 
 
-def test_a_resumed_run_draws_what_the_first_would_have():
+def test_a_resumed_run_draws_the_same_batches():
     whole = batch_indices(3, 10, 4, 0, 20)
     for step in (1, 2, 5, 7, 19):
         np.testing.assert_array_equal(batch_indices(3, 10, 4, step, 20 - step), whole[step:])

@@ -1,4 +1,4 @@
-"""Folders of images: any kind, one shape, and what is damaged named at once."""
+"""Folders of images: formats, modes, shapes, and damaged files."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def group(folder, **changes):
 
 
 def pixels(*shape, seed=0):
-    """Smooth, so that lossy formats keep it within a few levels."""
+    """A smooth image, which lossy formats keep within a few levels."""
     rows = np.linspace(0, 200, shape[0])[:, None, None]
     columns = np.linspace(0, 40, shape[1])[None, :, None]
     return np.broadcast_to(rows + columns + seed, shape).astype(np.uint8)
@@ -34,14 +34,14 @@ def truncate(path):
 
 
 def stored(config, split="train"):
-    """The images in the order of their files' names."""
+    """The images in the order of their file names."""
     source, _ = data.select(config, split)
     return [source[i] for i in range(len(source))]
 
 
 @pytest.fixture
 def chairs(tmp_path):
-    """As 3D Chairs is laid out: a folder an object, its renders on white, other files beside."""
+    """The layout of 3D Chairs: a folder for each object, renders on white, and other files."""
     for i, name in enumerate(("b2", "a1")):
         for k in range(3):
             image = np.full((60, 60, 3), 255, np.uint8)
@@ -122,7 +122,7 @@ def test_several_sizes_and_channels(tmp_path):
 
 @pytest.fixture
 def damaged(tmp_path):
-    """Ten whole images; one without a head, one cut short, one empty."""
+    """Ten whole images, one without a head, one cut off and one empty."""
     for i in range(10):
         write(tmp_path, f"{i}.jpg", pixels(32, 32, 3, seed=i))
     truncate(write(tmp_path, "cut.jpg", pixels(32, 32, 3)))
@@ -131,7 +131,7 @@ def damaged(tmp_path):
     return tmp_path
 
 
-def test_all_damaged_files_are_named_before_any_is_used(damaged):
+def test_all_damaged_files_are_named_in_one_message(damaged):
     with pytest.raises(UsageError) as caught:
         data.open_examples(group(damaged), "train")
     message = str(caught.value)
@@ -150,7 +150,7 @@ def test_all_damaged_files_are_named_before_any_is_used(damaged):
         data.open_examples(group(damaged), "train")
 
 
-def test_damaged_files_are_skipped_on_demand(damaged, caplog):
+def test_damaged_files_can_be_skipped(damaged, caplog):
     images = stored(group(damaged, skip_corrupt=True))
     assert [int(image[0, 0, 0]) for image in images] == pytest.approx(range(10), abs=3)
     assert "skipping 3 of the 13 images" in caplog.text
@@ -158,7 +158,7 @@ def test_damaged_files_are_skipped_on_demand(damaged, caplog):
 
 @pytest.fixture
 def rotten(tmp_path):
-    """Two PNGs with a head and an end, and between them not what was written."""
+    """Two PNGs with a whole head and end, but other bytes in between."""
     for i in range(8):
         write(tmp_path, f"{i}.png", pixels(16, 16, 3, seed=i))
     for i in (3, 5):
@@ -170,8 +170,8 @@ def rotten(tmp_path):
     return tmp_path
 
 
-def test_damage_that_only_decoding_shows_names_all_files(rotten):
-    """Also where the first to be met is one alone, as in a streamed batch."""
+def test_damage_that_only_decoding_shows_is_named_for_all_files(rotten):
+    """All are named even if only one was read, as in a streamed batch."""
     images = data.open_examples(group(rotten), "train")
     assert len(images) == 8
     _, order = data.select(group(rotten), "train")
@@ -182,14 +182,14 @@ def test_damage_that_only_decoding_shows_names_all_files(rotten):
     assert [image[0, 0, 0] for image in kept] == [0, 1, 2, 4, 6, 7]
 
 
-def test_whole_files_with_something_behind_their_end_are_good(tmp_path):
+def test_files_with_something_behind_their_end_are_whole(tmp_path):
     for suffix in ("jpg", "png"):
         path = write(tmp_path, f"a.{suffix}", pixels(16, 16, 3))
         path.write_bytes(path.read_bytes() + bytes(1000))
     assert len(data.load(group(tmp_path), "train")) == 2
 
 
-def test_folders_that_cannot_be(tmp_path, monkeypatch):
+def test_unusable_folders_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="give folder:PATH of a folder"):
         data.load(group(""), "train")
     with pytest.raises(UsageError, match="none does not exist; give folder:PATH"):
@@ -211,7 +211,7 @@ def test_folders_that_cannot_be(tmp_path, monkeypatch):
         data.load(group(tmp_path), "train")
 
 
-def test_a_file_that_appears_or_changes_is_seen(tmp_path):
+def test_a_new_or_changed_file_is_noticed(tmp_path):
     write(tmp_path, "a.png", pixels(8, 8, 3))
     assert len(stored(group(tmp_path))) == 1
     write(tmp_path, "b.png", pixels(8, 8, 3))

@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which split: links, splits, and what is left out."""
+"""Which files of a folder belong to which split: links, folder names, files left out."""
 
 import os
 
@@ -56,7 +56,7 @@ def test_folders_are_the_splits(tmp_path, files, expected):
     assert {split: len(names) for split, names in splits.items()} == expected
 
 
-def test_images_outside_of_the_splits_are_left_out_and_told(tmp_path, caplog):
+def test_images_outside_of_the_splits_are_left_out_with_a_warning(tmp_path, caplog):
     splits = list_images(make(tmp_path, "train/a.png", "test/b.png", "masks/c.png", "d.png"))
     assert splits == {"train": ("train/a.png",), "test": ("test/b.png",)}
     assert "leaving out 2 images" in caplog.text
@@ -66,7 +66,7 @@ def test_images_outside_of_the_splits_are_left_out_and_told(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_names_of_any_bytes_are_told_in_one_line(tmp_path, caplog):
+def test_names_of_any_bytes_are_shown_in_one_line(tmp_path, caplog):
     strange = os.fsdecode(b"\xff\n.png")
     list_images(make(tmp_path, "train/a.png", "test/b.png", strange))
     (record,) = caplog.records
@@ -77,8 +77,8 @@ def test_names_of_any_bytes_are_told_in_one_line(tmp_path, caplog):
     assert str(caught.value).isprintable()
 
 
-def test_parts_made_of_links(tmp_path, caplog):
-    """Nothing is left out where all that is outside is linked to."""
+def test_splits_made_of_links(tmp_path, caplog):
+    """Images outside of the splits are not left out if a split links to them."""
     links = [("train/1.png", "../all/1.png"), ("val/2.png", "../all/2.png"), ("test", "val")]
     splits = list_images(make(tmp_path, "all/1.png", "all/2.png", links=links))
     assert splits == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/2.png",)}
@@ -99,13 +99,13 @@ def test_parts_made_of_links(tmp_path, caplog):
         (["train/a.png", "b.png"], [("val/c.png", "../train/a.png")], "are the same file"),
     ],
 )
-def test_parts_that_are_not_clear_are_refused(tmp_path, files, links, message):
+def test_ambiguous_splits_are_refused(tmp_path, files, links, message):
     with pytest.raises(UsageError, match=message) as caught:
         list_images(make(tmp_path, *files, links=links))
     assert "\n" not in str(caught.value)
 
 
-def test_hidden_files_and_what_is_left_behind_are_no_images(tmp_path):
+def test_hidden_and_left_behind_files_are_ignored(tmp_path):
     left_behind = (
         *(".hidden.png", "._x.png", "Thumbs.db", "desktop.ini"),
         *(".ipynb_checkpoints/x.png", "a/.ipynb_checkpoints/x.png", "__MACOSX/a/x.png"),

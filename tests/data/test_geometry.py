@@ -31,8 +31,8 @@ def test_every_channel_is_resized_to_the_means_of_its_areas(channels, dtype):
     np.testing.assert_allclose(resized, means, atol=1.0 if dtype == np.uint8 else 1e-6)
 
 
-def test_the_crop_is_of_the_middle():
-    """As CelebA is prepared: 140 of 218 x 178 starts at row 39 and column 19."""
+def test_the_crop_is_in_the_middle():
+    """For CelebA, 140 of 218 x 178 pixels start at row 39 and column 19."""
     image = _image(218, 178, 3)
     cropped = Geometry(crop=140).apply(image)
     np.testing.assert_array_equal(cropped, image[39:179, 19:159])
@@ -62,8 +62,8 @@ def test_gray_is_luma_and_rgb_repeats_gray():
     assert np.array_equal(Geometry(channels=1).apply(image), image)
 
 
-def test_zeros_around():
-    """28 to 32 as RAE pads MNIST, two on each side; an odd one below and right."""
+def test_padding_with_zeros():
+    """28 to 32 as in RAE puts two zeros on each side; an odd zero goes below and right."""
     image = _image(28, 28)
     padded = Geometry(pad_to=32).apply(image)
     assert padded.shape == (32, 32, 1)
@@ -78,7 +78,7 @@ def test_zeros_around():
 @pytest.mark.parametrize("crop", [0, 5])
 @pytest.mark.parametrize("image_size", [0, 4])
 @pytest.mark.parametrize("pad_to", [0, 9])
-def test_the_shape_foretold_is_the_shape_that_comes(crop, channels, image_size, pad_to, dtype):
+def test_the_predicted_shape_is_the_actual_shape(crop, channels, image_size, pad_to, dtype):
     geometry = Geometry(crop, channels, image_size, pad_to)
     for image in (_image(6, 8, 1, dtype), _image(6, 8, 3, dtype)):
         treated = geometry.apply(image)
@@ -97,12 +97,12 @@ def test_the_shape_foretold_is_the_shape_that_comes(crop, channels, image_size, 
         ({"pad_to": 9}, (8, 8), r"the examples have shape \(8, 8\)"),
     ],
 )
-def test_what_cannot_be_is_refused(changes, shape, message):
+def test_impossible_steps_are_refused(changes, shape, message):
     with pytest.raises(UsageError, match=message):
         Geometry(**changes).shape(shape)
 
 
-def test_a_data_group_says_what_is_done():
+def test_the_geometry_of_a_data_group():
     config = base_config().data
     config.update({"num_examples": 20, "crop": 20, "image_size": 10, "channels": 3, "pad_to": 12})
     images = data.load(config, "train")
@@ -122,7 +122,7 @@ def test_a_data_group_says_what_is_done():
         ("device_bytes", -1, "data.device_bytes must be a whole number, 0 or more"),
     ],
 )
-def test_values_that_make_no_sense(key, value, message):
+def test_invalid_values_are_refused(key, value, message):
     config = base_config()
     config.data[key] = value
     with pytest.raises(UsageError, match=message):

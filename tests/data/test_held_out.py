@@ -1,4 +1,4 @@
-"""What is held out follows what each example is, not what else is there."""
+"""What is held out depends on what each example is, not on the other examples."""
 
 import json
 import os
@@ -54,7 +54,7 @@ WRITERS = [write_folder, write_npz, write_equations, write_architectures]
 
 
 def numbers_of(name, split, seed=0):
-    """Each example of a split as something that tells it from others, in order."""
+    """A number or text that identifies each example of a split, in order."""
     images = data.load(group(name, **HELD_OUT, seed=seed), split)
     return [image.tobytes() for image in images]
 
@@ -100,8 +100,8 @@ def test_labels_do_not_separate_architectures(tmp_path):
     assert not {x.tobytes() for x in train} & {x.tobytes() for x in test}
 
 
-def test_the_seeds_and_names_of_files_decide_for_good(tmp_path):
-    """These figures may not change, or runs would go on with other test images."""
+def test_the_seed_and_the_names_of_files_decide(tmp_path):
+    """These numbers must never change, or runs would go on with other test images."""
     ids = held_out.identities([b"0.png", b"1.png", b"2.png", b"3.png"])
     assert ids.tolist() == [
         *(265832436952625554, 16883858749844907321),
@@ -124,8 +124,8 @@ def write_named(folder, name):
     return source["train"].identities.tolist(), source["train"].digest()
 
 
-def test_sources_that_cannot_grow_are_shuffled_as_ever():
-    """Published figures depend on their splits."""
+def test_sources_that_cannot_change_are_shuffled():
+    """Recorded results depend on these indices."""
     order = np.random.default_rng(3).permutation(5000)
     config = group("mnist_5k", num_test=5, num_valid=4, num_examples=7, seed=3)
     found = [data.select(config, split)[1] for split in ("test", "valid", "train")]
@@ -134,7 +134,7 @@ def test_sources_that_cannot_grow_are_shuffled_as_ever():
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
+def test_the_digest_differs_once_data_have_changed(tmp_path, write):
     def digests():
         return {split: each.digest() for split, each in data.open_source(group(name)).items()}
 
@@ -147,7 +147,7 @@ def test_a_digest_tells_whether_data_have_changed(tmp_path, write):
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tif"])
 def test_one_pixel_that_changes_is_noticed(tmp_path, suffix):
-    """Also where files have the same size and the same end."""
+    """It is noticed even if the file has the same size and end."""
     found, pixels = set(), np.zeros((64, 64), np.uint8)
     for level in (1, 2):
         pixels[32, 32] = level
@@ -173,8 +173,8 @@ def test_an_image_that_is_replaced_by_one_of_its_size_is_noticed(tmp_path, suffi
     assert copy.digest() == source.digest()
 
 
-def test_the_parts_of_a_run_are_those_of_one_moment(tmp_path):
-    """Also of a folder to which images are added, or from which they go, while a run is at work."""
+def test_the_splits_of_a_run_are_those_of_one_moment(tmp_path):
+    """Images that are added to a folder or removed from it during a run do not count."""
     config = group(write_folder(tmp_path, range(2, 12)), num_test=3)
     splits = data.Splits(config)
     before, expected = splits.fingerprint, splits.examples("train")

@@ -1,4 +1,4 @@
-"""What image files hold: orientations, 16 bits, and files that are something else."""
+"""Image files: orientations, 16 bits a channel, and files that are not images."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from sfvae_jax.errors import UsageError
 
 
 def write_png(path, size, kind, rows):
-    """A PNG of a width and height, a depth and kind of colour, and rows as bytes."""
+    """A PNG with this width, height, depth and kind of colour, and these rows of bytes."""
 
     def chunk(name, content):
         checksum = struct.pack(">I", zlib.crc32(name + content))
@@ -27,15 +27,15 @@ def write_png(path, size, kind, rows):
 
 
 def write_deep_png(path, values):
-    """16 bits a channel, [H, W, C]: gray, gray and alpha, or RGB; Pillow writes none."""
+    """A PNG of pixels [H, W, C] with 16 bits a channel, which Pillow cannot write."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     write_png(path, (width, height), (16, {1: 0, 2: 4, 3: 2}[channels]), rows)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
-def test_photographs_stand_upright(tmp_path, suffix):
-    """As Pillow turns them, by each of the eight values of EXIF's orientation."""
+def test_photographs_are_turned_upright(tmp_path, suffix):
+    """All eight EXIF orientations give the same pixels as in Pillow."""
     image = Image.fromarray(pixels(12, 20, 3))
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -53,7 +53,7 @@ def test_photographs_stand_upright(tmp_path, suffix):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_exif_that_is_damaged_is_no_damage(tmp_path):
+def test_damaged_exif_is_ignored(tmp_path):
     write(tmp_path, "a.jpg", pixels(8, 8, 3), exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert stored(group(tmp_path))[0].shape == (8, 8, 3)
 
@@ -61,8 +61,8 @@ def test_exif_that_is_damaged_is_no_damage(tmp_path):
 @pytest.mark.parametrize(
     ("depth", "greatest"), [(1, 1), (8, 255), (10, 1023), (12, 4095), (14, 9000), (16, 65535)]
 )
-def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth, greatest):
-    """One number for all splits: also a dark picture is what it is among the others."""
+def test_how_many_of_sixteen_bits_are_used(tmp_path, caplog, depth, greatest):
+    """One number holds for all splits, so that a dark image stays dark."""
     caplog.set_level("INFO", "sfvae_jax")
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
@@ -77,7 +77,7 @@ def test_sixteen_bits_have_as_many_as_their_values_need(tmp_path, caplog, depth,
     assert f"read as {depth}-bit values" in caplog.text
 
 
-def test_masks_that_come_out_black_are_told(tmp_path, caplog):
+def test_masks_that_come_out_black_cause_a_warning(tmp_path, caplog):
     for i in range(40):
         write(tmp_path, f"{i}.png", np.full((2, 2, 1), i % 2, np.uint8))
     data.open_examples(group(tmp_path), "train")
@@ -92,7 +92,7 @@ def test_masks_that_come_out_black_are_told(tmp_path, caplog):
 
 
 def test_deep_tiff_and_pgm(tmp_path):
-    """A PGM says what its greatest value is, whatever the other files have."""
+    """A PGM states its own largest value, which does not depend on the other files."""
     values = np.array([[0, 4095], [16, 160]], np.uint16)
     Image.fromarray(values).save(tmp_path / "a.tif")
     (tmp_path / "b.pgm").write_bytes(b"P5 2 2 4095\n" + values.astype(">u2").tobytes())
@@ -102,7 +102,7 @@ def test_deep_tiff_and_pgm(tmp_path):
 
 @pytest.mark.parametrize("channels", [2, 3])
 def test_deep_colours(tmp_path, channels):
-    """Pillow gives their upper 8 bits alone; where all is in the lower ones they are refused."""
+    """Pillow only gives the upper 8 bits; images that only use the lower ones are refused."""
     values = np.full((4, 4, channels), 65535)
     values[0, 0] = 0
     write_deep_png(tmp_path / "a.png", values)
@@ -113,7 +113,7 @@ def test_deep_colours(tmp_path, channels):
 
 
 def strange_files(folder):
-    """What has the name of an image and is something else."""
+    """Files that have the name of an image but are something else."""
     (folder / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     Image.fromarray(np.ones((4, 4), np.float32)).save(folder / "float.tif")
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(folder / "whole.tif")
@@ -128,7 +128,7 @@ def strange_files(folder):
 
 
 def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
-    """No other program is started for them, nothing waits, and all is told in one line."""
+    """No other program is started, nothing waits, and one line names them all."""
     monkeypatch.setattr("subprocess.Popen", None)
     strange_files(tmp_path)
     write(tmp_path, "good.gif", pixels(4, 4, 3))
@@ -156,7 +156,7 @@ def test_strange_files_are_refused_by_name_or_skipped(tmp_path, monkeypatch):
     assert image.shape == (4, 4, 3)
 
 
-def test_a_path_that_is_none(tmp_path):
+def test_paths_that_cannot_exist(tmp_path):
     for name in ("gs://bucket/imgs", "~nosuchuser/imgs", "a\0b"):
         with pytest.raises(UsageError, match="data.name"):
             data.open_examples(group(name), "train")

@@ -1,4 +1,4 @@
-"""Users' own arrays: their scale, their labels, and every way in which a file can be wrong."""
+"""A user's own arrays: scale, labels, and the ways in which a file can be wrong."""
 
 import os
 import zipfile
@@ -51,7 +51,7 @@ def test_npz_pixels_come_out_in_the_unit_interval(path, stored, expected):
 
 
 def test_npz_scale_is_decided_once_for_all_splits(path, caplog):
-    """A test split that happens to hold 0 and 1 alone is not stretched to 0 and 255."""
+    """A test split that happens to hold only 0 and 1 is not stretched to 0 and 255."""
     levels = np.array([[0, 1, 2, 3]] * 3, np.uint8)
     for train, test in ((levels, levels % 2), (levels % 2, levels)):
         config = save(path, x_train=train, x_test=test.astype(np.int64))
@@ -126,7 +126,7 @@ def test_bad_npz_is_refused(path, arrays, message):
 
 
 def test_npz_labels_and_a_valid_split(path):
-    """Label i belongs to image i, also where the source has one column of them."""
+    """Label i belongs to image i, also if the labels have the shape [N, 1]."""
     images = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
     labels = np.arange(20) * 2
     arrays = {"x_train": images, "x_test": images[:5], "x_valid": images[5:9]}
@@ -139,7 +139,7 @@ def test_npz_labels_and_a_valid_split(path):
 
 
 def test_a_pickled_object_is_never_loaded(path, tmp_path):
-    """Its unpickling would write a file; it must not appear."""
+    """Unpickling it would write a file, which must not appear."""
     trace = tmp_path / "executed"
 
     class Bomb:
@@ -153,7 +153,7 @@ def test_a_pickled_object_is_never_loaded(path, tmp_path):
     assert not trace.exists()
 
 
-def test_files_that_are_no_npz(tmp_path):
+def test_files_that_are_not_npz(tmp_path):
     with pytest.raises(UsageError, match="there is no file"):
         data.load(group(f"npz:{tmp_path}/none.npz"), "train")
     text = tmp_path / "text.npz"
@@ -176,7 +176,7 @@ def test_files_that_are_no_npz(tmp_path):
 
 
 def bare(header, content=b""):
-    """An array as NumPy writes it, with a header that may be anything."""
+    """An array in the format of NumPy with an arbitrary header."""
     text = header.encode("latin1")
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
 
@@ -186,7 +186,7 @@ def described(shape, descr="'|u1'", fortran_order="False"):
 
 
 def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
-    """An archive of one array that is not NumPy's, beside one that is."""
+    """An archive with one array that NumPy has written and one that it has not."""
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(name, content)
         archive.writestr("x_test.npy", bare(described("(2, 2)"), b"0123"))
@@ -217,7 +217,7 @@ def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
         (described("(3, 1)"), "promises 3 bytes .*, but there are 4"),
     ],
 )
-def test_headers_that_cannot_be_are_refused_in_one_line(path, header, message):
+def test_wrong_headers_are_refused_in_one_line(path, header, message):
     with pytest.raises(UsageError, match=message) as caught:
         data.load(zipped(path, bare(header, b"0123")), "train")
     assert "\n" not in str(caught.value)
@@ -235,7 +235,7 @@ def test_arrays_of_other_orders_and_versions_are_read(path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_damage_in_what_is_compressed_is_told(path, method):
+def test_damage_in_compressed_data_is_reported(path, method):
     noise = np.random.default_rng(0).integers(0, 256, 4000, np.uint8).tobytes()
     config = zipped(path, bare(described("(2000, 2)"), noise), method=method)
     whole = path.read_bytes()
@@ -247,7 +247,7 @@ def test_damage_in_what_is_compressed_is_told(path, method):
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypatch):
-    """From the headers: 2 GiB of zeros are 2 MB in the file."""
+    """The headers tell: 2 GiB of zeros are 2 MB in the file."""
     size = 2**20
 
     def read(*arguments):
@@ -265,7 +265,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypa
         data.load(config, "train")
 
 
-def test_what_is_no_file_is_refused_and_not_opened(tmp_path):
+def test_what_is_not_a_file_is_refused_and_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for given, says in (
         (tmp_path / "pipe", "is a named pipe; expected a regular file"),
@@ -291,7 +291,7 @@ def test_what_is_no_file_is_refused_and_not_opened(tmp_path):
     ],
 )
 def test_any_damage_is_a_usage_error(path, method, inside):
-    """Of the archive, or of an array in an archive that is whole."""
+    """Damage of the archive, or of an array in a whole archive."""
     rng = np.random.default_rng([method, inside])
     array = bare(described("(3, 4)", descr="'<f4'"), rng.random(12).astype("<f4").tobytes())
     zipped(path, array, method=method)

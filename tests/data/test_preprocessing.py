@@ -8,8 +8,8 @@ from sfvae_jax import data
 from sfvae_jax.config import base_config
 
 
-def test_pixels_are_drawn_with_their_grey_level_as_probability():
-    """40,000 draws a level: 4 standard errors are at most 0.01."""
+def test_pixels_are_drawn_with_their_gray_level_as_probability():
+    """With 40,000 draws per level, 4 standard errors are at most 0.01."""
     levels = np.array([0, 51, 128, 255], np.uint8)
     images = np.broadcast_to(levels, (40_000, 4))
     drawn = data.binarize_once(images, seed=0)
@@ -23,7 +23,7 @@ def test_pixels_are_drawn_with_their_grey_level_as_probability():
     np.testing.assert_allclose(floats.mean(axis=0) / 255, levels / 255, atol=0.01)
 
 
-def test_binarised_now_follows_the_key():
+def test_dynamic_binarisation_depends_on_the_key():
     x = jnp.array([0.0, 0.2, 0.5, 1.0])
     draws = jax.vmap(lambda key: data.binarize_now(key, x))(
         jax.random.split(jax.random.key(0), 40_000)
@@ -50,7 +50,7 @@ def test_static_and_dynamic_splits():
 
 
 def test_labels_go_with_their_images():
-    """Of 4,000 digits drawn at random, all classes, and the ink of each label's mean differs."""
+    """4,000 random digits have all classes, and the mean ink of each label differs."""
     config = _group(num_examples=4000)
     images, labels = data.load(config, "train"), data.load_labels(config, "train")
     assert labels.shape == (4000,)
@@ -62,8 +62,8 @@ def test_labels_go_with_their_images():
     assert held_out.shape == (10,)
 
 
-def test_the_static_draw_of_an_image_follows_its_position_alone():
-    """The noise is one stream of doubles laid over the whole set, wherever reading starts."""
+def test_the_static_draw_of_an_image_depends_only_on_its_position():
+    """The noise is one stream of doubles over the whole set, wherever reading starts."""
     images = np.random.default_rng(0).integers(0, 256, (9, 5, 3), np.uint8)
     noise = np.random.default_rng([4, 2]).random((9, 5, 3))
     whole = np.where(noise * 255 < images, 255, 0)

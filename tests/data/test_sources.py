@@ -1,4 +1,4 @@
-"""Sources: real digits, TFDS sets where they are prepared, and what is refused."""
+"""Sources: the table, real digits, TFDS sets that are prepared, and refusals."""
 
 import gzip
 import importlib.util
@@ -65,7 +65,7 @@ def test_mnist_5k_is_the_real_digits():
 
 
 @pytest.mark.filterwarnings("ignore:loadtxt")
-def test_a_damaged_mnist_5k_is_told(monkeypatch, tmp_path):
+def test_a_damaged_mnist_5k_is_reported(monkeypatch, tmp_path):
     file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
     file.parent.mkdir(parents=True)
     monkeypatch.setattr(mnist_5k.importlib.resources, "files", lambda package: tmp_path)
@@ -76,7 +76,7 @@ def test_a_damaged_mnist_5k_is_told(monkeypatch, tmp_path):
             mnist_5k.open_mnist_5k.__wrapped__()
 
 
-def test_subsets_are_random_and_follow_data_seed():
+def test_subsets_are_random_and_depend_on_data_seed():
     first = data.load(group("mnist_5k", num_examples=50), "train")
     again = data.load(group("mnist_5k", num_examples=50), "train")
     other = data.load(group("mnist_5k", num_examples=50, seed=1), "train")
@@ -85,7 +85,7 @@ def test_subsets_are_random_and_follow_data_seed():
     assert not np.array_equal(first, other)
 
 
-def test_parts_are_disjoint_and_complete():
+def test_splits_are_disjoint_and_complete():
     config = group("mnist_5k", num_valid=300, num_test=500)
     splits = [data.load(config, split) for split in ("train", "valid", "test")]
     assert [len(split) for split in splits] == [4200, 300, 500]
@@ -93,7 +93,7 @@ def test_parts_are_disjoint_and_complete():
     assert len(np.unique(rows, axis=0)) == 5000
 
 
-def test_more_images_than_there_are():
+def test_asking_for_too_many_images_is_refused():
     with pytest.raises(UsageError, match="is 5001, but mnist_5k has only 5000 training images"):
         data.load(group("mnist_5k", num_examples=5001), "train")
     with pytest.raises(UsageError, match="only 4900 training images .5000 without the 100 held"):
@@ -102,7 +102,7 @@ def test_more_images_than_there_are():
         data.load(group("mnist_5k"), "test")
 
 
-def test_more_than_fits_is_refused_before_it_is_read(monkeypatch):
+def test_what_does_not_fit_is_refused_before_it_is_read(monkeypatch):
     monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 1000)
     with pytest.raises(UsageError, match=r"need .* GiB of memory.*set data.num_examples"):
         data.load(group("mnist_5k", num_examples=2), "train")
@@ -126,7 +126,7 @@ def test_mnist_by_tfds():
 
 @prepared("fashion_mnist")
 def test_fashion_mnist_by_tfds():
-    """Clothes, and no digits: brighter by half, and sandals, sneakers, trousers the darkest."""
+    """Clothes are brighter than digits; sandals, sneakers and trousers are the darkest."""
     splits = data.Splits(group("fashion_mnist", num_examples=1000))
     images, labels = splits.examples("train"), splits.labels("train")
     assert images.shape == (1000, 28, 28, 1)
@@ -138,7 +138,7 @@ def test_fashion_mnist_by_tfds():
 
 @prepared("omniglot")
 def test_omniglot_has_light_ink_on_a_dark_ground():
-    """Its one-bit images decode to {0, 1}, ink dark: a few percent of ink must come out at 255."""
+    """Its one-bit images decode to {0, 1} with ink dark; a few percent must come out at 255."""
     images = data.load(group("omniglot", num_examples=50), "train")
     assert images.shape == (50, 105, 105, 1)
     np.testing.assert_array_equal(np.unique(images), [0, 255])
@@ -147,7 +147,7 @@ def test_omniglot_has_light_ink_on_a_dark_ground():
 
 @prepared("omniglot")
 def test_omniglot_at_28():
-    """Means of areas: grey at the edges of strokes, about as much ink as before."""
+    """Means over areas are gray at the edges of strokes and keep about as much ink."""
     large, small = (
         data.load(group("omniglot", num_examples=20, image_size=size), "train") for size in (0, 28)
     )
@@ -157,7 +157,7 @@ def test_omniglot_at_28():
 
 
 class FakeBuilder:
-    """A prepared set as tensorflow-datasets gives it to those who do without TensorFlow."""
+    """A prepared set as tensorflow-datasets returns it without TensorFlow."""
 
     data_dir = "/prepared"
 
@@ -223,8 +223,8 @@ def test_cifar10_and_its_labels(fake_tfds):
         np.testing.assert_array_equal(labels, images[:, 0, 0, 0])
 
 
-def test_a_dark_image_of_a_grey_set_stays_dark(fake_tfds):
-    """Whether a set has one bit a pixel is asked of the set, not of what is read at once."""
+def test_a_dark_image_of_a_gray_set_stays_dark(fake_tfds):
+    """Whether pixels have one bit is decided for the set, not for the images read at once."""
     images = noise(30, 4, 4, 1)
     images[7:20] = 1
     fake_tfds(train=images)
@@ -261,7 +261,7 @@ def test_a_set_whose_builder_needs_tensorflow_is_not_called_unknown(monkeypatch,
 
 
 @prepared("mnist")
-def test_a_damaged_prepared_set_is_told(monkeypatch, tmp_path):
+def test_a_damaged_prepared_set_is_reported(monkeypatch, tmp_path):
     whole = Path(os.environ["TFDS_DATA_DIR"]) / "mnist"
     shutil.copytree(whole, tmp_path / "mnist", copy_function=shutil.copyfile)
     for shard in tmp_path.rglob("*train.array_record*"):

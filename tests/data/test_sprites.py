@@ -1,4 +1,4 @@
-"""Rendered sprites: the same bits everywhere, shapes that are what they are called."""
+"""Rendered sprites: the same bits on every machine, and the right shapes."""
 
 import hashlib
 import time
@@ -33,7 +33,7 @@ def test_the_same_bits_on_every_machine(split, num_channels, digest):
 
 
 def test_no_sine_is_rounded_by_a_hair():
-    """The last bit of a machine's sine is 1e-12 of these units; none is nearer to a half."""
+    """The last bit of a sine is 1e-12 of these units; none is that close to a half."""
     exact = 4096 * np.sin(2 * np.pi * np.arange(180) / 180)
     assert np.min(np.abs(np.abs(exact % 1) - 0.5)) > 1e-4
 
@@ -68,7 +68,7 @@ AREAS = {
 
 @pytest.mark.parametrize("shape", sprites.SHAPES)
 def test_area_and_place(shape):
-    """To 1.5% of the closed form, whatever the orientation; the centre where it is said to be."""
+    """Area within 1.5% of the closed form for any orientation, and the right centre."""
     for scale, orientation, x, y in [(31, 0, 56, 56), (0, 17, 0, 111), (15, 130, 111, 3)]:
         ink = sprites.coverage(sprites.SHAPES.index(shape), scale, orientation, x, y) / 64
         radius = 10 + scale / 4
@@ -125,7 +125,7 @@ def test_as_a_data_set():
 
 
 def test_rendering_is_fast():
-    """The best of five hundred is under a millisecond, whatever else the machine does."""
+    """The best of 500 is under a millisecond, even on a busy machine."""
     source, times = _source(), []
     for i in range(500):
         start = time.perf_counter()

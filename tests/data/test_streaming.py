@@ -1,4 +1,4 @@
-"""Streamed batches are those of the order by step, and no more is read ahead than said."""
+"""Streamed batches follow the order, and no more is read ahead than promised."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from sfvae_jax.errors import UsageError
 
 
 class CountedSplit:
-    """Images whose pixels are their number, and how many have been read."""
+    """Images whose pixels are their index; counts how many have been read."""
 
     example_shapes = frozenset([(2, 2, 1)])
     dtype = np.dtype(np.uint8)
@@ -42,7 +42,7 @@ def _images(split, number=10, **changes):
 
 @pytest.mark.parametrize("start", [0, 3, 11])
 def test_the_batches_are_those_of_the_order(start):
-    """Ten images by four: calls of unequal length, over the ends of epochs, from any step."""
+    """Ten images in batches of four: calls of unequal length, across epochs, from any step."""
     images = _images(CountedSplit())
     ends = [end for end in (3, 4, 9, 11, 12) if end > start]
     plan = data.BatchOrder(7, 10, 4)
@@ -61,7 +61,7 @@ def test_nothing_left_to_do():
 
 
 def test_no_more_is_read_ahead_than_the_next_call():
-    """Calls of three steps of four images, 50 of them: after one, the batches of a second."""
+    """50 calls of three steps of four images: after one, only the batches of a second."""
     split = CountedSplit()
     ends, order = range(3, 150, 3), data.BatchOrder(0, 200, 4)
     batches = data.example_batches(_images(split, 200), order, 0, ends, last=150, longest=3)
@@ -80,14 +80,14 @@ def test_no_more_is_read_ahead_than_the_next_call():
     assert split.num_read == read
 
 
-def test_an_image_that_cannot_be_read_stops_the_stream_in_words():
+def test_an_image_that_cannot_be_read_ends_the_stream_with_its_error():
     images, order = _images(CountedSplit(broken={4})), data.BatchOrder(0, 10, 4)
     batches = data.example_batches(images, order, 0, [3], last=3, longest=3)
     with pytest.raises(UsageError, match="image 4 is broken"):
         next(batches)
 
 
-def test_what_is_read_at_once_by_many_threads_is_in_order():
+def test_images_read_by_many_threads_are_in_order():
     images = StoredExamples(CountedSplit(), np.arange(200)[::-1], (2, 2, 1), Geometry())
     np.testing.assert_array_equal(images.all()[:, 0, 0, 0], np.arange(200)[::-1])
     np.testing.assert_array_equal(images[50:60][:, 0, 0, 0], np.arange(140, 150)[::-1])
@@ -124,7 +124,7 @@ def test_what_streams(monkeypatch):
 
 
 def test_the_preprocessed_size_counts():
-    """A float set of 28 x 28 at 7 x 7 takes a sixteenth."""
+    """Floats of 28 x 28 pixels resized to 7 x 7 take a sixteenth."""
     large = data.open_examples(_group(num_examples=100), "train")
     small = data.open_examples(_group(num_examples=100, image_size=7), "train")
     assert (large.nbytes, small.nbytes) == (78_400, 4_900)

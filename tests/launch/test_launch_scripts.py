@@ -1,4 +1,4 @@
-"""The shell scripts: dry runs, and runs among commands that only record what is asked of them."""
+"""The shell scripts: dry runs, and runs with commands that only record their arguments."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ echo >> "$RECORDS"
 
 @pytest.fixture
 def records(tmp_path):
-    """Commands that were run, one a line, each a list of words."""
+    """The commands that were run, one a line, each a list of words."""
     path = tmp_path / "records"
     path.touch()
     return lambda: [shlex.split(line) for line in path.read_text().splitlines()]
@@ -119,14 +119,14 @@ def test_a_slice_that_is_ready_is_used(run, records):
         ),
     ],
 )
-def test_what_fails_on_the_way_ends_it(run, records, gcloud, status, message, asked):
+def test_a_failing_command_ends_the_script(run, records, gcloud, status, message, asked):
     done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud=gcloud + "\n")
     assert done.returncode == status
     assert message in done.stderr
     assert [command[4] for command in records()] == asked
 
 
-def test_a_slice_where_a_run_is_at_work_is_left_alone(run, records):
+def test_a_slice_with_an_active_run_is_left_alone(run, records):
     answers = "[[ $4 == list ]] && echo READY; [[ $4 == ssh ]] && echo AT_WORK; true\n"
     done = run("tpu_pod.sh", *POD, "--", *RUN, gcloud=answers)
     assert done.returncode == 2
@@ -138,7 +138,7 @@ def test_a_slice_where_a_run_is_at_work_is_left_alone(run, records):
 
 
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="pgrep is not installed")
-def test_what_a_worker_is_asked_finds_a_run(run, tmp_path):
+def test_the_question_to_a_worker_finds_a_run(run, tmp_path):
     lines = run("tpu_pod.sh", *POD, "--dry-run", "--", *RUN).stdout.splitlines()
     asked = next(word for word in shlex.split(lines[2]) if word.startswith("--command="))
     # Only of this test's processes.
@@ -200,7 +200,7 @@ def test_a_slurm_job_that_saved_is_queued_again(run, records, status, requeued):
     assert records() == [[*SRUN, *MAIN, *RUN], *[["scontrol", "requeue", "17"]] * requeued]
 
 
-def test_a_slurm_job_that_gets_no_further_is_not_queued_again(run, records):
+def test_a_slurm_job_without_progress_is_not_queued_again(run, records):
     done = run(
         "slurm.sbatch", *RUN, environment={"SLURM_JOB_ID": "17"}, srun="exit 143\n", scontrol=""
     )
@@ -211,13 +211,13 @@ def test_a_slurm_job_that_gets_no_further_is_not_queued_again(run, records):
 
 
 @pytest.mark.parametrize("number", [None, "32"])
-def test_a_slurm_job_hands_on_its_processors(run, number):
+def test_a_slurm_job_passes_on_its_processors(run, number):
     job = {"SLURM_CPUS_PER_TASK": number} if number else {}
     shows = 'echo "${SRUN_CPUS_PER_TASK:-none}"\n'
     assert run("slurm.sbatch", *RUN, environment=job, srun=shows).stdout == f"{number or 'none'}\n"
 
 
-def test_a_slurm_job_asks_for_what_its_header_says():
+def test_the_header_of_a_slurm_job():
     lines = (ROOT / "launch" / "slurm.sbatch").read_text().splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
     assert {"--requeue", "--open-mode=append", "--ntasks-per-node=1"} <= set(options)

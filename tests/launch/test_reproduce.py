@@ -1,4 +1,4 @@
-"""`python -m launch.reproduce`: what is missing is carried out, filed at once, and gone on with."""
+"""`python -m launch.reproduce`: missing runs are carried out, filed at once and resumed."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ NAME = "own_config-laptop,seed={},objective.name=sampling"
 
 
 class Backend:
-    """Finishes one run a poll, without training it; stops as one that lets its runs save."""
+    """Finishes one run per poll without training it, and stops as if its runs had saved."""
 
     def __init__(self, runs, entries, folder, before_poll):
         self.left, self.entries, self.folder = list(runs), entries, folder
@@ -57,7 +57,7 @@ class Backend:
 
 @pytest.fixture
 def ledger(tmp_path, monkeypatch):
-    """Runs the command on a table of one's own; `given` lists what each backend was given."""
+    """Runs the command on a table of the test; `given` lists the runs of each backend."""
 
     def use(*tables, before_poll=lambda backend: None):
         entries = {entry.path: entry for table in tables for entry in entries_of(table)}
@@ -129,8 +129,8 @@ def test_a_signal_stops_it(ledger, tmp_path, capsys):
     assert "stopped; 2 of 3 runs have records" in capsys.readouterr().err
 
 
-def test_a_stale_record_is_told_and_run_again(ledger, tmp_path, capsys):
-    """The workdir of the run as it was before is kept beside the new one."""
+def test_a_stale_record_is_reported_and_run_again(ledger, tmp_path, capsys):
+    """The workdir of the earlier run is kept beside the new one."""
     table = own_table(tmp_path)
     given = ledger(table)
     assert run(tmp_path, "own-table1") == 0
@@ -150,8 +150,8 @@ def test_a_stale_record_is_told_and_run_again(ledger, tmp_path, capsys):
         assert json.loads((aside / "config.json").read_text())["train"]["learning_rate"] == 0.001
 
 
-def test_measures_on_the_way_by_other_options_are_taken_again(ledger, tmp_path):
-    """Which needs another training; options of evaluations that are not taken change nothing."""
+def test_measures_at_named_steps_by_other_options_are_taken_again(ledger, tmp_path):
+    """This needs another training; options of evaluations that are not named change nothing."""
     option = "evaluations.reconstruction.num_samples"
     names = {"evaluations.names": ("kl_divergence", "reconstruction")}
     of = lambda value: own_table(tmp_path, **names, **{option: value})  # noqa: E731
@@ -167,7 +167,7 @@ def test_measures_on_the_way_by_other_options_are_taken_again(ledger, tmp_path):
     assert [path.name for path in aside()] == [NAME.format(seed) + ".other1" for seed in range(3)]
 
 
-def test_measures_on_the_way_that_are_lost_are_taken_again(ledger, tmp_path):
+def test_lost_measures_at_named_steps_are_taken_again(ledger, tmp_path):
     table = own_table(tmp_path)
     first, *_ = entries_of(table)
     results = finish(first, tmp_path / "work").workdir / "results.json"
@@ -182,7 +182,7 @@ def test_measures_on_the_way_that_are_lost_are_taken_again(ledger, tmp_path):
 
 
 def test_another_process_at_work_is_not_disturbed(ledger, tmp_path, monkeypatch):
-    """Its workdir is left where it is, and its run is filed when it is finished there."""
+    """Its workdir stays where it is, and its run is filed once it is finished there."""
     table = own_table(tmp_path)
     first = entries_of(table)[0]
     workdir = first.run(tmp_path / "work").workdir
@@ -242,9 +242,7 @@ def test_a_run_whose_provenance_cannot_be_read_fails_and_stops_no_other(ledger, 
     assert "2 of 3 runs have records, 1 failed; the same command tries them again" in err
 
 
-def test_all_tables_cheapest_first_without_what_cannot_be_had(
-    ledger, tmp_path, capsys, monkeypatch
-):
+def test_all_tables_cheapest_first_without_impossible_runs(ledger, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
     config = write_config(tmp_path, [{"objective.name": "sampling"}, {"objective.name": "iwae"}])
     less = ("evaluations.names=('kl_divergence',)",)
@@ -298,7 +296,7 @@ def test_list_and_plan_carry_nothing_out(ledger, tmp_path, capsys):
         (["own-table1", "--records=gs://bucket"], "is a URL"),
     ],
 )
-def test_what_is_refused_in_one_line(ledger, tmp_path, capsys, flags, message):
+def test_wrong_flags_are_refused_in_one_line(ledger, tmp_path, capsys, flags, message):
     ledger(own_table(tmp_path))
     assert reproduce.main(flags) == 2
     err = capsys.readouterr().err
@@ -307,7 +305,7 @@ def test_what_is_refused_in_one_line(ledger, tmp_path, capsys, flags, message):
 
 
 def test_the_flags_choose_the_backend(tmp_path, monkeypatch):
-    """Ray is given the logs beside the workdirs, and what one run takes."""
+    """Ray receives the folder of the logs and the resources of one run."""
     made = []
 
     def ray(runs, logs, **options):

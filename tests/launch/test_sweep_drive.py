@@ -1,4 +1,4 @@
-"""How a sweep attends to its runs: signals, a deadline, other processes, damaged workdirs."""
+"""How a sweep carries out its runs: signals, a deadline, other processes, damaged workdirs."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from sfvae_jax.runtime.lock import FolderLock
 
 
 class FakeBackend:
-    """Interrupts the sweep at its first poll; its one run ends when it is stopped or killed."""
+    """Interrupts the sweep at the first poll; its only run ends when it is stopped or killed."""
 
     def __init__(self, runs, *, signals=(), ends_after="kill", status=-9):
         self.run, self.signals, self.calls = runs[0], list(signals), []
@@ -56,7 +56,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def hangups_arrive():
-    """SIGHUP as a terminal's processes have it, though nohup started the tests."""
+    """The default action for SIGHUP, even if nohup started the tests."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -126,7 +126,7 @@ def test_an_error_of_the_sweep_lets_the_runs_save(runs, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError("stale file handle"), RunError("stale file handle")])
-def test_a_workdir_that_cannot_be_looked_at_is_listed(runs, monkeypatch, error):
+def test_a_workdir_that_cannot_be_read_is_listed(runs, monkeypatch, error):
     def fail(run):
         raise error
 
@@ -142,7 +142,7 @@ def test_a_workdir_that_cannot_be_looked_at_is_listed(runs, monkeypatch, error):
 
 
 class InstantBackend(FakeBackend):
-    """Finishes the runs that it is given at its first poll; an error for those that are locked."""
+    """Finishes its runs at the first poll; those that are locked end with an error."""
 
     def __init__(self, runs):
         super().__init__(runs, ends_after="")
@@ -170,8 +170,10 @@ def write_finished(run):
 
 @pytest.mark.parametrize("finishes", [True, False])
 @pytest.mark.parametrize("known", [True, False])
-def test_runs_at_work_elsewhere_are_waited_for(tmp_path, monkeypatch, capsys, finishes, known):
-    """Seen at the start, or met when it is their turn; finished there, or left to this sweep."""
+def test_runs_that_other_processes_train_are_waited_for(
+    tmp_path, monkeypatch, capsys, finishes, known
+):
+    """Known at the start or found later; finished there, or left to this sweep."""
     runs = expand(write_config(tmp_path, [{"seed": 0}, {"seed": 1}]), tmp_path / "sweep")
     for run in runs:
         run.workdir.mkdir(parents=True)
@@ -222,7 +224,7 @@ _RESULTS = (
 @pytest.mark.parametrize("name", ["config.json", "results.json"])
 @pytest.mark.parametrize("content", ["", "[]", '{"a":' * 5000, b"\xff", None, *_RESULTS])
 def test_one_damaged_file_stops_no_other_run(tmp_path, name, content):
-    """None: a named pipe, which would be waited for without an end."""
+    """None stands for a named pipe, on which reading would wait forever."""
     runs = expand(write_config(tmp_path, [{"seed": 0}, {"seed": 1}]), tmp_path / "sweep")
     for run in runs:
         run.workdir.mkdir(parents=True)

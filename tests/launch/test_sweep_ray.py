@@ -37,7 +37,7 @@ def parent_of(pid):
 
 
 def kill_in_the_middle(workdir, process, find):
-    """SIGKILL to what `find` makes of a run's process, once there is a checkpoint."""
+    """Sends SIGKILL to the process that `find` returns, once there is a checkpoint."""
     wait_for(lambda: checkpoint_steps(workdir), process)
     (pid,) = processes_of(workdir)
     os.kill(find(pid), signal.SIGKILL)
@@ -45,7 +45,7 @@ def kill_in_the_middle(workdir, process, find):
 
 
 def tries(folder, workdir):
-    """What each process of a run logged."""
+    """The log of each process of a run."""
     log = (folder / "logs" / f"{workdir.name}.log").read_text()
     return [text for text in log.split("+ ") if "sfvae_jax.main" in text]
 
@@ -76,7 +76,7 @@ def test_a_run_whose_worker_is_killed_goes_on(tmp_path, capsys):
     assert contents(killed) == before
 
 
-def test_what_no_machine_has_is_refused_or_waited_for(monkeypatch, capsys):
+def test_resources_that_no_machine_has_are_refused_or_waited_for(monkeypatch, capsys):
     nodes = [
         {"Alive": True, "Resources": {"CPU": 8.0}},
         {"Alive": True, "Resources": {"CPU": 2.0, "TPU": 4.0}},
@@ -99,7 +99,7 @@ def test_a_run_sees_the_gpus_that_it_asks_for(monkeypatch):
 
 @pytest.mark.slow
 def test_four_runs_kills_and_a_signal(tmp_path):
-    """The worker of one run is killed, the process of another; SIGTERM, and the sweep goes on."""
+    """One run's worker and another's process are killed; after SIGTERM the sweep goes on."""
     runs = [{"seed": seed, **LONG} for seed in range(4)]
     config, folder = write_config(tmp_path, runs, **LESS), tmp_path / "sweep"
     workdirs = [folder / f"seed={s},train.steps=1500,train.checkpoint_every=100" for s in range(4)]
@@ -144,7 +144,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
 
 @pytest.mark.slow
 def test_another_cluster_is_shipped_the_code(tmp_path, monkeypatch):
-    """A config file of the repository, on workers that know nothing of this checkout."""
+    """A config file of the repository, on workers without this checkout."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.chdir(tmp_path)  # where its workers are, but for what they are shipped

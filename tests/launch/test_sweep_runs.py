@@ -1,4 +1,4 @@
-"""Expansion of a sweep: names, configurations, filters, refusals. No process is started."""
+"""The runs of a sweep: names, configurations, filters, refusals. No process is started."""
 
 import json
 import shlex
@@ -81,7 +81,7 @@ def test_a_laptop_sweep_downloads_nothing_and_ends_within_the_hour(tmp_path, pat
     assert minutes <= 60
 
 
-def test_a_sweep_is_told_the_preset_where_it_asks(tmp_path):
+def test_a_sweep_receives_the_preset_if_it_asks_for_it(tmp_path):
     file = tmp_path / "own.py"
     file.write_text("def sweep(add, preset):\n    add(**{'data.name': preset or 'none'})\n")
     assert load_sweep(f"{file}:laptop") == [{"data.name": "laptop"}]
@@ -178,13 +178,13 @@ def test_files_that_cannot_be_used_are_refused(tmp_path, capsys):
         ("x = 1 +", "SyntaxError: invalid syntax"),
     ],
 )
-def test_a_config_file_that_breaks_is_told_of_in_one_line(tmp_path, capsys, code, message):
+def test_a_broken_config_file_is_reported_in_one_line(tmp_path, capsys, code, message):
     (tmp_path / "own.py").write_text(code)
     flags = [f"--config={tmp_path}/own.py", f"--workdir={tmp_path}/s"]
     assert_refused(capsys, flags, f"error: --config: {message}")
 
 
-def test_a_config_file_is_called_as_one_likes(tmp_path):
+def test_a_config_file_may_have_any_name(tmp_path):
     file, _, _ = write_config(tmp_path, RUNS).partition(":")
     (tmp_path / "own.txt").write_text((tmp_path / "own_config.py").read_text())
     runs = expand(f"{tmp_path}/own.txt:laptop", tmp_path)
@@ -193,7 +193,7 @@ def test_a_config_file_is_called_as_one_likes(tmp_path):
     ]
 
 
-def test_without_ray_the_command_to_install_it(tmp_path, capsys, monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("launch.backends.ray_cluster.importlib.util.find_spec", lambda name: None)
     base = [f"--config={write_config(tmp_path, RUNS)}", f"--workdir={tmp_path / 'sweep'}"]
     assert_refused(capsys, [*base, "--backend=ray"], "pip install -e '.[sweep]'")
@@ -221,7 +221,7 @@ def test_a_dry_run_prints_commands_that_stand_alone(tmp_path, capsys, monkeypatc
     assert not (root / "a b").exists()
 
 
-def test_what_makes_a_run_finished(tmp_path):
+def test_when_a_run_is_finished(tmp_path):
     (run,) = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path)
     assert not is_finished(run)
     run.workdir.mkdir()

@@ -1,4 +1,4 @@
-"""Config files with a sweep of tiny runs, the command that carries them out, and waiting for it."""
+"""Config files with a sweep of tiny runs, and the command that carries them out."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def get_config(preset=""):
 
 
 def write_config(folder, runs, **changes):
-    """A config file of tiny runs, of which the sweep adds the given ones (None: no sweep)."""
+    """Writes a config file of tiny runs whose sweep adds these runs (None: no sweep)."""
     base = str(ROOT / "configs" / "mnist_collapse.py")
     text = _FILE.format(base=base, tiny={**TINY, **changes})
     if runs is not None:
@@ -38,7 +38,7 @@ def write_config(folder, runs, **changes):
 
 
 def start_sweep(config, workdir, *arguments):
-    """Starts `python -m launch.sweep` as a user would, in a session of its own."""
+    """Starts `python -m launch.sweep` as a user would, in its own session."""
     flags = [f"--config={config}", f"--workdir={workdir}"]
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sweep", *flags, *arguments],
@@ -52,12 +52,12 @@ def start_sweep(config, workdir, *arguments):
 
 
 def is_done(workdir):
-    """Whether a run's final measures are on disk."""
+    """Whether the final measures of a run are on disk."""
     results = workdir / "results.json"
     return results.exists() and "metrics" in json.loads(results.read_text())
 
 
 def contents(workdir):
-    """What a run computed, and when it was written."""
+    """What a run computed, and when that was written."""
     files = [workdir / name for name in ("results.json", "metrics.jsonl", "config.json")]
     return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}

@@ -1,4 +1,4 @@
-"""The processes of a sweep's runs, and the step of one at work."""
+"""The processes of the runs of a sweep, and the step of a running one."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def fake_runs(*scripts):
 
 @pytest.fixture
 def shell(monkeypatch):
-    """Runs are shell scripts, on this machine and in a task of Ray."""
+    """Makes the runs shell scripts, on this machine and in a task of Ray."""
 
     def start(arguments, log, dies_by, environment=None):
         with log.open("ab") as file:
@@ -83,7 +83,7 @@ def poll_until_over(backend):
     return {run.name: (status, error) for run, status, error in ended}
 
 
-def test_local_runs_take_turns_and_tell_how_they_ended(tmp_path, shell):
+def test_local_runs_take_turns_and_report_how_they_ended(tmp_path, shell):
     def work(own, other):
         """Ends well only beside the other."""
         met = f"[ -e {tmp_path}/{other}.began ] && met=yes && break; sleep 0.05"
@@ -137,9 +137,7 @@ def test_a_local_run_that_cannot_start_stops_no_other(tmp_path, shell):
         ("echo sfvae_jax: error: full; exit 1", (1, "sfvae_jax: error: full")),
     ],
 )
-def test_a_task_that_is_cancelled_tells_how_its_run_ended(
-    tmp_path, shell, monkeypatch, script, expected
-):
+def test_a_cancelled_task_reports_how_its_run_ended(tmp_path, shell, monkeypatch, script, expected):
     wait, waits = ray_task._wait, []
 
     def cancelled(process):
@@ -154,24 +152,24 @@ def test_a_task_that_is_cancelled_tells_how_its_run_ended(
     assert ray_task.carry_out([script], str(tmp_path / "log"), {}, None) == expected
 
 
-def test_a_task_that_cannot_write_its_log_tells(tmp_path):
+def test_a_task_that_cannot_write_its_log_fails(tmp_path):
     status, error = ray_task.carry_out([], str(tmp_path), {}, None)
     assert status == 1
     assert str(tmp_path) in error
 
 
-def test_of_a_log_that_is_gone_the_status_is_told(tmp_path):
+def test_without_a_log_the_exit_status_is_reported(tmp_path):
     assert ending(3, tmp_path / "gone") == "exit status 3"
 
 
-def test_what_an_earlier_process_wrote_is_not_this_ones_error(tmp_path):
+def test_the_error_is_that_of_the_last_process(tmp_path):
     log = tmp_path / "log"
     log.write_text("+ first\nsfvae_jax: error: old\n+ second\n\n")
     assert ending(1, log) == "exit status 1"
 
 
-def test_a_sweeps_own_folder_is_not_shipped_whatever_its_name(tmp_path):
-    """Ray reads what is not shipped as git reads what it ignores."""
+def test_the_folder_of_a_sweep_is_not_shipped_whatever_its_name(tmp_path):
+    """Ray reads the excluded paths as git reads .gitignore."""
     name = r"runs/a[1]*? \b!#"
     *_, excluded = _shipped(ray_cluster.ROOT / name)["excludes"]
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
@@ -189,7 +187,7 @@ def test_a_local_run_that_another_sweep_has_done_is_not_started(tmp_path, shell)
     assert not (tmp_path / "started").exists()
 
 
-def test_the_step_of_a_run_at_work(tmp_path):
+def test_the_step_of_a_running_run(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     assert last_step(metrics) == 0
     assert last_step(tmp_path) == 0  # cannot be read
