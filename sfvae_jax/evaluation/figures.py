@@ -60,16 +60,17 @@ def save(
     metadata: Mapping[str, str | None] | None = None,
     panel: Axes | None = None,
 ) -> None:
-    """Writes a PNG, whole or not at all, in which every text is as it was given.
+    """Writes a PNG, whole or not at all, in which all texts are drawn literally.
 
-    A figure of very many rows has fewer dots per inch.
+    A figure with very many rows has fewer dots per inch.
 
     Args:
-        figure: what is drawn.
-        path: of the file.
-        metadata: texts that the PNG carries, by their keywords; None drops one of matplotlib's.
-        panel: what of the figure is worth showing beside others, without title and legend; the
-            file says where it is, under `PANEL`, as left, top, right and bottom in [0, 1].
+        figure: the figure.
+        path: where the file is written.
+        metadata: texts that are stored in the PNG, by their keywords; None drops one of
+            matplotlib's.
+        panel: the part of the figure that is worth showing beside other figures, without title and
+            legend. The file says where it is, under `PANEL`: left, top, right and bottom in [0, 1].
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -86,7 +87,7 @@ def save(
 
 
 def _place(figure: Figure, panel: Axes) -> str:
-    """Where axes are in the figure, those of points with the numbers at their ticks."""
+    """Where axes are in the figure; the numbers at the ticks are part of axes without images."""
     figure.draw_without_rendering()
     shown = panel.bbox if panel.images else panel.get_tightbbox(bbox_extra_artists=[])
     box = shown.transformed(figure.transFigure.inverted())
@@ -106,7 +107,7 @@ PANELS = {
 
 
 def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Training curves: the loss, the parts that its objective has, and the gradient's size.
+    """Draws the training curves: the loss, the parts that the objective has, the gradient's norm.
 
     At least one record must have one of them.
     """
@@ -130,7 +131,7 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
 def draw_latent_kl(
     kl: np.ndarray, *, epsilon: float, delta: float, fraction: float, title: str, path: Path
 ) -> None:
-    """The KL divergence of every latent dimension, sorted: its mean, and what decides collapse."""
+    """Draws the sorted KL divergences of all latents: means, and the quantiles of collapse."""
     mean = np.sort(kl.mean(axis=0))[::-1]
     quantile = np.sort(np.quantile(kl, 1.0 - delta, axis=0, method="inverted_cdf"))[::-1]
     ranks = np.arange(1, kl.shape[1] + 1)
@@ -152,7 +153,7 @@ def draw_latent_kl(
 
 
 def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
-    """One row of images for each entry: [N, ...] arrays of pixels in [0, 1]."""
+    """Draws a row of images for each entry, an array [N, ...] of pixels in [0, 1]."""
     tiles = [[as_color(image) for image in images] for images in rows.values()]
     height, width = tiles[0][0].shape[:2]
     gap = max(1, height // 16)
@@ -164,7 +165,7 @@ def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
     inches = 0.95 * len(rows) * height / width + 0.5
     figure = new_figure(0.9 * len(tiles[0]) + 1.2, max(inches, 1.5))
     figure.suptitle(title)
-    axes = figure.subplots()  # one for all images: one each would take most of the time
+    axes = figure.subplots()  # one for all images, since making axes takes most of the time
     axes.imshow(canvas, interpolation="nearest")
     centers = height / 2 - 0.5 + (height + gap) * np.arange(len(rows))
     axes.set_yticks(centers, list(rows))
@@ -175,7 +176,7 @@ def draw_images(rows: dict[str, np.ndarray], title: str, path: Path) -> None:
 
 
 def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
-    """A grid of images [side, side, ...] without gaps (BACK Figures 12 to 15)."""
+    """Draws a grid of images [side, side, ...] without gaps (BACK Figures 12 to 15)."""
     tiles = [np.concatenate([as_picture(image) for image in row], axis=1) for row in images]
     figure = new_figure(7, 7.4)
     axes = figure.subplots()
@@ -185,15 +186,15 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
     save(figure, path, panel=axes)
 
 
-_CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches of a legend in small print
+_CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches in a legend in small print
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """One legend for all panels, below them; the figure grows by the lines that it needs.
+    """Adds one legend below all panels; the figure grows by the lines that it needs.
 
     Args:
-        figure: with its panels.
-        handles: what the legend shows, by its label; long labels are broken.
+        figure: the figure with its panels.
+        handles: the legend's handles by label; long labels are broken into lines.
     """
     room = figure.get_figwidth() - _HANDLE
     labels = [textwrap.fill(label, int(room / _CHARACTER)) for label in handles]
@@ -222,13 +223,13 @@ def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **styl
 
 
 def as_color(image: np.ndarray) -> np.ndarray:
-    """An example as [H, W, 3] in [0, 1]."""
+    """Returns an example as [H, W, 3] in [0, 1]."""
     picture = as_picture(image)
     return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """An example as [H, W] or [H, W, 3] in [0, 1]; one that is no image becomes a strip."""
+    """Returns an example as [H, W] or [H, W, 3] in [0, 1]; a vector becomes a square or a strip."""
     image = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
     if image.ndim == 3 and image.shape[-1] == 3:
         return image

@@ -18,11 +18,11 @@ from sfvae_jax.data import as_seen
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps import annealing
 from sfvae_jax.evaluation.inference_gaps.settings import Annealing
+from sfvae_jax.evaluation.noise import Stream, stream_key
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program
 
-# Streams of keys, apart from each other and from those that images get from the model's own key.
-_STREAM = 2**31 - 2
+# Streams of keys within `Stream.ANNEALING`.
 _PILOT, _FORWARD, _REVERSE, _SIMULATION = range(4)
 
 
@@ -257,4 +257,4 @@ def _chunks(
 
 
 def _stream(trained: TrainedModel, number: int) -> Array:
-    return jax.random.fold_in(jax.random.fold_in(trained.rng, _STREAM), number)
+    return jax.random.fold_in(stream_key(trained.rng, Stream.ANNEALING), number)

@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.inference_gaps.families import FACTORISED, FAMILIES
 from sfvae_jax.evaluation.inference_gaps.gaps import log_evidence
 from sfvae_jax.evaluation.inference_gaps.measured_split import MeasuredSplit
 from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
-from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once
+from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once_per_checkpoint
 
 SIDE = 160  # points of the grid along each latent
 _REACH = 5.0  # of the first, coarse grid, in standard deviations of the prior
@@ -236,18 +236,21 @@ def _lattice(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)
 
 
-def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Computes log p(x, z) at points [..., 2], one row at a time."""
+@once_per_checkpoint
+def _log_joint_of_row(trained: TrainedModel) -> Callable[[Any, Array, Array], Array]:
+    """Compiles log p(x, z) as a function of (params, x, z [n, 2])."""
     prior_stddev = jnp.asarray(trained.prior(), jnp.float32)
 
-    def make() -> Callable[..., Array]:
-        def one(params: Any, x: Array, z: Array) -> Array:
-            log_prior = objectives.gaussian_log_prob(z, jnp.zeros(2), jnp.square(prior_stddev))
-            return trained.likelihood.log_prob(x, trained.decode(params, z)) + log_prior
+    def one(params: Any, x: Array, z: Array) -> Array:
+        log_prior = objectives.gaussian_log_prob(z, jnp.zeros(2), jnp.square(prior_stddev))
+        return trained.likelihood.log_prob(x, trained.decode(params, z)) + log_prior
 
-        return jax.jit(jax.vmap(one, (None, None, 0)))
+    return jax.jit(jax.vmap(one, (None, None, 0)))
 
-    function = once(trained, "log joint of two latents", make)
+
+def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Computes log p(x, z) at points [..., 2], one row at a time."""
+    function = _log_joint_of_row(trained)
     x = trained.pixels(jnp.asarray(image))
     rows = [function(trained.params, x, jnp.asarray(row, jnp.float32)) for row in points]
     return np.asarray(jnp.stack(rows), np.float64)

@@ -20,10 +20,10 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.inference_gaps.adam_search import NONE_YET, Search, advance, begin
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES, Family
 from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
+from sfvae_jax.evaluation.noise import Stream, stream_key
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program, require_bound
 from sfvae_jax.objectives.numerics.batch import example_keys
 
-_STREAM = 2**31 - 3
 _FEW = 16  # images, below which a chunk is not halved any more
 _JUDGEMENTS = 10  # batches of num_samples that decide between the start and what was found
 _BASE = posteriors.DiagonalGaussian
@@ -127,7 +127,7 @@ def optimize_posteriors(
     key = ("optimize_posteriors", family, settings, str(one))
     programs = program(trained, key, lambda: _compile(trained, FAMILIES[family], settings, one))
     # Apart from the keys of the samples that later judge the posteriors found here.
-    keys = example_keys(jax.random.fold_in(trained.rng, _STREAM), len(images))
+    keys = example_keys(stream_key(trained.rng, Stream.LOCAL_OPTIMIZATION), len(images))
     count = len(images)
     size, found = min(settings.chunk_size, count), []
     for first in range(0, count, size):
@@ -166,7 +166,7 @@ def _compile(
     rate = settings.network_learning_rate if family.has_networks else settings.learning_rate
 
     # Once for all images and outside any program, where so many draws take seconds to compile.
-    drawn = family.draw(jax.random.fold_in(trained.rng, _STREAM - 1), prior_stddev.size, settings)
+    drawn = family.draw(stream_key(trained.rng, Stream.LOCAL_STARTS), prior_stddev.size, settings)
 
     def starts(drawn: Any, start: Any) -> tuple[Any, Any]:
         if start is None:

@@ -25,7 +25,12 @@ from sfvae_jax.evaluation.inference_gaps.options import annealing, local_optimiz
 from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
 from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
 from sfvae_jax.evaluation.progress import Progress
-from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once, part_images
+from sfvae_jax.evaluation.trained_model import (
+    TrainedModel,
+    latent_size,
+    once_per_checkpoint,
+    part_images,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,7 @@ class MeasuredSplit:
     local: dict[str, LocalPosteriors]
 
 
+@once_per_checkpoint
 def measured_split(
     trained: TrainedModel, split: str, options: ml_collections.ConfigDict
 ) -> MeasuredSplit:
@@ -61,28 +67,6 @@ def measured_split(
     Raises:
         NotApplicable: if the model has no bound, no prior or no other images than those evaluated.
     """
-    key = ("inference gaps", split, str(options))
-    return once(trained, key, lambda: _measure(trained, split, options))
-
-
-def simulated_bounds(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> tuple[AnnealedBounds, AnnealedBounds] | None:
-    """Returns the `sandwich` of images simulated from the model, or None if there are none.
-
-    Raises:
-        NotApplicable: if the model has no bound or no prior.
-    """
-    if not options.num_simulated:
-        return None
-    key = ("simulated bounds", str(options))
-    simulate = lambda: sandwich(trained, options.num_simulated, annealing(options))  # noqa: E731
-    return once(trained, key, simulate)
-
-
-def _measure(
-    trained: TrainedModel, split: str, options: ml_collections.ConfigDict
-) -> MeasuredSplit:
     images = part_images(trained, split)[: options.num_images or None]
     samples = {"num_samples": options.num_samples, "chunk_size": options.chunk_size}
     annealed = forward_bounds(trained, images, annealing(options))
@@ -110,6 +94,20 @@ def _measure(
         own_family=trained.posterior_family,
     )
     return MeasuredSplit(images, bounds, annealed, importance, local)
+
+
+@once_per_checkpoint
+def simulated_bounds(
+    trained: TrainedModel, options: ml_collections.ConfigDict
+) -> tuple[AnnealedBounds, AnnealedBounds] | None:
+    """Returns the `sandwich` of images simulated from the model, or None if there are none.
+
+    Raises:
+        NotApplicable: if the model has no bound or no prior.
+    """
+    if not options.num_simulated:
+        return None
+    return sandwich(trained, options.num_simulated, annealing(options))
 
 
 def _families(trained: TrainedModel, options: ml_collections.ConfigDict) -> list[str]:

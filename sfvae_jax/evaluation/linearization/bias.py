@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
@@ -109,8 +110,6 @@ def draw_bias(
     folder: Path,
 ) -> None:
     """Draws bias.png: both ELBOs over training, and the regions of gamma (SFVAE Figures 1, C.2)."""
-    from sfvae_jax.evaluation import figures
-
     del trained, options
     points = curve(results)
     if len(points) < 2:

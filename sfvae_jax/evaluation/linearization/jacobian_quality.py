@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.linearization.output_covariance import (
     CovarianceStatistics,
     covariance_errors,
@@ -221,8 +222,6 @@ def draw_jacobian_quality(
     The first shows the quality against the number of samples, and where the linearisation is on
     that line. The second shows what is linearised (SFVAE Figure A.1).
     """
-    from sfvae_jax.evaluation import figures
-
     metrics = results["metrics"]
     if metrics.get("variance_ratio") is None:
         return
@@ -233,8 +232,6 @@ def draw_jacobian_quality(
 
 def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) -> Any:
     """Returns the figure of jacobian_quality.png, which needs nothing but the measures."""
-    from sfvae_jax.evaluation import figures
-
     figure = figures.new_figure(10, 4.2)
     figure.suptitle(title)
     panels = figure.subplots(1, 2)
@@ -252,18 +249,16 @@ def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) 
 def _draw_panel(
     axes: Any, metrics: Mapping[str, Any], kind: str, equivalent: str, counts: Sequence[int]
 ) -> None:
-    from sfvae_jax.evaluation.figures import COLORS
-
     linearized = metrics[f"{kind}_{LINEARIZED}"]
     sampled = [metrics[f"{kind}_{count}"] for count in counts]
-    axes.plot(counts, sampled, "o-", color=COLORS[0], label="sampling")
-    axes.axhline(linearized, color=COLORS[1], label="linearisation, one point")
+    axes.plot(counts, sampled, "o-", color=figures.COLORS[0], label="sampling")
+    axes.axhline(linearized, color=figures.COLORS[1], label="linearisation, one point")
     crossing = metrics[equivalent]
     if crossing is not None:
         outside = "" if counts[0] <= crossing <= counts[-1] else " (extrapolated)"
         label = f"equal at {crossing:.3g} samples{outside}"
-        axes.plot([crossing], [linearized], "D", color=COLORS[2], label=label)
-        axes.axvline(crossing, color=COLORS[2], linestyle="--", linewidth=1)
+        axes.plot([crossing], [linearized], "D", color=figures.COLORS[2], label=label)
+        axes.axvline(crossing, color=figures.COLORS[2], linestyle="--", linewidth=1)
     axes.set(xlabel="samples", xscale="log")
     axes.set_xticks(counts, [str(count) for count in counts], minor=False)
     axes.minorticks_off()

@@ -17,6 +17,7 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.data import to_unit_interval
+from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.linearization.output_covariance import squared_norm
 from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
@@ -271,8 +272,6 @@ def draw_optimal_decoder(
     folder: Path,
 ) -> None:
     """Draws optimal_decoder.png: images, and their codes decoded by both decoders."""
-    from sfvae_jax.evaluation import figures
-
     del results
     mixture = training_mixture(trained, options.num_components)
     images = trained.images[: trained.config.num_pictured]

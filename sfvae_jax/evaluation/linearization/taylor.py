@@ -14,6 +14,7 @@ from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
 
 REACH = 4.0  # the line reaches so many standard deviations of q(z|x) to both sides
@@ -104,7 +105,6 @@ def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
     Raises:
         NotApplicable: if the posterior is not a diagonal Gaussian.
     """
-    from sfvae_jax.evaluation import figures
 
     def line(params: Any, x: Array, key: Array) -> TaylorLine:
         del key
@@ -119,8 +119,6 @@ def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
 
 def draw_line(line: TaylorLine, title: str) -> Any:
     """Returns a figure of f and its tangent, below q(z|x) and beside the output's densities."""
-    from sfvae_jax.evaluation import figures
-
     function, tangent = {"color": "0.45"}, {"color": figures.COLORS[4]}
     figure = figures.new_figure(8, 6)
     figure.suptitle(title)
