@@ -23,6 +23,7 @@ from sfvae_jax.data.sources import (
     filled_in,
     language,
     open_source,
+    sequence_kind,
     source_of,
     value_range,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "open_examples",
     "open_source",
     "select",
+    "sequence_kind",
     "source_of",
     "to_unit_interval",
     "value_range",

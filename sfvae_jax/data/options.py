@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sfvae_jax.data.geometry import CHANNELS
 from sfvae_jax.data.preprocessing import BINARIZATIONS
-from sfvae_jax.data.sequences.kinds import ELEMENTS, TOKENS
+from sfvae_jax.data.sequences import molecules
+from sfvae_jax.data.sequences.text import TOKENS
 from sfvae_jax.options import (
     COUNT_OR_0,
     FLAG,
@@ -104,7 +105,7 @@ DATA = {
     ),
     "elements": Option(
         "",
-        one_of("elements", ("", *ELEMENTS)),
+        one_of("elements", ("", *molecules.GRAMMARS)),
         "for molecules: all = any element in SMILES brackets; common = only those of drug-like"
         " molecules, with a smaller grammar; empty = all",
     ),

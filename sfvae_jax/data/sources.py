@@ -19,6 +19,7 @@ from sfvae_jax.data.image_sources.sprites import SPRITES, SPRITES_GRAY
 from sfvae_jax.data.image_sources.tfds import TFDS, UnknownSet
 from sfvae_jax.data.options import DATA
 from sfvae_jax.data.sequences import kinds
+from sfvae_jax.data.sequences.kind import SequenceKind
 from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource, SourceSplit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
@@ -77,6 +78,12 @@ def check_options(group: ml_collections.ConfigDict) -> None:
             f"{given} only {'apply' if len(together) > 1 else 'applies'} to {takers}; data.name is"
             f" {name!r}, so leave {defaults}"
         )
+
+
+def sequence_kind(name: str) -> SequenceKind | None:
+    """The kind of sequences with this name, which `Language.kind` has; None if there is none."""
+    kinds_known = (source.kind for source in SOURCES.values())
+    return next((kind for kind in kinds_known if kind is not None and kind.name == name), None)
 
 
 def language(group: ml_collections.ConfigDict) -> Language | None:

@@ -45,9 +45,9 @@ from sfvae_jax.evaluation.registry import (
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,
     decode_texts,
-    is_valid,
     sentences,
 )
+from sfvae_jax.evaluation.sequences.judging import is_valid
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import (
     FLOW_SIZES,

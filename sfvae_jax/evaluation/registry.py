@@ -28,84 +28,14 @@ from sfvae_jax.evaluation.linearization import (
     stationarity,
 )
 from sfvae_jax.evaluation.pictures import evaluation as pictures
-from sfvae_jax.evaluation.sequences.bayesian_optimization import OPTIONS as SEARCH
-from sfvae_jax.evaluation.sequences.bayesian_optimization import evaluate_search
-from sfvae_jax.evaluation.sequences.kinds import require_scorer
-from sfvae_jax.evaluation.sequences.measures import SAMPLE_OPTIONS as SEQUENCE_SAMPLES
-from sfvae_jax.evaluation.sequences.measures import (
-    evaluate_sequence_reconstruction,
-    evaluate_sequence_samples,
-    sequence_samples_metrics,
-)
-from sfvae_jax.evaluation.sequences.pictures import OPTIONS as SEQUENCE_PICTURES
-from sfvae_jax.evaluation.sequences.pictures import draw_sequence_gallery
-from sfvae_jax.evaluation.sequences.search_drawing import draw_search
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words, no_measures
+from sfvae_jax.evaluation.sequences import bayesian_optimization
+from sfvae_jax.evaluation.sequences.measures import SEQUENCE_RECONSTRUCTION, SEQUENCE_SAMPLES
+from sfvae_jax.evaluation.sequences.pictures import SEQUENCE_PICTURES
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words
 from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
 from sfvae_jax.runtime.devices import memory_for
-
-# ---- those whose files do not have their `Evaluation` yet ----
-
-SEQUENCES_SAMPLED = Evaluation(
-    evaluate_sequence_samples,
-    (
-        Measure("valid_SOURCE", "valid samples of the SOURCE", digits=3, better="more", split=""),
-        Measure("unique_SOURCE", "unique samples of the SOURCE", digits=3, better="more", split=""),
-        Measure("novel_SOURCE", "novel samples of the SOURCE", digits=3, better="more", split=""),
-    ),
-    SEQUENCE_SAMPLES,
-    summary="which share of random sequences is valid, of these different, and of these new",
-    source="GrammarVAE 4.2, RAE 6.2",
-    names=sequence_samples_metrics,
-    examples="sequences",
-    splits=("train",),
-    uses_generated=True,
-)
-SEQUENCES_REBUILT = Evaluation(
-    evaluate_sequence_reconstruction,
-    (
-        Measure("exact_match", digits=3, better="more"),
-        Measure("token_accuracy", digits=3, better="more"),
-        Measure("value_error", digits=3, better="less"),
-    ),
-    summary="how nearly a sequence's code decodes to it",
-    source="GrammarVAE 4",
-    examples="sequences",
-)
-SEQUENCES_DRAWN = Evaluation(
-    no_measures,
-    (),
-    SEQUENCE_PICTURES,
-    summary="reconstructions, random sequences and interpolations of sequences",
-    source="GrammarVAE Tables 1, 2",
-    examples="sequences",
-    splits=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),
-    uses_generated=True,
-    draw=draw_sequence_gallery,
-)
-_SEARCH = {"digits": 2, "split": "train"}
-_FOUND = (
-    Measure("search_valid", better="more", is_over_trials=True, **_SEARCH),
-    Measure("search_score", is_over_trials=True, **_SEARCH),
-)
-SEARCHED = Evaluation(
-    evaluate_search,
-    (
-        *(one for measure in _FOUND for one in (measure, measure.error("deviation"))),
-        *(Measure(f"search_best_{rank}", **_SEARCH) for rank in (1, 2, 3)),
-    ),
-    SEARCH,
-    summary="a search of the latent space for the sequences with the best scores",
-    source="RAE Figure 2, 6.2",
-    examples="sequences",
-    splits=("train",),
-    check_language=require_scorer,
-    draw=draw_search,
-)
-
-# ---- the table ----
 
 EVALUATIONS: dict[str, Evaluation] = {
     "collapse": collapse.COLLAPSE,
@@ -123,10 +53,10 @@ EVALUATIONS: dict[str, Evaluation] = {
     "inference_gaps": inference_gaps.EVALUATION,
     "frechet": frechet.EVALUATION,
     "precision_recall": precision_recall.EVALUATION,
-    "sequence_samples": SEQUENCES_SAMPLED,
-    "sequence_reconstruction": SEQUENCES_REBUILT,
-    "sequence_pictures": SEQUENCES_DRAWN,
-    "bayesian_optimization": SEARCHED,
+    "sequence_samples": SEQUENCE_SAMPLES,
+    "sequence_reconstruction": SEQUENCE_RECONSTRUCTION,
+    "sequence_pictures": SEQUENCE_PICTURES,
+    "bayesian_optimization": bayesian_optimization.EVALUATION,
 }
 _DEFAULT_NAMES = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
 

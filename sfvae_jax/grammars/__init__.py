@@ -1,4 +1,4 @@
-"""Grammars: sentences as sequences of rules, and what may stand at each of their places."""
+"""Grammars: sentences as sequences of rules, what may stand at each place, what sentences mean."""
 
 from sfvae_jax.grammars.counting import Sentences
 from sfvae_jax.grammars.expressions import EXPRESSIONS

@@ -1,4 +1,4 @@
-"""How many sentences a grammar has, and which is the n-th: draws that are exactly uniform."""
+"""Counts the sentences of a grammar and finds the n-th, for draws that are exactly uniform."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ import numpy as np
 from sfvae_jax.grammars.grammar import Grammar
 
 _Symbols = tuple[str, ...]
-_Way = list[tuple[_Symbols, int]]  # symbols, each derived by so many rules
+_Way = list[tuple[_Symbols, int]]  # symbols, with the number of rules that finish them
 
 
 class Sentences:
-    """All derivations of at most so many rules, in an order of their own, shortest first.
+    """All derivations with at most a given number of rules, in a fixed order, shortest first.
 
-    Of an unambiguous grammar these are its sentences. With N(w, n) the number of ways to finish
-    the symbols w by n rules, N(a, n) is the sum of N(right, n - 1) over the rules of a symbol a,
-    and N(a w, n) the sum of N(a, k) N(w, n - k) over k. A rank is taken apart by the same sums.
+    The derivations of an unambiguous grammar are its sentences. Let N(w, n) be the number of ways
+    to finish the symbols w by n rules. Then N(a, n) is the sum of N(right, n - 1) over the rules of
+    a symbol a, and N(a w, n) is the sum of N(a, k) N(w, n - k) over k. The same sums decompose a
+    rank into the ranks of its parts.
     """
 
     def __init__(self, grammar: Grammar, most: int) -> None:
-        """Those of a grammar.
+        """Counts nothing yet.
 
         Args:
-            grammar: with rules for every symbol.
-            most: rules of a derivation.
+            grammar: the grammar.
+            most: the largest number of rules of a derivation.
         """
         self._grammar, self._most = grammar, most
         self._count = functools.cache(self._count_once)
 
     def count(self, length: int) -> int:
-        """The number of derivations of exactly so many rules."""
+        """Returns the number of derivations with exactly `length` rules."""
         return self._count((self._grammar.start,), length)
 
     @property
     def total(self) -> int:
-        """The number of all of them."""
+        """The number of all derivations."""
         return sum(self.count(length) for length in range(self._most + 1))
 
     def derivations(self, ranks: np.ndarray) -> np.ndarray:
-        """The derivations of these ranks, int16 [N, most], padding at the end.
+        """Returns the derivations with these ranks, int16 [N, most], with padding at the end.
 
         Args:
             ranks: whole numbers from 0 to total - 1, [N].
@@ -54,11 +55,12 @@ class Sentences:
         if self.total >= 2**63:
             raise ValueError(f"{self.total} derivations are more than 64 bits can number")
         found = np.full((len(ranks), self._most), self._grammar.padding, np.int16)
-        # Symbols still to be derived by so many rules: of which examples, from which place on, and
-        # the rank of each among the ways to do so. All examples move on together.
+        # pending[n][symbols] lists what is still to be derived from these symbols by n rules: for
+        # which examples, from which place on, and the rank of each among the ways to do so. All
+        # examples move on together.
         pending: list[dict] = [defaultdict(list) for _ in range(self._most + 1)]
-        start = (self._grammar.start,)
-        lengths = [[(start, n)] for n in range(self._most + 1)]
+        start: _Symbols = (self._grammar.start,)
+        lengths: list[_Way] = [[(start, n)] for n in range(self._most + 1)]
         which, ranks = self._choose(lengths, np.asarray(ranks, np.int64))
         for n in range(self._most + 1):
             chosen = np.flatnonzero(which == n)
@@ -73,7 +75,7 @@ class Sentences:
     def _steps(
         self, symbols: _Symbols, n: int, state: tuple[np.ndarray, ...], found: np.ndarray
     ) -> Iterator[tuple[_Symbols, int, tuple[np.ndarray, ...]]]:
-        """What is left of symbols after one step; the rules of single ones are written down."""
+        """Yields what one step leaves of symbols, and writes down the rule of a single symbol."""
         examples, places, ranks = state
         if len(symbols) == 1:
             rules = [i for i, r in enumerate(self._grammar.rules) if r.left == symbols[0]]
@@ -93,7 +95,7 @@ class Sentences:
                 place = place + length
 
     def _choose(self, ways: list[_Way], ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which way each rank falls in, and its rank among those of that way."""
+        """Returns which way each rank falls into, and its rank within that way."""
         counts = [math.prod(self._count(*part) for part in way) for way in ways]
         ends = np.cumsum(counts, dtype=np.int64)
         which = np.searchsorted(ends, ranks, side="right")

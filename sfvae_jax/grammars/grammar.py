@@ -1,22 +1,22 @@
-"""Context-free grammars: text to the rules that derive it, and back."""
+"""Context-free grammars: from text to the rules that derive it, and back."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import lark
 import numpy as np
 
 
 class ParseError(ValueError):
-    """Text that is no sentence of a grammar.
+    """A text is not a sentence of a grammar.
 
     Attributes:
-        column: of the character that cannot stand there, from 1.
-        reason: what is wrong there, in words.
+        column: the column, from 1, of the first character that cannot stand there.
+        reason: what is wrong there.
     """
 
     def __init__(self, column: int, reason: str) -> None:
@@ -29,8 +29,9 @@ class Rule:
     """One production, left -> right.
 
     Attributes:
-        left: a symbol with rules.
-        right: such symbols and terminals, terminals in double quotes; () derives nothing.
+        left: the symbol that it replaces.
+        right: the symbols and terminals that replace it, terminals in double quotes; () replaces it
+            by nothing.
     """
 
     left: str
@@ -41,37 +42,38 @@ class Rule:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The symbols of the right side that have rules themselves."""
+        """The symbols of the right side, without its terminals."""
         return tuple(symbol for symbol in self.right if not is_terminal(symbol))
 
 
 def is_terminal(symbol: str) -> bool:
-    """Whether a symbol of a rule's right side is text."""
+    """Returns whether an entry of a rule's right side is a terminal."""
     return symbol.startswith('"')
 
 
 class Grammar:
     """A context-free grammar, whose sentences are sequences of the rules that derive them.
 
-    A derivation always replaces the leftmost symbol, so that a sentence of an unambiguous grammar
-    has one sequence of rules, and a stack says of each place which rules can stand there. One more
-    index than there are rules, `padding`, fills what follows a whole derivation.
+    A derivation always replaces the leftmost symbol. A sentence of an unambiguous grammar therefore
+    has exactly one sequence of rules, and a stack of symbols tells which rules each place allows.
+    The places after a whole derivation hold `padding`, an index that no rule has.
 
     Attributes:
-        rules: by index.
-        start: the symbol that sentences are derived from.
-        separator: what stands between two terminals of a written sentence.
-        ignored: what may also stand between terminals of a sentence that is parsed.
-        symbols: those with rules, in the order of their first rule.
+        rules: all rules; a sequence refers to them by index.
+        start: the symbol from which sentences are derived.
+        separator: the text between two terminals of a written sentence.
+        ignored: text that may stand between terminals when a sentence is parsed.
+        symbols: all symbols with rules, in the order of their first rule.
     """
 
     def __init__(self, text: str, *, separator: str = "", ignored: str = "") -> None:
-        """A grammar in lines `left -> right | right`, spaces between symbols.
+        """Reads a grammar from lines `left -> right | right`, with spaces between symbols.
 
         Args:
-            text: such lines; terminals in double quotes, the start symbol's rules first.
-            separator: between two terminals of a written sentence.
-            ignored: what may also stand between terminals of a sentence that is parsed.
+            text: the lines, with terminals in double quotes; the start symbol's rules come first.
+            separator: the text between two terminals of a written sentence.
+            ignored: text that may stand between terminals when a sentence is parsed; empty: that of
+                `separator`.
 
         Raises:
             ValueError: if a symbol has no rules.
@@ -92,25 +94,25 @@ class Grammar:
 
     @property
     def padding(self) -> int:
-        """The index that follows a whole derivation."""
+        """The index at the places after a whole derivation."""
         return len(self.rules)
 
     @property
     def size(self) -> int:
-        """How many indices there are, K: the rules and the padding."""
+        """The number K of indices: one for each rule, and one for the padding."""
         return len(self.rules) + 1
 
     @property
     def terminals(self) -> tuple[str, ...]:
-        """All terminals, without their quotes, in the order of the rules."""
+        """All different terminals without their quotes, in the order of the rules."""
         found = (symbol for rule in self.rules for symbol in rule.right if is_terminal(symbol))
         return tuple(dict.fromkeys(symbol[1:-1] for symbol in found))
 
     def parse(self, text: str) -> np.ndarray:
-        """The rules that derive a sentence from the start symbol, leftmost symbol first, [n].
+        """Returns the rules that derive a sentence, always replacing the leftmost symbol, [n].
 
         Raises:
-            ParseError: if the text is no sentence of the grammar.
+            ParseError: if the text is not a sentence of the grammar.
         """
         try:
             tree = self._parser.parse(text)
@@ -128,11 +130,11 @@ class Grammar:
             pending += [child for child in tree.children if isinstance(child, lark.Tree)][::-1]
         return np.array(rules, np.int32)
 
-    def write(self, rules: Sequence[int]) -> str:
-        """The sentence that rules derive; what follows a whole derivation is not read.
+    def write(self, rules: Iterable[int]) -> str:
+        """Returns the sentence that rules derive; what follows a whole derivation is not read.
 
         Raises:
-            ValueError: if they derive none.
+            ValueError: if the rules do not derive a sentence.
         """
         pending, terminals = [self.start], []
         remaining = iter(rules)
@@ -143,13 +145,13 @@ class Grammar:
                 continue
             index = next(remaining, self.padding)
             if index == self.padding or self.rules[index].left != symbol:
-                raise ValueError(f"the rules derive no sentence: one for {symbol} is missing")
+                raise ValueError(f"the rules derive no sentence: a rule for {symbol} is missing")
             pending += self.rules[index].right[::-1]
         return self.separator.join(terminals)
 
     @functools.cached_property
     def _parser(self) -> lark.Lark:
-        """lark's LALR(1) parser; a tree's name says which rule made it."""
+        """lark's LALR(1) parser, in whose trees the name of a node tells its rule."""
         names = {symbol: f"symbol_{i}" for i, symbol in enumerate(self.symbols)}
         rights: dict[str, list[str]] = {symbol: [] for symbol in self.symbols}
         for i, rule in enumerate(self.rules):

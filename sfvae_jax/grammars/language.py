@@ -1,4 +1,4 @@
-"""What the sequences of a data set are made of, and what they say."""
+"""Languages: what the sequences of a data set are made of, and what they say."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from sfvae_jax.grammars.tables import RuleTables, rule_tables
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Language:
-    """Sequences of one length, each a derivation of a grammar and padding.
+    """Sequences with T places, each a derivation of a grammar followed by padding.
 
-    An example is `rules` [T] of whole numbers; with values it is float32 [T, 2], rules first.
+    An example is an array [T] of rules, whole numbers. In a language with values it is float32
+    [T, 2], with the rules in column 0 and the values in column 1.
 
     Attributes:
-        kind: "equations", "molecules" or "architectures".
-        grammar: of the sequences: that of the kind, or one that allows any characters or layers.
+        kind: the name of the kind of sequences, such as "equations".
+        grammar: the grammar of the sequences; one of all strings of characters or layers if the
+            model is to know no other.
         num_places: T.
-        has_values: whether every place has a number besides its rule.
+        has_values: whether every place has a value besides its rule.
     """
 
     kind: str
@@ -35,11 +37,11 @@ class Language:
         return rule_tables(self.grammar)
 
     def encode(self, text: str) -> np.ndarray:
-        """The example [T] that a text is.
+        """Returns the example [T] that a text stands for.
 
         Raises:
-            ParseError: if it is no sentence of the grammar.
-            TooLong: if it takes more than T rules.
+            ParseError: if the text is not a sentence of the grammar.
+            TooLong: if the sentence takes more than T rules.
         """
         rules = self.grammar.parse(text)
         if len(rules) > self.num_places:
@@ -49,7 +51,7 @@ class Language:
         return example
 
     def write(self, example: Sequence[int] | np.ndarray) -> str:
-        """The text of an example; layers are written with their values, as type(value)."""
+        """Returns the text of an example; with values, a terminal is written as terminal(value)."""
         example = np.asarray(example)
         if not self.has_values:
             return self.grammar.write(example)
@@ -59,7 +61,7 @@ class Language:
 
 
 class TooLong(ValueError):
-    """A sequence of more rules than there are places."""
+    """A sentence takes more rules than there are places."""
 
     def __init__(self, length: int, most: int) -> None:
         super().__init__(f"it takes {length} rules, more than the {most} places")
@@ -67,18 +69,28 @@ class TooLong(ValueError):
 
 
 def sequence_grammar(tokens: Sequence[str], *, separator: str = "", ignored: str = "") -> Grammar:
-    """The grammar of all sequences of these tokens: one rule a token, and a last one that ends.
+    """Returns the grammar of all sequences of tokens: one rule a token, and a last one that ends.
 
-    A sequence of n tokens is one of n + 1 rules. It is the grammar of a model that knows none.
+    A sequence of n tokens takes n + 1 rules. With the characters of a text as tokens it makes
+    models that have no other grammar (CharacterVAE).
+
+    Args:
+        tokens: the terminals of the grammar.
+        separator: the text between two tokens of a written sequence.
+        ignored: text that may stand between tokens when a sequence is parsed; empty: that of
+            `separator`.
 
     Raises:
-        ValueError: if a token is empty, occurs twice or has a separator or a double quote in it.
+        ValueError: if a token occurs twice, is empty, or contains the separator or a double quote.
     """
     for token in tokens:
         if not token or '"' in token or (separator and separator in token):
-            raise ValueError(f"{token!r} is no token: empty, or with a quote or separator in it")
+            raise ValueError(
+                f"{token!r} cannot be a token: it must not be empty, nor contain a double quote or"
+                f" the separator {separator!r}"
+            )
     if len(set(tokens)) < len(tokens):
-        raise ValueError("a token occurs twice")
+        raise ValueError("a token occurs twice; give each token once")
     lines = [f's -> "{token}" s' for token in tokens]
     return Grammar("\n".join([*lines, "s -> "]), separator=separator, ignored=ignored)
 

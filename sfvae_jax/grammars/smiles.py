@@ -2,7 +2,7 @@
 
 from sfvae_jax.grammars.grammar import Grammar
 
-_ORGANIC = "C N O S P F Cl Br I B c n o s p b *"  # atoms that need no brackets
+_ORGANIC = "C N O S P F Cl Br I B c n o s p b *"  # atoms that are written without brackets
 _DIGITS = "1 2 3 4 5 6 7 8 9 0"
 _PERIODIC_TABLE = """
     H He
@@ -15,7 +15,7 @@ _PERIODIC_TABLE = """
     Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
     Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
 """
-_AROMATIC = "b c n o p s se as si te"  # OpenSMILES's, and two that RDKit writes besides
+_AROMATIC = "b c n o p s se as si te"  # those of OpenSMILES, and two more that RDKit writes
 _COMMON_ELEMENTS = (
     "H Li B C N O F Na Mg Al Si P S Cl K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Zr Mo Tc Ru"
     " Rh Pd Ag Sn Sb Te I Ba Gd Pt Au Hg Pb Bi c n o s p b se *"
@@ -23,16 +23,17 @@ _COMMON_ELEMENTS = (
 
 
 def _each(terminals: str, then: str = "") -> str:
-    """Alternatives: each terminal, and a symbol after it."""
+    """Returns alternatives: each terminal, followed by a symbol if one is given."""
     return " | ".join(f'"{terminal}" {then}' for terminal in terminals.split())
 
 
 def _smiles(elements: str, bonds: str, chirality: str, charge: str) -> Grammar:
-    """SMILES whose brackets hold these elements, with the alternatives that are given.
+    """Returns a grammar of SMILES with the given elements and alternatives in brackets.
 
-    A chain is an atom and more. The atoms stand in `more` again, so that one that follows without a
-    bond takes one rule and not two: molecules are a third shorter. What no context-free grammar
-    says (that a ring closes, how many bonds an atom has) this one leaves open, too.
+    A chain is an atom and `more`. The rules of `more` list the atoms again, so that an atom that
+    follows without a bond takes one rule instead of two; that makes molecules a third shorter. Like
+    every context-free grammar, this one cannot require that a ring closes, or limit the bonds of an
+    atom.
     """
     return Grammar(rf"""
         chain -> {_each(_ORGANIC, then="more")}
@@ -66,9 +67,9 @@ SMILES = _smiles(
     + ' | "@TB" digit | "@TB" digit digit | "@OH" digit | "@OH" digit digit',
     charge=_ONE_DIGIT + ' | "+" digit digit | "-" digit digit',
 )
-"""OpenSMILES: all elements, isotopes, charges, chirality classes and atom classes in brackets."""
+"""OpenSMILES, with all elements, isotopes, charges, chirality and atom classes in brackets."""
 
 COMMON_SMILES = _smiles(
     _COMMON_ELEMENTS, bonds=r"- = # / \ :", chirality=_TWO_WAYS, charge=_ONE_DIGIT
 )
-"""The elements that molecules are commonly made of, tetrahedral chirality, charges up to 9."""
+"""SMILES of common elements, with tetrahedral chirality and charges up to 9."""

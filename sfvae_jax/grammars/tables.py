@@ -1,4 +1,4 @@
-"""What a grammar allows at each place of a sequence of rules, as arrays: masks and decoding."""
+"""Grammars as arrays: which rules each place of a sequence allows, and how logits are decoded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 class Derivation(NamedTuple):
-    """What is open of a derivation whose first places are decided.
+    """A derivation whose first places are decided.
 
     Attributes:
-        stack: symbols to be replaced, the leftmost last, then whatever; [T + R].
-        depth: how many these are.
-        needed: fewest rules that finish them.
-        places: that are not decided.
+        stack: the symbols that are still to be replaced, [T + R]; the leftmost is the last of the
+            first `depth` entries, and the others do not matter.
+        depth: the number of these symbols.
+        needed: the smallest number of rules that replaces them all.
+        places: the number of places that are not decided.
     """
 
     stack: Array
@@ -33,19 +34,20 @@ class Derivation(NamedTuple):
     places: Array
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # equal if it is the same one
+@dataclasses.dataclass(frozen=True, eq=False)  # tables are equal only if they are the same object
 class RuleTables:
-    """A grammar's rules as arrays, for sequences [T] of rule indices, padding at the end.
+    """A grammar's rules as arrays, for sequences [T] of rule indices with padding at the end.
 
-    At each place only rules of the leftmost symbol are allowed, and of these only such that the
-    derivation can still be finished by the end of the sequence. All sentences of at most T rules
-    can be reached, and nothing else: any choice among what is allowed is a whole sentence.
+    A place allows only the rules of the leftmost symbol, and of these only those after which the
+    derivation can still be finished by the end of the sequence. Any choice among the allowed rules
+    gives a whole sentence, and every sentence with at most T rules can be reached.
 
     Attributes:
-        left: symbol that each index replaces, [K]; of the padding, the last, a symbol of its own.
-        right: symbols that it brings, rightmost first, -1 for none, [K, R].
-        least: fewest rules that finish each symbol, [N + 1]; 0 for the padding's.
-        needed: fewest rules that finish what an index brings, [K].
+        left: the symbol that each index replaces, [K]; the last index, the padding, replaces a
+            symbol of its own.
+        right: the symbols that each index brings, [K, R], rightmost first, then -1.
+        least: the smallest number of rules that finishes each symbol, [N + 1]; 0 for the padding's.
+        needed: the smallest number of rules that finishes what each index brings, [K].
         start: the start symbol.
     """
 
@@ -56,65 +58,66 @@ class RuleTables:
     start: int
 
     def allowed(self, x: Array) -> Array:
-        """Which indices could have stood at each place of a derivation, [T, K] of bools.
+        """Returns which indices each place of a derivation allows, bools [T, K].
 
         Args:
-            x: whole derivation with its padding, [T].
+            x: a whole derivation with its padding, [T].
         """
         check_vector("x", x)
         least = jnp.asarray(self.least)
         replaced = jnp.asarray(self.left)[x]  # [T]
         change = jnp.asarray(self.needed)[x] - least[replaced]
-        needed = self.least[self.start] + jnp.cumsum(change) - change  # rules still, at each place
+        needed = (
+            self.least[self.start] + jnp.cumsum(change) - change
+        )  # rules needed from each place
         rest = needed - least[replaced]
-        places = jnp.arange(len(x), 0, -1)  # from each on
+        places = jnp.arange(len(x), 0, -1)  # places left
         return jax.vmap(self._allowed)(replaced, rest, places)
 
     def derive(self, logits: Array) -> Array:
-        """A whole derivation from logits of its places: of what each allows the likeliest.
+        """Returns the derivation that takes the likeliest allowed index at each place.
 
         Places are decided from the first to the last; what each allows follows from those before.
-        With Gumbel noise on the logits it is a sample of their softmax over what is allowed.
+        With Gumbel noise added to the logits, the derivation is a sample of their softmax over the
+        allowed indices.
 
         Args:
             logits: [T, K].
 
         Returns:
-            [T], padding at the end.
+            A whole derivation [T], with padding at the end.
 
         Raises:
-            ValueError: if no sentence is as short as T rules.
+            ValueError: if every sentence has more than T rules.
         """
         num_places = shape_of("logits", logits)[0]
         check_shape("logits", logits, (num_places, len(self.left)), ", one for each rule")
         return jax.lax.scan(self.choose, self.begin(num_places), logits)[1]
 
     def begin(self, num_places: int) -> Derivation:
-        """A derivation of T places of which none is decided.
+        """Returns a derivation with T places, none of which is decided.
 
         Raises:
-            ValueError: if no sentence is as short as T rules.
+            ValueError: if every sentence has more than T rules.
         """
         least = self.least[self.start]
         if least > num_places:
             raise ValueError(
                 f"the shortest sentence takes {least} rules, more than the {num_places} places"
             )
-        # Each symbol on the stack needs a rule, so that no more than T can lie there.
+        # Each symbol on the stack needs a rule, so that there are never more than T.
         stack = jnp.zeros(num_places + self.right.shape[1], jnp.int32).at[0].set(self.start)
         return Derivation(stack, jnp.int32(1), jnp.int32(least), jnp.int32(num_places))
 
     def choose(self, derivation: Derivation, logits: Array) -> tuple[Derivation, Array]:
-        """The next place of a derivation: of the allowed indices that of the greatest logit.
-
-        With Gumbel noise on the logits it is a sample of their softmax over what is allowed.
+        """Decides the next place of a derivation: the allowed index with the greatest logit.
 
         Args:
-            derivation: of the places before.
+            derivation: the places before.
             logits: [K].
 
         Returns:
-            The derivation with this place, and the index there, an int32 scalar.
+            The derivation with this place decided, and the index there, an int32 scalar.
         """
         stack, depth, needed, places = derivation
         right, least, all_needed = map(jnp.asarray, (self.right, self.least, self.needed))
@@ -129,29 +132,29 @@ class RuleTables:
         return Derivation(stack, depth, rest + all_needed[choice], places - 1), choice
 
     def brings_on(self, x: Array) -> Array:
-        """Whether other rules must follow for what an index brings, bools shaped like x.
+        """Returns whether an index brings symbols that need other rules, bools shaped like x.
 
-        Of the sequences of `sequence_grammar`: whether there is a token, no end and no padding.
+        In a `sequence_grammar` it does if it is a token, not the end or padding.
         """
         return jnp.asarray(self.needed)[x] > 0
 
     def _allowed(self, symbol: Array, rest: Array, places: Array) -> Array:
-        """[K]: rules of a symbol after which what is open fits in the places from here on."""
+        """Returns which rules of a symbol leave enough places for what is still open, bools [K]."""
         fits = (1 + rest + self.needed <= places) | (symbol == self._nothing)
         return (self.left == symbol) & fits
 
     @property
     def _nothing(self) -> int:
-        """The symbol that padding replaces."""
+        """The symbol that the padding replaces."""
         return len(self.least) - 1
 
 
-@functools.cache  # one object a grammar, so that what is compiled with it is found again
+@functools.cache  # one object for a grammar, so that functions compiled with it are found again
 def rule_tables(grammar: Grammar) -> RuleTables:
-    """The tables of a grammar.
+    """Returns the tables of a grammar.
 
     Raises:
-        ValueError: if one of its symbols can never be finished.
+        ValueError: if no derivation from one of its symbols ever ends.
     """
     index = {symbol: i for i, symbol in enumerate(grammar.symbols)}
     width = max(1, *(len(rule.symbols) for rule in grammar.rules))
@@ -171,7 +174,7 @@ def rule_tables(grammar: Grammar) -> RuleTables:
 
 
 def _least_rules(grammar: Grammar) -> dict[str, int]:
-    """Fewest rules that finish each symbol, by relaxation."""
+    """Returns the smallest number of rules that finishes each symbol, by relaxation."""
     least: dict[str, int] = {}
     for _ in grammar.symbols:
         for rule in grammar.rules:

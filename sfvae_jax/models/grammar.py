@@ -35,9 +35,13 @@ class Sizes(NamedTuple):
     decoder_sizes: tuple[int, ...]
 
 
-# As the authors released them; their dense layer has 100 units, for molecules 435.
-EXPRESSIONS = Sizes((2, 3, 4), (2, 3, 4), (100, 100, 100))
-MOLECULES = Sizes((9, 9, 10), (9, 9, 11), (501, 501, 501))
+# As the authors released them for expressions and molecules; their dense layers have 100 and 435
+# units.
+_DEFAULT = Sizes((2, 3, 4), (2, 3, 4), (100, 100, 100))
+_RELEASED = {
+    "equations": _DEFAULT,
+    "molecules": Sizes((9, 9, 10), (9, 9, 11), (501, 501, 501)),
+}
 
 
 class GrammarEncoder(nn.Module):
@@ -128,7 +132,7 @@ def networks(
     Raises:
         UsageError: if the layers do not fit the sequences.
     """
-    released = MOLECULES if language.kind == "molecules" else EXPRESSIONS
+    released = _RELEASED.get(language.kind, _DEFAULT)
     channels = tuple(config.channels) or released.channels
     kernel_sizes = tuple(config.kernel_sizes) or released.kernel_sizes
     sizes = config.decoder_sizes

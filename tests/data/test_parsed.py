@@ -183,7 +183,7 @@ def test_nowhere_to_keep_it(file, own_cache, caplog):
     own_cache.write_text("in the way")
     with caplog.at_level(logging.INFO, logger="sfvae_jax"):
         assert read(file)[1] == EXPECTED_LENGTHS
-    assert "what was parsed is not kept: cannot write" in caplog.text
+    assert "parsed lines are not cached: cannot write" in caplog.text
 
 
 def test_a_cache_folder_that_is_relative_is_passed_over(tmp_path, monkeypatch):

@@ -267,7 +267,7 @@ def test_lines_left_out_are_counted(write, caplog):
         forget()
     assert "line 3, column 5" in refused(group(name))
     message = refused(group(write("y\nz"), skip_corrupt=True))
-    assert "nothing is left without 2 of the 2 lines; the first: line 1, column 1" in message
+    assert "no line can be used. Left out: 2 of the 2 lines; the first: line 1, column 1" in message
 
 
 def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
@@ -282,11 +282,11 @@ def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
         (b"x\n\xc3", "line 2, column 1: byte 0xc3"),
     ):
         assert refused(group(write(content))) == (
-            f"{tmp_path}/equations.txt {place} is no UTF-8; correct it, or leave such lines out"
+            f"{tmp_path}/equations.txt {place} is not UTF-8; correct it, or leave such lines out"
             " with --config.data.skip_corrupt=True"
         )
     message = refused(group(write(b"\xef\xbb\xbfCC\xe9C\n", "molecules")))
-    assert "line 1, column 3: byte 0xe9 is no UTF-8" in message
+    assert "line 1, column 3: byte 0xe9 is not UTF-8" in message
 
 
 def test_a_sequence_of_too_many_rules(write, tmp_path):
@@ -298,7 +298,7 @@ def test_a_sequence_of_too_many_rules(write, tmp_path):
     )
     assert texts(group(name, max_length=3, skip_corrupt=True)) == ["x"]
     assert len(texts(group(name, max_length=16))) == 3
-    assert "data.max_length=1: no sequence of equations is as short" in refused(
+    assert "data.max_length is 1, but the shortest sequence of equations takes 2 places" in refused(
         group(name, max_length=1)
     )
     assert "drawn equations take up to 15 places" in refused(group("equations", max_length=14))
@@ -366,7 +366,7 @@ def test_options_of_sequences_are_refused():
     for name in ("equations", "architectures"):
         message = refused(group(name, elements="all"))
         assert message.startswith("data.elements only applies to molecules; data.name is")
-    assert "data.tokens must be one of grammar, characters" in refused(
+    assert "data.tokens: unknown tokens 'words'. Known: characters, grammar" in refused(
         group("equations", tokens="words")
     )
     assert "unknown data set 'equation'; did you mean 'equations'?" in refused(group("equation"))

@@ -16,17 +16,20 @@ from sfvae_jax.errors import UsageError
 ENAS_TYPES = ("conv3x3", "sep_conv3x3", "conv5x5", "sep_conv5x5", "avg_pool3x3", "max_pool3x3")
 """The operations of ENAS's search space of whole networks (Pham et al. 2018), by number."""
 
-_MOST_SKIPS = 24  # bits of a float32's fraction
+LAYER_TYPE = "printable text without white space, double quotes and ->"
+"""What a layer type is, in words; see `is_layer_type`."""
+
+_MOST_SKIPS = 24  # as many as a float32's fraction has bits
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Architecture(NamedTuple):
-    """The layers of one network, and what its line says besides.
+    """The layers of one network, and its label.
 
     Attributes:
-        types: of the layers.
-        values: one a layer, finite.
-        label: such as its accuracy; None where there is none.
+        types: the type of each layer.
+        values: the value of each layer, finite.
+        label: a number such as the network's accuracy; None if the line has none.
     """
 
     types: Sequence[str]
@@ -35,21 +38,21 @@ class Architecture(NamedTuple):
 
 
 class ArchitectureFile(NamedTuple):
-    """Architectures by line number, from 1, and what is wrong with the other lines."""
+    """Architectures by line number, from 1, and what is wrong with each of the other lines."""
 
     architectures: dict[int, Architecture]
     damaged: dict[int, str]
 
 
 def read_lines(path: Path, parse: Callable[[str], Architecture]) -> ArchitectureFile:
-    """The architectures of a UTF-8 file, one a line; blank lines are left out.
+    """Reads a UTF-8 file with one architecture a line; blank lines are left out.
 
     Args:
-        path: of the file.
-        parse: reads a line; raises ValueError for one that it cannot read.
+        path: the file's path.
+        parse: reads a line, and raises ValueError if it cannot.
 
     Raises:
-        UsageError: if it cannot be read, or there is nothing in it.
+        UsageError: if the file cannot be read or is empty.
     """
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
@@ -72,14 +75,14 @@ def read_lines(path: Path, parse: Callable[[str], Architecture]) -> Architecture
 
 
 def parse_layers(line: str) -> Architecture:
-    """A line [[layer type, value], ...] of JSON, with at least one layer.
+    """Reads a line [[layer type, value], ...] of JSON, with at least one layer.
 
     Raises:
-        ValueError: if it is something else, or a value is not finite in float32.
+        ValueError: if the line has another form, or a value is not finite in float32.
     """
     layers = json.loads(line)
     if not isinstance(layers, list) or not layers:
-        raise ValueError("expected a list of [layer type, value], at least one")
+        raise ValueError("expected a list of [layer type, value] with at least one layer")
     for number, layer in enumerate(layers, 1):
         if not _is_layer(layer):
             raise ValueError(
@@ -92,19 +95,19 @@ def parse_layers(line: str) -> Architecture:
 
 
 def parse_enas(line: str) -> Architecture:
-    """A line `[[op], [op, skip], [op, skip, skip], ...], accuracy` of ENAS, of at most 25 layers.
+    """Reads a line `[[op], [op, skip], [op, skip, skip], ...], accuracy` with at most 25 layers.
 
-    Layer i has i skips in {0, 1}: whether it also gets what layer k gets, for k = 0, ..., i - 1.
-    Its type is its operation, one of `ENAS_TYPES`; its value sum_j skip_(i-j) / 2^j, j = 1, ..., i,
-    in [0, 1): the skips as a binary fraction, that of the nearest layer first.
+    Layer i has i skips in {0, 1}: skip k says whether it also takes the input of layer k, for
+    k = 0, ..., i - 1. Its type is its operation, one of `ENAS_TYPES`. Its value in [0, 1) is
+    sum_j skip_(i-j) / 2^j, j = 1, ..., i: the skips as a binary fraction, the nearest layer first.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the line has another form.
     """
     try:
         found = json.loads(f"[{line}]")
     except json.JSONDecodeError as error:
-        error.colno = max(error.colno - 1, 1)  # of the bracket
+        error.colno = max(error.colno - 1, 1)  # the bracket is not in the line
         raise
     if len(found) != 2 or not isinstance(found[0], list) or not found[0]:
         raise ValueError("expected a list of layers, a comma and an accuracy")
@@ -124,10 +127,10 @@ def parse_enas(line: str) -> Architecture:
 
 
 def enas_skips(value: float, layer: int) -> list[int]:
-    """The skips of a layer of ENAS of its value, [layer]: the inverse of `parse_enas`.
+    """Returns the skips of a layer of ENAS, [layer], from its value: the inverse of `parse_enas`.
 
     Args:
-        value: a decoder's may lie anywhere; the nearest binary fraction counts.
+        value: any number, such as a decoder's; the nearest binary fraction counts.
         layer: the layer's number, from 0.
     """
     bits = min(max(round(float(value) * 2**layer), 0), 2**layer - 1)
@@ -135,12 +138,12 @@ def enas_skips(value: float, layer: int) -> list[int]:
 
 
 def _fraction(skips: Sequence[int]) -> float:
-    # The nearest layer's is the last, and the most significant bit.
+    # The last skip, that of the nearest layer, is the most significant bit.
     return sum(skip << k for k, skip in enumerate(skips)) / 2 ** len(skips)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether JSON has it as a number, and float32 as a finite one."""
+    """Returns whether an entry of JSON is a number that is finite in float32."""
     return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
 
 
@@ -157,17 +160,14 @@ def _is_enas_layer(layer: Any, number: int) -> bool:
     return 0 <= layer[0] < len(ENAS_TYPES) and all(0 <= skip <= 1 for skip in layer[1:])
 
 
-@functools.lru_cache(maxsize=4096)  # a file has few types, and many layers
+@functools.lru_cache(maxsize=4096)  # a file has few types and many layers
 def _check_type(layer_type: str) -> None:
     if not is_layer_type(layer_type):
-        raise ValueError(f"{_shown(layer_type)} is no layer type: {NO_LAYER_TYPE}")
-
-
-NO_LAYER_TYPE = "empty, or with white space, what cannot be printed, a double quote or -> in it"
+        raise ValueError(f"{_shown(layer_type)} cannot be a layer type, which is {LAYER_TYPE}")
 
 
 def is_layer_type(layer_type: Any) -> bool:
-    """Whether a grammar can have it as a terminal, and a sentence be read again."""
+    """Returns whether a grammar can have this terminal, so that its sentences can be read again."""
     if not isinstance(layer_type, str) or '"' in layer_type or "->" in layer_type:
         return False
     return layer_type.split() == [layer_type] and layer_type.isprintable()
@@ -182,7 +182,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f", column {error.colno}: {error.msg}"
     if isinstance(error, UnicodeDecodeError):
-        return f", byte {error.start + 1}: no UTF-8"
+        return f", byte {error.start + 1}: not UTF-8"
     if isinstance(error, RecursionError):
-        return ": lists in lists, too deep"
+        return ": lists are nested too deeply"
     return f": {error}"

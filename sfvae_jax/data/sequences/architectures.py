@@ -1,4 +1,4 @@
-"""Neural architectures as sequences of layers: a type and a value each (FLOW Section 4)."""
+"""Neural architectures as sequences of layers with a type and a value each (FLOW Section 4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
@@ -14,90 +14,83 @@ import numpy as np
 from sfvae_jax.data.held_out import identities
 from sfvae_jax.data.sequences.architecture_files import (
     ENAS_TYPES,
-    NO_LAYER_TYPE,
+    LAYER_TYPE,
     Architecture,
     is_layer_type,
     parse_enas,
     parse_layers,
     read_lines,
 )
+from sfvae_jax.data.sequences.kind import Blocks, SequenceKind
 from sfvae_jax.data.sequences.random_networks import LAYER_TYPES, MAX_LAYERS, networks
-from sfvae_jax.data.source import ArraySplit
+from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
 from sfvae_jax.paths import regular_file
 
-DRAWN = "architectures"
-_PARSERS: dict[str, Callable[[str], Architecture]] = {
-    "architectures": parse_layers,
-    "enas": parse_enas,
-}
-
 log = logging.getLogger("sfvae_jax")
 
 
-def open_architectures(name: str, config: ml_collections.ConfigDict) -> Mapping[str, ArraySplit]:
-    """Architectures x, float32 [N, T, 2]: layer types in column 0, values in column 1.
+class _Format(NamedTuple):
+    """The lines of one kind of files.
 
-    Column 0 holds indices of the rules of `architecture_language`: of the layers, of the end, then
-    padding. Column 1 is 0 where there is no layer.
+    Attributes:
+        source: the name of the source without its colon.
+        parse: reads a line.
+        layer_types: the vocabulary of all such files; () if each file has its own.
+    """
 
-    Args:
-        name: "architectures" for convolutional networks drawn by a seed (`networks`);
-            "architectures:PATH" of lines [[layer type, value], ...] of JSON (`parse_layers`); or
-            "enas:PATH" (`parse_enas`), labelled by their accuracies, float32.
-        config: the `data` group: layer_types (the vocabulary of "architectures:PATH"; empty: that
-            of the file, sorted), max_length (T; 0: the longest architecture and its end) and
-            skip_corrupt (whether to leave out lines that cannot be used).
+    source: str
+    parse: Callable[[str], Architecture]
+    layer_types: tuple[str, ...] = ()
 
-    Returns:
-        Splits: train and test of what is drawn, train of a file.
+
+class _Opened(NamedTuple):
+    """A data set of architectures.
+
+    Attributes:
+        language: the language, with a rule for each layer type and one for the end.
+        value_range: the least and the greatest value in all splits.
+        splits: float32 [N, T, 2]: in column 0 the rules of layers, of the end, then padding; in
+            column 1 the values, 0 where there is no layer.
+    """
+
+    language: Language
+    value_range: tuple[float, float]
+    splits: Mapping[str, ArraySplit]
+
+
+_JSON_LINES = _Format("architectures", parse_layers)
+_ENAS = _Format("enas", parse_enas, ENAS_TYPES)
+_FORMATS = {text_format.source: text_format for text_format in (_JSON_LINES, _ENAS)}
+
+
+def _open(group: ml_collections.ConfigDict) -> _Opened:
+    """Opens the architectures of a `data` group.
+
+    Those of a file are labelled by their accuracies, float32, where it has any. `layer_types` is
+    the vocabulary of "architectures:PATH"; empty, it is that of the file, sorted. `max_length` is
+    T; 0 leaves room for the longest architecture and its end.
 
     Raises:
         UsageError: if the file cannot be read, or one of its lines cannot be used.
     """
-    return _open(name, config).parts
-
-
-def architecture_language(config: ml_collections.ConfigDict) -> Language:
-    """What the architectures of a `data` group are made of: one rule a layer type, and the end.
-
-    Raises:
-        UsageError: as `open_architectures` does.
-    """
-    return _open(config.name, config).language
-
-
-def value_range(config: ml_collections.ConfigDict) -> tuple[float, float]:
-    """Least and greatest value of the architectures of a `data` group, all parts together.
-
-    Raises:
-        UsageError: as `open_architectures` does.
-    """
-    return _open(config.name, config).value_range
-
-
-class _Architectures(NamedTuple):
-    language: Language
-    value_range: tuple[float, float]
-    parts: Mapping[str, ArraySplit]
-
-
-def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
-    layer_types = tuple(config.layer_types)
+    layer_types = tuple(group.layer_types)
     _check_layer_types(layer_types)
-    if name == DRAWN:
-        return _drawn(config.max_length)
-    kind, _, path = name.partition(":")
+    source, colon, path = group.name.partition(":")
+    if not (colon or source == "enas"):
+        return _drawn(group.max_length)
     if not path:
-        raise UsageError(f"give {kind}:PATH of a file of architectures, one a line")
-    file = regular_file(path, f"data.name={kind}:")
+        raise UsageError(f"give {source}:PATH of a file of architectures, one a line")
+    file = regular_file(path, f"data.name={source}:")
     stat = file.stat()
     stamp = (stat.st_size, stat.st_mtime_ns)
-    read = functools.partial(_read, kind, file, stamp, config.max_length, config.skip_corrupt)
+    read = functools.partial(
+        _read, _FORMATS[source], file, stamp, group.max_length, group.skip_corrupt
+    )
     found = read(())
-    # A vocabulary that the config has kept from the file itself is no reason to read it again.
+    # A vocabulary that the config has kept from this very file is no reason to read it again.
     same = not layer_types or layer_types == found.language.grammar.terminals
     return found if same else read(layer_types)
 
@@ -105,18 +98,20 @@ def _open(name: str, config: ml_collections.ConfigDict) -> _Architectures:
 def _check_layer_types(layer_types: tuple[str, ...]) -> None:
     for layer_type in layer_types:
         if not is_layer_type(layer_type):
-            raise UsageError(f"data.layer_types: {layer_type!r} is no layer type: {NO_LAYER_TYPE}")
+            raise UsageError(
+                f"data.layer_types: {layer_type!r} cannot be a layer type, which is {LAYER_TYPE}"
+            )
     if len(set(layer_types)) < len(layer_types):
-        raise UsageError(f"data.layer_types {layer_types} has a type twice; give each once")
+        raise UsageError(f"data.layer_types {layer_types} has a type twice; give each type once")
 
 
 @functools.lru_cache(maxsize=2)
-def _drawn(max_length: int) -> _Architectures:
+def _drawn(max_length: int) -> _Opened:
     num_places = max_length or MAX_LAYERS + 1
     if num_places <= MAX_LAYERS:
         raise UsageError(
             f"data.max_length must be 0, or at least {MAX_LAYERS + 1} for the longest of"
-            f" {DRAWN!r} and its end; got {max_length}"
+            f" 'architectures' and its end; got {max_length}"
         )
     drawn = {
         split: [Architecture(*zip(*network, strict=True)) for network in of_split]
@@ -125,18 +120,18 @@ def _drawn(max_length: int) -> _Architectures:
     return _packed(drawn, LAYER_TYPES, num_places)
 
 
-@functools.lru_cache(maxsize=4)  # every part of the data set, and the model, ask for it
+@functools.lru_cache(maxsize=4)  # every split of the data set, and the model, ask for it
 def _read(
-    kind: str,
+    text_format: _Format,
     path: Path,
     stamp: tuple[int, int],
     max_length: int,
     skip_corrupt: bool,
     layer_types: tuple[str, ...],
-) -> _Architectures:
-    """The file as it is at this size and time of change."""
+) -> _Opened:
+    """Reads a file as it is at this size and time of its last change."""
     del stamp
-    found, damaged = read_lines(path, _PARSERS[kind])
+    found, damaged = read_lines(path, text_format.parse)
     total = len(found) + len(damaged)
     problems = {line: _problem(one, layer_types, max_length) for line, one in found.items()}
     damaged |= {line: problem for line, problem in problems.items() if problem}
@@ -148,15 +143,14 @@ def _read(
         )
     if damaged:
         log.warning("leaving out %s", _first(damaged, total, path))
-    if kind == "enas":
-        layer_types = ENAS_TYPES
-    types = layer_types or tuple(sorted({name for one in usable for name in one.types}))
+    types = text_format.layer_types or layer_types
+    types = types or tuple(sorted({name for one in usable for name in one.types}))
     num_places = max_length or max(len(one.types) for one in usable) + 1
     return _packed({"train": usable}, types, num_places, may_grow=True)
 
 
 def _problem(one: Architecture, layer_types: tuple[str, ...], max_length: int) -> str:
-    """What keeps an architecture from being used; empty if nothing does."""
+    """Returns what keeps an architecture from being used; empty if nothing does."""
     length = len(one.types)
     if max_length and length >= max_length:
         return (
@@ -178,11 +172,11 @@ def _packed(
     num_places: int,
     *,
     may_grow: bool = False,
-) -> _Architectures:
+) -> _Opened:
     grammar = sequence_grammar(layer_types, separator=" ")
     language = Language("architectures", grammar, num_places, has_values=True)
     values = [value for found in splits.values() for one in found for value in one.values]
-    return _Architectures(
+    return _Opened(
         language,
         (min(values), max(values)),
         {
@@ -197,14 +191,14 @@ def _packed(
 
 
 def _content(one: Architecture) -> bytes:
-    """The layers alone, so that the same ones with another label stay together."""
+    """Returns the layers alone, so that equal ones with different labels stay together."""
     return repr([*zip(one.types, map(float, one.values), strict=True)]).encode()
 
 
 def _examples(
     found: Sequence[Architecture], layer_types: Sequence[str], grammar: Grammar, num_places: int
 ) -> np.ndarray:
-    """[N, T, 2] of architectures that fit."""
+    """Returns the examples [N, T, 2] of architectures that fit."""
     index = {name: i for i, name in enumerate(layer_types)}
     lengths = np.array([len(one.types) for one in found])
     check_places_fit(len(found), num_places, 8)
@@ -222,3 +216,57 @@ def _labels(found: Sequence[Architecture]) -> np.ndarray | None:
     if found[0].label is None:
         return None
     return np.array([one.label for one in found], np.float32)
+
+
+def _filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the layer types of a file as it is now; it may change under its name."""
+    if not group.name.startswith("architectures:"):
+        return {}
+    return {"layer_types": _open(group).language.grammar.terminals}
+
+
+def layers(text: str) -> list[tuple[str, float]]:
+    """Returns type and value of each layer of a text such as "conv(0.5) dense(1)"."""
+    pairs = (layer.removesuffix(")").rpartition("(") for layer in text.split())
+    return [(layer_type, float(value)) for layer_type, _, value in pairs]
+
+
+ARCHITECTURES = SequenceKind(
+    "architectures",
+    "architecture",
+    lambda group: _open(group).language,
+    value_range=lambda group: _open(group).value_range,
+    filled_in=_filled_in,
+    # Two architectures are the same if the types of their layers are.
+    canonical=lambda text: " ".join(layer_type for layer_type, _ in layers(text)),
+    drawing=Blocks(layers),
+)
+_HELD_OUT_BY = "the types and values of the layers, not the label"
+SOURCES = (
+    DataSource(
+        "architectures",
+        "11,000 convolutional networks, drawn layer by layer",
+        lambda group, _: _open(group).splits,
+        kind=ARCHITECTURES,
+        options=("max_length",),
+        splits=("train", "test"),
+    ),
+    DataSource(
+        "architectures:",
+        "a file of neural networks, a JSON list of [layer type, value] a line",
+        lambda group, _: _open(group).splits,
+        kind=ARCHITECTURES,
+        options=("max_length", "layer_types"),
+        splits=("train",),
+        held_out_by=_HELD_OUT_BY,
+    ),
+    DataSource(
+        "enas:",
+        "a file of networks in the search space of ENAS with their accuracies, one a line",
+        lambda group, _: _open(group).splits,
+        kind=ARCHITECTURES,
+        options=("max_length",),
+        splits=("train",),
+        held_out_by=_HELD_OUT_BY,
+    ),
+)

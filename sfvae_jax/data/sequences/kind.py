@@ -1,14 +1,92 @@
-"""What the sequences of one kind are made of."""
+"""What one kind of sequences is: its language, and what its texts are worth and look like."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import ml_collections
+import numpy as np
 
 from sfvae_jax.grammars import Language
+
+
+class NoScore(ValueError):
+    """The texts of a data set cannot be scored; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How good a text is, which a search of the latent space improves.
+
+    Attributes:
+        name: the label of its axis in pictures.
+        better: whether a greater score ("more") or a smaller one ("less") is better.
+        fit: takes a function that returns the texts of the training set, and returns the function
+            that scores a valid text. It raises NoScore.
+        worst: the score that an invalid text counts for in a search; None: the worst score of a
+            valid text seen so far.
+    """
+
+    name: str
+    better: Literal["more", "less"]
+    fit: Callable[[Callable[[], Iterable[str]]], Callable[[str], float]]
+    worst: float | None = None
+
+    @property
+    def sign(self) -> float:
+        """What turns scores into numbers of which the greater are better, 1.0 or -1.0."""
+        return 1.0 if self.better == "more" else -1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Draws each valid text as a curve y(x).
+
+    Attributes:
+        values: y of a text at points x, both [N].
+        limit: x goes from -limit to limit.
+        target: a text whose curve a search is to come close to, if there is one.
+    """
+
+    values: Callable[[str, np.ndarray], np.ndarray]
+    limit: float
+    target: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Draws each valid text as an image of its own.
+
+    Attributes:
+        image: the image of a text, uint8 [height, width, 3], from (width, height) in pixels.
+    """
+
+    image: Callable[[str, tuple[int, int]], np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Draws each text as a row of blocks: their colour is a type, their height a value.
+
+    Attributes:
+        blocks: type and value of each block of a text.
+    """
+
+    blocks: Callable[[str], list[tuple[str, float]]]
+
+
+def _is_written(text: str) -> bool:
+    return bool(text.strip())
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
+
+
+def _nothing_missing() -> str:
+    return ""
 
 
 def _nothing(group: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -17,10 +95,14 @@ def _nothing(group: ml_collections.ConfigDict) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class SequenceKind:
-    """One kind of sequences, such as molecules; its functions take the `data` group.
+    """One kind of sequences, such as molecules.
+
+    Functions of a group take the `data` group of a config. Where the sequences come from, the
+    `DataSource`s of the kind say.
 
     Attributes:
-        name: as `Language.kind` has it.
+        name: as `Language.kind` has it, a plural such as "molecules".
+        singular: what one valid text is called, such as "molecule".
         language: the language of the data set. It raises UsageError if the options do not fit, or
             a file that the language depends on cannot be read.
         value_range: the least and the greatest value of sequences that have values; None for a kind
@@ -28,10 +110,24 @@ class SequenceKind:
         filled_in: options, by name, that are left open in the group and that the data decide; they
             are kept with the run.
         before: options, by name, as runs of earlier versions had them that did not name them.
+        is_valid: whether a text is a meaningful sequence of this kind.
+        canonical: one form for all valid texts that mean the same; None for an invalid text that
+            has none. By it, evaluations count different and new texts.
+        score: how good a text is; None if there is no such measure.
+        drawing: how examples are drawn; None: as texts alone.
+        missing: why validity, scores and drawings cannot be had on this machine, such as a package
+            that is not installed, and what to do; empty if they can.
     """
 
     name: str
+    singular: str
     language: Callable[[ml_collections.ConfigDict], Language]
+    _: dataclasses.KW_ONLY
     value_range: Callable[[ml_collections.ConfigDict], tuple[float, float]] | None = None
     filled_in: Callable[[ml_collections.ConfigDict], dict[str, Any]] = _nothing
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_valid: Callable[[str], bool] = _is_written
+    canonical: Callable[[str], str | None] = _without_spaces
+    score: Score | None = None
+    drawing: Curves | Images | Blocks | None = None
+    missing: Callable[[], str] = _nothing_missing

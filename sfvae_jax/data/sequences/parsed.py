@@ -1,4 +1,4 @@
-"""Lines of text as sequences of a grammar's rules, parsed once and kept."""
+"""Parses lines of text into sequences of a grammar's rules, and keeps the result in a cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sfvae_jax.runtime.display import Display
 from sfvae_jax.runtime.user_cache import user_cache_folder
 
 SUFFIX = ".npz"
-_FORMAT = "3"  # of such a file
+_FORMAT = "3"  # the version of a cache file's layout
 _KINDS = {
     "seal": "u",
     "rules": "i",
@@ -29,7 +29,7 @@ _KINDS = {
     "bad_columns": "i",
     "reasons": "U",
 }
-_LOOKED_AT = 500  # lines of what was kept that are compared with the file's
+_LOOKED_AT = 500  # lines of a cache file that are compared with the text file
 _PER_UPDATE = 500  # lines between two updates of the progress
 
 log = logging.getLogger("sfvae_jax")
@@ -40,9 +40,9 @@ class Line:
     """A line of a file.
 
     Attributes:
-        number: from 1.
-        column: at which its text begins, from 1.
-        text: of the line, which should be a sentence; bytes that are no UTF-8 are kept as Python's
+        number: the line's number, from 1.
+        column: the column at which its text begins, from 1.
+        text: what should be a sentence; bytes that are not UTF-8 are kept as Python's
             `surrogateescape` does.
     """
 
@@ -56,12 +56,12 @@ class Parsed:
     """Lines that have been parsed.
 
     Attributes:
-        rules: of each line that is a sentence, one after another, int16 [sum of lengths].
+        rules: the rules of all lines that are sentences, one line after another, int16.
         lengths: the number of rules of each of these lines, [N].
-        lines: their numbers, [N].
-        bad_lines: numbers of the others, [M].
+        lines: the numbers of these lines, [N].
+        bad_lines: the numbers of the other lines, [M].
         bad_columns: in each, the column of the first character that cannot stand there, [M].
-        reasons: what is wrong there, in words, [M].
+        reasons: in each, what is wrong there, [M].
     """
 
     rules: np.ndarray
@@ -73,18 +73,19 @@ class Parsed:
 
 
 def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bool) -> Parsed:
-    """The lines of a file, parsed; what an earlier call has kept is used where it can be.
+    """Parses the lines of a file, or takes them from the cache of an earlier call.
 
-    It is kept in the user's cache folder, `sfvae_jax/sequences` in it, in one file for each path
-    and grammar, never beside the file; it may be deleted at any time. What was kept is used only
-    if it passes every check of `_load`; in doubt the lines are parsed again. Processes that parse
-    the same file at once all write it; the last one's stays.
+    The cache is the folder `sfvae_jax/sequences` of the user's cache folder, with one file for each
+    path and grammar; nothing is written beside the file itself. It may be deleted at any time. A
+    cache file is used only if it passes every check of `_load`; otherwise the lines are parsed
+    again. If several processes parse the same file at once, each writes its cache file, and the
+    last one stays.
 
     Args:
-        path: of the file.
-        lines: of the file; if they differ from those that were kept, they are parsed again.
-        grammar: of their sentences.
-        go_on: whether to go on after a line that is no sentence.
+        path: the file's path.
+        lines: the file's lines.
+        grammar: the grammar of the sentences.
+        go_on: whether to go on after a line that is not a sentence.
     """
     kind = _digest(*map(str, grammar.rules), repr((grammar.separator, grammar.ignored)))
     key = _digest(_FORMAT, kind, *(f"{line.number} {line.column} {line.text}" for line in lines))
@@ -95,20 +96,20 @@ def parse_file(path: Path, lines: Sequence[Line], grammar: Grammar, *, go_on: bo
         return kept
     parsed = parse(lines, grammar, go_on=go_on, label=f"parsing {path.name}")
     if not writable:
-        log.info("what was parsed is not kept: cannot write to %s", folder)
+        log.info("parsed lines are not cached: cannot write to %s", folder)
     elif go_on or not len(parsed.bad_lines):
         _save(place, key, parsed)
     return parsed
 
 
 def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -> Parsed:
-    """Parses lines with a grammar, and shows the progress under a label.
+    """Parses lines, and shows the progress.
 
     Args:
-        lines: sentences, most of them.
-        grammar: of these.
-        go_on: whether to go on after a line that is no sentence.
-        label: in words.
+        lines: lines, most of which should be sentences.
+        grammar: the grammar of the sentences.
+        go_on: whether to go on after a line that is not a sentence.
+        label: what the progress is called.
     """
     good: dict[int, np.ndarray] = {}
     bad: list[tuple[int, int, str]] = []
@@ -132,7 +133,7 @@ def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -
 def _reason(line: Line, error: ParseError) -> str:
     character = line.text[error.column - 1 : error.column]
     if "\udc80" <= character <= "\udcff":
-        return f"byte 0x{ord(character) - 0xDC00:02x} is no UTF-8"
+        return f"byte 0x{ord(character) - 0xDC00:02x} is not UTF-8"
     return error.reason
 
 
@@ -141,7 +142,7 @@ def _digest(*parts: str) -> str:
 
 
 def _seal(key: str, parsed: Parsed) -> np.ndarray:
-    """A digest of the arrays and of the key under which they are kept, uint8 [32]."""
+    """Returns a digest of the arrays and of the key under which they are kept, uint8 [32]."""
     digest = hashlib.sha256(key.encode())
     for name, array in dataclasses.asdict(parsed).items():
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
@@ -150,7 +151,7 @@ def _seal(key: str, parsed: Parsed) -> np.ndarray:
 
 
 def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Parsed | None:
-    """What a file keeps under a key; None if it is missing, damaged or has another key."""
+    """Reads a cache file; None if it is missing, damaged, or kept under another key."""
     try:
         if not_regular(file):
             return None
@@ -169,7 +170,7 @@ def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Pars
 
 
 def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
-    """Whether arrays fit the lines; some of the lines are parsed again and compared.
+    """Returns whether arrays fit the lines, some of which are parsed again and compared.
 
     The seal only shows damage: another program could seal a file of its own.
     """
@@ -189,7 +190,7 @@ def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
         return False
     ends = np.cumsum(parsed.lengths)
     starts = ends - parsed.lengths
-    places = np.cumsum(good) - 1  # of each line among the good ones
+    places = np.cumsum(good) - 1  # the place of each line among the good ones
     for i in range(0, len(lines), max(1, len(lines) // _LOOKED_AT)):
         rules = parsed.rules[starts[places[i]] : ends[places[i]]] if good[i] else None
         if not _says(rules, lines[i].text, grammar):
@@ -198,7 +199,7 @@ def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
 
 
 def _says(rules: np.ndarray | None, text: str, grammar: Grammar) -> bool:
-    """Whether a text has these rules; for None, whether it is no sentence."""
+    """Returns whether a text has these rules; for None, whether it is not a sentence."""
     try:
         if rules is None:
             grammar.parse(text)
@@ -206,13 +207,13 @@ def _says(rules: np.ndarray | None, text: str, grammar: Grammar) -> bool:
         return "".join(grammar.write(rules).split()) == "".join(text.split())
     except ParseError:
         return rules is None
-    except ValueError:  # they derive nothing whole
+    except ValueError:  # the rules derive no whole sentence
         return False
 
 
 def _save(file: Path, key: str, parsed: Parsed) -> None:
-    """Writes a file that `_load` reads, whole or not at all."""
-    # Another process may be writing the same.
+    """Writes a cache file that `_load` reads, whole or not at all."""
+    # Another process may be writing the same file.
     unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
     try:
         with unfinished.open("xb") as stream:
@@ -220,7 +221,7 @@ def _save(file: Path, key: str, parsed: Parsed) -> None:
             np.savez_compressed(stream, seal=seal, **dataclasses.asdict(parsed))
         os.replace(unfinished, file)
     except OSError as error:
-        log.info("what was parsed is not kept: cannot write %s: %s", file, error.strerror)
+        log.info("parsed lines are not cached: cannot write %s: %s", file, error.strerror)
         _remove(unfinished)
 
 

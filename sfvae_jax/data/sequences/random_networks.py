@@ -1,4 +1,4 @@
-"""Convolutional networks drawn by a seed, layer after layer."""
+"""Convolutional networks, drawn layer by layer from a fixed seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAYER_TYPES = (
     "relu",
 )
 SIDE = 32
-"""Of the images that a network takes, in pixels."""
+"""The side of the images that a network takes, in pixels."""
 MAX_LAYERS = 31
 NUM_NETWORKS = {"train": 10_000, "test": 1_000}
 
@@ -34,17 +34,18 @@ _SEED = 2_024
 _CLASSES = 10
 
 
-@functools.cache  # every part of the data set asks for it
+@functools.cache  # every split of the data set asks for it
 def networks() -> dict[str, tuple[Network, ...]]:
-    """Networks (layer type, value) of 10,000 to train on and 1,000 to test, no two alike.
+    """Returns different networks of layers (type, value), 10,000 to train on and 1,000 to test.
 
-    Up to three blocks of one or two convolutions, each with batch_norm in every other network, and
-    relu or elu, the same all through; then it may pool by 2 or 4, while at least 2 x 2 pixels are
-    left of 32 x 32, and drop out. Channels stay or double from block to block. Up to two dense
-    layers of falling width follow, and one of 10 units that ends.
+    A network begins with up to three blocks of one or two convolutions. Every convolution is
+    followed by batch_norm in half of the networks, and by relu or elu, the same throughout a
+    network. A block may end with pooling by 2 or 4, as long as 2 x 2 pixels are left of the
+    32 x 32, and with dropout. From block to block the channels stay the same or double. Up to two
+    dense layers of decreasing width follow, and a last one with 10 units.
 
-    Values lie in [0, 1]: log2(n) / 10 of a convolution's n channels, a dense layer's n units and a
-    pooling's factor n; dropout's rate; 0 of the layers that have nothing to choose.
+    Values lie in [0, 1]: log2(n) / 10 for a convolution with n channels, a dense layer with n units
+    and pooling by n; the rate of dropout; 0 for layers without a choice.
     """
     words = _words()
 
@@ -59,12 +60,12 @@ def networks() -> dict[str, tuple[Network, ...]]:
 
 
 def scaled(number: int) -> float:
-    """The value log2(number) / 10 of a number in 1..1024."""
+    """Returns the value log2(number) / 10 of a number in 1..1024."""
     return math.log2(number) / 10
 
 
 def _words() -> Iterator[int]:
-    # Raw words of a bit generator never change; the methods of a Generator may.
+    # The raw words of a bit generator never change, but the methods of a Generator may.
     bits = np.random.PCG64(_SEED)
     while True:
         yield from (bits.random_raw(4096) >> np.uint64(32)).tolist()

@@ -1,9 +1,9 @@
 """Bayesian optimisation in batches: a Gaussian process, and where it expects improvement.
 
-What is sought is great. The Gaussian process is scikit-learn's and expected improvement that of
-bayesian-optimization, whose own loop is not used: its batches (`ConstantLiar`) fit the process
-anew for each of their points, and climb one point at a time by finite differences, which takes
-minutes for one batch in 25 dimensions.
+Targets are maximised. The Gaussian process is scikit-learn's, and expected improvement is that of
+bayesian-optimization. The latter's own loop is not used: its batches (`ConstantLiar`) fit the
+process again for each of their points, and climb from one point at a time by finite differences,
+which takes minutes for one batch in 25 dimensions.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
 
 NUM_FITTED = 400  # points that the kernel's scales are fitted to
-_NUM_RANDOM = 4000  # points looked at for one batch
-_NUM_CLIMBING = 100  # of these, that climb from there
-NUM_POOLED = 400  # of these, that a batch may be taken from as they are
-_MOST_STEPS = 30
-_LEAST = 1e-300  # below it an improvement has no logarithm
+_NUM_RANDOM = 4000  # random points that are considered for a batch
+_NUM_CLIMBING = 100  # the most promising of these, from which a climb starts
+NUM_POOLED = 400  # the most promising of these, which may be taken as they are
+_MOST_STEPS = 30  # of a climb
+_LEAST = 1e-300  # the smallest improvement whose logarithm is taken
 
 
 class Box(NamedTuple):
-    """The least and the greatest value of each dimension, [m]."""
+    """The smallest and the greatest value of each dimension, each [m]."""
 
     lower: np.ndarray
     upper: np.ndarray
@@ -34,21 +34,21 @@ class Box(NamedTuple):
 def suggest_batch(
     rng: np.random.Generator, codes: np.ndarray, targets: np.ndarray, number: int
 ) -> np.ndarray:
-    """Where to look next for greater targets, all in the box of what is known.
+    """Returns codes at which greater targets are expected, all in the box of the known codes.
 
-    The batch is chosen greedily: after each point the process is told that no more than the best
-    has been found there (the constant liar), so that the next one is worth looking at besides.
+    The batch is chosen greedily. After each point the process is told that the best target so far
+    was found there (the constant liar), so that the next point is worth trying as well.
 
     Args:
-        rng: of the points that are tried.
-        codes: known ones, [n, m].
-        targets: of these, [n].
-        number: of new codes.
+        rng: draws the points that are tried.
+        codes: the known codes, [n, m].
+        targets: their targets, [n].
+        number: how many new codes to choose.
 
     Returns:
-        [number, m].
+        New codes, [number, m].
     """
-    # One scale for all dimensions: those that the encoder hardly uses stay as small as they are.
+    # All dimensions share one scale, so that those that the encoder hardly uses stay small.
     center, scale = codes.mean(axis=0), np.sqrt(np.mean(codes.var(axis=0)))
     scale = scale if scale > 0 else 1.0
     points = (codes - center) / scale
@@ -63,14 +63,14 @@ def suggest_batch(
 def fit_process(
     rng: np.random.Generator, points: np.ndarray, targets: np.ndarray
 ) -> GaussianProcessRegressor:
-    """A Gaussian process with noise, of targets less their mean over their standard deviation.
+    """Returns a Gaussian process with noise, fitted to standardised targets.
 
-    Its kernel is amplitude * exp(-|z - z'|^2 / (2 length^2)). The three scales are those of the
-    greatest marginal likelihood of `NUM_FITTED` random points.
+    Its kernel is amplitude * exp(-|z - z'|^2 / (2 length^2)). Amplitude, length and noise maximise
+    the marginal likelihood of `NUM_FITTED` random points.
 
     Args:
-        rng: which points these are.
-        points: [n, m], of about unit variance.
+        rng: draws these points.
+        points: [n, m], with a variance of about 1.
         targets: [n].
     """
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -82,19 +82,19 @@ def fit_process(
     kernel = ConstantKernel(0.5, (1e-3, 1e2)) * length + WhiteKernel(0.5, (1e-4, 2.0))
     few = rng.permutation(len(points))[:NUM_FITTED]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scales at their bounds are no news for a user
+        warnings.simplefilter("ignore")  # that a scale is at its bound does not concern the user
         fitted = GaussianProcessRegressor(kernel).fit(points[few], scaled[few]).kernel_
     process = GaussianProcessRegressor(fitted.k1, alpha=fitted.k2.noise_level, optimizer=None)
     return process.fit(points, scaled)
 
 
 def expected_improvement(mean: np.ndarray, stddev: np.ndarray, best: float) -> np.ndarray:
-    """E[max(f - best, 0)] for f ~ N(mean, stddev^2), [n].
+    """Returns E[max(f - best, 0)] for f ~ N(mean, stddev^2), [n].
 
     Args:
         mean: [n].
         stddev: [n], positive.
-        best: what is to be surpassed.
+        best: the value to be surpassed.
     """
     from bayes_opt.acquisition import ExpectedImprovement
 
@@ -106,14 +106,14 @@ def expected_improvement(mean: np.ndarray, stddev: np.ndarray, best: float) -> n
 def log_improvement(
     process: GaussianProcessRegressor, points: np.ndarray, best: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithm of the expected improvement [n], and its gradient [n, m].
+    """Returns the logarithm of the expected improvement [n], and its gradient [n, m].
 
     d EI = Phi(u) d mean + phi(u) d stddev, u = (mean - best) / stddev.
 
     Args:
-        process: from `fit_process`.
+        process: a process from `fit_process`.
         points: [n, m].
-        best: what is to be surpassed.
+        best: the value to be surpassed.
     """
     from scipy.linalg import cho_solve
     from scipy.special import ndtr
@@ -127,7 +127,7 @@ def log_improvement(
     improvement = np.maximum(expected_improvement(mean, stddev, best), _LEAST)
     u = (mean - best) / stddev
     density = np.exp(-0.5 * u**2) / np.sqrt(2.0 * np.pi)
-    # Of the kernel: d k(z, z') / dz = k(z, z') (z' - z) / length^2.
+    # The gradient of the kernel is d k(z, z') / dz = k(z, z') (z' - z) / length^2.
     change = ndtr(u)[:, None] * process.alpha_ - (density / stddev)[:, None] * solved
     weights = covariance * change / improvement[:, None]
     gradient = (weights @ known - points * weights.sum(axis=1, keepdims=True)) / length**2
@@ -137,19 +137,21 @@ def log_improvement(
 def _pool(
     rng: np.random.Generator, process: GaussianProcessRegressor, box: Box, best: float
 ) -> np.ndarray:
-    """Points from which a batch is taken: the most promising random ones, and tops above them."""
+    """Returns points to choose a batch from: promising random ones, and tops above them."""
     random = _random_points(rng, process, box)
     improvement = expected_improvement(*process.predict(random, return_std=True), best)
     promising = random[np.argsort(-improvement)[:NUM_POOLED]]
     pool = np.concatenate([_climb(process, promising[:_NUM_CLIMBING], box, best), promising])
-    _, distinct = np.unique(np.round(pool, 3), axis=0, return_index=True)  # tops reached twice
+    _, distinct = np.unique(
+        np.round(pool, 3), axis=0, return_index=True
+    )  # several climbs may end at one top
     return pool[distinct]
 
 
 def _random_points(
     rng: np.random.Generator, process: GaussianProcessRegressor, box: Box
 ) -> np.ndarray:
-    """Half of them uniform in the box, half near the known points of the greatest means."""
+    """Returns random points: half uniform in the box, half near known points of great means."""
     half, size = _NUM_RANDOM // 2, len(box.lower)
     known = process.X_train_
     centers = known[np.argsort(-process.predict(known))[: max(len(known) // 20, 1)]]
@@ -162,7 +164,7 @@ def _random_points(
 def _climb(
     process: GaussianProcessRegressor, points: np.ndarray, box: Box, best: float
 ) -> np.ndarray:
-    """Points [n, m] after a climb of the expected improvement from each, all in one problem."""
+    """Returns where climbs of the expected improvement from points [n, m] end, as one problem."""
     from scipy.optimize import minimize
 
     def negative(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -178,7 +180,7 @@ def _climb(
 def _greedy(
     process: GaussianProcessRegressor, pool: np.ndarray, best: float, number: int
 ) -> list[int]:
-    """Places in the pool of a batch, one after the other where improvement is expected most."""
+    """Returns the places of a batch in the pool, each where most improvement is expected then."""
     mean, covariance = process.predict(pool, return_cov=True)
     open_, chosen = np.ones(len(pool), bool), []
     for _ in range(number):
@@ -187,7 +189,7 @@ def _greedy(
         place = int(np.argmax(improvement))
         open_[place] = False
         chosen.append(place)
-        # The lie has no noise: to look there again would be no news.
+        # The lie is noiseless, so that the same point would bring no further improvement.
         column = covariance[:, place]
         gain = column / max(column[place], 1e-9)
         mean = mean + gain * (best - mean[place])

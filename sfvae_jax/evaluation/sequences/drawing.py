@@ -1,31 +1,35 @@
-"""Drawings of sequences: tables of texts, curves, structural formulas, networks.
-
-Imported late, as `pictures` is: it loads matplotlib.
-"""
+"""Pictures of sequences: tables of texts, and panels with curves, images or blocks."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sfvae_jax.data.sequences.kind import Blocks, Curves, Images, SequenceKind
 from sfvae_jax.evaluation.figures import COLORS, add_legend, new_figure, save
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _WRONG = COLORS[1]
-_SIZE = 9.0  # of a table's text, in points
+_SIZE = 9.0  # the size of a table's text, in points
 _CHARACTER, _LINE = 0.602 * _SIZE / 72, 1.35 * _SIZE / 72  # DejaVu Sans Mono's, in inches
 _MARGIN = 0.15
+_NUM_POINTS = 401  # of a curve
+_IMAGE_SIZE = (300, 220)  # pixels
 
 
 class Cell(NamedTuple):
-    """A text of a table.
+    """One cell of a table.
 
     Attributes:
-        text: any; long ones are broken.
-        marked: whether a cross and a colour say that it is wrong.
+        text: any text; a long one is broken.
+        marked: whether a cross and a colour show that it is wrong.
     """
 
     text: str
@@ -35,16 +39,16 @@ class Cell(NamedTuple):
 def draw_table(
     header: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, path: Path
 ) -> None:
-    """A table of texts in a font of one width, as large as they need.
+    """Draws a table of texts in a monospaced font, as large as they need.
 
     Args:
-        header: of each column.
-        rows: as many cells as there are columns.
-        title: of the figure.
-        path: of the file.
+        header: the name of each column.
+        rows: in each row a cell for each column.
+        title: the figure's title.
+        path: the file that is written.
     """
     columns = [[cell.text for cell in column] for column in zip(*rows, strict=True)]
-    most = max(24, 120 // len(header))  # characters of a column
+    most = max(24, 120 // len(header))  # characters in a column
     widths = [
         min(max(map(len, [name, *column])), most) + 4
         for name, column in zip(header, columns, strict=True)
@@ -77,91 +81,97 @@ def draw_table(
     save(figure, path)
 
 
-def draw_curves(
-    rows: Sequence[Sequence[tuple[str, tuple[np.ndarray, np.ndarray] | None]]],
-    title: str,
-    path: Path,
-) -> None:
-    """A panel for each expression: its text over its curve y(x); a row for each interpolation.
+def draw_rows(kind: SequenceKind, rows: Sequence[Sequence[str]], title: str, path: Path) -> None:
+    """Draws rows of texts, one for each interpolation, as their kind says.
 
     Args:
-        rows: texts with x [n] and y [n], or None for a text that is no expression.
-        title: of the figure.
-        path: of the file.
+        kind: the kind of the texts.
+        rows: texts that are valid or not.
+        title: the figure's title.
+        path: the file that is written.
     """
+    match kind.drawing:
+        case Curves() as curves:
+            figure = _draw_curves(kind, curves, rows, title)
+        case Images() as images:
+            figure = _draw_images(kind, images, rows, title)
+        case Blocks() as blocks:
+            figure = _draw_blocks([[blocks.blocks(text) for text in row] for row in rows], title)
+        case None:
+            header = [f"pair {number + 1}" for number in range(len(rows))]
+            steps = zip(*rows, strict=True)
+            cells = [[Cell(text, not kind.is_valid(text)) for text in step] for step in steps]
+            draw_table(header, cells, title, path)
+            return
+    save(figure, path)
+
+
+def _draw_curves(
+    kind: SequenceKind, curves: Curves, rows: Sequence[Sequence[str]], title: str
+) -> Figure:
+    """A panel for each text, with the text above its curve y(x)."""
+    x = np.linspace(-curves.limit, curves.limit, _NUM_POINTS)
     figure, panels = _grid(rows, title, height=1.7)
-    for axes, text, curve in panels:
+    for axes, text in panels:
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
-        if curve is None:
-            _leave_empty(axes, text, "no expression")
+        if not kind.is_valid(text):
+            _leave_empty(axes, text, f"no {kind.singular}")
             continue
-        x, y = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
+        y = curves.values(text, x)
+        y = np.where(np.isfinite(y), y, np.nan)
         axes.set_title(_caption(text), fontsize=7.5, family="DejaVu Sans Mono")
         axes.plot(x, y, color=COLORS[0], lw=1.2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(_limits(y))
         axes.grid(alpha=0.3)
-    save(figure, path)
+    return figure
 
 
-def draw_structures(
-    rows: Sequence[Sequence[tuple[str, np.ndarray | None]]], title: str, path: Path
-) -> None:
-    """A panel for each molecule: its SMILES over its formula; a row for each interpolation.
-
-    Args:
-        rows: texts with images [H, W, 3], or None for a text that is no molecule.
-        title: of the figure.
-        path: of the file.
-    """
+def _draw_images(
+    kind: SequenceKind, images: Images, rows: Sequence[Sequence[str]], title: str
+) -> Figure:
+    """A panel for each text, with the text above its image."""
     figure, panels = _grid(rows, title, height=1.9)
-    for axes, text, image in panels:
+    for axes, text in panels:
+        image = images.image(text, _IMAGE_SIZE) if kind.is_valid(text) else None
         if image is None:
-            _leave_empty(axes, text, "no molecule")
+            _leave_empty(axes, text, f"no {kind.singular}")
             continue
         axes.set_title(_caption(text), fontsize=7, family="DejaVu Sans Mono")
         axes.imshow(image)
         axes.axis("off")
-    save(figure, path)
+    return figure
 
 
-def draw_networks(
-    rows: Sequence[Sequence[Sequence[tuple[str, float]]]],
-    title: str,
-    path: Path,
-    *,
-    has_values: bool = True,
-) -> None:
-    """A panel for each interpolation, in it a line of blocks for each network.
+def _draw_blocks(rows: Sequence[Sequence[Sequence[tuple[str, float]]]], title: str) -> Figure:
+    """A panel for each row, in which each text is a line of blocks.
 
-    A block is a layer: its colour the type, its height the value, on one scale for all.
+    A block's colour is its type, its height its value, on one scale for all.
 
     Args:
-        rows: networks of (type, value).
-        title: of the figure.
-        path: of the file.
-        has_values: whether the values mean anything.
+        rows: the blocks of each text, as (type, value).
+        title: the figure's title.
     """
-    from matplotlib import colormaps
-    from matplotlib.patches import Patch
-
-    every = [layer for row in rows for network in row for layer in network]
-    types = sorted({kind for kind, _ in every})
-    colors = COLORS if len(types) <= len(COLORS) else colormaps["tab20"].colors
-    color = {kind: colors[i % len(colors)] for i, kind in enumerate(types)}
+    every = [block for row in rows for blocks in row for block in blocks]
+    types = sorted({block_type for block_type, _ in every})
     low, high = np.min([0.0, *(v for _, v in every)]), np.max([0.0, *(v for _, v in every)])
-    longest = max((len(network) for row in rows for network in row), default=1)
+    longest = max((len(blocks) for row in rows for blocks in row), default=1)
     steps = max(map(len, rows))
     figure = new_figure(len(rows) * max(0.5 * longest + 1.3, 3.6), 0.55 * steps + 1.6)
+    from matplotlib import colormaps  # after the first figure, which says where fonts are cached
+    from matplotlib.patches import Patch
+
+    colors = COLORS if len(types) <= len(COLORS) else colormaps["tab20"].colors
+    color = {block_type: colors[i % len(colors)] for i, block_type in enumerate(types)}
     _set_title(figure, title)
     panels = figure.subplots(1, len(rows), squeeze=False)[0]
     for number, (axes, row) in enumerate(zip(panels, rows, strict=True)):
-        for line, network in enumerate(row):
-            for place, (kind, value) in enumerate(network):
+        for line, blocks in enumerate(row):
+            for place, (block_type, value) in enumerate(blocks):
                 size = 0.12 + 0.68 * (value - low) / ((high - low) or 1.0)
-                axes.bar(place + 1, size, 0.9, bottom=-line, color=color[kind])
-            if not network:
+                axes.bar(place + 1, size, 0.9, bottom=-line, color=color[block_type])
+            if not blocks:
                 axes.text(1, -line, "no layer", color=_WRONG, fontsize=8)
         axes.set(xlim=(0.3, longest + 0.7), ylim=(0.15 - steps, 1.0), title=f"pair {number + 1}")
         axes.set_xlabel("layer")
@@ -170,37 +180,38 @@ def draw_networks(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False)
     panels[0].set_ylabel("step")
-    handles = [Patch(color=color[kind]) for kind in types]
-    scale = f"height: value, {low:.3g} to {high:.3g}" if has_values else "type"
+    handles = [Patch(color=color[block_type]) for block_type in types]
+    scale = f"height: value, {low:.3g} to {high:.3g}"
     style = {"loc": "outside lower center", "ncols": 4, "fontsize": "small", "title": scale}
     add_legend(figure, handles, types, **style)
-    save(figure, path)
+    return figure
 
 
-def _grid(rows: Sequence[Sequence[tuple]], title: str, height: float) -> tuple[Any, list[tuple]]:
-    """A figure, and (axes, text, what is drawn) of each of its panels."""
+def _grid(
+    rows: Sequence[Sequence[str]], title: str, height: float
+) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """Makes a figure, and returns it with the panel and the text of each of its places."""
     columns = max(map(len, rows))
-    lines = max(_caption(text).count("\n") + 1 for row in rows for text, _ in row)
+    lines = max(_caption(text).count("\n") + 1 for row in rows for text in row)
     figure = new_figure(2.2 * columns + 0.4, (height + 0.13 * lines) * len(rows) + 0.6)
     _set_title(figure, title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
         for axes in line[len(row) :]:
             axes.set_visible(False)
-    filled = [
-        (axes, *entry)
+    return figure, [
+        panel
         for line, row in zip(grid, rows, strict=True)
-        for axes, entry in zip(line, row, strict=False)
+        for panel in zip(line, row, strict=False)
     ]
-    return figure, filled
 
 
-def _set_title(figure: Any, title: str) -> None:
-    """Above all panels, in as many lines as it needs."""
+def _set_title(figure: Figure, title: str) -> None:
+    """Writes a title above all panels, in as many lines as it needs."""
     figure.suptitle("\n".join(_broken(title, int(72 * figure.get_figwidth() / 7.5))))
 
 
-def _leave_empty(axes: Any, text: str, reason: str) -> None:
+def _leave_empty(axes: Axes, text: str, reason: str) -> None:
     style = {"fontsize": 7, "family": "DejaVu Sans Mono"}
     axes.set_title(_caption(text), color=_WRONG, **style)
     axes.text(0.5, 0.5, reason, color=_WRONG, ha="center", transform=axes.transAxes)
@@ -209,7 +220,7 @@ def _leave_empty(axes: Any, text: str, reason: str) -> None:
 
 
 def _caption(text: str) -> str:
-    """A text in the lines of a panel, four at most."""
+    """Returns a text broken for a panel, into four lines at most."""
     lines = _broken(text, 28)
     return "\n".join(
         [*lines[:3], lines[3][:27] + "\N{HORIZONTAL ELLIPSIS}"] if len(lines) > 4 else lines
@@ -217,7 +228,7 @@ def _caption(text: str) -> str:
 
 
 def _limits(y: np.ndarray) -> tuple[float, float]:
-    """Of a curve, so that its poles do not flatten the rest."""
+    """Returns limits of y for a curve, chosen so that its poles do not flatten the rest."""
     finite = y[np.isfinite(y)]
     if not len(finite):
         return -1.0, 1.0
@@ -227,5 +238,5 @@ def _limits(y: np.ndarray) -> tuple[float, float]:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Lines of at most so many characters, broken at spaces where there are some."""
+    """Returns lines with at most `width` characters, broken at spaces where there are some."""
     return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

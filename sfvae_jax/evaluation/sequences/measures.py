@@ -11,33 +11,41 @@ from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences.decoding import (
     DECODINGS,
-    canonical,
     decode_examples,
-    is_valid,
     random_sentences,
     rules_of,
     sentences,
 )
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, centers, once
+from sfvae_jax.evaluation.sequences.judging import canonical, is_valid
+from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
+from sfvae_jax.evaluation.trained_model import (
+    NotApplicable,
+    TrainedModel,
+    centers,
+    once_per_checkpoint,
+)
 from sfvae_jax.grammars import Language
 from sfvae_jax.options import COUNT, Option, one_of, some_of
 
-Measured = dict[str, float | NotApplicable]
-
 SAMPLE_OPTIONS = {
-    "sources": Option(("prior", "gmm"), some_of("source", DENSITIES), "densities of the latents"),
-    "num_samples": Option(1000, COUNT, "of each density"),
-    "decoding": Option("mode", one_of("decoding", DECODINGS), "of p(x|z): its mode, or a sample"),
+    "sources": Option(
+        ("prior", "gmm"), some_of("source", DENSITIES), "Densities that latents are drawn from"
+    ),
+    "num_samples": Option(1000, COUNT, "Sequences that are decoded for each density"),
+    "decoding": Option(
+        "mode",
+        one_of("decoding", DECODINGS),
+        "How a latent is decoded: mode = the mode of p(x|z), sample = a sample of it",
+    ),
 }
-RECONSTRUCTION_METRICS = ("exact_match", "token_accuracy", "value_error")
 
 
 def evaluate_sequence_samples(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> Measured:
-    """The evaluation `sequence_samples`: what random latents decode to, as GrammarVAE and MOSES.
+    """Takes the measures of `sequence_samples`: what random latents decode to.
 
-    For each source valid_SOURCE, unique_SOURCE and novel_SOURCE: see `sample_shares`.
+    For each source they are valid_SOURCE, unique_SOURCE and novel_SOURCE; see `sample_shares`.
     """
     measured: Measured = {}
     for source in options.sources:
@@ -53,20 +61,20 @@ def evaluate_sequence_samples(
 
 
 def sample_shares(
-    language: Language, texts: Sequence[str], known: set[str]
+    language: Language, texts: Sequence[str], known: set[str | None]
 ) -> tuple[float, float | NotApplicable, float | NotApplicable]:
-    """How many samples are valid, how many of these different, and how many of those new.
+    """Returns which share of samples is valid, of these different, and of these new.
 
-    valid   share of the texts that `is_valid`
-    unique  different valid ones, as share of the valid ones
-    novel   different valid ones that are not known, as share of the different valid ones
+    valid   valid texts, as a share of all texts
+    unique  different valid texts, as a share of the valid texts
+    novel   different valid texts that are not known, as a share of the different valid texts
 
-    The three of MOSES (Polykovskiy et al., 2020); the first is that of GrammarVAE's tables. Two
-    texts are the same where `canonical` is.
+    They are the measures of MOSES (Polykovskiy et al., 2020); GrammarVAE's tables have the first.
+    Two texts are the same if their `canonical` forms are.
 
     Args:
-        language: that they are in.
-        texts: of samples, one or more.
+        language: the language of the texts.
+        texts: the samples, one or more.
         known: canonical forms of the training set.
 
     Raises:
@@ -81,21 +89,12 @@ def sample_shares(
     return len(valid) / len(texts), len(different) / len(valid), novel
 
 
-def sequence_samples_metrics(
-    options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
-) -> tuple[str, ...]:
-    """The names of `sequence_samples`' measures."""
-    del evaluations
-    return tuple(name for source in options.sources for name in _sample_metrics(source))
-
-
 def evaluate_sequence_reconstruction(
     trained: TrainedModel, options: ml_collections.ConfigDict
 ) -> Measured:
-    """The evaluation `sequence_reconstruction`: p(x|z)'s mode at the center of every posterior.
+    """Takes the measures of `sequence_reconstruction`, of the mode of p(x|z) at posterior centers.
 
-    The decoder runs free: one that is fed its own output is not shown the example. See
-    `reconstruction_measures`.
+    The decoder runs free: it is not shown the example. See `reconstruction_measures`.
     """
     del options
     rebuilt = decode_examples(trained, centers(trained, trained.images))
@@ -103,7 +102,7 @@ def evaluate_sequence_reconstruction(
 
 
 def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> Measured:
-    """How near sequences come to examples.
+    """Returns how near sequences come to examples.
 
     exact_match     share of the examples whose rules are all the same; values do not count
     token_accuracy  share of the examples' rules, over all places up to the end of each derivation,
@@ -111,9 +110,9 @@ def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarr
     value_error     mean |value - value of x| over the places where both have a layer
 
     Args:
-        language: of both.
+        language: the language of both.
         x: examples [N, T], with values [N, T, 2].
-        rebuilt: shaped like them.
+        rebuilt: what they decode to, shaped like x.
     """
     rules, other_rules = (rules_of(language, examples) for examples in (x, rebuilt))
     same, counted = rules == other_rules, rules != language.grammar.padding
@@ -134,7 +133,7 @@ def _value_error(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> floa
     pair = (language.tables.brings_on(rules_of(language, one)) for one in (x, rebuilt))
     both = np.logical_and(*map(np.asarray, pair))
     if not both.any():
-        return NotApplicable("there is no place where both the example and its decoding have one")
+        return NotApplicable("no place has a value in both an example and its decoding")
     errors = np.abs(x[..., 1] - rebuilt[..., 1], dtype=np.float64)
     return float(np.mean(errors[both]))
 
@@ -143,11 +142,38 @@ def _sample_metrics(source: str) -> tuple[str, ...]:
     return tuple(f"{measure}_{source}" for measure in ("valid", "unique", "novel"))
 
 
-def _training_forms(trained: TrainedModel) -> set[str]:
-    """`canonical` of the training set."""
+@once_per_checkpoint
+def _training_forms(trained: TrainedModel) -> set[str | None]:
+    """Returns the `canonical` forms of the training set."""
+    training = tracked("reading training sequences", sentences(trained, "train"))
+    return {canonical(trained.language, text) for text in training}
 
-    def forms() -> set[str]:
-        training = tracked("reading training sequences", sentences(trained, "train"))
-        return {canonical(trained.language, text) for text in training}
 
-    return once(trained, "training forms", forms)
+SEQUENCE_SAMPLES = Evaluation(
+    evaluate_sequence_samples,
+    (
+        Measure("valid_SOURCE", "valid samples of the SOURCE", digits=3, better="more", split=""),
+        Measure("unique_SOURCE", "unique samples of the SOURCE", digits=3, better="more", split=""),
+        Measure("novel_SOURCE", "novel samples of the SOURCE", digits=3, better="more", split=""),
+    ),
+    SAMPLE_OPTIONS,
+    summary="which share of random sequences is valid, of these different, and of these new",
+    source="GrammarVAE 4.2, RAE 6.2",
+    names=lambda options, _: tuple(
+        name for source in options.sources for name in _sample_metrics(source)
+    ),
+    examples="sequences",
+    splits=("train",),
+    uses_generated=True,
+)
+SEQUENCE_RECONSTRUCTION = Evaluation(
+    evaluate_sequence_reconstruction,
+    (
+        Measure("exact_match", digits=3, better="more"),
+        Measure("token_accuracy", digits=3, better="more"),
+        Measure("value_error", digits=3, better="less"),
+    ),
+    summary="how nearly a sequence's code decodes to it",
+    source="GrammarVAE 4",
+    examples="sequences",
+)

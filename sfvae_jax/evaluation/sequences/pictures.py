@@ -1,9 +1,8 @@
-"""What the evaluation `sequence_pictures` draws: what a model of sequences says."""
+"""The evaluation `sequence_pictures`: reconstructions, random sequences and interpolations."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,29 @@ import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
-from sfvae_jax.evaluation.sequences import molecules
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,
     decode_texts,
-    is_expression,
-    is_valid,
-    layers,
     random_sentences,
     rules_of,
     texts,
 )
+from sfvae_jax.evaluation.sequences.drawing import Cell, draw_rows, draw_table
+from sfvae_jax.evaluation.sequences.judging import is_valid, judged
+from sfvae_jax.evaluation.spec import Evaluation, no_measures
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, centers
 from sfvae_jax.options import DRAWN, Option, some_of, whole
 
 OPTIONS = {
-    "sources": Option(("prior", "gmm"), some_of("source", DENSITIES), "of random sentences"),
-    "num_interpolations": Option(2, DRAWN, "pairs of examples"),
-    "num_steps": Option(7, whole(2, 1000), "from one example of a pair to the other"),
+    "sources": Option(
+        ("prior", "gmm"),
+        some_of("source", DENSITIES),
+        "Densities that the latents of random sequences are drawn from",
+    ),
+    "num_interpolations": Option(2, DRAWN, "Pairs of examples between which is interpolated"),
+    "num_steps": Option(
+        7, whole(2, 1000), "Sequences from one example of a pair to the other, both included"
+    ),
 }
 
 
@@ -40,13 +44,13 @@ def draw_sequence_gallery(
     title: str,
     folder: Path,
 ) -> None:
-    """Reconstructions, random sentences and interpolations.
+    """Draws reconstructions, random sequences and interpolations.
 
     Args:
-        trained: model and sequences.
+        trained: the model and the examples.
         options: a group with the keys of `OPTIONS`.
-        results: of the run; not used.
-        title: of the pictures.
+        results: the contents of results.json; not used.
+        title: what the titles begin with.
         folder: where reconstructions.png, sentences.png and interpolations.png are written.
     """
     del results
@@ -56,8 +60,6 @@ def draw_sequence_gallery(
 
 
 def _draw_reconstructions(trained: TrainedModel, title: str, folder: Path) -> None:
-    from sfvae_jax.evaluation.sequences.drawing import Cell, draw_table
-
     language, examples = trained.language, trained.images[: trained.config.num_pictured]
     rebuilt = decode_examples(trained, centers(trained, examples))
     wrong = np.any(rules_of(language, examples) != rules_of(language, rebuilt), axis=1)
@@ -73,8 +75,6 @@ def _draw_reconstructions(trained: TrainedModel, title: str, folder: Path) -> No
 def _draw_sentences(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    from sfvae_jax.evaluation.sequences.drawing import Cell, draw_table
-
     columns = {}
     for source in options.sources:
         try:
@@ -86,7 +86,7 @@ def _draw_sentences(
         draw_table(
             [f"from {source.replace('_', ' ')}" for source in columns],
             list(zip(*columns.values(), strict=True)),
-            f"{title}: sequences decoded from random codes, those crossed are not valid",
+            f"{title}: sequences decoded from random codes; a cross marks those that are not valid",
             folder / "sentences.png",
         )
 
@@ -94,8 +94,6 @@ def _draw_sentences(
 def _draw_interpolations(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    from sfvae_jax.evaluation.sequences import drawing
-
     pairs = min(options.num_interpolations, len(trained.images) // 2)
     if not pairs:
         return
@@ -104,29 +102,18 @@ def _draw_interpolations(
     ways = [slerp(codes[:pairs], codes[pairs:], weight) for weight in weights]
     found = decode_texts(trained, np.concatenate(ways))
     rows = [found[pair::pairs] for pair in range(pairs)]
-    title, path = f"{title}: between the codes of two sequences", folder / "interpolations.png"
-    if trained.language.kind == "equations":
-        drawing.draw_curves(_with_curves(rows), title, path)
-    elif trained.language.kind == "molecules":
-        draw = functools.partial(molecules.molecule_image, size=(300, 220))
-        drawing.draw_structures(_with(rows, draw), title, path)
-    else:
-        networks = [[layers(trained.language, text) for text in row] for row in rows]
-        has_values = trained.language.has_values
-        drawing.draw_networks(networks, title, path, has_values=has_values)
+    title = f"{title}: between the codes of two sequences"
+    draw_rows(judged(trained.language), rows, title, folder / "interpolations.png")
 
 
-def _with_curves(rows: list[list[str]]) -> list:
-    """Each text with its curve on [-10, 10], or None where it is no expression."""
-    from sfvae_jax.evaluation.sequences.expressions import evaluate_expression
-
-    x = np.linspace(-10.0, 10.0, 401)
-
-    def curve(text: str) -> tuple[np.ndarray, np.ndarray] | None:
-        return (x, evaluate_expression(text, x)) if is_expression(text) else None
-
-    return _with(rows, curve)
-
-
-def _with(rows: list[list[str]], draw: Callable[[str], Any]) -> list[list[tuple[str, Any]]]:
-    return [[(text, draw(text)) for text in row] for row in rows]
+SEQUENCE_PICTURES = Evaluation(
+    no_measures,
+    (),
+    OPTIONS,
+    summary="reconstructions, random sequences and interpolations of sequences",
+    source="GrammarVAE Tables 1, 2",
+    examples="sequences",
+    splits=lambda options, _: ("train",) if set(options.sources) - {"prior"} else (),
+    uses_generated=True,
+    draw=draw_sequence_gallery,
+)

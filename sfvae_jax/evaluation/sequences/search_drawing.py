@@ -1,28 +1,26 @@
-"""The picture of a search: what each iteration found, and the best that was found."""
+"""The picture of a search: what each iteration found, and the best texts of all trials."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation.sequences.bayesian_optimization import (
-    Trial,
-    best_texts,
-    found_trials,
-    score_of_model,
-)
-from sfvae_jax.evaluation.sequences.expressions import (
-    LIMIT,
-    NUM_POINTS,
-    TARGET,
-    evaluate_expression,
-)
-from sfvae_jax.evaluation.sequences.kinds import Score
+from sfvae_jax.data.sequences.kind import Blocks, Curves, Images, Score, SequenceKind
+from sfvae_jax.evaluation.figures import COLORS, new_figure, save
+from sfvae_jax.evaluation.sequences.judging import judged, score_of
+from sfvae_jax.evaluation.sequences.search import Trial, best_texts, found_trials
 from sfvae_jax.evaluation.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+_NUM_POINTS = 1000  # of a curve
+_IMAGE_SIZE = (400, 500)  # pixels
 
 
 def draw_search(
@@ -32,31 +30,25 @@ def draw_search(
     title: str,
     folder: Path,
 ) -> None:
-    """search.png: scores over the iterations; beside it the best equations, or molecules.
+    """Draws search.png: the scores over the iterations, and beside them the best texts.
 
     Raises:
-        NotApplicable: if the model's examples have no score.
+        NotApplicable: if the examples of the model have no score.
     """
-    from sfvae_jax.evaluation import figures
-
     del results
     trials = found_trials(trained, options)
     best = best_texts(trained, trials)
-    figure = figures.new_figure(12, 4.8)
+    figure = new_figure(12, 4.8)
     figure.suptitle(f"{title}: Bayesian optimisation of the latents")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.4))
-    draw_scores(left.subplots(), trials, score_of_model(trained), options.batch_size)
-    if trained.language.kind == "equations":
-        draw_curves(right.subplots(), best)
-    else:
-        _draw_molecules(right, best)
-    figures.save(figure, folder / "search.png")
+    score = score_of(trained.language)
+    draw_scores(left.subplots(), trials, score, options.batch_size)
+    _draw_best(right, judged(trained.language), best)
+    save(figure, folder / "search.png")
 
 
-def draw_scores(axes: Any, trials: Sequence[Trial], score: Score, batch_size: int) -> None:
-    """Best score so far of every trial, from its training examples on, and each batch's median."""
-    from sfvae_jax.evaluation.figures import COLORS
-
+def draw_scores(axes: Axes, trials: Sequence[Trial], score: Score, batch_size: int) -> None:
+    """Draws the best score so far of every trial, and the median of each of its batches."""
     for number, trial in enumerate(trials):
         batches = trial.scores.reshape(-1, batch_size)
         color = COLORS[number % len(COLORS)]
@@ -66,45 +58,58 @@ def draw_scores(axes: Any, trials: Sequence[Trial], score: Score, batch_size: in
         axes.plot(iterations[1:][_any_valid(batches)], medians, "x", color=color)
     axes.plot([], [], ".-", color="gray", label="best so far of a trial")
     axes.plot([], [], "x", color="gray", label="median of its batch's valid ones")
-    better = "greater" if score.sign > 0 else "less"
-    axes.set(xlabel="iteration (0: training examples)", ylabel=f"{score.name}, {better} is better")
+    label = f"{score.name}, {score.better} is better"
+    axes.set(xlabel="iteration (0: training examples)", ylabel=label)
     axes.set_xticks(range(len(trials[0].scores) // batch_size + 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
 def best_so_far(trial: Trial, score: Score, batch_size: int) -> np.ndarray:
-    """Best score of the training examples, and after each batch, [iterations + 1]."""
+    """Returns the best score among the training examples and after each batch, [iterations + 1]."""
     batches = [trial.training, *trial.scores.reshape(-1, batch_size)]
     gains = [np.where(np.isfinite(batch), score.sign * batch, -np.inf).max() for batch in batches]
     return score.sign * np.maximum.accumulate(gains)
 
 
-def draw_curves(axes: Any, best: Sequence[tuple[str, float]]) -> None:
-    """The best expressions beside the target that they are scored against."""
-    from sfvae_jax.evaluation.figures import COLORS
+def _draw_best(figure: FigureBase, kind: SequenceKind, best: Sequence[tuple[str, float]]) -> None:
+    """Draws the best texts with their scores, as their kind says."""
+    match kind.drawing:
+        case Curves() as curves:
+            draw_curves(figure.subplots(), curves, best)
+        case Images() as images:
+            _draw_images(figure, images, best)
+        case Blocks() | None:
+            axes = figure.subplots()
+            axes.set_axis_off()
+            texts = [f"{rank}.  {score:.2f}  {text}" for rank, (text, score) in enumerate(best, 1)]
+            axes.text(0.0, 1.0, "\n".join(texts), va="top", wrap=True)
 
-    x = np.linspace(-LIMIT, LIMIT, NUM_POINTS)
-    target = evaluate_expression(TARGET, x)
-    axes.plot(x, target, color="0.7", linewidth=3, label=f"{TARGET}: the target")
-    styles = zip(COLORS, ("-", "--", ":"), strict=False)  # they may lie on one another
+
+def draw_curves(axes: Axes, curves: Curves, best: Sequence[tuple[str, float]]) -> None:
+    """Draws the curves of the best texts, beside that of the target if there is one."""
+    x = np.linspace(-curves.limit, curves.limit, _NUM_POINTS)
+    axes.set(xlabel="x", ylabel="y")
+    if curves.target:
+        target = curves.values(curves.target, x)
+        label = f"{curves.target}: the target"
+        axes.plot(x, target, color="0.7", linewidth=3, label=label)
+        margin = 0.05 * np.ptp(target)
+        axes.set_ylim(target.min() - margin, target.max() + margin)
+    styles = zip(COLORS, ("-", "--", ":"), strict=False)  # the curves may cover one another
     for (text, score), (color, style) in zip(best, styles, strict=False):
-        values = evaluate_expression(text, x)
+        values = curves.values(text, x)
         axes.plot(x, values, style, color=color, linewidth=1.5, label=f"{text}: {score:.2f}")
-    margin = 0.05 * np.ptp(target)
-    axes.set(xlabel="x", ylabel="y", ylim=(target.min() - margin, target.max() + margin))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
 
 
-def _draw_molecules(figure: Any, best: Sequence[tuple[str, float]]) -> None:
-    from sfvae_jax.evaluation.sequences import molecules
-
+def _draw_images(figure: FigureBase, images: Images, best: Sequence[tuple[str, float]]) -> None:
     panels = figure.subplots(1, max(len(best), 1), squeeze=False)[0]
     for axes in panels:
         axes.set_axis_off()
     for rank, (axes, (text, score)) in enumerate(zip(panels, best, strict=False)):
-        axes.imshow(molecules.molecule_image(text, (400, 500)))
+        axes.imshow(images.image(text, _IMAGE_SIZE))
         axes.set_title(f"{rank + 1}.  {score:.2f}")
 
 

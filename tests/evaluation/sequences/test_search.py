@@ -13,13 +13,12 @@ from PIL import Image
 
 from sfvae_jax import evaluation
 from sfvae_jax.config import base_config
+from sfvae_jax.data.sequences.kind import Score
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.sequences import bayesian_optimization as search
-from sfvae_jax.evaluation.sequences import kinds as scores
-from sfvae_jax.evaluation.sequences import molecules
-from sfvae_jax.evaluation.sequences.expressions import WORST_SCORE, expression_score
+from sfvae_jax.evaluation.sequences import judging, search
 from sfvae_jax.evaluation.sequences.search_drawing import best_so_far
-from sfvae_jax.grammars import EXPRESSIONS, Language, rule_tables, sequence_grammar
+from sfvae_jax.grammars import EXPRESSIONS, Language, chemistry, rule_tables, sequence_grammar
+from sfvae_jax.grammars.arithmetic import WORST_SCORE, expression_score
 from sfvae_jax.likelihoods import Categorical
 from sfvae_jax.posteriors import Point
 
@@ -197,7 +196,7 @@ def test_what_is_not_valid_is_counted_and_scored_worst(monkeypatch):
 
 
 def test_the_worst_molecule_seen_counts_for_an_invalid_one():
-    score = scores.Score(len, "length", 1.0, None)
+    score = Score("length", "more", len)
     targets = search._targets(score, np.array([3.0, np.nan, 1.0, 7.0]))
     np.testing.assert_array_equal(targets, [3.0, 1.0, 1.0, 7.0])
     with pytest.raises(evaluation.NotApplicable, match="no training example has a score"):
@@ -209,14 +208,14 @@ def test_molecules_are_scored_by_their_penalised_log_p(capsys):
     smiles = ("CCO", "CCCCCC", "OCCO", "c1ccccc1")
     language = Language("molecules", sequence_grammar(tuple("COc1")), 9)
     examples = np.stack([language.encode(text) for text in smiles])
-    score = scores.score_of(_trained(language=language, images_of=lambda part: examples))
+    score_text = judging.scorer(_trained(language=language, images_of=lambda part: examples))
     assert "scoring training molecules 4/4" in capsys.readouterr().err
-    statistics = molecules.score_statistics(smiles)
+    statistics = chemistry.score_statistics(smiles)
     for text in smiles:
-        assert score.of(text) == molecules.penalized_log_p(text, statistics)
-    assert np.isnan(score.of("c1cc"))
-    assert (score.sign, score.worst) == (1.0, None)
-    assert score.of("CCCCCC") > score.of("OCCO")
+        assert score_text(text) == chemistry.penalized_log_p(text, statistics)
+    assert np.isnan(score_text("c1cc"))
+    assert (judging.score_of(language).sign, judging.score_of(language).worst) == (1.0, None)
+    assert score_text("CCCCCC") > score_text("OCCO")
 
 
 def test_molecules_that_rdkit_reads_none_of_have_no_score(tmp_path):
@@ -234,12 +233,12 @@ def test_molecules_that_rdkit_reads_none_of_have_no_score(tmp_path):
 
 
 def test_molecules_need_rdkit(monkeypatch):
-    monkeypatch.setattr(molecules, "rdkit_missing", lambda: "molecules need RDKit")
-    scores.require_scorer("equations")
+    monkeypatch.setattr(chemistry.importlib.util, "find_spec", lambda name: None)
+    judging.require_score("equations")
     with pytest.raises(
         UsageError, match="'bayesian_optimization' needs a score: molecules need RDKit"
     ):
-        scores.require_scorer("molecules")
+        judging.require_score("molecules")
 
 
 def test_of_samples_the_most_frequent_valid_one_is_taken():
@@ -297,7 +296,7 @@ def test_the_picture(trained, measured, tmp_path):
 
 def test_the_best_so_far_by_hand():
     trial = search.Trial(np.array([4.0, np.nan]), [""] * 4, np.array([5.0, np.nan, 2.0, 3.0]))
-    less = scores.Score(len, "", -1.0, None)
+    less = Score("", "less", len)
     np.testing.assert_array_equal(best_so_far(trial, less, 2), [4.0, 4.0, 2.0])
-    greater = less._replace(sign=1.0)
+    greater = dataclasses.replace(less, better="more")
     np.testing.assert_array_equal(best_so_far(trial, greater, 2), [4.0, 5.0, 5.0])

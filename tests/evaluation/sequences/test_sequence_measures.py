@@ -2,8 +2,6 @@
 
 import dataclasses
 import re
-import sys
-import types
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +20,15 @@ from sequence_models import (
     trained_copy,
 )
 
-from sfvae_jax import evaluation
+from sfvae_jax import data, evaluation
 from sfvae_jax.config import base_config, validate
+from sfvae_jax.data.sequences import architectures
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation.generation import sources
 from sfvae_jax.evaluation.sequences import decoding as sequences
+from sfvae_jax.evaluation.sequences import judging
 from sfvae_jax.evaluation.sequences import measures as sequence_measures
+from sfvae_jax.grammars import chemistry
 
 TEXTS = ["x + 1", "sin( x ) * 2", "( 3 / x )", "exp( x * x )", "x", "1 + 2 + 3", "2 / ( x )"]
 X = encoded(EQUATIONS, TEXTS)
@@ -64,7 +65,7 @@ def test_layers_decode_with_their_values():
     texts = sequences.decode_texts(trained, examples.reshape(3, -1))
     assert texts == ["conv(0.5) pool(2) dense(-1)", "dense(3)", "pool(1.25) pool(0.75)"]
     for text, layers in zip(texts, LAYERS, strict=True):
-        assert sequences.layers(NETWORKS, text) == layers
+        assert architectures.layers(text) == layers
 
 
 def test_samples_follow_the_logits_and_their_key_alone():
@@ -156,10 +157,10 @@ def test_what_is_valid(language, text, valid):
 
 
 def test_what_is_the_same():
-    assert sequences.canonical(EQUATIONS, "sin( x ) + 1") == "sin(x)+1"
-    assert sequences.canonical(CHARACTERS, "x+1") == sequences.canonical(EQUATIONS, "x + 1")
-    assert sequences.canonical(NETWORKS, "conv(0.5) pool(2)") == "conv pool"
-    assert sequences.canonical(NETWORKS, "conv(-1e+06) pool(3)") == "conv pool"
+    assert judging.canonical(EQUATIONS, "sin( x ) + 1") == "sin(x)+1"
+    assert judging.canonical(CHARACTERS, "x+1") == judging.canonical(EQUATIONS, "x + 1")
+    assert judging.canonical(NETWORKS, "conv(0.5) pool(2)") == "conv pool"
+    assert judging.canonical(NETWORKS, "conv(-1e+06) pool(3)") == "conv pool"
 
 
 def test_shares_counted_by_hand():
@@ -176,7 +177,7 @@ def test_shares_counted_by_hand():
 def test_molecules_are_the_same_by_their_canonical_smiles():
     pytest.importorskip("rdkit")
     texts = ["OC", "CO", "C1CC1", "CC(", "N", "c1"]
-    known = {sequences.canonical(MOLECULES, "CO")}
+    known = {judging.canonical(MOLECULES, "CO")}
     assert sequence_measures.sample_shares(MOLECULES, texts, known) == (4 / 6, 3 / 4, 2 / 3)
 
 
@@ -184,7 +185,7 @@ def test_molecules_without_rdkit_have_no_shares(monkeypatch):
     x = encoded(MOLECULES, ["CO", "CCN", "C=O"])
     trained = trained_copy(MOLECULES, x, parts={"train": x}, stddev=0.1)
     trained.config.sequence_samples.sources = ("prior",)
-    monkeypatch.setattr(sequences.molecules.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(chemistry.importlib.util, "find_spec", lambda name: None)
     metrics, reasons, *_ = _measure(trained, "sequence_samples")
     assert set(metrics.values()) == {None}
     assert "sfvae_jax[molecules]" in reasons["valid_prior"]
@@ -478,10 +479,10 @@ def _texts(figure):
 @pytest.fixture
 def curves(monkeypatch):
     """In the place of the values of expressions: x, and at 0 a pole."""
-    module = types.ModuleType("sfvae_jax.evaluation.sequences.expressions")
-    module.evaluate_expression = lambda text, x: np.where(x == 0, np.inf, x)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(evaluation, "expressions", module, raising=False)
+    kind = data.sequence_kind("equations")
+    drawing = dataclasses.replace(kind.drawing, values=lambda text, x: np.where(x == 0, np.inf, x))
+    kind = dataclasses.replace(kind, drawing=drawing)
+    monkeypatch.setattr(data, "sequence_kind", lambda name: kind)
 
 
 def test_pictures_of_equations(tmp_path, figures, curves):

@@ -6,12 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from sfvae_jax.evaluation.sequences.expressions import (
-    WORST_SCORE,
-    evaluate_expression,
-    expression_score,
-)
 from sfvae_jax.grammars import ParseError
+from sfvae_jax.grammars.arithmetic import WORST_SCORE, evaluate_expression, expression_score
 
 X = np.linspace(-3.0, 3.0, 41)
 

@@ -1,4 +1,7 @@
-"""What arithmetic expressions say: their values, and how near they are to GrammarVAE's target."""
+"""What sentences of `EXPRESSIONS` mean: their values, and their distance from GrammarVAE's target.
+
+Equations are searched for the expression that comes closest to the target (Kusner et al., 2017).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import functools
 
 import numpy as np
 
-from sfvae_jax.grammars import Grammar
+from sfvae_jax.grammars.expressions import EXPRESSIONS
+from sfvae_jax.grammars.grammar import Grammar, ParseError
 
 TARGET = "1 / 3 + x + sin( x * x )"
-NUM_POINTS, LIMIT = 1000, 10.0  # evenly on [-LIMIT, LIMIT]
-WORST_ERROR = 1000.0  # a squared error counts for no more
+NUM_POINTS, LIMIT = 1000, 10.0  # x, evenly spaced on [-LIMIT, LIMIT]
+WORST_ERROR = 1000.0  # greater squared errors count as this one
 WORST_SCORE = float(np.log1p(WORST_ERROR))
 
-# The language of `grammars.EXPRESSIONS`, which has no precedence; here * and / bind before +.
+# The language of `EXPRESSIONS`, which has no precedence; here * and / bind before +.
 _MEANING = Grammar(
     """
     sum -> sum "+" product | product
@@ -31,26 +35,35 @@ _FUNCTIONS = {
 }
 
 
-def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
-    """The values of an expression, as mathematics and Python read it: * and / before +.
+def is_expression(text: str) -> bool:
+    """Returns whether a text is a sentence of `EXPRESSIONS`."""
+    try:
+        EXPRESSIONS.parse(text)
+    except ParseError:
+        return False
+    return True
 
-    Whole numbers divide as numbers do, 1 / 2 = 0.5. An overflow is infinite and 0 / 0 or inf - inf
-    no number, as IEEE 754 has it, without a warning.
+
+def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
+    """Returns the values of an expression, read as in mathematics and Python: * and / before +.
+
+    Numbers are real, so that 1 / 2 = 0.5. As IEEE 754 has it, and without a warning, an overflow
+    gives infinity, and 0 / 0 or inf - inf gives NaN.
 
     Args:
-        text: a sentence of `grammars.EXPRESSIONS`.
+        text: a sentence of `EXPRESSIONS`.
         x: points, [N].
 
     Returns:
         [N], float64.
 
     Raises:
-        ParseError: if the text is no sentence.
+        ParseError: if the text is not a sentence.
     """
     x = np.asarray(x, np.float64)
     operands: list[np.ndarray] = []
     with np.errstate(all="ignore"):
-        # A derivation is a prefix notation: from its end, every rule finds its operands there.
+        # A derivation is a prefix notation: read from its end, every rule finds its operands.
         for index in _MEANING.parse(text)[::-1]:
             rule = _MEANING.rules[index]
             arguments = [operands.pop() for _ in rule.symbols]
@@ -60,13 +73,14 @@ def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
 
 
 def expression_score(text: str) -> float:
-    """log(1 + MSE) against 1/3 + x + sin(x x), less is better (GrammarVAE Section 4.1).
+    """Returns log(1 + MSE) against 1/3 + x + sin(x x); less is better (GrammarVAE Section 4.1).
 
-    As its public code has it: over 1,000 points evenly on [-10, 10], a squared error counts for
-    1,000 at most, and an expression that is no number somewhere scores log(1 + 1000).
+    As in GrammarVAE's public code, the mean is over 1,000 points evenly spaced on [-10, 10], a
+    squared error counts for 1,000 at most, and an expression that is not a number somewhere scores
+    log(1 + 1000).
 
     Raises:
-        ParseError: if the text is no sentence of `grammars.EXPRESSIONS`.
+        ParseError: if the text is not a sentence of `EXPRESSIONS`.
     """
     x, target = _target()
     with np.errstate(all="ignore"):
@@ -78,7 +92,7 @@ def expression_score(text: str) -> float:
 def _apply(terminal: str, arguments: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     if terminal in _FUNCTIONS:
         return _FUNCTIONS[terminal](*arguments)
-    if arguments:  # parentheses, or one symbol in the place of another
+    if arguments:  # parentheses, or a rule that only renames its symbol
         return arguments[0]
     return x if terminal == "x" else np.full_like(x, float(terminal))
 
