@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,11 @@ def calibration() -> float:
     folder, writable = user_cache_folder("calibration")
     path = folder / "milliseconds.json"
     key = f"{processor()}, numpy {np.__version__}"
-    known = {}
+    known: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         found = parse_json(read_regular(path))
         known = found if isinstance(found, dict) else {}
-    value = known.get(key)
+    value: Any = known.get(key)
     if is_number(value) and value > 0:
         return float(value)
     value = measure()

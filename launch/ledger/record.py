@@ -23,8 +23,10 @@ from sfvae_jax.runs.workdir import Workdir
 Record = dict[str, Any]
 
 _ROOT = Path(sfvae_jax.__file__).resolve().parents[1]
-_MEASURED = ("step", "metrics", "history", "not_applicable", "caveats", "history_caveats")
-_MEASURED += ("texts", "prior_stddev", "checkpoint", "ended_at", "measured_step")
+_MEASURED = (
+    *("step", "metrics", "history", "not_applicable", "caveats", "history_caveats"),
+    *("texts", "prior_stddev", "checkpoint", "ended_at", "measured_step"),
+)
 _WITH_SENTENCES = ("not_applicable", "caveats", "history_caveats")
 _SAME_WORK = ("machine", "processes", "versions", "commit", "changed")
 
@@ -76,7 +78,7 @@ def fault_of(record: Mapping[str, Any]) -> str:
 
 
 @functools.cache
-def defaults() -> Mapping[str, Any]:
+def defaults() -> dict[str, Any]:
     """Returns the flat settings of the base configuration."""
     return flatten(plain(base_config()))
 

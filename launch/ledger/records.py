@@ -17,7 +17,7 @@ from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.published import measures, with_differences
 from sfvae_jax.runtime.files import read_json
 
-_OPEN = (None, "", [])  # defaults that are filled in from the other settings
+_OPEN: tuple[Any, ...] = (None, "", [])  # defaults that are filled in from the other settings
 _PLACES = ("in the record", "in the table")
 _MOST_NAMED = 2  # settings that are named when a record is stale
 
@@ -58,7 +58,11 @@ def read_records(table: Table, records: Path) -> list[Record]:
     Raises:
         UsageError: if a run of the table cannot be made.
     """
-    return [as_run(filed) for filed in look_up_all(table, records) if filed.record is not None]
+    return [
+        as_run(filed.entry, filed.record)
+        for filed in look_up_all(table, records)
+        if filed.record is not None
+    ]
 
 
 def look_up_all(table: Table, records: Path) -> list[Filed]:
@@ -139,13 +143,12 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
     return f"lacks {' and '.join(told)}" if told else ""
 
 
-def as_run(filed: Filed) -> Record:
+def as_run(entry: Entry, record: Record) -> Record:
     """Returns a valid record in the form in which `read_run` gives a run.
 
     "config" and "published" are taken from the current configuration, which a valid record agrees
     with. Two entries are added: "name", the run's name in the sweep, and "setting", the part's.
     """
-    entry, record = filed.entry, filed.record
     config = plain(entry.config)
     config["data"]["fingerprint"] = record["fingerprint"]
     config["evaluations"]["names"] = record["evaluations"]

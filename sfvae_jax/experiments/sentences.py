@@ -80,7 +80,7 @@ def _row(
     score: tuple[float, float],
     best: tuple[float, float, float],
 ) -> dict[str, Any]:
-    values = {"search_valid": valid, "search_score": score}
+    values: dict[str, tuple[float, float | None]] = {"search_valid": valid, "search_score": score}
     values |= {f"search_best_{i + 1}": (value, None) for i, value in enumerate(best)}
     where = {"data": {"tokens": tokens}, "objective": {"name": objective, "beta": BETA}}
     return {"where": where, **{name: {"end": value} for name, value in values.items()}}

@@ -62,6 +62,6 @@ def account_of(table: Table, records: Path) -> Account:
     filed = tuple(look_up_all(table, records))
     return Account(
         filed=filed,
-        records=tuple(as_run(one) for one in filed if one.record is not None),
+        records=tuple(as_run(one.entry, one.record) for one in filed if one.record is not None),
         left_over=tuple(left_over(filed, records / table.name)),
     )
