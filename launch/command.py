@@ -38,7 +38,7 @@ def make_folder(folder: Path, flag: str) -> None:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; change {flag}") from error
 
 
-def tell_failed(failed: Mapping[str, str], logs: Path) -> None:
+def say_failed(failed: Mapping[str, str], logs: Path) -> None:
     """Prints the name, error and log of each run that failed."""
     for name, error in failed.items():
         log = logs / f"{name}.log"

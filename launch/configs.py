@@ -63,8 +63,8 @@ def load_sweep(config_file: str) -> list[Overrides]:
         )
     runs: list[Overrides] = []
     try:
-        told = {"preset": preset} if "preset" in signature(module.sweep).parameters else {}
-        module.sweep(lambda **changes: runs.append(changes), **told)
+        asked = {"preset": preset} if "preset" in signature(module.sweep).parameters else {}
+        module.sweep(lambda **changes: runs.append(changes), **asked)
     except Exception as error:
         raise UsageError(f"the sweep of {path}: {type(error).__name__}: {error}") from error
     if not runs:

@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.command import fail, make_folder, status_of, tell_failed
+from launch.command import fail, make_folder, say_failed, status_of
 from launch.flags import parse_reproduce
 from sfvae_jax.errors import RunError, UsageError, listed, unknown_name
 from sfvae_jax.paths import local_path, shown
@@ -151,11 +151,11 @@ def _carry_out(
     accounts, price = _accounts(tables, records, speed)
     filed = [one for _, of_table in accounts for one in of_table]
     problems = {one.entry.path: one.problem for one in filed if one.problem}
-    _tell_by_reason("records left out", problems)
+    _say_by_reason("records left out", problems)
     if flags.table and not filed:
         raise UsageError(f"{flags.table} has no runs. {tables[0].obstacle}")
     work = work_on(in_order(filed, price), price, folder)
-    _tell_by_reason("skipped", work.skipped)
+    _say_by_reason("skipped", work.skipped)
     logs = folder / "logs"
     for run in work.runs:
         _make_writable((logs / run.name).parent, "--workdir")
@@ -168,7 +168,7 @@ def _carry_out(
         calibration=speed,
         deadline=deadline,
     )
-    return _tell(work, logs, num_there=sum(one.is_there for one in filed))
+    return _summarize(work, logs, num_there=sum(one.is_there for one in filed))
 
 
 def _make_writable(folder: Path, flag: str) -> None:
@@ -177,18 +177,18 @@ def _make_writable(folder: Path, flag: str) -> None:
         raise UsageError(f"cannot write to {folder}: it is not writable; change {flag}")
 
 
-def _tell_by_reason(kind: str, told: Mapping[str, str]) -> None:
+def _say_by_reason(kind: str, reasons: Mapping[str, str]) -> None:
     """Prints a line for each reason, with one of the names."""
     from launch.ledger.listing import by_reason
 
-    for reason, names in by_reason(told).items():
+    for reason, names in by_reason(reasons).items():
         say(f"{kind}: {listed(names, 1)}: {reason}", sys.stderr)
 
 
-def _tell(work: Work, logs: Path, *, num_there: int) -> int:
+def _summarize(work: Work, logs: Path, *, num_there: int) -> int:
     """Prints what became of the runs; returns the exit status."""
     outcome = work.outcome
-    tell_failed(outcome.failed, logs)
+    say_failed(outcome.failed, logs)
     there, wanted = num_there + len(work.filed), num_there + len(work.runs) + len(work.skipped)
     counts = f"{there} of {wanted} runs have records, {len(outcome.failed)} failed"
     counts += f", {len(work.skipped)} cannot be carried out here" * bool(work.skipped)

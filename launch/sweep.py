@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.command import fail, make_folder, status_of, tell_failed
+from launch.command import fail, make_folder, say_failed, status_of
 from launch.flags import parse
 from sfvae_jax.errors import RunError
 from sfvae_jax.paths import local_path
@@ -67,12 +67,12 @@ def _sweep(flags: argparse.Namespace) -> int:
     make_folder(logs, "--workdir")
     outcome = look_over(runs)
     carry_out(runs, outcome, lambda to_do: backend_of(flags, to_do, logs))
-    return _tell(runs, outcome, folder, logs)
+    return _summarize(runs, outcome, folder, logs)
 
 
-def _tell(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> int:
+def _summarize(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) -> int:
     """Prints what became of the runs; returns the exit status."""
-    tell_failed(outcome.failed, logs)
+    say_failed(outcome.failed, logs)
     counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
     if outcome.interrupted_by:
         return fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)

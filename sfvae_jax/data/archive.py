@@ -1,8 +1,8 @@
 """Reads the arrays of an .npz file, each of which is checked by its header first.
 
-`numpy.load` believes a header: it allocates as much memory as the header says, and raises whatever
-its parser or a decoder raises on damaged files. Here a header is believed only if the file holds as
-many bytes as the header promises, and everything that goes wrong raises the same kind of error.
+`numpy.load` believes a header: it allocates as much memory as the header says, and raises all kinds
+of errors on damaged files. Here a header is believed only if the file holds as many bytes as the
+header promises, and everything that goes wrong raises the same kind of error.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Archive:
 
 @contextmanager
 def _unreadable(what: str = "") -> Iterator[None]:
-    """Turns whatever reading a damaged or hostile file raises into `Unreadable`, in one line."""
+    """Turns any error of reading a damaged or hostile file into `Unreadable`, in one line."""
     try:
         yield
     except Exception as error:

@@ -23,6 +23,7 @@ from sfvae_jax.data.sequences.kind import SequenceKind
 from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource, SourceSplit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
+from sfvae_jax.options import plain
 
 SOURCES: dict[str, DataSource] = {
     source.name: source for source in (MNIST_5K, SPRITES, SPRITES_GRAY, NPZ, FOLDER, *kinds.SOURCES)
@@ -31,7 +32,7 @@ SOURCES: dict[str, DataSource] = {
 
 
 def source_of(name: str) -> DataSource:
-    """The source that a `data.name` stands for; nothing is opened."""
+    """Returns the source that a `data.name` stands for; opens nothing."""
     stem, colon, _ = name.partition(":")
     found = SOURCES.get(f"{stem}:") if colon else SOURCES.get(name, SOURCES.get(f"{name}:"))
     return found or TFDS
@@ -67,7 +68,7 @@ def check_options(group: ml_collections.ConfigDict) -> None:
         raise UsageError(f"data.name {name!r} contains a NUL character; remove it")
     keys = dict.fromkeys(key for known in SOURCES.values() for key in known.options)
     wrong = [
-        key for key in keys if key not in source.options and _plain(group[key]) != DATA[key].default
+        key for key in keys if key not in source.options and plain(group[key]) != DATA[key].default
     ]
     if wrong:
         takers = _takers(wrong[0])
@@ -87,7 +88,7 @@ def sequence_kind(name: str) -> SequenceKind | None:
 
 
 def language(group: ml_collections.ConfigDict) -> Language | None:
-    """What the sequences of a data set are made of; None for images.
+    """Returns the language of the sequences of a data set; None for images.
 
     Raises:
         UsageError: if an option does not fit the data set, or a file cannot be read.
@@ -98,7 +99,7 @@ def language(group: ml_collections.ConfigDict) -> Language | None:
 
 
 def value_range(group: ml_collections.ConfigDict) -> tuple[float, float] | None:
-    """The least and the greatest value of sequences with values; None for all other data.
+    """Returns the least and the largest value of sequences with values; None for other data.
 
     Raises:
         UsageError: if they cannot be read.
@@ -108,7 +109,7 @@ def value_range(group: ml_collections.ConfigDict) -> tuple[float, float] | None:
 
 
 def filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Options, by name, that a `data` group leaves open and that its data decide.
+    """Returns the options, by name, that a `data` group leaves open and that its data decide.
 
     Raises:
         UsageError: if the data cannot be read.
@@ -118,17 +119,13 @@ def filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def before(name: str) -> Mapping[str, Any]:
-    """Options, by name, as runs of earlier versions on these data had them without naming them."""
+    """Returns options, by name, that runs of earlier versions on these data had implicitly."""
     kind = source_of(name).kind
     return {} if kind is None else kind.before
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _takers(key: str) -> str:
-    """The sources that take an option, in words."""
+    """Returns the sources that take an option, in words."""
     if key in IMAGE_OPTIONS:
         return "images"
     of_sequences = [source for source in SOURCES.values() if source.kind is not None]

@@ -23,8 +23,8 @@ class Splits:
     """The train, valid and test splits of a data set.
 
     The source is opened when it is first needed, and only once: listing a folder of many images
-    takes seconds, and all splits and the fingerprint must be those of one moment, whatever is added
-    to the folder while a run is at work.
+    takes seconds, and all splits and the fingerprint must be those of one moment, even if images
+    are added to the folder during a run.
 
     `data.seed` alone decides which examples each split holds, so that runs with different `seed`
     share them. Held-out examples leave the training split (`held_out.divide`, which keeps equal

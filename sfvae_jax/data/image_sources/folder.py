@@ -217,12 +217,12 @@ def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
         probed = [decode(folder / name, depth) for name in names[:: max(len(names) // _PROBED, 1)]]
     except Exception:  # damage is reported when the image is asked for
         return
-    greatest = max(int(pixels.max()) for pixels in probed)
-    if greatest <= _DARK:
+    largest = max(int(pixels.max()) for pixels in probed)
+    if largest <= _DARK:
         log.warning(
             "the images in %s are nearly black: the largest value in the %d that were looked at (of"
             " %d) is %d of 255. If that value means white, scale the images up to 255",
-            *(folder, len(probed), len(names), greatest),
+            *(folder, len(probed), len(names), largest),
         )
 
 

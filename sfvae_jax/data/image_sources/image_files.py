@@ -57,14 +57,14 @@ class Head:
         checksum: a checksum of the file. For a whole PNG or JPEG it covers only the last bytes,
             which in a PNG hold the checksum of its pixels, and in a JPEG change with most of what
             comes before them.
-        greatest: an upper bound of its values, if it has 16 bits a channel and does not say how
+        largest: an upper bound of its values, if it has 16 bits a channel and does not say how
             many of these it uses; None for other images.
         halved: whether only the upper 8 of these 16 bits can be read.
     """
 
     shape: Shape
     checksum: int
-    greatest: int | None = None
+    largest: int | None = None
     halved: bool = False
 
 
@@ -97,10 +97,10 @@ def look(path: Path, *, thorough: bool) -> Head:
         shape = (height, width, 1 if image.mode in _GRAY_MODES else 3)
         if not is_deep:
             return Head(shape, checksum)
-        greatest = int(np.asarray(image).max())
+        largest = int(np.asarray(image).max())
         halved = image.mode not in _GRAY_MODES or image.mode == "LA"
-        greatest = greatest << 8 | 255 if halved else greatest
-        return Head(shape, checksum, greatest, halved)
+        largest = largest << 8 | 255 if halved else largest
+        return Head(shape, checksum, largest, halved)
 
 
 def decode(path: Path, depth: int) -> np.ndarray:
@@ -125,10 +125,10 @@ def depth_of(heads: Iterable[Head]) -> int | None:
 
     It is the smallest of DEPTHS that holds all their values: cameras with 12 bits write 16.
     """
-    greatest = max((head.greatest for head in heads if head.greatest is not None), default=None)
-    if greatest is None:
+    largest = max((head.largest for head in heads if head.largest is not None), default=None)
+    if largest is None:
         return None
-    return next(depth for depth in DEPTHS if greatest < 2**depth)
+    return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
 @contextmanager
