@@ -1,4 +1,4 @@
-"""The groups that every configuration has, and the check that a configuration makes sense."""
+"""The configuration: its groups and their defaults, and the rules that join several groups."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def _is_json(value: object) -> bool:
     return True
 
 
-# The rules of a group that join several of its options; each stands in the options of its room.
+# The rules that join several options of one group; each is in the package of that group.
 _CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "data": data.check_data,
     "objective": check_objective,
     "train": check_train,
 }
@@ -35,10 +36,16 @@ _PUBLISHED = Rule(_is_json, "a group of plain numbers and texts")
 
 
 def groups() -> options.Group:
-    """The options of all groups, those of every evaluation that is registered too."""
+    """Returns the options of all groups, including those of every registered evaluation."""
     return {
-        "preset": Option("", options.TEXT, "variant of the config file; empty: the paper's own"),
-        "seed": Option(0, options.whole(0, 2**32 - 1), "initialisation, order of batches, noise"),
+        "preset": Option(
+            "", options.TEXT, "Variant of the config file; empty for the paper's own setting"
+        ),
+        "seed": Option(
+            0,
+            options.whole(0, 2**32 - 1),
+            "Decides the initialisation, the order of batches and the noise",
+        ),
         "data": DATA,
         "model": MODEL,
         "posterior": POSTERIOR,
@@ -46,19 +53,23 @@ def groups() -> options.Group:
         "objective": OBJECTIVE,
         "train": TRAIN,
         "evaluations": evaluation.option_group(),
-        "published": Option(ml_collections.ConfigDict(), _PUBLISHED, "the paper's own figures"),
+        "published": Option(
+            ml_collections.ConfigDict(),
+            _PUBLISHED,
+            "Figures that the paper published, with the setting that they belong to",
+        ),
     }
 
 
 def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections.ConfigDict:
-    """All groups with their defaults; a config file changes what its experiment needs.
+    """Returns all groups with their defaults; a config file changes what its experiment needs.
 
     Args:
-        preset: which variant of the config file is asked for; "" for the paper's setting.
-        presets: those that it has.
+        preset: the requested variant of the config file; "" for the paper's setting.
+        presets: the variants that the config file has.
 
     Raises:
-        UsageError: if it has none of that name.
+        UsageError: if it has no variant of that name.
     """
     if preset and preset not in presets:
         raise unknown_name("preset", preset, presets)
@@ -68,19 +79,19 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The configuration with everything filled in that follows from the rest.
+    """Returns the configuration with everything filled in that follows from the rest.
 
-    What is resolved already comes back as it is.
+    A resolved configuration is returned as it is.
 
     Raises:
-        UsageError: if it cannot be run; before anything is loaded or written.
+        UsageError: if the configuration breaks a rule; nothing has been loaded or written.
     """
     validate(config)
     config = config.copy_and_resolve_references()
     objective = config.objective
     with config.unlocked():
         _make_plain(config)
-        # Kept with the run, so that a file which has changed cannot change what an index means.
+        # Kept with the run, so that a changed file cannot change the meaning of an index.
         config.data.update(data.filled_in(config.data))
         config.posterior.name = _posterior_name(config)
         info = objectives.OBJECTIVES[objective.name]
@@ -92,12 +103,12 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Refuses a configuration that cannot be run, before anything is loaded or written.
+    """Checks that a configuration can be run, before anything is loaded or written.
 
-    The options of all evaluations are checked, whether they are named or not.
+    The options of all evaluations are checked, including those of evaluations that are not named.
 
     Raises:
-        UsageError: naming the key, its value and what was expected.
+        UsageError: with the key, its value and what was expected.
     """
     known = groups()
     options.check_keys(known, config)
@@ -113,7 +124,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_batch_size(config)
     _check_pixels(config)
     _check_output_activation(config)
-    _check_data(config.data)
     make_schedules(config.objective, config.train.steps)
     _check_microbatch(config)
     _check_language(config)
@@ -122,20 +132,20 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 
 def unreached(config: ml_collections.ConfigDict) -> list[str]:
-    """What a resolved config names and its training does not come to, a sentence each."""
+    """Says in a sentence each what a resolved config asks for and its training does not reach."""
     num_steps, objective = config.train.steps, config.objective
     steps = [step for step in config.evaluations.steps if step > num_steps]
     found = []
     if steps:
         found.append(
-            f"evaluations.steps {', '.join(map(str, steps))}: not measured, for training ends at"
-            f" train.steps {num_steps}"
+            f"evaluations.steps {', '.join(map(str, steps))}: not measured, because training ends"
+            f" at train.steps {num_steps}"
         )
     boundaries = [step for step in objective.gamma_boundaries if step >= num_steps]
     if boundaries and objective.gamma_schedule == "piecewise":
         found.append(
-            f"objective.gamma_boundaries {', '.join(map(str, boundaries))}: not reached, for"
-            f" training ends at train.steps {num_steps}"
+            f"objective.gamma_boundaries {', '.join(map(str, boundaries))}: not reached,"
+            f" because training ends at train.steps {num_steps}"
         )
     patience, every = config.train.stop_patience, config.train.validate_every
     counted = patience
@@ -144,22 +154,22 @@ def unreached(config: ml_collections.ConfigDict) -> list[str]:
         counted = (num_steps - settled_after(schedules, num_steps, every)) // every
     if counted < patience:
         found.append(
-            f"train.stop_patience {patience}: not reached, for {counted} validations count, those"
-            " after annealed weights have their last values (objective.gamma_steps, beta_steps and"
-            " entropy_steps say when; 0: at train.steps)"
+            f"train.stop_patience {patience}: not reached, because only {counted} validations come"
+            " after the annealed weights have their last values (objective.gamma_steps, beta_steps"
+            " and entropy_steps say when; 0: at train.steps)"
         )
     return found
 
 
 def _make_plain(group: ml_collections.ConfigDict) -> None:
-    """Lists become tuples, and NumPy's numbers Python's, as config.json keeps them."""
+    """Turns lists into tuples and NumPy's numbers into Python's, as config.json keeps them."""
     for name, value in group.items():
         if name == "published":
             continue
         if isinstance(value, ml_collections.ConfigDict):
             _make_plain(value)
         elif not options.is_plain(value):
-            del group[name]  # a list would make a list of the tuple that takes its place
+            del group[name]  # else the new tuple would be converted to the type of the list
             group[name] = options.plain(value)
 
 
@@ -220,18 +230,6 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_data(group: ml_collections.ConfigDict) -> None:
-    """Refuses sequences whose options do not fit, or whose file says nothing of their language."""
-    try:
-        data.language(group)
-        data.value_range(group)
-    except UsageError as error:
-        told = str(error)
-        raise UsageError(
-            told if "data." in told else f"data.name {group.name!r}: {told}"
-        ) from error
-
-
 def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
     low, high = config.likelihood.min_variance, config.likelihood.max_variance
     if high and low >= high:
@@ -241,7 +239,7 @@ def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_batch_size(config: ml_collections.ConfigDict) -> None:
-    """Refuses batches that are too small for a statement about a batch."""
+    """Checks that the batch is large enough for an objective that is a statistic of the batch."""
     name, batch_size = config.objective.name, config.train.batch_size
     smallest = objectives.OBJECTIVES[name].smallest_batch
     if 0 < batch_size < smallest:
@@ -252,14 +250,14 @@ def _check_batch_size(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_microbatch(config: ml_collections.ConfigDict) -> None:
-    """Refuses chunks of what is not a mean over examples."""
+    """Checks that only a mean over examples is computed in chunks."""
     objective = config.objective
     of_batch = objectives.OBJECTIVES[objective.name].batch_statistic
     if config.train.microbatch and (of_batch or objective.free_bits_of_batch):
         what = "objective.free_bits_of_batch" if not of_batch else f"objective {objective.name!r}"
         raise UsageError(
-            f"train.microbatch {config.train.microbatch}: {what} is a statement about the whole"
-            " batch, which cannot be cut into chunks; give 0"
+            f"train.microbatch {config.train.microbatch}: {what} is a statistic of the whole"
+            " batch, which cannot be divided into chunks; give 0"
         )
 
 
@@ -344,7 +342,7 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_free_bits(config: ml_collections.ConfigDict) -> None:
-    """Refuses free bits without a closed form of the KL divergence, and groups that do not fit."""
+    """Checks that free bits have a closed form of the KL divergence, and groups that fit it."""
     objective, posterior = config.objective, _posterior_name(config)
     if not objective.free_bits and not objective.free_bits_groups:
         return

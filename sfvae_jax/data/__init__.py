@@ -19,7 +19,7 @@ from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.data.sources import (
     SOURCES,
     before,
-    check_options,
+    check_data,
     filled_in,
     language,
     open_source,
@@ -75,7 +75,7 @@ __all__ = [
     "before",
     "binarize_now",
     "binarize_once",
-    "check_options",
+    "check_data",
     "example_batches",
     "filled_in",
     "fits_on_device",

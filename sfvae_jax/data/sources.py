@@ -87,6 +87,22 @@ def sequence_kind(name: str) -> SequenceKind | None:
     return next((kind for kind in kinds_known if kind is not None and kind.name == name), None)
 
 
+def check_data(group: ml_collections.ConfigDict) -> None:
+    """Checks that options fit the data set, and that a file of sequences tells its language.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    try:
+        language(group)
+        value_range(group)
+    except UsageError as error:
+        told = str(error)
+        raise UsageError(
+            told if "data." in told else f"data.name {group.name!r}: {told}"
+        ) from error
+
+
 def language(group: ml_collections.ConfigDict) -> Language | None:
     """Returns the language of the sequences of a data set; None for images.
 

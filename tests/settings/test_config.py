@@ -527,13 +527,13 @@ def test_what_is_left_open_is_filled_in(tiny_config):
 
 def test_what_training_does_not_come_to_is_told(tiny_config):
     config = resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
-    told = ["evaluations.steps 13, 40: not measured, for training ends at train.steps 12"]
+    told = ["evaluations.steps 13, 40: not measured, because training ends at train.steps 12"]
     assert unreached(config) == told
     config.objective.gamma_values, config.objective.gamma_boundaries = (0.9, 0.5), (12,)
     assert unreached(config) == told
     config.objective.gamma_schedule, config.evaluations.steps = "piecewise", (12,)
     assert unreached(config) == [
-        "objective.gamma_boundaries 12: not reached, for training ends at train.steps 12"
+        "objective.gamma_boundaries 12: not reached, because training ends at train.steps 12"
     ]
     assert unreached(resolve(tiny_config())) == []
 
@@ -547,7 +547,7 @@ def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_
     told = unreached(resolve(tiny_config(**changes)))
     assert len(told) == (counted is not None)
     for sentence in told:
-        assert f"train.stop_patience 4: not reached, for {counted} validations count" in sentence
+        assert f"not reached, because only {counted} validations come" in sentence
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -761,7 +761,7 @@ def test_figure_3_publishes_its_two_gaps():
         ({"objective.name": "wae_mmd"}, "train.microbatch 4: objective 'wae_mmd' is a statement"),
         (
             {"objective.free_bits": 0.1, "objective.free_bits_of_batch": True},
-            "train.microbatch 4: objective.free_bits_of_batch is a statement about the whole batch",
+            "train.microbatch 4: objective.free_bits_of_batch is a statistic of the whole batch",
         ),
         ({"train.microbatch": -1}, "train.microbatch must be a whole number, 0 or more .*, got -1"),
         ({"train.matmul_precision": "half"}, "unknown matmul precision 'half'"),
