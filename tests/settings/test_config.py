@@ -18,7 +18,7 @@ from sfvae_jax.config import (
     validate,
 )
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.generation import inception
+from sfvae_jax.evaluation.generation.features import inception
 from sfvae_jax.grammars import Language, sequence_grammar
 from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.training.schedules import make_schedules
@@ -757,8 +757,8 @@ def test_figure_3_publishes_its_two_gaps():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective.name": "bilbo"}, "train.microbatch 4: objective 'bilbo' is a statement about"),
-        ({"objective.name": "wae_mmd"}, "train.microbatch 4: objective 'wae_mmd' is a statement"),
+        ({"objective.name": "bilbo"}, "train.microbatch 4: objective 'bilbo' is a statistic of"),
+        ({"objective.name": "wae_mmd"}, "train.microbatch 4: objective 'wae_mmd' is a statistic"),
         (
             {"objective.free_bits": 0.1, "objective.free_bits_of_batch": True},
             "train.microbatch 4: objective.free_bits_of_batch is a statistic of the whole batch",
