@@ -1,8 +1,9 @@
 """Posteriors q(z|x): pytrees of arrays with their samples, densities and divergences.
 
-`sample_and_log_prob(rng)` gives a reparameterised z and log q(z|x); `sample_and_path_log_prob(rng)`
-the same values with the density's parameters held fixed, for sticking the landing. The Gaussian
-ones have closed forms too: `expected_log_prior`, `entropy` and `kl_to_prior`.
+`sample_and_log_prob(rng)` returns a reparameterised z and log q(z|x). `sample_and_path_log_prob`
+returns the same values with the density's parameters held fixed, which "sticking the landing"
+needs. Gaussian posteriors also have closed forms: `expected_log_prior`, `entropy` and
+`kl_to_prior`. `POSTERIORS` says of each family what it needs and what it can do.
 """
 
 from sfvae_jax.posteriors.auxiliary import (
@@ -15,17 +16,24 @@ from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
 from sfvae_jax.posteriors.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
 from sfvae_jax.posteriors.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.point import Point
-from sfvae_jax.posteriors.traits import POSTERIORS
+from sfvae_jax.posteriors.protocol import Code, GaussianPosterior, Posterior
+from sfvae_jax.posteriors.spec import STDDEVS, PosteriorSpec
+from sfvae_jax.posteriors.table import POSTERIORS
 
 __all__ = [
     "AUXILIARY_STARTS",
     "POSTERIORS",
+    "STDDEVS",
     "AuxiliaryFlow",
+    "Code",
     "DiagonalGaussian",
     "FullCovarianceGaussian",
+    "GaussianPosterior",
     "InverseAutoregressiveFlow",
     "PlanarFlow",
     "Point",
+    "Posterior",
+    "PosteriorSpec",
     "init_auxiliary_flow",
     "init_iaf",
     "init_planar",

@@ -18,12 +18,13 @@ from sfvae_jax.objectives.numerics.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
+from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
 _LARGEST_LOG_VARIANCE = 20.0
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
 
 AUXILIARY_STARTS = ("conditional", "standard_normal")
-"""What v_0 is drawn from: a Gaussian q(v_0|z_0) that a network gives, or N(0, I)."""
+"""The distribution of v_0: a Gaussian q(v_0|z_0) given by a network, or N(0, I)."""
 
 
 def init_auxiliary_flow(
@@ -36,23 +37,23 @@ def init_auxiliary_flow(
     reverse_sizes: Sequence[int] | None = None,
     auxiliary_start: str = "conditional",
 ) -> dict[str, Any]:
-    """Parameters of the networks of an `AuxiliaryFlow`; the defaults are GAPS Table 8.
+    """Initialises the networks of an `AuxiliaryFlow`; the defaults are those of GAPS Table 8.
 
-    GAPS Section 6.2 has reverse_sizes (50, 50) and the auxiliary start "standard_normal".
+    GAPS Section 6.2 uses reverse_sizes (50, 50) and the auxiliary start "standard_normal".
 
     Args:
         rng: key of the initialisation.
-        latent_size: m, of z and of v.
+        latent_size: m, the size of z and of v.
         num_flows: T.
-        hidden_sizes: of every network.
-        context_size: size of the encoder's context h, which q(v_0|z_0) and r(v|z) then see too; 0
-            for none, as in Table 8.
-        reverse_sizes: of the network of r(v|z); None: hidden_sizes.
-        auxiliary_start: what v_0 is drawn from, one of `AUXILIARY_STARTS`.
+        hidden_sizes: hidden layers of every network.
+        context_size: size of the encoder's context h, an input of q(v_0|z_0) and r(v|z); 0 for
+            none, as in Table 8.
+        reverse_sizes: hidden layers of the network of r(v|z); None: hidden_sizes.
+        auxiliary_start: the distribution of v_0, one of `AUXILIARY_STARTS`.
 
     Returns:
-        {"initial": q(v_0|z_0), "reverse": r(v_T|z_T), "flows": T times four networks}, without
-        "initial" for a standard normal start.
+        {"initial": q(v_0|z_0), "reverse": r(v_T|z_T), "flows": T times four networks}; a standard
+        normal start has no "initial".
 
     Raises:
         ArgumentError: if the auxiliary start is unknown.
@@ -90,14 +91,15 @@ class AuxiliaryFlow:
     With the reverse model r(v|x, z) the bound of log p(x) is
     E[log p(x, z) + log r(v|x, z) - log q(z, v|x)] (GAPS Eqs. 7 and 14): where another posterior
     returns log q(z|x), this one returns log q(z, v|x) - log r(v|x, z). Its expectation is at least
-    that of log q(z|x), so that the bound stays a bound. sigma = 2 sigmoid(.), positive, and 1 where
+    that of log q(z|x), so the bound remains a bound. sigma = 2 sigmoid(.) is positive, and 1 where
     its network gives 0.
 
     Attributes:
-        mean: of z_0, [m].
-        stddev: of z_0, positive, a scalar or [m].
+        mean: mean of z_0, [m].
+        stddev: standard deviation of z_0, positive, a scalar or [m].
         context: h from the encoder, [c], or None.
-        networks: as from `init_auxiliary_flow`; shared by all examples, or an example's own.
+        networks: as `init_auxiliary_flow` returns them; all examples may share them, or each has
+            its own.
     """
 
     mean: Array
@@ -114,7 +116,7 @@ class AuxiliaryFlow:
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do.
 
-        The way back from z and v is known, so that the inverse is not run but differentiated.
+        The way back from z and v is known, so the inverse is not run but only differentiated.
         First derivatives only.
         """
         q = wide(self)
@@ -132,7 +134,7 @@ class AuxiliaryFlow:
         return self._rounded(z), log_q - q.reverse(z).log_prob(v)
 
     def center(self) -> Array:
-        """The latent [m] that stands for the whole: where the means of z_0 and v_0 go."""
+        """The latent [m] that stands for the whole posterior: the flow of both means."""
         return self.forward(self.mean, self.initial(self.mean).mean)[0]
 
     def joint_log_prob(self, z: Array, v: Array) -> Array:
@@ -142,7 +144,7 @@ class AuxiliaryFlow:
         return q._base.log_prob(z) + q.initial(z).log_prob(v) + log_det
 
     def initial(self, z: Array) -> DiagonalGaussian:
-        """q(v_0|z_0); N(0, I) where the networks have none for it."""
+        """q(v_0|z_0); it is N(0, I) where the networks have no "initial"."""
         if "initial" not in self.networks:
             return DiagonalGaussian(jnp.zeros_like(z), jnp.ones_like(z))
         return self._gaussian(self.networks["initial"], z)
@@ -152,7 +154,7 @@ class AuxiliaryFlow:
         return self._gaussian(self.networks["reverse"], z)
 
     def forward(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
-        """(z_0, v_0) to (z_T, v_T), and log |det| of that map in nats (GAPS Section 6.3)."""
+        """Maps (z_0, v_0) to (z_T, v_T); also returns log |det| in nats (GAPS Section 6.3)."""
         q, pair = self._checked(z, v)
         log_det = jnp.zeros((), pair["z"].dtype)
         for maps, variable in q._half_steps():
@@ -161,7 +163,7 @@ class AuxiliaryFlow:
         return self._rounded(pair["z"], z), self._rounded(pair["v"], v), log_det
 
     def inverse(self, z: Array, v: Array) -> tuple[Array, Array, Array]:
-        """(z_T, v_T) to (z_0, v_0), and log |det| of that map in nats."""
+        """Maps (z_T, v_T) to (z_0, v_0); also returns log |det| of that map in nats."""
         q, pair = self._checked(z, v)
         log_det = jnp.zeros((), pair["z"].dtype)
         for maps, variable in q._half_steps()[::-1]:
@@ -172,7 +174,7 @@ class AuxiliaryFlow:
         return self._rounded(pair["z"], z), self._rounded(pair["v"], v), log_det
 
     def _checked(self, z: Array, v: Array) -> tuple[AuxiliaryFlow, dict[str, Array]]:
-        """The same, and z and v, in 32 bits at least."""
+        """The same posterior, and z and v, in 32 bits at least, once their sizes are checked."""
         check_vector("mean", self.mean)
         check_shape("z", z, self.mean.shape, ", as the mean has")
         check_shape("v", v, self.mean.shape, ", as the mean has")
@@ -186,7 +188,7 @@ class AuxiliaryFlow:
         return DiagonalGaussian(self.mean, self.stddev)
 
     def _half_steps(self) -> list[tuple[dict[str, Network], str]]:
-        """The half steps in turn: the networks, and which variable they move."""
+        """The half steps in their order: the networks, and the variable that they move."""
         return [(maps, variable) for maps in self.networks["flows"] for variable in ("v", "z")]
 
     def _start(self, rng: Array) -> tuple[dict[str, Array], Array]:
@@ -204,7 +206,7 @@ class AuxiliaryFlow:
 
     def _gaussian(self, network: Network, z: Array) -> DiagonalGaussian:
         mean, raw = jnp.split(apply_network(network, z, 2 * z.size, self.context), 2)
-        # Linear in z, a log variance would leave the range of floats where z is large.
+        # A log variance that grows linearly with z would leave the range of floats.
         log_variance = _LARGEST_LOG_VARIANCE * jnp.tanh(raw / _LARGEST_LOG_VARIANCE)
         return DiagonalGaussian(mean, jnp.exp(0.5 * log_variance))
 
@@ -220,7 +222,7 @@ def _affine(maps: dict[str, Network], variable: str, pair: dict[str, Array]) -> 
 def _push(
     maps: dict[str, Network], variable: str, pair: dict[str, Array]
 ) -> tuple[dict[str, Array], Array]:
-    """One variable moved, and the log determinant of that."""
+    """Moves one variable; also returns the log determinant of the half step."""
     log_scale, shift = _affine(maps, variable, pair)
     return {**pair, variable: pair[variable] * jnp.exp(log_scale) + shift}, jnp.sum(log_scale)
 
@@ -228,9 +230,38 @@ def _push(
 def _pull(
     maps: dict[str, Network], variable: str, moved: dict[str, Array], before: dict[str, Array]
 ) -> dict[str, Array]:
-    """`before`, from which `moved` came, with the gradient of having been pulled back from it."""
+    """Returns `before`, from which `moved` came, with the gradient of pulling it back."""
     log_scale, _ = _affine(maps, variable, moved)
     pushed = _push(maps, variable, {**moved, variable: before[variable]})[0][variable]
     change = zero_with_gradient(moved[variable] - pushed)
     scale = jnp.exp(-invertible_log_scale(jax.lax.stop_gradient(log_scale)))
     return {**moved, variable: before[variable] + scale * change}
+
+
+def _build(settings: Settings, raw: Array, declare: Declare) -> AuxiliaryFlow:
+    """All examples share the networks; the last outputs of the encoder are the context."""
+    mean, stddev, context = mean_and_stddev(settings, raw)
+
+    def initialize(rng: Array) -> dict[str, Any]:
+        return init_auxiliary_flow(
+            rng,
+            settings.latent_size,
+            num_flows=settings.num_flows,
+            hidden_sizes=settings.hidden_sizes,
+            context_size=settings.context_size,
+            reverse_sizes=settings.reverse_sizes,
+            auxiliary_start=settings.auxiliary_start,
+        )
+
+    networks = declare("networks", initialize)
+    return AuxiliaryFlow(mean, stddev, context if settings.context_size else None, networks)
+
+
+AUXILIARY_FLOW = PosteriorSpec(
+    name="auxiliary_flow",
+    summary="affine flows of the latent and an auxiliary variable",
+    num_outputs=lambda settings: 2 * settings.latent_size + settings.context_size,
+    build=_build,
+    exact_density=False,
+    shares_networks=True,
+)

@@ -12,6 +12,7 @@ from sfvae_jax.objectives import gaussian
 from sfvae_jax.objectives.numerics.checks import check_shape
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
+from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
 
 @jax.tree_util.register_dataclass
@@ -19,8 +20,8 @@ from sfvae_jax.posteriors.path import zero_with_gradient
 class DiagonalGaussian:
     """q(z|x) = N(mean, diag(stddev^2))   (SFVAE Eq. 4, with stddev = sqrt(h(x)); FLOW Eq. 22).
 
-    In bfloat16 and float16 the sample is rounded, and its density is not: noise and sums are in
-    float32. So it is in all posteriors.
+    In bfloat16 and float16 the sample is rounded but its density is not: noise and sums are in
+    float32. The same holds for all other posteriors.
 
     Attributes:
         mean: [m].
@@ -46,7 +47,7 @@ class DiagonalGaussian:
         return z, fixed._log_prob(noise + zero_with_gradient(z) / fixed.stddev)
 
     def center(self) -> Array:
-        """The latent [m] that stands for the whole: the mean."""
+        """The latent [m] that stands for the whole posterior: the mean."""
         return self.mean
 
     def log_prob(self, z: Array) -> Array:
@@ -72,9 +73,10 @@ class DiagonalGaussian:
         return jnp.sum(self.kl_per_dimension(prior_stddev))
 
     def _checked(self) -> DiagonalGaussian:
-        """The same, with mean and stddev [m] in 32 bits at least.
+        """The same posterior, checked, with mean and stddev [m] in 32 bits at least.
 
-        Not when it is built: a batch of posteriors, as `jax.vmap` returns it, is one object too.
+        The check is not made when the object is built, because `jax.vmap` returns a batch of
+        posteriors as one object of this class, with one more axis.
 
         Raises:
             ArgumentError: if the shapes do not fit, or stddev is known not to be positive.
@@ -84,3 +86,19 @@ class DiagonalGaussian:
 
     def _log_prob(self, noise: Array) -> Array:
         return gaussian.standard_normal_log_prob(noise) - jnp.sum(jnp.log(self.stddev))
+
+
+def _build(settings: Settings, raw: Array, declare: Declare) -> DiagonalGaussian:
+    del declare
+    mean, stddev, _ = mean_and_stddev(settings, raw)
+    return DiagonalGaussian(mean, stddev)
+
+
+DIAGONAL = PosteriorSpec(
+    name="diagonal",
+    summary="a Gaussian with independent dimensions",
+    num_outputs=lambda settings: 2 * settings.latent_size,
+    build=_build,
+    closed_form_kl=True,
+    kl_per_dimension=True,
+)

@@ -20,6 +20,7 @@ from sfvae_jax.objectives.numerics.checks import (
 from sfvae_jax.objectives.numerics.linear_algebra import matmul, triangular_inverse
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient
+from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
 
 @jax.tree_util.register_dataclass
@@ -29,8 +30,8 @@ class FullCovarianceGaussian:
 
     Attributes:
         mean: [m].
-        scale_tril: L, lower triangular with a positive diagonal, [m, m]; what stands above the
-            diagonal is ignored.
+        scale_tril: L, lower triangular with a positive diagonal, [m, m]; entries above the
+            diagonal are ignored.
     """
 
     mean: Array
@@ -52,7 +53,7 @@ class FullCovarianceGaussian:
         return z, fixed._log_prob(noise + change)
 
     def center(self) -> Array:
-        """The latent [m] that stands for the whole: the mean."""
+        """The latent [m] that stands for the whole posterior: the mean."""
         return self.mean
 
     def log_prob(self, z: Array) -> Array:
@@ -63,7 +64,7 @@ class FullCovarianceGaussian:
 
     def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
         """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
-        # Only the diagonal of the covariance meets a diagonal prior.
+        # Under a diagonal prior only the diagonal of the covariance matters.
         q = self._checked()
         marginal = jnp.linalg.norm(jnp.tril(q.scale_tril), axis=1)
         return gaussian.gaussian_expected_log_prior(q.mean, marginal, prior_stddev)
@@ -85,7 +86,7 @@ class FullCovarianceGaussian:
         return jnp.sum(own) + 0.5 * jnp.sum(jnp.square(jnp.tril(scaled, -1)))
 
     def _checked(self) -> FullCovarianceGaussian:
-        """The same in 32 bits at least.
+        """The same posterior, checked, in 32 bits at least.
 
         Raises:
             ArgumentError: if the shapes do not fit, or L's diagonal is known not to be positive.
@@ -103,3 +104,26 @@ class FullCovarianceGaussian:
     def _log_prob(self, noise: Array) -> Array:
         log_det = jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
         return gaussian.standard_normal_log_prob(noise) - log_det
+
+
+def _num_outputs(settings: Settings) -> int:
+    m = settings.latent_size
+    return 2 * m + m * (m - 1) // 2
+
+
+def _build(settings: Settings, raw: Array, declare: Declare) -> FullCovarianceGaussian:
+    """The diagonal of L is the standard deviations; the last outputs stand below it."""
+    del declare
+    mean, stddev, rest = mean_and_stddev(settings, raw)
+    m = settings.latent_size
+    below = jnp.zeros((m, m), raw.dtype).at[jnp.tril_indices(m, -1)].set(rest)
+    return FullCovarianceGaussian(mean, below + jnp.diag(stddev))
+
+
+FULL_COVARIANCE = PosteriorSpec(
+    name="full_covariance",
+    summary="a Gaussian with correlated dimensions",
+    num_outputs=_num_outputs,
+    build=_build,
+    closed_form_kl=True,
+)

@@ -17,6 +17,7 @@ from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, w
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
 from sfvae_jax.posteriors.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
+from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
 # Kingma et al. start the gate towards open, so that a fresh flow is close to the identity.
 _GATE_BIAS = 2.0
@@ -30,13 +31,13 @@ def init_iaf(
     hidden_sizes: Sequence[int] = (100, 100),
     context_size: int = 0,
 ) -> tuple[Network, ...]:
-    """Parameters of the K masked networks of an `InverseAutoregressiveFlow`.
+    """Initialises the K masked networks of an `InverseAutoregressiveFlow`.
 
     Args:
         rng: key of the initialisation.
         latent_size: m.
         num_flows: K.
-        hidden_sizes: of every network.
+        hidden_sizes: hidden layers of every network.
         context_size: size of the encoder's context h; 0 for none.
 
     Returns:
@@ -49,7 +50,7 @@ def init_iaf(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class InverseAutoregressiveFlow:
-    """z_K of z_0 ~ N(mean, diag(stddev^2)) after K gated autoregressive steps.
+    """The law of z_K: z_0 ~ N(mean, diag(stddev^2)) after K gated autoregressive steps.
 
     z_k = sigma * z_{k-1} + (1 - sigma) * mu,   sigma = sigmoid(s + 2),   (mu, s) = MADE(z_{k-1}, h)
     log q(z_K|x) = log q(z_0|x) - sum_k sum_i log sigma_{k,i}
@@ -59,10 +60,10 @@ class InverseAutoregressiveFlow:
     dimensions in reverse order. The inverse takes m passes through each network.
 
     Attributes:
-        mean: of the base, [m].
-        stddev: of the base, positive, a scalar or [m].
+        mean: mean of the base z_0, [m].
+        stddev: standard deviation of the base, positive, a scalar or [m].
         context: h from the encoder, [c], or None.
-        networks: as from `init_iaf`; shared by all examples, or an example's own.
+        networks: as `init_iaf` returns them; all examples may share them, or each has its own.
     """
 
     mean: Array
@@ -80,8 +81,8 @@ class InverseAutoregressiveFlow:
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
         """The same values; the density's own parameters carry no gradient, only z does.
 
-        The way back from z_K is known, so that the inverse is not run but differentiated: one
-        m x m triangular system a step. First derivatives only.
+        The way back from z_K is known, so the inverse is not run but only differentiated: one
+        m x m triangular system for each step. First derivatives only.
         """
         z, log_q = self.sample_and_log_prob(rng)
         fixed = jax.lax.stop_gradient(wide(self))
@@ -100,7 +101,7 @@ class InverseAutoregressiveFlow:
         return z, with_gradient_of(density, log_q)
 
     def center(self) -> Array:
-        """The latent [m] that stands for the whole: where the base's mean goes."""
+        """The latent [m] that stands for the whole posterior: the flow of the base's mean."""
         return self.forward(self.mean)[0]
 
     def log_prob(self, z: Array) -> Array:
@@ -110,7 +111,7 @@ class InverseAutoregressiveFlow:
         return q._base.log_prob(z) + log_det
 
     def forward(self, z: Array) -> tuple[Array, Array]:
-        """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        """Maps z_0 [m] to z_K [m]; also returns log |det d z_K / d z_0| in nats, a scalar."""
         q, given, z = self._checked(z), z, wide(z)
         log_det = jnp.zeros((), z.dtype)
         for step in range(len(q.networks)):
@@ -119,7 +120,7 @@ class InverseAutoregressiveFlow:
         return rounded_like(z, given, *jax.tree.leaves(self)), log_det
 
     def inverse(self, z: Array) -> tuple[Array, Array]:
-        """z_K [m] to z_0 [m], and log |det d z_0 / d z_K| in nats, a scalar."""
+        """Maps z_K [m] to z_0 [m]; also returns log |det d z_0 / d z_K| in nats, a scalar."""
         q, given, z = self._checked(z), z, wide(z)
         log_det = jnp.zeros((), z.dtype)
         for step in reversed(range(len(q.networks))):
@@ -128,18 +129,18 @@ class InverseAutoregressiveFlow:
         return rounded_like(z, given, *jax.tree.leaves(self)), log_det
 
     def _checked(self, z: Array) -> InverseAutoregressiveFlow:
-        """The same in 32 bits at least, for a latent of its size."""
+        """The same posterior in 32 bits at least, once the size of z is checked."""
         check_vector("mean", self.mean)
         check_shape("z", z, self.mean.shape, ", as the mean has")
         return wide(self)
 
     def _step(self, step: int, z: Array) -> tuple[Array, Array]:
-        """z_{k-1} to z_k, and the log determinant of that."""
+        """Maps z_{k-1} to z_k; also returns the log determinant of the step."""
         mu, s = self._gate(step, z)
         return z * jax.nn.sigmoid(s) + mu * jax.nn.sigmoid(-s), jnp.sum(jax.nn.log_sigmoid(s))
 
     def _inverse_jacobian(self, step: int, z: Array) -> Array:
-        """(d z_k / d z_{k-1})^-1 at z_{k-1}, [m, m], of a triangular matrix."""
+        """(d z_k / d z_{k-1})^-1 at z_{k-1}, [m, m], triangular in the order of the step."""
         order = _order(step)
         jacobian = jax.jacfwd(lambda z: self._step(step, z)[0])(z)[order, order]
         log_scale = jax.nn.log_sigmoid(self._gate(step, z)[1])[order]
@@ -148,7 +149,7 @@ class InverseAutoregressiveFlow:
 
     def _invert_step(self, step: int, target: Array) -> Array:
         def refine(guess: Array, _: None) -> tuple[Array, None]:
-            # An element is right once those before it are: m rounds settle all of them.
+            # An element is right as soon as all before it are, so m rounds are enough.
             mu, s = self._gate(step, guess)
             return target + (target - mu) * jnp.exp(-invertible_log_scale(s)), None
 
@@ -159,7 +160,7 @@ class InverseAutoregressiveFlow:
         return DiagonalGaussian(self.mean, self.stddev)
 
     def _gate(self, step: int, z: Array) -> tuple[Array, Array]:
-        """mu and s [m] of one step; every second one counts the dimensions from the last."""
+        """mu and s [m] of one step; every second step takes the dimensions in reverse order."""
         network, order = self.networks[step], _order(step)
         out = apply_network(network, z[order], 2 * z.size, self.context, _masks(network))
         mu, s = jnp.split(out, 2)
@@ -173,8 +174,9 @@ def _order(step: int) -> slice:
 def _masks(network: Network) -> list[np.ndarray]:
     """0/1 masks that let output i see only the inputs before i (Germain et al., 2015).
 
-    A hidden unit of degree d sees the inputs 1..d. Degrees are spread evenly over 0..m-1: from 0,
-    so that output 1 sees units that carry the context alone, to m-1 however few the units are.
+    A hidden unit of degree d sees the inputs 1..d. Degrees are spread evenly over 0..m-1. They
+    begin at 0, so that output 1 still sees units that carry the context alone, and they end at m-1
+    however few units there are.
     """
     size = network[0]["kernel"].shape[0]
     degrees = np.arange(1, size + 1)
@@ -186,3 +188,31 @@ def _masks(network: Network) -> list[np.ndarray]:
     outputs = np.tile(np.arange(1, size + 1), 2)
     masks.append(np.asarray(degrees[:, None] < outputs[None, :], np.float32))
     return masks
+
+
+def _build(settings: Settings, raw: Array, declare: Declare) -> InverseAutoregressiveFlow:
+    """All examples share the networks; the last outputs of the encoder are the context."""
+    mean, stddev, context = mean_and_stddev(settings, raw)
+
+    def initialize(rng: Array) -> tuple[Network, ...]:
+        return init_iaf(
+            rng,
+            settings.latent_size,
+            num_flows=settings.num_flows,
+            hidden_sizes=settings.hidden_sizes,
+            context_size=settings.context_size,
+        )
+
+    networks = declare("networks", initialize)
+    return InverseAutoregressiveFlow(
+        mean, stddev, context if settings.context_size else None, networks
+    )
+
+
+IAF = PosteriorSpec(
+    name="iaf",
+    summary="inverse autoregressive flows of a diagonal Gaussian",
+    num_outputs=lambda settings: 2 * settings.latent_size + settings.context_size,
+    build=_build,
+    shares_networks=True,
+)

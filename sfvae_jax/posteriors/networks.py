@@ -1,7 +1,7 @@
 """Small dense networks as plain pytrees, so that a flow carries its own parameters.
 
-A layer is {"kernel": [in, out], "bias": [out]}, with {"context": [h, out]} where an encoder's
-context h enters; a network is a tuple of layers with ELU between them.
+A layer is {"kernel": [in, out], "bias": [out]}, and {"context": [h, out]} besides where an
+encoder's context h enters. A network is a tuple of layers with ELU between them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _glorot = jax.nn.initializers.glorot_uniform()
 
 
 def init_network(rng: Array, sizes: Sequence[int], context_size: int = 0) -> Network:
-    """Glorot-uniform kernels and zero biases for layers of these sizes, input first.
+    """Draws Glorot-uniform kernels and sets zero biases for layers of these sizes, input first.
 
-    The context, if any, enters the first layer.
+    The context, if there is one, enters the first layer.
     """
     keys = jax.random.split(rng, len(sizes))
     layers: list[dict[str, Any]] = [
@@ -42,7 +42,7 @@ def apply_network(
     context: Array | None = None,
     masks: Sequence[Any] | None = None,
 ) -> Array:
-    """[in] -> [num_outputs]; each kernel times its mask, where masks are given.
+    """Applies a network, [in] -> [num_outputs]; masks multiply the kernels where they are given.
 
     Raises:
         ArgumentError: if the layers do not fit each other, x, the context or the outputs.
@@ -61,8 +61,10 @@ def apply_network(
 def _check(network: Network, x: Array, num_outputs: int, context: Array | None) -> None:
     takes_context = any("context" in layer for layer in network)
     if takes_context != (context is not None):
-        what = "a context, and none is given" if takes_context else "no context, and one is given"
-        raise ArgumentError(f"the flow's networks take {what}; see context_size of their `init_`")
+        what = "a context, but none is given" if takes_context else "no context, but one is given"
+        raise ArgumentError(
+            f"the flow's networks take {what}; set context_size where they are initialised"
+        )
     sizes = shape_of("a network's input", x)
     for number, layer in enumerate(network):
         kernel = shape_of(f"layer {number}: kernel", layer["kernel"])

@@ -1,4 +1,4 @@
-"""What path derivatives of a density take: a way back from z that rounding does not spoil."""
+"""Helpers for path derivatives of a density: a way back from z that rounding does not spoil."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from jax import Array
 
 
 def zero_with_gradient(value: Array) -> Array:
-    """Zero, with the value's gradient: a change that has not happened."""
+    """Returns zero with the gradient of the value, as if the value were about to change."""
     return value - jax.lax.stop_gradient(value)
 
 
 def with_gradient_of(value: Array, known: Array) -> Array:
-    """The known value with the gradient of one that rounding may have moved.
+    """Returns `known` with the gradient of `value`, an estimate of it that rounding may have moved.
 
-    Where rounding has broken it, not finite, there is no gradient.
+    Where rounding has made the value infinite or not a number, the gradient is zero.
     """
     change = zero_with_gradient(value)
     return jax.lax.stop_gradient(known) + jnp.where(jnp.isfinite(value), change, 0.0)
 
 
 def invertible_log_scale(log_scale: Array) -> Array:
-    """A log scale as an inverse can undo it.
+    """Bounds a log scale from below so that an inverse can undo it.
 
-    Below it the scaled number has too few digits left to be scaled back, and a derivative through
-    several such steps would leave the range of floats.
+    Under the bound a scaled number has too few digits left to be scaled back, and a derivative
+    through several such steps would leave the range of floats.
     """
     return jnp.maximum(log_scale, 0.75 * math.log(jnp.finfo(log_scale.dtype).eps))

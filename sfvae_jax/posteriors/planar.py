@@ -13,8 +13,9 @@ from jax import Array
 from sfvae_jax.objectives.numerics.checks import ArgumentError, check_shape, check_vector, shape_of
 from sfvae_jax.objectives.numerics.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
-# Keeps 1 + u'w h' away from 0 where softplus underflows.
+# Keeps 1 + u'w h' above 0 where softplus underflows.
 _MARGIN = 1e-5
 
 
@@ -24,11 +25,11 @@ class PlanarFlow:
     """z_K = f_K(... f_1(z_0)), z_0 ~ N(mean, diag(stddev^2)), f_k(z) = z + u_k tanh(w_k'z + b_k).
 
     (FLOW Eqs. 26 to 29.) Every f_k is invertible: u_k is moved along w_k so that w_k'u_k > -1
-    (Rezende and Mohamed, 2015, Appendix A.1), which the arguments need not fulfil.
+    (Rezende and Mohamed, 2015, Appendix A.1); the u that is given need not satisfy this.
 
     Attributes:
-        mean: of the base, [m].
-        stddev: of the base, positive, a scalar or [m].
+        mean: mean of the base z_0, [m].
+        stddev: standard deviation of the base, positive, a scalar or [m].
         u: [K, m].
         w: [K, m].
         b: [K].
@@ -48,24 +49,24 @@ class PlanarFlow:
         return rounded_like(z, *jax.tree.leaves(self)), log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> NoReturn:
-        """Refused: a planar flow has no inverse in closed form.
+        """Always raises, because a planar flow has no inverse in closed form.
 
         Raises:
-            NotImplementedError: always.
+            NotImplementedError: naming the posteriors that have one.
         """
         del rng
         raise NotImplementedError(
-            "sticking-the-landing needs the density of a given z, and a planar flow has no inverse"
+            "sticking-the-landing needs the density of a given z, but a planar flow has no inverse"
             " in closed form; use sampling_elbo, or a diagonal, full_covariance, IAF or auxiliary"
             " flow posterior"
         )
 
     def center(self) -> Array:
-        """The latent [m] that stands for the whole: where the base's mean goes."""
+        """The latent [m] that stands for the whole posterior: the flow of the base's mean."""
         return self.forward(self.mean)[0]
 
     def forward(self, z: Array) -> tuple[Array, Array]:
-        """z_0 [m] to z_K [m], and log |det d z_K / d z_0| in nats, a scalar."""
+        """Maps z_0 [m] to z_K [m]; also returns log |det d z_K / d z_0| in nats, a scalar."""
         self._check(z)
         given, z, q = z, wide(z), wide(self)
         log_det = jnp.zeros((), z.dtype)
@@ -90,14 +91,14 @@ class PlanarFlow:
 def init_planar(
     rng: Array, latent_size: int, *, num_flows: int = 2, scale: Array | float = 1.0
 ) -> dict[str, Array]:
-    """u, w and b of planar flows that begin as the identity, with w in random directions.
+    """Initialises u, w and b so that the flows begin as the identity, with random directions w.
 
-    w'z is near 1 for latents of the given scale, and u is where `PlanarFlow` moves it to 0. At
-    u = w = 0 every gradient of u, w and b would vanish. (FLOW, and Rezende and Mohamed, 2015, print
-    no initial values.)
+    For latents of the given scale w'z is of order 1, and u is such that `PlanarFlow` moves it to 0.
+    At u = w = 0 every gradient of u, w and b would vanish. (Neither FLOW nor Rezende and Mohamed,
+    2015, print initial values.)
 
     Args:
-        rng: key of the directions.
+        rng: key from which the directions are drawn.
         latent_size: m.
         num_flows: K.
         scale: standard deviation of the latents, positive, a scalar or [m].
@@ -108,16 +109,43 @@ def init_planar(
     scale = scale * jnp.ones(latent_size)
     w = jax.random.normal(rng, (num_flows, latent_size), scale.dtype)
     w = 1.0 / (math.sqrt(latent_size) * scale[None, :]) * w
-    # u is moved to where w'u = softplus(w'u) - 1, which is 0 for w'u = log(e - 1).
+    # `_invertible` moves u so that w'u becomes softplus(w'u) - 1, which is 0 for w'u = log(e - 1).
     u = math.log(math.e - 1.0) * w / jnp.sum(jnp.square(w), axis=1, keepdims=True)
     return {"u": u, "w": w, "b": jnp.zeros(num_flows, scale.dtype)}
 
 
 def _invertible(u: Array, w: Array) -> tuple[Array, Array]:
-    """u moved along w so that w'u = softplus(w'u) - 1 > -1, and that w'u."""
+    """Moves u along w so that w'u = softplus(w'u) - 1 > -1; also returns the new w'u."""
     product, square = w @ u, w @ w
     target = jax.nn.softplus(product) - 1.0 + _MARGIN
-    # A w of next to no length gives nothing to move along, and its map cannot fold.
+    # A w of almost no length has no direction to move along, and its map is invertible anyway.
     long = square > 1e-12
     shift = jnp.where(long, (target - product) / jnp.where(long, square, 1.0), 0.0)
     return u + shift * w, jnp.where(long, target, product)
+
+
+def _num_outputs(settings: Settings) -> int:
+    m, amortized = settings.latent_size, settings.amortized_flow
+    return 2 * m + (settings.num_flows * (2 * m + 1) if amortized else 0)
+
+
+def _build(settings: Settings, raw: Array, declare: Declare) -> PlanarFlow:
+    """The encoder gives u, w and b of each example, or all examples share them (FLOW Eq. 26)."""
+    mean, stddev, rest = mean_and_stddev(settings, raw)
+    m, num_flows = settings.latent_size, settings.num_flows
+    if not settings.amortized_flow:
+        flow = declare("flow", lambda rng: init_planar(rng, m, num_flows=num_flows))
+        return PlanarFlow(mean, stddev, **flow)
+    u, w, b = jnp.split(rest, [num_flows * m, 2 * num_flows * m])
+    shape = (num_flows, m)
+    return PlanarFlow(mean, stddev, u.reshape(shape), w.reshape(shape), b)
+
+
+PLANAR = PosteriorSpec(
+    name="planar",
+    summary="planar flows of a diagonal Gaussian",
+    num_outputs=_num_outputs,
+    build=_build,
+    has_inverse=False,
+    can_share_flow=True,
+)

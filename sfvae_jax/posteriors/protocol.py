@@ -1,0 +1,48 @@
+"""What the rest of the library may ask of a posterior q(z|x)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jax import Array
+
+
+class Code(Protocol):
+    """What every encoder gives: one latent that stands for the example."""
+
+    @property
+    def mean(self) -> Array:
+        """The mean of the base distribution, or the code itself, [m]."""
+
+    def center(self) -> Array:
+        """The latent [m] that stands for the whole posterior."""
+
+
+class Posterior(Code, Protocol):
+    """A distribution q(z|x) that can be sampled and scored."""
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
+
+    def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """The same values; the density's own parameters carry no gradient, only z does.
+
+        Raises:
+            NotImplementedError: if the family has no tractable inverse.
+        """
+
+
+class GaussianPosterior(Posterior, Protocol):
+    """A posterior whose KL divergence to a Gaussian prior has a closed form."""
+
+    def log_prob(self, z: Array) -> Array:
+        """log q(z|x) in nats, a scalar, of any z [m]."""
+
+    def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
+        """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
+
+    def entropy(self) -> Array:
+        """-E_q log q(z|x) in nats, a scalar."""
+
+    def kl_to_prior(self, prior_stddev: Array | float = 1.0) -> Array:
+        """KL(q(z|x) || N(0, diag(prior_stddev^2))) in nats, a scalar."""

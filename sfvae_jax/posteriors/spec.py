@@ -1,0 +1,87 @@
+"""What a family of posteriors says about itself, and what the encoder's outputs mean to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.posteriors.protocol import Code
+
+STDDEVS: dict[str, Callable[[Array], Array]] = {
+    "exp": lambda raw: jnp.exp(0.5 * raw),  # the output is a log variance
+    "softplus": jax.nn.softplus,
+}
+"""How a standard deviation is made from an output of the encoder."""
+
+
+class Settings(Protocol):
+    """The number of latents m, and the options of the group `posterior` by their names."""
+
+    latent_size: int
+    variance: float
+    stddev: str
+    num_flows: int
+    hidden_sizes: Sequence[int]
+    context_size: int
+    amortized_flow: bool
+    reverse_sizes: Sequence[int] | None
+    auxiliary_start: str
+
+
+Declare = Callable[[str, Callable[[Array], Any]], Any]
+"""Declares parameters that all examples share.
+
+It takes their name in the module and a function from a key to their initial value, and returns
+their present value.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PosteriorSpec:
+    """A family of posteriors, by the name that a configuration gives it.
+
+    Attributes:
+        name: the value of `posterior.name`.
+        summary: what it is, in one line.
+        num_outputs: how many numbers the encoder must give.
+        build: makes the posterior of one example from the encoder's outputs [num_outputs].
+        has_density: whether q(z|x) is a distribution, not a single point.
+        exact_density: whether the density that comes with a sample is log q(z|x), not an upper
+            bound of it in expectation.
+        closed_form_kl: whether its KL divergence to the prior has a closed form.
+        kl_per_dimension: whether that closed form is a sum over the latent dimensions. Such a
+            posterior has a `mean` and a `stddev`, which is all that linearised objectives need.
+        has_inverse: whether z can be mapped back to the noise, as path derivatives require.
+        fixed_variance: whether its variance is given by `posterior.variance`, not learned.
+        shares_networks: whether it has networks that all examples share.
+        can_share_flow: whether `posterior.amortized_flow=false` makes its flow one that all
+            examples share.
+        loss_scales: options of the group `posterior` that scale the loss. They are named in the
+            advice on a loss that is not finite.
+    """
+
+    name: str
+    summary: str
+    num_outputs: Callable[[Settings], int]
+    build: Callable[[Settings, Array, Declare], Code]
+    has_density: bool = True
+    exact_density: bool = True
+    closed_form_kl: bool = False
+    kl_per_dimension: bool = False
+    has_inverse: bool = True
+    fixed_variance: bool = False
+    shares_networks: bool = False
+    can_share_flow: bool = False
+    loss_scales: tuple[str, ...] = ()
+
+
+def mean_and_stddev(settings: Settings, raw: Array) -> tuple[Array, Array, Array]:
+    """Splits the encoder's outputs into mean [m], standard deviation [m] and all that follows."""
+    m = settings.latent_size
+    mean, rest = raw[:m], raw[m:]
+    return mean, STDDEVS[settings.stddev](rest[:m]), rest[m:]

@@ -1,0 +1,17 @@
+"""The table of all families of posteriors; to add one, write its file and name its spec here."""
+
+from __future__ import annotations
+
+from sfvae_jax.posteriors.auxiliary import AUXILIARY_FLOW
+from sfvae_jax.posteriors.constant import CONSTANT
+from sfvae_jax.posteriors.diagonal import DIAGONAL
+from sfvae_jax.posteriors.full_covariance import FULL_COVARIANCE
+from sfvae_jax.posteriors.inverse_autoregressive import IAF
+from sfvae_jax.posteriors.planar import PLANAR
+from sfvae_jax.posteriors.point import NONE
+from sfvae_jax.posteriors.spec import PosteriorSpec
+
+POSTERIORS: dict[str, PosteriorSpec] = {
+    spec.name: spec
+    for spec in (DIAGONAL, FULL_COVARIANCE, PLANAR, IAF, AUXILIARY_FLOW, CONSTANT, NONE)
+}
