@@ -1,23 +1,25 @@
 """Likelihoods p(x|z): what a decoder's output means as a distribution of the data.
 
-Each takes the decoder's output for one latent as `parameters` and says of it: `log_prob(x,
-parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng, parameters)`; and
-`fisher(parameters)`, the diagonal of the Fisher information of `location(parameters)`, shaped like
-it: the mean, but for the discretised logistic and for sequences. `information(x, parameters,
-tangent)` is minus the second derivative of log p(x|z) along a direction of the parameters, of those
-likelihoods whose parameters have one that is the same for all x, or all x that allow the same.
-Sequences under a grammar have no mean; theirs is `mode(parameters)`, a whole sentence.
+Each takes the decoder's output for one latent as `parameters` and has these methods:
+`log_prob(x, parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng,
+parameters)`; and `fisher(parameters)`, the diagonal of the Fisher information of
+`location(parameters)`, shaped like it. The location is the mean, except for the discretised
+logistic and for sequences. Where minus the second derivative of log p(x|z) along a direction of the
+parameters is the same for all x, or for all x that allow the same rules, `information(x,
+parameters, tangent)` returns it. Sequences under a grammar have no mean but a `mode(parameters)`, a
+whole sentence. `LIKELIHOODS` says of each likelihood what it needs of the decoder and the data.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sfvae_jax.likelihoods.gaussian import Gaussian, HeteroscedasticGaussian
 from sfvae_jax.likelihoods.pixels import Bernoulli, DiscretizedLogistic
+from sfvae_jax.likelihoods.protocol import Likelihood
 from sfvae_jax.likelihoods.sequences import Categorical, Sequence
-from sfvae_jax.likelihoods.traits import LIKELIHOODS
+from sfvae_jax.likelihoods.spec import LikelihoodSpec
+from sfvae_jax.likelihoods.table import LIKELIHOODS
 
 if TYPE_CHECKING:
     import ml_collections
@@ -25,33 +27,20 @@ if TYPE_CHECKING:
     from sfvae_jax.grammars import Language
 
 
-def build(config: ml_collections.ConfigDict, language: Language | None = None) -> Any:
-    """The likelihood that the `likelihood` group of a config describes.
+def build(config: ml_collections.ConfigDict, language: Language | None = None) -> Likelihood:
+    """Makes the likelihood that the group `likelihood` of a configuration describes.
 
     Args:
         config: the group.
-        language: of the data, which "categorical" and "sequence" are of.
+        language: the language of the data, which likelihoods of sequences require.
 
     Raises:
-        ValueError: if these two are given no language.
+        ValueError: if a likelihood of sequences is given no language.
     """
-    if config.name == "gaussian":
-        return Gaussian(config.variance)
-    if config.name == "heteroscedastic_gaussian":
-        return HeteroscedasticGaussian(config.min_variance, config.max_variance or math.inf)
-    if config.name in ("categorical", "sequence"):
-        return _of_language(config, language)
-    return {"bernoulli": Bernoulli, "discretized_logistic": DiscretizedLogistic}[config.name]()
-
-
-def _of_language(
-    config: ml_collections.ConfigDict, language: Language | None
-) -> Categorical | Sequence:
-    if language is None:
-        raise ValueError(f"likelihood {config.name!r} needs the language of its sequences")
-    if config.name == "categorical":
-        return Categorical(language.tables)
-    return Sequence(language.tables, config.variance)
+    spec = LIKELIHOODS[config.name]
+    if spec.of_sequences and language is None:
+        raise ValueError(f"likelihood {config.name!r} requires the language of its sequences")
+    return spec.build(config, language)
 
 
 __all__ = [
@@ -61,6 +50,8 @@ __all__ = [
     "DiscretizedLogistic",
     "Gaussian",
     "HeteroscedasticGaussian",
+    "Likelihood",
+    "LikelihoodSpec",
     "Sequence",
     "build",
 ]

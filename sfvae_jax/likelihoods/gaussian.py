@@ -1,14 +1,17 @@
-"""Gaussian likelihoods, of a variance that is given or learned."""
+"""Gaussian likelihoods whose variance is given or learned."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
@@ -20,11 +23,14 @@ from sfvae_jax.objectives.numerics.checks import (
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 
+if TYPE_CHECKING:
+    from sfvae_jax.grammars import Language
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """p(x|z) = N(x; parameters, diag(variance)), the variance fixed   (SFVAE Eq. 2).
+    """p(x|z) = N(x; parameters, diag(variance)) with a fixed variance   (SFVAE Eq. 2).
 
     Attributes:
         variance: positive, a scalar or shaped like x.
@@ -41,7 +47,7 @@ class Gaussian:
         return parameters
 
     def location(self, parameters: Array) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x."""
+        """The mean, whose information `fisher` returns; shaped like x."""
         return parameters
 
     def sample(self, rng: Array, parameters: Array) -> Array:
@@ -61,7 +67,7 @@ class Gaussian:
         return jnp.sum(jnp.square(wide(tangent)) / self._variance(tangent))
 
     def _variance(self, like: Array) -> Array:
-        """The variance of every element, in 32 bits at least."""
+        """The variance of every element of x, in 32 bits at least."""
         check_positive("variance", self.variance)
         return per_element("variance", wide(self.variance), wide(like))
 
@@ -69,16 +75,16 @@ class Gaussian:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HeteroscedasticGaussian:
-    """p(x|z) = N(x; mean, diag(T)), the variance T learned too   (BACK Section 5, its Figure 6a).
+    """p(x|z) = N(x; mean, diag(T)) with a learned variance T   (BACK Section 5 and Figure 6a).
 
-    `parameters` is the pair (mean, variance), both shaped like x. Unbounded, its likelihood grows
-    without limit as T -> 0 on data that the decoder fits: training does not converge, as the paper
-    shows (Section 7.2).
-    With bounds, T = min + v r / (v + r), r = max - min, for the decoder's v: between them,
-    increasing, and the decoder's own where there are none.
+    `parameters` is the pair (mean, variance), both shaped like x. Without bounds the likelihood
+    grows without limit as T -> 0 on data that the decoder fits, and training does not converge, as
+    the paper shows (Section 7.2).
+    With bounds T = min + v r / (v + r), r = max - min, where v is the decoder's variance: T lies
+    between them and increases with v. Without an upper bound T = min + v.
 
     Attributes:
-        min_variance: lower bound of T, not negative.
+        min_variance: lower bound of T, 0 or more.
         max_variance: upper bound of T.
     """
 
@@ -89,8 +95,8 @@ class HeteroscedasticGaussian:
         """Checks the bounds."""
         if not 0.0 <= self.min_variance < self.max_variance:
             raise ArgumentError(
-                f"need 0 <= min_variance < max_variance, got {self.min_variance} and"
-                f" {self.max_variance}"
+                "the variances must satisfy 0 <= min_variance < max_variance, got"
+                f" {self.min_variance} and {self.max_variance}"
             )
 
     def variance(self, parameters: tuple[Array, Array]) -> Array:
@@ -111,7 +117,7 @@ class HeteroscedasticGaussian:
         return _pair(parameters)[0]
 
     def location(self, parameters: tuple[Array, Array]) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x."""
+        """The mean, whose information `fisher` returns; shaped like x."""
         return _pair(parameters)[0]
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
@@ -129,4 +135,50 @@ class HeteroscedasticGaussian:
 
 def _pair(parameters: tuple[Array, Array]) -> tuple[Array, Array]:
     check_pair("parameters", parameters, "(mean, variance)")
-    return tuple(parameters)
+    mean, variance = parameters
+    return mean, variance
+
+
+def _mean(outputs: Array, activate: Callable[[Array], Array], scales: Array | None) -> Array:
+    del scales
+    return activate(outputs[0])
+
+
+def _mean_and_variance(
+    outputs: Array, activate: Callable[[Array], Array], scales: Array | None
+) -> tuple[Array, Array]:
+    del scales
+    return activate(outputs[0]), jnp.square(jax.nn.softplus(outputs[1]))
+
+
+def _build(settings: Settings, language: Language | None) -> Gaussian:
+    del language
+    return Gaussian(settings.variance)
+
+
+def _build_heteroscedastic(
+    settings: Settings, language: Language | None
+) -> HeteroscedasticGaussian:
+    del language
+    return HeteroscedasticGaussian(settings.min_variance, settings.max_variance or math.inf)
+
+
+GAUSSIAN = LikelihoodSpec(
+    name="gaussian",
+    summary="a Gaussian of the pixels with the fixed variance likelihood.variance",
+    build=_build,
+    link=_mean,
+    squared_error=True,
+    activates_mean=True,
+    loss_scales=("variance",),
+)
+HETEROSCEDASTIC_GAUSSIAN = LikelihoodSpec(
+    name="heteroscedastic_gaussian",
+    summary="a Gaussian of the pixels whose decoder also gives the variance of every pixel",
+    build=_build_heteroscedastic,
+    link=_mean_and_variance,
+    outputs_per_element=2,
+    activates_mean=True,
+    loss_scales=("max_variance",),
+    advice="bound the learned variance with likelihood.min_variance",
+)

@@ -1,13 +1,16 @@
-"""Likelihoods of pixels in [0, 1]: binary ones, and levels."""
+"""Likelihoods of pixels in [0, 1] that are binary or take a number of levels."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_example,
@@ -18,14 +21,18 @@ from sfvae_jax.objectives.numerics.checks import (
 )
 from sfvae_jax.objectives.numerics.precision import is_narrow, rounded_like, wide, wide_dtype
 
+if TYPE_CHECKING:
+    from sfvae_jax.grammars import Language
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bernoulli:
     """p(x_j = 1|z) = sigmoid(parameters_j), independently; `parameters` are logits, shaped like x.
 
-    A distribution of x in {0, 1}. Grey levels between them are scored too, as the cross entropy
-    that many papers report; that is no density of theirs, and such a bound compares with its like.
+    This is a distribution of x in {0, 1}. Grey levels between them are scored too, by the cross
+    entropy that many papers report. That is not a density of grey levels, so such a bound can only
+    be compared with bounds of the same kind.
     """
 
     def log_prob(self, x: Array, parameters: Array) -> Array:
@@ -39,21 +46,21 @@ class Bernoulli:
         return jax.nn.sigmoid(parameters)
 
     def location(self, parameters: Array) -> Array:
-        """The mean, what `fisher` is the information of; shaped like x.
+        """The mean p, whose information `fisher` returns; shaped like x.
 
-        Its derivative p (1 - p) keeps its digits where p rounds to 1, as that of p alone does not.
+        It is written so that its derivative p (1 - p) keeps its digits where p rounds to 1.
         """
         rest = 1.0 - jax.nn.sigmoid(-parameters)
         return jnp.where(parameters > 0.0, rest, jax.nn.sigmoid(parameters))
 
     def sample(self, rng: Array, parameters: Array) -> Array:
         """A draw of x in {0, 1}, shaped like x."""
-        p = self.mean(wide(parameters))  # the uniform draws have as many bits as it
+        p = self.mean(wide(parameters))  # the uniform draws have as many bits as p
         return jax.random.bernoulli(rng, p).astype(parameters.dtype)
 
     def fisher(self, parameters: Array) -> Array:
         """Diagonal Fisher information of the mean p, 1 / (p (1 - p)), shaped like x."""
-        # 1 / (sigmoid(l) sigmoid(-l)) = 2 + 2 cosh(l); beyond 80 it would leave float32.
+        # 1 / (sigmoid(l) sigmoid(-l)) = 2 + 2 cosh(l), which leaves float32 beyond l = 80.
         return 2.0 + 2.0 * jnp.cosh(jnp.clip(wide(parameters), -80.0, 80.0))
 
     def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
@@ -68,16 +75,16 @@ class Bernoulli:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DiscretizedLogistic:
-    """Levels 0, 1/(L-1), ..., 1 with the mass that a logistic has on their bins (GAPS 6.1.3).
+    """Levels 0, 1/(L-1), ..., 1, each with the mass of a logistic on its bin   (GAPS 6.1.3).
 
     P(x) = F((x + h - mu) / s) - F((x - h - mu) / s),   F = sigmoid, h = 1/2 / (L - 1)
 
-    With all mass below h at level 0, and all above 1 - h at level 1 (Kingma et al., 2016).
-    `parameters` is the pair (mu, log s): mu shaped like x; log s one that broadcasts to it, such as
-    one learned scale a channel, [C].
+    Level 0 has all mass below h, and level 1 all mass above 1 - h (Kingma et al., 2016).
+    `parameters` is the pair (mu, log s): mu is shaped like x, and log s broadcasts to mu, such as
+    one learned scale for each channel, [C].
 
     Attributes:
-        num_levels: L, at least 2; 256 for 8-bit pixels in [0, 1].
+        num_levels: L, at least 2; 256 for pixels of 8 bits.
     """
 
     num_levels: int = dataclasses.field(default=256, metadata={"static": True})
@@ -88,16 +95,16 @@ class DiscretizedLogistic:
             raise ArgumentError(f"num_levels must be at least 2, got {self.num_levels}")
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
-        """log P(x|z) in nats, summed over x; x in [0, 1] on the levels."""
+        """log P(x|z) in nats, summed over x, which lies in [0, 1] on the levels."""
         location, _ = parameters = self._checked(parameters)
         check_example(x, location)
         check_tells_apart("x", x, self.num_levels, "levels")
-        if is_narrow(x):  # then rounded by less than half a bin
+        if is_narrow(x):  # x is off its level by less than half a bin
             x = jnp.round(wide(x) / self._spacing) * self._spacing
         return jnp.sum(self._log_mass(x, parameters))
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
-        """E[x|z] over the levels, exactly: the mean of P(x > edge) over the L - 1 inner edges."""
+        """The exact E[x|z], shaped like x: the mean of P(x > edge) over the L - 1 inner edges."""
         given, parameters = parameters, self._checked(parameters)
         location, inverse_scale = self._location(parameters)
 
@@ -109,7 +116,7 @@ class DiscretizedLogistic:
         return rounded_like(total * self._spacing, *given)
 
     def location(self, parameters: tuple[Array, Array]) -> Array:
-        """mu, what `fisher` is the information of; shaped like x."""
+        """mu, whose information `fisher` returns; shaped like x."""
         check_pair("parameters", parameters, "(mu, log s)")
         return parameters[0]
 
@@ -121,7 +128,7 @@ class DiscretizedLogistic:
         return rounded_like(jnp.clip(levels, 0, self.num_levels - 1) * self._spacing, *parameters)
 
     def fisher(self, parameters: tuple[Array, Array]) -> Array:
-        """Diagonal Fisher information of the location mu, exact: sum_x P(x) (d log P / d mu)^2."""
+        """Exact diagonal Fisher information of mu: sum_x P(x) (d log P / d mu)^2."""
         location, log_scale = self._checked(parameters)
 
         def add(total: Array, level: Array) -> tuple[Array, None]:
@@ -139,7 +146,7 @@ class DiscretizedLogistic:
         return 1.0 / (self.num_levels - 1)
 
     def _checked(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-        """mu and log s, which broadcasts to it, in 32 bits at least."""
+        """mu and log s in 32 bits at least, once log s is known to broadcast to mu."""
         check_pair("parameters", parameters, "(mu, log s)")
         location, log_scale = wide(tuple(parameters))
         scales, shape = shape_of("log s", log_scale), location.shape
@@ -154,10 +161,10 @@ class DiscretizedLogistic:
         return location, jnp.broadcast_to(jnp.exp(-log_scale).reshape(shape), location.shape)
 
     def _log_mass(self, x: Array, parameters: tuple[Array, Array]) -> Array:
-        """log P of every element.
+        """log P(x) of every element.
 
-        With a > b the scaled edges, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation,
-        neither in the tails nor for a bin much narrower than the scale.
+        For scaled edges a > b, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)). So nothing cancels,
+        neither in the tails nor for a bin that is much narrower than the scale.
         """
         location, inverse_scale = self._location(parameters)
         half = 0.5 * self._spacing
@@ -169,8 +176,56 @@ class DiscretizedLogistic:
 
 
 def _log_one_minus_exp(x: Array) -> Array:
-    """log(1 - exp(-x)) for x > 0, finite down to the smallest x and with a finite gradient."""
+    """log(1 - exp(-x)) for x > 0, finite and with a finite gradient down to the smallest x."""
     x = jnp.maximum(x, jnp.finfo(x.dtype).tiny)
     small = x < 1e-3
     series = jnp.log(jnp.where(small, x, 1.0)) - 0.5 * x
     return jnp.where(small, series, jnp.log(-jnp.expm1(-jnp.where(small, 1.0, x))))
+
+
+def _logits(outputs: Array, activate: Callable[[Array], Array], scales: Array | None) -> Array:
+    del activate, scales
+    return outputs[0]
+
+
+def _location_and_log_scale(
+    outputs: Array, activate: Callable[[Array], Array], scales: Array | None
+) -> tuple[Array, Array]:
+    """Squashes the location into [0, 1]; log s is what the network of scales gives, shifted."""
+    del activate
+    assert scales is not None
+    # The shift makes a fresh scale about 35 of 256 levels instead of all of them.
+    return jax.nn.sigmoid(outputs[0]), scales - 2.0
+
+
+def _num_channels(data_shape: Sequence[int]) -> int:
+    """One scale for each channel of an image."""
+    return data_shape[-1] if len(data_shape) == 3 else 1
+
+
+def _build_bernoulli(settings: Settings, language: Language | None) -> Bernoulli:
+    del settings, language
+    return Bernoulli()
+
+
+def _build_logistic(settings: Settings, language: Language | None) -> DiscretizedLogistic:
+    del settings, language
+    return DiscretizedLogistic()
+
+
+BERNOULLI = LikelihoodSpec(
+    name="bernoulli",
+    summary="independent binary pixels; grey levels are scored by the cross entropy",
+    build=_build_bernoulli,
+    link=_logits,
+    in_unit_interval=True,
+)
+DISCRETIZED_LOGISTIC = LikelihoodSpec(
+    name="discretized_logistic",
+    summary="256 levels under a logistic, with one learned scale for each channel",
+    build=_build_logistic,
+    link=_location_and_log_scale,
+    num_scales=_num_channels,
+    in_unit_interval=True,
+    requires_bytes=True,
+)

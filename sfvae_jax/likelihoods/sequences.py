@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
 from sfvae_jax.objectives.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.checks import (
     check_pair,
@@ -21,7 +22,7 @@ from sfvae_jax.objectives.numerics.checks import (
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide, wide_dtype
 
 if TYPE_CHECKING:
-    from sfvae_jax.grammars import RuleTables
+    from sfvae_jax.grammars import Language, RuleTables
 
 
 @jax.tree_util.register_dataclass
@@ -240,3 +241,30 @@ class Sequence:
     def _joined(self, rules: Array, values: Array) -> Array:
         values = jnp.where(self.tables.brings_on(rules), wide(values), 0.0)
         return jnp.stack([rules.astype(values.dtype), values], axis=1)
+
+
+def _build_categorical(settings: Settings, language: Language | None) -> Categorical:
+    del settings
+    assert language is not None
+    return Categorical(language.tables)
+
+
+def _build_sequence(settings: Settings, language: Language | None) -> Sequence:
+    assert language is not None
+    return Sequence(language.tables, settings.variance)
+
+
+CATEGORICAL = LikelihoodSpec(
+    name="categorical",
+    summary="sequences without values: a softmax over the rules that are allowed at each place",
+    build=_build_categorical,
+    of_sequences=True,
+)
+SEQUENCE = LikelihoodSpec(
+    name="sequence",
+    summary="sequences with values: rules as for categorical, and a Gaussian of each value",
+    build=_build_sequence,
+    of_sequences=True,
+    has_values=True,
+    loss_scales=("variance",),
+)

@@ -179,7 +179,7 @@ def _masks(network: Network) -> list[np.ndarray]:
     however few units there are.
     """
     size = network[0]["kernel"].shape[0]
-    degrees = np.arange(1, size + 1)
+    degrees: np.ndarray = np.arange(1, size + 1)
     masks = []
     for layer in network[:-1]:
         hidden = np.round(np.linspace(0, size - 1, layer["kernel"].shape[1]))

@@ -51,7 +51,7 @@ def apply_network(
     for i, layer in enumerate(network):
         kernel = layer["kernel"] if masks is None else layer["kernel"] * masks[i]
         x = x @ kernel + layer["bias"]
-        if "context" in layer:
+        if context is not None and "context" in layer:
             x = x + context @ layer["context"]
         if i < len(network) - 1:
             x = jax.nn.elu(x)
@@ -76,9 +76,9 @@ def _check(network: Network, x: Array, num_outputs: int, context: Array | None) 
             )
         sizes = kernel[1:]
         check_shape(f"layer {number} of a flow's network: bias", layer["bias"], sizes)
-        if "context" in layer:
+        if context is not None and "context" in layer:
             check_vector("context", context)
-            expected = (*context.shape, *sizes)
-            check_shape(f"layer {number} of a flow's network: context", layer["context"], expected)
+            shape = (*context.shape, *sizes)
+            check_shape(f"layer {number} of a flow's network: context", layer["context"], shape)
     if sizes != (num_outputs,):
         raise ArgumentError(f"a flow's network must have {num_outputs} outputs, got {sizes[0]}")

@@ -98,7 +98,7 @@ def test_bounds_of_the_variance_are_kept_and_met(float64):
 
 @pytest.mark.parametrize("bounds", [(-0.1, 1.0), (1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)])
 def test_bad_bounds_are_refused(bounds):
-    with pytest.raises(ValueError, match="need 0 <= min_variance < max_variance"):
+    with pytest.raises(ValueError, match="must satisfy 0 <= min_variance < max_variance"):
         HeteroscedasticGaussian(*bounds)
 
 

@@ -311,5 +311,5 @@ def test_a_config_names_them():
     ):
         config.name = name
         assert likelihoods.build(config, language) == expected
-        with pytest.raises(ValueError, match=f"'{name}' needs the language"):
+        with pytest.raises(ValueError, match=f"'{name}' requires the language"):
             likelihoods.build(config)

@@ -167,10 +167,10 @@ def test_parameters_of_flows_fit_or_are_refused():
         with pytest.raises(ArgumentError, match=what):
             dataclasses.replace(right["iaf"], networks=networks).center()
     for family in ("iaf", "auxiliary"):
-        with pytest.raises(ArgumentError, match="no context, and one is given"):
+        with pytest.raises(ArgumentError, match="no context, but one is given"):
             dataclasses.replace(right[family], context=jnp.ones(2)).sample_and_log_prob(KEY)
     networks = posteriors.init_iaf(KEY, M, num_flows=1, context_size=2)
-    with pytest.raises(ArgumentError, match="a context, and none is given"):
+    with pytest.raises(ArgumentError, match="a context, but none is given"):
         dataclasses.replace(right["iaf"], networks=networks).center()
     flow = dataclasses.replace(right["iaf"], networks=networks, context=jnp.ones((7, 2)))
     with pytest.raises(ArgumentError, match="context must have shape"):
