@@ -21,9 +21,9 @@ import sfvae_jax
 from sfvae_jax.config import groups
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
-from sfvae_jax.reporting import option_tables, spec_tables
+from sfvae_jax.reporting.documentation import option_tables, spec_tables
+from sfvae_jax.reporting.documentation.pages import Page, page_with
 from sfvae_jax.reporting.markdown import code, lines_of
-from sfvae_jax.reporting.pages import Page, page_with
 from sfvae_jax.runtime.output import prepare, say
 
 ROOT = Path(sfvae_jax.__file__).resolve().parents[1]  # of the repository

@@ -5,7 +5,7 @@ import pytest
 from sfvae_jax import reference
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.pages import page_with
+from sfvae_jax.reporting.documentation.pages import page_with
 from sfvae_jax.runs.files.config_file import flatten
 
 PAGE = "# A page\n\nBy hand.\n\n<!-- generated: one -->\nold\n<!-- end -->\n\nBy hand, too.\n"

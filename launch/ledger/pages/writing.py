@@ -11,7 +11,7 @@ from launch.ledger.pages.blocks import block, line, overview
 from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
-from sfvae_jax.reporting.pages import Page, page_with
+from sfvae_jax.reporting.documentation.pages import Page, page_with
 
 Accounts = Mapping[str, Account]  # by the table's name
 Papers = Mapping[str, Sequence[Table]]
