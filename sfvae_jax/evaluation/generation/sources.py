@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -19,12 +18,13 @@ from sfvae_jax.evaluation.generation.densities.codes import aggregated_codes, tr
 from sfvae_jax.evaluation.generation.densities.spec import Density, DensitySpec
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
+from sfvae_jax.evaluation.noise import generator
 from sfvae_jax.evaluation.trained_model import (
     NotApplicable,
     TrainedModel,
     centers,
     decode_means,
-    once,
+    once_per_checkpoint,
     part_images,
 )
 
@@ -70,6 +70,7 @@ def random_codes(trained: TrainedModel, name: str, number: int) -> np.ndarray:
     return density(trained, name).sample(_generator(trained, name), number)
 
 
+@once_per_checkpoint
 def density(trained: TrainedModel, name: str) -> Density:
     """Returns one of `DENSITIES`, fitted once for a model.
 
@@ -77,7 +78,7 @@ def density(trained: TrainedModel, name: str) -> Density:
         NotApplicable: if the model has no such density.
     """
     seed = int(_generator(trained, name).integers(2**31))
-    return once(trained, ("density", name), lambda: DENSITIES[name].fit(trained, seed))
+    return DENSITIES[name].fit(trained, seed)
 
 
 def mean_log_densities(trained: TrainedModel, name: str) -> tuple[float, float]:
@@ -171,5 +172,4 @@ SOURCES: dict[str, Source] = {
 
 def _generator(trained: TrainedModel, name: str) -> np.random.Generator:
     """Returns the noise of one source, which does not depend on other sources."""
-    key = np.asarray(jax.random.key_data(trained.rng)).ravel()
-    return np.random.default_rng([*map(int, key), SOURCES[name].stream])
+    return generator(trained.rng, SOURCES[name].stream)

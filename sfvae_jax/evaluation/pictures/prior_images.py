@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sfvae_jax.evaluation.noise import Stream, stream_key
 from sfvae_jax.evaluation.pictures.latent_codes import encoded
 from sfvae_jax.evaluation.trained_model import TrainedModel, decode_means
 
 
 def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...]) -> np.ndarray:
     """Returns means of p(x|z) for z ~ N(0, diag(prior_stddev^2)), [*shape, ...]."""
-    noise = jax.random.normal(jax.random.fold_in(trained.rng, 2**31 - 1), (*shape, latent_size))
+    noise = jax.random.normal(stream_key(trained.rng, Stream.PRIOR_SAMPLES), (*shape, latent_size))
     prior_stddev = jnp.broadcast_to(jnp.asarray(trained.prior(), noise.dtype), (latent_size,))
     return decode_means(trained, noise * prior_stddev.reshape((1,) * len(shape) + (-1,)))
 

@@ -17,7 +17,7 @@ from sfvae_jax.evaluation.trained_model import (
     NotApplicable,
     TrainedModel,
     finite,
-    once,
+    once_per_checkpoint,
     part_images,
 )
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
@@ -37,10 +37,10 @@ def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
     return finite(trained.map_images(code, images, key="aggregated codes"))
 
 
+@once_per_checkpoint
 def training_codes(trained: TrainedModel) -> np.ndarray:
     """Returns `aggregated_codes` of the training images, computed once for a model."""
-    make = lambda: aggregated_codes(trained, part_images(trained, "train"))  # noqa: E731
-    return once(trained, "training codes", make)
+    return aggregated_codes(trained, part_images(trained, "train"))
 
 
 def codes_to_fit(trained: TrainedModel, name: str, least: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from sfvae_jax.data import to_unit_interval
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.generation.features.spec import Extractor, FeatureSpec
 from sfvae_jax.evaluation.generation.features.torch_file import read_torch_file
-from sfvae_jax.evaluation.trained_model import TrainedModel, once_for_all_checkpoints
+from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_run
 from sfvae_jax.options import TEXT, Option
 from sfvae_jax.paths import regular_file
 
@@ -347,10 +347,14 @@ def inception_features(
 
 
 def _extractor(trained: TrainedModel) -> Extractor:
-    path = trained.config.generated.inception_path
-    key = ("inception", path)
-    weights = once_for_all_checkpoints(trained, key, lambda: load_weights(path))
+    weights = _weights(trained, trained.config.generated.inception_path)
     return functools.partial(inception_features, weights)
+
+
+@once_per_run
+def _weights(trained: TrainedModel, path: str) -> Any:
+    del trained
+    return load_weights(path)
 
 
 INCEPTION = FeatureSpec(
