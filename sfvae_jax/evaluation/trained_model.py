@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
+from sfvae_jax import models
 from sfvae_jax.data import as_seen
 from sfvae_jax.errors import RunError
 from sfvae_jax.grammars import Language
@@ -121,12 +122,10 @@ class TrainedModel:
     def decode_given(self, params: Any, z: Array, x: Array) -> Any:
         """Returns the likelihood's parameters that score the example x, for one latent [m].
 
-        They differ from those of `decode` if the decoder is fed x (teacher forcing), as the models'
-        method `decode_given` says; a model without that method has no such decoder.
+        They are those of `decode`, unless the decoder is fed x (teacher forcing).
         """
-        if not hasattr(self.model, "decode_given"):
-            return self.decode(params, z)
-        return self.model.apply(params, z, x, method="decode_given")
+        forced_decode = models.forced_decoder_function(self.model, params)
+        return self.decode(params, z) if forced_decode is None else forced_decode(z, x)
 
     def sample(self, params: Any, z: Array, key: Array) -> tuple[Array, Any]:
         """Draws x from p(x|z) for one latent; returns it with the likelihood's parameters.

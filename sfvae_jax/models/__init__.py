@@ -13,7 +13,11 @@ from sfvae_jax import data
 from sfvae_jax.models import conv, conv_bn, conv_elu, grammar, mlp, recurrent
 from sfvae_jax.models.convolution import convolve, convolve_transposed
 from sfvae_jax.models.correlation import LOWERINGS
-from sfvae_jax.models.functions import cast_decoder_function, decoder_function
+from sfvae_jax.models.functions import (
+    cast_decoder_function,
+    decoder_function,
+    forced_decoder_function,
+)
 from sfvae_jax.models.heads import POSTERIORS, STDDEVS, PosteriorHead
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Mlp
 from sfvae_jax.models.recurrent import VALUE_ACTIVATIONS, VALUE_RANGES
@@ -94,4 +98,5 @@ __all__ = [
     "convolve_transposed",
     "count_parameters",
     "decoder_function",
+    "forced_decoder_function",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -27,6 +28,24 @@ def decoder_function(
     if of_image and isinstance(model.decoder, Mlp):
         return _dense_output(model, variables["params"]["decoder"], batch_size)
     return lambda z: model.apply(variables, z, method="decode")
+
+
+def forced_decoder_function(
+    model: nn.Module, variables: Any
+) -> Callable[[Array, Array], Any] | None:
+    """Returns the decoder that is fed the example x that its parameters score (teacher forcing).
+
+    Args:
+        model: a model, or any module with its methods.
+        variables: the model's variables.
+
+    Returns:
+        `model.decode_given` as a function of one latent [m] and x; None if the decoder is not fed
+        x, so that `decode` scores every x.
+    """
+    if not getattr(model, "teacher_forced", False):
+        return None
+    return lambda z, x: model.apply(variables, z, x, method="decode_given")
 
 
 def cast_decoder_function(

@@ -54,14 +54,10 @@ def model_functions(
         batch_size: number of examples that share the parameters in one call.
     """
     variables = {**params, "batch_stats": batch_stats} if batch_stats else params
-
-    def forced_decode(z: Array, x: Array) -> Any:
-        return model.apply(variables, z, x, method="decode_given")
-
     return Functions(
         encode=lambda x: model.apply(variables, x, method="encode"),
         decode=models.decoder_function(model, variables, batch_size),
         decoder_params=params["params"]["decoder"],
         tangent_decode=models.cast_decoder_function(model, variables, jacobian_dtype),
-        forced_decode=None if isinstance(model, models.Vae) else forced_decode,
+        forced_decode=models.forced_decoder_function(model, variables),
     )

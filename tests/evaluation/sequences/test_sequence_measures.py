@@ -291,6 +291,8 @@ def test_errors_counted_by_hand():
 class Forced(Copy):
     """Scores an example with the example itself, and never decodes it."""
 
+    teacher_forced = True
+
     def decode(self, z):
         return super().decode(z + 1.0)
 

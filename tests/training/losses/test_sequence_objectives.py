@@ -154,6 +154,7 @@ class _Forced(nn.Module):
 
     decoder: nn.Module
     likelihood: str = "categorical"
+    teacher_forced = True
 
     def encode(self, x, axes=None):
         return DiagonalGaussian(x[:2] / 10.0, jnp.ones(2))
