@@ -134,7 +134,7 @@ def carry_out(
     """Carries out the runs that are not in the outcome yet, and completes the outcome.
 
     Afterwards it waits for the runs that other processes train; one that its process leaves
-    unfinished is carried out as well. The first SIGINT, SIGTERM or SIGHUP lets the running ones
+    unfinished is carried out as well. The first SIGINT, SIGTERM or SIGHUP lets the active runs
     save and end, the second kills them. An error of the sweep itself lets them save and end before
     it is raised.
 

@@ -13,7 +13,7 @@ DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is
 
 The same command goes on where it was stopped. A run that has a record is not repeated, unless the
 record is stale because the table now asks for other settings. --budget=MINUTES stops the command as
-Ctrl-C does: the running ones save what they have reached. The measures after training are not saved
+Ctrl-C does: the active runs save what they have reached. The measures after training are not saved
 in between, so the budget must be longer than the measures of one run take.
 
 Exit status: 0 if every run that is possible here has a record, 1 if a run failed or no run of TABLE

@@ -9,7 +9,7 @@ by repeating the flag, must all match.
 --dry-run prints the commands of the runs.
 
 The same command goes on where it was stopped: finished runs are left alone, others go on from
-their checkpoints. Ctrl-C lets the running ones save; a second Ctrl-C kills them. A run that fails
+their checkpoints. Ctrl-C lets the active runs save; a second Ctrl-C kills them. A run that fails
 does not stop the others. Runs that another process trains, such as a second sweep in DIR, are
 waited for. At the end the table over seeds is printed and written to DIR.
 

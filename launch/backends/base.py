@@ -33,10 +33,10 @@ class Backend(Protocol):
         """Returns the runs that are being carried out now."""
 
     def stop(self) -> None:
-        """Lets the running ones save and end; no other run is started."""
+        """Lets the active runs save and end; no other run is started."""
 
     def kill(self) -> None:
-        """Kills the running ones at once."""
+        """Kills the active runs at once."""
 
     def close(self) -> None:
         """Releases its resources."""

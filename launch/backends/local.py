@@ -54,18 +54,18 @@ class LocalBackend:
         return [run for run, _ in self._working]
 
     def stop(self) -> None:
-        """Lets the running ones save and end; no other run is started."""
+        """Lets the active runs save and end; no other run is started."""
         self._waiting.clear()
         for _, process in self._working:
             process.terminate()
 
     def kill(self) -> None:
-        """Kills the running ones at once."""
+        """Kills the active runs at once."""
         for _, process in self._working:
             process.kill()
 
     def close(self) -> None:
-        """Lets the running ones save and end, without waiting for them."""
+        """Lets the active runs save and end, without waiting for them."""
         self.stop()
 
     @property

@@ -84,11 +84,11 @@ class RayBackend:
         return [run for run in self._runs.values() if self._log_size(run) > self._sizes[run.name]]
 
     def stop(self) -> None:
-        """Lets the running ones save and end; no other run is started."""
+        """Lets the active runs save and end; no other run is started."""
         self._cancel(force=False)
 
     def kill(self) -> None:
-        """Kills the running ones at once."""
+        """Kills the active runs at once."""
         self._cancel(force=True)
 
     @property

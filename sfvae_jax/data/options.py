@@ -33,10 +33,9 @@ DATA = {
     "name": Option(
         "mnist_5k",
         TEXT,
-        "the data set: mnist_5k, sprites or sprites_gray; the TFDS name of an image set, such as"
-        " mnist, cifar10 or celeb_a; npz:PATH of your own arrays; folder:PATH of image files; or"
-        " sequences: equations, molecules, architectures, each alone or followed by :PATH of a text"
-        " file, or enas:PATH",
+        "where the examples come from, such as mnist_5k, mnist or another image set of TFDS,"
+        " npz:PATH of your own arrays, folder:PATH of image files, equations or molecules; data.md"
+        " and sequences.md in docs/ list all",
     ),
     "num_examples": Option(0, COUNT_OR_0, "training examples, drawn at random; 0 = all"),
     "num_valid": Option(
