@@ -6,9 +6,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.batching import BatchOrder, batch_indices
-from sfvae_jax.data.geometry import CHANNELS
 from sfvae_jax.data.preprocessing import (
-    BINARIZATIONS,
     ROUNDING,
     as_seen,
     binarize_now,
@@ -61,8 +59,6 @@ def select(group: ml_collections.ConfigDict, split: str) -> tuple[SourceSplit, n
 
 
 __all__ = [
-    "BINARIZATIONS",
-    "CHANNELS",
     "ROUNDING",
     "SOURCES",
     "SPLITS",

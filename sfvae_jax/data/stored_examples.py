@@ -59,7 +59,7 @@ class StoredExamples:
     @property
     def fit_in_memory(self) -> bool:
         """Whether all of them may be held in host memory."""
-        return self.nbytes <= MAX_BYTES
+        return fits_in_memory(self.nbytes)
 
     def all(self) -> np.ndarray:
         """Reads all of them into memory.
@@ -117,6 +117,11 @@ class StoredExamples:
         return binarize_once(examples, self._binarization_seed, positions)
 
 
+def fits_in_memory(num_bytes: int) -> bool:
+    """Returns whether examples of this size may be held in host memory."""
+    return num_bytes <= MAX_BYTES
+
+
 def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
     """Checks that sequences may be held in memory, before they are laid out.
 
@@ -129,7 +134,7 @@ def check_places_fit(number: int, num_places: int, itemsize: int) -> None:
         UsageError: saying how much memory they would need.
     """
     num_bytes = number * num_places * itemsize
-    if num_bytes > MAX_BYTES:
+    if not fits_in_memory(num_bytes):
         raise UsageError(
             f"{number} sequences of {num_places} places need {num_bytes / 2**30:.1f} GiB of memory,"
             f" more than the limit of {MAX_BYTES / 2**30:.0f} GiB; lower data.max_length"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sfvae_jax.data import stored_examples
 from sfvae_jax.data.archive import Archive, Header, Unreadable
 from sfvae_jax.data.held_out import identities_of_rows
 from sfvae_jax.data.preprocessing import as_stored, number_text
 from sfvae_jax.data.source import ArraySplit, DataSource
+from sfvae_jax.data.stored_examples import fits_in_memory
 from sfvae_jax.errors import UsageError, listed, readable
 from sfvae_jax.paths import regular_file
 from sfvae_jax.runtime.memory import host_memory
@@ -102,7 +102,7 @@ def _check(headers: Mapping[str, Header], file: Path) -> None:
         if name.startswith("x_")
     )
     memory = host_memory()
-    if kept > stored_examples.MAX_BYTES or (memory and as_read > _SHARE_OF_MEMORY * memory):
+    if not fits_in_memory(kept) or (memory and as_read > _SHARE_OF_MEMORY * memory):
         raise UsageError(
             f"the arrays of {file} take {as_read / 2**30:.1f} GiB of memory, more than can be held;"
             " use fewer images, uint8 instead of floats, or folder:PATH of image files, which are"
