@@ -1,4 +1,4 @@
-"""Likelihoods of sequences: derivations of a grammar, with or without a value at each place."""
+"""Likelihoods of sequences: derivations of a grammar, with or without values."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Categorical:
-    """p(x_t = k|z) = softmax over the rules that are allowed at t   (GVAE, Kusner et al. 2017).
+    """p(x_t = k|z) = softmax over the rules that place t allows   (GVAE, Kusner et al. 2017).
 
     log p(x|z) = sum_t [l_t[x_t] - log sum_{k allowed at t} exp l_t[k]],   l = parameters
 
-    `parameters` are logits [T, K]. What a place allows follows from the rules before it, so that
-    the probabilities of all sentences of at most T rules sum to 1, and nothing else has any. The
-    padding of a finished derivation is certain: it adds 0. Without tables all K are allowed
-    everywhere: independent categoricals, x of any shape [...] and logits [..., K].
+    `parameters` are logits [T, K]. What a place allows follows from the rules before it. Therefore
+    the probabilities of all sentences with at most T rules sum to 1, and no other sequence has a
+    positive probability. The padding of a finished derivation is certain and adds 0. Without tables
+    every place allows all K: these are independent categoricals, x may have any shape [...], and
+    the logits are [..., K].
 
     Attributes:
-        tables: what the grammar of the sequences allows, or None.
+        tables: what the grammar of the sequences allows at each place, or None.
     """
 
     tables: RuleTables | None = dataclasses.field(default=None, metadata={"static": True})
 
     def log_prob(self, x: Array, parameters: Array) -> Array:
-        """log p(x|z) in nats, summed over the places.
+        """Returns log p(x|z) in nats, summed over the places.
 
         Args:
             x: whole numbers in 0..K-1, [T]; under a grammar a whole derivation with its padding.
@@ -58,7 +59,7 @@ class Categorical:
         return jnp.sum(chosen - jax.nn.logsumexp(parameters, axis=-1, where=allowed))
 
     def mean(self, parameters: Array) -> Array:
-        """The probabilities, [..., K].
+        """Returns the probabilities, [..., K].
 
         Raises:
             NotImplementedError: under a grammar, where a place depends on those before it.
@@ -67,25 +68,25 @@ class Categorical:
         return rounded_like(jax.nn.softmax(wide(parameters)), parameters)
 
     def mode(self, parameters: Array) -> Array:
-        """The likeliest rule at each place, given those before it, [T]: a whole sentence."""
+        """Returns the likeliest rule at each place given those before it, [T]: a whole sentence."""
         if self.tables is None:
             return jnp.argmax(parameters, axis=-1).astype(jnp.int32)
         return self.tables.derive(parameters)
 
     def sample(self, rng: Array, parameters: Array) -> Array:
-        """A draw of x, [T]: a whole sentence."""
+        """Draws x, [T]: a whole sentence."""
         return self.mode(parameters + self.noise(rng, parameters))
 
     def noise(self, rng: Array, parameters: Array) -> Array:
-        """Gumbel noise shaped like the parameters: the mode of their sum is a draw of x."""
+        """Draws Gumbel noise shaped like the parameters; the mode of their sum is a draw of x."""
         return jax.random.gumbel(rng, parameters.shape, wide_dtype(parameters))
 
     def location(self, parameters: Array) -> Array:
-        """The logits, what `fisher` and `information` are the information of."""
+        """Returns the logits, which are what `fisher` and `information` refer to."""
         return parameters
 
     def fisher(self, parameters: Array) -> Array:
-        """Diagonal Fisher information of the logits, p (1 - p), [..., K].
+        """Returns the diagonal Fisher information of the logits, p (1 - p), [..., K].
 
         Raises:
             NotImplementedError: under a grammar, where p depends on the sentence.
@@ -95,20 +96,20 @@ class Categorical:
         return p * (1.0 - p)
 
     def information(self, x: Array, parameters: Array, tangent: Array) -> Array:
-        """Information along a direction of the logits: minus the second derivative of log p(x|z).
+        """Returns minus the second derivative of log p(x|z) along a direction of the logits.
 
-        sum_t Var_{k ~ p_t}(tangent_t[k]),   p_t over the rules that x allows at t
+        sum_t Var_{k ~ p_t}(tangent_t[k]),   p_t over the rules that place t allows
 
-        It depends on x through what is allowed alone: the Fisher information of each place's
-        choice, given those before it.
+        It depends on x only through the rules that are allowed: it is the Fisher information of
+        each place's choice, given the places before.
 
         Args:
-            x: as for `log_prob`, [T].
+            x: an example as in `log_prob`, [T].
             parameters: logits, [T, K].
-            tangent: direction, [T, K].
+            tangent: the direction, [T, K].
 
         Returns:
-            A scalar, in nats for a unit step along the direction squared.
+            A scalar, in nats per squared unit step along the direction.
 
         Raises:
             ArgumentError: if the shapes do not fit.
@@ -121,7 +122,7 @@ class Categorical:
         return jnp.sum(p * jnp.square(centered))
 
     def _allowed(self, x: Array, logits: Array) -> Array | None:
-        """[T, K] of bools, or None where everything is."""
+        """Returns which rules are allowed, bools [T, K]; None if all are."""
         places = shape_of("the logits", logits)[:-1]
         check_shape("x", x, places, ", a rule for each place of the logits")
         if self.tables is None:
@@ -138,24 +139,24 @@ class Categorical:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-    """Rules as `Categorical`, and a Gaussian value at each place that holds one   (FLOW Section 4).
+    """Rules as in `Categorical`, and a Gaussian value at some places   (FLOW Section 4).
 
     log p(x|z) = log p(rules|z) + sum_{t holds a value} log N(x_t1; v_t, variance)
 
-    x is float [T, 2], rules first; `parameters` the pair (logits [T, K], values v [T]). A place
-    holds a value if its rule brings on others, as that of a layer brings on the layers after it;
-    the rule that ends and the padding bring nothing.
+    x is float [T, 2], with the rules in column 0; `parameters` is the pair (logits [T, K], values v
+    [T]). A place holds a value if its rule brings symbols that need other rules, as the rule of a
+    layer brings the layers after it. The rule that ends a sequence and the padding bring nothing.
 
     Attributes:
-        tables: what the grammar of the rules allows.
-        variance: of a value, positive, a scalar.
+        tables: what the grammar of the rules allows at each place.
+        variance: the variance of a value, a positive scalar.
     """
 
     tables: RuleTables = dataclasses.field(metadata={"static": True})
     variance: Array | float
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
-        """log p(x|z) in nats, summed over the places; x [T, 2].
+        """Returns log p(x|z) in nats, summed over the places, for x [T, 2].
 
         Raises:
             ArgumentError: if the shapes do not fit.
@@ -170,24 +171,24 @@ class Sequence:
         return self._categorical.log_prob(rules, logits) + of_values
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
-        """There is none.
+        """Raises an error, because a sequence has no mean.
 
         Raises:
-            NotImplementedError: saying so.
+            NotImplementedError: always.
         """
         raise NotImplementedError("a sequence has no mean; take `mode`")
 
     def mode(self, parameters: tuple[Array, Array]) -> Array:
-        """The likeliest rule at each place, given those before it, with its value, [T, 2]."""
+        """Returns the likeliest rule at each place given those before it, and its value, [T, 2]."""
         logits, values = parameters
         return self._joined(self._categorical.mode(logits), values)
 
     def sample(self, rng: Array, parameters: tuple[Array, Array]) -> Array:
-        """A draw of x, [T, 2]."""
+        """Draws x, [T, 2]."""
         return self.mode(jax.tree.map(jnp.add, parameters, self.noise(rng, parameters)))
 
     def noise(self, rng: Array, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Noise shaped like the parameters: the mode of their sum is a draw of x."""
+        """Draws noise shaped like the parameters; the mode of their sum is a draw of x."""
         logits, values = parameters
         rules_rng, values_rng = jax.random.split(rng)
         of_values = normal_like(values_rng, values)
@@ -195,14 +196,14 @@ class Sequence:
         return of_rules, jnp.sqrt(wide(self.variance)) * of_values
 
     def location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Logits and values, what `information` is the information of."""
+        """Returns logits and values, which are what `information` refers to."""
         return parameters
 
     def fisher(self, parameters: tuple[Array, Array]) -> Array:
-        """There is none that does not depend on the sequence; see `information`.
+        """Raises an error, because it depends on the sequence; see `information`.
 
         Raises:
-            NotImplementedError: saying so.
+            NotImplementedError: always.
         """
         raise NotImplementedError(
             "a sequence has no Fisher information of its own; take `information` of one x"
@@ -211,9 +212,14 @@ class Sequence:
     def information(
         self, x: Array, parameters: tuple[Array, Array], tangent: tuple[Array, Array]
     ) -> Array:
-        """Minus the second derivative of log p(x|z) along a direction (tangent [T, K], [T]).
+        """Returns minus the second derivative of log p(x|z) along a direction, a scalar.
 
-        That of the rules, and sum t^2 / variance over the places that hold a value; a scalar.
+        It is that of the rules, plus tangent^2 / variance summed over the places with a value.
+
+        Args:
+            x: an example, [T, 2].
+            parameters: logits [T, K] and values [T].
+            tangent: the direction, shaped like the parameters.
 
         Raises:
             ArgumentError: if the shapes do not fit.

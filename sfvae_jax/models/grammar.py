@@ -1,7 +1,8 @@
 """The networks of the GrammarVAE (Kusner et al. 2017) for sequences of rules or characters.
 
-Convolutions over the places of a sequence lead to the latent, gated recurrent units from it. The
-decoder does not see what was decided before: it is the grammar that makes sentences of its logits.
+The encoder convolves over the places of a sequence; the decoder consists of gated recurrent units.
+The decoder does not see which rules were chosen before: it is the grammar that turns its logits
+into sentences.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
 
 
 class Sizes(NamedTuple):
-    """Of the layers besides the dense ones.
+    """Sizes of all layers but the dense ones.
 
     Attributes:
-        channels: filters of the encoder's convolutions.
-        kernel_sizes: their lengths, in places.
-        decoder_sizes: units of the decoder's recurrent layers.
+        channels: the number of filters of each of the encoder's convolutions.
+        kernel_sizes: the length of each of these convolutions, in places.
+        decoder_sizes: the number of units of each of the decoder's recurrent layers.
     """
 
     channels: tuple[int, ...]
@@ -48,13 +49,13 @@ class GrammarEncoder(nn.Module):
     """Convolutions over the places of a sequence, without padding, and dense layers.
 
     Attributes:
-        num_rules: indices that a place may hold, K.
-        num_outputs: of the last layer, which is linear.
-        channels: filters of the convolutions.
-        kernel_sizes: their lengths, one each.
-        hidden_sizes: of the dense layers before the last.
-        activation: after each layer but the last, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`.
+        num_rules: the number K of indices that a place may hold.
+        num_outputs: the number of outputs of the last layer, which is linear.
+        channels: the number of filters of each convolution.
+        kernel_sizes: the length of each convolution.
+        hidden_sizes: the widths of the dense layers before the last.
+        activation: the activation after each layer but the last, a key of `ACTIVATIONS`.
+        initializer: the initializer of the kernels, a key of `INITIALIZERS`.
         batch_norm: whether BatchNorm follows each convolution's activation.
     """
 
@@ -69,7 +70,7 @@ class GrammarEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """Indices [T] -> [num_outputs]; `axes` as in `conv_bn.normalize`."""
+        """Maps indices [T] to [num_outputs]; `axes` as in `conv_bn.normalize`."""
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
         x = jax.nn.one_hot(x, self.num_rules)
         for channels, size in zip(self.channels, self.kernel_sizes, strict=True):
@@ -83,15 +84,15 @@ class GrammarEncoder(nn.Module):
 
 
 class GrammarDecoder(nn.Module):
-    """A dense layer as wide as the latent, the same at all places, recurrent layers, and logits.
+    """A dense layer as wide as the latent, repeated at all places, recurrent layers, and logits.
 
     Attributes:
         num_places: T.
-        num_rules: indices that a place may hold, K.
-        sizes: units of the recurrent layers (GRU), each of which sees the whole one before.
-        activation: of the first dense layer, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`; those from a recurrent layer to
-            itself start orthogonal.
+        num_rules: the number K of indices that a place may hold.
+        sizes: the number of units of each recurrent layer (GRU).
+        activation: the activation of the first dense layer, a key of `ACTIVATIONS`.
+        initializer: the initializer of the kernels, a key of `INITIALIZERS`; kernels from a
+            recurrent layer to itself start orthogonal.
         batch_norm: whether BatchNorm precedes the first layer.
     """
 
@@ -104,7 +105,7 @@ class GrammarDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, axes: Axes = None) -> Array:
-        """[m] -> logits [T, K]; `axes` as in `conv_bn.normalize`."""
+        """Maps a latent [m] to logits [T, K]; `axes` as in `conv_bn.normalize`."""
         init = INITIALIZERS[self.initializer]
         if self.batch_norm:
             z = normalize(z, axes)
@@ -118,16 +119,17 @@ class GrammarDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for sequences; the released sizes of equations or molecules by default.
+    """Returns encoder and decoder for sequences.
 
-    The released model of expressions has BatchNorm, that of molecules none.
+    The default sizes are those that the authors released for molecules, or for expressions. Their
+    model of expressions has BatchNorm, their model of molecules does not.
 
     Args:
         config: the `model` group: channels and kernel_sizes (empty: the released ones),
             hidden_sizes, decoder_sizes (None: the released ones), activation, initializer,
             batch_norm.
-        num_outputs: of the encoder.
-        language: of the sequences.
+        num_outputs: the number of outputs of the encoder.
+        language: the language of the sequences.
 
     Raises:
         UsageError: if the layers do not fit the sequences.
@@ -150,18 +152,18 @@ def _check(
     decoder_sizes: tuple[int, ...],
     num_places: int,
 ) -> None:
-    """Refuses layers that do not fit each other or the sequences."""
+    """Checks that the layers fit each other and the sequences."""
     if len(channels) != len(kernel_sizes):
         raise UsageError(
-            f"model.channels {channels} and model.kernel_sizes {kernel_sizes} must be as many:"
-            " filters and length of each convolution"
+            f"model.channels {channels} and model.kernel_sizes {kernel_sizes} must have one entry"
+            " for each convolution"
         )
     if num_places <= sum(kernel_sizes) - len(kernel_sizes):
         raise UsageError(
-            f"convolutions of the lengths {kernel_sizes} leave nothing of {num_places} places; set"
+            f"convolutions with lengths {kernel_sizes} leave nothing of {num_places} places; set"
             " smaller model.kernel_sizes, or a larger data.max_length"
         )
     if not decoder_sizes:
         raise UsageError(
-            "model 'grammar' needs a recurrent layer, such as model.decoder_sizes=(100,)"
+            "model 'grammar' requires a recurrent layer, such as model.decoder_sizes=(100,)"
         )

@@ -1,8 +1,8 @@
-"""Recurrent networks of sequences: bidirectional LSTM, autoregressive LSTM.
+"""Recurrent networks for sequences: a bidirectional LSTM encodes, an autoregressive LSTM decodes.
 
-The second decodes (FLOW Section 4.1); the first encodes, of which FLOW says nothing.
-An input of an LSTM is one place of a sequence: one-hot of its rule, zeros of padding, and its value
-where there are values; d = K - 1 or K numbers, K - 1 the rules.
+The decoder is that of FLOW Section 4.1, which does not describe an encoder. The input of an LSTM at
+a place is the one-hot vector of its rule, which is zero for padding, and its value if there are
+values: d = K - 1 or K numbers, where K - 1 is the number of rules.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
 
 VALUE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": nn.sigmoid, "relu": nn.relu}
 VALUE_RANGES = {"sigmoid": (0.0, 1.0), "relu": (0.0, math.inf)}
-"""Least and greatest value that each can give."""
+"""The least and the greatest value that each activation can give."""
 
 PADDING_LOGIT = -1e9
-"""Of every place: a network that gives no output for the padding, which no likelihood scores."""
+"""The logit of the padding, for which the network has no output and which no likelihood scores."""
 
 
 def inputs_of(x: Array, num_rules: int) -> Array:
-    """What an LSTM sees of an example.
+    """Returns the inputs of an LSTM for an example.
 
     Args:
-        x: [T] of indices, or [T, 2] of indices and values.
-        num_rules: K - 1, and the index of the padding.
+        x: indices [T], or indices and values [T, 2].
+        num_rules: K - 1, which is also the index of the padding.
 
     Returns:
-        [T, d].
+        Inputs, [T, d].
     """
-    one_hot = jax.nn.one_hot(_indices(x), num_rules)  # that of the padding is zero
+    one_hot = jax.nn.one_hot(_indices(x), num_rules)  # zero for the padding
     return one_hot if x.ndim == 1 else jnp.concatenate([one_hot, x[:, 1:]], axis=-1)
 
 
@@ -48,14 +48,15 @@ def _indices(x: Array) -> Array:
 
 
 class RecurrentEncoder(nn.Module):
-    """A bidirectional LSTM up to the first padding, and dense layers of both last states.
+    """A bidirectional LSTM up to the first padding, and dense layers after its two last states.
 
     Attributes:
-        num_outputs: of the last dense layer, which is linear.
+        num_outputs: the number of outputs of the last dense layer, which is linear.
         num_rules: K - 1.
-        sizes: width of the LSTM in each direction, then of the dense layers after it.
-        activation: of these, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`; recurrent ones are orthogonal.
+        sizes: the width of the LSTM in each direction, then those of the dense layers after it.
+        activation: the activation of the dense layers, a key of `ACTIVATIONS`.
+        initializer: the initializer of the kernels, a key of `INITIALIZERS`; recurrent kernels
+            start orthogonal.
     """
 
     num_outputs: int
@@ -66,7 +67,7 @@ class RecurrentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """[T] or [T, 2] -> [num_outputs]; `axes` is for networks with BatchNorm."""
+        """Maps [T] or [T, 2] to [num_outputs]; `axes` is for networks with BatchNorm."""
         del axes
         init = INITIALIZERS[self.initializer]
         width, *others = self.sizes
@@ -77,7 +78,7 @@ class RecurrentEncoder(nn.Module):
         )
         both = nn.Bidirectional(forward, backward, return_carry=True)
         inputs = inputs_of(x, self.num_rules)
-        # Flax takes lengths of a batch.
+        # Flax takes the lengths of a batch.
         ((_, ahead), (_, back)), _ = both(inputs[None], seq_lengths=length[None])
         x = jnp.concatenate([ahead[0], back[0]])
         for size in others:
@@ -86,20 +87,22 @@ class RecurrentEncoder(nn.Module):
 
 
 class RecurrentDecoder(nn.Module):
-    """An LSTM that is fed what it gave at the place before   (FLOW Algorithms 1 and 2).
+    """An LSTM that is fed its own output at the place before   (FLOW Algorithms 1 and 2).
 
-    Dense layers of z, the last one linear, give x_0 [d] and the LSTM's first h and c; at each place
-    an element-wise linear layer makes logits of the rules and a value of the LSTM's output.
+    Dense layers, the last of which is linear, turn z into x_0 [d] and the LSTM's first h and c. At
+    each place a linear layer turns the LSTM's output into logits of the rules and a value.
 
     Attributes:
         num_places: T.
-        tables: what the grammar of the K - 1 rules allows; there is no output for the padding,
-            whose logit is `PADDING_LOGIT`.
-        sizes: of the dense layers before the last, from z outwards, then width of the LSTM.
+        tables: what the grammar of the K - 1 rules allows at each place; there is no output for
+            the padding, whose logit is `PADDING_LOGIT`.
+        sizes: the widths of the dense layers before the last, from z outwards, then that of the
+            LSTM.
         has_values: whether places have values.
-        value_activation: of the values, a key of `VALUE_ACTIVATIONS`.
-        activation: of the dense layers, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`; recurrent ones are orthogonal.
+        value_activation: the activation of the values, a key of `VALUE_ACTIVATIONS`.
+        activation: the activation of the dense layers, a key of `ACTIVATIONS`.
+        initializer: the initializer of the kernels, a key of `INITIALIZERS`; recurrent kernels
+            start orthogonal.
     """
 
     num_places: int
@@ -113,7 +116,7 @@ class RecurrentDecoder(nn.Module):
     teacher_forced = True
 
     def setup(self) -> None:
-        """Defines the layers, which free running and teacher forcing share."""
+        """Defines the layers, which are used both with teacher forcing and without it."""
         init = INITIALIZERS[self.initializer]
         *inner, width = self.sizes
         size = self.num_rules + self.has_values
@@ -124,10 +127,10 @@ class RecurrentDecoder(nn.Module):
         self.linear = nn.Dense(size, kernel_init=init)
 
     def __call__(self, z: Array, axes: Axes = None) -> Any:
-        """Parameters of p(x|z), fed its own likeliest rules and its values   (FLOW Algorithm 2).
+        """Returns parameters of p(x|z), fed its own likeliest output   (FLOW Algorithm 2).
 
-        The likeliest rule is that of those that the grammar allows after the ones before it, so
-        that these are the parameters of `given` for the mode that they have.
+        The likeliest rule is one that the grammar allows after those before it. Therefore these are
+        the parameters that `given` returns for their own mode.
 
         Args:
             z: [m].
@@ -140,16 +143,17 @@ class RecurrentDecoder(nn.Module):
         return self._run(z)[1]
 
     def sample(self, rng: Array, z: Array, likelihood: Any, axes: Axes = None) -> tuple[Array, Any]:
-        """A draw of x from p(x|z), each place fed the draw of the one before it.
+        """Draws x from p(x|z), each place fed the draw of the one before it.
 
         Args:
-            rng: of the draw.
+            rng: the key of the draw.
             z: [m].
-            likelihood: whose `noise` on the parameters makes their mode a draw.
+            likelihood: its `noise`, added to the parameters, makes their mode a draw.
             axes: for networks with BatchNorm.
 
         Returns:
-            x, [T] or [T, 2], and what `given` makes of it: logits [T, K], or these and values [T].
+            x, [T] or [T, 2], and what `given` returns for it: logits [T, K], or these and values
+            [T].
         """
         del axes
         size = self.num_rules + self.has_values
@@ -157,7 +161,7 @@ class RecurrentDecoder(nn.Module):
         return self._run(z, likelihood.noise(rng, nothing))
 
     def given(self, z: Array, x: Array, axes: Axes = None) -> Any:
-        """Parameters of p(x|z), fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
+        """Returns parameters of p(x|z), fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
 
         Args:
             z: [m].
@@ -178,7 +182,7 @@ class RecurrentDecoder(nn.Module):
         return len(self.tables.left) - 1
 
     def _run(self, z: Array, noise: Any = None) -> tuple[Array, Any]:
-        """The mode of the parameters with noise, place by place, and the parameters without."""
+        """Returns the mode of the parameters with noise, and the parameters without it."""
 
         def place(decoder: RecurrentDecoder, state: tuple, noise: Any) -> tuple:
             carry, given, derivation = state
@@ -195,7 +199,7 @@ class RecurrentDecoder(nn.Module):
         return nn.scan(place, length=self.num_places, **shared)(self, state, noise)[1]
 
     def _decided(self, derivation: Derivation, parameters: Any) -> tuple[Derivation, Array]:
-        """The derivation with one more place, and what stands there: [] or, with its value, [2]."""
+        """Decides one more place; returns it with the derivation: [] or, with its value, [2]."""
         if not self.has_values:
             return self.tables.choose(derivation, parameters)
         logits, value = parameters
@@ -204,21 +208,21 @@ class RecurrentDecoder(nn.Module):
         return derivation, jnp.stack([rule.astype(value.dtype), value])
 
     def _start(self, z: Array) -> tuple[Array, tuple[Array, Array]]:
-        """x_0 [d] and the LSTM's state (c, h)."""
+        """Returns x_0 [d] and the LSTM's state (c, h)."""
         for layer in self.inner:
             z = ACTIVATIONS[self.activation](layer(z))
         out, width = self.start(z), self.sizes[-1]
         return out[: -2 * width], (out[-width:], out[-2 * width : -width])
 
     def _outputs(self, hidden: Array) -> Array:
-        """[..., width] -> [..., d]: logits of the rules and the value."""
+        """Maps [..., width] to [..., d]: logits of the rules, and the value."""
         out = self.linear(hidden)
         logits, values = jnp.split(out, [self.num_rules], axis=-1)
         activated = VALUE_ACTIVATIONS[self.value_activation](values)
         return jnp.concatenate([logits, activated], axis=-1)
 
     def _parameters(self, outputs: Array) -> Any:
-        """[..., d] -> logits [..., K], or these and values [...]."""
+        """Maps [..., d] to logits [..., K], or to these and values [...]."""
         logits, values = jnp.split(outputs, [self.num_rules], axis=-1)
         padding = jnp.full_like(logits[..., :1], PADDING_LOGIT)
         logits = jnp.concatenate([logits, padding], axis=-1)
@@ -228,18 +232,18 @@ class RecurrentDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder of sequences, with values or without.
+    """Returns encoder and decoder for sequences with or without values.
 
     Args:
-        config: the `model` group: hidden_sizes (width of the encoder's LSTM, then of the dense
-            layers after it), decoder_sizes (of the dense layers after z, then width of the
-            decoder's LSTM; None: the reverse of hidden_sizes), activation, initializer,
+        config: the `model` group: hidden_sizes (the width of the encoder's LSTM, then those of the
+            dense layers after it), decoder_sizes (the widths of the dense layers after z, then that
+            of the decoder's LSTM; None: the reverse of hidden_sizes), activation, initializer,
             value_activation.
-        num_outputs: of the encoder.
-        language: of the sequences.
+        num_outputs: the number of outputs of the encoder.
+        language: the language of the sequences.
 
     Raises:
-        UsageError: if there is no width for one of the LSTMs.
+        UsageError: if one of the LSTMs has no width.
     """
     inwards = tuple(config.hidden_sizes)
     outwards = inwards[::-1] if config.decoder_sizes is None else tuple(config.decoder_sizes)

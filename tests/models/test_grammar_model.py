@@ -251,7 +251,7 @@ class _Center:
     [
         ({"model.channels": (2, 3)}, r"model.channels \(2, 3\) and model.kernel_sizes \(2, 3, 4\)"),
         ({"model.kernel_sizes": (5, 6, 7)}, "leave nothing of 15 places"),
-        ({"model.decoder_sizes": ()}, "needs a recurrent layer"),
+        ({"model.decoder_sizes": ()}, "requires a recurrent layer"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(changes, message):

@@ -22,7 +22,7 @@ from sfvae_jax.data.sequences.architecture_files import (
     read_lines,
 )
 from sfvae_jax.data.sequences.kind import Blocks, SequenceKind
-from sfvae_jax.data.sequences.random_networks import LAYER_TYPES, MAX_LAYERS, networks
+from sfvae_jax.data.sequences.random_networks import LAYER_TYPES, MAX_LAYERS, Network, networks
 from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
@@ -105,6 +105,11 @@ def _check_layer_types(layer_types: tuple[str, ...]) -> None:
         raise UsageError(f"data.layer_types {layer_types} has a type twice; give each type once")
 
 
+def _architecture(network: Network) -> Architecture:
+    types, values = zip(*network, strict=True)
+    return Architecture(types, values)
+
+
 @functools.lru_cache(maxsize=2)
 def _drawn(max_length: int) -> _Opened:
     num_places = max_length or MAX_LAYERS + 1
@@ -114,7 +119,7 @@ def _drawn(max_length: int) -> _Opened:
             f" 'architectures' and its end; got {max_length}"
         )
     drawn = {
-        split: [Architecture(*zip(*network, strict=True)) for network in of_split]
+        split: [_architecture(network) for network in of_split]
         for split, of_split in networks().items()
     }
     return _packed(drawn, LAYER_TYPES, num_places)

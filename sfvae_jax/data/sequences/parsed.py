@@ -126,8 +126,14 @@ def parse(lines: Sequence[Line], grammar: Grammar, *, go_on: bool, label: str) -
     rules = np.concatenate([np.zeros(0, np.int16), *good.values()])
     lengths = [len(derivation) for derivation in good.values()]
     bad_lines, bad_columns, reasons = zip(*bad, strict=True) if bad else ((), (), ())
-    numbers = (np.array(column, np.int64) for column in (lengths, [*good], bad_lines, bad_columns))
-    return Parsed(rules, *numbers, np.array(reasons, np.str_))
+    return Parsed(
+        rules,
+        np.array(lengths, np.int64),
+        np.array([*good], np.int64),
+        np.array(bad_lines, np.int64),
+        np.array(bad_columns, np.int64),
+        np.array(reasons, np.str_),
+    )
 
 
 def _reason(line: Line, error: ParseError) -> str:
@@ -146,7 +152,7 @@ def _seal(key: str, parsed: Parsed) -> np.ndarray:
     digest = hashlib.sha256(key.encode())
     for name, array in dataclasses.asdict(parsed).items():
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -47,11 +47,7 @@ def networks() -> dict[str, tuple[Network, ...]]:
     Values lie in [0, 1]: log2(n) / 10 for a convolution with n channels, a dense layer with n units
     and pooling by n; the rate of dropout; 0 for layers without a choice.
     """
-    words = _words()
-
-    def pick(options: Sequence[T]) -> T:
-        return options[next(words) % len(options)]
-
+    pick = _Pick()
     distinct: dict[Network, None] = {}
     while len(distinct) < sum(NUM_NETWORKS.values()):
         distinct[_network(pick)] = None
@@ -64,6 +60,16 @@ def scaled(number: int) -> float:
     return math.log2(number) / 10
 
 
+class _Pick:
+    """Picks one of several options, with the next random word."""
+
+    def __init__(self) -> None:
+        self._words = _words()
+
+    def __call__(self, options: Sequence[T]) -> T:
+        return options[next(self._words) % len(options)]
+
+
 def _words() -> Iterator[int]:
     # The raw words of a bit generator never change, but the methods of a Generator may.
     bits = np.random.PCG64(_SEED)
@@ -71,7 +77,7 @@ def _words() -> Iterator[int]:
         yield from (bits.random_raw(4096) >> np.uint64(32)).tolist()
 
 
-def _network(pick: Callable[[Sequence[T]], T]) -> Network:
+def _network(pick: _Pick) -> Network:
     activation, pooling = pick(("relu", "elu")), pick(("max_pool", "avg_pool"))
     normalized, channels, side = pick((True, False)), pick((8, 16, 32, 64)), SIDE
     layers: list[tuple[str, float]] = []

@@ -216,6 +216,6 @@ def _examples(file: Path, parsed: Parsed, language: Language, *, skip_corrupt: b
         log.warning("%s: leaving out %s", file, counts)
     fits = lengths <= places
     check_places_fit(int(np.sum(fits)), places, 2)
-    examples = np.full((np.sum(fits), places), language.grammar.padding, np.int16)
+    examples = np.full((int(np.sum(fits)), places), language.grammar.padding, np.int16)
     examples[np.arange(places) < lengths[fits, None]] = parsed.rules[np.repeat(fits, lengths)]
     return examples
