@@ -172,7 +172,7 @@ def test_images_that_do_not_fit_are_refused(tmp_path, tiny_config, changes, mess
     ("changes", "message"),
     [
         ({"data.num_examples": 41}, "a batch of 41 cannot be shared evenly by 2 devices"),
-        ({"data.num_examples": 6000}, "6000 asked for.*5000"),
+        ({"data.num_examples": 6000}, "data.num_examples is 6000, but .* 5000"),
         ({"train.batch_size": 50}, "train.batch_size 50 is more than the 40 examples"),
         ({"data.name": "npz:none.npz"}, "there is no file '.*none.npz'"),
         ({"evaluations.part": "test"}, "mnist_5k has no test split.*data.num_test"),

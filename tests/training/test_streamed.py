@@ -113,7 +113,7 @@ def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monke
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train.batch_size": 0}, "a batch of all 40 images.* set train.batch_size"),
+        ({"train.batch_size": 0}, "a batch of all 40 examples.* set train.batch_size"),
         ({"evaluations.part": "train"}, "40 examples .* limit of .* GiB; set data.num_examples"),
     ],
 )
