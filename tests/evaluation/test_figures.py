@@ -1,5 +1,6 @@
 """Pictures show what they are given; their look is for eyes."""
 
+import dataclasses
 import struct
 
 import matplotlib
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 
+from sfvae_jax.data.sequences.architectures import ARCHITECTURES
+from sfvae_jax.data.sequences.kind import Blocks
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.pictures import latent_codes
 from sfvae_jax.evaluation.pictures.latent_codes import Encoded
@@ -121,8 +124,9 @@ def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
         arguments = {"epsilon": 0.01, "delta": 0.05, "fraction": 0.5, "title": ODD}
         figures.draw_latent_kl(kl, **arguments, path=tmp_path / "kl.png")
         drawing.draw_table([ODD], [[drawing.Cell("a$b$")]], ODD, tmp_path / "t")
-        layers = [[[("_conv$x$", 1.0), (ODD, 2.0)]]]
-        drawing.draw_networks(layers, ODD, tmp_path / "networks.png")
+        blocks = Blocks(lambda text: [("_conv$x$", 1.0), (ODD, 2.0)])
+        kind = dataclasses.replace(ARCHITECTURES, drawing=blocks)
+        drawing.draw_rows(kind, [["a network"]], ODD, tmp_path / "networks.png")
     texts = [text for text, is_formula in drawn if not is_formula]
     assert texts.count(ODD) >= 3  # titles, a layer's type; others are wrapped
     assert {"_{$", "_conv$x$", "a$b$"} <= set(texts)

@@ -52,7 +52,7 @@ def features_of(trained: TrainedModel, source: str) -> np.ndarray:
     if not feature_spec(trained.config).is_fixed:
         return extract()
     digest = hashlib.sha256(repr(images.shape).encode())
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(images).data)
     key = ("features", str(trained.config.generated), digest.hexdigest())
     return once_for_all_checkpoints(trained, key, extract)
 

@@ -7,6 +7,7 @@ spot it has another name, as it cannot be compared with any published figure.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import ml_collections
 import numpy as np
@@ -152,7 +153,7 @@ def evaluate_frechet(trained: TrainedModel, options: ml_collections.ConfigDict) 
 
     features = feature_spec(trained.config)
     measured: Measured = {
-        f"{features.distance}_{source}": or_reason(lambda source=source: distance(source))
+        f"{features.distance}_{source}": or_reason(functools.partial(distance, source))
         for source in options.sources
     }
     measured["frechet_num_images"] = float(len(real))

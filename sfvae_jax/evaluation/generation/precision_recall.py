@@ -5,6 +5,8 @@ Both are those of Sajjadi et al. (2018), as in RAE Appendix E.
 
 from __future__ import annotations
 
+import functools
+
 import ml_collections
 import numpy as np
 
@@ -139,12 +141,16 @@ def evaluate_precision_recall(
     real = features_of(trained, REAL)
     if 2 * len(real) < NUM_CLUSTERS:
         raise NotApplicable(f"{NUM_CLUSTERS} clusters need as many images, got {2 * len(real)}")
+
+    def pair(source: str) -> tuple[float, float]:
+        curve = prd(real, features_of(trained, source))
+        return max_f_beta(*curve, BETA), max_f_beta(*curve, 1.0 / BETA)
+
     measured: Measured = {}
     for source in options.sources:
-        curve = or_reason(lambda source=source: prd(real, features_of(trained, source)))
-        for name, beta in zip(_pair(trained.config, source), (BETA, 1.0 / BETA), strict=True):
-            missing = isinstance(curve, NotApplicable)
-            measured[name] = curve if missing else max_f_beta(*curve, beta)
+        found = or_reason(functools.partial(pair, source))
+        values = (found, found) if isinstance(found, NotApplicable) else found
+        measured |= zip(_pair(trained.config, source), values, strict=True)
     return measured
 
 

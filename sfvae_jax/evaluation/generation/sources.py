@@ -90,10 +90,13 @@ def mean_log_densities(trained: TrainedModel, name: str) -> tuple[float, float]:
     Raises:
         NotApplicable: if the model has no such density.
     """
-    fitted = density(trained, name)
+    fitted: Any = density(trained, name)  # one that has `log_density`
     held_out = aggregated_codes(trained, part_images(trained, "valid"))
-    of_codes = (held_out, training_codes(trained))
-    return tuple(float(np.mean(fitted.log_density(codes))) for codes in of_codes)
+    training = training_codes(trained)
+    return (
+        float(np.mean(fitted.log_density(held_out))),
+        float(np.mean(fitted.log_density(training))),
+    )
 
 
 def to_stored(images: np.ndarray, scale: float) -> np.ndarray:

@@ -109,7 +109,7 @@ class _Task:
         self.prior_stddev = latent_prior(trained)
         self.trained, self.settings, self.images, self.scale = trained, settings, images, scale
         self.betas = annealing.temperatures(settings.num_temperatures, settings.schedule)
-        self.hmc = {
+        self.hmc: dict[str, Any] = {
             "prior_stddev": self.prior_stddev,
             "num_leapfrog_steps": settings.num_leapfrog_steps,
         }
@@ -121,7 +121,7 @@ class _Task:
         key = ("annealing", stream, self.settings)
         return program(self.trained, key, lambda: jax.jit(function()))
 
-    def pixels(self, rows: np.ndarray) -> np.ndarray:
+    def pixels(self, rows: np.ndarray) -> Array:
         """Returns stored or simulated images as the floats that the model sees."""
         return as_seen(self.images[rows], self.scale)
 
@@ -211,10 +211,15 @@ def _run_chains(
 
 
 def _bounds(
-    estimate: tuple[np.ndarray, ...], acceptance: np.ndarray, step_sizes: np.ndarray
+    estimate: tuple[np.ndarray, np.ndarray, np.ndarray],
+    acceptance: np.ndarray,
+    step_sizes: np.ndarray,
 ) -> AnnealedBounds:
+    bound, effective_sample_size, standard_error = estimate
     return AnnealedBounds(
-        *estimate,
+        bound=bound,
+        effective_sample_size=effective_sample_size,
+        standard_error=standard_error,
         acceptance_rate=np.mean(acceptance, axis=1),
         least_acceptance_rate=np.min(acceptance, axis=1),
         step_size=step_sizes,

@@ -87,7 +87,7 @@ def annealed_importance_sampling(
             f" at least 1, got {counts}"
         )
     betas = temperatures(num_temperatures, schedule)
-    settings = {
+    settings: dict[str, Any] = {
         "prior_stddev": jnp.broadcast_to(jnp.asarray(prior_stddev, float), (latent_size,)),
         "num_leapfrog_steps": num_leapfrog_steps,
     }

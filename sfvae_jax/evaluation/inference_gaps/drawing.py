@@ -130,7 +130,7 @@ def draw_distances(splits: Mapping[str, SplitBounds], title: str) -> Any:
         places = [i + height * (number - (len(shown) - 1) / 2) for i in range(len(names))]
         means = [found.get(name, (0.0, 0.0))[0] for name in names]
         errors = [2 * found.get(name, (0.0, 0.0))[1] for name in names]
-        style = {"color": figures.COLORS[number], "label": split, "capsize": 3}
+        style: dict[str, Any] = {"color": figures.COLORS[number], "label": split, "capsize": 3}
         axes.barh(places, means, height, xerr=errors, **style)
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.invert_yaxis()
@@ -173,10 +173,10 @@ def draw_curves(
     styles = dict(zip(splits, ("-", "--", ":"), strict=False))
     for split in splits:
         for name, color in zip(_CURVES, figures.COLORS, strict=False):
-            values = [metrics.get(f"{name}_{split}") for _, metrics in points]
+            values: list[Any] = [metrics.get(f"{name}_{split}") for _, metrics in points]
             if None not in values:
                 label = f"{LABELS[name]}, {split}"
-                line = {"color": color, "linestyle": styles[split], "label": label}
+                line: dict[str, Any] = {"color": color, "linestyle": styles[split], "label": label}
                 axes.plot([step for step, _ in points], values, marker=".", **line)
                 crossed = [
                     (step, value)

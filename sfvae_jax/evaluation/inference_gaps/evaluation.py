@@ -6,6 +6,8 @@ Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_collections
 import numpy as np
 
@@ -129,7 +131,7 @@ def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> di
     }
 
 
-_NATS = {"unit": "nats", "digits": 2}
+_NATS: dict[str, Any] = {"unit": "nats", "digits": 2}
 _GAPS = with_errors(
     *(
         Measure(f"{name}_SPLIT", better="more", split="SPLIT", **_NATS)

@@ -126,8 +126,9 @@ def _planar(rng: Array, base: posteriors.DiagonalGaussian, settings: LocalOptimi
 
 
 def _draw_iaf(rng: Array, m: int, settings: LocalOptimization) -> Any:
-    sizes = {"num_flows": settings.num_flows, "hidden_sizes": settings.hidden_sizes}
-    return posteriors.init_iaf(rng, m, **sizes)
+    return posteriors.init_iaf(
+        rng, m, num_flows=settings.num_flows, hidden_sizes=settings.hidden_sizes
+    )
 
 
 def _iaf(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:

@@ -111,20 +111,21 @@ def overfitting(
     """
     found: dict[str, Value] = {}
     if "test" in bounds:
-        test = bounds["test"]
+        own = bounds["test"]
         missing = NotApplicable("the encoder gives no density q(z|x)")
-        gap = None if test.iwae is None else test.ais - test.iwae
+        gap = None if own.iwae is None else own.ais - own.iwae
         found["encoder_overfitting"] = missing if gap is None else float(np.mean(gap))
         error = missing if gap is None else standard_error(gap)
         found["encoder_overfitting_standard_error"] = error
     if {"train", "test"} <= set(bounds):
         train, test = bounds["train"].ais, bounds["test"].ais
         found["decoder_overfitting"] = float(np.mean(train) - np.mean(test))
-        errors = [standard_error(train), standard_error(test)]
-        single = any(isinstance(error, NotApplicable) for error in errors)
-        # Different images, whose errors are independent.
-        error = errors[0] if single else float(np.hypot(*errors))
-        found["decoder_overfitting_standard_error"] = error
+        error_train, error_test = standard_error(train), standard_error(test)
+        if isinstance(error_train, NotApplicable) or isinstance(error_test, NotApplicable):
+            found["decoder_overfitting_standard_error"] = error_train
+        else:  # different images, whose errors are independent
+            error = float(np.hypot(error_train, error_test))
+            found["decoder_overfitting_standard_error"] = error
     for name, splits in (("encoder", ("test",)), ("decoder", ("train", "test"))):
         against = [reason for split in splits for reason in reasons.get(split, ())]
         if against:

@@ -143,9 +143,10 @@ def optimize_posteriors(
         search, held = programs.begin(own_start, present)
         own = (trained.params, images[places], keys[places])
         search = _run(programs, *own, search, report)
-        posterior, value = programs.finish(*own, search.best, held)
-        value = np.where(np.asarray(value) > NONE_YET, value, -np.inf)
-        chunk = LocalPosteriors(posterior, search.steps, search.converged, value)
+        posterior, judged = programs.finish(*own, search.best, held)
+        value = np.where(np.asarray(judged) > NONE_YET, judged, -np.inf)
+        steps, converged = np.asarray(search.steps), np.asarray(search.converged)
+        chunk = LocalPosteriors(posterior, steps, converged, value)
         found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[present], chunk))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 

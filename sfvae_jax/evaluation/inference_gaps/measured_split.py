@@ -75,9 +75,11 @@ def measured_split(
     full, diagonal = linearized_posteriors(trained, images)
 
     def lower(posterior: Any) -> np.ndarray:
-        return bounds_of(trained, images, posterior, **samples).lower_bound
+        return np.asarray(bounds_of(trained, images, posterior, **samples).lower_bound)
 
-    optimal, local, factorised = {}, {}, None
+    optimal: dict[str, np.ndarray] = {}
+    local: dict[str, LocalPosteriors] = {}
+    factorised = None
     for family in _families(trained, options):
         settings = _settings(trained, images, family, local_optimization(options))
         found = _optimize(trained, images, family, settings, factorised)
@@ -87,8 +89,8 @@ def measured_split(
         local[family] = found if is_drawn else found._replace(posterior=None)
     bounds = SplitBounds(
         ais=annealed.bound,
-        iwae=None if importance is None else importance.log_evidence,
-        lower=None if importance is None else importance.lower_bound,
+        iwae=None if importance is None else np.asarray(importance.log_evidence),
+        lower=None if importance is None else np.asarray(importance.lower_bound),
         optimal=optimal,
         linearized={"full_covariance": lower(full), "diagonal": lower(diagonal)},
         own_family=trained.posterior_family,

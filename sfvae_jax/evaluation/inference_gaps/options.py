@@ -17,13 +17,14 @@ from sfvae_jax.options import (
     COUNT,
     COUNT_OR_0,
     POSITIVE,
+    Group,
     Option,
     is_whole,
     some_of,
     tuple_of,
 )
 
-OPTIONS = {
+OPTIONS: Group = {
     "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits that are measured."),
     "num_images": Option(1000, COUNT_OR_0, "First images of each split to measure; 0 = all."),
     "num_samples": Option(5000, COUNT, "Samples per image for each bound of a posterior."),

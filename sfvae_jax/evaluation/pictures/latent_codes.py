@@ -50,7 +50,8 @@ def encoded(trained: TrainedModel) -> Encoded:
     def encode(params: Any, x: Array, key: Array) -> Encoded:
         posterior = trained.encode(params, x)
         center = posterior.center()
-        variances = samples = None
+        variances: Any = None
+        samples: Any = None
         if isinstance(posterior, DiagonalGaussian):
             variances = jnp.broadcast_to(jnp.square(posterior.stddev), center.shape)
         if hasattr(posterior, "sample_and_log_prob"):
@@ -74,8 +75,9 @@ def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, p
         title: the figure's title.
         path: where the picture is written.
     """
-    drawn = {"mean": encoded.means, "sample": encoded.samples}
-    drawn = {name: codes for name, codes in drawn.items() if codes is not None}
+    drawn = {"mean": encoded.means}
+    if encoded.samples is not None:
+        drawn["sample"] = encoded.samples
     figure = new_figure(1.6 + 4.6 * len(drawn), 5.2)
     figure.suptitle(title)
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]

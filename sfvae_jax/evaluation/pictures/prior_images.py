@@ -17,7 +17,8 @@ def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...
     """Returns means of p(x|z) for z ~ N(0, diag(prior_stddev^2)), [*shape, ...]."""
     noise = jax.random.normal(stream_key(trained.rng, Stream.PRIOR_SAMPLES), (*shape, latent_size))
     prior_stddev = jnp.broadcast_to(jnp.asarray(trained.prior(), noise.dtype), (latent_size,))
-    return decode_means(trained, noise * prior_stddev.reshape((1,) * len(shape) + (-1,)))
+    codes = noise * prior_stddev.reshape((1,) * len(shape) + (-1,))
+    return decode_means(trained, np.asarray(codes))
 
 
 def manifold(trained: TrainedModel, side: int = 20, limit: float = 0.0) -> np.ndarray:

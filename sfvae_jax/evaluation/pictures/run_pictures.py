@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation import figures
@@ -22,7 +24,7 @@ from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
 _ROWS = 5  # of samples
 
 
-def draw_training(records: Sequence[Mapping[str, Any]], title: str, folder: Path) -> bool:
+def draw_training(records: Sequence[dict[str, Any]], title: str, folder: Path) -> bool:
     """Draws training.png, the curves of training.
 
     Args:
@@ -76,7 +78,8 @@ def draw_images(trained: TrainedModel, latent_size: int, title: str, folder: Pat
 def _draw_reconstructions(
     trained: TrainedModel, num_pictured: int, title: str, folder: Path
 ) -> None:
-    originals = to_unit_interval(trained.images[:num_pictured])
+    stored: Any = trained.images[:num_pictured]
+    originals = np.asarray(to_unit_interval(stored))
     rebuilt = reconstructions(trained, num_pictured)
     figures.draw_images(
         {"image": originals} | {key: row / trained.data_scale for key, row in rebuilt.items()},

@@ -26,7 +26,10 @@ def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def traversals(
-    trained: TrainedModel, code: np.ndarray, dimensions: Sequence[int], values: Sequence[float]
+    trained: TrainedModel,
+    code: np.ndarray,
+    dimensions: Sequence[int] | np.ndarray,
+    values: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
     """Returns E[x|z] as each dimension of a code in turn takes the values, [D, V, ...].
 

@@ -142,7 +142,7 @@ def fit_second_stage(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(model: SecondStageVae, variables: Any, u: Array) -> tuple[Array, Array]:
+def _decode(model: SecondStageVae, variables: Any, u: Array) -> Any:
     return jax.vmap(lambda u: model.apply(variables, u, method="decode"))(u)
 
 
@@ -163,8 +163,11 @@ def _train(
         index_key, noise_key = jax.random.split(key)
         batch = codes[jax.random.randint(index_key, (batch_size,), 0, len(codes))]
         keys = jax.random.split(noise_key, batch_size)
-        bound = jax.vmap(lambda key, z: model.apply(variables, key, z, method="elbo"))
-        return -jnp.mean(bound(keys, batch))
+
+        def elbo(key: Array, z: Array) -> Any:
+            return model.apply(variables, key, z, method="elbo")
+
+        return -jnp.mean(jax.vmap(elbo)(keys, batch))
 
     def step(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], None]:
         variables, state = carry

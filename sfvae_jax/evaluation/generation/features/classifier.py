@@ -102,12 +102,12 @@ class Classifier:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _features(model: SmallClassifier, variables: Any, images: Array) -> Array:
+def _features(model: SmallClassifier, variables: Any, images: Array) -> Any:
     return model.apply(variables, to_unit_interval(images), method="features")
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(model: SmallClassifier, variables: Any, images: Array) -> Array:
+def _logits(model: SmallClassifier, variables: Any, images: Array) -> Any:
     return model.apply(variables, to_unit_interval(images))
 
 
@@ -159,8 +159,8 @@ _last: dict[str, Classifier] = {}
 def classifier_of(images: np.ndarray, labels: np.ndarray, *, steps: int = 1000) -> Classifier:
     """Calls `train_classifier` once in a process for the same images, labels and steps."""
     digest = hashlib.sha256(repr((images.shape, images.dtype.str, steps)).encode())
-    digest.update(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(labels))
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels).data)
     key = digest.hexdigest()
     if key not in _last:
         log.info("training a classifier for features: %d images, %d steps", len(images), steps)

@@ -70,8 +70,7 @@ class ConvNormRelu(nn.Module):
 
 
 def _conv(name: str, features: int, *kernel: int, stride: int = 1, same: bool = False) -> nn.Module:
-    shape = kernel if len(kernel) == 2 else 2 * kernel
-    return ConvNormRelu(features, shape, stride, same, name=name)
+    return ConvNormRelu(features, (kernel[0], kernel[-1]), stride, same, name=name)
 
 
 def _chain(x: Array, *layers: nn.Module) -> Array:

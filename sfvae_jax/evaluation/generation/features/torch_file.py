@@ -79,7 +79,7 @@ class _Maker:
         raise pickle.UnpicklingError("it sets attributes of a function, which no weights need")
 
 
-_MAKERS = {
+_MAKERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _Names,
     ("torch._utils", "_rebuild_tensor_v2"): _pack_tensor,
 }
