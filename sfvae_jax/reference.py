@@ -40,6 +40,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/objectives.md": {
         "objectives": spec_tables.objectives,
         "combinations": spec_tables.combinations,
+        "posteriors": spec_tables.posteriors,
+        "likelihoods": spec_tables.likelihoods,
     },
     "docs/sample_quality.md": {"sources": spec_tables.generated_images},
     "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},
