@@ -90,6 +90,10 @@ class DataSource:
         """Whether a PATH follows the name."""
         return self.name.endswith(":")
 
+    def path_in(self, name: str) -> str:
+        """Returns the PATH in a `data.name` of this source; the whole name if it takes no PATH."""
+        return name.partition(":")[2] if self.takes_path else name
+
     @property
     def usage(self) -> str:
         """What to write in `data.name`, such as "npz:PATH"."""

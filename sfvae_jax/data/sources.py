@@ -50,9 +50,8 @@ def open_source(group: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
     """
     check_options(group)
     source = source_of(group.name)
-    path = group.name.partition(":")[2] if source.takes_path else group.name
     try:
-        return source.open(group, path)
+        return source.open(group, source.path_in(group.name))
     except UnknownSet as error:
         raise _unknown(group.name, error.known) from error
 

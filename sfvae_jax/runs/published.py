@@ -138,12 +138,15 @@ def _told_apart(figures: Mapping[str, Any]) -> set[str]:
 
 
 def _has_path(name: Any) -> bool:
-    return ":" in str(name)
+    return source_of(str(name)).takes_path
 
 
 def _data(name: Any) -> tuple[str, str]:
-    kind, _, path = str(name).partition(":")
-    return (source_of(str(name)).subset_of or kind, PurePath(path).name)
+    """Returns what identifies the data of a `data.name`: a path only counts by its last name."""
+    source, name = source_of(str(name)), str(name)
+    if source.takes_path:
+        return source.stem, PurePath(source.path_in(name)).name
+    return source.subset_of or name, ""
 
 
 def decides(key: str) -> bool:
