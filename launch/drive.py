@@ -35,13 +35,13 @@ class Interrupts:
     that has passed counts as the first signal, whether or not one came too.
 
     Attributes:
-        heeded: how many interrupts the sweep has acted upon.
+        handled: how many interrupts the sweep has acted upon.
         first: the signal that came first; None if none came.
     """
 
     def __init__(self, deadline: float = math.inf) -> None:
         """Takes the deadline, on the clock of `time.monotonic`."""
-        self.heeded = 0
+        self.handled = 0
         self.first: int | None = None
         self._received, self._deadline = 0, deadline
 
@@ -96,7 +96,7 @@ class Outcome:
     when_done: Callable[[Run], None] = dataclasses.field(default=_nothing, compare=False)
 
 
-def look_over(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
+def find_ended(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
     """Finds the runs that need not or cannot be started.
 
     They are finished, trained by another process, or have a workdir with another configuration.
@@ -107,13 +107,13 @@ def look_over(runs: Sequence[Run], outcome: Outcome | None = None) -> Outcome:
     """
     outcome = Outcome() if outcome is None else outcome
     for run in runs:
-        ended = without_start(run)
+        ended = ended_without_start(run)
         if ended is not None:
             _note(outcome, ended, stopping=False)
     return outcome
 
 
-def without_start(run: Run) -> Ended | None:
+def ended_without_start(run: Run) -> Ended | None:
     """Returns how a run ends that need not or cannot be started now; None if it can be."""
     try:
         if is_finished(run):
@@ -165,14 +165,14 @@ def _carry_out(
 
             def note(over: list[Ended]) -> None:
                 for ended in over:
-                    _note(outcome, ended, stopping=interrupts.heeded > 0)
+                    _note(outcome, ended, stopping=interrupts.handled > 0)
                 progress.update(outcome.done, outcome.failed, backend.running())
 
-            _attend(backend, interrupts, note)
+            _poll_until_over(backend, interrupts, note)
     except Exception:
-        if not interrupts.heeded:
-            _heed(backend, interrupts)
-        _attend(backend, interrupts, lambda over: None)
+        if not interrupts.handled:
+            _interrupt(backend, interrupts)
+        _poll_until_over(backend, interrupts, lambda over: None)
         raise
 
 
@@ -184,7 +184,7 @@ def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrup
     while outcome.elsewhere and not interrupts.count:
         freed = []
         for run in [run for run in runs if run.name in outcome.elsewhere]:
-            ended = without_start(run)
+            ended = ended_without_start(run)
             outcome.elsewhere.discard(run.name)
             if ended is None:
                 freed.append(run)
@@ -197,18 +197,20 @@ def _wait_for_others(runs: Sequence[Run], outcome: Outcome, interrupts: Interrup
     return []
 
 
-def _attend(backend: Backend, interrupts: Interrupts, note: Callable[[list[Ended]], None]) -> None:
+def _poll_until_over(
+    backend: Backend, interrupts: Interrupts, note: Callable[[list[Ended]], None]
+) -> None:
     """Polls until no run is left, and acts upon the signals."""
     while not backend.is_over:
-        if interrupts.count > interrupts.heeded:
-            _heed(backend, interrupts)
+        if interrupts.count > interrupts.handled:
+            _interrupt(backend, interrupts)
         note(backend.poll())
         time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
-def _heed(backend: Backend, interrupts: Interrupts) -> None:
-    (backend.kill if interrupts.heeded else backend.stop)()
-    interrupts.heeded += 1
+def _interrupt(backend: Backend, interrupts: Interrupts) -> None:
+    (backend.kill if interrupts.handled else backend.stop)()
+    interrupts.handled += 1
 
 
 def _note(outcome: Outcome, ended: Ended, *, stopping: bool) -> None:

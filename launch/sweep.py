@@ -51,7 +51,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     # Imported here so that errors in flags need not wait for JAX.
     from launch.backends import ray_cluster
     from launch.backends.choice import backend_of
-    from launch.drive import carry_out, look_over
+    from launch.drive import carry_out, find_ended
     from launch.runs import expand
 
     folder = local_path(flags.workdir, "--workdir")
@@ -65,7 +65,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         ray_cluster.check_installed()
     logs = folder / "logs"
     make_folder(logs, "--workdir")
-    outcome = look_over(runs)
+    outcome = find_ended(runs)
     carry_out(runs, outcome, lambda to_do: backend_of(flags, to_do, logs))
     return _summarize(runs, outcome, folder, logs)
 

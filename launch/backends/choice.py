@@ -9,7 +9,7 @@ from launch.backends.base import Backend
 from launch.backends.local import LocalBackend
 from launch.backends.ray import RayBackend
 from launch.backends.ray_cluster import address_of
-from launch.drive import without_start
+from launch.drive import ended_without_start
 from launch.flags import resources_of
 from launch.runs import Run
 
@@ -26,7 +26,7 @@ def backend_of(flags: argparse.Namespace, runs: list[Run], logs: Path) -> Backen
         UsageError: if there is no such cluster, or no machine of it has what a run needs.
     """
     if flags.backend == "local":
-        return LocalBackend(runs, logs, flags.jobs or 1, without_start)
+        return LocalBackend(runs, logs, flags.jobs or 1, ended_without_start)
     return RayBackend(
         runs,
         logs,

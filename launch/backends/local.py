@@ -21,11 +21,11 @@ class LocalBackend:
         runs: Sequence[Run],
         logs: Path,
         jobs: int,
-        without_start: Callable[[Run], Ended | None] = lambda run: None,
+        ended_without_start: Callable[[Run], Ended | None] = lambda run: None,
     ) -> None:
-        """Takes the runs; `without_start` returns how one ends that need not be started."""
+        """Takes the runs; `ended_without_start` returns how one ends that need not be started."""
         self._waiting = deque(runs)
-        self._without_start = without_start
+        self._ended_without_start = ended_without_start
         self._logs = logs
         self._jobs = jobs
         self._working: list[tuple[Run, subprocess.Popen]] = []
@@ -37,7 +37,7 @@ class LocalBackend:
         not_started = []
         while self._waiting and len(self._working) < self._jobs:
             run = self._waiting.popleft()
-            known = self._without_start(run)
+            known = self._ended_without_start(run)
             if known is not None:
                 not_started.append(known)
                 continue

@@ -12,7 +12,7 @@ from statistics import median
 import ml_collections
 
 from launch.backends.base import Backend
-from launch.drive import Outcome, carry_out, look_over
+from launch.drive import Outcome, carry_out, find_ended
 from launch.ledger.entries import Entry
 from launch.ledger.obstacles import Obstacles
 from launch.ledger.plan import Price
@@ -125,7 +125,7 @@ def do(
     work.outcome = Outcome(when_done=file)
     for run in work.runs:
         _set_aside_another(run)
-    look_over(work.runs, work.outcome)
+    find_ended(work.runs, work.outcome)
     carry_out(work.runs, work.outcome, make_backend, deadline)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tiny_sweeps import write_config
 
 from launch.backends.base import Ended
-from launch.drive import _SECONDS_BETWEEN_LOOKS, Interrupts, Outcome, carry_out, look_over
+from launch.drive import _SECONDS_BETWEEN_LOOKS, Interrupts, Outcome, carry_out, find_ended
 from launch.progress import SweepProgress
 from launch.runs import expand
 from sfvae_jax.errors import RunError, UsageError
@@ -132,7 +132,7 @@ def test_a_workdir_that_cannot_be_read_is_listed(runs, monkeypatch, error):
 
     monkeypatch.setattr("launch.drive.is_finished", fail)
     listed = Outcome(failed={"seed=0": "stale file handle"})
-    assert look_over(runs) == listed
+    assert find_ended(runs) == listed
     outcome, backend = (
         Outcome(),
         FakeBackend(runs, signals=[signal.SIGTERM], ends_after="stop", status=0),
@@ -178,7 +178,7 @@ def test_runs_that_other_processes_train_are_waited_for(
     for run in runs:
         run.workdir.mkdir(parents=True)
     other = FolderLock(runs[0].workdir)
-    outcome = look_over(runs) if known else Outcome()
+    outcome = find_ended(runs) if known else Outcome()
     assert outcome.elsewhere == ({"seed=0"} if known else set())
     looks, given = [], []
 
@@ -207,7 +207,7 @@ def test_a_signal_ends_the_waiting_for_others(runs, monkeypatch):
     runs[0].workdir.mkdir(parents=True)
     lock = FolderLock(runs[0].workdir)
     monkeypatch.setattr("launch.drive.time.sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    outcome = look_over(runs)
+    outcome = find_ended(runs)
     carry_out(runs, outcome, lambda to_do: None)
     assert outcome == Outcome(elsewhere={"seed=0"}, interrupted_by=signal.SIGTERM)
     lock.release()
@@ -235,7 +235,7 @@ def test_one_damaged_file_stops_no_other_run(tmp_path, name, content):
         os.mkfifo(damaged)
     else:
         damaged.write_bytes(content if isinstance(content, bytes) else content.encode())
-    outcome = look_over(runs)
+    outcome = find_ended(runs)
     SweepProgress(runs, outcome.done)
     assert outcome.done == {"seed=1"}
     assert all(str(runs[0].workdir) in error for error in outcome.failed.values())
