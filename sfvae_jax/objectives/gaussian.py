@@ -99,7 +99,7 @@ def gaussian_entropy(stddev: Array) -> Array:
 
 
 def gaussian_expected_log_prior(
-    mean: Array, stddev: Array, prior_stddev: Array | float = 1.0
+    mean: Array, stddev: Array | float, prior_stddev: Array | float = 1.0
 ) -> Array:
     """E_q log p(z) for q = N(mean, diag(stddev^2)) and p = N(0, diag(prior_stddev^2)).
 
@@ -122,7 +122,7 @@ def gaussian_expected_log_prior(
 
 
 def gaussian_kl_per_dimension(
-    mean: Array, stddev: Array, prior_stddev: Array | float = 1.0
+    mean: Array, stddev: Array | float, prior_stddev: Array | float = 1.0
 ) -> Array:
     """KL(N(mean_i, stddev_i^2) || N(0, prior_stddev_i^2)) of every latent dimension.
 

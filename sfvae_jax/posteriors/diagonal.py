@@ -62,7 +62,7 @@ class DiagonalGaussian:
 
     def entropy(self) -> Array:
         """-E_q log q(z|x) in nats, a scalar."""
-        return gaussian.gaussian_entropy(self._checked().stddev)
+        return gaussian.gaussian_entropy(jnp.asarray(self._checked().stddev))
 
     def kl_per_dimension(self, prior_stddev: Array | float = 1.0) -> Array:
         """KL(q(z_i|x) || N(0, prior_stddev_i^2)) in nats, [m]   (FLOW Eq. 23 for each i)."""
