@@ -340,7 +340,7 @@ def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
     return found[2]
 
 
-def part_images(trained: TrainedModel, part: str) -> np.ndarray:
+def split_examples(trained: TrainedModel, split: str) -> np.ndarray:
     """Returns the stored examples of "train", "valid" or "test".
 
     Raises:
@@ -348,7 +348,7 @@ def part_images(trained: TrainedModel, part: str) -> np.ndarray:
     """
     if trained.images_of is None:
         raise NotApplicable("the model was given no other images than those evaluated")
-    return trained.images_of(part)
+    return trained.images_of(split)
 
 
 def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:

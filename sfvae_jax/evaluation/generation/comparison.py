@@ -23,7 +23,7 @@ from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     once_for_all_checkpoints,
     once_per_checkpoint,
-    part_images,
+    split_examples,
 )
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def features_of(trained: TrainedModel, source: str) -> np.ndarray:
     number = num_images(trained)
     if source != REAL:
         return _extractor(trained)(as_pictures(generate(trained, source, number)))
-    images = as_pictures(part_images(trained, REAL)[:number])
+    images = as_pictures(split_examples(trained, REAL)[:number])
     extract = functools.partial(_extractor(trained), images)
     if not feature_spec(trained.config).is_fixed:
         return extract()
@@ -70,7 +70,7 @@ def num_images(trained: TrainedModel) -> int:
         source for name in evaluations.names for source in evaluations[name].get("sources", ())
     }
     limits = {SOURCES[source].one_each_of for source in named} - {""}
-    number = min(asked, *(len(part_images(trained, split)) for split in (REAL, *limits)))
+    number = min(asked, *(len(split_examples(trained, split)) for split in (REAL, *limits)))
     if number < asked:
         log.info("%d images of every source are compared; %d were asked for", number, asked)
     return number

@@ -25,7 +25,7 @@ from sfvae_jax.evaluation.trained_model import (
     centers,
     decode_means,
     once_per_checkpoint,
-    part_images,
+    split_examples,
 )
 
 
@@ -91,7 +91,7 @@ def mean_log_densities(trained: TrainedModel, name: str) -> tuple[float, float]:
         NotApplicable: if the model has no such density.
     """
     fitted: Any = density(trained, name)  # one that has `log_density`
-    held_out = aggregated_codes(trained, part_images(trained, "valid"))
+    held_out = aggregated_codes(trained, split_examples(trained, "valid"))
     training = training_codes(trained)
     return (
         float(np.mean(fitted.log_density(held_out))),
@@ -130,7 +130,7 @@ def midpoints(rng: np.random.Generator, codes: np.ndarray, number: int) -> np.nd
 
 def _reconstructions(trained: TrainedModel, rng: np.random.Generator, number: int) -> np.ndarray:
     del rng
-    images = part_images(trained, "valid")[:number]
+    images = split_examples(trained, "valid")[:number]
 
     def rebuild(params: Any, x: Array, key: Array) -> Array:
         del key
@@ -140,7 +140,7 @@ def _reconstructions(trained: TrainedModel, rng: np.random.Generator, number: in
 
 
 def _interpolations(trained: TrainedModel, rng: np.random.Generator, number: int) -> np.ndarray:
-    codes = midpoints(rng, centers(trained, part_images(trained, "valid")), number)
+    codes = midpoints(rng, centers(trained, split_examples(trained, "valid")), number)
     return decode_images(trained, codes)
 
 

@@ -57,8 +57,6 @@ class Family:
             equals the true one.
         has_networks: whether it has networks, whose parameters have their own learning rate.
         holds_factorised: whether it contains all diagonal Gaussians.
-        bound_is_exact: whether log p(x) less its ELBO is KL(q(z|x) || p(z|x)), and not more.
-        needs_model: whether it only makes sense for a model that has this family itself.
         settings_of: maps (trained, images) to the settings that a model of this family has itself.
     """
 
@@ -72,8 +70,6 @@ class Family:
     elbo: Callable[..., objectives.Elbo] = objectives.sampling_elbo
     has_networks: bool = False
     holds_factorised: bool = False
-    bound_is_exact: bool = True
-    needs_model: bool = False
     settings_of: Callable[[TrainedModel, np.ndarray], Mapping[str, Any]] = _flow_sizes
 
 
@@ -190,7 +186,6 @@ FAMILIES: dict[str, Family] = {
         posteriors.DiagonalGaussian,
         _constant,
         build=_fixed_stddev,
-        needs_model=True,
         settings_of=_constant_stddev,
     ),
     "diagonal": Family(
@@ -228,7 +223,6 @@ FAMILIES: dict[str, Family] = {
         elbo=objectives.sticking_the_landing_elbo,
         has_networks=True,
         holds_factorised=True,
-        bound_is_exact=False,
     ),
 }
 """The families by the names that a config accepts; each search follows those listed before it."""

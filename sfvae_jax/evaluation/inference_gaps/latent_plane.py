@@ -14,11 +14,12 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import figures
-from sfvae_jax.evaluation.inference_gaps.families import FACTORISED, FAMILIES
+from sfvae_jax.evaluation.inference_gaps.families import FACTORISED
 from sfvae_jax.evaluation.inference_gaps.gaps import log_evidence
 from sfvae_jax.evaluation.inference_gaps.measured_split import MeasuredSplit
 from sfvae_jax.evaluation.linearization.posterior import linearized_posteriors
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, once_per_checkpoint
+from sfvae_jax.posteriors import POSTERIORS
 
 SIDE = 160  # points of the grid along each latent
 _REACH = 5.0  # of the first, coarse grid, in standard deviations of the prior
@@ -191,21 +192,17 @@ def _rows(trained: TrainedModel, measured: MeasuredSplit, places: list[int]) -> 
     settled = np.full(len(places), True)
     if bounds.lower is not None:
         amortized = trained.map_images(lambda p, x, _: trained.encode(p, x), images)
-        is_exact = _bound_is_exact(bounds.own_family)
+        is_exact = POSTERIORS[bounds.own_family].exact_density
         rows["amortized"] = Row(amortized, bounds.lower[places], is_exact, settled)
     full, _ = linearized_posteriors(trained, images)
     linearized = bounds.linearized["full_covariance"][places]
     rows["linearised decoder"] = Row(full, linearized, True, settled)
     for family, found in measured.local.items():
         of_places = jax.tree.map(lambda leaf: leaf[places], found.posterior)
-        optimum, is_exact = bounds.optimal[family][places], _bound_is_exact(family)
+        optimum, is_exact = bounds.optimal[family][places], POSTERIORS[family].exact_density
         label = f"optimal {family.replace('_', ' ')}"
         rows[label] = Row(of_places, optimum, is_exact, found.converged[places])
     return rows
-
-
-def _bound_is_exact(family: str) -> bool:
-    return family not in FAMILIES or FAMILIES[family].bound_is_exact
 
 
 def _take(posteriors: Any, place: int) -> Any:

@@ -29,8 +29,9 @@ from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     latent_size,
     once_per_checkpoint,
-    part_images,
+    split_examples,
 )
+from sfvae_jax.posteriors import POSTERIORS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,10 @@ def measured_split(
     Raises:
         NotApplicable: if the model has no bound, no prior or no other images than those evaluated.
     """
-    images = part_images(trained, split)[: options.num_images or None]
+    images = split_examples(trained, split)[: options.num_images or None]
     samples = {"num_samples": options.num_samples, "chunk_size": options.chunk_size}
     annealed = forward_bounds(trained, images, annealing(options))
-    has_density = trained.posterior_family != "none"
+    has_density = POSTERIORS[trained.posterior_family].has_density
     importance = bounds_of(trained, images, **samples) if has_density else None
     full, diagonal = linearized_posteriors(trained, images)
 

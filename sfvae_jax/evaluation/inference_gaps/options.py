@@ -23,6 +23,10 @@ from sfvae_jax.options import (
     some_of,
     tuple_of,
 )
+from sfvae_jax.posteriors import POSTERIORS
+
+# Without a model that has it, nobody knows the variance of a family that fixes it.
+_SEARCHED = tuple(name for name in FAMILIES if not POSTERIORS[name].fixed_variance)
 
 OPTIONS: Group = {
     "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits that are measured."),
@@ -31,9 +35,7 @@ OPTIONS: Group = {
     "chunk_size": Option(500, COUNT, "Samples that are decoded at once; more take more memory."),
     "families": Option(
         ("diagonal", "full_covariance", "auxiliary_flow"),
-        some_of(
-            "family", (name for name, family in FAMILIES.items() if not family.needs_model), least=0
-        ),
+        some_of("family", _SEARCHED, least=0),
         "Posterior families to optimise for each image; the model's own is added if there are any.",
     ),
     "num_simulated": Option(

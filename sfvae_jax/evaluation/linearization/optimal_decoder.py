@@ -29,10 +29,10 @@ from sfvae_jax.evaluation.trained_model import (
     decode_means,
     finite,
     once_per_checkpoint,
-    part_images,
     program,
     require_bound,
     require_diagonal,
+    split_examples,
 )
 from sfvae_jax.likelihoods import Bernoulli, Gaussian, HeteroscedasticGaussian
 from sfvae_jax.objectives.analysis.optimal_decoder import jacobian_part
@@ -148,7 +148,7 @@ def training_mixture(trained: TrainedModel, num_components: int) -> Mixture:
         require_diagonal(posterior)
         return posterior.mean, jnp.broadcast_to(posterior.stddev, posterior.mean.shape)
 
-    images = part_images(trained, "train")
+    images = split_examples(trained, "train")
     if 0 < num_components < len(images):
         images = images[np.linspace(0, len(images) - 1, num_components).astype(int)]
     means, stddevs = trained.map_images(moments, images, key="diagonal posteriors")

@@ -25,7 +25,7 @@ from sfvae_jax.evaluation.trained_model import (
     centers,
     decode_means,
     latent_size,
-    part_images,
+    split_examples,
 )
 from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of, whole
 
@@ -154,7 +154,7 @@ def _draw_neighbours(
     except NotApplicable as error:
         log.info("neighbours.png is not drawn: %s", error)
         return
-    others = part_images(trained, "train")
+    others = split_examples(trained, "train")
     indices = nearest(samples, others, min(options.num_neighbours, len(others)))
     rows = {
         f"sample {i + 1}": np.stack([sample, *np.asarray(to_unit_interval(others[near]))])

@@ -16,8 +16,8 @@ from sfvae_jax.evaluation.generation.sources import random_codes
 from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     once_per_checkpoint,
-    part_images,
     program,
+    split_examples,
 )
 from sfvae_jax.grammars import Language
 from sfvae_jax.objectives.numerics.batch import example_keys
@@ -119,7 +119,7 @@ def sentences(trained: TrainedModel, split: str) -> list[str]:
     Raises:
         NotApplicable: if the model came without its data set.
     """
-    return texts(trained.language, part_images(trained, split))
+    return texts(trained.language, split_examples(trained, split))
 
 
 def rules_of(language: Language, examples: np.ndarray) -> np.ndarray:

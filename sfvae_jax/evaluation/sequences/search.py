@@ -22,7 +22,7 @@ from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     centers,
     once_per_checkpoint,
-    part_images,
+    split_examples,
 )
 
 NUM_BEST = 3
@@ -81,7 +81,7 @@ def _trial(
     progress: Callable[[int], None],
 ) -> Trial:
     score, score_text = score_of(trained.language), scorer(trained)
-    examples = part_images(trained, "train")
+    examples = split_examples(trained, "train")
     examples = examples[np.sort(rng.permutation(len(examples))[: options.num_training])]
     codes = centers(trained, examples)
     training = np.array([score_text(trained.language.write(example)) for example in examples])

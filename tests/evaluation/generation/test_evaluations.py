@@ -144,6 +144,14 @@ def test_random_images_have_the_moments_of_their_density(trained, source):
     assert np.all(np.abs(found - expected - rounding) < 5 * errors + 1e-7)
 
 
+def test_every_source_has_a_stream_of_noise_that_stays():
+    """Other numbers would change the images of seeded runs; a new source takes the next one."""
+    streams = {name: source.stream for name, source in SOURCES.items()}
+    assert len(set(streams.values())) == len(streams)
+    names = ("reconstructions", "prior", "optimal_prior", "gaussian", "gmm", "second_stage")
+    assert [streams[name] for name in (*names, "interpolations")] == list(range(7))
+
+
 def test_pixels_are_clipped_and_not_wrapped_around():
     found = sources.to_stored(np.array([-3.0, 0.0, 0.5, 2.0, 2.1, 9.0]), 2.0)
     np.testing.assert_array_equal(found, [0, 0, 64, 255, 255, 255])

@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     finite,
     once_per_checkpoint,
-    part_images,
+    split_examples,
 )
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
 
@@ -40,7 +40,7 @@ def aggregated_codes(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
 @once_per_checkpoint
 def training_codes(trained: TrainedModel) -> np.ndarray:
     """Returns `aggregated_codes` of the training images, computed once for a model."""
-    return aggregated_codes(trained, part_images(trained, "train"))
+    return aggregated_codes(trained, split_examples(trained, "train"))
 
 
 def codes_to_fit(trained: TrainedModel, name: str, least: int) -> np.ndarray:

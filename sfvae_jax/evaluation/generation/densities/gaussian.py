@@ -12,7 +12,7 @@ from sfvae_jax.evaluation.generation.densities.codes import (
     means_and_variances,
 )
 from sfvae_jax.evaluation.generation.densities.spec import DensitySpec
-from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, part_images
+from sfvae_jax.evaluation.trained_model import TrainedModel, latent_size, split_examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _prior(trained: TrainedModel, seed: int) -> GaussianDensity:
 
 def _optimal_prior(trained: TrainedModel, seed: int) -> GaussianDensity:
     del seed
-    return optimal_prior(*means_and_variances(trained, part_images(trained, "train")))
+    return optimal_prior(*means_and_variances(trained, split_examples(trained, "train")))
 
 
 def _gaussian(trained: TrainedModel, seed: int) -> GaussianDensity:

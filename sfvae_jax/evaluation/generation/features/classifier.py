@@ -24,7 +24,7 @@ from jax import Array
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation.generation.features.spec import Extractor, FeatureSpec, as_pictures
 from sfvae_jax.evaluation.spec import Measure, Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, part_images
+from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, split_examples
 from sfvae_jax.options import COUNT, Option
 
 log = logging.getLogger("sfvae_jax")
@@ -176,7 +176,7 @@ def classifier(trained: TrainedModel) -> Classifier:
     Raises:
         NotApplicable: if there are no labels, or only one.
     """
-    images = as_pictures(part_images(trained, "train"))
+    images = as_pictures(split_examples(trained, "train"))
     labels = None if trained.labels_of is None else trained.labels_of("train")
     if labels is None or len(np.unique(labels)) < 2:
         raise NotApplicable("the data set has no labels for a classifier to learn")
@@ -196,7 +196,7 @@ def _accuracy(trained: TrainedModel) -> float:
     labels = None if trained.labels_of is None else trained.labels_of("test")
     if labels is None:
         raise NotApplicable("the test images have no labels")
-    return classifier(trained).accuracy(as_pictures(part_images(trained, "test")), labels)
+    return classifier(trained).accuracy(as_pictures(split_examples(trained, "test")), labels)
 
 
 def _measure(trained: TrainedModel) -> Measured:
