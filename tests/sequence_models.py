@@ -1,4 +1,4 @@
-"""Models of sequences whose every decoding is known."""
+"""Models of sequences whose decodings are all known."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ NETWORKS = Language(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rules:
-    """Logits of the rules, and of a language with values these."""
+    """A likelihood of rules, or of rules and values."""
 
     language: Language
 
@@ -44,7 +44,7 @@ class Rules:
 
 
 class Copy(nn.Module):
-    """The code is the example itself, and every rule's logit says how far it is from the code."""
+    """A model whose code is the example, and whose logits are distances of rules from the code."""
 
     language: Language
     stddev: float = 0.0  # of the posterior; 0: it is a point
@@ -72,7 +72,7 @@ class Copy(nn.Module):
 
 
 def trained_copy(language, examples, parts=None, *, scale=1.0, **changes):
-    """A `TrainedModel` of `Copy`."""
+    """Returns a `TrainedModel` of `Copy`."""
     config = base_config().evaluations
     config.batch_size = 100
     config.generated.gmm_components = 2
@@ -90,12 +90,12 @@ def trained_copy(language, examples, parts=None, *, scale=1.0, **changes):
 
 
 def encoded(language, texts):
-    """Examples [N, T]."""
+    """Returns the examples [N, T] of texts."""
     return np.stack([language.encode(text) for text in texts])
 
 
 def networks(*layers):
-    """Examples [N, T, 2] of lists of (type, value)."""
+    """Returns the examples [N, T, 2] of lists of (type, value)."""
     examples = []
     for network in layers:
         rules = NETWORKS.encode(" ".join(kind for kind, _ in network))

@@ -1,4 +1,4 @@
-"""Architectures: what is drawn, what is read, what is refused, and nothing that is executed."""
+"""Architectures: what is drawn, what is read, and what is refused."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ def group(name="architectures", **changes):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file of lines, and gives the `data` group that names it."""
+    """Writes a file of lines; returns the `data` group that names it."""
 
     def write(*lines, kind="architectures", **changes):
         path = tmp_path / "lines.txt"
@@ -53,7 +53,7 @@ def refused(config, message):
 
 
 def drawn():
-    """The layers (type, value) of every network that is drawn, by part."""
+    """Yields the split and the layers (type, value) of every network that is drawn."""
     config = group()
     names = data.language(config).grammar.terminals
     for part, source in data.open_source(config).items():
@@ -128,7 +128,7 @@ def test_more_places_are_padding():
     refused(group(max_length=31), "data.max_length must be 0, or at least 32 .* got 31")
 
 
-def test_places_that_memory_has_no_room_for_are_refused(monkeypatch, tmp_path):
+def test_more_places_than_fit_in_memory_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 2**20)
     said = "sequences of {} places need 0.. GiB of memory, .*; lower data.max_length"
     refused(group(max_length=5001), said.format(5001))
@@ -165,7 +165,7 @@ def test_json_lines(write):
     )
 
 
-def test_a_file_is_read_anew_when_it_changes(write):
+def test_a_changed_file_is_read_again(write):
     assert len(data.open_source(write(*LINES))["train"]) == 3
     config = write(*LINES, LINES[0])
     assert len(data.open_source(config)["train"]) == 4
@@ -182,7 +182,7 @@ def test_a_given_vocabulary_keeps_its_order(write):
     )
 
 
-def test_a_length_that_is_asked_for(write):
+def test_a_given_length(write):
     config = write(*LINES, max_length=4)
     assert data.open_source(config)["train"][2].shape == (4, 2)
     refused(
@@ -193,7 +193,7 @@ def test_a_length_that_is_asked_for(write):
     assert len(data.open_source(config)["train"]) == 2
 
 
-def test_line_ends_blank_lines_and_a_mark_of_utf8_are_no_matter(write):
+def test_line_endings_blank_lines_and_a_byte_order_mark_do_not_matter(write):
     lines = [b"\xef\xbb\xbf" + json.dumps(LINES[0]).encode() + b"\r", b"", b"  ", LINES[1], b""]
     assert len(data.open_source(write(*lines))["train"]) == 2
 
@@ -251,7 +251,7 @@ def test_no_file(name, message):
     refused(group(name), message)
 
 
-def test_nothing_in_the_file(write):
+def test_an_empty_file(write):
     refused(write("", "  "), "is empty; expected architectures, one a line")
     refused(write("[", skip_corrupt=True), "1 of the 1 lines .*; correct them$")
 
@@ -270,7 +270,7 @@ def test_nothing_in_the_file(write):
         ("architectures:x", ("conv", "conv"), "has a type twice"),
     ],
 )
-def test_vocabularies_that_cannot_be(name, layer_types, message):
+def test_impossible_vocabularies(name, layer_types, message):
     refused(group(name, layer_types=layer_types), message)
 
 
@@ -321,7 +321,7 @@ def test_bad_lines_of_enas(write, line, reason):
     refused(write(line, kind="enas"), reason)
 
 
-def test_every_line_of_enas_comes_back():
+def test_every_line_of_enas_is_recovered():
     path = text_file("enas_architectures_20k.txt")
     config = group(f"enas:{path}")
     source = data.open_source(config)["train"]

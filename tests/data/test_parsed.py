@@ -1,4 +1,4 @@
-"""What is kept of a parsed file of text: where, and what is never believed of it."""
+"""The cache of parsed files: where it is, and when it is not used."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ LINES = numbered("x", "x + 1", "y", "sin( x )", "1 +")
 
 @pytest.fixture
 def file(tmp_path):
-    """A path in a folder of the user's data, of which nothing but its name counts here."""
+    """The path of a text file; only its name matters here."""
     folder = tmp_path / "data"
     folder.mkdir()
     return folder / "equations.txt"
@@ -33,7 +33,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def parses(monkeypatch):
-    """How many lines have been parsed so far, by call."""
+    """Counts the lines that are parsed."""
     calls, parse = [], parsed.parse
 
     def counted(lines, *arguments, **options):
@@ -45,7 +45,7 @@ def parses(monkeypatch):
 
 
 def read(file, lines=LINES, grammar=EXPRESSIONS, go_on=True):
-    """What is found, as lists."""
+    """Parses the file; returns rules, lengths and so on as lists."""
     found = parse_file(file, lines, grammar, go_on=go_on)
     return [getattr(found, name).tolist() for name in FIELDS]
 
@@ -68,7 +68,7 @@ def test_lines_are_parsed_once_for_each_grammar_and_content(file, own_cache, par
     assert list(file.parent.iterdir()) == []
 
 
-def test_what_was_given_up_is_not_kept(file, own_cache, parses):
+def test_unfinished_parsing_is_not_cached(file, own_cache, parses):
     for _ in range(2):
         assert read(file, go_on=False)[3] == [3]
     assert parses == [5, 5]
@@ -77,14 +77,14 @@ def test_what_was_given_up_is_not_kept(file, own_cache, parses):
 
 @pytest.fixture
 def cache(file, own_cache):
-    """The file that is kept of LINES."""
+    """The cache file for LINES."""
     read(file)
     (path,) = (own_cache / "sfvae_jax" / "sequences").iterdir()
     return path
 
 
-def test_any_damage_is_parsed_over(file, cache, monkeypatch):
-    """Whatever the bytes, what comes back is what the lines say."""
+def test_damaged_cache_files_are_not_used(file, cache, monkeypatch):
+    """Whatever the bytes of the cache file, the result is that of the lines."""
     monkeypatch.setattr(parsed, "_save", lambda *arguments: None)
     whole, rng = cache.read_bytes(), np.random.default_rng(0)
     fresh = parsed.parse(LINES, EXPRESSIONS, go_on=True, label="")
@@ -95,7 +95,7 @@ def test_any_damage_is_parsed_over(file, cache, monkeypatch):
         assert read(file) == expected
 
 
-def test_a_flipped_bit_is_parsed_over_and_kept_anew(file, cache, parses):
+def test_a_cache_file_with_a_flipped_bit_is_replaced(file, cache, parses):
     whole = cache.read_bytes()
     place = whole.index(b"rules.npy") + 80
     cache.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
@@ -105,7 +105,7 @@ def test_a_flipped_bit_is_parsed_over_and_kept_anew(file, cache, parses):
 
 
 def forged(cache, key=None, **changes):
-    """Changes what was kept and seals it again, as whoever knows this library could."""
+    """Changes a cache file and seals it again, as another program could."""
     with np.load(cache) as archive:
         arrays = dict(archive)
     arrays.pop("seal")
@@ -135,7 +135,7 @@ def forged(cache, key=None, **changes):
         ("reasons", lambda old: np.array([1, 2])),
     ],
 )
-def test_what_cannot_be_is_not_believed_even_if_it_is_sealed(
+def test_impossible_contents_are_not_used_even_with_a_valid_seal(
     file, cache, parses, monkeypatch, name, change
 ):
     keys, seal = [], parsed._seal
@@ -152,8 +152,8 @@ def test_what_cannot_be_is_not_believed_even_if_it_is_sealed(
     assert parses == [5]
 
 
-def test_other_sentences_of_the_same_lengths_are_not_believed(file, cache, parses, monkeypatch):
-    """Good lines called bad, and other derivations of as many rules."""
+def test_other_sentences_of_the_same_lengths_are_not_used(file, cache, parses, monkeypatch):
+    """Good lines are called bad, and derivations are replaced by others of the same length."""
     other = numbered("1", "2 + x", "y", "exp( 3 )", "1 +")
     keys, seal = [], parsed._seal
     monkeypatch.setattr(parsed, "_seal", lambda key, found: keys.append(key) or seal(key, found))
@@ -172,22 +172,22 @@ def test_other_sentences_of_the_same_lengths_are_not_believed(file, cache, parse
     assert parses == [5]
 
 
-def test_a_pipe_in_its_place_is_not_waited_for(file, cache):
+def test_a_pipe_in_place_of_the_cache_file_does_not_block(file, cache):
     cache.unlink()
     os.mkfifo(cache)
     assert read(file)[1] == EXPECTED_LENGTHS
     assert cache.is_file()
 
 
-def test_nowhere_to_keep_it(file, own_cache, caplog):
+def test_a_cache_that_cannot_be_written(file, own_cache, caplog):
     own_cache.write_text("in the way")
     with caplog.at_level(logging.INFO, logger="sfvae_jax"):
         assert read(file)[1] == EXPECTED_LENGTHS
     assert "parsed lines are not cached: cannot write" in caplog.text
 
 
-def test_a_cache_folder_that_is_relative_is_passed_over(tmp_path, monkeypatch):
-    """As the specification of XDG_CACHE_HOME has it."""
+def test_a_relative_cache_folder_is_ignored(tmp_path, monkeypatch):
+    """As the specification of XDG_CACHE_HOME demands."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for given in ("relative", "", "gs://bucket"):
         monkeypatch.setenv("XDG_CACHE_HOME", given)

@@ -1,4 +1,4 @@
-"""Equations and molecules: drawn, well-known, of files; what is refused."""
+"""Equations and molecules: drawn, shipped, and in files; and what is refused."""
 
 import functools
 import importlib.resources
@@ -29,7 +29,7 @@ def group(name, **changes):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file of equations or molecules; returns the name of the data set that it is."""
+    """Writes a file of equations or molecules; returns its `data.name`."""
 
     def make(content, kind="equations"):
         path = tmp_path / f"{kind}.txt"
@@ -49,7 +49,7 @@ def texts(config, part="train"):
 
 @functools.cache
 def all_drawn():
-    """The training part and the test part, one after the other."""
+    """Returns the training split and the test split, one after the other."""
     parts = [data.load(group("equations"), part) for part in ("train", "test")]
     assert [part.shape for part in parts] == [(90_000, 15), (10_000, 15)]
     return np.concatenate(parts)
@@ -71,7 +71,7 @@ def test_drawn_equations_are_sentences_that_fit(every):
 
 
 def test_drawn_equations_are_uniform_over_rules_and_characters():
-    """Numbers of sentences by rules and characters from their generating functions by hand."""
+    """Counts by rules and characters are compared with generating functions worked out by hand."""
     drawn = all_drawn()
     s, t = np.zeros((2, 16, 60))  # [rules, characters]
 
@@ -152,7 +152,7 @@ def test_all_well_known_molecules_in_their_order(tokens):
 # ---- files ----
 
 
-def test_a_file_s_lines_in_order_duplicates_kept(write):
+def test_lines_of_a_file_keep_their_order_and_duplicates(write):
     config = group(write("x + 1\r\n\n  sin(x)\nx + 1\n\t\n1/2"))
     source = data.open_source(config)
     language = data.language(config)
@@ -174,13 +174,13 @@ def test_names_of_molecules_in_another_encoding(write):
     assert sorted(texts(config)) == ["C", "CCO"]
 
 
-def test_any_end_of_a_line(write):
+def test_line_endings(write):
     name = write(b"\xef\xbb\xbfx\r1\r\n2\n\r\n3\r\rx + y\r")
     assert sorted(texts(group(name, skip_corrupt=True))) == ["1", "2", "3", "x"]
     assert "line 7, column 5: 'y' cannot stand here" in refused(group(name))
 
 
-def test_a_long_line_takes_no_room_in_the_others(write):
+def test_a_long_line_does_not_widen_the_others(write):
     """A table of all lines, as wide as the longest, would take 32 MB."""
     config = group(write("x\n" * 4000 + "1+" * 2000 + "1\n2\n"), skip_corrupt=True)
     EXPRESSIONS.parse("x")  # makes the parser
@@ -192,7 +192,7 @@ def test_a_long_line_takes_no_room_in_the_others(write):
     assert most < 16e6
 
 
-def test_places(write):
+def test_numbers_of_places(write):
     equations, molecules = write("x\n1"), write("C", "molecules")
     for name, tokens, places in (
         (equations, "grammar", 15),
@@ -224,7 +224,7 @@ def test_all_lines_of_real_files(name, kind, tokens, tmp_path):
 
 
 def forget():
-    """As a new process would."""
+    """Clears the cache, as in a new process."""
     from sfvae_jax.data.sequences import text
 
     text._open.cache_clear()
@@ -246,7 +246,7 @@ def refused(config, part="train"):
     return str(caught.value)
 
 
-def test_a_line_that_is_no_sentence(write, tmp_path):
+def test_a_line_that_is_not_a_sentence(write, tmp_path):
     name = write("x\n\n   x + y\n1 +")
     assert refused(group(name)) == (
         f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; correct it, or leave"
@@ -270,8 +270,8 @@ def test_lines_left_out_are_counted(write, caplog):
     assert "no line can be used. Left out: 2 of the 2 lines; the first: line 1, column 1" in message
 
 
-def test_bytes_that_are_no_utf_8(write, tmp_path, caplog):
-    """Columns are those of characters, and a mark of the byte order is none."""
+def test_bytes_that_are_not_utf_8(write, tmp_path, caplog):
+    """Columns count characters, without a byte order mark."""
     name = write("\ufeff x + é\n".encode() + b" x * \xff\n\xef\n2\n")
     for _ in range(2):  # the second from what was kept
         assert texts(group(name, skip_corrupt=True)) == ["2"]
@@ -305,7 +305,7 @@ def test_a_sequence_of_too_many_rules(write, tmp_path):
     assert data.load(group("equations", max_length=16, num_examples=9), "train").shape == (9, 16)
 
 
-def test_files_that_are_no_text(write, tmp_path):
+def test_files_that_cannot_be_used(write, tmp_path):
     for content in ("", "\n \n\r\n"):
         message = refused(group(write(content)))
         assert message.endswith("is empty; expected a text file of expressions, one a line")
@@ -324,7 +324,7 @@ def test_files_that_are_no_text(write, tmp_path):
         assert message.startswith(f"data.name '{name}:{tmp_path}/a\\x00b' contains a NUL")
 
 
-def test_nothing_of_a_file_is_executed(write, tmp_path):
+def test_nothing_in_a_file_is_executed(write, tmp_path):
     code = f"__import__('pathlib').Path('{tmp_path}/executed').touch()"
     assert "line 1, column 1: '_' cannot stand here" in refused(group(write(code)))
     assert not (tmp_path / "executed").exists()
@@ -372,7 +372,7 @@ def test_options_of_sequences_are_refused():
     assert "unknown data set 'equation'; did you mean 'equations'?" in refused(group("equation"))
 
 
-def test_more_than_there_are(write):
+def test_more_examples_than_there_are(write):
     name = write("x\n1\n2\n")
     message = refused(group(name, num_examples=4))
     assert message.startswith("data.num_examples is 4, but equations:")
@@ -397,7 +397,7 @@ def test_elements_of_molecules(write, tokens):
 
 
 def test_elements_are_kept_with_a_run(write, tmp_path):
-    """A run that was made before there was a choice had the common ones, and can go on."""
+    """A run from before the option existed has the common elements and can be resumed."""
     config = load_config("molecules").get_config("laptop")
     assert config.data.elements == ""
     resolved = resolve(config)

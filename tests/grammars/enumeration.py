@@ -1,10 +1,10 @@
-"""All derivations of a grammar by brute force, for the tests to compare with."""
+"""Enumerates all derivations of a grammar by brute force, for tests to compare with."""
 
 from sfvae_jax.grammars.grammar import is_terminal
 
 
 def derivations(grammar, most):
-    """All of at most so many rules, as tuples; leftmost symbols replaced until none is left."""
+    """Returns all derivations with at most so many rules, as tuples."""
     found, pending = [], [((), (grammar.start,))]
     while pending:
         rules, symbols = pending.pop()

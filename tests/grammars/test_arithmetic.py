@@ -1,4 +1,4 @@
-"""Expressions beside Python's own reading of them, and their scores beside published ones."""
+"""Values of expressions against Python's own, and their scores against published ones."""
 
 import ast
 import warnings
@@ -13,7 +13,7 @@ X = np.linspace(-3.0, 3.0, 41)
 
 
 def _by_python(text):
-    """Values by walking Python's own syntax tree, with its precedence."""
+    """Computes values by walking Python's own syntax tree, with its precedence."""
     binary = {ast.Add: np.add, ast.Mult: np.multiply, ast.Div: np.divide}
     named = {"sin": np.sin, "exp": np.exp}
 
@@ -34,7 +34,7 @@ def _by_python(text):
 
 
 def _drawn(rng, depth):
-    """One to three terms, deeper ones in brackets or functions."""
+    """Draws one to three terms, with nested ones in brackets or functions."""
     text = ""
     for _ in range(rng.integers(1, 4)):
         text += f" {rng.choice(list('+*/'))} " if text else ""
@@ -68,7 +68,7 @@ def test_precedence(text, value):
     np.testing.assert_allclose(evaluate_expression(text, X), np.full(41, value))
 
 
-def test_what_overflows_is_infinite_and_nothing_is_printed():
+def test_overflow_is_infinite_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isposinf(evaluate_expression("exp( exp( exp( x + 3 ) ) )", X)[-1])
@@ -95,12 +95,12 @@ def test_published_scores(text, score):
 
 
 def test_the_score_by_hand():
-    """Of x: the mean of (1/3 + sin(x x))^2, by a loop."""
+    """For x it is the mean of (1/3 + sin(x x))^2, computed in a loop."""
     errors = [(1 / 3 + np.sin(x * x)) ** 2 for x in np.linspace(-10, 10, 1000)]
     assert expression_score("x") == pytest.approx(np.log(1 + np.mean(errors)))
 
 
 @pytest.mark.parametrize("text", ["", "x +", "y", "sin x", "__import__( 1 )", "x x"])
-def test_what_is_no_expression_is_refused(text):
+def test_texts_that_are_not_expressions_are_refused(text):
     with pytest.raises(ParseError):
         evaluate_expression(text, X)

@@ -28,7 +28,7 @@ ASPIRIN, CAFFEINE = "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"
         ("", False),
     ],
 )
-def test_what_is_a_molecule(smiles, expected, capfd):
+def test_validity_of_molecules(smiles, expected, capfd):
     assert chemistry.is_valid(smiles) is expected
     assert (chemistry.canonical(smiles) is not None) is expected
     assert capfd.readouterr() == ("", "")  # RDKit says nothing of its own
@@ -49,12 +49,12 @@ def test_log_p_is_the_sum_of_crippens_contributions():
 
 
 def _raw(smiles):
-    """Terms with statistics that leave them as they are."""
+    """Returns the score with statistics that do not change its terms."""
     plain = chemistry.ScoreStatistics(np.zeros(3), np.ones(3))
     return chemistry.penalized_log_p(smiles, plain)
 
 
-def test_the_score_is_that_of_rdkits_published_test_set():
+def test_the_score_matches_rdkits_published_test_set():
     """Its hundred molecules of ZINC with their synthetic accessibility, to three places."""
     from rdkit.Chem import RDConfig
 
@@ -78,7 +78,7 @@ def test_the_score_is_that_of_rdkits_published_test_set():
         ("c1ccc2ccccc2c1", 0),  # fused: two of six, not one of ten
     ],
 )
-def test_only_the_largest_rings_atoms_beyond_six_count(smiles, excess):
+def test_only_atoms_beyond_six_of_the_largest_ring_count(smiles, excess):
     ring_only = chemistry.ScoreStatistics(np.zeros(3), np.array([1e9, 1e9, 1.0]))
     found = chemistry.penalized_log_p(smiles, ring_only)
     assert found == pytest.approx(-excess, abs=1e-6)
@@ -103,8 +103,8 @@ def test_the_training_set_has_scores_of_mean_0():
 
 
 @pytest.mark.slow
-def test_statistics_of_zinc_are_those_that_others_publish():
-    """Of all 250,000, as the junction tree VAE has them; here of 10,000, in 4.5 standard errors."""
+def test_statistics_of_zinc_match_published_ones():
+    """Those of 10,000 lie within 4.5 standard errors of the junction tree VAE's, of all 250,000."""
     smiles = text_file("zinc_20k.smi").read_text().split()[:10_000]
     found = chemistry.score_statistics(smiles)
     means = np.array([2.4570953396190123, -3.0525811293166134, -0.0485696876403053])
@@ -113,7 +113,7 @@ def test_statistics_of_zinc_are_those_that_others_publish():
     np.testing.assert_allclose(found.stddevs[:2], stddevs[:2], rtol=0.05)
 
 
-def test_a_formula_is_drawn_in_the_size_asked_for():
+def test_a_formula_is_drawn_in_the_requested_size():
     image = chemistry.molecule_image(CAFFEINE, (150, 100))
     assert image.shape == (100, 150, 3)
     assert image.dtype == np.uint8

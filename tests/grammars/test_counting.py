@@ -1,4 +1,4 @@
-"""Counts and ranks of sentences, against all of them written out and recurrences by hand."""
+"""Counts and ranks of sentences, against an enumeration and recurrences by hand."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from sfvae_jax.grammars import EXPRESSIONS, SMILES, Grammar, Sentences, sequence
         (SMILES, 3),
     ],
 )
-def test_every_rank_is_a_sentence_of_its_own(grammar, most):
+def test_every_rank_has_a_different_sentence(grammar, most):
     sentences = Sentences(grammar, most)
     everything = derivations(grammar, most)
     assert sentences.total == len(everything) > 20
@@ -39,6 +39,6 @@ def test_numbers_of_expressions():
     assert Sentences(EXPRESSIONS, 15).total == sum(s) == 199_941_076
 
 
-def test_more_than_can_be_numbered():
+def test_too_many_derivations_for_64_bits():
     with pytest.raises(ValueError, match="more than 64 bits can number"):
         Sentences(SMILES, 40).derivations(np.zeros(1, np.int64))

@@ -1,4 +1,4 @@
-"""Grammars: what they are read from, sentences to rules and back, and errors with their columns."""
+"""Grammars: how they are read, sentences to rules and back, and errors with their columns."""
 
 import logging
 
@@ -77,14 +77,14 @@ def test_spaces_in_an_expression_do_not_matter():
         (CHARACTERS, "abx", 3, "'x' cannot stand here"),
     ],
 )
-def test_what_is_no_sentence_is_told_with_its_column(grammar, text, column, reason):
+def test_errors_give_the_column(grammar, text, column, reason):
     with pytest.raises(ParseError, match=f"^column {column}: {reason}$") as caught:
         grammar.parse(text)
     assert caught.value.column == column
 
 
 @pytest.mark.parametrize("rules", [[], [0], [1, 2], [0, 2, 4, 3]])
-def test_rules_that_derive_nothing_whole(rules):
+def test_rules_that_derive_no_sentence(rules):
     with pytest.raises(ValueError, match="the rules derive no sentence: a rule for . is missing"):
         EXPRESSIONS.write(rules)
 
@@ -103,7 +103,7 @@ def test_a_grammar_that_never_ends():
 
 
 def conflicts(grammar, caplog):
-    """What lark tells of the table of a grammar that is not LALR(1), and so may be ambiguous."""
+    """Returns the conflicts that lark reports for a grammar that is not LALR(1)."""
     caplog.clear()
     with caplog.at_level(logging.DEBUG, logger=lark.logger.name):
         Grammar("\n".join(map(str, grammar.rules)), separator=grammar.separator)._parser  # noqa: B018
@@ -116,7 +116,7 @@ def test_the_grammars_are_unambiguous(grammar, caplog):
     assert len(set(grammar.rules)) == len(grammar.rules)
 
 
-def test_what_an_ambiguous_grammar_does(caplog):
+def test_ambiguous_grammars(caplog):
     assert conflicts(Grammar('s -> s "+" s | "x"'), caplog)
     with pytest.raises(lark.exceptions.GrammarError, match="Reduce/Reduce"):
         Grammar('s -> t | u\nt -> "x"\nu -> "x"').parse("x")
@@ -125,7 +125,7 @@ def test_what_an_ambiguous_grammar_does(caplog):
 # ---- sequences of tokens, languages ----
 
 
-def test_a_sequence_grammar_has_a_rule_a_token_and_one_that_ends():
+def test_a_sequence_grammar_has_a_rule_for_each_token_and_the_end():
     assert CHARACTERS.parse("cab").tolist() == [2, 0, 1, 3]
     assert CHARACTERS.parse("").tolist() == [3]
     assert CHARACTERS.size == 5
@@ -167,7 +167,7 @@ def lines_that_change(grammar, name, every, squeeze):
 
 @pytest.mark.parametrize("every", [50, pytest.param(1, marks=pytest.mark.slow)])
 def test_equations_of_a_file_round_trip(every):
-    """All of them, and without their spaces."""
+    """With and without spaces."""
     for squeeze in (str, lambda line: line.replace(" ", "")):
         assert lines_that_change(EXPRESSIONS, "equations_100k.txt", every, squeeze) == []
 

@@ -39,7 +39,7 @@ MOLECULES = (
         "Clc1ccc(Br)cc1B(O)O",
     ],
 )
-def test_what_the_notation_allows(text):
+def test_notation(text):
     for grammar in (SMILES, COMMON_SMILES):
         assert grammar.write(grammar.parse(text)) == text
 
@@ -69,12 +69,12 @@ def test_what_the_notation_allows(text):
         "C1CCCC$1",
     ],
 )
-def test_what_opensmiles_allows_besides(text):
+def test_notation_of_opensmiles(text):
     assert SMILES.write(SMILES.parse(text)) == text
 
 
-def test_every_element_stands_in_brackets_and_nothing_else():
-    """118 of the periodic table, found by RDKit's own names where it is installed."""
+def test_brackets_take_every_element_and_nothing_else():
+    """All 118 elements, with the names that RDKit has if it is installed."""
     names = {
         rule.right[0][1:-1] for rule in SMILES.rules if rule.left == "element" and rule.right
     } - set(["b", "c", "n", "o", "p", "s", "se", "as", "si", "te", "*"])
@@ -89,8 +89,8 @@ def test_every_element_stands_in_brackets_and_nothing_else():
             SMILES.parse(f"[{other}]")
 
 
-def test_the_common_elements_are_as_runs_have_been_trained_with():
-    """What an index means is not kept with a run: the rules may never change, nor their order."""
+def test_the_grammar_of_common_elements_never_changes():
+    """A run does not keep what its indices mean: the rules and their order must never change."""
     rules = "\n".join(map(str, COMMON_SMILES.rules)).encode()
     assert hashlib.sha256(rules).hexdigest()[:16] == "5ce9180bf1c324b5"
     assert (COMMON_SMILES.size, SMILES.size) == (147, 234)
@@ -98,13 +98,13 @@ def test_the_common_elements_are_as_runs_have_been_trained_with():
     assert terminals < set(SMILES.terminals)
 
 
-def test_what_both_can_say_takes_as_many_rules():
+def test_both_grammars_take_the_same_number_of_rules():
     for line in MOLECULES:
         text = line.split()[0]
         assert len(COMMON_SMILES.parse(text)) == len(SMILES.parse(text))
 
 
-def test_all_that_rdkit_writes_of_known_molecules():
+def test_every_smiles_that_rdkit_writes_for_known_molecules():
     """Canonical, from a random atom, without aromatic atoms, with all bonds or all hydrogens."""
     chem = pytest.importorskip("rdkit.Chem", reason="RDKit is not installed")
     styles = [
@@ -122,12 +122,12 @@ def test_all_that_rdkit_writes_of_known_molecules():
 
 
 def elements(formula):
-    """Its elements with their numbers, and its charge; without carbon they have no set order."""
+    """Returns the elements of a formula with their numbers, and its charge."""
     return sorted(re.findall(r"[A-Z][a-z]?\d*|[+-]\d*", formula))
 
 
-def test_known_molecules_are_what_their_names_say():
-    """Each has the formula that stands beside it, and none occurs twice."""
+def test_known_molecules_have_the_formulas_beside_them():
+    """Each has the formula beside it, and none occurs twice."""
     chem = pytest.importorskip("rdkit.Chem", reason="RDKit is not installed")
     from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 

@@ -1,4 +1,4 @@
-"""Masks and derivations, against all sentences of a grammar written out."""
+"""Masks and derivations, against an enumeration of all sentences."""
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +35,13 @@ def padded(grammar, most):
 
 
 def possible(sentences, x, place):
-    """What sentences [N, T] have at a place after the same beginning as x [T]."""
+    """Returns what sentences [N, T] have at a place after the same beginning as x [T]."""
     alike = np.all(sentences[:, :place] == x[:place], axis=1)
     return set(sentences[alike, place].tolist())
 
 
 @pytest.mark.parametrize(("grammar", "most"), SMALL)
-def test_exactly_what_some_sentence_goes_on_with_is_allowed(grammar, most):
+def test_a_rule_is_allowed_exactly_if_a_sentence_continues_with_it(grammar, most):
     sentences = padded(grammar, most)
     allowed = np.asarray(jax.jit(jax.vmap(rule_tables(grammar).allowed))(sentences))
     for x, mask in list(zip(sentences, allowed, strict=True))[:: max(len(sentences) // 100, 1)]:
@@ -119,7 +119,7 @@ def test_any_logits_derive_a_whole_sentence(grammar, places, scale):
     assert len(texts) > 500
 
 
-def test_the_shortest_sentence_has_to_fit():
+def test_the_shortest_sentence_must_fit():
     with pytest.raises(ValueError, match="the shortest sentence takes 2 rules, more than the 1"):
         rule_tables(EXPRESSIONS).derive(jnp.zeros((1, EXPRESSIONS.size)))
 
@@ -129,7 +129,7 @@ def test_the_shortest_sentence_has_to_fit():
     [(EXPRESSIONS, "equations_100k.txt", 15, 100), (SMILES, "zinc_20k.smi", 128, 100)],
 )
 def test_no_rule_of_a_file_is_forbidden(grammar, name, places, every):
-    """Neither with places to spare nor where the sentence takes all there are."""
+    """Neither with spare places nor if the sentence takes all places."""
     parsed = [grammar.parse(line) for line in text_file(name).read_text().splitlines()[::every]]
     x = np.full((len(parsed), places), grammar.padding)
     for row, rules in zip(x, parsed, strict=True):

@@ -1,4 +1,4 @@
-"""Likelihoods of sequences against the enumeration of all sentences, SciPy and differences."""
+"""Likelihoods of sequences against an enumeration of all sentences, SciPy and differences."""
 
 import functools
 
@@ -22,7 +22,7 @@ RNG = np.random.default_rng(0)
 
 
 def derivations(grammar, most):
-    """All whole derivations of at most so many rules, padded to that length, [N, most]."""
+    """Returns all whole derivations with at most so many rules, padded, [N, most]."""
     found = []
 
     def extend(rules, pending):
@@ -38,7 +38,7 @@ def derivations(grammar, most):
 
 
 def choices(sentences):
-    """What may follow each beginning of a sentence, by the sentences themselves."""
+    """Returns what may follow each beginning of a sentence, told from the sentences themselves."""
     following = {}
     for sentence in map(tuple, sentences):
         for t, rule in enumerate(sentence):
@@ -56,7 +56,7 @@ def log_prob_by_hand(sentence, logits, following):
 
 @pytest.mark.parametrize(("grammar", "places"), [(SUMS, 8), (EXPRESSIONS, 5), (LAYERS, 5)])
 def test_all_sentences_have_the_probabilities_of_their_choices(float64, grammar, places):
-    """Each by a loop over the enumerated sentences; together 1, whatever the logits."""
+    """Each is computed in a loop over all sentences; their sum is 1 for any logits."""
     sentences = derivations(grammar, places)
     assert len(sentences) > 50
     logits, following = 3.0 * RNG.normal(size=(places, grammar.size)), choices(sentences)
@@ -67,8 +67,8 @@ def test_all_sentences_have_the_probabilities_of_their_choices(float64, grammar,
     np.testing.assert_allclose(np.exp(obtained).sum(), 1.0, rtol=1e-12)
 
 
-def test_samples_and_mode_are_of_the_same_probabilities(keys):
-    """20,000 draws within 4 standard errors of log_prob; the mode takes the best at each place."""
+def test_samples_and_mode_have_the_same_probabilities(keys):
+    """20,000 draws lie within 4 standard errors of log_prob; the mode is the best at each place."""
     sentences, likelihood = derivations(SUMS, 6), Categorical(rule_tables(SUMS))
     logits = jnp.asarray(RNG.normal(size=(6, SUMS.size)), jnp.float32)
     p = np.exp(jax.jit(jax.vmap(likelihood.log_prob, (0, None)))(jnp.array(sentences), logits))
@@ -85,7 +85,7 @@ def test_samples_and_mode_are_of_the_same_probabilities(keys):
 
 
 def test_independent_categoricals(float64, keys):
-    """Without a grammar: SciPy's softmax of any shape."""
+    """Without a grammar they match SciPy's softmax in any shape."""
     logits, likelihood = RNG.normal(size=(2, 3, 4)), Categorical()
     x = RNG.integers(0, 4, (2, 3))
     logs = scipy.special.log_softmax(logits, axis=-1)
@@ -114,7 +114,7 @@ def test_independent_categoricals(float64, keys):
 
 
 def test_longer_padding_changes_nothing_once_no_place_is_short(float64):
-    """Masks are equal where even the widest rule still fits; one place fewer forbids some."""
+    """Masks are equal as long as the widest rule fits; one place fewer forbids some rules."""
     x = [int(rule) for rule in EXPRESSIONS.parse("x + 1")]
     least, widest = {"s": 2, "t": 1}, {"s": 3, "t": 2}  # fewest rules; most that a rule brings
     pending, enough = ["s"], 0
@@ -145,7 +145,7 @@ def _of(grammar):
 
 
 def test_gradients_in_allowed_and_forbidden_rules(float64):
-    """Finite differences; exactly zero where nothing is allowed, and after the sentence."""
+    """They match finite differences, and are zero for forbidden rules and after the sentence."""
     sentences = derivations(SUMS, 7)
     following = choices(sentences)
     x = next(x for x in sentences if (x == SUMS.padding).sum() == 3)
@@ -162,8 +162,8 @@ def test_gradients_in_allowed_and_forbidden_rules(float64):
 
 
 @pytest.mark.parametrize("forbidden", [0.0, 1e30, -1e30, np.inf, -np.inf, np.nan])
-def test_what_is_forbidden_never_matters(forbidden):
-    """Float32, allowed logits of +-10,000: value, information and gradients are finite."""
+def test_forbidden_rules_never_matter(forbidden):
+    """In float32 with allowed logits of +-10,000, value, information and gradients are finite."""
     x = jnp.array([*SUMS.parse("x+1"), SUMS.padding])
     likelihood = _of(SUMS)
     allowed = jax.jit(likelihood.tables.allowed)(x)
@@ -232,8 +232,8 @@ def test_information_is_minus_the_second_difference(float64, name):
     np.testing.assert_allclose(obtained, expected, rtol=1e-5)
 
 
-def test_information_is_fishers_on_average(float64):
-    """sum_x p(x|z) (d log p(x|z) / d e)^2 over all sentences is the mean of `information`."""
+def test_information_is_the_fisher_information_on_average(float64):
+    """The mean of `information` is sum_x p(x|z) (d log p(x|z) / d e)^2 over all sentences."""
     sentences, likelihood = jnp.array(derivations(SUMS, 7)), _of(SUMS)
     logits, direction = (jnp.array(RNG.normal(size=(7, SUMS.size))) for _ in range(2))
 
@@ -250,7 +250,7 @@ def test_information_is_fishers_on_average(float64):
 
 
 def test_values_count_where_a_layer_is(float64):
-    """SciPy's normal at two of five places; the others have no term and no gradient."""
+    """Two of five places have SciPy's normal density; the others have no term and no gradient."""
     likelihood, values = Sequence(rule_tables(LAYERS), 0.3), RNG.normal(size=5)
     rules = _of(LAYERS).log_prob(jnp.array(X), jnp.array(LOGITS))
     expected = rules + scipy.stats.norm(values[:2], np.sqrt(0.3)).logpdf(VALUES[:2]).sum()
@@ -267,7 +267,7 @@ def test_values_count_where_a_layer_is(float64):
 
 
 def test_sequences_are_drawn_with_their_values(keys):
-    """10,000 draws: rules as of `Categorical`, values of the given mean and variance or 0."""
+    """In 10,000 draws rules follow `Categorical`; values have their mean and variance, or are 0."""
     likelihood, values = Sequence(rule_tables(LAYERS), 0.3), jnp.linspace(0.1, 0.9, 5)
     logits = jnp.asarray(LOGITS, jnp.float32)
     mode = np.asarray(jax.jit(likelihood.mode)((logits, values)))
@@ -286,7 +286,7 @@ def test_sequences_are_drawn_with_their_values(keys):
     assert np.all(np.abs(counts - p) < 4 * np.sqrt(p * (1.0 - p) / 10_000))
 
 
-def test_what_sentences_have_not_is_said():
+def test_missing_statistics_are_refused():
     logits = jnp.zeros((5, LAYERS.size))
     for likelihood, parameters in (
         (_of(LAYERS), logits),
@@ -301,7 +301,7 @@ def test_what_sentences_have_not_is_said():
             _of(LAYERS).log_prob(jnp.array(X), jnp.zeros(shape))
 
 
-def test_a_config_names_them():
+def test_they_are_built_from_a_config():
     config = base_config().likelihood
     config.variance = 0.2
     language = Language("architectures", LAYERS, 5, has_values=True)

@@ -37,7 +37,7 @@ def _networks(language, num_outputs, **changes):
 
 @functools.cache
 def _small(batch_norm=False):
-    """Encoder, decoder of 3 latents, and their variables, biases away from zero, too."""
+    """Returns a small encoder and decoder with 3 latents, and random variables, biases included."""
     networks = _networks(SMALL, 6, **SMALL_SIZES, **{"model.batch_norm": batch_norm})
     draws = np.random.default_rng(0)
 
@@ -102,7 +102,7 @@ def test_shapes(language):
     assert logits.shape == (language.num_places, language.grammar.size)
 
 
-def test_encoder_is_sums_over_places():
+def test_the_encoder_is_a_sum_over_places():
     encoder, _, variables, _ = _small()
     x = _examples(1)[0]
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
@@ -122,7 +122,7 @@ def test_encoder_is_sums_over_places():
 
 
 def _gru(inputs, params):
-    """States of gated recurrent units, equation by equation."""
+    """Computes the states of gated recurrent units, equation by equation."""
 
     def gate(name, u, state):
         return u @ params[f"i{name}"]["kernel"] + params[f"i{name}"]["bias"], (
@@ -140,7 +140,7 @@ def _gru(inputs, params):
 
 
 def _decoded(variables, z):
-    """Logits by NumPy in double precision."""
+    """Computes logits with NumPy in double precision."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     first = np.maximum(z @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
     assert first.any()
@@ -150,13 +150,13 @@ def _decoded(variables, z):
     return x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
 
 
-def test_decoder_is_layers_of_gated_recurrent_units():
+def test_the_decoder_consists_of_gated_recurrent_units():
     _, decoder, _, variables = _small()
     found = _compiled(decoder)(variables, jnp.array(Z))
     np.testing.assert_allclose(found, _decoded(variables, Z), rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_is_its_examples_and_twice_the_same():
+def test_a_batch_gives_the_same_as_its_examples():
     encoder, decoder, *variables = _small()
     x, z = _examples(4), jax.random.normal(jax.random.key(1), (4, 3))
     for network, given, inputs in zip((encoder, decoder), variables, (x, z), strict=True):
@@ -168,8 +168,8 @@ def test_a_batch_is_its_examples_and_twice_the_same():
         assert not np.allclose(one_by_one[0], one_by_one[1])
 
 
-def test_tangents_are_finite_differences():
-    """Those of NumPy in double precision."""
+def test_tangents_match_finite_differences():
+    """The differences are NumPy's in double precision."""
     _, decoder, _, variables = _small()
     decode = functools.partial(decoder.apply, variables)
     tangents = jax.jit(jax.jacfwd(decode))(jnp.array(Z))  # [T, K, m]
@@ -196,8 +196,8 @@ def test_every_parameter_has_a_gradient():
         assert np.mean(np.abs(gradient) > 0) > 0.3, path
 
 
-def test_batch_norm_is_of_the_moments_of_the_batch():
-    """The first layer's moments by hand, and those of the codes that the encoder then gives."""
+def test_batch_norm_uses_the_moments_of_the_batch():
+    """The moments of the first layer and of the resulting codes are computed by hand."""
     encoder, decoder, given, more = _small(batch_norm=True)
     model = _Halves(encoder, decoder)
     variables = {
@@ -224,7 +224,7 @@ def test_batch_norm_is_of_the_moments_of_the_batch():
 
 
 class _Halves:
-    """The least that `batch_moments` needs of a model."""
+    """The parts of a model that `batch_moments` needs."""
 
     def __init__(self, encoder, decoder):
         self.halves = {"encode": ("encoder", encoder), "decode_given": ("decoder", decoder)}
@@ -263,8 +263,8 @@ def test_layers_that_do_not_fit_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("language", "always"), [(EQUATIONS, True), (Language("equations", CHARACTERS, 15), False)]
 )
-def test_random_latents_decode_to_sentences_where_there_is_a_grammar(language, always, number):
-    """All of them; of a model of characters not so many."""
+def test_random_latents_decode_to_sentences_of_a_grammar(language, always, number):
+    """With a grammar all latents do; with characters not all do."""
     _, decoder = _networks(language, 6, **SMALL_SIZES | {"model.decoder_sizes": (16, 16)})
     large = functools.partial(jnp.multiply, 4.0)  # so that what is likeliest changes with the code
     variables = jax.tree.map(large, decoder.init(jax.random.key(1), Z))
@@ -294,7 +294,7 @@ def test_values_are_refused():
 
 
 @pytest.mark.parametrize(("key", "value"), [("kernel_sizes", (2, 3)), ("batch_norm", True)])
-def test_its_settings_are_refused_for_other_models(key, value):
+def test_its_options_are_refused_for_other_models(key, value):
     config = base_config()
     config.model[key] = value
     with pytest.raises(UsageError, match=f"model.{key} only applies to model 'grammar'"):

@@ -1,4 +1,4 @@
-"""The LSTMs against NumPy and Flax's own cell; what is decoded and drawn against what is scored."""
+"""The LSTMs against NumPy and Flax's cell; decodings and draws against scores."""
 
 import functools
 
@@ -23,7 +23,7 @@ NESTED = Grammar('s -> "a" s t | "b" s | \nt -> "c" | "d" s')  # most rules are 
 
 
 def drawn(module, *inputs, seed=0, scale=0.7):
-    """Parameters at random: no bias is zero, no two outputs tie, and nothing is compiled."""
+    """Draws random parameters, so that no bias is zero and no two outputs tie."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     return jax.tree.map(lambda leaf: rng.normal(0, scale, leaf.shape).astype(np.float32), shapes)
@@ -59,7 +59,7 @@ def dense(params, x):
 
 
 def lstm(params, x, c, h):
-    """One step of an LSTM."""
+    """Computes one step of an LSTM."""
     i, f, g, o = (x @ params[f"i{k}"]["kernel"] + dense(params[f"h{k}"], h) for k in "ifgo")
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return c, sigmoid(o) * np.tanh(c)
@@ -70,14 +70,14 @@ def one_hot(rule):
 
 
 def likeliest(logits, place, ended):
-    """Of the rules of layers and the last, which ends: only the padding may follow that."""
+    """The likeliest rules of layers and the end, after which only padding may follow."""
     if ended:
         return RULES
     return RULES - 1 if place == T - 1 else int(np.argmax(logits))
 
 
 def decoded(params, z, x=None):
-    """Algorithm 1 of an example x, Algorithm 2 of None: logits [T, 4], values [T]."""
+    """Computes logits [T, 4] and values [T], by Algorithm 1 for an example x and 2 for None."""
     rule = -1
     hidden = np.maximum(dense(params["inner_0"], z), 0)
     start = dense(params["start"], hidden)
@@ -98,7 +98,7 @@ def decoded(params, z, x=None):
 
 
 @pytest.mark.parametrize("x", [EXAMPLE, None], ids=["teacher_forced", "free_running"])
-def test_the_decoder_is_that_of_numpy(x):
+def test_the_decoder_matches_numpy(x):
     module, variables = decoder()
     method, inputs = ("__call__", (Z,)) if x is None else ("given", (Z, x))
     logits, values = applied(module, variables, *inputs, method=method)
@@ -109,7 +109,7 @@ def test_the_decoder_is_that_of_numpy(x):
 
 
 @pytest.mark.parametrize("has_values", [True, False])
-def test_the_mode_is_the_sentence_that_the_decoder_was_fed(has_values):
+def test_the_mode_is_the_sentence_that_was_fed(has_values):
     """Scored with teacher forcing it has the parameters that it has been decoded from.
 
     So it has under a grammar that forbids the likeliest rule at some place, and with an end.
@@ -134,7 +134,7 @@ def test_the_mode_is_the_sentence_that_the_decoder_was_fed(has_values):
 
 @functools.cache
 def draws(has_values, number):
-    """Draws of a model of sequences, with the parameters that they come with: [N, T], [N, T, K]."""
+    """Returns draws of a model [N, T] and their parameters [N, T, K]."""
     tables = LAYERS if has_values else rule_tables(NESTED)
     likelihood = Sequence(tables, VARIANCE) if has_values else Categorical(tables)
     module, variables = decoder(has_values, tables)
@@ -160,7 +160,7 @@ VARIANCE = 0.04
 
 
 def test_sentences_are_drawn_as_often_as_teacher_forcing_says():
-    """All sentences of the grammar written out: exp log p(x|z) against their frequencies."""
+    """exp log p(x|z) of all sentences of the grammar is compared with their frequencies."""
     number = 20_000
     found, _, given = draws(False, number)
     sentences = Sentences(NESTED, T)
@@ -186,7 +186,7 @@ def test_draws_come_with_the_parameters_that_score_them(has_values):
 
 
 def test_layers_and_values_are_drawn_given_those_before_them():
-    """At each place the rules as often as their softmax says, the values about the decoder's."""
+    """At each place rules follow their softmax, and values lie around the decoder's."""
     x, (logits, values), _ = draws(True, 4_000)
     rules = x[..., 0].astype(int)
     ended = np.cumsum(rules == RULES - 1, axis=1) - (rules == RULES - 1) > 0
@@ -217,7 +217,7 @@ def test_teacher_forcing_never_looks_ahead():
         assert differs[place + 1 : place + 2].all()
 
 
-def test_the_encoder_is_that_of_numpy_and_of_flax_cells():
+def test_the_encoder_matches_numpy_and_flax_cells():
     module, variables = encoder()
     params, length = variables["params"], 4
     inputs = [np.append(one_hot(rule), value) for rule, value in EXAMPLE[:length]]
@@ -236,7 +236,7 @@ def test_the_encoder_is_that_of_numpy_and_of_flax_cells():
     np.testing.assert_allclose(applied(module, variables, EXAMPLE), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_what_follows_the_first_padding_means_nothing_to_the_encoder():
+def test_the_encoder_ignores_what_follows_the_first_padding():
     module, variables = encoder()
     x = EXAMPLE.copy()
     x[4, 1], x[5] = 0.7, [1, 0.9]
@@ -277,7 +277,7 @@ def settings(**changes):
 
 
 def negative_log_likelihood(language, parameters, x):
-    """A stand-in: cross entropy over the allowed rules, squared errors of layers' values."""
+    """A simple loss: cross entropy over the allowed rules and squared errors of values."""
     logits, values = parameters if language.has_values else (parameters, None)
     rules = x[:, 0].astype(int) if language.has_values else x
     logits = jnp.where(language.tables.allowed(rules), logits, -jnp.inf)
@@ -289,7 +289,7 @@ def negative_log_likelihood(language, parameters, x):
 
 
 def gradient_of(model, language, x):
-    """The gradient by the parameters, as a function of the example."""
+    """Returns the gradient for the parameters, as a function of the example."""
 
     def loss(variables, x):
         z = model.apply(variables, x, method="encode").mean
@@ -324,7 +324,7 @@ def test_every_parameter_learns_and_padding_changes_no_gradient():
 
 
 @pytest.mark.slow
-def test_every_parameter_learns_of_sequences_without_values():
+def test_every_parameter_learns_without_values():
     config = settings(**{"data.name": "equations", "likelihood.name": "categorical"})
     language = data.language(config.data)
     x = language.encode("sin( x ) + 1").astype(np.int32)
@@ -338,7 +338,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize("posterior", [*SLOW, "iaf"])
-def test_every_posterior_of_the_notes(posterior):
+def test_every_posterior_of_flow(posterior):
     config = settings(**{"posterior.name": posterior, "posterior.hidden_sizes": (4,)})
     model = models.build(config, (32, 2))
     x = data.open_source(config.data)["train"][0]
@@ -349,7 +349,7 @@ def test_every_posterior_of_the_notes(posterior):
     assert np.isfinite(log_prob)
 
 
-def test_a_batch_is_its_examples():
+def test_a_batch_gives_the_same_as_its_examples():
     module, variables = decoder()
     zs, xs = np.stack([Z, -Z]), np.stack([EXAMPLE, EXAMPLE[::-1]])
     for method, inputs in (("__call__", (zs,)), ("given", (zs, xs))):

@@ -1,4 +1,4 @@
-"""The model of sequences around any networks."""
+"""The model of sequences with simple networks."""
 
 import functools
 
@@ -63,13 +63,13 @@ def test_the_latent_scale_lies_between_the_networks(decoder):
     assert model.teacher_forced == isinstance(decoder, FedDecoder)
 
 
-def test_its_decoder_is_a_function():
+def test_its_decoder_is_a_pure_function():
     model, variables = vae(Decoder())
     decode = models.decoder_function(model, variables)
     np.testing.assert_array_equal(decode(Z), model.apply(variables, Z, method="decode"))
 
 
-def test_a_sample_of_a_decoder_that_is_not_fed_is_the_likelihoods():
+def test_without_feeding_a_sample_is_the_likelihoods():
     model, variables = vae(Decoder())
     likelihood, key = Categorical(rule_tables(sequence_grammar("a"))), jax.random.key(1)
     x, parameters = model.apply(variables, key, Z, likelihood, method="sample")

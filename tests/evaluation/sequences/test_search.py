@@ -1,4 +1,4 @@
-"""A search over a plane of known sentences, beside random search; what it measures and draws."""
+"""A search over a plane of known sentences: against random search, its measures, its picture."""
 
 import dataclasses
 import functools
@@ -124,7 +124,7 @@ def test_it_beats_random_search_of_as_many_points(trained, measured):
     assert all(trial.scores.min() < trial.training.min() for trial in trials)
 
 
-def test_the_measures_are_those_of_what_was_decoded(trained, measured):
+def test_measures_follow_from_the_decoded_texts(trained, measured):
     metrics, reasons, caveats, texts = measured
     assert not reasons
     assert not caveats
@@ -145,8 +145,8 @@ def test_the_measures_are_those_of_what_was_decoded(trained, measured):
     json.dumps(measured._asdict())
 
 
-def test_what_is_not_valid_is_counted_and_scored_worst(monkeypatch):
-    """Characters: half of the plane decodes to a text that is no expression."""
+def test_invalid_texts_are_counted_and_scored_worst(monkeypatch):
+    """With characters, half of the plane decodes to texts that are not expressions."""
     grammar = sequence_grammar(("x", "+"), separator=" ")
     valid, broken = ([0, 1, 0, 2], [0, 0, 1, 2])  # x + x, and x x +
 
@@ -218,8 +218,8 @@ def test_molecules_are_scored_by_their_penalised_log_p(capsys):
     assert score_text("CCCCCC") > score_text("OCCO")
 
 
-def test_molecules_that_rdkit_reads_none_of_have_no_score(tmp_path):
-    """`c1cc` is a sentence and no molecule: null with the reason, and no picture."""
+def test_molecules_that_rdkit_does_not_read_have_no_score(tmp_path):
+    """`c1cc` is a sentence but not a molecule: measures are null, and nothing is drawn."""
     pytest.importorskip("rdkit")
     language = Language("molecules", sequence_grammar(tuple("COc1")), 9)
     examples = np.stack([language.encode(text) for text in ("c1cc", "c1c")])
@@ -241,7 +241,7 @@ def test_molecules_need_rdkit(monkeypatch):
         judging.require_score("molecules")
 
 
-def test_of_samples_the_most_frequent_valid_one_is_taken():
+def test_the_most_frequent_valid_sample_is_taken():
     asked = []
 
     def valid(text):
@@ -263,7 +263,7 @@ def test_decoding_by_samples(trained):
     assert np.isfinite(trial.scores).all()
 
 
-def test_what_has_no_score_is_not_searched(tmp_path):
+def test_sequences_without_a_score_are_not_searched(tmp_path):
     without = _trained(language=Language("architectures", EXPRESSIONS, 4))
     metrics, reasons, *_ = evaluation.measure(without)
     assert set(metrics.values()) == {None}

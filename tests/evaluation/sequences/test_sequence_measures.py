@@ -47,7 +47,7 @@ def _measure(trained, *names):
 # ---- decoding ----
 
 
-def test_codes_decode_to_what_they_are_whatever_the_batches():
+def test_batches_do_not_change_what_codes_decode_to():
     trained = trained_copy(EQUATIONS, X)
     trained.config.batch_size = 3
     found = sequences.decode_examples(trained, X)  # in batches of 3, 3 and 1
@@ -68,7 +68,7 @@ def test_layers_decode_with_their_values():
         assert architectures.layers(text) == layers
 
 
-def test_samples_follow_the_logits_and_their_key_alone():
+def test_samples_follow_the_logits_and_their_key():
     """The first rule of a sentence, against the softmax of the logits by NumPy."""
     trained = trained_copy(EQUATIONS, X, sharpness=0.3)
     trained.config.batch_size = 1000
@@ -87,14 +87,14 @@ def test_samples_follow_the_logits_and_their_key_alone():
 
 
 class Drawing(Copy):
-    """Its own draws are of another code."""
+    """A model that draws from another code than it decodes."""
 
     def sample(self, rng, z, likelihood):
         parameters = self.decode(z + 1.0)
         return likelihood.sample(rng, parameters), parameters
 
 
-def test_samples_are_drawn_by_the_model_where_it_draws():
+def test_a_model_that_draws_itself_is_asked_for_samples():
     trained = trained_copy(EQUATIONS, X)
     drawing = dataclasses.replace(trained, model=Drawing(EQUATIONS))
     key = jax.random.key(2)
@@ -107,7 +107,7 @@ def test_samples_are_drawn_by_the_model_where_it_draws():
 
 
 def test_attempts_are_the_samples_of_their_keys():
-    """Whatever the batches, and whether the decoder runs once or for every key."""
+    """For any batch size, and whether the decoder runs once or for every key."""
     x = encoded(CHARACTERS, ["x+1", "(x)", "1", "x+x+x"])
     trained = trained_copy(CHARACTERS, x, sharpness=0.3)
     trained.config.batch_size = 2
@@ -128,7 +128,7 @@ def test_a_diverged_model_is_named():
         sequences.decode_attempts(trained, X, jax.random.split(jax.random.key(0), 2))
 
 
-def test_sentences_are_the_texts_of_a_part():
+def test_sentences_are_the_texts_of_a_split():
     trained = trained_copy(EQUATIONS, X, parts={"train": X[2:4], "test": X})
     assert evaluation.sentences(trained, "train") == TEXTS[2:4]
     assert evaluation.sentences(trained, "test") == TEXTS
@@ -152,11 +152,11 @@ def test_sentences_are_the_texts_of_a_part():
         (NETWORKS, "", False),
     ],
 )
-def test_what_is_valid(language, text, valid):
+def test_validity(language, text, valid):
     assert evaluation.is_valid(language, text) is valid
 
 
-def test_what_is_the_same():
+def test_canonical_forms():
     assert judging.canonical(EQUATIONS, "sin( x ) + 1") == "sin(x)+1"
     assert judging.canonical(CHARACTERS, "x+1") == judging.canonical(EQUATIONS, "x + 1")
     assert judging.canonical(NETWORKS, "conv(0.5) pool(2)") == "conv pool"
@@ -174,7 +174,7 @@ def test_shares_counted_by_hand():
         assert str(reason) == "no sample is valid"
 
 
-def test_molecules_are_the_same_by_their_canonical_smiles():
+def test_molecules_are_compared_by_canonical_smiles():
     pytest.importorskip("rdkit")
     texts = ["OC", "CO", "C1CC1", "CC(", "N", "c1"]
     known = {judging.canonical(MOLECULES, "CO")}
@@ -194,8 +194,8 @@ def test_molecules_without_rdkit_have_no_shares(monkeypatch):
 # ---- the evaluations ----
 
 
-def test_samples_of_every_source_against_its_own_codes(capsys):
-    """What the evaluation finds is what NumPy makes of the same codes: the nearest rule allowed."""
+def test_samples_of_every_source_match_its_codes(capsys):
+    """NumPy decodes the same codes to the nearest rule that is allowed."""
     trained = trained_copy(CHARACTERS, *_character_parts(), stddev=0.5)
     trained = dataclasses.replace(trained, prior_stddev=6.0)  # or all were but x and 1
     trained.config.sequence_samples.num_samples = 300
@@ -221,7 +221,7 @@ def _character_parts():
 
 
 def _nearest_characters(code):
-    """Rules 0 to 4 are characters, 5 the end, which must stand at the last place if not before."""
+    """Decodes a code: rules 0 to 4 are characters, 5 is the end, in the last place or before."""
     text = ""
     for value in np.float32(code)[:-1]:
         rule = int(np.argmin(np.abs(value - np.arange(6))))
@@ -263,8 +263,8 @@ def test_a_model_that_copies_has_no_errors():
     assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": 0.0}
 
 
-def test_values_that_are_off_are_no_other_sequence():
-    """All are 0.25 too high, and the rules still nearest to what they were."""
+def test_wrong_values_do_not_change_the_sequence():
+    """All values are 0.25 too high, and the nearest rules are still the right ones."""
     trained = trained_copy(NETWORKS, networks(*LAYERS), shift=0.25)
     metrics, *_ = _measure(trained, "sequence_reconstruction")
     assert metrics == {"exact_match": 1.0, "token_accuracy": 1.0, "value_error": 0.25}
@@ -301,7 +301,7 @@ class Forced(Copy):
 
 
 def test_bounds_score_with_the_example_and_reconstructions_do_not():
-    """log p(x|z) is the same for all z: the ELBO is that less the KL divergence."""
+    """log p(x|z) is the same for all z, so that the ELBO is that less the KL divergence."""
     trained = trained_copy(EQUATIONS, X, parts={"train": X}, stddev=0.5)
     model = Forced(EQUATIONS, stddev=0.5, sharpness=1.0)
     trained = dataclasses.replace(trained, model=model)
@@ -403,14 +403,14 @@ def test_evaluations_of_images_are_refused_for_sequences_and_the_other_way_round
             assert known == evaluation.EVALUATIONS.keys() - refused
 
 
-def test_a_measure_of_images_is_none_of_sequences():
+def test_a_measure_of_images_is_refused_for_sequences():
     with pytest.raises(
         UsageError, match="'reconstruction' only applies to images, and the data set"
     ):
         _measure(trained_copy(EQUATIONS, X), "sequence_reconstruction", "reconstruction")
 
 
-def test_training_sequences_are_asked_for_where_they_are_read():
+def test_the_training_split_is_needed_only_where_it_is_read():
     config = base_config().evaluations
     config.names = ("sequence_samples", "sequence_reconstruction")
     assert set(evaluation.needed_splits(config)) == {"test", "train"}
@@ -425,7 +425,7 @@ def test_training_sequences_are_asked_for_where_they_are_read():
 
 @pytest.fixture
 def figures(monkeypatch):
-    """What is drawn, by file name, with every text's place checked: inside, and over no other."""
+    """Collects the figures by file name; checks that texts lie inside and do not overlap."""
     from sfvae_jax.evaluation.sequences import drawing
 
     drawn, save = {}, drawing.save
@@ -451,7 +451,7 @@ def figures(monkeypatch):
 
 
 def _placed(figure):
-    """All that is written, but for the numbers of ticks."""
+    """Returns all texts of a figure but the numbers at ticks."""
     groups = [figure.texts, *(legend.findobj(_is_text) for legend in figure.legends)]
     for axes in figure.axes:
         groups.append([axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts])
@@ -480,7 +480,7 @@ def _texts(figure):
 
 @pytest.fixture
 def curves(monkeypatch):
-    """In the place of the values of expressions: x, and at 0 a pole."""
+    """Replaces the values of expressions by x, with a pole at 0."""
     kind = data.sequence_kind("equations")
     drawing = dataclasses.replace(kind.drawing, values=lambda text, x: np.where(x == 0, np.inf, x))
     kind = dataclasses.replace(kind, drawing=drawing)
@@ -499,7 +499,7 @@ def test_pictures_of_equations(tmp_path, figures, curves):
     assert np.isnan(panels[0].lines[0].get_ydata()).sum() == 1
 
 
-def test_pictures_say_what_is_wrong_and_what_is_not_valid(tmp_path, figures, curves):
+def test_pictures_mark_wrong_and_invalid_sequences(tmp_path, figures, curves):
     texts = ["x+1", "(x)", "x", "1+x"]
     x = encoded(CHARACTERS, texts)
     trained = trained_copy(CHARACTERS, x, parts={"train": x}, shift=1.0)  # ( for +, + for 1 ...

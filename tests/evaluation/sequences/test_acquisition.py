@@ -1,4 +1,4 @@
-"""Expected improvement, its gradient and batches, beside integrals, differences and refits."""
+"""Expected improvement, its gradient and batches, against integrals, differences and refits."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_expected_improvement_is_the_integral(mean, stddev, best):
     assert found == pytest.approx(closed, rel=1e-12)
 
 
-def test_the_gradient_is_that_of_differences():
+def test_the_gradient_matches_differences():
     rng, codes, targets = _known(0)
     process = bayesian.fit_process(rng, codes, targets)
     points, best = 0.7 * rng.normal(size=(5, 3)), float(np.median(process.predict(codes)))
@@ -50,8 +50,8 @@ def test_the_process_is_fitted_to_targets_of_any_scale():
     np.testing.assert_allclose(constant.predict(codes), 0.0, atol=1e-9)
 
 
-def test_a_batch_is_that_of_processes_told_the_best_at_each_of_its_points():
-    """Each point's process refitted by scikit-learn to the lies told so far."""
+def test_a_batch_follows_the_constant_liar():
+    """For each point, scikit-learn fits the process again to the lies so far."""
     rng, codes, targets = _known(2)
     process = bayesian.fit_process(rng, codes, targets)
     pool, best = rng.normal(size=(60, 3)), float(process.predict(codes).max())
@@ -70,7 +70,7 @@ def test_a_batch_is_that_of_processes_told_the_best_at_each_of_its_points():
     assert len(set(chosen)) == 6
 
 
-def test_batches_stay_in_the_box_and_come_again():
+def test_batches_stay_in_the_box_and_are_reproducible():
     _, codes, targets = _known(3)
     first, again = (
         bayesian.suggest_batch(np.random.default_rng(5), 7 * codes, targets, 20) for _ in range(2)
@@ -83,7 +83,7 @@ def test_batches_stay_in_the_box_and_come_again():
     assert len(np.unique(first.round(6), axis=0)) == 20
 
 
-def test_codes_that_are_all_the_same_leave_no_choice():
+def test_equal_codes_leave_no_choice():
     rng = np.random.default_rng(0)
     batch = bayesian.suggest_batch(rng, np.ones((5, 2)), np.arange(5.0), 3)
     np.testing.assert_allclose(batch, np.ones((3, 2)))
