@@ -195,10 +195,7 @@ class TrainedModel:
         def compiled() -> Callable[..., Any]:
             return jax.jit(apply)
 
-        if key is None:
-            of_batch = once(self, ("map_images", function), compiled)
-        else:
-            of_batch = program(self, ("map_images", key), compiled)
+        of_batch = compiled() if key is None else program(self, ("map_images", key), compiled)
         batches = []
         for start in range(0, len(images), batch_size):
             at = slice(start, start + batch_size)
@@ -255,24 +252,6 @@ def require_diagonal(posterior: Any) -> None:
         raise NotApplicable(f"a {type(posterior).__name__} posterior is not a diagonal Gaussian")
 
 
-def once(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
-    """`make()`, the first time that this model is asked for it under this key."""
-    if key not in trained.shared:
-        trained.shared[key] = make()
-    return trained.shared[key]
-
-
-def once_for_all_checkpoints(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
-    """`make()`, the first time that a checkpoint of a run asks for it under this key.
-
-    It must depend on nothing but the key, as features of real images do on these images.
-    """
-    kept = ("same at every checkpoint", key)
-    if kept not in trained.programs:
-        trained.programs[kept] = make()
-    return trained.programs[kept]
-
-
 def once_per_checkpoint(
     function: Callable[Concatenate[TrainedModel, P], T],
 ) -> Callable[Concatenate[TrainedModel, P], T]:
@@ -294,6 +273,18 @@ def once_per_run(
             depend on nothing but these arguments, as features of real images do on the images.
     """
     return _once(function, lambda trained: trained.programs)
+
+
+def once_for_all_checkpoints(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
+    """Returns `make()`, computed when a checkpoint of a run first asks for it under this key.
+
+    It is `once_per_run` for what has another key than its arguments, such as features of images,
+    which are found again by the images' digest.
+    """
+    kept = ("same at every checkpoint", key)
+    if kept not in trained.programs:
+        trained.programs[kept] = make()
+    return trained.programs[kept]
 
 
 def _once(function: Callable[..., T], cache_of: Callable[[TrainedModel], dict]) -> Callable[..., T]:

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.sequences.kind import Score
+from sfvae_jax.evaluation.noise import generator
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.sequences.acquisition import suggest_batch
 from sfvae_jax.evaluation.sequences.decoding import decode_attempts, decode_texts
@@ -50,13 +51,12 @@ def found_trials(trained: TrainedModel, options: ml_collections.ConfigDict) -> l
         NotApplicable: if there is no score for this kind of sequences.
     """
     scorer(trained)  # first, because there may be none
-    key = np.asarray(jax.random.key_data(trained.rng)).ravel()
     trials: list[Trial] = []
     total = options.num_trials * options.num_iterations
     with one_thread(), Progress("searching the latent space", total) as progress:
         progress.update(0)
         for number in range(options.num_trials):
-            rng = np.random.default_rng([*map(int, key), number])
+            rng = generator(trained.rng, number)
             start = number * options.num_iterations
             trials.append(_trial(trained, options, rng, lambda done: progress.update(start + done)))
     return trials
