@@ -3,8 +3,9 @@
 import pytest
 
 from sfvae_jax import reference
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, groups
 from sfvae_jax.errors import UsageError
+from sfvae_jax.options import Option
 from sfvae_jax.reporting.documentation.pages import page_with
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -47,3 +48,17 @@ def test_a_page_must_have_exactly_its_blocks(tmp_path, blocks):
     (tmp_path / "page.md").write_text(PAGE)
     with pytest.raises(UsageError, match="must have the blocks"):
         page_with(tmp_path / "page.md", blocks)
+
+
+def _options(group):
+    for entry in group.values():
+        if isinstance(entry, Option):
+            yield entry
+        else:
+            yield from _options(entry)
+
+
+def test_help_texts_have_one_form():
+    """Each is a phrase without a period at its end."""
+    texts = [option.help for option in _options(groups())]
+    assert [text for text in texts if text.endswith(".")] == []

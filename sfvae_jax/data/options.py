@@ -33,90 +33,90 @@ DATA = {
     "name": Option(
         "mnist_5k",
         TEXT,
-        "where the examples come from, such as mnist_5k, mnist or another image set of TFDS,"
+        "Where the examples come from, such as mnist_5k, mnist or another image set of TFDS,"
         " npz:PATH of your own arrays, folder:PATH of image files, equations or molecules; data.md"
         " and sequences.md in docs/ list all",
     ),
-    "num_examples": Option(0, COUNT_OR_0, "training examples, drawn at random; 0 = all"),
+    "num_examples": Option(0, COUNT_OR_0, "Training examples, drawn at random; 0 = all"),
     "num_valid": Option(
         0,
         COUNT_OR_0,
-        "validation examples, held out of the training examples if the data have no valid split;"
+        "Validation examples, held out of the training examples if the data have no valid split;"
         " 0 = the whole valid split",
     ),
     "num_test": Option(
         0,
         COUNT_OR_0,
-        "test examples, held out of the training examples if the data have no test split; 0 = the"
+        "Test examples, held out of the training examples if the data have no test split; 0 = the"
         " whole test split",
     ),
     "seed": Option(
         0,
         whole(0, 2**32 - 1),
-        "decides which examples each split holds; runs that differ only in the top-level seed share"
+        "Decides which examples each split holds; runs that differ only in the top-level seed share"
         " them",
     ),
     "fingerprint": Option(
         "",
         TEXT,
-        "requires the data to have this fingerprint, as config.json has it: the size and digest of"
+        "Requires the data to have this fingerprint, as config.json has it: the size and digest of"
         " each split; empty = whatever the data are now",
     ),
     # What is done to each image when it is read, in this order.
     "crop": Option(
-        0, _SIDE, "side in pixels of the square cut from the middle of each image; 0 = no crop"
+        0, _SIDE, "Side in pixels of the square cut from the middle of each image; 0 = no crop"
     ),
     "channels": Option(0, _CHANNELS, "1 = gray, 3 = RGB, 0 = as the images are"),
     "image_size": Option(
         0,
         _SIDE,
-        "side in pixels to which images are resized; without data.crop the largest square in the"
+        "Side in pixels to which images are resized; without data.crop the largest square in the"
         " middle is cut first; 0 = not resized",
     ),
     "pad_to": Option(
-        0, _SIDE, "side in pixels to which images are padded with zeros; 0 = not padded"
+        0, _SIDE, "Side in pixels to which images are padded with zeros; 0 = not padded"
     ),
     "skip_corrupt": Option(
         False,
         FLAG,
-        "whether to leave out the damaged images of a folder, or the lines of a text file that"
+        "Whether to leave out the damaged images of a folder, or the lines of a text file that"
         " cannot be used, instead of refusing them",
     ),
     "device_bytes": Option(
         0,
         whole(0, 2**63 - 1, "2**63"),
-        "a training set larger than this many bytes is streamed to the devices instead of being"
+        "A training set larger than this many bytes is streamed to the devices instead of being"
         " kept there, with the same results; 0 = a quarter of a device's memory, or 4 GiB where"
         " that is unknown",
     ),
-    "scale": Option(1.0, POSITIVE, "pixels are scaled to [0, scale]"),
+    "scale": Option(1.0, POSITIVE, "Pixels are scaled to [0, scale]"),
     "tokens": Option(
         "grammar",
         one_of("tokens", TOKENS),
-        "for equations and molecules: what a sequence is made of, rules of the grammar or"
+        "For equations and molecules: what a sequence is made of, rules of the grammar or"
         " characters",
     ),
     "max_length": Option(
         0,
         whole(0, MOST_PLACES),
-        "for sequences: how many places each has, the end and padding included; 0 = the default of"
+        "For sequences: how many places each has, the end and padding included; 0 = the default of"
         " the data set",
     ),
     "elements": Option(
         "",
         one_of("elements", ("", *molecules.GRAMMARS)),
-        "for molecules: all = any element in SMILES brackets; common = only those of drug-like"
+        "For molecules: all = any element in SMILES brackets; common = only those of drug-like"
         " molecules, with a smaller grammar; empty = all",
     ),
     "layer_types": Option(
         (),
         _LAYER_TYPES,
-        "for architectures:PATH: the layer types that the model knows; () = those in the file",
+        "For architectures:PATH: the layer types that the model knows; () = those in the file",
     ),
     "binarization": Option(
         "none",
         one_of("binarization", BINARIZATIONS),
-        "how gray pixels become black or white: static = drawn once, dynamic = drawn anew each time"
+        "How gray pixels become black or white: static = drawn once, dynamic = drawn anew each time"
         " an image is used, none = they stay gray",
     ),
 }

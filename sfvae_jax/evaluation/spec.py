@@ -3,7 +3,7 @@
 To add an evaluation, write one file and name it in the table of `registry.py`. The file holds the
 evaluation's options, its function, and one `Evaluation` that puts them together:
 
-    OPTIONS = {"num_samples": Option(100, COUNT, "Samples of the posterior of each example.")}
+    OPTIONS = {"num_samples": Option(100, COUNT, "Samples of the posterior of each example")}
 
     def evaluate_spread(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
         return {"spread": ...}

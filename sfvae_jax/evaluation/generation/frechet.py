@@ -206,7 +206,7 @@ OPTIONS = {
     "sources": Option(
         ("reconstructions", "prior", "gaussian", "gmm", "interpolations"),
         some_of("source", SOURCES),
-        "Sources of the images whose distance from the test images is measured.",
+        "Sources of the images whose distance from the test images is measured",
     )
 }
 EVALUATION = Evaluation(

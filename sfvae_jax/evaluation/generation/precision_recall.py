@@ -169,7 +169,7 @@ OPTIONS = {
     "sources": Option(
         ("prior", "gaussian", "gmm"),
         some_of("source", SOURCES),
-        "Sources of the images that are compared with the test images.",
+        "Sources of the images that are compared with the test images",
     )
 }
 EVALUATION = Evaluation(

@@ -29,29 +29,29 @@ from sfvae_jax.posteriors import POSTERIORS
 _SEARCHED = tuple(name for name in FAMILIES if not POSTERIORS[name].fixed_variance)
 
 OPTIONS: Group = {
-    "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits that are measured."),
-    "num_images": Option(1000, COUNT_OR_0, "First images of each split to measure; 0 = all."),
-    "num_samples": Option(5000, COUNT, "Samples per image for each bound of a posterior."),
-    "chunk_size": Option(500, COUNT, "Samples that are decoded at once; more take more memory."),
+    "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits that are measured"),
+    "num_images": Option(1000, COUNT_OR_0, "First images of each split to measure; 0 = all"),
+    "num_samples": Option(5000, COUNT, "Samples per image for each bound of a posterior"),
+    "chunk_size": Option(500, COUNT, "Samples that are decoded at once; more take more memory"),
     "families": Option(
         ("diagonal", "full_covariance", "auxiliary_flow"),
         some_of("family", _SEARCHED, least=0),
-        "Posterior families to optimise for each image; the model's own is added if there are any.",
+        "Posterior families to optimise for each image; the model's own is added if there are any",
     ),
     "num_simulated": Option(
-        100, COUNT_OR_0, "Images simulated from the model, for an upper bound; 0 = none."
+        100, COUNT_OR_0, "Images simulated from the model, for an upper bound; 0 = none"
     ),
     "max_sandwich": Option(
         1.0,
         POSITIVE,
-        "Nats between the bounds of simulated images above which AIS counts as not mixed.",
+        "Nats between the bounds of simulated images above which AIS counts as not mixed",
     ),
     "annealing": ANNEALING,
     "local": LOCAL,
     "pictured": Option(
         (),
         tuple_of(is_whole, "places of images, from 0"),
-        "Places of the images to draw if there are two latents; () = chosen by their gaps.",
+        "Places of the images to draw if there are two latents; () = chosen by their gaps",
     ),
 }
 

@@ -22,13 +22,11 @@ from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option
 
 OPTIONS = {
     "second_stage_hidden_sizes": Option(
-        (256, 256), SIZES, "Hidden layer sizes of the second VAE's encoder and of its decoder."
+        (256, 256), SIZES, "Hidden layer sizes of the second VAE's encoder and of its decoder"
     ),
-    "second_stage_steps": Option(5000, COUNT, "Training steps of the second VAE."),
-    "second_stage_batch_size": Option(256, COUNT, "Codes in each step of the second VAE."),
-    "second_stage_learning_rate": Option(
-        1e-3, POSITIVE, "Initial learning rate of the second VAE."
-    ),
+    "second_stage_steps": Option(5000, COUNT, "Training steps of the second VAE"),
+    "second_stage_batch_size": Option(256, COUNT, "Codes in each step of the second VAE"),
+    "second_stage_learning_rate": Option(1e-3, POSITIVE, "Initial learning rate of the second VAE"),
 }
 
 

@@ -214,5 +214,5 @@ CLASSIFIER = FeatureSpec(
     measure=_measure,
     needs_labels=True,
     splits=("train",),
-    options={"classifier_steps": Option(1000, COUNT, "Training steps of the classifier.")},
+    options={"classifier_steps": Option(1000, COUNT, "Training steps of the classifier")},
 )

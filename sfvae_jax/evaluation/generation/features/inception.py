@@ -363,7 +363,7 @@ INCEPTION = FeatureSpec(
     is_fixed=True,
     options={
         "inception_path": Option(
-            "", TEXT, "File of the Inception weights, which docs/sample_quality.md names."
+            "", TEXT, "File of the Inception weights, which docs/sample_quality.md names"
         )
     },
     check_files=lambda options: check_weights(options.inception_path),
