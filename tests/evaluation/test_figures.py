@@ -1,4 +1,4 @@
-"""Pictures show what they are given; their look is for eyes."""
+"""Pictures show what they are given; how they look is not tested."""
 
 import dataclasses
 import struct
@@ -36,7 +36,7 @@ def test_values_are_clipped_not_stretched():
     np.testing.assert_array_equal(picture, [[0.0, 0.25], [0.5, 1.0]])
 
 
-def test_nothing_half_written(tmp_path):
+def test_a_picture_leaves_no_partial_files(tmp_path):
     figure = figures.new_figure(2, 2)
     figures.save(figure, tmp_path / "new" / "a.png")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
@@ -50,7 +50,7 @@ def test_a_figure_of_very_many_rows_is_still_written(tmp_path):
     assert struct.unpack(">II", header) == (25, 30_000)
 
 
-def test_panels_are_the_parts_that_a_run_has(tmp_path, monkeypatch):
+def test_training_curves_have_a_panel_for_each_part_of_the_loss(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
     records = [{"step": s, "loss": 1.0, "squared_error": 2.0, "grad_norm": 3.0} for s in (1, 2)]
@@ -79,7 +79,7 @@ def test_samples_stand_beside_the_means(tmp_path, monkeypatch, sampled):
 
 
 def test_each_variance_is_drawn_against_each_mean(tmp_path, monkeypatch):
-    """In units of the prior; of many images evenly spaced ones."""
+    """They are in units of the prior, and many images are thinned out evenly."""
     drawn = _drawn(monkeypatch, latent_codes)
     means = np.random.default_rng(0).normal(size=(2001, 3))
     encoded = Encoded(means, np.exp(means), None)
@@ -107,7 +107,7 @@ ODD = r"$\frac{$ on npz:/a$b$/x_{1}^2 %&#~\alpha \$ $$"
 
 
 def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
-    """Also where the user's own matplotlibrc asks for LaTeX."""
+    """This holds even if the user's matplotlibrc asks for LaTeX."""
     records = [{"step": step, "loss": 1.0, "grad_norm": 3.0} for step in (1, 2)]
     kl = np.full((3, 4), 0.1)
     drawn = []
@@ -155,7 +155,7 @@ def test_a_title_of_a_long_path_stays_within_the_picture(tmp_path, monkeypatch):
     assert "".join(drawn).replace(" ", "").count(title.replace(" ", "")) == 2
 
 
-def test_a_name_that_is_no_utf_8_is_drawn(tmp_path):
+def test_a_name_that_is_not_utf_8_is_drawn(tmp_path):
     figure = figures.new_figure(2, 2)
     figure.suptitle("folder:/caf\udce9")
     figures.save(figure, tmp_path / "a.png")

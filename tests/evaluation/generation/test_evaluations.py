@@ -56,7 +56,7 @@ SIZES = {"train": 300, "valid": 30, "test": 50}
 
 @pytest.fixture
 def trained(monkeypatch):
-    """With pixels in the place of Inception's features, and a count of how often they are taken."""
+    """Pixels stand in for Inception's features; how often they are computed is counted."""
     config = base_config().evaluations
     config.batch_size = 400
     config.names = ("frechet", "precision_recall")
@@ -122,7 +122,7 @@ def test_reconstructions_of_validation_images_against_test_images(trained):
 
 
 def _covariances(trained):
-    """Of each density's codes, by NumPy from the codes it is of."""
+    """The covariance of each density, computed by NumPy from the codes that it is fitted to."""
     means = _means(trained.images_of("train"))
     return {
         "prior": np.diag(PRIOR**2),
@@ -133,7 +133,7 @@ def _covariances(trained):
 
 @pytest.mark.parametrize("source", ["prior", "optimal_prior", "gaussian"])
 def test_random_images_have_the_moments_of_their_density(trained, source):
-    """Covariance W C W' of 4,000 images within 5 standard errors, and a rounding of 1 / 12."""
+    """The covariance W C W' of 4,000 images, within 5 standard errors and a rounding of 1 / 12."""
     trained.config.generated.num_samples = 4000
     images = sources.generate(trained, source, trained.config.generated.num_samples)
     expected = WEIGHTS @ _covariances(trained)[source] @ WEIGHTS.T
@@ -144,7 +144,7 @@ def test_random_images_have_the_moments_of_their_density(trained, source):
     assert np.all(np.abs(found - expected - rounding) < 5 * errors + 1e-7)
 
 
-def test_every_source_has_a_stream_of_noise_that_stays():
+def test_every_source_keeps_its_stream_of_noise():
     """Other numbers would change the images of seeded runs; a new source takes the next one."""
     streams = {name: source.stream for name, source in SOURCES.items()}
     assert len(set(streams.values())) == len(streams)
@@ -152,13 +152,13 @@ def test_every_source_has_a_stream_of_noise_that_stays():
     assert [streams[name] for name in (*names, "interpolations")] == list(range(7))
 
 
-def test_pixels_are_clipped_and_not_wrapped_around():
+def test_pixels_are_clipped_and_do_not_wrap_around():
     found = sources.to_stored(np.array([-3.0, 0.0, 0.5, 2.0, 2.1, 9.0]), 2.0)
     np.testing.assert_array_equal(found, [0, 0, 64, 255, 255, 255])
 
 
 def test_training_codes_are_samples_of_the_aggregated_posterior(trained):
-    """Their spread about the means is the posterior's, in 4.5 standard errors; a point has none."""
+    """They spread about the means like the posterior, within 4.5 standard errors; points do not."""
     means = _means(trained.images_of("train"))
     spread = np.std(training_codes(trained) - means, axis=0)
     assert np.all(abs(spread / STDDEV - 1) < 4.5 / np.sqrt(2 * len(means)))
@@ -167,7 +167,7 @@ def test_training_codes_are_samples_of_the_aggregated_posterior(trained):
 
 
 def test_data_scale_is_divided_out(trained):
-    """A model of pixels in [0, 2] that decodes 1/2: a quarter."""
+    """If pixels lie in [0, 2], a decoded 1/2 is a quarter of white."""
     doubled = dataclasses.replace(trained, data_scale=2.0)
     found = sources.decode_images(doubled, np.zeros((3, 2)))
     np.testing.assert_array_equal(found, 64)
@@ -195,7 +195,7 @@ def test_interpolations_are_halfway_between_different_validation_images(trained)
         sources.generate(alone, "interpolations", trained.config.generated.num_samples)
 
 
-def test_every_source_has_its_measures_and_the_work_is_shared(trained):
+def test_every_source_has_its_measures_and_evaluations_share_the_work(trained):
     trained.config.frechet.sources = tuple(SOURCES)
     trained.config.precision_recall.sources = ("reconstructions", "second_stage")
     metrics, reasons, *_ = evaluation.measure(trained)
@@ -215,8 +215,8 @@ def test_every_source_has_its_measures_and_the_work_is_shared(trained):
     assert metrics["frechet_num_images"] == 30
 
 
-def test_features_of_real_images_are_taken_once_for_all_checkpoints(trained):
-    """And again for other images; what is generated is of each checkpoint's own model."""
+def test_features_of_real_images_are_computed_once_for_all_checkpoints(trained):
+    """They are computed again for other images, as are those that each checkpoint generates."""
     trained.config.names = ("frechet",)
     trained.config.frechet.sources = ("reconstructions", "prior")
     taken = trained.shared["taken"]
@@ -243,7 +243,7 @@ def test_a_measure_does_not_depend_on_the_others(trained):
     assert all(alone[name] == both[name] for name in alone)
 
 
-def test_the_mixtures_log_densities_by_hand(trained):
+def test_log_densities_of_the_mixture_equal_those_by_hand(trained):
     trained.config.names, trained.config.frechet.sources = ("frechet",), ("gmm",)
     metrics, *_ = evaluation.measure(trained)
     mixture = sources.density(trained, "gmm")
@@ -255,7 +255,7 @@ def test_the_mixtures_log_densities_by_hand(trained):
     assert gap == pytest.approx(by_code.mean() - training)
 
 
-def test_a_deterministic_model_has_no_prior_but_all_else(trained):
+def test_a_deterministic_model_has_every_source_but_a_prior(trained):
     trained.config.frechet.sources = tuple(SOURCES)
     point = dataclasses.replace(trained, model=Affine(stochastic=False), prior_stddev=None)
     metrics, reasons, *_ = evaluation.measure(point)
@@ -297,7 +297,7 @@ def test_a_classifiers_distance_is_never_called_fid(trained):
     assert set(reasons.values()) == {"the data set has no labels for a classifier to learn"}
 
 
-def test_too_few_images_and_no_images_at_all(trained):
+def test_too_few_images_are_a_reason_not_to_measure(trained):
     images = trained.images_of("train")
     tiny = {"train": images[:5], "valid": images[5:8], "test": images[8:14]}
     few = dataclasses.replace(trained, images_of=tiny.get)
@@ -314,13 +314,13 @@ def test_too_few_images_and_no_images_at_all(trained):
         comparison.features_of(no_images, "test")
 
 
-def test_a_diverged_model_is_named(trained):
+def test_a_diverged_model_raises_an_error(trained):
     broken = dataclasses.replace(trained, params=jax.tree.map(lambda w: w * np.nan, trained.params))
     with pytest.raises(RunError, match="decoded images are not finite"):
         evaluation.measure(broken)
 
 
-def test_floats_and_grey_planes_are_taken_as_stored_images():
+def test_floats_and_grey_planes_become_stored_images():
     floats = np.array([0.0, 0.499 / 255, 0.501 / 255, 1.0], np.float32).reshape(1, 2, 2)
     found = as_pictures(floats)
     np.testing.assert_array_equal(found.ravel(), [0, 0, 1, 255])
@@ -344,7 +344,7 @@ def test_floats_and_grey_planes_are_taken_as_stored_images():
         ("inception_path", "/nowhere.pth", "inception_path=/nowhere.pth: there is no file"),
     ],
 )
-def test_options_are_refused_at_the_start(name, key, value, message):
+def test_invalid_options_are_refused_at_the_start(name, key, value, message):
     config = base_config()
     group = name if key == "sources" else "generated"
     if key != "inception_path":
@@ -357,7 +357,7 @@ def test_options_are_refused_at_the_start(name, key, value, message):
         validate(config)
 
 
-def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
+def test_a_file_with_other_weights_is_refused_at_the_start(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"not those")
     config = base_config()
     config.evaluations.names = ("frechet",)
@@ -369,7 +369,7 @@ def test_another_file_than_the_fids_is_refused_at_the_start(tmp_path):
 
 
 @pytest.mark.slow  # measured without a run above
-def test_a_run_has_these_measures(tiny_config, tmp_path):
+def test_a_run_takes_these_measures(tiny_config, tmp_path):
     names = ("frechet", "precision_recall")
     options = {"features": "classifier", "num_samples": 24, "classifier_steps": 2}
     changes = {f"evaluations.generated.{key}": value for key, value in options.items()}

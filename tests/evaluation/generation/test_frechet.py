@@ -19,7 +19,7 @@ def _by_scipy(mean1, cov1, mean2, cov2):
 
 
 @pytest.mark.parametrize("d", [1, 2, 7, 40])
-def test_random_gaussians_as_scipy_has_them(d):
+def test_distances_of_random_gaussians_equal_scipys(d):
     rng = np.random.default_rng(d)
     for _ in range(3):
         pair = (*_gaussian(rng, d), *_gaussian(rng, d))
@@ -29,7 +29,7 @@ def test_random_gaussians_as_scipy_has_them(d):
 
 
 def test_diagonal_covariances_have_a_closed_form():
-    """|m1 - m2|^2 + sum_i (s1_i - s2_i)^2, also where some are zero."""
+    """It is |m1 - m2|^2 + sum_i (s1_i - s2_i)^2, even if some are zero."""
     rng = np.random.default_rng(0)
     mean1, mean2 = rng.normal(size=(2, 9))
     s1, s2 = rng.uniform(0.1, 3.0, size=(2, 9))
@@ -40,7 +40,7 @@ def test_diagonal_covariances_have_a_closed_form():
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_gaussian_is_at_no_distance_from_itself():
+def test_a_gaussian_has_no_distance_from_itself():
     mean, cov = _gaussian(np.random.default_rng(1), 30)
     assert 0.0 <= frechet_distance(mean, cov, mean, cov) < 1e-10 * np.trace(cov)
     assert frechet_distance(mean, cov, mean + 2.0, cov) == pytest.approx(4.0 * 30)
@@ -48,8 +48,8 @@ def test_a_gaussian_is_at_no_distance_from_itself():
     assert frechet_distance(mean, cov, mean, 4 * cov) == pytest.approx(np.trace(cov), rel=1e-10)
 
 
-def test_singular_covariances_stay_real_and_exact():
-    """Rank-one covariances a a' and b b': |a|^2 + |b|^2 - 2 |a'b|, by hand."""
+def test_singular_covariances_have_exact_distances():
+    """For covariances a a' and b b' of rank one it is |a|^2 + |b|^2 - 2 |a'b|."""
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(2, 50))
     zero = np.zeros(50)
@@ -57,8 +57,8 @@ def test_singular_covariances_stay_real_and_exact():
     assert found == pytest.approx(a @ a + b @ b - 2 * abs(a @ b), rel=1e-10)
 
 
-def test_fewer_features_than_dimensions():
-    """Twelve features in 64 dimensions: the same in a basis of the space that they span."""
+def test_fewer_features_than_dimensions_have_a_distance():
+    """Twelve features in 64 dimensions have the same distance in a basis of their span."""
     rng = np.random.default_rng(3)
     first, second = rng.normal(size=(2, 12, 64))
     basis = np.linalg.qr(np.concatenate([first, second]).T)[0]
@@ -69,8 +69,8 @@ def test_fewer_features_than_dimensions():
     assert frechet_distance(*moments(first), *moments(first)) < 1e-9
 
 
-def test_nearly_singular_covariances():
-    """Spectra over 16 orders of magnitude in rotated bases: (s1 - s2)^2, for they commute."""
+def test_nearly_singular_covariances_have_exact_distances():
+    """They have spectra over 16 orders of magnitude and commute: it is sum_i (s1_i - s2_i)^2."""
     rng = np.random.default_rng(4)
     basis = np.linalg.qr(rng.normal(size=(20, 20)))[0]
     s1, s2 = np.logspace(0, -8, 20), np.logspace(-8, 0, 20)
@@ -79,7 +79,7 @@ def test_nearly_singular_covariances():
     assert found == pytest.approx(np.sum((s1 - s2) ** 2), rel=1e-6)
 
 
-def test_moments_in_one_go_in_batches_and_merged(monkeypatch):
+def test_moments_are_the_same_in_batches_and_merged(monkeypatch):
     rng = np.random.default_rng(5)
     features = (1e3 + rng.normal(size=(100, 6))).astype(np.float32)
     mean, cov = features.mean(axis=0, dtype=np.float64), np.cov(features.T.astype(np.float64))
@@ -93,7 +93,7 @@ def test_moments_in_one_go_in_batches_and_merged(monkeypatch):
     assert merged.count == 100
 
 
-def test_what_is_no_gaussian_is_refused():
+def test_invalid_gaussians_are_refused():
     mean, cov = np.zeros(2), np.eye(2)
     with pytest.raises(ValueError, match="mean2 must be shaped"):
         frechet_distance(mean, cov, np.zeros(3), cov)

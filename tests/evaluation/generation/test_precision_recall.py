@@ -16,16 +16,16 @@ def _f_pair(curve):
     return max_f_beta(*curve, BETA), max_f_beta(*curve, 1 / BETA)
 
 
-def test_the_curve_of_two_known_histograms():
-    """real (1/2, 1/2), generated (1, 0): precision min(l / 2, 1), recall min(1 / 2, 1 / l)."""
+def test_two_known_histograms_have_their_curve():
+    """For (1/2, 1/2) and (1, 0), precision is min(l / 2, 1) and recall min(1 / 2, 1 / l)."""
     precision, recall = prd_of_histograms([0.5, 0.5], [1.0, 0.0])
     slopes = np.tan(np.linspace(0, np.pi / 2, 1001)[1:-1])
     np.testing.assert_allclose(precision[1:-1], np.minimum(slopes / 2, 1), rtol=1e-6)
     np.testing.assert_allclose(recall[1:-1], np.minimum(0.5, 1 / slopes), rtol=1e-6)
 
 
-def test_f_beta_of_a_known_curve():
-    """Its corner is precision 1, recall 1/2: there F_b = (1 + b^2) / 2 / (b^2 + 1/2)."""
+def test_a_known_curve_has_its_f_beta():
+    """At its corner, precision 1 and recall 1/2, F_b = (1 + b^2) / 2 / (b^2 + 1/2)."""
     f8, f1_8 = _f_pair(prd_of_histograms([0.5, 0.5], [1.0, 0.0], num_angles=100_001))
     assert f8 == pytest.approx(32.5 / 64.5, abs=1e-4)  # 0.504: half of the modes
     assert f1_8 == pytest.approx((65 / 128) / (33 / 64), abs=1e-4)  # 0.985: none besides
@@ -33,7 +33,7 @@ def test_f_beta_of_a_known_curve():
     assert turned == pytest.approx((f1_8, f8), abs=1e-4)
 
 
-def test_equal_and_disjoint_histograms():
+def test_equal_histograms_score_1_and_disjoint_ones_0():
     p = np.array([0.1, 0.2, 0.7])
     assert _f_pair(prd_of_histograms(p, p)) == pytest.approx((1.0, 1.0), abs=1e-9)
     disjoint = prd_of_histograms([0.3, 0.7, 0, 0], [0, 0, 0.5, 0.5])
@@ -45,14 +45,14 @@ def _clusters(rng, number, modes):
     return 20.0 * np.eye(10)[rng.choice(modes, number)] + rng.normal(size=(number, 10))
 
 
-def test_a_set_with_itself_and_with_one_far_away():
+def test_a_set_scores_1_with_itself_and_0_with_one_far_away():
     features = _clusters(np.random.default_rng(0), 300, range(10))
     assert _f_pair(prd(features, features, num_runs=2)) == pytest.approx((1.0, 1.0), abs=1e-3)
     assert _f_pair(prd(features, features + 500.0, num_runs=2)) == (0.0, 0.0)
 
 
-def test_missing_modes_cost_recall_and_foreign_ones_precision():
-    """Half of the modes: F8 near 1/2, F1/8 near 1; the other way round for real and generated."""
+def test_missing_modes_lower_recall_and_extra_modes_precision():
+    """Half of the modes give F8 near 1/2 and F1/8 near 1; with the sets swapped, the reverse."""
     rng = np.random.default_rng(1)
     everything, half = _clusters(rng, 400, range(10)), _clusters(rng, 400, range(5))
     f8, f1_8 = _f_pair(prd(everything, half, num_runs=3))
@@ -63,7 +63,7 @@ def test_missing_modes_cost_recall_and_foreign_ones_precision():
     assert 0.4 < f1_8 < 0.6
 
 
-def test_a_curve_repeats_itself_and_averages_its_runs():
+def test_a_curve_is_deterministic_and_averages_its_runs():
     rng = np.random.default_rng(2)
     real, generated = rng.normal(size=(2, 100, 3))
     settings = {"num_angles": 101, "num_clusters": 5}
@@ -72,7 +72,7 @@ def test_a_curve_repeats_itself_and_averages_its_runs():
     np.testing.assert_allclose(both, np.mean(singles, axis=0))
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_sets_that_cannot_be_compared_are_refused():
     features = np.zeros((30, 2))
     with pytest.raises(ValueError, match="of the same shape"):
         prd(features, features[:-1])

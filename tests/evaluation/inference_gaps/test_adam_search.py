@@ -18,7 +18,7 @@ SETTINGS = {"learning_rate": 0.1, "check_every": EVERY, "patience": 3}
 
 
 def _windows(values, params=0.0, **settings):
-    """Searches of one number with slope 1, whose value in window w is values[w]; all along."""
+    """Returns the states of a search for one number of slope 1, whose windows have these values."""
 
     def go_on(search, found):
         def value(params, step):
@@ -33,7 +33,7 @@ def _windows(values, params=0.0, **settings):
 
 
 def test_patience_counts_checks_in_a_row():
-    """Better, worse, worse, better, then three that are no better; an equal one is none."""
+    """The windows are better, worse, worse, better, then three not better; one is equal."""
     found = _windows([1.0, 0.5, 0.9, 2.0, 2.0, 1.5, 1.9, 9.0])
     assert [int(search.stale) for search in found] == [0, 1, 2, 0, 1, 2, 3, 3]
     assert [bool(search.running) for search in found] == [True] * 6 + [False] * 2
@@ -43,28 +43,28 @@ def test_patience_counts_checks_in_a_row():
 
 
 def test_the_best_parameters_are_the_mean_of_half_a_window():
-    """Adam's steps up a slope of 1 are the learning rate: 0.1, 0.2, 0.3, 0.4, and so on."""
+    """On a slope of 1 each step of Adam is the learning rate: 0.1, 0.2, 0.3, 0.4 and so on."""
     found = _windows([1.0, 2.0, 1.0])
     np.testing.assert_allclose([search.best for search in found], [0.35, 0.75, 0.75], rtol=1e-5)
     np.testing.assert_allclose(found[1].params, 0.8, rtol=1e-5)
 
 
-def test_the_learning_rate_falls_before_the_search_is_given_up():
-    """Of three checks in a row that are no better, at the second and the third."""
+def test_the_learning_rate_falls_before_the_search_gives_up():
+    """It falls at the second and third of three checks without an improvement."""
     found = _windows([1.0, 0.5, 0.9, 2.0, 1.5])
     np.testing.assert_allclose([search.scale for search in found], [1, 1, 0.5, 0.5, 0.5])
     np.testing.assert_allclose(found[3].params, 1.2 + 4 * 0.05, rtol=1e-5)
 
 
 def test_a_search_that_has_fallen_far_goes_back():
-    """6 nats below the best, to it, at half the rate, with fresh moments; 4 are no fall."""
+    """From 6 nats below the best it restarts there at half the rate; from 4 nats it does not."""
     near, far = (_windows([1.0, 2.0, 2.0 - fall])[-1] for fall in (4.0, 6.0))
     np.testing.assert_allclose([near.params, far.params], [1.2, 0.75], rtol=1e-5)
     assert (int(near.moments.count), int(far.moments.count)) == (12, 0)
     assert (near.scale, far.scale, bool(far.converged)) == (1.0, 0.5, False)
 
 
-def test_what_has_stopped_does_not_change_while_others_go_on():
+def test_a_search_that_has_stopped_does_not_change_while_others_go_on():
     def value(params, step, target):
         return -jnp.square(params - target)
 
@@ -94,7 +94,7 @@ def test_what_has_stopped_does_not_change_while_others_go_on():
 
 
 @pytest.mark.parametrize("broken", [np.nan, -np.inf, np.inf])
-def test_a_broken_window_is_taken_back(broken):
+def test_a_window_that_is_not_finite_is_undone(broken):
     found = _windows([1.0, broken, 2.0, broken, broken, broken])
     assert found[1].params == found[1].best == found[0].best
     np.testing.assert_allclose(found[2].params, 0.35 + 4 * 0.05, rtol=1e-5)
@@ -103,14 +103,14 @@ def test_a_broken_window_is_taken_back(broken):
     assert (bool(last.running), bool(last.converged)) == (False, True)
 
 
-def test_nothing_finite_leaves_the_start():
+def test_a_search_without_finite_values_keeps_its_start():
     last = _windows([np.nan] * 4, params=0.25)[-1]
     assert (last.params, last.best, last.best_value) == (0.25, 0.25, NONE_YET)
     assert (int(last.steps), bool(last.running), bool(last.converged)) == (12, False, False)
 
 
 def test_a_large_value_keeps_its_digits():
-    """100 values near -15,000, where float32 has steps of 0.001; their plain sum has 0.125."""
+    """Near -15,000 float32 has steps of 0.001; a plain sum of 100 such values, of 0.125."""
     noise = np.random.default_rng(0).normal(size=100)
     values = (-15_000 + noise).astype(np.float32)
     settings = {"learning_rate": 0.1, "check_every": 100, "patience": 1}
@@ -123,8 +123,8 @@ def test_a_large_value_keeps_its_digits():
 
 
 @pytest.mark.parametrize("slope", [1e12, np.inf])
-def test_an_outlier_does_not_stop_the_search(slope):
-    """After a gradient of 1e12 Adam alone would hardly move again."""
+def test_an_outlying_gradient_does_not_stop_the_search(slope):
+    """After a gradient of 1e12 plain Adam would hardly move any more."""
 
     def run(update, init, clip=lambda gradient, moments: gradient):
         params, moments, way = jnp.zeros(()), init(jnp.zeros(())), []
@@ -144,8 +144,8 @@ def test_an_outlier_does_not_stop_the_search(slope):
     assert (ours > 0.06).all()
 
 
-def test_the_steps_are_adams():
-    """Against optax in a plain loop, noise and all."""
+def test_the_steps_are_those_of_adam():
+    """They equal those of Optax in a plain loop, with noise."""
 
     def value(params, step):
         return -jnp.sum(jnp.square(params - jnp.array([1.0, -2.0])) * (1.0 + 0.1 * step))

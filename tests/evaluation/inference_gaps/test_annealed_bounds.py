@@ -23,7 +23,7 @@ VARIANCE, PRIOR = 1.5, np.array([1.5, 0.7], np.float32)
 
 
 class Linear(nn.Module):
-    """Its posterior is far off: annealing takes no notice of it."""
+    """A linear model with a posterior that is far off, which annealing does not use."""
 
     def setup(self):
         self.weights = self.param("weights", lambda _: jnp.array(WEIGHTS))
@@ -59,8 +59,8 @@ SMALL = Annealing(
 )
 
 
-def test_images_within_their_standard_errors():
-    """Stored pixels are taken as the model takes them, in [0, data_scale]."""
+def test_bounds_are_within_their_standard_errors_of_the_evidence():
+    """The model sees stored pixels in [0, data_scale]."""
     trained = _trained()
     bounds = forward_bounds(trained, trained.images, dataclasses.replace(SMALL, num_chains=200))
     expected = _log_evidence(4.0 * trained.images / 255.0)
@@ -73,7 +73,7 @@ def test_images_within_their_standard_errors():
 
 
 def test_the_sandwich_closes_on_the_evidence_of_simulated_data(monkeypatch):
-    """Mean over 200 images, within 4 standard errors over them; the width falls about as 1 / T."""
+    """On average over 200 images, within 4 standard errors; the width falls about as 1 / T."""
     seen = {}
     keep = annealed_bounds._simulate
 
@@ -99,7 +99,7 @@ def test_the_sandwich_closes_on_the_evidence_of_simulated_data(monkeypatch):
 
 
 def test_chunks_change_nothing(float64):
-    """In float64: in float32 what rounding does to an acceptance would show now and then."""
+    """In float64, since in float32 rounding flips an acceptance now and then."""
     params = {"params": {"weights": WEIGHTS.astype(float)}}
     trained = _trained(params=params, prior_stddev=PRIOR.astype(float))
     expected = sandwich(trained, 3, dataclasses.replace(SMALL, chunk_size=100))
@@ -109,7 +109,7 @@ def test_chunks_change_nothing(float64):
     )
 
 
-def test_each_image_has_its_own_noise_and_each_chain():
+def test_each_image_and_each_chain_has_its_own_noise():
     image = np.random.default_rng(1).integers(0, 256, (1, 2, 3), np.uint8)
     bounds = forward_bounds(_trained(), np.repeat(image, 3, axis=0), SMALL)
     assert len(set(bounds.bound)) == 3
@@ -118,7 +118,7 @@ def test_each_image_has_its_own_noise_and_each_chain():
     assert again.bound[0] == pytest.approx(bounds.bound[0], abs=1e-4)
 
 
-def test_step_sizes_are_those_of_the_pilot_whatever_chains_follow():
+def test_the_number_of_chains_does_not_change_the_step_sizes():
     trained = _trained()
     first = forward_bounds(trained, trained.images, SMALL)
     other = forward_bounds(trained, trained.images, dataclasses.replace(SMALL, num_chains=2))
@@ -130,7 +130,7 @@ def test_step_sizes_are_those_of_the_pilot_whatever_chains_follow():
     ("changes", "reason"),
     [({"prior_stddev": None}, "without a prior"), ({"no_bound": "no density"}, "no density")],
 )
-def test_what_has_no_bound_says_why(changes, reason):
+def test_a_model_without_a_bound_gives_the_reason(changes, reason):
     trained = _trained(**changes)
     with pytest.raises(evaluation.NotApplicable, match=reason):
         forward_bounds(trained, trained.images, SMALL)
@@ -147,18 +147,18 @@ def test_what_has_no_bound_says_why(changes, reason):
         ({"target_acceptance": 1.0}, "target_acceptance must be a number in .0, 1., got 1.0"),
     ],
 )
-def test_settings_that_cannot_be(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         Annealing(**changes)
 
 
-def test_no_data_have_no_bounds():
+def test_simulating_no_images_is_refused():
     with pytest.raises(UsageError, match="num_simulated must be a positive"):
         sandwich(_trained(), 0, SMALL)
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_progress_shows_what_is_done_and_the_time_left(monkeypatch, is_terminal):
+def test_progress_shows_how_much_is_done_and_the_time_left(monkeypatch, is_terminal):
     stream = io.StringIO()
     stream.isatty = lambda: is_terminal
     monkeypatch.setattr("sys.stderr", stream)
@@ -172,8 +172,8 @@ def test_progress_shows_what_is_done_and_the_time_left(monkeypatch, is_terminal)
     assert ("\r" in text) == is_terminal
 
 
-def test_stored_and_simulated_images_share_what_is_compiled(compiled):
-    """Three stored as bytes and two simulated, two at once: only the way back is compiled anew."""
+def test_stored_and_simulated_images_share_compiled_programs(compiled):
+    """Three stored images, then two simulated ones: only the reverse chains are compiled anew."""
     trained, settings = _trained(), dataclasses.replace(SMALL, images_at_once=2, chunk_size=100)
     with compiled() as first:
         forward_bounds(trained, trained.images, settings)

@@ -36,7 +36,7 @@ def _chains(keys, *arguments, log_weight=annealing.forward_log_weight):
 
 
 @pytest.mark.parametrize("num", [1, 2, 9, 500])
-def test_temperatures_are_those_of_the_formulas(num):
+def test_temperatures_follow_their_formulas(num):
     t = np.arange(num + 2) / (num + 1)
     np.testing.assert_allclose(annealing.temperatures(num, "linear"), t, atol=1e-15)
     curve = scipy.special.expit(4 * (2 * t - 1))
@@ -49,7 +49,7 @@ def test_temperatures_are_those_of_the_formulas(num):
         assert (np.diff(betas) > 0).all()
 
 
-def test_temperatures_that_cannot_be():
+def test_invalid_temperatures_are_refused():
     with pytest.raises(ValueError, match="one of linear, sigmoidal, got 'cosine'"):
         annealing.temperatures(5, "cosine")
     with pytest.raises(ValueError, match="at least 1, got 0"):
@@ -59,7 +59,7 @@ def test_temperatures_that_cannot_be():
 @jax.jit
 @functools.partial(jax.vmap, in_axes=(0, 0, None, None))
 def _moved(key, z, beta, step_size):
-    """Where four transitions lead one chain, and their acceptances."""
+    """Returns where four transitions lead one chain, and their acceptances."""
 
     def step(z, key):
         settings = {"prior_stddev": jnp.array(PRIOR), "num_leapfrog_steps": 3}
@@ -71,7 +71,7 @@ def _moved(key, z, beta, step_size):
 
 @pytest.mark.parametrize(("beta", "step_size"), [(0.0, 1.8), (0.4, 1.3), (1.0, 0.85)])
 def test_hmc_leaves_a_correlated_gaussian_invariant(keys, beta, step_size):
-    """Exact samples stay exact ones; at so large steps a fifth or more is rejected.
+    """Exact samples stay exact; steps are so large that at least a fifth is rejected.
 
     Without the rejections the variances would be wrong by far more than the 4 standard errors:
     v sqrt(2 / n) of a variance, sqrt((v_1 v_2 + c^2) / n) of the covariance.
@@ -120,8 +120,8 @@ def _two_modes_joint(z):
 
 
 @pytest.mark.parametrize("schedule", annealing.SCHEDULES)
-def test_weights_of_both_directions_on_two_modes(keys, schedule):
-    """E[w] = p(x), and E[1/p(x) of w'] with every chain from an exact sample of its own."""
+def test_weights_of_both_directions_estimate_the_evidence_of_two_modes(keys, schedule):
+    """E[w] = p(x) and E[w'] = 1/p(x), where each reverse chain has an exact sample of its own."""
     exact = np.log(scipy.integrate.quad(_two_modes_joint, -8, 8, points=[-2, 2])[0])
     betas, step_sizes = annealing.temperatures(16, schedule), jnp.linspace(1.0, 0.4, 16)
     n = 4000
@@ -157,8 +157,8 @@ def test_weights_of_both_directions_on_two_modes(keys, schedule):
     assert error < 0.05
 
 
-def test_a_prior_that_is_not_standard_and_acceptances_in_their_order(keys):
-    """The first step size is far too large: its transitions, and no others, are refused."""
+def test_another_prior_and_the_order_of_acceptances(keys):
+    """The first step size is far too large: only its transitions are rejected."""
     betas = annealing.temperatures(8, "linear")
     step_sizes = jnp.array([9.0] + 7 * [0.4])
     arguments = (_linear, betas, step_sizes)
@@ -178,7 +178,7 @@ def test_a_prior_that_is_not_standard_and_acceptances_in_their_order(keys):
 
 
 def test_the_weight_keeps_its_digits_in_float32(keys):
-    """A likelihood of -15,000 whatever z: its weight is that number, however many terms add up.
+    """If log p(x|z) is -15,000 for every z, so is the log weight, however many terms it has.
 
     Added up as they come, these 2,001 terms lose more than 0.01 nats.
     """
@@ -198,7 +198,7 @@ def test_the_weight_keeps_its_digits_in_float32(keys):
     assert abs(float(found) - float(level)) < 0.002
 
 
-def test_a_sample_out_of_reach_has_no_weight(keys):
+def test_a_sample_that_no_chain_reaches_has_no_weight(keys):
     found, _ = annealing.forward_log_weight(
         next(keys),
         lambda z: jnp.where(z[0] < 100.0, -jnp.inf, 0.0),
@@ -246,14 +246,14 @@ def _frozen_run(pilot_key, keys, target):
 
 
 @pytest.mark.parametrize("target", [0.65, 0.85])
-def test_the_frozen_run_accepts_what_the_pilot_was_asked_for(keys, target):
+def test_the_frozen_run_has_the_acceptance_that_the_pilot_aimed_at(keys, target):
     step_sizes, acceptance = _frozen_run(next(keys), jax.random.split(next(keys), 200), target)
     assert step_sizes.shape == (100,)
     assert acceptance.mean() == pytest.approx(target, abs=0.1)
     assert step_sizes[-10:].mean() < 0.8 * step_sizes[:10].mean()  # they follow the temperature
 
 
-def test_mean_weight_error_and_effective_size():
+def test_the_mean_weight_has_its_error_and_effective_size():
     log_weights = np.random.default_rng(0).normal(size=(3, 40))
     weights = np.exp(log_weights)
     value, effective, error = annealing.log_mean_weight(np.float32(log_weights) - 500.0)
@@ -294,6 +294,6 @@ def test_one_call_gives_the_evidence(keys):
 
 
 @pytest.mark.parametrize("name", ["latent_size", "num_chains", "num_temperatures", "pilot_chains"])
-def test_a_call_without_something_to_do(keys, name):
+def test_a_call_with_a_count_of_0_is_refused(keys, name):
     with pytest.raises(ValueError, match="must be at least 1"):
         _estimate(next(keys), **{name: 0})

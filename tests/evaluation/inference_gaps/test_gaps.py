@@ -66,7 +66,7 @@ def test_the_own_family_decides_the_gaps():
     assert np.mean(gaps(other)["inference_gap"]) == pytest.approx(4.0)
 
 
-def test_a_code_without_density_has_no_gaps():
+def test_a_point_posterior_has_no_gaps():
     point = dataclasses.replace(BOUNDS, iwae=None, lower=None, own_family="none")
     found = measures(point)
     absent = {name for name, value in found.items() if isinstance(value, NotApplicable)}
@@ -83,14 +83,14 @@ def test_a_code_without_density_has_no_gaps():
         ({"effective_sample_size": np.array([1.1, 9.0, 1.2, 9.0])}, "the weight for 50% of"),
     ],
 )
-def test_what_speaks_against_the_mixing(change, words):
+def test_signs_of_bad_mixing_are_doubts(change, words):
     assert doubts(BOUNDS, MIXED, 1.0) == []
     (doubt,) = doubts(BOUNDS, dataclasses.replace(MIXED, **change), 1.0)
     assert words in doubt
 
 
-def test_an_iwae_bound_clearly_ahead_speaks_against_it():
-    """By 0.3 ± 0.1: three errors; by 0.1 ± 0.1 it is noise."""
+def test_an_iwae_bound_that_is_clearly_ahead_is_a_doubt():
+    """A lead of 0.3 ± 0.1 is three standard errors; one of 0.1 ± 0.1 is noise."""
     lead = np.array([0.1, 0.5, 0.2, 0.4])
     (doubt,) = doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead), MIXED, 1.0)
     assert doubt == "the IWAE bound is 0.30 ± 0.09 nats higher"
@@ -101,11 +101,11 @@ def test_an_iwae_bound_clearly_ahead_speaks_against_it():
     assert doubts(dataclasses.replace(BOUNDS, iwae=BOUNDS.ais + lead / 10), MIXED, 1.0) == []
 
 
-def test_without_simulated_images_the_rest_is_judged():
+def test_doubts_need_no_simulated_images():
     assert doubts(BOUNDS, dataclasses.replace(MIXED, sandwich=None), 1.0) == []
 
 
-def test_what_rests_on_unmixed_chains_carries_the_caveat():
+def test_measures_that_rest_on_unmixed_chains_carry_the_caveat():
     found = measures(BOUNDS)
     assert with_caveats(found, BOUNDS, [], {"diagonal": ""}) == found
     marked = with_caveats(found, BOUNDS, ["the bounds are far apart"], {})
@@ -119,7 +119,7 @@ def test_what_rests_on_unmixed_chains_carries_the_caveat():
     assert "rests on" not in marked["ais_bound"].caveat
 
 
-def test_an_optimum_above_all_estimates_of_the_evidence():
+def test_an_optimum_above_all_estimates_of_the_evidence_is_a_caveat():
     ahead = dataclasses.replace(BOUNDS, iwae=BOUNDS.iwae + 1.0, ais=BOUNDS.ais - 9.0)
     optimal = {**BOUNDS.optimal, "full_covariance": ahead.iwae + 2.0}
     ahead = dataclasses.replace(ahead, optimal=optimal)
@@ -127,7 +127,7 @@ def test_an_optimum_above_all_estimates_of_the_evidence():
     assert "L[q*] of full_covariance is 2.00 ± 0.00" in marked["log_evidence"].caveat
 
 
-def test_optimisation_that_did_not_settle_or_is_behind_what_it_holds():
+def test_an_unsettled_optimum_or_one_behind_what_its_family_contains_is_a_caveat():
     found = measures(BOUNDS)
     marked = with_caveats(found, BOUNDS, ["they are far apart"], {"diagonal": "it did not settle"})
     both = marked["approximation_gap"].caveat
@@ -148,7 +148,7 @@ def test_optimisation_that_did_not_settle_or_is_behind_what_it_holds():
     assert "behind the factorised optimum" in marked["optimal_full_covariance_bound"].caveat
 
 
-def test_overfitting_of_encoder_and_decoder():
+def test_overfitting_of_encoder_and_decoder_is_measured():
     train = dataclasses.replace(BOUNDS, ais=BOUNDS.ais + 3.0)
     found = overfitting({"train": train, "test": BOUNDS}, {})
     assert found["encoder_overfitting"] == pytest.approx(0.5)  # of [-1, 2, 1, 0]

@@ -24,7 +24,7 @@ SHARE = 0.7  # of the stddev that is best for a factorised posterior, is the enc
 
 
 class Model(nn.Module):
-    """Exact posterior means, and deviations that are too small."""
+    """A linear model with exact posterior means and too small standard deviations."""
 
     density: bool = True
 
@@ -81,7 +81,7 @@ def _trained(density=True, **changes):
 
 @pytest.fixture(scope="module")
 def measured():
-    """The model after it was measured, and the measures."""
+    """A model that was measured, and its measures."""
     trained = _trained()
     return trained, evaluation.measure(trained)
 
@@ -92,12 +92,12 @@ def _log_evidence(x):
 
 
 def _kl(variances):
-    """KL(N(mean, diag(variances)) || the exact posterior): the same for every image."""
+    """Returns KL(N(mean, diag(variances)) || the exact posterior), the same for every image."""
     _, log_det = np.linalg.slogdet(PRECISION)
     return 0.5 * (np.sum(np.diag(PRECISION) * variances) - 2 - log_det - np.log(variances).sum())
 
 
-def test_every_gap_is_that_of_the_closed_form(measured):
+def test_every_gap_equals_its_closed_form(measured):
     metrics = measured[1].metrics
     best = 1.0 / np.diag(PRECISION)
     approximation, inference = _kl(best), _kl(SHARE**2 * best)
@@ -135,14 +135,14 @@ def test_the_sandwich_holds_and_nothing_is_doubtful(measured):
     assert width == pytest.approx(ends)
 
 
-def test_names_are_those_announced(measured):
+def test_measures_have_the_announced_names(measured):
     trained, found = measured
     assert set(found.metrics) == set(evaluation.metric_names(trained.config, "inference_gaps"))
 
 
 @pytest.mark.slow
-def test_too_few_temperatures_are_said_to_be(measured):
-    """One in place of 60: on the same simulated images the bounds are over a nat apart."""
+def test_too_few_temperatures_are_a_caveat(measured):
+    """With one instead of 60, the bounds of the simulated images are over a nat apart."""
     trained = _trained(families=(), parts=("test",), **{"annealing.num_temperatures": 1})
     metrics, reasons, caveats, _ = evaluation.measure(trained)
     assert "AIS has not mixed: on images simulated" in caveats["ais_bound_test"]
@@ -183,7 +183,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
         ({"num_simulated": -1}, "num_simulated must be"),
     ],
 )
-def test_options_are_refused_before_anything_is_trained(changes, words):
+def test_invalid_options_are_refused_before_training(changes, words):
     config = base_config().evaluations
     config.names = ("inference_gaps",)
     config.inference_gaps.update_from_flattened_dict(changes)
@@ -215,7 +215,7 @@ def test_the_grid_integrates_to_the_evidence(measured):
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e30])
-def test_what_lies_far_from_the_posterior_can_be_drawn(measured, mean):
+def test_a_posterior_far_from_the_true_one_can_be_drawn(measured, mean):
     trained, _ = measured
     grid = latent_plane.posterior_grid(trained, DATA["train"][0])
     posterior = posteriors.DiagonalGaussian(jnp.full(2, mean), jnp.full(2, 0.01))
@@ -226,7 +226,7 @@ def test_what_lies_far_from_the_posterior_can_be_drawn(measured, mean):
 
 @pytest.mark.slow
 def test_a_flow_has_a_density_of_z_alone():
-    """It integrates to 1, and is that of the samples."""
+    """The density integrates to 1 and has the mean of the samples."""
     networks = posteriors.init_auxiliary_flow(jax.random.key(0), 2, hidden_sizes=(8,))
     flow = posteriors.AuxiliaryFlow(jnp.array([0.3, -0.2]), jnp.array([0.5, 0.8]), None, networks)
     z, _ = jax.vmap(flow.sample_and_log_prob)(jax.random.split(jax.random.key(1), 4000))
@@ -240,7 +240,7 @@ def test_a_flow_has_a_density_of_z_alone():
     assert (np.abs(mean - np.mean(z, axis=0)) < 4 * error + 0.03).all()
 
 
-def test_chosen_images_are_the_telling_ones(measured):
+def test_instructive_images_are_chosen(measured):
     trained, _ = measured
     split = measured_split(trained, "train", trained.config.inference_gaps)
     few = dataclasses.replace(split.bounds, optimal={})

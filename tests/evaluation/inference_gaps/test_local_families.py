@@ -27,7 +27,7 @@ def _start(name, options=OPTIONS):
 
 
 def _log_densities(posterior):
-    """Of 9 draws: log q, and the base's log density, in float64."""
+    """Returns log q and the base's log density of 9 draws, in float64."""
     draw = jax.jit(jax.vmap(posterior.sample_and_log_prob))
     z, log_q = draw(jax.random.split(jax.random.key(1), 9))
     deviations = np.std(z, axis=0) / PRIOR  # of 9 draws: 0.3 to 1.8 but for 1 in 10,000
@@ -41,22 +41,22 @@ def test_the_start_is_the_gaussian_that_it_starts_from(name):
     np.testing.assert_allclose(log_q, expected, atol=2e-4)  # a planar flow's margin is 1e-5
 
 
-def test_a_flow_of_one_dimension_more_starts_there_too():
-    """With N(0, I) for v and a reverse network of its own (GAPS 6.2)."""
+def test_an_auxiliary_flow_with_other_sizes_starts_there_too():
+    """It draws v from N(0, I) and has a separate reverse network (GAPS 6.2)."""
     options = dataclasses.replace(OPTIONS, auxiliary_start="standard_normal", reverse_sizes=(6, 6))
     start = _start("auxiliary_flow", options)
     assert [len(layer["bias"]) for layer in start.networks["reverse"]] == [6, 6, 6]
     np.testing.assert_allclose(*_log_densities(start), atol=2e-4)
 
 
-def test_constant_takes_its_own_stddev():
+def test_a_constant_family_has_the_given_stddev():
     constant = _start("constant")
     np.testing.assert_array_equal(constant.mean, BASE.mean)
     np.testing.assert_allclose(constant.stddev, np.full(3, 0.3))
 
 
-def test_the_search_of_an_auxiliary_flow_begins_beside_it():
-    """Xavier's kernels, the last of each network a tenth as large; all biases are 0."""
+def test_the_search_of_an_auxiliary_flow_begins_near_its_start():
+    """Kernels are Xavier's, the last of each network a tenth as large; biases are 0."""
     family, start = FAMILIES["auxiliary_flow"], _start("auxiliary_flow")
     drawn = family.draw(jax.random.key(0), 3, OPTIONS)
     aside = family.aside(drawn, start)
@@ -75,7 +75,7 @@ def test_the_search_of_an_auxiliary_flow_begins_beside_it():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_unconstrained_and_back(name):
+def test_unconstrained_parameters_map_back_to_the_posterior(name):
     family, start = FAMILIES[name], _start(name)
     assert isinstance(start, family.posterior)
     if name == "full_covariance":

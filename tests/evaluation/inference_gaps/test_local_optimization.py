@@ -33,7 +33,7 @@ QUICK = LocalOptimization(
 
 
 class Model(nn.Module):
-    """The linear model; its encoder sees nothing. `traces` counts how often decode is traced."""
+    """The linear model with a blind encoder; `traces` counts how often decode is traced."""
 
     traces: tuple = ()
 
@@ -77,14 +77,14 @@ def _exact_means(trained):
 
 
 def _kl(mean, covariance, exact_mean):
-    """KL(N(mean, covariance) || the exact posterior), in float64."""
+    """Returns KL(N(mean, covariance) || the exact posterior), in float64."""
     off = mean - exact_mean
     ratio = PRECISION @ covariance
     return 0.5 * (off @ PRECISION @ off + np.trace(ratio) - 2 - np.linalg.slogdet(ratio)[1])
 
 
 def test_full_covariance_closes_the_gap(trained):
-    """No noise is left at the optimum: the covariance to 3%, far beyond the 0.01 nats."""
+    """At the optimum there is no noise, so the covariance is right to 3%."""
     settings = dataclasses.replace(QUICK, learning_rate=0.01, max_steps=2000)
     found = optimize_posteriors(trained, trained.images, "full_covariance", settings)
     factors = np.tril(found.posterior.scale_tril).astype(float)
@@ -98,8 +98,8 @@ def test_full_covariance_closes_the_gap(trained):
     np.testing.assert_allclose(bounds.lower_bound, _log_evidence(trained), atol=0.01)
 
 
-def test_the_best_factorised_posterior(trained):
-    """Precisions P_ii and a gap of 1/2 [sum log P_ii - log det P] below the evidence.
+def test_the_best_factorised_posterior_is_found(trained):
+    """It has precisions P_ii and lies 1/2 [sum log P_ii - log det P] below the evidence.
 
     Adam keeps a distance of a few percent from the optimum, where noise is left; the gap, which is
     of second order in that, is good to 0.01 nats.
@@ -125,7 +125,7 @@ def test_constant_keeps_its_stddev_and_finds_the_mean(trained):
 
 
 def test_no_learning_rate_ends_below_the_gaussian_that_it_starts_from(trained):
-    """Adam's steps of 1,000 break everything: what is held comes back, of all the images."""
+    """Steps of 1,000 break every search, so that every image keeps its start."""
     factorised = posteriors.DiagonalGaussian(
         _exact_means(trained).astype(np.float32),
         np.tile(np.diag(PRECISION) ** -0.5, (5, 1)).astype(np.float32),
@@ -144,7 +144,7 @@ RATES = (1e-3, 3e-3, 3e-2)
 
 
 def _flows(trained, images, rate):
-    """Bounds of the best factorised Gaussians, of the flows found from there, and their errors."""
+    """Returns bounds of the best factorised Gaussians, of flows started there, and errors."""
     factorised = optimize_posteriors(trained, images, "diagonal", FLOW)
     settings = dataclasses.replace(FLOW, network_learning_rate=rate)
     flow = optimize_posteriors(trained, images, "auxiliary_flow", settings, factorised.posterior)
@@ -157,7 +157,7 @@ def _flows(trained, images, rate):
 
 @pytest.mark.slow
 def test_a_flow_reaches_a_correlated_gaussian(trained):
-    """It holds the posterior of the linear model, so that its bound is log p(x)."""
+    """Its family contains the linear model's posterior, so that its bound is log p(x)."""
     images = trained.images[:2]
     evidence = _log_evidence(trained)[:2]
     factorised, flow, errors = _flows(trained, images, 1e-2)
@@ -167,7 +167,7 @@ def test_a_flow_reaches_a_correlated_gaussian(trained):
 
 
 class Banana(nn.Module):
-    """Latents that x knows as z_0 and z_1 + z_0^2: two bent ridges, or one."""
+    """x depends on z_0 and z_1 + z_0^2, so that the posterior has one or two bent ridges."""
 
     def setup(self):
         self.one = self.param("one", lambda _: jnp.ones(()))
@@ -213,7 +213,7 @@ SHORT = LocalOptimization(num_samples=4, learning_rate=0.1, check_every=5, patie
 
 @pytest.mark.slow
 def test_the_chunk_size_changes_nothing(trained):
-    """With 5 images in chunks of 2 the third is filled up; images stop after unequal steps."""
+    """Of 5 images in chunks of 2 the last chunk is padded; images stop after different steps."""
     whole = optimize_posteriors(trained, trained.images, "diagonal", SHORT)
     assert len(set(whole.steps.tolist())) > 1
     assert whole.converged.any()
@@ -239,7 +239,7 @@ def test_nothing_is_compiled_for_another_chunk(trained):
     assert counts[0] == counts[1] > 0
 
 
-def test_max_steps_and_progress(trained):
+def test_max_steps_are_rounded_down_and_progress_ends_at_1(trained):
     done = []
     settings = dataclasses.replace(SHORT, chunk_size=3, patience=100, max_steps=14)
     found = optimize_posteriors(trained, trained.images, "diagonal", settings, progress=done.append)
@@ -250,7 +250,7 @@ def test_max_steps_and_progress(trained):
 
 
 def test_a_broken_image_stops_alone(trained):
-    """The third starts where squares leave float32, and finds nothing; the others go on."""
+    """The third image starts where squares overflow float32 and finds nothing; others go on."""
     stddev = np.tile(PRIOR, (5, 1))
     stddev[2] = 1e25
     start = posteriors.DiagonalGaussian(np.zeros((5, 2), np.float32), stddev)
@@ -263,8 +263,8 @@ def test_a_broken_image_stops_alone(trained):
     assert np.isfinite(np.delete(found.elbo, 2)).all()
 
 
-def test_the_start_is_taken(trained):
-    """From the exact posterior nothing improves; from the prior that many steps are too few."""
+def test_the_search_begins_at_its_start(trained):
+    """From the exact posterior nothing improves; from the prior these steps are too few."""
     exact = posteriors.FullCovarianceGaussian(
         _exact_means(trained).astype(np.float32),
         np.tile(np.linalg.cholesky(COVARIANCE).astype(np.float32), (5, 1, 1)),
@@ -276,7 +276,7 @@ def test_the_start_is_taken(trained):
     assert (far.elbo < _log_evidence(trained) - 1).all()
 
 
-def test_what_cannot_be_is_refused(trained):
+def test_invalid_arguments_are_refused(trained):
     def refused(*arguments, error=UsageError, **changes):
         model = dataclasses.replace(trained, **changes)
         with pytest.raises(error) as found:

@@ -22,7 +22,7 @@ WEIGHTS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 
 
 class Linear(nn.Module):
-    """Codes are the first three pixels, of stddev 0.9, 0.1 and 0.5."""
+    """Codes are the first three pixels, with standard deviations 0.9, 0.1 and 0.5."""
 
     deterministic: bool = False
 
@@ -58,8 +58,8 @@ def trained():
     )
 
 
-def test_dimensions_are_ordered_by_their_divergence(trained):
-    """KL(N(mu, s^2) || N(0, 1)) = (s^2 + mu^2 - 1) / 2 - log s, per dimension by hand."""
+def test_latents_are_ordered_by_their_divergence(trained):
+    """Each latent has KL(N(mu, s^2) || N(0, 1)) = (s^2 + mu^2 - 1) / 2 - log s."""
     trained = dataclasses.replace(trained, prior_stddev=1.0)
     order, scores, name = latent_order(trained)
     means = IMAGES[:12].reshape(12, 16)[:, :3] / 255.0
@@ -70,7 +70,7 @@ def test_dimensions_are_ordered_by_their_divergence(trained):
     assert order.tolist() == [1, 2, 0]
 
 
-def test_without_a_divergence_they_are_ordered_by_the_codes_variance(trained):
+def test_without_a_divergence_latents_are_ordered_by_the_codes_variance(trained):
     trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
     order, scores, name = latent_order(trained)
     variances = (IMAGES[:12].reshape(12, 16)[:, :3] / 255.0).var(axis=0)
@@ -92,7 +92,7 @@ def test_a_traversal_changes_one_latent_by_standard_deviations_of_the_prior(trai
             )
 
 
-def test_without_a_prior_it_counts_deviations_of_the_codes(trained):
+def test_without_a_prior_a_traversal_counts_deviations_of_the_codes(trained):
     trained = dataclasses.replace(trained, model=Linear(True), prior_stddev=None)
     codes = IMAGES[:12].reshape(12, 16)[:, :3] / 255.0
     image = traversals(trained, np.zeros(3), [1], [2.0])[0, 0]
@@ -101,7 +101,7 @@ def test_without_a_prior_it_counts_deviations_of_the_codes(trained):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_nearest_against_all_distances(dtype):
+def test_nearest_images_are_those_of_all_distances(dtype):
     rng = np.random.default_rng(2)
     others = rng.integers(0, 256, (4500, 3, 2)).astype(np.uint8)
     images = rng.random((5, 3, 2))
@@ -149,7 +149,7 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
 
 
 class Varied(Linear):
-    """Its posteriors' variances follow the pixels."""
+    """A model whose posterior variances depend on the pixels."""
 
     def encode(self, x):
         return DiagonalGaussian(x.ravel()[:3], 0.1 + x.ravel()[3:6])
@@ -164,7 +164,7 @@ def test_variances_are_drawn_where_they_differ(trained, tmp_path):
     assert (tmp_path / "posterior_variances.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_too_few_codes_for_a_mixture_are_said(trained, tmp_path, caplog):
+def test_too_few_codes_for_a_mixture_are_logged(trained, tmp_path, caplog):
     trained = dataclasses.replace(trained, images_of=lambda part: IMAGES[:6])
     few = {"sources": (), "num_traversed": 1, "num_interpolations": 1}
     options = ml_collections.ConfigDict({**trained.config.pictures, **few})

@@ -22,7 +22,7 @@ COVARIANCE = np.array([[2.0, 0.6, 0.0], [0.6, 0.5, -0.2], [0.0, -0.2, 1.0]])
 
 
 def _assert_moments(samples, mean, covariance):
-    """Within 4.5 standard errors: sqrt(C_ii / n) and sqrt((C_ii C_jj + C_ij^2) / n)."""
+    """Within 4.5 standard errors, sqrt(C_ii / n) and sqrt((C_ii C_jj + C_ij^2) / n)."""
     n, variance = len(samples), np.diag(covariance)
     assert np.all(abs(samples.mean(axis=0) - mean) < 4.5 * np.sqrt(variance / n) + 1e-9)
     errors = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
@@ -41,7 +41,7 @@ def test_a_gaussian_is_recovered_and_sampled():
 
 
 def test_a_singular_gaussian_stays_in_its_plane():
-    """Also of fewer codes than dimensions."""
+    """This holds even for fewer codes than dimensions."""
     rng = np.random.default_rng(1)
     codes = rng.normal(size=(4, 2)) @ rng.normal(size=(2, 6)) + 3.0
     samples = fit_gaussian(codes).sample(rng, 50)
@@ -52,13 +52,13 @@ def test_a_singular_gaussian_stays_in_its_plane():
 
 
 @pytest.mark.parametrize("stddev", [2.0, np.array([0.5, 1.0, 3.0])])
-def test_the_standard_prior(stddev):
+def test_the_standard_prior_has_its_moments(stddev):
     samples = standard_prior(stddev, 3).sample(np.random.default_rng(2), 20_000)
     _assert_moments(samples, np.zeros(3), np.diag(np.broadcast_to(stddev, 3) ** 2))
 
 
-def test_the_optimal_prior_is_its_closed_form_and_the_best():
-    """No other diagonal S has a smaller mean KL divergence of the same posteriors."""
+def test_the_optimal_prior_has_its_closed_form_and_is_the_best():
+    """No other diagonal S gives the same posteriors a smaller mean KL divergence."""
     rng = np.random.default_rng(3)
     means, stddevs = rng.normal(size=(50, 2)) * [2.0, 0.3], rng.uniform(0.2, 1.5, size=(50, 2))
     density = optimal_prior(means, stddevs**2)
@@ -80,7 +80,7 @@ def _mixture():
     return MixtureDensity(weights, means, np.stack([COVARIANCE, np.eye(3), 2 * np.eye(3)]))
 
 
-def test_log_density_of_a_mixture_is_scipys():
+def test_the_log_density_of_a_mixture_equals_scipys():
     density = _mixture()
     codes = np.random.default_rng(4).normal(size=(30, 3)) * 5
     terms = [
@@ -92,7 +92,7 @@ def test_log_density_of_a_mixture_is_scipys():
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
 def test_a_known_mixture_is_recovered_at_any_scale(scale):
-    """Three clusters far apart: weights, means and covariances within 4.5 standard errors."""
+    """Weights, means and covariances of three distant clusters, within 4.5 standard errors."""
     true, n = _mixture(), 6000
     codes = scale * true.sample(np.random.default_rng(5), n)
     found = fit_mixture(0, codes, num_components=3)
@@ -125,8 +125,8 @@ def test_a_mixture_of_one_is_the_gaussian():
     np.testing.assert_allclose(mixture.covariances[0], expected, rtol=1e-9)
 
 
-def test_a_mixture_is_sampled_as_it_is():
-    """Mean and covariance of the whole, by the law of total variance; shares of the clusters."""
+def test_samples_of_a_mixture_have_its_moments():
+    """The samples are checked cluster by cluster, and so are the clusters' shares."""
     density, n = _mixture(), 20_000
     samples = density.sample(np.random.default_rng(6), n)
     nearest = np.argmin(np.linalg.norm(samples[:, None] - density.means, axis=-1), axis=1)
@@ -163,7 +163,7 @@ def _energy_distance(a, b):
 
 
 @pytest.mark.slow
-def test_the_second_stage_bends_where_a_gaussian_cannot():
+def test_the_second_vae_fits_codes_that_a_gaussian_cannot():
     """Energy distance to fresh codes: below a fifth of the Gaussian's.
 
     Eight seeds gave 0.5% to 6% of it, and 20% to 34% where the rate was too low for the steps.
@@ -181,8 +181,8 @@ def test_the_second_stage_bends_where_a_gaussian_cannot():
     assert _energy_distance(samples, fresh) < by_gaussian / 5
 
 
-def test_the_second_stages_noise_is_in_its_samples():
-    """With the decoder silenced, what is left is center and scale times the learned noise."""
+def test_samples_of_the_second_vae_have_its_noise():
+    """If the decoder outputs 0, samples are the center plus scale times the learned noise."""
     codes = np.random.default_rng(9).normal(size=(50, 2)) * 4 + 1
     density = fit_second_stage(0, codes, hidden_sizes=(4,), steps=1, batch_size=8)
     params = jax.tree.map(np.zeros_like, density.variables["params"])
@@ -193,8 +193,8 @@ def test_the_second_stages_noise_is_in_its_samples():
     _assert_moments(samples, codes.mean(axis=0), variance * np.eye(2))
 
 
-def test_the_second_stages_elbo_meets_a_known_density():
-    """A decoder by hand, u -> u with noise s: p(z) = N(0, 1 + s^2), met at the exact posterior."""
+def test_the_elbo_of_the_second_vae_equals_a_known_density():
+    """For the decoder u -> u with noise s, p(z) = N(0, 1 + s^2); the posterior is exact."""
     s2 = 0.25
     model = SecondStageVae(1, ())
     params = {

@@ -20,7 +20,7 @@ def _average(x):
 
 
 class Branches(nn.Module):
-    """Named chains of units side by side; `pooled` says what each is of: x or a pool of it."""
+    """Named chains of units side by side; `pooled` says if one starts from x or a pool of it."""
 
     def __init__(self, ins, chains, pool, halving=False):
         super().__init__()

@@ -17,7 +17,7 @@ def _bars(rng, number, channels=1):
     return images, labels
 
 
-def test_it_learns_labels_of_any_value_and_repeats_itself():
+def test_the_classifier_learns_any_labels_and_is_deterministic():
     rng = np.random.default_rng(0)
     images, labels = _bars(rng, 300)
     unseen, truth = _bars(rng, 200)
@@ -33,14 +33,14 @@ def test_it_learns_labels_of_any_value_and_repeats_itself():
     np.testing.assert_allclose(trained.features(floats), features, rtol=1e-4, atol=1e-4)
 
 
-def test_large_and_odd_colour_images_are_taken():
+def test_large_colour_images_of_odd_size_are_accepted():
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (6, 40, 21, 3), np.uint8)
     trained = train_classifier(images, np.arange(6) % 2, steps=1, batch_size=4)
     assert trained.features(images).shape == (6, classifier.NUM_FEATURES)
 
 
-def test_it_is_trained_once_for_the_same_data(monkeypatch):
+def test_the_classifier_is_trained_once_for_the_same_data(monkeypatch):
     calls = []
 
     def count(images, labels, **options):
@@ -57,7 +57,7 @@ def test_it_is_trained_once_for_the_same_data(monkeypatch):
     assert len(calls) == 4
 
 
-def test_one_label_and_no_images_are_refused():
+def test_a_single_label_and_wrong_shapes_are_refused():
     images = np.zeros((4, 8, 8, 1), np.uint8)
     with pytest.raises(ValueError, match="two labels or more"):
         train_classifier(images, np.zeros(4, int))

@@ -26,7 +26,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def weights(network, tmp_path_factory):
-    """The network's state dict in a file, as its publisher has it."""
+    """A file of the network's state dict, like the published one."""
     import torch
 
     path = tmp_path_factory.mktemp("weights") / inception.WEIGHTS_FILE
@@ -49,8 +49,8 @@ def test_features_are_those_of_the_network_in_pytorch(network, weights):
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 31, 1), (1, 320, 300, 3), (1, 299, 299, 3)])
-def test_images_are_resized_as_pytorch_does(shape):
-    """Up and down, without antialiasing; then from [0, 1] to [-1, 1].
+def test_images_are_resized_like_pytorch_does(shape):
+    """Images are resized up and down without antialiasing, then mapped from [0, 1] to [-1, 1].
 
     In float32 both, which places the samples alike. On the larger image aligned corners would
     change 0.07 and antialiasing 0.2.
@@ -81,7 +81,7 @@ def test_weights_of_another_network_are_refused(weights):
         inception.variables_from_torch(arrays | {name: np.zeros((32, 4, 3, 3), np.float32)})
 
 
-def test_a_missing_file_and_a_wrong_one(tmp_path, weights):
+def test_missing_and_wrong_files_are_refused(tmp_path, weights):
     with pytest.raises(UsageError, match=r"is empty.*needs pt_inception.*features=classifier"):
         inception.check_weights("")
     with pytest.raises(UsageError, match=r"no file '/nowhere/x.pth'.*needs pt_inception.*https://"):
@@ -107,6 +107,6 @@ def test_images_of_another_shape_are_refused():
 
 
 def test_the_network_has_as_many_weights_as_inception_v3():
-    """torchvision's 27,161,264 without the classifiers: 3,326,696 of the auxiliary, 2,049,000."""
+    """torchvision has 27,161,264, of which 3,326,696 and 2,049,000 belong to classifiers."""
     count = sum(leaf.size for leaf in jax.tree.leaves(inception._shapes()["params"]))
     assert count == 27_161_264 - 3_326_696 - 2_049_000

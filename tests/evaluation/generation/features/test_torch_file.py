@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.generation.features.torch_file import read_torch_file
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_state_dict_comes_back_bit_by_bit(tmp_path, zipped):
-    """Zip format and the one before; several views of one storage; a scalar; int64."""
+    """In both formats, with several views of one storage, a scalar and int64."""
     torch = pytest.importorskip("torch")
     base = torch.randn(20)
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
@@ -36,7 +36,7 @@ def test_a_state_dict_comes_back_bit_by_bit(tmp_path, zipped):
 
 
 class Marker:
-    """Unpickled by the book, it would leave a file behind."""
+    """Unpickled by `pickle`, it would leave a file behind."""
 
     def __init__(self, path):
         self.path = path
@@ -80,7 +80,7 @@ def test_no_other_name_is_looked_up(tmp_path, name):
 )
 @pytest.mark.parametrize("attribute", ["__defaults__", "__doc__", "__setstate__"])
 def test_a_pickle_cannot_change_what_it_names(tmp_path, write, name, attribute):
-    """BUILD, by the instance's dictionary and by slots; both would work on a function."""
+    """The opcode BUILD could set attributes of a function in two ways, by dictionary and slots."""
     for state in ({attribute: None}, (None, {attribute: ("changed",)})):
         # A protocol 2 pickle of the state, without its frame: header before, STOP after.
         write(b"\x80\x02" + name + pickle.dumps(state, 2)[2:-1] + b"b.", tmp_path / "evil.pth")
@@ -105,7 +105,7 @@ def test_a_storage_of_many_tensors_is_read_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_names_do_not_multiply_a_storage(tmp_path, zipped):
-    """Twice is a tied weight; 500 times 16 kB would be 8 MB of a file of 100 kB."""
+    """A storage used twice is a tied weight; used 500 times, 100 kB would become 8 MB."""
     torch = pytest.importorskip("torch")
     base, path = torch.randn(4000), tmp_path / "state.pth"
     torch.save({"a": base, "b": base}, path, _use_new_zipfile_serialization=zipped)
@@ -140,7 +140,7 @@ def test_a_truncated_file_is_refused(tmp_path, zipped):
 
 
 class Tensor:
-    """Pickled as a tensor of 4 numbers whose place in them is made up."""
+    """Pickles as a view of 4 numbers with an offset, shape and strides of its own."""
 
     def __init__(self, *layout):
         self.layout = layout
@@ -172,7 +172,7 @@ class Tensor:
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_tensors_that_reach_beyond_their_storage_are_refused(tmp_path, layout, message, zipped):
-    """Offsets and strides are the file's word, too."""
+    """A file may also lie about offsets and strides."""
     torch = pytest.importorskip("torch")
     path = tmp_path / "state.pth"
     torch.save({"a": Tensor(*layout)}, path, _use_new_zipfile_serialization=zipped)
@@ -232,7 +232,7 @@ def write_legacy(content, path):
 
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_a_file_made_by_hand_is_read(tmp_path, write):
-    """The hostile ones below differ from it in one place each."""
+    """Each hostile pickle below differs from this one in a single place."""
     write(state_dict(), tmp_path / "state.pth")
     found = read_torch_file(tmp_path / "state.pth")
     np.testing.assert_array_equal(found["weight"], [[0, 1, 2], [3, 4, 5]])
@@ -300,7 +300,7 @@ def test_hostile_pickles_are_refused_in_little_memory(tmp_path, kind, write, mon
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.filterwarnings("error")
 def test_any_damage_of_weights_is_a_usage_error(tmp_path, write, inside):
-    """Of the pickle of the state dict, or of the file around it."""
+    """The damage is in the pickle of the state dict, or in the file around it."""
     path, rng, refused = tmp_path / "state.pth", np.random.default_rng([7, inside]), []
     content = state_dict(piece("a") + tensor() + piece("b") + tensor(3, (3,), (1,)))
     write(content, path)
@@ -319,8 +319,8 @@ def test_any_damage_of_weights_is_a_usage_error(tmp_path, write, inside):
     assert "".join(refused).isprintable()
 
 
-def test_opcodes_are_followed_as_pickles_of_all_kinds_have_them():
-    """Whatever Python pickles is followed to its end, with nothing built."""
+def test_the_check_follows_the_opcodes_of_all_kinds_of_pickles():
+    """The check reads any pickle of Python to its end without building anything."""
     shared = ["x"]
     values = [
         {"a": (1, 2.5, None, True, b"bytes", 2**80), "b": [shared, shared], "c": {1, 2}},
