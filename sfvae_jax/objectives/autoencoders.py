@@ -29,6 +29,7 @@ from sfvae_jax.objectives.penalties import (
 )
 from sfvae_jax.objectives.spec import (
     Example,
+    Likelihood,
     Loss,
     ObjectiveInfo,
     Options,
@@ -40,7 +41,7 @@ from sfvae_jax.objectives.spec import (
 
 
 def squared_error(decode: Callable[[Array], Array], x: Array, z: Array) -> Array:
-    """|x - decode(z)|^2, summed over the elements of one example   (RAE Eq. 8).
+    """The squared error |x - decode(z)|^2, summed over the elements of one example   (RAE Eq. 8).
 
     Args:
         decode: maps one latent [m] to a reconstruction shaped like x.
@@ -66,19 +67,20 @@ def rae_loss(
     *,
     beta: Array | float,
     penalty: Array | float = 0.0,
-    likelihood: Any = None,
+    likelihood: Likelihood | None = None,
 ) -> Array:
     """The loss of a regularised autoencoder on one example.
 
     |x - decode(z)|^2 + beta/2 |z|^2 + penalty   (RAE Eq. 11)
 
-    With a likelihood, of sequences say, -log p(x | decode(z)) takes the place of the squared error
-    (GrammarRAE, RAE Section 6.2). A beta or penalty that was chosen for squared errors of pixels is
-    none for nats: half a squared error is one at variance 1, and a sequence has fewer terms.
+    With a likelihood, for example of sequences, -log p(x | decode(z)) takes the place of the
+    squared error (GrammarRAE, RAE Section 6.2). A beta or penalty that was chosen for squared
+    errors of pixels does not suit nats: half the squared error is -log p(x|z) at variance 1, up to
+    a constant, and a sequence has fewer terms.
 
     `penalty` is lambda L_REG, already weighted: `gradient_penalty` (RAE-GP), `squared_norm` of the
-    decoder's parameters (RAE-L2), or nothing (RAE; and RAE-SN, which instead divides each of the
-    decoder's weights by its `spectral_norm`). beta = 0 and no penalty is the plain autoencoder.
+    decoder's parameters (RAE-L2), or nothing (RAE; and RAE-SN, which instead divides each weight of
+    the decoder by its `spectral_norm`). The plain autoencoder has beta = 0 and no penalty.
 
     Args:
         decode: maps one latent [m] to a reconstruction shaped like x, or the likelihood's
@@ -118,14 +120,14 @@ def cv_vae_loss(
 
     |x - decode(mean + sqrt(variance) eps)|^2 + beta |mean|^2,   eps ~ N(0, I)
 
-    (RAE Eq. 10 and its L_KL^CV = |mean|^2, the divergence up to a factor and a constant.)
+    (RAE Eq. 10, with L_KL^CV = |mean|^2, the KL divergence up to a factor and a constant.)
 
     Args:
         rng: key of this example's noise.
         decode: maps one latent [m] to a reconstruction shaped like x.
         x: one example.
         mean: its code, [m].
-        variance: of the noise, not negative; a scalar or [m].
+        variance: variance of the noise, not negative; a scalar or [m].
         beta: weight of the code's size.
 
     Returns:
@@ -195,8 +197,8 @@ def _cv_vae_of_example(example: Example) -> Loss:
     return Loss(value, {"code_norm": jnp.sum(jnp.square(mean))})
 
 
-# beta and lambda are the best of a grid on held-out digits, for the paper prints none of them;
-# docs/objectives.md says which grid, which measure and by which command.
+# The paper prints no beta and no lambda. These are the best ones of a grid on held-out digits;
+# docs/objectives.md gives the grid, the measure and the command.
 RAE = ObjectiveInfo(
     name="rae",
     summary="the reconstruction error and the codes' squared norm",

@@ -1,10 +1,10 @@
-"""Objectives of a batch: the prior's variance floats with the codes (BACK, Sections 4.3 to 5.1).
+"""Objectives of a batch, with a prior whose variance follows the codes (BACK, Sections 4.3 to 5.1).
 
-BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". One posterior
-variance Sigma serves all examples, and the prior's variance follows the codes: S^2 = Sigma + M_B,
-M_B the batch's mean of mu^2. A batch shared by several devices has one S^2: with `axis_name` (of
-`jax.pmap`, `shard_map` or `vmap`) the functions see one device's share, and their statistics and
-noise are those of the whole batch.
+BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". All examples have
+one posterior variance Sigma, and the prior's variance floats with the codes: S^2 = Sigma + M_B,
+where M_B is the batch's mean of mu^2. A batch that several devices share has one S^2: with
+`axis_name` (of `jax.pmap`, `shard_map` or `vmap`) the functions take the examples of one device,
+and their statistics and noise are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from sfvae_jax.objectives.numerics.checks import (
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.objectives.spec import (
     Batch,
+    Likelihood,
     ObjectiveInfo,
     has_fixed_variance,
     is_any,
@@ -50,7 +51,7 @@ def floating_prior_variance(
 
     S^2 = Sigma + M_B,   M_B = mean over the batch of mu^2   (BACK Eq. 4, on the diagonal)
 
-    Not centred: the prior's mean is zero.
+    M_B is not centred, because the prior's mean is zero.
 
     Args:
         means: posterior means mu, [B, m].
@@ -73,17 +74,17 @@ def constant_variance_elbo(
     x: Array,
     means: Array,
     posterior_variance: Array,
-    likelihood: Any,
+    likelihood: Likelihood,
     *,
     axis_name: str | None = None,
 ) -> Elbo:
-    """The ELBO of every example under one posterior variance and the prior that fits the batch.
+    """The ELBO of each example with one posterior variance and the prior that fits the batch best.
 
     log_likelihood_i = log p(x_i | decode(z_i)),   z_i ~ N(mu_i, Sigma), one sample
     kl_i             = KL(N(mu_i, Sigma) || N(0, S^2)),   S^2 = `floating_prior_variance`
 
-    (BACK Eq. 2 with Eq. 4.) Its mean over the batch equals `bilbo` under the same noise, gradients
-    included: S^2 is the batch's optimum, so that the trace and the squared codes sum to m.
+    (BACK Eq. 2 with Eq. 4.) Its mean over the batch equals `bilbo` with the same noise, and so do
+    their gradients: S^2 is optimal for the batch, so that the trace and the squared codes sum to m.
 
     Args:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -126,7 +127,7 @@ def bilbo(
     x: Array,
     means: Array,
     posterior_variance: Array,
-    likelihood: Any,
+    likelihood: Likelihood,
     *,
     axis_name: str | None = None,
 ) -> Array:
@@ -135,8 +136,8 @@ def bilbo(
     -1/2 log det(I + Sigma^-1 M_B) + mean over the batch of log p(x_i | decode(z_i)),
     z_i ~ N(mu_i, Sigma), M_B = mean over the batch of mu^2   (BACK Eq. 24, on the diagonal)
 
-    In expectation a lower bound of the batch's mean of log p(x) under the prior N(0, Sigma + M_B)
-    that the batch itself sets.
+    In expectation it is a lower bound of the batch's mean of log p(x) under the prior
+    N(0, Sigma + M_B), which the batch itself determines.
 
     Args:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -148,7 +149,7 @@ def bilbo(
         axis_name: axis over which the batch is shared.
 
     Returns:
-        A scalar, in nats per example, alike on all devices.
+        A scalar, in nats per example, the same on all devices.
 
     Raises:
         ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
@@ -174,10 +175,10 @@ def bilbo_baggins(
     -1/2 [log det(I + Sigma^-1 M_B) + 1/tau tr(I + Sigma^-1 M_B) + mean_i n log(2 pi T_i)],
     T_i = tau |x_i - decode(z_i)|^2 / tr(Sigma^-1 S^2),   S^2 = Sigma + M_B
 
-    (BACK Eqs. 29 and 30.) T_i is one variance for the n elements of example i, so that the term in
-    1/tau is its share of the squared residual; gradients flow through T_i and M_B. Data and decoder
-    scaled by lambda change the value by -n log lambda. log |x - decode(z)|^2 is floored where the
-    residual is zero, with gradient zero there.
+    (BACK Eqs. 29 and 30.) T_i is the variance of all n elements of example i, so that the term in
+    1/tau is its share of the squared residual; gradients flow through T_i and M_B. Scaling data and
+    decoder by lambda changes the value by -n log lambda. Where the residual is zero,
+    log |x - decode(z)|^2 has a floor and a gradient of zero.
 
     Args:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -189,7 +190,7 @@ def bilbo_baggins(
         axis_name: axis over which the batch is shared.
 
     Returns:
-        A scalar, in nats per example, alike on all devices.
+        A scalar, in nats per example, the same on all devices.
 
     Raises:
         ArgumentError: if the shapes do not fit, or tau or the variance is known not to be positive.
@@ -210,7 +211,7 @@ def bilbo_baggins(
 
 
 def _checked(means: Array, posterior_variance: Array | float) -> tuple[Array, Array]:
-    """Means [B, m] and one variance [m], in 32 bits at least."""
+    """Checks means [B, m] and the variance, and makes the variance [m]; in at least 32 bits."""
     check_batch("means", means)
     check_positive("posterior_variance", posterior_variance)
     means, variance = wide((means, posterior_variance))
@@ -226,7 +227,7 @@ def _scatter(means: Array, posterior_variance: Array | float, axis_name: str | N
 def _sample(
     rng: Array, means: Array, posterior_variance: Array | float, axis_name: str | None
 ) -> Array:
-    """z_i ~ N(mu_i, Sigma), [B, m]; noise by the example's place in the whole batch."""
+    """Draws z_i ~ N(mu_i, Sigma), [B, m], with a key for each place in the whole batch."""
     centers, variance = _checked(means, posterior_variance)
     keys = example_keys(rng, means.shape[0], axis_name)
     noise = jax.vmap(lambda key: normal_like(key, _one_of(centers)))(keys)
@@ -234,24 +235,26 @@ def _sample(
 
 
 def _one_of(batch: Array) -> jax.ShapeDtypeStruct:
-    """Shape and type of one example of a batch."""
+    """The shape and dtype of one example of a batch."""
     return jax.ShapeDtypeStruct(batch.shape[1:], batch.dtype)
 
 
-def _log_likelihoods(decode: Callable[[Array], Any], x: Array, z: Array, likelihood: Any) -> Array:
+def _log_likelihoods(
+    decode: Callable[[Array], Any], x: Array, z: Array, likelihood: Likelihood
+) -> Array:
     check_likelihood(likelihood)
     check_one_for_each("x", x, "means", z)
     return jax.vmap(lambda x, z: log_likelihood_of(likelihood, x, decode(z)))(x, z)
 
 
 class _OfLatents(NamedTuple):
-    """p(x|z) with latents as its parameters.
+    """p(x|z) whose parameters are latents.
 
-    A decoder that is fed x is another one for each example, which an objective that takes a single
-    decoder for the whole batch has no place for.
+    It lets a decoder that is fed x differ between examples, although the objectives here take one
+    decoder for the whole batch.
     """
 
-    likelihood: Any
+    likelihood: Likelihood
     decode_given: Callable[[Array], Callable[[Array], Any]]
 
     def log_prob(self, x: Array, z: Array) -> Array:
@@ -259,7 +262,7 @@ class _OfLatents(NamedTuple):
 
 
 def _with_likelihood(objective: Callable[..., Any]) -> Callable[[Batch], Any]:
-    """Calls an objective that takes a likelihood with what training gives."""
+    """Adapts an objective that takes a likelihood to what training gives."""
 
     def of_batch(batch: Batch) -> Any:
         return objective(

@@ -1,4 +1,4 @@
-"""The evidence lower bound of one example, kept in its parts."""
+"""The evidence lower bound of one example, kept in parts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from jax import Array
 class Elbo:
     """E_q log p(x|z) + E_q log p(z) - E_q log q(z|x) of one example, in nats.
 
-    Every part keeps its constants, so that values of different objectives compare. Weighting
-    (beta, free bits, annealing) acts on the parts. Under `jax.vmap` each part has a leading axis.
+    Every part keeps its constants, so that values of different objectives can be compared.
+    Weighting (beta, free bits, annealing) acts on the parts. `jax.vmap` gives each part a leading
+    axis.
 
     Attributes:
         log_likelihood: E_q log p(x|z), or the objective's approximation of it; scalar.
         log_prior: E_q log p(z); scalar.
         entropy: -E_q log q(z|x); scalar.
-        kl_per_dimension: KL(q(z_i|x) || p(z_i)), shape [m], where it has a closed form, else None.
+        kl_per_dimension: KL(q(z_i|x) || p(z_i)), shape [m]; None without a closed form.
     """
 
     log_likelihood: Array

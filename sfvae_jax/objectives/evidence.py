@@ -1,4 +1,4 @@
-"""The log evidence of a decoder that is replaced by its tangent at the code.
+"""The log evidence of the decoder's tangent at a code.
 
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". Its m and n are
 swapped here: m is the latent size and n the data size.
@@ -28,15 +28,16 @@ def log_evidence(
     prior_stddev: Array | float = 1.0,
     tangent_decode: Callable[[Array], Array] | None = None,
 ) -> Array:
-    """log p(x) of the decoder's tangent at mu, by a change of variables; no posterior variance.
+    """log p(x) under the decoder's tangent at mu, which needs no posterior variance.
 
     -1/2 [n log 2 pi + |S^-1 mu|^2 + r' diag(1/c) r + log det(J S^2 J' + diag(c))],
     r = x - f(mu), S = diag(prior_stddev)
 
-    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). Eq. 16 prints J J' S^2 where shapes ask for
-    J S^2 J', which Eq. 26 has. The paper's m is the data size, n here.) The determinant comes from
-    an m x m system. For a linear decoder and mu the exact posterior mean it is log p(x) itself; for
-    another mu it is less. For a curved decoder it is an approximation and bounds nothing.
+    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). Eq. 16 prints J J' S^2, whose shapes do not
+    fit, for J S^2 J', which Eq. 26 has. The paper's m is the data size, n here.) The determinant
+    comes from an m x m system. For a linear decoder it is log p(x) itself if mu is the exact
+    posterior mean, and less for any other mu. For a curved decoder it is an approximation and
+    bounds nothing.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.

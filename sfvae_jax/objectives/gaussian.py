@@ -1,4 +1,4 @@
-"""Log densities, entropies and KL divergences of diagonal Gaussians, in nats, constants kept."""
+"""Log densities, entropies and KL divergences of diagonal Gaussians, in nats with constants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG_2_PI = 1.8378770664093453
 def latent_gaussian(
     mean: Array, stddev: Array | float, prior_stddev: Array | float = 1.0
 ) -> tuple[Array, Array, Array]:
-    """Mean and deviations of a diagonal posterior and its prior, checked, all [m] in 32 bits.
+    """Checks the mean and the deviations of a diagonal posterior and its prior; makes all [m].
 
     Args:
         mean: [m].
@@ -41,7 +41,10 @@ def latent_gaussian(
 
 
 def prior_deviations(mean: Array, prior_stddev: Array | float) -> Array:
-    """Standard deviations of the prior of a code mean [m], checked; [m], in 32 bits at least.
+    """Checks the standard deviations of the prior of a code [m] and makes them [m].
+
+    Returns:
+        Shape [m], in 32 bits at least.
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
@@ -129,8 +132,8 @@ def gaussian_kl_per_dimension(
     KL_i = 1/2 [mean_i^2 / s_i^2 + stddev_i^2 / s_i^2 - 1 - log(stddev_i^2 / s_i^2)],
     s = prior_stddev   (the divergence in SFVAE Eqs. 20 and 22)
 
-    Written with t = log(stddev / s) as 1/2 [(mean / s)^2 + expm1(2 t) - 2 t], which keeps its
-    digits near collapse, where exp(2 t) - 1 cancels, and does not underflow for a tiny stddev.
+    It is computed with t = log(stddev / s) as 1/2 [(mean / s)^2 + expm1(2 t) - 2 t], which keeps
+    its digits near collapse, where exp(2 t) - 1 cancels, and does not underflow for a tiny stddev.
 
     Args:
         mean: posterior mean, [m].

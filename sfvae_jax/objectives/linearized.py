@@ -27,6 +27,7 @@ from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
     Example,
+    InformationLikelihood,
     ObjectiveInfo,
     is_factorized,
     is_squared_error_or_of_sequences,
@@ -49,8 +50,9 @@ def linearized_elbo(
         kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2))),   Sigma = diag(stddev^2)
 
     (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) For a decoder that is linear where the
-    posterior has its mass it is the ELBO, exactly, without a sample. Elsewhere it approximates it
-    and bounds nothing. Unlike `sampling_free_elbo` it expects the logarithm, not the density.
+    posterior has its mass, it is exactly the ELBO, without any sample. Otherwise it approximates
+    the ELBO and bounds nothing. It takes the expectation of the logarithm of p(x|z), where
+    `sampling_free_elbo` takes the logarithm of the expectation.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
@@ -73,7 +75,7 @@ def linearized_elbo(
     check_example(x, x_hat)
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     variance = scalar_or_per_element(observation_variance, x_hat)
-    # tr(J' diag(1/c) J Sigma) asks for the diagonal of the first product alone.
+    # tr(J' diag(1/c) J Sigma) only needs the diagonal of J' diag(1/c) J.
     trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
     return Elbo(
         log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace,
@@ -88,31 +90,32 @@ def second_order_elbo(
     x: Array,
     mean: Array,
     stddev: Array,
-    likelihood: Any,
+    likelihood: InformationLikelihood,
     *,
     prior_stddev: Array | float = 1.0,
 ) -> Elbo:
-    """`linearized_elbo` for any likelihood that knows its information: no samples, no bound.
+    """Extends `linearized_elbo` to any likelihood with an `information`; it bounds nothing.
 
         log_likelihood = log p(x | theta(mu)) - 1/2 sum_i s_i^2 t_i' F t_i,   s = stddev
         kl             = KL(N(mu, diag(s^2)) || N(0, diag(prior_stddev^2)))
 
     theta is the decoder's output, t_i = d theta / d z_i its tangents at mu, and F = -d^2 log p(x |
-    theta) / d theta^2 there. It is this library's extension of BACK Eq. 17, in two steps. First
-    the tangent: theta(z) = theta(mu) + sum_i e_i t_i, e = z - mu. Then log p(x | theta(z)) to
-    second order in e: its linear term has mean 0, its quadratic one -1/2 sum_i s_i^2 t_i' F t_i, as
-    E e e' = diag(s^2). For logits, log p = l_x - log sum_k exp l_k, and only the log-sum-exp
-    bends: t' F t = Var_{k ~ p}(t_k), summed over the places of a sequence.
+    theta) / d theta^2 there. This is the library's extension of BACK Eq. 17. It first replaces the
+    decoder by its tangent, theta(z) = theta(mu) + sum_i e_i t_i with e = z - mu, and then expands
+    log p(x | theta(z)) to second order in e. The linear term has mean 0, and the quadratic term has
+    mean -1/2 sum_i s_i^2 t_i' F t_i, since E e e' = diag(s^2). For logits, log p = l_x - log sum_k
+    exp l_k, of which only the log-sum-exp is curved: t' F t = Var_{k ~ p}(t_k), summed over the
+    places of a sequence.
 
-    How far it is off. A Gaussian of fixed variance is quadratic: this is `linearized_elbo`. For a
-    linear decoder the error, value less truth, has order s^4, for odd moments of e are 0: with one
-    latent and one place it is s^4/8 times the fourth cumulant of the tangent under p, which has
-    either sign. For a curved decoder it has order s^2, as in `linearized_elbo`: the term of its
-    curvature, 1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out. It is small
-    where the decoder fits x. Nothing is bounded. Under logits that grow with z, the log-sum-exp
-    grows as s where the quadratic falls as s^2, so that for a large s the value is too low, without
-    limit; but where p is all but certain at mu, F is all but 0, and the value is too high for an s
-    that reaches logits which are not.
+    Its error, value less truth, depends on the likelihood and the decoder. The log density of a
+    Gaussian of fixed variance is quadratic, so that this is `linearized_elbo`. For a linear decoder
+    the error has order s^4, because odd moments of e are 0: with one latent and one place it is
+    s^4/8 times the fourth cumulant of the tangent under p, which has either sign. For a curved
+    decoder it has order s^2, as in `linearized_elbo`: the term of its curvature, 1/2 sum_i s_i^2
+    (d log p / d theta)' d^2 theta / d z_i^2, is left out, which is small where the decoder fits x.
+    For logits that grow with z, the log-sum-exp grows as s while the quadratic term falls as s^2,
+    so that for a large s the value is too low, without limit. But where p is almost certain at mu,
+    F is almost 0, and the value is too high for an s that reaches less certain logits.
 
     Args:
         decode: maps one latent [m] to the likelihood's parameters, a pytree.
@@ -120,7 +123,7 @@ def second_order_elbo(
         mean: posterior mean mu, [m].
         stddev: posterior standard deviations, positive, a scalar or [m].
         likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
-            tangent)`, t' F t, such as `likelihoods.Categorical`.
+            tangent)`, which is t' F t; for example `likelihoods.Categorical`.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:

@@ -22,8 +22,12 @@ from sfvae_jax.objectives.numerics.checks import (
 )
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.spec import (
+    ClosedFormPosterior,
     Example,
+    Likelihood,
     ObjectiveInfo,
+    PathPosterior,
+    Posterior,
     has_density,
     has_inverse,
     is_any,
@@ -36,8 +40,8 @@ def sampling_elbo(
     rng: Array,
     decode: Callable[[Array], Any],
     x: Array,
-    posterior: Any,
-    likelihood: Any,
+    posterior: Posterior,
+    likelihood: Likelihood,
     *,
     num_samples: int = 1,
     prior_stddev: Array | float = 1.0,
@@ -49,15 +53,16 @@ def sampling_elbo(
                      has one, else 1/k sum_k [log q(z_k|x) - log p(z_k)]
 
     (SFVAE Eqs. 7-9, after Kingma and Welling; FLOW Eqs. 11 and 12; with a posterior of z and an
-    auxiliary v, whose log q is log q(z, v|x) - log r(v|x, z), GAPS Eqs. 7 and 14.) Unbiased, and a
-    lower bound of log p(x) in expectation.
+    auxiliary v, whose log q is log q(z, v|x) - log r(v|x, z), GAPS Eqs. 7 and 14.) The estimate is
+    unbiased, and a lower bound of log p(x) in expectation.
 
     Args:
         rng: key of this example's noise.
         decode: maps one latent [m] to the likelihood's parameters.
         x: one example.
         posterior: q(z|x), with `sample_and_log_prob`, such as `posteriors.DiagonalGaussian`. Its
-            closed forms are `expected_log_prior`, `entropy` and, if it has it, `kl_per_dimension`.
+            closed forms, if it has any, are `expected_log_prior`, `entropy` and
+            `kl_per_dimension`.
         likelihood: p(x|z), with `log_prob(x, parameters)`, such as `likelihoods.Gaussian`.
         num_samples: k, at least 1.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
@@ -66,13 +71,13 @@ def sampling_elbo(
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] where it has a closed form.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
-            likelihood or a deviation cannot be one.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
+            likelihood lacks a method, or a deviation is known not to be positive.
     """
     check_likelihood(likelihood)
     z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
     log_likelihood = jnp.mean(jax.vmap(lambda z: log_likelihood_of(likelihood, x, decode(z)))(z))
-    if not hasattr(posterior, "entropy"):
+    if not isinstance(posterior, ClosedFormPosterior):
         log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
         return Elbo(log_likelihood, jnp.mean(log_prior), -jnp.mean(log_q))
     per_dimension = getattr(posterior, "kl_per_dimension", lambda _: None)
@@ -88,17 +93,17 @@ def sticking_the_landing_elbo(
     rng: Array,
     decode: Callable[[Array], Any],
     x: Array,
-    posterior: Any,
-    likelihood: Any,
+    posterior: PathPosterior,
+    likelihood: Likelihood,
     *,
     num_samples: int = 1,
     prior_stddev: Array | float = 1.0,
 ) -> Elbo:
-    """The sampled ELBO whose gradient leaves the score of the posterior out.
+    """The sampled ELBO without the score of the posterior in its gradient.
 
     1/k sum_k [log p(x | decode(z_k)) + log p(z_k) - log q_stop(z_k|x)],   z_k ~ q(z|x)
 
-    Where q_stop is q with its parameters held fixed: only the path through z_k carries a gradient
+    q_stop is q with its parameters held fixed, so that only the path through z_k carries a gradient
     (Roeder, Wu and Duvenaud, 2017; SFVAE Table 3, "Stick"). The score that is left out has mean
     zero, so that the gradient is unbiased; at the exact posterior it is zero for every sample.
 
@@ -115,8 +120,8 @@ def sticking_the_landing_elbo(
         An `Elbo` of scalars, in nats; every part is a mean over the samples.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
-            likelihood or a deviation cannot be one.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
+            likelihood lacks a method, or a deviation is known not to be positive.
         NotImplementedError: if the posterior has no tractable inverse.
     """
     check_likelihood(likelihood)
@@ -130,8 +135,8 @@ def iwae_bound(
     rng: Array,
     decode: Callable[[Array], Any],
     x: Array,
-    posterior: Any,
-    likelihood: Any,
+    posterior: Posterior,
+    likelihood: Likelihood,
     *,
     num_samples: int,
     prior_stddev: Array | float = 1.0,
@@ -141,8 +146,8 @@ def iwae_bound(
     log 1/k sum_k p(x | decode(z_k)) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
     (Burda, Grosse and Salakhutdinov, 2016; GAPS Eq. 9.) In expectation a lower bound of log p(x)
-    that rises with k towards it; k = 1 is the ELBO with a sampled KL divergence. Taken as a
-    log-sum-exp, so that weights far below the smallest float count.
+    that rises towards it with k; k = 1 is the ELBO with a sampled KL divergence. It is computed as
+    a log-sum-exp, so that weights far below the smallest float still count.
 
     Args:
         rng: key of this example's noise.
@@ -157,8 +162,8 @@ def iwae_bound(
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, or the posterior, the
-            likelihood or a deviation cannot be one.
+        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
+            likelihood lacks a method, or a deviation is known not to be positive.
     """
     check_likelihood(likelihood)
     z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
@@ -170,16 +175,16 @@ def iwae_bound(
     return jax.nn.logsumexp(log_weights) - math.log(num_samples)
 
 
-def check_likelihood(likelihood: Any) -> None:
-    """Refuses what has no `log_prob`; before `jax.vmap`, which would add lines to the error."""
+def check_likelihood(likelihood: Likelihood) -> None:
+    """Checks that a likelihood has `log_prob`, before `jax.vmap` would add lines to the error."""
     check_has("likelihood", likelihood, "log_prob", "likelihoods.Gaussian(variance)")
 
 
-def log_likelihood_of(likelihood: Any, x: Array, parameters: Any) -> Array:
-    """log p(x|z) of one example in nats, a scalar of 32 bits at least.
+def log_likelihood_of(likelihood: Likelihood, x: Array, parameters: Any) -> Array:
+    """log p(x|z) of one example in nats, a scalar in at least 32 bits.
 
     Raises:
-        ArgumentError: if the likelihood has no `log_prob`, or that gives no scalar.
+        ArgumentError: if the likelihood has no `log_prob`, or it does not return a scalar.
     """
     check_likelihood(likelihood)
     value = likelihood.log_prob(x, parameters)
@@ -187,8 +192,10 @@ def log_likelihood_of(likelihood: Any, x: Array, parameters: Any) -> Array:
     return wide(value)
 
 
-def _samples(rng: Array, posterior: Any, method: str, num_samples: int) -> tuple[Array, Array]:
-    """k draws of (z [m], log q), stacked."""
+def _samples(
+    rng: Array, posterior: Posterior | PathPosterior, method: str, num_samples: int
+) -> tuple[Array, Array]:
+    """Draws (z [m], log q) k times and stacks them."""
     check_at_least_one("num_samples", num_samples)
     check_has("posterior", posterior, method, _POSTERIOR)
 
@@ -208,7 +215,7 @@ def _log_prior(z: Array, prior_stddev: Array | float) -> Array:
 
 
 def _estimate(estimator: Callable[..., Any]) -> Callable[[Example], Any]:
-    """Calls an estimator of this file with what training gives."""
+    """Adapts an estimator of this file to what training gives."""
 
     def of_example(example: Example) -> Any:
         return estimator(

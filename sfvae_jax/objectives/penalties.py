@@ -18,12 +18,13 @@ from sfvae_jax.objectives.numerics.tangents import tangents
 
 
 def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
-    """Squared Frobenius norm of the decoder's Jacobian with respect to its latent.
+    """The squared Frobenius norm of the decoder's Jacobian with respect to its latent.
 
     |d decode(z) / d z|_F^2 = sum_ji J_ji^2   (L_GP of RAE Section 3.1)
 
-    Of the whole Jacobian, n x m, neither of the gradient of a sum of outputs nor of the encoder's.
-    One decoder pass and m tangent passes; `hutchinson_gradient_penalty` needs fewer.
+    It is the norm of the whole n x m Jacobian of the decoder, not of the gradient of a sum of its
+    outputs, and not of the encoder's. It takes one decoder pass and m tangent passes;
+    `hutchinson_gradient_penalty` takes fewer.
 
     Args:
         decode: maps one latent [m] to a pytree of arrays of any shape, all of whose elements count.
@@ -46,8 +47,8 @@ def hutchinson_gradient_penalty(
 
     1/k sum_k |J u_k|^2,   u_k in {-1, 1}^m at random, so that E[u u'] = I
 
-    The probes lie in the latent space: one tangent pass each, whatever n is, and less noise than
-    probes of the n outputs. For a Jacobian with orthogonal columns one probe is exact.
+    The probes lie in the latent space: each takes one tangent pass, whatever n is, and has less
+    noise than a probe of the n outputs. For a Jacobian with orthogonal columns one probe is exact.
 
     Args:
         rng: key of this example's probes.
@@ -73,30 +74,30 @@ def hutchinson_gradient_penalty(
 
 
 def squared_norm(params: Any) -> Array:
-    """Sum of the squares of every parameter in a tree   (|theta|^2, L_L2 of RAE Section 3.1)."""
+    """The sum of squares of all parameters in a tree   (|theta|^2, L_L2 of RAE Section 3.1)."""
     squares = (jnp.sum(jnp.square(wide(leaf))) for leaf in jax.tree.leaves(params))
     return sum(squares, start=jnp.zeros((), jnp.float32))
 
 
 def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> tuple[Array, Array]:
-    """Largest singular value of a layer's weight, by power iteration.
+    """The largest singular value of a layer's weight, by power iteration.
 
     With W the kernel as a matrix [fan_in, out]:  v <- W u / |W u|,  u <- W' v / |W' v|,  s = v' W u
 
-    (Miyato et al., 2018; RAE Section 3.1.) A layer divided by s is normalised. s is differentiable
-    in the kernel; u and v carry no gradient, so that d s / d W = v u', the derivative of the
-    singular value once they have converged. Carry u from step to step: as weights move slowly, one
-    iteration each is enough.
+    (Miyato et al., 2018; RAE Section 3.1.) Dividing the layer by s normalises it. s is
+    differentiable in the kernel; u and v carry no gradient, so that d s / d W = v u', which is the
+    derivative of the singular value once they have converged. Carry u from step to step: weights
+    move so slowly that one iteration in each is enough.
 
     Args:
         kernel: weight, output features on the last axis: [in, out] of a dense layer,
             [..., in, out] of a convolution.
-        vector: u, the estimate of the right singular vector, [out], not zero; kept
-            where the kernel is all zero.
+        vector: u, the estimate of the right singular vector, [out], not zero; it is returned
+            unchanged if the kernel is all zero.
         num_iterations: at least 1.
 
     Returns:
-        (s, u): a scalar, and the vector to go on from.
+        (s, u): a scalar, and the vector to continue from.
 
     Raises:
         ArgumentError: if the shapes do not fit, or num_iterations is less than 1.
@@ -112,6 +113,6 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
 
 
 def _unit(vector: Array, otherwise: Array) -> Array:
-    """The vector at length 1, or what to have instead of one that is zero."""
+    """Scales a vector to length 1; returns `otherwise` if it is zero."""
     norm = jnp.linalg.norm(vector)
     return jnp.where(norm > 0.0, vector / jnp.where(norm > 0.0, norm, 1.0), otherwise)

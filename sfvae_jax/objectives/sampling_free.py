@@ -1,8 +1,8 @@
-"""Objectives of the decoder's local linearisation: its Jacobian and an m x m system, no samples.
+"""The sampling-free objective: the decoder's Jacobian and an m x m system instead of samples.
 
-Notation of SFVAE ("A Sampling-Free Approximation of Gaussian Variational Auto-Encoders"): latent
-size m, data size n, encoder mean g(x) and variance h(x), decoder f, observation variance c, J the
-n x m Jacobian of f at g(x), U = J sqrt(h), r = f(g(x)) - x.
+The notation is that of SFVAE ("A Sampling-Free Approximation of Gaussian Variational
+Auto-Encoders"): latent size m, data size n, encoder mean g(x) and variance h(x), decoder f,
+observation variance c, J the n x m Jacobian of f at g(x), U = J sqrt(h), r = f(g(x)) - x.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array,
 
     J[j, i] = d decode(z)_j / d z_i   (SFVAE Eq. 10)
 
-    `jax.jvp` under `jax.vmap` over the m basis directions: one decoder pass and m tangent passes.
+    It takes `jax.jvp` under `jax.vmap` over the m basis directions: one decoder pass and m tangent
+    passes.
 
     Args:
         decode: maps one latent [m] to an array of any shape with n elements.
@@ -69,23 +70,23 @@ def low_rank_gaussian_log_prob(
     gamma: Array | float = 1.0,
     solver: str = "cholesky",
 ) -> Array:
-    """log N(r; 0, U U' + diag(c)) through an m x m system, never an n x n matrix.
+    """log N(r; 0, U U' + diag(c)) from an m x m system, without any n x n matrix.
 
     With V = U / sqrt(c), s = r / sqrt(c) (row by row) and A = I + V'V:
 
         -1/2 sum_j log(2 pi c_j) - 1/2 log det A - |s|^2 / 2 + gamma/2 (V's)' A^-1 (V's)
 
     For a scalar c this is SFVAE Eqs. 18-21, whose last term reads
-    gamma/(2c) (r'U) (c I + U'U)^-1 (U'r). gamma scales that term alone: 1 is the exact log
-    density, smaller values are the paper's regularisation (Eq. 21) and no longer a density.
+    gamma/(2c) (r'U) (c I + U'U)^-1 (U'r). gamma scales only that term: 1 gives the exact log
+    density, smaller values give the paper's regularisation (Eq. 21), which is no density.
 
-    Solvers. "cholesky" (default) factors A = L L' once; "slogdet" calls `jnp.linalg.slogdet` and
-    `jnp.linalg.solve`, each an LU factorisation of twice that work. Cholesky takes 0.7 of the time
-    for m of 100 and 200 on a CPU (benchmarks/linearized.py; the product U'U, common to both, takes
-    most of it) and is as accurate in float32: A is symmetric with eigenvalues >= 1, so that it
-    needs no pivoting. Where rounding has made A indefinite (in float32, eigenvalues of U'U/c
-    beyond about 1e7), it adds the rounding error to the diagonal: value and gradient stay finite.
-    "slogdet" has no such net and may return nan there.
+    There are two solvers. "cholesky" (default) factors A = L L' once; "slogdet" calls
+    `jnp.linalg.slogdet` and `jnp.linalg.solve`, each of which takes an LU factorisation with twice
+    that work. Cholesky takes 0.7 of the time for m of 100 and 200 on a CPU
+    (benchmarks/linearized.py; most of it goes into U'U, which both need) and is as accurate in
+    float32: A is symmetric with eigenvalues >= 1 and needs no pivoting. Where rounding makes A
+    indefinite (in float32, with eigenvalues of U'U/c beyond about 1e7), it adds the rounding error
+    to the diagonal, so that value and gradient stay finite. "slogdet" does not, and may return nan.
 
     Args:
         residual: r, [n].
@@ -118,12 +119,12 @@ def tangent_gaussian_log_prob(
     solver: str = "cholesky",
     log_det_weight: Array | float = 1.0,
 ) -> Array:
-    """`low_rank_gaussian_log_prob` of U = J diag(stddev), for a Jacobian J that need not be formed.
+    """`low_rank_gaussian_log_prob` with U = J diag(stddev), where J need not be formed.
 
     Args:
         residual: r, [n].
-        jacobian: J.
-        stddev: [m], or 1.
+        jacobian: J, as `tangents` returns it.
+        stddev: standard deviations, [m] or 1.
         variance: c, [] or [n].
         gamma: weight of the quadratic correction.
         solver: "cholesky" or "slogdet".
@@ -150,27 +151,27 @@ def sampling_free_elbo(
     tangent_decode: Callable[[Array], Array] | None = None,
     log_det_weight: Array | float = 1.0,
 ) -> Elbo:
-    """Sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
+    """A sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
 
-    The decoder is replaced by its Taylor expansion at the posterior mean, which pushes the
-    posterior forward to N(f(mean), U U' + c I) with U = J diag(stddev):
+    The decoder is replaced by its first-order Taylor expansion at the posterior mean, under which x
+    has the distribution N(f(mean), U U' + c I) with U = J diag(stddev):
 
         log_likelihood = -(n/2) log(2 pi c) - 1/2 log det(I + U'U/c) - |r|^2 / (2c)
                          + gamma/(2c) (r'U) (c I + U'U)^-1 (U'r),   r = f(mean) - x
         kl             = KL(N(mean, diag(stddev^2)) || N(0, diag(prior_stddev^2)))
 
     (SFVAE Eqs. 14-21; gamma = 0.5 is the paper's canonical choice, 1 the unregularised form.)
-    The first line is the log density of the pushed-forward mixture, log E_q p(x|z) for a linear
-    decoder. By Jensen's inequality that is at least E_q log p(x|z), so the value is an
-    approximation of the ELBO, not a bound on log p(x).
+    With gamma = 1 the log likelihood is log E_q p(x|z) for a linear decoder. By Jensen's inequality
+    that is at least E_q log p(x|z), so that the value approximates the ELBO and does not bound
+    log p(x).
 
-    `log_det_weight` w multiplies -1/2 log det(I + U'U/c). Eq. 21 leaves it alone, w = 1: gamma
-    mixes the inverse covariance Sigma^-1 with (c I)^-1. The text before it speaks of a mixture of
-    the log likelihood with that of an autoencoder, which is w = gamma:
+    `log_det_weight` w multiplies -1/2 log det(I + U'U/c). In Eq. 21 w = 1, and gamma mixes only the
+    inverse covariance Sigma^-1 with (c I)^-1. The text before it speaks of a mixture of the log
+    likelihood with that of an autoencoder, which is w = gamma:
 
         log_likelihood = gamma log N(x; f(mean), U U' + c I) + (1 - gamma) log N(x; f(mean), c I)
 
-    With gamma or w below 1 it is the log of no density of x.
+    With gamma or w below 1 it is not the logarithm of a density of x.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
@@ -181,8 +182,8 @@ def sampling_free_elbo(
         gamma: weight of the quadratic correction, in [0, 1].
         prior_stddev: prior standard deviations, positive, a scalar or [m].
         solver: "cholesky" or "slogdet", see `low_rank_gaussian_log_prob`.
-        tangent_decode: the decoder whose Jacobian is taken, if another than `decode`: the same
-            network in bfloat16, say, for whose products sums and m x m algebra stay in float32.
+        tangent_decode: the decoder whose Jacobian is taken, for example the same network in
+            bfloat16, whose products are still summed in float32; None if it is `decode`.
         log_det_weight: w, 0 or more, a scalar.
 
     Returns:
@@ -218,10 +219,10 @@ def sampling_free_elbo(
 
 
 def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
-    """Refuses a solver of another name, and a gamma outside [0, 1] where it is known.
+    """Checks that the solver exists and that gamma, where it is known, lies in [0, 1].
 
     Raises:
-        ArgumentError: saying so.
+        ArgumentError: if one of them does not.
     """
     if solver not in SOLVERS:
         raise ArgumentError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
@@ -234,7 +235,7 @@ def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
 def scalar_or_per_element(
     variance: Array | float, x_hat: Array, name: str = "observation_variance"
 ) -> Array:
-    """A scalar variance as [], one of [n] or shaped like x as [n]; in 32 bits at least.
+    """Returns a scalar variance as [], and one of shape [n] or shaped like x as [n].
 
     Raises:
         ArgumentError: if it has another shape, or is known not to be positive.
@@ -276,5 +277,5 @@ SAMPLING_FREE = ObjectiveInfo(
     has_tangents=True,
     options=("gamma", "log_det_weight"),
     default_beta=1.0,
-    lower_if_not_finite="objective.gamma",
+    advice="lower objective.gamma",
 )

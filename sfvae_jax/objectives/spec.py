@@ -9,11 +9,50 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
+
+
+class Likelihood(Protocol):
+    """A distribution p(x|z), such as those of `sfvae_jax.likelihoods`."""
+
+    def log_prob(self, x: Array, parameters: Any) -> Array:
+        """log p(x|z) in nats, a scalar, from the decoder's output for z."""
+
+
+class InformationLikelihood(Likelihood, Protocol):
+    """A likelihood that knows the curvature of its log density."""
+
+    def information(self, x: Array, parameters: Any, tangent: Any) -> Array:
+        """Minus the second derivative of log p(x|z) along a tangent of the parameters, a scalar."""
+
+
+class Posterior(Protocol):
+    """A distribution q(z|x), such as those of `sfvae_jax.posteriors`."""
+
+    def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
+
+
+@runtime_checkable
+class ClosedFormPosterior(Posterior, Protocol):
+    """A posterior whose KL divergence to a Gaussian prior has a closed form."""
+
+    def expected_log_prior(self, prior_stddev: Array | float = 1.0) -> Array:
+        """E_q log N(z; 0, diag(prior_stddev^2)) in nats, a scalar."""
+
+    def entropy(self) -> Array:
+        """-E_q log q(z|x) in nats, a scalar."""
+
+
+class PathPosterior(Protocol):
+    """A posterior whose samples can be mapped back to their noise."""
+
+    def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
+        """The same, where only z carries a gradient in log q(z|x), not the parameters of q."""
 
 
 class PosteriorTraits(Protocol):
@@ -211,8 +250,8 @@ class ObjectiveInfo:
             are subtracted to leave the error; None if metrics show no error.
         smallest_batch: the fewest examples that a batch may have.
         normalizes_decoder: whether each kernel of the decoder is divided by its spectral norm.
-        lower_if_not_finite: option to lower, besides the learning rate, when the loss stops being
-            finite; empty if there is none.
+        advice: what to change in this objective if a later loss is not finite, in words that follow
+            "or"; empty if nothing.
 
     Raises:
         TypeError: unless exactly one of `of_example` and `of_batch` is given.
@@ -242,7 +281,7 @@ class ObjectiveInfo:
     term_weights: Callable[[Options], Mapping[str, float]] | None = None
     smallest_batch: int = 1
     normalizes_decoder: bool = False
-    lower_if_not_finite: str = ""
+    advice: str = ""
 
     def __post_init__(self) -> None:
         """Checks that there is one way to compute it."""

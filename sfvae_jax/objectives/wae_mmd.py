@@ -1,4 +1,4 @@
-"""The Wasserstein autoencoder, whose codes are held to N(0, I) by their discrepancy from it.
+"""The Wasserstein autoencoder, which penalises the discrepancy between its codes and N(0, I).
 
 RAE is Ghosh et al., "From Variational to Deterministic Autoencoders".
 """
@@ -25,7 +25,7 @@ from sfvae_jax.objectives.numerics.precision import normal_like, wide
 from sfvae_jax.objectives.spec import Batch, Loss, ObjectiveInfo, is_code, is_squared_error
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Multiples of 2 m that the kernels of `maximum_mean_discrepancy` have as their scale."""
+"""Scales of the kernels of `maximum_mean_discrepancy`, in multiples of 2 m."""
 
 
 def wae_mmd_loss(
@@ -37,7 +37,7 @@ def wae_mmd_loss(
     weight: Array | float,
     axis_name: str | None = None,
 ) -> Array:
-    """The loss of a Wasserstein autoencoder whose codes are held to N(0, I) by their MMD.
+    """The loss of a Wasserstein autoencoder, with the MMD between its codes and N(0, I).
 
     mean_i |x_i - decode(z_i)|^2 + weight MMD^2(z, e),   e_i ~ N(0, I)
 
@@ -48,11 +48,11 @@ def wae_mmd_loss(
         decode: maps one latent [m] to a reconstruction shaped like an example.
         x: the batch, [B, ...].
         z: its codes, [B, m].
-        weight: of the discrepancy.
+        weight: weight of the discrepancy.
         axis_name: axis over which the batch is shared; the discrepancy is that of the whole batch.
 
     Returns:
-        A scalar per example, in squared units of x, alike on all devices.
+        A scalar per example, in squared units of x, the same on all devices.
 
     Raises:
         ArgumentError: if the shapes do not fit, or the whole batch is a single example.
@@ -71,14 +71,14 @@ def wae_mmd_loss(
 def maximum_mean_discrepancy(
     first: Array, second: Array, *, scales: Sequence[float] = MMD_SCALES
 ) -> Array:
-    """Unbiased estimate of the squared MMD between two samples.
+    """An unbiased estimate of the squared MMD between two samples.
 
     sum_s [mean_{i != j} k_s(a_i, a_j) + mean_{i != j} k_s(b_i, b_j) - 2 mean_ij k_s(a_i, b_j)],
     k_s(a, b) = C / (C + |a - b|^2),   C = 2 m s
 
-    Inverse multiquadratic kernels at several scales, about the expected squared distance 2 m of
-    two draws of N(0, I) (Tolstikhin et al., 2018). Its mean is 0 for two samples of one
-    distribution, so that single values may be negative.
+    The kernels are inverse multiquadratics with several scales around 2 m, the expected squared
+    distance of two draws from N(0, I) (Tolstikhin et al., 2018). For two samples of the same
+    distribution the estimate has mean 0, so that single values may be negative.
 
     Args:
         first: a, [A, m], at least two.
@@ -97,7 +97,7 @@ def maximum_mean_discrepancy(
     first, second = wide((first, second))
     if min(len(first), len(second)) < 2:
         raise ArgumentError(
-            f"the unbiased MMD needs two points of each, got {len(first)} and {len(second)}"
+            f"the unbiased MMD needs two points in each sample, got {len(first)} and {len(second)}"
         )
     constants = [2.0 * first.shape[1] * scale for scale in scales]
 

@@ -1,8 +1,8 @@
 """Weights on the parts of an ELBO, and how they change with the training step.
 
 FLOW is Pavesi, "Variational Auto Encoders"; GAPS is Cremer, Li and Duvenaud, "Inference
-Suboptimality in Variational Autoencoders". Schedules are pure functions of the step, resolved
-outside the objectives.
+Suboptimality in Variational Autoencoders". Schedules are pure functions of the step, which are
+evaluated outside the objectives.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ FIGURE_1_GAMMAS = (0.95, 0.9, 0.8, 0.67, 0.5)
 
 
 def constant_gamma(gamma: float) -> Schedule:
-    """gamma at every step   (SFVAE Eq. 21; 0.5 is the paper's canonical value)."""
+    """A schedule with one gamma for all steps   (SFVAE Eq. 21, whose canonical value is 0.5)."""
     return optax.constant_schedule(_in_unit_interval(gamma))
 
 
 def linear_gamma(start: float, end: float, num_steps: int) -> Schedule:
-    """A straight line from `start` at step 0 to `end` at step `num_steps`, then `end`."""
+    """A schedule that is linear from `start` at step 0 to `end` at step `num_steps`, then level."""
     if num_steps < 1:
         raise ValueError(f"num_steps must be positive, got {num_steps}")
     return optax.linear_schedule(_in_unit_interval(start), _in_unit_interval(end), num_steps)
 
 
 def piecewise_gamma(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
-    """values[0] before boundaries[0], values[i] from step boundaries[i-1] on   (SFVAE Figure 1).
+    """A schedule with values[0] first and values[i] from boundaries[i-1] on   (SFVAE Figure 1).
 
     Args:
         values: the gammas in turn, each in [0, 1].
-        boundaries: the steps at which the next value begins, rising, one fewer than `values`.
+        boundaries: the increasing steps at which the next value begins, one fewer than `values`.
 
     Returns:
         A function of the step.
 
     Raises:
-        ValueError: if a value lies outside [0, 1], or the boundaries do not fit or rise.
+        ValueError: if a value lies outside [0, 1], or the boundaries do not fit or increase.
     """
     if not values:
         raise ValueError("at least one value is needed")
@@ -63,7 +63,7 @@ def piecewise_gamma(values: Sequence[float], boundaries: Sequence[int]) -> Sched
 
 
 def equal_boundaries(num_values: int, num_steps: int) -> tuple[int, ...]:
-    """Boundaries that give each of `num_values` pieces an equal share of `num_steps` steps.
+    """Returns the boundaries that give each of `num_values` pieces an equal number of steps.
 
     Raises:
         ValueError: if there are fewer steps than pieces.
@@ -74,15 +74,15 @@ def equal_boundaries(num_values: int, num_steps: int) -> tuple[int, ...]:
 
 
 def constant_weight(weight: float) -> Schedule:
-    """The same weight at every step."""
+    """A schedule with one weight for all steps."""
     return optax.constant_schedule(_not_negative(weight))
 
 
 def linear_weight(start: float, end: float, num_steps: int) -> Schedule:
-    """A straight line from `start` at step 0 to `end` at step `num_steps`, then `end`.
+    """A schedule that is linear from `start` at step 0 to `end` at step `num_steps`, then level.
 
-    From 0 to 1 on beta it is KL annealing (FLOW Eq. 13, after Bowman et al., 2015), on the entropy
-    weight entropy annealing (GAPS Section 5.3.1).
+    From 0 to 1 it is KL annealing as a schedule of beta (FLOW Eq. 13, after Bowman et al., 2015),
+    and entropy annealing as a schedule of the entropy's weight (GAPS Section 5.3.1).
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be positive, got {num_steps}")
@@ -92,13 +92,13 @@ def linear_weight(start: float, end: float, num_steps: int) -> Schedule:
 def cyclic_weight(
     start: float, end: float, num_steps: int, *, num_cycles: int = 4, ramp: float = 0.5
 ) -> Schedule:
-    """`num_cycles` equal cycles over `num_steps` steps: up in a straight line, then level.
+    """A schedule that repeats a linear rise in `num_cycles` equal cycles over `num_steps` steps.
 
-    Each cycle rises from `start` to `end` over its first share `ramp` and stays at `end` for the
-    rest of it (Fu et al., 2019); after the last cycle the weight is `end`.
+    Each cycle goes from `start` to `end` in its first part, a share `ramp` of its steps, and stays
+    at `end` for the rest (Fu et al., 2019). After the last cycle the weight is `end`.
 
     Raises:
-        ValueError: if there are fewer steps than cycles, or their product exceeds 32 bits, or ramp
+        ValueError: if there are fewer steps than cycles, their product exceeds 32 bits, or ramp
             lies outside (0, 1].
     """
     if not 1 <= num_cycles <= num_steps:
@@ -121,18 +121,18 @@ def cyclic_weight(
 def weighted_value(
     elbo: Elbo, *, beta: Array | float = 1.0, entropy_weight: Array | float = 1.0
 ) -> Array:
-    """An ELBO with its KL divergence weighted by beta, and the posterior's entropy by lambda.
+    """Weights an ELBO's KL divergence by beta and the posterior's entropy by lambda.
 
     log_likelihood + beta (log_prior + lambda entropy)
 
-    beta alone is the beta-VAE and KL annealing (FLOW Eq. 13); lambda alone is
-    E_q[log p(x, z) - lambda log q(z|x)], entropy annealing (GAPS Section 5.3.1). 1 and 1 is
-    `elbo.value`; nothing else bounds log p(x).
+    A beta other than 1 makes it the objective of the beta-VAE and of KL annealing (FLOW Eq. 13); a
+    lambda other than 1 that of entropy annealing, E_q[log p(x, z) - lambda log q(z|x)] (GAPS
+    Section 5.3.1). With both at 1 it is `elbo.value`, and only then does it bound log p(x).
 
     Args:
         elbo: parts of any shape.
         beta: weight of the KL divergence.
-        entropy_weight: lambda, weight of the entropy in it.
+        entropy_weight: lambda, weight of the entropy in the KL divergence.
 
     Returns:
         The shape of the parts, in nats.
@@ -149,19 +149,18 @@ def weighted_value(
 def free_bits_kl(
     kl_per_dimension: Array, *, minimum: float, group_sizes: Sequence[int] | None = None
 ) -> Array:
-    """The KL divergence of one example with a floor under each group of dimensions.
+    """The KL divergence of one example with a floor under that of each group of dimensions.
 
     sum_j max(minimum, sum_{i in group j} KL_i)   (FLOW Eq. 14)
 
-    Below the floor a group costs the same whatever it does, and has no gradient. The floor is in
-    nats, as the divergence is; one bit is log 2 = 0.693 nats. A posterior with correlated
-    dimensions, such as a Gaussian with full covariance, is one group: give its whole divergence
-    as [1].
+    Below the floor the cost of a group is constant and has no gradient. The floor is in nats, like
+    the divergence; one bit is log 2 = 0.693 nats. The dimensions of a posterior with correlations,
+    such as a Gaussian with full covariance, form one group: pass their whole divergence as [1].
 
     Args:
         kl_per_dimension: KL(q(z_i|x) || p(z_i)), [m], in nats.
         minimum: the floor lambda, in nats, not negative.
-        group_sizes: sizes of consecutive groups, with sum m; None: every dimension is a group.
+        group_sizes: sizes of consecutive groups, with sum m; None makes every dimension a group.
 
     Returns:
         A scalar, in nats.
@@ -186,12 +185,13 @@ def batch_free_bits_kl(
 
     sum_j max(minimum, mean over the batch of sum_{i in group j} KL_i)   (Kingma et al., 2016)
 
-    Gentler than `free_bits_kl`: single examples may fall below the floor. One group is [B, 1].
+    It is gentler than `free_bits_kl`, since single examples may fall below the floor. For one group
+    of all dimensions pass [B, 1].
 
     Args:
         kl_per_dimension: KL(q(z_i|x) || p(z_i)), [B, m], in nats.
         minimum: the floor lambda, in nats, not negative.
-        group_sizes: sizes of consecutive groups, with sum m; None: every dimension is a group.
+        group_sizes: sizes of consecutive groups, with sum m; None makes every dimension a group.
         axis_name: axis over which the batch is shared.
 
     Returns:

@@ -1,10 +1,10 @@
 """The decoder that maximises the ELBO for given posteriors, in closed form (BACK, Section 4.1).
 
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". For N examples x_i
-with posteriors q_i = N(mu_i, diag(s_i^2)), the mean over them of E_q_i |x_i - f(z)|^2 is least, at
-every z for itself, where f(z) is the mean of the examples weighted by their posteriors' densities.
-The same f maximises the expected log likelihood of a Gaussian of any variance that does not depend
-on i, and of a Bernoulli, whose f is its mean.
+with posteriors q_i = N(mu_i, diag(s_i^2)), the mean over them of E_q_i |x_i - f(z)|^2 is minimised,
+at each z separately, by the mean of the examples weighted with their posteriors' densities at z.
+The same f maximises the expected log likelihood of a Gaussian whose variance does not depend on i,
+and of a Bernoulli with mean f.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def posterior_shares(z: Array, means: Array, stddevs: Array | float) -> Array:
         stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
 
     Returns:
-        Shape [N]; they sum to 1.
+        Shares that sum to 1, [N].
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
@@ -46,9 +46,9 @@ def posterior_shares(z: Array, means: Array, stddevs: Array | float) -> Array:
 
 
 def optimal_decoder(z: Array, x: Array, means: Array, stddevs: Array | float) -> Array:
-    """The mean that the best decoder for these examples and posteriors has at a latent.
+    """The output at a latent of the best decoder for these examples and posteriors.
 
-    f*(z) = sum_i w_i(z) x_i,   w_i as of `posterior_shares`   (BACK Eq. 6)
+    f*(z) = sum_i w_i(z) x_i,   w_i from `posterior_shares`   (BACK Eq. 6)
 
     Args:
         z: a latent, [m].
@@ -57,7 +57,7 @@ def optimal_decoder(z: Array, x: Array, means: Array, stddevs: Array | float) ->
         stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
 
     Returns:
-        Shaped like one example, in its units.
+        An array shaped like one example, in its units.
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
@@ -68,13 +68,13 @@ def optimal_decoder(z: Array, x: Array, means: Array, stddevs: Array | float) ->
 def optimal_decoder_jacobian(
     z: Array, x: Array, means: Array, stddevs: Array | float
 ) -> tuple[Array, Array]:
-    """The best decoder's mean at a latent, and its Jacobian there.
+    """The best decoder's output at a latent and its Jacobian there.
 
     J*(z) = sum_i w_i(z) (f*(z) - x_i) (z - mu_i)' diag(s_i^-2)   (BACK Eq. 7)
 
     It is minus the covariance under w of x_i and (z - mu_i) / s_i^2. With one s for all examples
-    that is Cov_w(x, mu) diag(s^-2), the slope of a linear regression of x on mu around z where s^2
-    is the variance of mu under w, as it is where codes lie evenly.
+    that is Cov_w(x, mu) diag(s^-2). If s^2 is also the variance of mu under w, as where codes lie
+    evenly, it is the slope of a linear regression of x on mu around z.
 
     Args:
         z: a latent, [m].
@@ -83,7 +83,7 @@ def optimal_decoder_jacobian(
         stddevs: posterior standard deviations s_i, positive; a scalar, [m] or [N, m].
 
     Returns:
-        (f*(z) shaped like one example, J* [n, m]), as `decoder_jacobian` gives them of a decoder.
+        (f*(z), shaped like one example, and J* [n, m]), as `decoder_jacobian` returns them.
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
@@ -96,15 +96,18 @@ def optimal_decoder_jacobian(
 def jacobian_part(
     z: Array, center: Array, shares: Array, x: Array, means: Array, stddevs: Array | float
 ) -> Array:
-    """What some of the examples add to J*(z), [n, m]: the sum of BACK Eq. 7 over these alone.
+    """The part of J*(z) that comes from some of the examples: BACK Eq. 7 summed over them alone.
 
     Args:
         z: a latent, [m].
-        center: f*(z) of all examples, shaped like one.
+        center: f*(z) for all examples, shaped like one example.
         shares: w_i(z) of these examples, [N].
         x: these examples, [N, ...].
         means: their posterior means, [N, m].
         stddevs: their posterior standard deviations, a scalar, [m] or [N, m].
+
+    Returns:
+        Shape [n, m].
     """
     z, means, stddevs = _checked(z, means, stddevs)
     residuals = wide(center).reshape(1, -1) - _rows(x, means)
@@ -113,7 +116,7 @@ def jacobian_part(
 
 
 def _mixed(shares: Array, x: Array, means: Array) -> Array:
-    """The examples' mean under shares [N], shaped like one of them."""
+    """The mean of the examples weighted by shares [N], shaped like one example."""
     return matmul(shares, _rows(x, means)).reshape(x.shape[1:])
 
 
@@ -124,7 +127,7 @@ def _rows(x: Array, means: Array) -> Array:
 
 
 def _checked(z: Array, means: Array, stddevs: Array | float) -> tuple[Array, Array, Array]:
-    """z [m], means and deviations [N, m], in 32 bits at least."""
+    """Checks all three and makes z [m] and the others [N, m], in at least 32 bits."""
     check_vector("z", z)
     check_batch("means", means, "[N, m]")
     check_positive("stddevs", stddevs)

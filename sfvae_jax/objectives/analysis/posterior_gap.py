@@ -1,4 +1,4 @@
-"""How far a Gaussian posterior is from the one that a locally linear decoder implies.
+"""The gap between a Gaussian posterior and the one that a locally linear decoder implies.
 
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". Its m and n are
 swapped here: m is the latent size and n the data size. S is the prior's standard deviation, c the
@@ -34,12 +34,12 @@ def posterior_precision(
     observation_variance: Array | float,
     prior_stddev: Array | float = 1.0,
 ) -> Array:
-    """Precision of the posterior that the decoder's tangent at mu implies.
+    """The precision of the posterior that the decoder's tangent at mu implies.
 
     S^-2 + J' diag(1/c) J   (BACK Eqs. 12 and 25, for c = 1)
 
-    With `likelihood.fisher` as 1/c, and `decode` giving the likelihood's mean, it is the
-    generalisation that the paper asserts for other likelihoods.
+    With `likelihood.fisher` as 1/c and a `decode` that gives the likelihood's mean, it is the
+    generalisation to other likelihoods that the paper asserts.
 
     Args:
         decode: maps one latent [m] to a mean of any shape with n elements.
@@ -61,12 +61,12 @@ def posterior_precision(
 
 
 def posterior_gap(precision: Array, covariance: Array) -> Array:
-    """How far the linearised ELBO of a posterior covariance lies below the log evidence.
+    """The distance by which a posterior's linearised ELBO lies below the log evidence.
 
     1/2 [tr(A Sigma) - log det(e A Sigma)],   A = S^-2 + J' diag(1/c) J
 
-    (BACK Eq. 18: `log_evidence` - `linearized_elbo`; Eq. 19 says that it is least, 0, at
-    Sigma = A^-1.) It is KL(N(mu, Sigma) || N(mu, A^-1)).
+    (BACK Eq. 18: `log_evidence` - `linearized_elbo`; by Eq. 19 its minimum is 0, at Sigma = A^-1.)
+    It is KL(N(mu, Sigma) || N(mu, A^-1)).
 
     Args:
         precision: A, [m, m], as from `posterior_precision`.
@@ -111,7 +111,7 @@ def posterior_gap_second_order(precision: Array, covariance: Array) -> Array:
 
 
 def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
-    """What one posterior covariance for all examples costs, in nats per example.
+    """The cost of using one posterior covariance for all examples, in nats per example.
 
     With A_i the examples' precisions and Sigma = (mean_i A_i)^-1, the best constant covariance:
 
@@ -139,7 +139,7 @@ def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
 
 
 def _checked(precision: Array, covariance: Array) -> tuple[Array, Array]:
-    """Both in 32 bits at least."""
+    """Checks both and widens them to at least 32 bits."""
     check_square("precision", precision)
     m = precision.shape[0]
     if shape_of("covariance", covariance) == (m,):

@@ -1,1 +1,1 @@
-"""What all objectives share: checks, precision, linear algebra, batches over devices."""
+"""What all objectives share: checks, linear algebra, precision, tangents, and shared batches."""

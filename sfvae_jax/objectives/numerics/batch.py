@@ -1,4 +1,4 @@
-"""A batch that several devices share: its keys and its means."""
+"""Keys and means of a batch that several devices share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sfvae_jax.objectives.numerics.precision import wide
 
 
 def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
-    """`fold_in(rng, i)` for the places i that this device's share has in the whole batch.
+    """Returns `fold_in(rng, i)` for each place i of this device's examples in the whole batch.
 
     Args:
-        rng: a key of the batch; or the examples' own keys [share], which are given back as they
-            are, so that a part of a share draws what it would have drawn in the whole.
-        share: number of the device's examples.
+        rng: a key of the batch; or the examples' own keys [share], which are returned unchanged, so
+            that a chunk of the examples draws what it would have drawn in the whole batch.
+        share: number of examples on this device.
         axis_name: axis over which the batch is shared, or None.
     """
     of_the_batch = 0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1
@@ -26,11 +26,11 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
 
 
 def batch_mean(values: Array, axis_name: str | None = None) -> Array:
-    """Mean over the leading axis and, where the batch is shared, over the devices; in 32 bits."""
+    """The mean over the leading axis and, if the batch is shared, over the devices; in 32 bits."""
     mean = jnp.mean(wide(values), axis=0)
     return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 
 def whole_batch(values: Array, axis_name: str | None = None) -> Array:
-    """The shares of all devices, [B, ...], in their order."""
+    """The examples of all devices, [B, ...], in the order of the devices."""
     return values if axis_name is None else jax.lax.all_gather(values, axis_name, tiled=True)

@@ -1,8 +1,8 @@
-"""What enters a function is checked here: shapes always, values where they are known.
+"""Checks of arguments: of their shapes always, of their values where these are known.
 
-Shapes are always known. Values are known where JAX does not trace them: what `jax.jit`, `jax.vmap`
-or `jax.grad` traces is not looked at, and nothing is added to the program. Chex asserts the shapes,
-and the errors here say what it finds in words that name the argument and what to do.
+Shapes are always known. Values are known unless JAX traces them: what `jax.jit`, `jax.vmap` or
+`jax.grad` traces is not checked, and nothing is added to the program. Chex asserts the shapes, and
+the errors raised here name the argument and say what was expected and what to do.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
 
 
 class ArgumentError(ValueError, AssertionError):
-    """An argument that a function cannot take: which, what was expected, and what was given.
+    """Raised for an argument that a function cannot take; names it and says what was expected.
 
-    An `AssertionError` too, as those of Chex are.
+    It is an `AssertionError` too, as the errors of Chex are.
     """
 
 
@@ -43,14 +43,14 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
 
 
 def check_scalar(name: str, value: Any) -> None:
-    """Refuses what is not a single number."""
+    """Checks that a value is a single number."""
     shape = shape_of(name, value)
     if not _holds(chex.assert_shape, value, ()):
         raise ArgumentError(f"{name} must be a scalar, got shape {shape}{_ONE_EXAMPLE}")
 
 
 def check_vector(name: str, value: Any) -> None:
-    """Refuses what is not one vector [m]: a batch of them, above all."""
+    """Checks that a value is one vector [m], and above all not a batch of vectors."""
     shape = shape_of(name, value)
     if not _holds(chex.assert_rank, value, 1):
         hint = _ONE_EXAMPLE if shape else ""
@@ -58,14 +58,14 @@ def check_vector(name: str, value: Any) -> None:
 
 
 def check_batch(name: str, value: Any, expected: str = "[B, m]") -> None:
-    """Refuses what is not a batch of vectors."""
+    """Checks that a value is a batch of vectors."""
     shape = shape_of(name, value)
     if not _holds(chex.assert_rank, value, 2):
         raise ArgumentError(f"{name} must have shape {expected}, got shape {shape}")
 
 
 def check_square(name: str, value: Any, size: int | None = None) -> None:
-    """Refuses what is not one square matrix, of this size where one is given."""
+    """Checks that a value is one square matrix, of this size if one is given."""
     shape = shape_of(name, value)
     side = size if size is not None else (shape or (0,))[0]
     if _holds(chex.assert_shape, value, (side, side)):
@@ -76,7 +76,7 @@ def check_square(name: str, value: Any, size: int | None = None) -> None:
 
 
 def check_shape(name: str, value: Any, expected: tuple[int, ...], why: str = "") -> None:
-    """Refuses every other shape; `why` says where the expected one comes from."""
+    """Checks that a value has a shape; `why` says in the error why that one is expected."""
     shape = shape_of(name, value)
     if _holds(chex.assert_shape, value, tuple(expected)):
         return
@@ -85,7 +85,7 @@ def check_shape(name: str, value: Any, expected: tuple[int, ...], why: str = "")
 
 
 def check_one_for_each(name: str, value: Any, of: str, others: Any) -> None:
-    """Refuses arrays whose leading axes differ."""
+    """Checks that two arrays have leading axes of the same length."""
     shape, number = shape_of(name, value), shape_of(of, others)[0]
     if shape[:1] != (number,):
         raise ArgumentError(
@@ -94,19 +94,19 @@ def check_one_for_each(name: str, value: Any, of: str, others: Any) -> None:
 
 
 def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> None:
-    """Refuses an example that is not shaped like what is decoded."""
+    """Checks that an example has the shape of the decoder's output."""
     check_shape("x", x, shape_of(name, x_hat), f", as {name} has")
 
 
 def check_pair(name: str, value: Any, expected: str) -> None:
-    """Refuses what is not a pair; an array of two rows is none."""
+    """Checks that a value is a pair; an array of two rows is not."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         what = f"{len(value)} of them" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
         raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
 
 
 def check_per_element(name: str, value: Any, like: Any) -> None:
-    """Refuses what is neither a scalar nor shaped like another array."""
+    """Checks that a value is a scalar or has the shape of another array."""
     shape = shape_of(name, value)
     if shape and shape != like.shape:
         hint = _ONE_EXAMPLE if shape[1:] == like.shape else ""
@@ -116,7 +116,7 @@ def check_per_element(name: str, value: Any, like: Any) -> None:
 
 
 def per_element(name: str, value: Array | float, like: Any) -> Array:
-    """A scalar, or an array shaped like another, as an array of that shape.
+    """Broadcasts a scalar, or an array with the shape of another, to that shape.
 
     Raises:
         ArgumentError: if it is neither.
@@ -126,7 +126,7 @@ def per_element(name: str, value: Array | float, like: Any) -> Array:
 
 
 def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
-    """Refuses floats of too few bits for so many levels or rules."""
+    """Checks that floats have enough bits to tell so many levels or rules apart."""
     if is_narrow(value) and number > 2 ** (jnp.finfo(value.dtype).nmant + 1):
         raise ArgumentError(
             f"{name} must be float32: {value.dtype} does not hold the {number} {what}"
@@ -134,27 +134,27 @@ def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuses a number that is known not to be positive: negative, zero or nan."""
+    """Checks that no number is known to be negative, zero or nan."""
     known = known_value(value)
     if known is not None and not np.all(known > 0):
         raise ArgumentError(f"{name} must be positive, got {_first(known, known > 0)}")
 
 
 def check_not_negative(name: str, value: Any) -> None:
-    """Refuses a number that is known to be negative or nan."""
+    """Checks that no number is known to be negative or nan."""
     known = known_value(value)
     if known is not None and not np.all(known >= 0):
         raise ArgumentError(f"{name} must not be negative, got {_first(known, known >= 0)}")
 
 
 def check_at_least_one(name: str, value: int) -> None:
-    """Refuses a count below 1."""
+    """Checks that a count is at least 1."""
     if value < 1:
         raise ArgumentError(f"{name} must be at least 1, got {value}")
 
 
 def check_has(name: str, value: Any, method: str, example: str) -> None:
-    """Refuses an object without a method, and a class in place of an object."""
+    """Checks that a value is an object, not a class, and has a method."""
     if isinstance(value, type):
         raise ArgumentError(
             f"{name} must be an object such as {example}, got the class {value.__name__}"
@@ -166,7 +166,7 @@ def check_has(name: str, value: Any, method: str, example: str) -> None:
 
 
 def known_value(value: Any) -> np.ndarray | None:
-    """A value that can be read here and now, or None: one that is traced, or lies elsewhere."""
+    """Returns a value that can be read now; None if it is traced or lies on another process."""
     if isinstance(value, jax.core.Tracer):
         return None
     if isinstance(value, Array) and not value.is_fully_addressable:
@@ -179,7 +179,7 @@ def _kind(value: Any) -> str:
 
 
 def _first(values: np.ndarray, fits: np.ndarray) -> str:
-    """The first of those that do not fit, and where it stands."""
+    """Writes the first of the values that do not fit, and its position."""
     if not values.ndim:
         return str(values)
     place = tuple(int(i) for i in np.argwhere(~fits)[0])
@@ -187,7 +187,7 @@ def _first(values: np.ndarray, fits: np.ndarray) -> str:
 
 
 def _holds(assertion: Callable[..., None], *arguments: Any) -> bool:
-    """Whether Chex finds it so."""
+    """Whether an assertion of Chex holds."""
     try:
         assertion(*arguments)
     except AssertionError:

@@ -1,4 +1,4 @@
-"""Decoders of a known form, which the linearised objectives take a shorter way through."""
+"""Decoders of a known form, for which the linearised objectives need fewer operations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from jax import Array
 class DenseOutput:
     """A decoder that ends in a dense layer: decode(z) = s(hidden(z) W + b), in the shape of x.
 
-    It is a decoder like any other callable. The linearised objectives see, besides, that its
-    Jacobian is J' = M W D with M [m, h] the tangents of `hidden` and D = diag(s'(a)), a = hidden(z)
-    W + b. Without an activation D = I and J'J = M (W W') M'. W W' is then common to all examples as
-    long as the kernel is, under `jax.vmap` too; where `has_short_form` says that it is less work,
-    they never form J.
+    It can be called like any other decoder. The linearised objectives also see that its Jacobian is
+    J' = M W D, where M [m, h] holds the tangents of `hidden` and D = diag(s'(a)), a = hidden(z) W +
+    b. Without an activation D = I and J'J = M (W W') M'. All examples with the same kernel then
+    share W W', also under `jax.vmap`; where `has_short_form` finds that this takes less work, J is
+    never formed.
 
     Attributes:
         hidden: maps one latent [m] to the last hidden layer [h].
         kernel: W, [h, n].
         bias: b, [n], or None.
-        shape: of the answer, with n elements; None for [n].
-        batch_size: examples that share the kernel in one call, by which the way is chosen.
+        shape: shape of the output, with n elements; None for [n].
+        batch_size: number of examples that share the kernel in one call; the choice depends on it.
         activation: s, elementwise; None for the identity.
     """
 
@@ -37,11 +37,11 @@ class DenseOutput:
     activation: Callable[[Array], Array] | None = None
 
     def __call__(self, z: Array) -> Array:
-        """The answer for one latent [m]."""
+        """The output for one latent [m]."""
         return self.output(self.hidden(z))
 
     def output(self, hidden: Array) -> Array:
-        """The answer for one hidden layer [h]."""
+        """The output for one hidden layer [h]."""
         out = jnp.matmul(hidden, self.kernel)
         if self.bias is not None:
             out = out + self.bias
@@ -51,16 +51,17 @@ class DenseOutput:
 
 
 def has_short_form(decode: Callable[[Array], Any], latent_size: int) -> TypeGuard[DenseOutput]:
-    """Whether M (W W') M' is less work than (M W)(M W)', and as good.
+    """Whether M (W W') M' takes less work than (M W)(M W)' and is as accurate.
 
-    W W' takes h^2 n operations once, and saves m (n - h)(h + m) for each example.
+    W W' takes h^2 n operations once, and saves m (n - h)(h + m) operations for each example.
 
-    In fewer than 32 bits it is not as good: rounded, it need not be positive definite, as any
-    product of a matrix with its own transpose is.
+    In fewer than 32 bits it is less accurate: after rounding it may not be positive semidefinite,
+    which the product of a matrix with its own transpose always is.
 
-    An activation has slopes of its own for each example. W D^2 W' then takes h^2 n operations for
-    each, where M W takes m h n: for h = 512, m = 200 and n = 784 value and gradient of
-    M (W D^2 W') M' take 1.9 times the operations of (M W D)(M W D)', for h = 200, m = 50 2.5 times.
+    An activation has different slopes D in each example. W D^2 W' then takes h^2 n operations for
+    each of them, while M W takes m h n: value and gradient of M (W D^2 W') M' take 1.9 times the
+    operations of (M W D)(M W D)' for h = 512, m = 200 and n = 784, and 2.5 times for h = 200 and
+    m = 50.
     """
     if not isinstance(decode, DenseOutput) or jnp.finfo(decode.kernel.dtype).bits < 32:
         return False

@@ -1,11 +1,11 @@
-"""Small dense systems under `jax.vmap`, with derivatives that factor nothing.
+"""Small dense linear systems under `jax.vmap`, whose derivatives need no factorisation.
 
-Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU,
-TF32 on a GPU); the determinant of I + U'U/c does not survive that, so that products here and in
-`linearized` ask for full precision.
+Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU, TF32
+on a GPU). The determinant of I + U'U/c is far off then, so that products here and in the linearised
+objectives ask for full precision.
 
-Under vmap the CPU takes one matrix at a time: jaxlib 0.10's batched LAPACK calls wait for threads
-of the pool that they occupy, and hang when as many of them run as there are threads.
+Under vmap the CPU handles one matrix at a time, because the batched LAPACK calls of jaxlib 0.10
+wait for threads of the very pool that they occupy, and hang when as many run as there are threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax import Array
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """a b in full precision; summed and given in 32 bits at least, whatever a and b come in."""
+    """The product a b in full precision, summed and returned in at least 32 bits."""
     dtype = jnp.promote_types(jnp.result_type(a, b), jnp.float32)
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype)
 
@@ -37,11 +37,11 @@ def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
     trial = factorize(matrix)
 
     def with_rounding_error() -> Array:
-        # That of A's entries: with so much on the diagonal the factorisation passes.
+        # With the rounding error of A's entries on the diagonal the factorisation succeeds.
         rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
         return factorize(matrix + rounding * identity)
 
-    # Where a pivot fails, all that comes after is nan.
+    # If a pivot fails, everything after it is nan.
     factor = jax.lax.cond(jnp.isfinite(trial[-1, -1]), lambda: trial, with_rounding_error)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
     return jax.scipy.linalg.cho_solve((factor, True), identity), log_det
@@ -58,13 +58,13 @@ SOLVERS = {"cholesky": _cholesky_inverse, "slogdet": _slogdet_inverse}
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def inverse_and_log_det(matrix: Array, solver: str = "cholesky") -> tuple[Array, Array]:
-    """A^-1 and log det A of a symmetric positive definite A [m, m], differentiable to any order."""
+    """A^-1 and log det A for a symmetric positive definite A; differentiable to any order."""
     return _one_by_one_on_cpu(SOLVERS[solver], matrix)
 
 
 @inverse_and_log_det.defjvp
 def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """d A^-1 = -A^-1 dA A^-1 and d log det A = tr(A^-1 dA): no factorisation is differentiated."""
+    """d A^-1 = -A^-1 dA A^-1 and d log det A = tr(A^-1 dA), without differentiating a factor."""
     (matrix,), (tangent,) = primals, tangents
     inverse, log_det = inverse_and_log_det(matrix, solver)
     inverse_tangent = -matmul(matmul(inverse, tangent), inverse)
@@ -75,7 +75,7 @@ def _inverse_and_log_det_jvp(solver: str, primals: Any, tangents: Any) -> tuple[
 def log_det_and_quadratic(
     gram: Array, projection: Array, scale: Array, solver: str = "cholesky"
 ) -> tuple[Array, Array]:
-    """log det A and p' A^-1 p of A = I + S G S with G [m, m] symmetric, p = S g, S = diag(scale).
+    """log det A and p' A^-1 p for A = I + S G S, where G is symmetric, p = S g, S = diag(scale).
 
     Args:
         gram: G, [m, m], positive semidefinite.
@@ -90,7 +90,7 @@ def log_det_and_quadratic(
 def _solve_scaled(
     gram: Array, projection: Array, scale: Array, solver: str
 ) -> tuple[Array, Array, Array]:
-    """(A^-1, log det A, p)."""
+    """Returns (A^-1, log det A, p)."""
     identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
     system = identity + gram * (scale[:, None] * scale[None, :])
     return *inverse_and_log_det(system, solver), scale * projection
@@ -98,18 +98,18 @@ def _solve_scaled(
 
 @log_det_and_quadratic.defjvp
 def _log_det_and_quadratic_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p: vectors and sums, no m x m product.
+    """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p, from vectors and sums alone.
 
-    dA = S dG S + dS G S + S G dS, whose last two terms are alike in these. S G S = A - I turns
-    their sums into (1 - (A^-1)_ii) / s_i and w_i^2 / s_i, which keep their digits where G is large;
-    the first does not where a dimension hardly counts, (A^-1)_ii near 1, and stays a sum there.
+    dA = S dG S + dS G S + S G dS, whose last two terms contribute equally. S G S = A - I turns
+    their sums into (1 - (A^-1)_ii) / s_i and w_i^2 / s_i, which keep their digits where G is large.
+    The first loses them where a dimension hardly matters, (A^-1)_ii near 1, and stays a sum there.
     """
     (gram, projection, scale), (gram_change, projection_change, scale_change) = primals, tangents
     inverse, log_det, scaled = _solve_scaled(gram, projection, scale, solver)
     solution = matmul(inverse, scaled)  # w
     outer = scale * solution
     by_gram = inverse * (scale[:, None] * scale[None, :])
-    divisor = jnp.where(scale == 0.0, 1.0, scale)  # then w_i is 0, too
+    divisor = jnp.where(scale == 0.0, 1.0, scale)  # w_i is 0 as well where s_i is
     counted = 1.0 - jnp.diagonal(inverse)
     summed = jnp.sum(inverse * gram * scale[None, :], axis=1)
     by_scale = 2.0 * jnp.where(counted > 0.5, counted / divisor, summed)
@@ -127,7 +127,7 @@ def _lower_triangular_inverse(matrix: Array) -> Array:
 
 @jax.custom_jvp
 def triangular_inverse(matrix: Array) -> Array:
-    """L^-1 of a lower triangular L [m, m] without zeros on its diagonal."""
+    """L^-1 for a lower triangular L [m, m] without zeros on its diagonal."""
     return _one_by_one_on_cpu(_lower_triangular_inverse, matrix)
 
 

@@ -1,7 +1,7 @@
-"""Sums over data and latents are taken in 32 bits at least, whatever their terms come in.
+"""Sums over data and latents are taken in at least 32 bits, whatever the dtype of their terms.
 
 A sum of 784 terms in bfloat16, which has 8 bits of precision, is off by whole nats; float16 ends at
-65,504. Arrays of 32 and 64 bits pass through these functions as they are.
+65,504. Arrays of 32 and 64 bits pass through these functions unchanged.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from jax import Array
 
 
 def wide(tree: Any) -> Any:
-    """A pytree with its floats of fewer than 32 bits in float32; all else as it is."""
+    """Converts floats of fewer than 32 bits in a pytree to float32; all else stays as it is."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if is_narrow(leaf) else leaf, tree)
 
 
 def is_narrow(value: Any) -> bool:
-    """Whether this is an array of floats of fewer than 32 bits."""
+    """Whether a value is an array of floats of fewer than 32 bits."""
     dtype = getattr(value, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
 
 
 def wide_dtype(value: Any) -> jnp.dtype:
-    """The type of an array, as JAX holds it, in 32 bits at least.
+    """The dtype in which JAX holds an array, widened to at least 32 bits.
 
-    NumPy's arrays may be in float64 where JAX has no such type.
+    A NumPy array may be in float64 where JAX has no such dtype.
     """
     return jnp.promote_types(jax.dtypes.canonicalize_dtype(value.dtype), jnp.float32)
 
 
 def normal_like(rng: Array, value: Array | jax.ShapeDtypeStruct) -> Array:
-    """Standard normal noise shaped like an array, in 32 bits at least.
+    """Draws standard normal noise shaped like an array, in at least 32 bits.
 
-    Drawn in bfloat16 it would take 128 values, none beyond 2.9, with a mean square of 0.99.
+    In bfloat16 it would have only 128 different values, none beyond 2.9, and a mean square of 0.99.
     """
     return jax.random.normal(rng, value.shape, wide_dtype(value))
 
 
 def rounded_like(value: Array, *given: Any) -> Array:
-    """A value in the type that the given ones have together, if that is one of fewer bits.
+    """Converts a value to the common dtype of the given ones, if that has fewer than 32 bits.
 
-    So samples of a posterior in bfloat16 reach a decoder in bfloat16.
+    With it, samples of a posterior in bfloat16 reach the decoder in bfloat16.
     """
     dtype = jnp.result_type(*given)
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32

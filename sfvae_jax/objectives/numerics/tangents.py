@@ -1,8 +1,9 @@
-"""A decoder's tangents at one latent, and the products of them that the objectives need.
+"""A decoder's tangents at one latent, and their products that the objectives need.
 
-J is the n x m Jacobian, c the observation variance, K = W W' of a decoder that ends in the dense
-layer W without an activation (`decoders.DenseOutput`). What is needed of J is m x m or less, and
-each product has a derivative of its own: autodiff would take every symmetric product's twice.
+J is the n x m Jacobian and c the observation variance; K = W W' belongs to a decoder that ends in
+the dense layer W without an activation (`decoders.DenseOutput`). The objectives only need products
+of J of size m x m or less. Each product has a derivative of its own, because automatic
+differentiation would compute the derivative of a symmetric product twice.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 
 def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> tuple[Any, Any]:
-    """Value of a function of one latent [m], and its tangents in the m basis directions [m, ...].
+    """Returns a function's value at one latent [m] and its tangents in the m basis directions.
 
-    Both are pytrees alike, where the function's answer is one.
+    Both are pytrees like the function's output; the leaves of the tangents have shape [m, ...].
 
-    `jax.jvp` under `jax.vmap`: one pass and m tangent passes. The basis is the same for all
-    examples of a batch, so that under a further vmap a first dense layer is multiplied by it once.
+    It takes `jax.jvp` under `jax.vmap`: one pass and m tangent passes. The basis is the same for
+    all examples of a batch, so that a further vmap multiplies a first dense layer by it only once.
+
+    Args:
+        function: a function of one latent.
+        z: latent, [m].
+        name: the argument's name in an error.
 
     Raises:
-        ArgumentError: if z, called by its name, is not of rank 1.
+        ArgumentError: if z is not of rank 1.
     """
     check_vector(name, z)
 
@@ -46,14 +52,15 @@ def tangents(
     z: Array,
     tangent_decode: Callable[[Array], Any] | None = None,
 ) -> tuple[Any, Rows | FactoredRows]:
-    """decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
+    """Returns decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
 
-    Of an answer that is a pytree, the Jacobian has all leaves' elements as its rows, in turn.
+    If the output is a pytree, the rows of the Jacobian are the elements of all leaves in turn.
 
     Args:
         decode: the decoder.
         z: latent, [m].
-        tangent_decode: the decoder whose Jacobian it is, if another; one in fewer bits, say.
+        tangent_decode: the decoder whose Jacobian is taken, for example one in fewer bits; None if
+            it is `decode`.
     """
     source = decode if tangent_decode is None else tangent_decode
     jacobian: Rows | FactoredRows
@@ -69,7 +76,7 @@ def tangents(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """J' as it is, `rows` [m, n]."""
+    """J' in full, `rows` [m, n]."""
 
     rows: Array
 
@@ -80,7 +87,7 @@ class Rows:
         return symmetric_product(self.rows) / variance
 
     def gram_diagonal(self, variance: Array) -> Array:
-        """Its diagonal, [m]."""
+        """The diagonal of J' diag(1/c) J, [m]."""
         rows = self.rows.astype(jnp.promote_types(self.rows.dtype, variance.dtype))
         return jnp.sum(jnp.square(rows) / jnp.atleast_1d(variance)[None, :], axis=1)
 
@@ -91,19 +98,19 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactoredRows:
-    """J' = M W, of `hidden_rows` M [m, h] and `kernel` W [h, n]."""
+    """J' = M W in factors: `hidden_rows` M [m, h] and `kernel` W [h, n]."""
 
     hidden_rows: Array
     kernel: Array
 
     def gram(self, variance: Array) -> Array:
         """J' diag(1/c) J, [m, m]."""
-        if variance.ndim:  # each example may have weights of its own
+        if variance.ndim:  # each example may have different variances
             return self._formed().gram(variance)
         return quadratic_form(self.hidden_rows, symmetric_product(self.kernel)) / variance
 
     def gram_diagonal(self, variance: Array) -> Array:
-        """Its diagonal, [m]."""
+        """The diagonal of J' diag(1/c) J, [m]."""
         if variance.ndim:
             return self._formed().gram_diagonal(variance)
         inner = symmetric_product(self.kernel)
@@ -119,15 +126,15 @@ class FactoredRows:
 
 @jax.custom_jvp
 def symmetric_product(rows: Array) -> Array:
-    """R R' of R [m, n]."""
+    """R R' for R [m, n]."""
     rows = _rounded(rows)
     return matmul(rows, rows.T)
 
 
 def _rounded(rows: Array) -> Array:
-    """Rows in fewer than 32 bits as they are said to be.
+    """Makes rows in fewer than 32 bits be rounded before they are multiplied.
 
-    XLA may keep one factor of a product in more bits than the other: a compiled R R' would then be
+    XLA may keep one factor of a product in more bits than the other. A compiled R R' would then be
     neither symmetric nor positive semidefinite.
     """
     return rows if jnp.finfo(rows.dtype).bits >= 32 else jax.lax.optimization_barrier(rows)
@@ -135,7 +142,7 @@ def _rounded(rows: Array) -> Array:
 
 @symmetric_product.defjvp
 def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
-    """d(R R') = dR R' + its transpose: one product, and one for the gradient, (G + G') R."""
+    """d(R R') = dR R' + its transpose. It takes one product, as does the gradient (G + G') R."""
     (rows,), (change,) = primals, tangent
     rows = _rounded(rows)
     cross = matmul(change, rows.T)
@@ -144,13 +151,13 @@ def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def quadratic_form(rows: Array, inner: Array) -> Array:
-    """M K M' of M [m, h] and a symmetric K [h, h]."""
+    """M K M' for M [m, h] and a symmetric K [h, h]."""
     return matmul(matmul(rows, inner), rows.T)
 
 
 @quadratic_form.defjvp
 def _quadratic_form_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
-    """d(M K M') = dM (M K)' + its transpose + M dK M'; M K serves value and gradient."""
+    """d(M K M') = dM (M K)' + its transpose + M dK M'. Value and gradient share M K."""
     (rows, inner), (rows_change, inner_change) = primals, tangent
     product = matmul(rows, inner)
     cross = matmul(rows_change, product.T)
@@ -160,7 +167,7 @@ def _quadratic_form_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def quadratic_form_diagonal(rows: Array, inner: Array) -> Array:
-    """Diagonal of M K M', [m], for M [m, h] and a symmetric K [h, h]."""
+    """The diagonal of M K M', [m], for M [m, h] and a symmetric K [h, h]."""
     return jnp.sum(matmul(rows, inner) * rows, axis=1)
 
 

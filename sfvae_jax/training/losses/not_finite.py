@@ -38,11 +38,11 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
         cause = "This precedes any update, so that train.learning_rate is not the cause"
         return f"{cause}. {far or _LOOK_AT_DATA}"
     slower = "Lower train.learning_rate"
-    lower = objectives.OBJECTIVES[config.objective.name].lower_if_not_finite
+    own = objectives.OBJECTIVES[config.objective.name].advice
     if config.likelihood.name == "heteroscedastic_gaussian":
         slower += ", or bound the learned variance with likelihood.min_variance"
-    elif lower:
-        slower += f", or {lower}"
+    elif own:
+        slower += f", or {own}"
     return f"{far}; else l{slower[1:]}" if far else slower
 
 

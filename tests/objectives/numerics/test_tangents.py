@@ -10,7 +10,7 @@ from helpers import equations
 from jax.test_util import check_grads
 
 from sfvae_jax import objectives
-from sfvae_jax.objectives import tangents as products
+from sfvae_jax.objectives.numerics import tangents as products
 from sfvae_jax.objectives.numerics.linear_algebra import log_det_and_quadratic
 
 M, H, N, B = 3, 5, 12, 4  # latents, hidden units, data, examples

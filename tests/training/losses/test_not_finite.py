@@ -80,7 +80,7 @@ def test_what_turns_not_finite_later_is_mostly_the_learning_rate(tiny_config):
     def told(**changes):
         return advice(resolve(tiny_config(**changes)), at_start=False)
 
-    assert told() == "Lower train.learning_rate, or objective.gamma"
+    assert told() == "Lower train.learning_rate, or lower objective.gamma"
     learned = {"objective.name": "sampling", "likelihood.name": "heteroscedastic_gaussian"}
     assert told(**learned).endswith("bound the learned variance with likelihood.min_variance")
     rising = {"objective.name": "sampling", "objective.beta_schedule": "linear"}
