@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_pair,
@@ -21,6 +20,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_shape,
     per_element,
 )
+from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.checks import (
     check_pair,
     check_positive,
@@ -19,6 +18,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_tells_apart,
     shape_of,
 )
+from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide, wide_dtype
 
 if TYPE_CHECKING:

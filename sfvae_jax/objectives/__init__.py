@@ -28,12 +28,6 @@ from sfvae_jax.objectives.batch_information import (
 )
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.evidence import log_evidence
-from sfvae_jax.objectives.gaussian import (
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-    gaussian_log_prob,
-)
 from sfvae_jax.objectives.linearized import linearized_elbo, second_order_elbo
 from sfvae_jax.objectives.monte_carlo import (
     iwae_bound,
@@ -42,6 +36,12 @@ from sfvae_jax.objectives.monte_carlo import (
 )
 from sfvae_jax.objectives.numerics.checks import ArgumentError
 from sfvae_jax.objectives.numerics.decoders import DenseOutput, has_short_form
+from sfvae_jax.objectives.numerics.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+    gaussian_log_prob,
+)
 from sfvae_jax.objectives.penalties import (
     gradient_penalty,
     hutchinson_gradient_penalty,

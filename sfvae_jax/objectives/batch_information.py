@@ -17,12 +17,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import (
-    LOG_2_PI,
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-)
 from sfvae_jax.objectives.monte_carlo import check_likelihood, log_likelihood_of
 from sfvae_jax.objectives.numerics.batch import batch_mean, example_keys
 from sfvae_jax.objectives.numerics.checks import (
@@ -32,6 +26,12 @@ from sfvae_jax.objectives.numerics.checks import (
     check_scalar,
     check_shape,
     per_element,
+)
+from sfvae_jax.objectives.numerics.gaussian import (
+    LOG_2_PI,
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.objectives.spec import (

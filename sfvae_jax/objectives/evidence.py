@@ -11,8 +11,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.gaussian import prior_deviations
 from sfvae_jax.objectives.numerics.checks import check_example
+from sfvae_jax.objectives.numerics.gaussian import prior_deviations
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.tangents import tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element, tangent_gaussian_log_prob

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import (
+from sfvae_jax.objectives.monte_carlo import log_likelihood_of
+from sfvae_jax.objectives.numerics.checks import check_example, check_has, check_vector
+from sfvae_jax.objectives.numerics.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
     gaussian_kl_per_dimension,
     gaussian_log_prob,
     latent_gaussian,
 )
-from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.numerics.checks import check_example, check_has, check_vector
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element

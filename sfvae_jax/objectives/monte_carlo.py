@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.checks import (
     check_at_least_one,
     check_has,
@@ -20,6 +19,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_scalar,
     check_vector,
 )
+from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.spec import (
     ClosedFormPosterior,

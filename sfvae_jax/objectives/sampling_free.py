@@ -13,13 +13,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.gaussian import (
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-    gaussian_log_prob,
-    latent_gaussian,
-)
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_batch,
@@ -32,6 +25,13 @@ from sfvae_jax.objectives.numerics.checks import (
     known_value,
     per_element,
     shape_of,
+)
+from sfvae_jax.objectives.numerics.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+    gaussian_log_prob,
+    latent_gaussian,
 )
 from sfvae_jax.objectives.numerics.linear_algebra import SOLVERS, log_det_and_quadratic
 from sfvae_jax.objectives.numerics.precision import wide, wide_dtype

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.numerics import gaussian
 from sfvae_jax.objectives.numerics.checks import check_shape
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.path import zero_with_gradient

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.numerics import gaussian
 from sfvae_jax.objectives.numerics.checks import (
     check_positive,
     check_shape,

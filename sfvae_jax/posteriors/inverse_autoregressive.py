@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.objectives import gaussian
+from sfvae_jax.objectives.numerics import gaussian
 from sfvae_jax.objectives.numerics.checks import check_shape, check_vector
 from sfvae_jax.objectives.numerics.linear_algebra import matmul, triangular_inverse
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide

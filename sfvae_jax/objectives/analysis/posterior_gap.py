@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.gaussian import prior_deviations
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_positive,
     check_square,
     shape_of,
 )
+from sfvae_jax.objectives.numerics.gaussian import prior_deviations
 from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det, matmul
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.tangents import tangents

@@ -6,7 +6,9 @@ import math
 
 import ml_collections
 
-from sfvae_jax import objectives, posteriors
+from sfvae_jax import objectives
+from sfvae_jax.likelihoods import LIKELIHOODS
+from sfvae_jax.posteriors import POSTERIORS
 
 _FAR = 3.0  # decades from 1 at which a scale may make a first loss overflow
 _VERY_FAR = 6.0  # decades from 1 at which it may make a later one overflow
@@ -38,11 +40,10 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
         cause = "This precedes any update, so that train.learning_rate is not the cause"
         return f"{cause}. {far or _LOOK_AT_DATA}"
     slower = "Lower train.learning_rate"
-    own = objectives.OBJECTIVES[config.objective.name].advice
-    if config.likelihood.name == "heteroscedastic_gaussian":
-        slower += ", or bound the learned variance with likelihood.min_variance"
-    elif own:
-        slower += f", or {own}"
+    of_likelihood = LIKELIHOODS[config.likelihood.name].advice
+    of_objective = objectives.OBJECTIVES[config.objective.name].advice
+    if of_likelihood or of_objective:
+        slower += f", or {of_likelihood or of_objective}"
     return f"{far}; else l{slower[1:]}" if far else slower
 
 
@@ -61,11 +62,9 @@ def _scales(config: ml_collections.ConfigDict) -> dict[str, float]:
     """The options that scale the loss of this objective, or its exponents."""
     objective, info = config.objective, objectives.OBJECTIVES[config.objective.name]
     scales = {"data.scale": config.data.scale, "model.latent_scale": config.model.latent_scale}
-    if info.density and config.likelihood.name in ("gaussian", "sequence"):
-        scales["likelihood.variance"] = config.likelihood.variance
-    if config.likelihood.name == "heteroscedastic_gaussian":
-        scales["likelihood.max_variance"] = config.likelihood.max_variance
-    for option in posteriors.POSTERIORS[config.posterior.name].loss_scales:
+    for option in LIKELIHOODS[config.likelihood.name].loss_scales if info.density else ():
+        scales[f"likelihood.{option}"] = config.likelihood[option]
+    for option in POSTERIORS[config.posterior.name].loss_scales:
         scales[f"posterior.{option}"] = config.posterior[option]
     scales["objective.beta"] = objective.beta
     if objective.beta_schedule != "constant":

@@ -83,7 +83,7 @@ def standard_normal_log_prob(noise: Array) -> Array:
     return -0.5 * jnp.sum(LOG_2_PI + jnp.square(noise))
 
 
-def gaussian_entropy(stddev: Array) -> Array:
+def gaussian_entropy(stddev: Array | float) -> Array:
     """Entropy of N(., diag(stddev^2)): sum_i [1/2 log(2 pi e) + log stddev_i].
 
     Args:
