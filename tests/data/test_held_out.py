@@ -110,7 +110,7 @@ def test_the_seed_and_the_names_of_files_decide(tmp_path):
     split = SimpleNamespace(identities=ids)
     orders = [held_out.order(split, seed).tolist() for seed in range(3)]
     assert orders == [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0]]
-    # SplitMix64 from 0, as its authors' code has it.
+    # SplitMix64 from 0, as in its authors' code.
     assert held_out._mixed(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
     composed = write_named(tmp_path / "a", unicodedata.normalize("NFC", "Ä.png"))
     apart = write_named(tmp_path / "b", unicodedata.normalize("NFD", "Ä.png"))

@@ -234,7 +234,7 @@ def test_a_dark_image_of_a_gray_set_stays_dark(fake_tfds):
     np.testing.assert_array_equal(read[[position]], 1)
     fake_tfds(train=images % 2)
     np.testing.assert_array_equal(np.unique(data.load(group("some_set"), "train")), [0, 255])
-    # A test split of 0 and 1 alone is as dark as the training split that it belongs to.
+    # A test split with only 0 and 1 is as dark as its training split.
     fake_tfds(train=images, test=images % 2)
     np.testing.assert_array_equal(np.unique(data.load(group("some_set"), "test")), [0, 1])
 

@@ -71,7 +71,7 @@ def test_no_more_is_read_ahead_than_the_next_call():
     deadline = time.monotonic() + HANG
     while split.num_read < 4 * (3 + ahead) and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.2)  # for what should not be read
+    time.sleep(0.2)  # so that too many would be read
     # Grain itself may hold one batch more between its threads and the caller.
     assert 4 * (3 + ahead) <= split.num_read <= 4 * (3 + ahead + 1)
     batches.close()

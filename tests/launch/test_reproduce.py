@@ -92,7 +92,7 @@ def test_runs_are_filed_as_they_finish_and_never_run_again(ledger, tmp_path, cap
     assert run(tmp_path, "own-table1") == 0
     assert given[1:] == []
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths] == before
-    # One that was lost is made again of its workdir.
+    # A record that was lost is written again from the workdir.
     paths[1].unlink()
     assert run(tmp_path, "own-table1") == 0
     assert given[1:] == []

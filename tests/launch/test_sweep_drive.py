@@ -80,7 +80,7 @@ def test_a_deadline_stops_the_runs_as_a_signal_does(runs):
     assert outcome == Outcome(is_late=True)
     backend = FakeBackend(runs, ends_after="stop")
     carry_out(runs, Outcome(), lambda to_do: backend, deadline=time.monotonic())
-    assert backend.calls == []  # nothing is begun that would be stopped at once
+    assert backend.calls == []  # nothing is started that would be stopped at once
 
 
 def test_a_signal_and_a_deadline_together_do_not_kill():

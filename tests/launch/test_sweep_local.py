@@ -34,7 +34,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     assert not last.exists()
     before = contents(first)
 
-    # The same command goes on; the run that fails stops no other.
+    # The same command goes on; the run that fails does not stop the others.
     flags = [f"--config={config}", f"--workdir={folder}"]
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -51,7 +51,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     assert re.search(r"resuming from the checkpoint of step [1-9]\d* of 1500", text)
     assert all(is_done(workdir) for workdir in (first, long, last))
 
-    # The table of what is done, in the order of the sweep.
+    # The table of the finished runs, in the order of the sweep.
     assert out.strip() == (folder / "report.md").read_text().strip()
     methods = json.loads((folder / "report.json").read_text())["methods"]
     assert [method["seeds"] for method in methods] == [[0, 2], [1]]
@@ -64,7 +64,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     assert {workdir: contents(workdir) for workdir in found} == found
     assert capsys.readouterr().out.startswith("| method | runs |")
 
-    # Another configuration in these folders is listed, and nothing there is touched.
+    # Workdirs with another configuration are listed, and nothing in them is changed.
     assert main([*flags, "--config.train.learning_rate=0.5"]) == 1
     err = capsys.readouterr().err
     assert err.count("learning_rate is 0.001 there and 0.5 here") == 3

@@ -69,7 +69,7 @@ def test_a_run_whose_worker_is_killed_goes_on(tmp_path, capsys):
     assert out.startswith("| method | runs |")
     assert "raylet" not in err
 
-    # Nothing is left to do, for which no cluster is needed.
+    # Nothing is left to do, so that no cluster is needed.
     before = contents(killed)
     flags = [f"--config={config}", f"--workdir={folder}", "--backend=ray", "--address=none:1"]
     assert main(flags) == 0
@@ -147,7 +147,7 @@ def test_another_cluster_is_shipped_the_code(tmp_path, monkeypatch):
     """A config file of the repository, on workers without this checkout."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.chdir(tmp_path)  # where its workers are, but for what they are shipped
+    monkeypatch.chdir(tmp_path)  # where its workers are, apart from the shipped files
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         small = {**TINY, **LESS, "train.batch_size": 20}

@@ -37,7 +37,7 @@ def test_every_run_has_its_changes_a_name_and_a_workdir(tmp_path):
     assert runs[3].config.data.skip_corrupt is True
     assert runs[3].config.objective.beta == 0.1
     assert {run.config.preset for run in runs} == {"laptop"}
-    # Resolved: what follows from the rest is filled in.
+    # The configurations are resolved.
     assert {run.config.posterior.name for run in runs} == {"diagonal"}
     assert not (tmp_path / "sweep").exists()
 
@@ -236,11 +236,14 @@ def test_when_a_run_is_finished(tmp_path):
         write_json(run.workdir / "results.json", {**results, **entries})
         assert is_finished(run) is finished
     for flag, finished in [
-        ("--config.evaluations.names=('reconstruction',)", True),  # among those that were measured
+        ("--config.evaluations.names=('reconstruction',)", True),  # one of those that were measured
         ("--config.evaluations.names=('bias',)", False),
         ("--config.evaluations.reconstruction.num_samples=7", False),
         ("--config.evaluations.part=valid", False),
-        ("--config.evaluations.iwae_bound.num_samples=7", True),  # which is not asked for
+        (
+            "--config.evaluations.iwae_bound.num_samples=7",
+            True,
+        ),  # of an evaluation that is not named
     ]:
         (other,) = expand(write_config(tmp_path, [{"seed": 0}]), tmp_path, [flag])
         assert is_finished(other) is finished

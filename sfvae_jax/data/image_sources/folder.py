@@ -119,7 +119,7 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
             )
     shapes = frozenset(head.shape for head in found.heads.values())
     depth = _depth(folder, found.heads)
-    _tell(folder, tuple((split, len(names)) for split, names in kept.items()), found, depth)
+    _log_found(folder, tuple((split, len(names)) for split, names in kept.items()), found, depth)
     return {
         split: FolderSplit(folder, names, [found.mark(name) for name in names], shapes, depth or 16)
         for split, names in kept.items()
@@ -189,7 +189,7 @@ def _depth(folder: Path, heads: Mapping[str, Head]) -> int | None:
 
 
 @functools.lru_cache(maxsize=4)  # once for what was found, however often the folder is opened
-def _tell(
+def _log_found(
     folder: Path, numbers: tuple[tuple[str, int], ...], found: _Found, depth: int | None
 ) -> None:
     """Logs what was found in the folder and how it is read."""
@@ -198,7 +198,7 @@ def _tell(
         log.warning("skipping %s", _named(found.damaged, total, folder))
     if depth is not None:
         log.info("images with 16 bits a channel in %s: read as %d-bit values", folder, depth)
-    _tell_dark(folder, found, depth or 16)
+    _warn_if_dark(folder, found, depth or 16)
     named = split_folders(found.heads)
     if named:
         counts = ", ".join(f"{number} {split}" for split, number in numbers)
@@ -210,7 +210,7 @@ def _tell(
         )
 
 
-def _tell_dark(folder: Path, found: _Found, depth: int) -> None:
+def _warn_if_dark(folder: Path, found: _Found, depth: int) -> None:
     """Warns of images such as masks, whose files may hold 0 and 1 instead of 0 and 255."""
     names = [*found.heads]
     try:

@@ -173,11 +173,11 @@ def _check_splits(
             f" {first}, but no folder named valid or test; move all images to folders named train,"
             " valid and test, or rename that folder if it is only one class of images"
         )
-    _tell_left_out(folder, len(left_out), first)
+    _warn_left_out(folder, len(left_out), first)
 
 
 @functools.lru_cache(maxsize=4)  # training and evaluation both open the folder
-def _tell_left_out(folder: Path, number: int, first: str) -> None:
+def _warn_left_out(folder: Path, number: int, first: str) -> None:
     log.warning(
         "leaving out %d images in %s that are not in a folder named train, valid or test, such as"
         " %s",

@@ -54,7 +54,7 @@ def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArraySplit]:
         name: as_stored(array, f"{name} of {file}", one_bit=one_bit)
         for name, array in images.items()
     }
-    _tell(images, one_bit, file)
+    _log_interpretation(images, one_bit, file)
     return {
         name[2:]: ArraySplit(
             array, _labels(arrays, name[2:], len(array)), identities=identities_of_rows(array)
@@ -135,7 +135,7 @@ def _labels(arrays: Mapping[str, np.ndarray], split: str, number: int) -> np.nda
     return None if labels is None else labels.reshape(number).astype(np.int64)
 
 
-def _tell(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
+def _log_interpretation(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
     """Logs how the values of the images are interpreted."""
     log.info("%s: %s", file, "; ".join(_interpreted(images, one_bit)))
     whole = [array.max() for array in images.values() if array.dtype.kind in "iu"]
