@@ -131,7 +131,7 @@ class RuleTables:
         depth = below + jnp.sum(brought >= 0, dtype=jnp.int32)
         return Derivation(stack, depth, rest + all_needed[choice], places - 1), choice
 
-    def brings_on(self, x: Array) -> Array:
+    def brings_on(self, x: Array | np.ndarray) -> Array:
         """Returns whether an index brings symbols that need other rules, bools shaped like x.
 
         In a `sequence_grammar` it does if it is a token, not the end or padding.

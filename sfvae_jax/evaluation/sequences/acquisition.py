@@ -9,7 +9,7 @@ which takes minutes for one batch in 25 dimensions.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def expected_improvement(mean: np.ndarray, stddev: np.ndarray, best: float) -> n
     """
     from bayes_opt.acquisition import ExpectedImprovement
 
-    acquisition = ExpectedImprovement(xi=0.0)
+    acquisition: Any = ExpectedImprovement(xi=0.0)
     acquisition.y_max = best
     return np.maximum(acquisition.base_acq(mean, stddev), 0.0)
 
@@ -139,7 +139,8 @@ def _pool(
 ) -> np.ndarray:
     """Returns points to choose a batch from: promising random ones, and tops above them."""
     random = _random_points(rng, process, box)
-    improvement = expected_improvement(*process.predict(random, return_std=True), best)
+    mean, stddev = process.predict(random, return_std=True)
+    improvement = expected_improvement(mean, stddev, best)
     promising = random[np.argsort(-improvement)[:NUM_POOLED]]
     pool = np.concatenate([_climb(process, promising[:_NUM_CLIMBING], box, best), promising])
     _, distinct = np.unique(

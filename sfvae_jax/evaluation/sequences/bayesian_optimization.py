@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -67,7 +68,7 @@ def _deviation(values: Sequence[float]) -> float | NotApplicable:
     return float(np.std(values, ddof=1))
 
 
-_SHOWN = {"digits": 2, "split": "train"}
+_SHOWN: dict[str, Any] = {"digits": 2, "split": "train"}
 _FOUND = (
     Measure("search_valid", better="more", is_over_trials=True, **_SHOWN),
     Measure("search_score", is_over_trials=True, **_SHOWN),

@@ -26,6 +26,17 @@ DECODINGS = ("mode", "sample")
 """How a latent is decoded: to the mode of p(x|z), or to a sample of it."""
 
 
+def language_of(trained: TrainedModel) -> Language:
+    """Returns the language of a model of sequences.
+
+    Raises:
+        TypeError: if its examples are images.
+    """
+    if trained.language is None:
+        raise TypeError("the model's examples are images, not sequences")
+    return trained.language
+
+
 def decode_examples(
     trained: TrainedModel, codes: np.ndarray, rng: Array | None = None
 ) -> np.ndarray:
@@ -61,7 +72,7 @@ def decode_examples(
 
 def decode_texts(trained: TrainedModel, codes: np.ndarray, rng: Array | None = None) -> list[str]:
     """Returns the n texts of `decode_examples`."""
-    return texts(trained.language, decode_examples(trained, codes, rng))
+    return texts(language_of(trained), decode_examples(trained, codes, rng))
 
 
 def decode_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> list[list[str]]:
@@ -85,7 +96,8 @@ def decode_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> li
         drawn = np.stack([decode_examples(trained, codes, key) for key in keys])
     else:
         drawn = _draw_attempts(trained, np.asarray(codes, np.float32), keys)
-    return [texts(trained.language, of_code) for of_code in drawn.swapaxes(0, 1)]
+    language = language_of(trained)
+    return [texts(language, of_code) for of_code in drawn.swapaxes(0, 1)]
 
 
 def random_sentences(
@@ -119,7 +131,7 @@ def sentences(trained: TrainedModel, split: str) -> list[str]:
     Raises:
         NotApplicable: if the model came without its data set.
     """
-    return texts(trained.language, split_examples(trained, split))
+    return texts(language_of(trained), split_examples(trained, split))
 
 
 def rules_of(language: Language, examples: np.ndarray) -> np.ndarray:
@@ -152,12 +164,12 @@ def _draw_attempts(trained: TrainedModel, codes: np.ndarray, keys: Array) -> np.
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)]
         return drawn, jnp.all(jnp.stack(finite))
 
-    draw = program(trained, "attempts", lambda draw=draw: jax.jit(draw))
+    compiled = program(trained, "attempts", lambda: jax.jit(draw))
     keys = jax.vmap(example_keys, (0, None))(keys, len(codes))
     batches = []
     for start in range(0, len(codes), trained.config.batch_size):
         at = slice(start, start + trained.config.batch_size)
-        drawn, finite = jax.device_get(draw(trained.params, codes[at], keys[:, at]))
+        drawn, finite = jax.device_get(compiled(trained.params, codes[at], keys[:, at]))
         _require_finite(finite)
         batches.append(drawn)
     return np.concatenate(batches, axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def draw_table(
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # inches, downwards
     axes.axis("off")
-    style = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE}
+    style: dict[str, Any] = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE}
     axes.text(_MARGIN, _MARGIN, "\n".join(title_lines), va="top", fontsize=1.2 * _SIZE)
     lefts = _MARGIN + _CHARACTER * np.cumsum([0, *widths[:-1]])
     y = _MARGIN + top
@@ -162,7 +162,8 @@ def _draw_blocks(rows: Sequence[Sequence[Sequence[tuple[str, float]]]], title: s
     from matplotlib import colormaps  # after the first figure, which says where fonts are cached
     from matplotlib.patches import Patch
 
-    colors = COLORS if len(types) <= len(COLORS) else colormaps["tab20"].colors
+    tab20: Any = colormaps["tab20"]
+    colors = COLORS if len(types) <= len(COLORS) else tab20.colors
     color = {block_type: colors[i % len(colors)] for i, block_type in enumerate(types)}
     _set_title(figure, title)
     panels = figure.subplots(1, len(rows), squeeze=False)[0]
@@ -212,7 +213,7 @@ def _set_title(figure: Figure, title: str) -> None:
 
 
 def _leave_empty(axes: Axes, text: str, reason: str) -> None:
-    style = {"fontsize": 7, "family": "DejaVu Sans Mono"}
+    style: dict[str, Any] = {"fontsize": 7, "family": "DejaVu Sans Mono"}
     axes.set_title(_caption(text), color=_WRONG, **style)
     axes.text(0.5, 0.5, reason, color=_WRONG, ha="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])

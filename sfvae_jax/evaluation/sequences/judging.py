@@ -10,7 +10,7 @@ from sfvae_jax import data
 from sfvae_jax.data.sequences.kind import NoScore, Score, SequenceKind
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.progress import tracked
-from sfvae_jax.evaluation.sequences.decoding import sentences
+from sfvae_jax.evaluation.sequences.decoding import language_of, sentences
 from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, once_per_checkpoint
 from sfvae_jax.grammars import Language
 
@@ -77,7 +77,8 @@ def scorer(trained: TrainedModel) -> Callable[[str], float]:
     Raises:
         NotApplicable: if there is no score.
     """
-    language, score = trained.language, score_of(trained.language)
+    language = language_of(trained)
+    score = score_of(language)
     try:
         score_valid = score.fit(
             lambda: tracked(f"scoring training {language.kind}", sentences(trained, "train"))

@@ -12,6 +12,7 @@ from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences.decoding import (
     DECODINGS,
     decode_examples,
+    language_of,
     random_sentences,
     rules_of,
     sentences,
@@ -52,7 +53,7 @@ def evaluate_sequence_samples(
         names = _sample_metrics(source)
         try:
             found = random_sentences(trained, source, options.num_samples, options.decoding)
-            shares = sample_shares(trained.language, found, _training_forms(trained))
+            shares = sample_shares(language_of(trained), found, _training_forms(trained))
         except NotApplicable as reason:
             measured |= dict.fromkeys(names, reason)
             continue
@@ -98,7 +99,7 @@ def evaluate_sequence_reconstruction(
     """
     del options
     rebuilt = decode_examples(trained, centers(trained, trained.images))
-    return reconstruction_measures(trained.language, np.asarray(trained.images), rebuilt)
+    return reconstruction_measures(language_of(trained), np.asarray(trained.images), rebuilt)
 
 
 def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> Measured:
@@ -146,7 +147,7 @@ def _sample_metrics(source: str) -> tuple[str, ...]:
 def _training_forms(trained: TrainedModel) -> set[str | None]:
     """Returns the `canonical` forms of the training set."""
     training = tracked("reading training sequences", sentences(trained, "train"))
-    return {canonical(trained.language, text) for text in training}
+    return {canonical(language_of(trained), text) for text in training}
 
 
 SEQUENCE_SAMPLES = Evaluation(

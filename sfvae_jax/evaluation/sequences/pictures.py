@@ -14,6 +14,7 @@ from sfvae_jax.evaluation.generation.interpolation import slerp
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,
     decode_texts,
+    language_of,
     random_sentences,
     rules_of,
     texts,
@@ -60,7 +61,7 @@ def draw_sequence_gallery(
 
 
 def _draw_reconstructions(trained: TrainedModel, title: str, folder: Path) -> None:
-    language, examples = trained.language, trained.images[: trained.config.num_pictured]
+    language, examples = language_of(trained), trained.images[: trained.config.num_pictured]
     rebuilt = decode_examples(trained, centers(trained, examples))
     wrong = np.any(rules_of(language, examples) != rules_of(language, rebuilt), axis=1)
     written = zip(texts(language, examples), texts(language, rebuilt), wrong, strict=True)
@@ -81,7 +82,7 @@ def _draw_sentences(
             found = random_sentences(trained, source, trained.config.num_pictured)
         except NotApplicable:
             continue
-        columns[source] = [Cell(text, not is_valid(trained.language, text)) for text in found]
+        columns[source] = [Cell(text, not is_valid(language_of(trained), text)) for text in found]
     if columns:
         draw_table(
             [f"from {source.replace('_', ' ')}" for source in columns],
@@ -103,7 +104,7 @@ def _draw_interpolations(
     found = decode_texts(trained, np.concatenate(ways))
     rows = [found[pair::pairs] for pair in range(pairs)]
     title = f"{title}: between the codes of two sequences"
-    draw_rows(judged(trained.language), rows, title, folder / "interpolations.png")
+    draw_rows(judged(language_of(trained)), rows, title, folder / "interpolations.png")
 
 
 SEQUENCE_PICTURES = Evaluation(

@@ -15,7 +15,7 @@ from sfvae_jax.data.sequences.kind import Score
 from sfvae_jax.evaluation.noise import generator
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.sequences.acquisition import suggest_batch
-from sfvae_jax.evaluation.sequences.decoding import decode_attempts, decode_texts
+from sfvae_jax.evaluation.sequences.decoding import decode_attempts, decode_texts, language_of
 from sfvae_jax.evaluation.sequences.judging import canonical, is_valid, score_of, scorer
 from sfvae_jax.evaluation.threads import one_thread
 from sfvae_jax.evaluation.trained_model import (
@@ -64,13 +64,14 @@ def found_trials(trained: TrainedModel, options: ml_collections.ConfigDict) -> l
 
 def best_texts(trained: TrainedModel, trials: Sequence[Trial]) -> list[tuple[str, float]]:
     """Returns the `NUM_BEST` best different texts of all trials with their scores, best first."""
-    sign = score_of(trained.language).sign
+    language = language_of(trained)
+    sign = score_of(language).sign
     scored = [pair for t in trials for pair in zip(t.texts, t.scores, strict=True)]
     valid = sorted((pair for pair in scored if np.isfinite(pair[1])), key=lambda p: -sign * p[1])
     distinct: dict[str | None, tuple[str, float]] = {}
     for text, score in valid:
         if len(distinct) < NUM_BEST:
-            distinct.setdefault(canonical(trained.language, text), (text, float(score)))
+            distinct.setdefault(canonical(language, text), (text, float(score)))
     return list(distinct.values())
 
 
@@ -80,11 +81,12 @@ def _trial(
     rng: np.random.Generator,
     progress: Callable[[int], None],
 ) -> Trial:
-    score, score_text = score_of(trained.language), scorer(trained)
+    language, score_text = language_of(trained), scorer(trained)
+    score = score_of(language)
     examples = split_examples(trained, "train")
     examples = examples[np.sort(rng.permutation(len(examples))[: options.num_training])]
     codes = centers(trained, examples)
-    training = np.array([score_text(trained.language.write(example)) for example in examples])
+    training = np.array([score_text(language.write(example)) for example in examples])
     texts: list[str] = []
     scores = training
     for iteration in range(options.num_iterations):
@@ -121,7 +123,7 @@ def _decode(
         return decode_texts(trained, codes)
     key = jax.random.key(int(rng.integers(2**31)))
     keys = jax.random.split(key, options.num_attempts)
-    valid = functools.partial(is_valid, trained.language)
+    valid = functools.partial(is_valid, language_of(trained))
     return [most_frequent(texts, valid) for texts in decode_attempts(trained, codes, keys)]
 
 

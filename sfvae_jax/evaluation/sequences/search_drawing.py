@@ -11,6 +11,7 @@ import numpy as np
 
 from sfvae_jax.data.sequences.kind import Blocks, Curves, Images, Score, SequenceKind
 from sfvae_jax.evaluation.figures import COLORS, new_figure, save
+from sfvae_jax.evaluation.sequences.decoding import language_of
 from sfvae_jax.evaluation.sequences.judging import judged, score_of
 from sfvae_jax.evaluation.sequences.search import Trial, best_texts, found_trials
 from sfvae_jax.evaluation.trained_model import TrainedModel
@@ -40,10 +41,10 @@ def draw_search(
     best = best_texts(trained, trials)
     figure = new_figure(12, 4.8)
     figure.suptitle(f"{title}: Bayesian optimisation of the latents")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.4))
-    score = score_of(trained.language)
-    draw_scores(left.subplots(), trials, score, options.batch_size)
-    _draw_best(right, judged(trained.language), best)
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.4))
+    language = language_of(trained)
+    draw_scores(halves[0].subplots(), trials, score_of(language), options.batch_size)
+    _draw_best(halves[1], judged(language), best)
     save(figure, folder / "search.png")
 
 
