@@ -41,14 +41,14 @@ DATA = {
     "num_valid": Option(
         0,
         COUNT_OR_0,
-        "Validation examples, held out of the training examples if the data have no valid split;"
-        " 0 = the whole valid split",
+        "Validation examples from the valid split or, if the data have none, held out of the"
+        " training examples; 0 = the whole valid split, or none held out",
     ),
     "num_test": Option(
         0,
         COUNT_OR_0,
-        "Test examples, held out of the training examples if the data have no test split; 0 = the"
-        " whole test split",
+        "Test examples from the test split or, if the data have none, held out of the"
+        " training examples; 0 = the whole test split, or none held out",
     ),
     "seed": Option(
         0,
