@@ -1,4 +1,4 @@
-"""Measures add up where they share a checkpoint and the data, and nowhere else."""
+"""Final measures add up if they share a checkpoint and the data, and only then."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def before(tiny_config):
         ({"config": {"evaluations": {"collapse": 3}}}, False),
     ],
 )
-def test_what_still_holds(before, tiny_config, entries, stands):
+def test_measures_of_the_same_checkpoint_and_data_still_hold(before, tiny_config, entries, stands):
     found = _found(before) | entries
     assert (standing(found, before, 12, "a") is not None) is stands
     if not stands:
@@ -50,7 +50,7 @@ def test_what_still_holds(before, tiny_config, entries, stands):
     assert standing(found, before, 12, "a") is None
 
 
-def test_what_depends_on_a_changed_setting_goes(before, tiny_config):
+def test_measures_that_depend_on_a_changed_option_are_dropped(before, tiny_config):
     config = _config(tiny_config, "kl_divergence", gmm_components=3)
     entries = {key: {} for key in ("metrics", "not_applicable", "caveats", "texts")}
     entries |= {"metrics": {"kl_divergence": 3.0}, "step": 12, "checkpoint": "a"}

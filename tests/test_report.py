@@ -1,4 +1,4 @@
-"""The report's numbers, by hand."""
+"""Reports of hand-made runs."""
 
 import csv
 import json
@@ -102,7 +102,7 @@ def _searched(seed, valid, score):
     return {"config": config, "step": 200, **found}
 
 
-def test_a_search_stands_beside_the_published_one_with_its_texts():
+def test_a_search_is_shown_beside_the_published_one_with_its_texts():
     text = report.to_markdown(report.summarize([_searched(0, 0.97, 3.5)]))
     assert "| 0.97 ± 0.03 / 1.00 ± 0.00 | 3.50 ± 0.50 / 3.22 ± 0.03 |" in text
     assert "| 0.43 / 0.39 |" in text
@@ -111,7 +111,7 @@ def test_a_search_stands_beside_the_published_one_with_its_texts():
     assert "over seeds, of a single run over the trials of its search" in text
 
 
-def test_over_several_seeds_the_deviation_is_theirs():
+def test_the_deviation_of_several_seeds_is_over_the_seeds():
     text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
     assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text
     assert "- search best 1: `x + sin( 1 )`, `x + sin( 2 )`" in text
@@ -119,7 +119,7 @@ def test_over_several_seeds_the_deviation_is_theirs():
     assert "trials" not in report.to_markdown(report.summarize(RUNS))
 
 
-def test_shares_and_small_errors_of_sequences_keep_their_digits():
+def test_shares_and_small_errors_of_sequences_have_enough_digits():
     measures = {"valid_prior": 0.972, "unique_gmm": 0.5, "novel_second_stage": 0.9996}
     measures |= {"exact_match": 0.043, "token_accuracy": 0.958, "value_error": 0.0432}
     run = {**RUNS[3], "metrics": {**measures, "lower_bound_valid": -12.346}, "history": {}}
@@ -147,7 +147,7 @@ def test_runs_of_other_settings_are_other_methods():
     ]
 
 
-def test_details_are_told_of_the_objective_that_they_tell_apart():
+def test_details_are_shown_for_the_objective_that_they_tell_apart():
     several = {"objective.num_samples": 5}
     runs = [RUNS[0], _run("sampling", 0, 0.1, **several), RUNS[3]]
     labels = [method["method"] for method in report.summarize(runs)["methods"]]
@@ -155,7 +155,7 @@ def test_details_are_told_of_the_objective_that_they_tell_apart():
     assert labels[1] == "sampling (objective.num_samples=5)"
 
 
-def test_data_that_changed_under_their_name_are_others():
+def test_data_that_changed_under_the_same_name_are_another_method():
     runs = [
         _run("sampling", 0, 0.1, **{"data.name": name, "data.fingerprint": print_})
         for name, print_ in (
@@ -170,7 +170,7 @@ def test_data_that_changed_under_their_name_are_others():
     assert labels[1] == "sampling (data.fingerprint=train 5 3f)"
 
 
-def test_published_rows_are_found_by_what_they_are_of(tmp_path):
+def test_published_rows_are_found_by_their_where(tmp_path):
     """mnist_estimators: one row for each number of samples, at the end whatever the step."""
     runs = []
     for num_samples in (1, 20):
@@ -193,7 +193,7 @@ def test_published_rows_are_found_by_what_they_are_of(tmp_path):
     assert (tmp_path / "report.png").exists()
 
 
-def test_methods_with_different_measures(tmp_path):
+def test_methods_may_have_different_measures(tmp_path):
     deterministic = _run("rae", 0, None)
     deterministic["history"] = {}
     summary = report.summarize([RUNS[0], deterministic])
@@ -221,7 +221,7 @@ def test_unfinished_runs_are_refused(tmp_path):
         report.find_runs([tmp_path])
 
 
-def test_a_run_that_stopped_early_is_read_with_the_step_that_was_measured(tmp_path):
+def test_a_run_that_stopped_early_has_the_step_that_was_measured(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**RUNS[0], "step": 100, "ended_at": 150}))
     run = report.read_run(path)
@@ -237,7 +237,7 @@ def test_the_same_run_twice_is_refused(tmp_path):
     assert len(report.find_runs([tmp_path, tmp_path / ".." / tmp_path.name])) == 1
 
 
-def test_every_difference_from_the_paper_is_told():
+def test_every_difference_from_the_paper_is_listed():
     runs = [RUNS[0], _run("sampling", 1, 0.1, **{"train.learning_rate": 1e-2})]
     text = report.to_markdown(report.summarize(runs))
     assert "train.learning_rate 0.001 and 0.01 (paper: 0.001)" in text
@@ -250,7 +250,7 @@ def _write_runs(folder, runs=RUNS):
 
 
 def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
-    """Where the locale knows ASCII alone, and the reader of a pipe leaves."""
+    """In an ASCII locale, and with a pipe whose reader leaves."""
     _write_runs(tmp_path)
     (tmp_path / "run4").mkdir()
     (tmp_path / "run4" / "results.json").write_text('{"step": NaN}')
@@ -301,12 +301,12 @@ TEXTS = ("report.md", "report.tex", "report.json", "report.csv")
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """What is drawn is a file with nothing in it."""
+    """Draws empty files instead of pictures."""
     for name in ("draw_report", "draw_panels"):
         monkeypatch.setattr(report, name, lambda drawn, path: path.touch())
 
 
-def test_curves_are_drawn_where_there_are_some_and_not_left_by_an_earlier_report(
+def test_curves_are_drawn_if_there_are_any_and_those_of_an_earlier_report_removed(
     tmp_path, no_pictures
 ):
     wide = _run("sampling", 0, 0.1, **{"model.latent_size": 7})
@@ -329,7 +329,7 @@ def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_pat
 
 
 def test_latex_is_printed_on_request_and_written_always(tmp_path, capsys, no_pictures):
-    """So that none is left by an earlier report."""
+    """It replaces that of an earlier report."""
     _write_runs(tmp_path, RUNS[:1])
     (tmp_path / "report.tex").write_text("of an earlier report")
     for options, name in (([], "report.md"), (["--latex"], "report.tex")):
@@ -365,14 +365,14 @@ def test_a_copy_of_a_run_is_counted_once(tmp_path):
     assert report.summarize(list(runs.values()))["methods"][0]["seeds"] == [0, 1]
 
 
-def test_a_run_that_was_evaluated_once_more_is_no_other_method():
+def test_a_run_that_was_evaluated_again_is_the_same_method():
     more = _run("sampling", 0, 0.2, **{"evaluations.names": ("collapse", "bias")})
     (method,) = report.summarize([more, RUNS[1]])["methods"]
     assert method["seeds"] == [0, 1]
     assert method["method"] == "sampling"
 
 
-def test_of_no_run_that_can_be_read_there_is_no_report(tmp_path):
+def test_there_is_no_report_if_no_run_can_be_read(tmp_path):
     (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
     with pytest.raises(UsageError, match="cannot read .*nests more than"):
         report.write_report([tmp_path / "results.json"], tmp_path / "report")
@@ -408,8 +408,8 @@ def _replaced(tree, path, value):
     return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
 
 
-def test_no_damaged_results_stop_the_others(tmp_path):
-    """Every entry in turn holds every kind of value: the run is left out, or it makes sense."""
+def test_damaged_results_do_not_stop_the_others(tmp_path):
+    """Each entry in turn has values of all kinds: the run is left out, or its report is right."""
     doubtful = {"caveats": {"collapse_fraction": "c"}, "texts": {"collapse_fraction": "t"}}
     whole = {**RUNS[0], **doubtful, "history_caveats": {"100": {"collapse_fraction": "c"}}}
     row = {"collapse_fraction": {"100": [0.99, 0.015], "end": [0.6, None]}, "where": {}}
@@ -431,7 +431,7 @@ def test_no_damaged_results_stop_the_others(tmp_path):
     assert left_out > 70
 
 
-def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
+def test_published_figures_for_other_data_name_the_data_set(tmp_path):
     """Also a folder whose path is full of markup."""
     data = "folder:/a|b/`c`_$d$_<e>"
     runs = [_run("sampling", 0, 0.2, **{"data.name": data}), RUNS[0]]
@@ -449,7 +449,7 @@ def test_runs_on_other_data_name_them_beside_the_papers_figures(tmp_path):
     draw_report(summary["methods"], tmp_path / "report.png")
 
 
-def test_what_not_all_seeds_measured_is_told():
+def test_measures_that_some_seeds_lack_are_named():
     more = {**RUNS[1], "metrics": {**RUNS[1]["metrics"], "fid_gmm": 5.0}}
     earlier = {**RUNS[2], "history": {"200": RUNS[2]["metrics"]}}
     text = report.to_markdown(report.summarize([RUNS[0], more, earlier]))
@@ -465,7 +465,7 @@ def test_what_not_all_seeds_measured_is_told():
     assert "Not all" not in report.to_markdown(report.summarize(RUNS))
 
 
-def test_whatever_differs_from_the_config_files_own_setting_is_told():
+def test_all_differences_from_the_config_files_setting_are_listed():
     changes = {"likelihood.variance": 0.1, "model.activation": "tanh", "train.log_every": 3}
     changes |= {
         "evaluations.reconstruction.num_samples": 7,
@@ -480,15 +480,15 @@ def test_whatever_differs_from_the_config_files_own_setting_is_told():
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
-def test_what_a_config_file_publishes_is_read_back(tmp_path, path):
-    """Also what is no cell of the table, such as the paper's single runs."""
+def test_the_published_figures_of_a_config_file_are_read_back(tmp_path, path):
+    """Figures outside the table, such as the paper's single runs, are read as well."""
     config = load_config(path.stem).get_config()
     published = json.loads(json.dumps(with_differences(config)))
     (tmp_path / "results.json").write_text(json.dumps({**RUNS[0], "published": published}))
     assert report.read_run(tmp_path / "results.json")["published"] == published
 
 
-def test_every_paper_stands_beside_its_own_methods():
+def test_every_paper_is_named_beside_its_own_methods():
     config = load_config("mnist_bilbo").get_config("laptop")
     metrics = {"lower_bound": -140.0}
     other = {"config": plain(config), "step": 4000, "metrics": metrics}
@@ -500,12 +500,12 @@ def test_every_paper_stands_beside_its_own_methods():
     assert "The runs of `bilbo` differ from the paper's: data.name mnist_5k (paper: mnist)" in text
 
 
-def test_notes_are_kept_where_nothing_is_published():
+def test_notes_are_kept_if_nothing_is_published():
     run = {**RUNS[0], "published": {}, "caveats": {"collapse_fraction": "it has not converged"}}
     assert "it has not converged" in report.to_markdown(report.summarize([run]))
 
 
-def test_measures_near_one_keep_their_digits():
+def test_measures_near_one_have_enough_digits():
     assert number("prd_f8_gmm", 0.97654, None) == "0.977"
     assert number("variance_correlation_5", 0.8, 0.01) == "0.800 ± 0.010"
     assert number("fid_gmm", 8.69, None) == "8.7"

@@ -1,4 +1,4 @@
-"""Bounds, floating prior and penalty of a linear model by NumPy; null where there is no place."""
+"""Bounds, floating prior and penalty of a linear model, against NumPy; null without them."""
 
 import dataclasses
 
@@ -94,13 +94,13 @@ def test_the_lower_bound_meets_the_evidence(trained):
     assert metrics["lower_bound"] == pytest.approx(_log_evidence(trained), abs=0.06)
 
 
-def test_data_scale_reaches_every_image(trained):
+def test_the_data_scale_applies_to_every_image(trained):
     trained.config.names = ("iwae_bound",)
     metrics, *_ = evaluation.measure(dataclasses.replace(trained, data_scale=3.0))
     assert metrics["iwae_bound"] == pytest.approx(_log_evidence(trained, 3.0), rel=1e-4)
 
 
-def test_precisions_of_a_gaussian_and_of_a_bernoulli(trained):
+def test_precisions_of_gaussian_and_bernoulli_likelihoods(trained):
     linear = np.diag(PRIOR**-2) + WEIGHTS.T @ WEIGHTS / VARIANCE
     np.testing.assert_allclose(precisions(trained), np.tile(linear, (20, 1, 1)), rtol=1e-4)
     metrics, *_ = evaluation.measure(trained)
@@ -129,7 +129,7 @@ def test_saturated_pixels_keep_the_precision_finite(trained):
     assert np.isfinite(precisions(bernoulli)).all()
 
 
-def test_a_floating_prior_is_one_pass_over_the_codes(trained):
+def test_a_floating_prior_takes_one_pass_over_the_codes(trained):
     codes = trained.map_images(lambda params, x, key: trained.encode(params, x).mean)
     found = evaluation.floating_prior_stddev(trained, 0.25)
     np.testing.assert_allclose(found, np.sqrt(0.25 + np.mean(codes**2, axis=0)), rtol=1e-6)
@@ -149,7 +149,7 @@ def test_a_deterministic_model_has_a_reconstruction_error_and_reasons(trained):
     assert set(evaluation.reconstructions(trained, 3)) == {"at mean", "at sample"}
 
 
-def test_prior_samples_and_manifold_have_the_priors_spread(trained):
+def test_prior_samples_and_manifold_spread_as_the_prior(trained):
     """Of the linear model: samples W z have covariance W S^2 W'; 20,000 of them, about 1%."""
     samples = evaluation.prior_samples(trained, 2, (100, 200))
     assert samples.shape == (100, 200, 2, 3)
@@ -174,7 +174,7 @@ def test_each_objective_brings_its_prior(tiny_config, name, prior, bounded):
     assert bool(trained.no_bound) != bounded
 
 
-def test_a_floating_prior_is_of_the_training_images_and_kept(tiny_config, trained):
+def test_a_floating_prior_is_fitted_to_the_training_images_and_kept(tiny_config, trained):
     config = tiny_config(**{"objective.name": "bilbo", "posterior.variance": 0.25})
     config.evaluations.names = ("reconstruction",)
     state = TrainState(jnp.array(0), {"params": {"weights": WEIGHTS}}, ())

@@ -1,4 +1,4 @@
-"""Evaluations at named steps: what the first has compiled serves all others."""
+"""Evaluations at named steps share what the first has compiled."""
 
 import dataclasses
 
@@ -38,8 +38,8 @@ def _at(state, step):
     return dataclasses.replace(state, params=params, step=np.int32(step))
 
 
-def test_nothing_is_compiled_anew_at_later_steps(tiny_config, tmp_path, compiled):
-    """gamma changes with the step, and is no constant of what has been compiled."""
+def test_nothing_is_compiled_again_at_later_steps(tiny_config, tmp_path, compiled):
+    """gamma changes with the step, and is not compiled in."""
     changes = {
         "evaluations.names": NAMES,
         "evaluations.steps": (3, 5, 8, 12),
@@ -59,8 +59,8 @@ def test_nothing_is_compiled_anew_at_later_steps(tiny_config, tmp_path, compiled
         assert len({metrics[name] for metrics in history.values()}) == 4, name
 
 
-def test_what_is_compiled_in_is_compiled_anew(tiny_config, tmp_path):
-    """A prior that floats with the codes is another at each checkpoint."""
+def test_a_program_is_compiled_again_if_what_is_compiled_into_it_changes(tiny_config, tmp_path):
+    """A floating prior differs between checkpoints."""
     config = resolve(tiny_config(**{"evaluations.names": ("kl_divergence",)}))
     model, state, images, _ = _run(config, tmp_path)
     programs = {}

@@ -27,7 +27,7 @@ from sfvae_jax.evaluation.sequences import drawing
         ((4, 4, 2), (1, 32)),
     ],
 )
-def test_any_example_becomes_a_picture(shape, expected):
+def test_every_example_becomes_a_picture(shape, expected):
     assert figures.as_picture(np.zeros(shape)).shape == expected
 
 
@@ -106,7 +106,7 @@ def test_a_plane_without_labels_or_samples(tmp_path):
 ODD = r"$\frac{$ on npz:/a$b$/x_{1}^2 %&#~\alpha \$ $$"
 
 
-def test_texts_are_drawn_as_they_are_given(tmp_path, monkeypatch):
+def test_texts_are_drawn_literally(tmp_path, monkeypatch):
     """This holds even if the user's matplotlibrc asks for LaTeX."""
     records = [{"step": step, "loss": 1.0, "grad_norm": 3.0} for step in (1, 2)]
     kl = np.full((3, 4), 0.1)

@@ -1,4 +1,4 @@
-"""Measures of a hand-made linear model, by NumPy."""
+"""Measures of a hand-made linear model, against NumPy."""
 
 import dataclasses
 
@@ -68,7 +68,7 @@ def test_kl(trained):
     assert metrics["collapse_fraction"] == collapsed.mean()
 
 
-def test_collapse_of_posteriors_in_literals(trained):
+def test_collapse_of_posteriors_with_literal_answers(trained):
     """Dimension 0 at the prior on all images but one of 200, dimension 1 away from it on all."""
     images = np.zeros((200, 2, 3), np.uint8)
     images[0, 0, 0] = 255

@@ -11,7 +11,7 @@ from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_all_measures_of_an_evaluation_have_a_spec_and_the_other_way_round(name):
+def test_an_evaluation_takes_exactly_the_measures_in_its_spec(name):
     spec = EVALUATIONS[name]
     taken = {measure for names in _names(name) for measure in names}
     described = {measure: [one for one in spec.measures if one.named(measure)] for measure in taken}
@@ -55,7 +55,7 @@ def test_a_measure_is_found_by_its_name(name, label, unit, split):
     assert (found.name, found.label, found.unit, found.split) == (name, label, unit, split)
 
 
-def test_of_two_measures_the_one_that_says_more_describes_a_name(monkeypatch):
+def test_the_measure_with_the_shortest_placeholders_describes_a_name(monkeypatch):
     measures = (Measure("part_SPLIT", unit="nats"), Measure("part_error_SPLIT", digits=4))
     spec = Evaluation(lambda trained, options: {}, measures)
     monkeypatch.setitem(EVALUATIONS, "mine", spec)

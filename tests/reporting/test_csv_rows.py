@@ -1,4 +1,4 @@
-"""report.csv, read back by others: the same numbers, the same texts."""
+"""report.csv has the same numbers and texts if other programs read it."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def _read(text):
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_every_number_comes_back_as_it_was():
+def test_every_number_is_read_back_unchanged():
     rows = _read(to_csv(RUNS))
     by_run = {path.parent.name: run for path, run in RUNS.items()}
     found = {name: {} for name in by_run}
@@ -104,7 +104,7 @@ def test_the_columns_say_what_a_value_is():
         ("lower_bound", "valid"),
     ],
 )
-def test_the_part_is_the_one_that_was_measured(measure, part):
+def test_the_column_part_has_the_split_that_was_measured(measure, part):
     rows = _read(to_csv({Path("/a/results.json"): _run(0, **{measure: 1.0})}))
     assert {row["part"] for row in rows if row["measure"] == measure} == {part}
 
@@ -125,7 +125,7 @@ def test_published_figures_of_other_data_name_them():
     assert {row["published_data"] for row in rows if row["published_mean"]} == {"mnist"}
 
 
-def test_the_text_is_as_rfc_4180_has_it():
+def test_the_text_follows_rfc_4180():
     text = to_csv(RUNS)
     assert text.endswith("\r\n")
     assert text.splitlines()[0] == ",".join(COLUMNS)

@@ -1,4 +1,4 @@
-"""Curves over steps and over swept keys: their points by hand, and what is drawn of them."""
+"""Curves over steps and over swept keys: their points, and what is drawn."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def _run(seed, bound, objective="sampling", history=None, published=None, **keys
     return run | ({"published": published} if published else {})
 
 
-def test_over_steps_a_curve_holds_every_seed_at_the_steps_that_all_have():
+def test_a_curve_over_steps_has_all_seeds_at_the_steps_that_all_have():
     runs = [
         _run(0, -3.0, history={"10": -9.0, "50": -5.0}),
         _run(1, -4.0, history={"10": -8.0, "50": None}),
@@ -38,7 +38,7 @@ def test_over_steps_a_curve_holds_every_seed_at_the_steps_that_all_have():
     assert curves.curves_over_steps(runs, "elbo_gap") == []
 
 
-def test_several_measures_stand_in_one_picture():
+def test_several_measures_share_a_picture():
     runs = [_run(0, -3.0)]
     runs[0]["metrics"]["elbo_gap"] = 1.0
     both = curves.curves_over_steps(runs, "lower_bound", "elbo_gap")
@@ -49,7 +49,7 @@ def test_several_measures_stand_in_one_picture():
     assert [curve.label for curve in both] == labels
 
 
-def test_over_a_key_runs_that_differ_in_it_and_the_seed_are_one_curve():
+def test_runs_that_differ_in_a_key_and_the_seed_are_one_curve_over_the_key():
     runs = [
         *(_run(s, -float(m + s), **{"model.latent_size": m}) for m in (16, 2) for s in (0, 1)),
         _run(0, None, **{"model.latent_size": 32}),
@@ -69,7 +69,7 @@ def test_over_a_key_runs_that_differ_in_it_and_the_seed_are_one_curve():
         curves.curves_over_key(runs, "lower_bound", "objective.name")
 
 
-def test_a_key_is_swept_where_runs_differ_in_it_alone():
+def test_a_key_is_swept_if_runs_differ_in_nothing_else():
     pairs = [(2, 0.1), (4, 0.1), (4, 0.2)]
     keys = [{"model.latent_size": m, "likelihood.variance": c} for m, c in pairs]
     runs = [_run(seed, -1.0, **key) for key in keys for seed in (0, 1)]
@@ -90,7 +90,7 @@ PUBLISHED = {
 }
 
 
-def test_published_figures_stand_where_the_table_has_them():
+def test_published_figures_are_where_the_table_has_them():
     data = {"data.name": "mnist_5k"}
     history = {"50": -5.0}
     runs = [
@@ -107,7 +107,7 @@ def test_published_figures_stand_where_the_table_has_them():
     assert of_other.note == "published for mnist"
 
 
-def test_published_figures_of_a_swept_key_stand_at_its_values():
+def test_published_figures_over_a_swept_key_are_at_its_values():
     rows = {
         str(m): {"where": {"model": {"latent_size": m}}, "lower_bound": {"end": [-float(m), None]}}
         for m in (2, 16)
@@ -131,11 +131,11 @@ def test_published_figures_of_a_swept_key_stand_at_its_values():
         ([], False),
     ],
 )
-def test_an_axis_is_logarithmic_where_the_values_are_spread_so(xs, expected):
+def test_an_axis_is_logarithmic_if_its_values_are_spread_evenly_in_logarithms(xs, expected):
     assert curves.is_logarithmic(xs) is expected
 
 
-def test_a_reports_panels_are_over_steps_and_over_what_was_swept():
+def test_a_report_has_panels_over_steps_and_over_swept_keys():
     runs = [_run(0, -3.0, history={"10": -9.0}), _run(0, -2.0, **{"model.latent_size": 16})]
     for run in runs:
         run["metrics"] |= {"collapse_fraction": 0.5, "elbo_gap_standard_error": 0.1}
@@ -148,7 +148,7 @@ def test_a_reports_panels_are_over_steps_and_over_what_was_swept():
     assert curves.panels_over_steps(runs[1:]) == curves.panels_over_keys(runs[1:]) == []
 
 
-def test_a_run_that_does_not_know_a_swept_key_has_no_point():
+def test_a_run_without_the_swept_key_has_no_point():
     runs = [_run(0, -1.0, **{"objective.tau": tau}) for tau in (1.0, 2.0)]
     (panel,) = curves.panels_over_keys([*runs, _run(0, -2.0, "bilbo")])
     assert [curve.label for curve in panel.curves] == ["sampling"]
@@ -168,7 +168,7 @@ def test_a_run_that_does_not_know_a_swept_key_has_no_point():
         ("gamma", "gamma"),
     ],
 )
-def test_what_is_in_nats_says_so(measure, name):
+def test_axes_in_nats_say_so(measure, name):
     assert with_unit(measure) == name
 
 
@@ -222,14 +222,14 @@ def test_published_levels_and_points_have_their_curves_colour(drawn):
     assert shown == ["a", "b", "b, published (step 9)", "a, published"]
 
 
-def test_more_methods_than_colours_have_other_lines(drawn):
+def test_methods_that_share_a_colour_have_different_lines(drawn):
     lines = [Curve(f"method {i}", {1: [float(i)], 2: [float(i)]}) for i in range(16)]
     _draw(lines)
     looks = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
     assert len(looks) == len(lines)
 
 
-def test_the_picture_holds_all_labels_and_says_what_it_was_given(tmp_path):
+def test_the_picture_has_all_labels_and_the_given_metadata(tmp_path):
     label = "sampling (data.name=folder:" + "/a_$folder" * 30 + ")"
     lines = [Curve(label, {1: [1.0]}), Curve("_hidden", {1: [math.nan]}), Curve("none", {})]
     path = tmp_path / "figures" / "curves.png"
@@ -248,7 +248,7 @@ def test_the_legend_stays_within_the_picture(drawn):
     assert drawn[0].axes[0].get_window_extent().height > 100
 
 
-def test_a_report_draws_the_paper_as_json_has_it():
+def test_a_report_draws_published_figures_read_from_json():
     paper = json.loads(json.dumps(PUBLISHED))
     runs = [_run(0, -3.0, history={"50": -5.0}, published=paper, **{"data.name": "mnist"})]
     (panel,) = curves.panels_over_steps(runs)

@@ -88,7 +88,7 @@ def _tabular(text):
 
 
 def _read(text):
-    """What TeX prints of an escaped text."""
+    """What TeX prints for an escaped text."""
     names = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^"}
     names |= {"textless": "<", "textgreater": ">", "textbar": "|", "char34": '"'}
     names |= {"textasciigrave": "`"}
@@ -97,7 +97,7 @@ def _read(text):
     return re.sub(r"\\([%_&#${}])", r"\1", text)
 
 
-def test_every_row_has_the_columns_that_are_announced():
+def test_every_row_has_as_many_columns_as_the_head():
     columns, rows = _tabular(to_latex(SUMMARY, RUNS, {}))
     assert columns == "lr" + "rr" * 2 + "r" * 2
     assert {len(row) for row in rows} == {len(columns)}
@@ -142,7 +142,7 @@ def test_many_measures_are_rows():
     assert {len(row) for row in rows} == {4}
 
 
-def test_no_text_of_others_is_markup():
+def test_no_given_text_becomes_markup():
     text = _uncommented(to_latex(SUMMARY, RUNS, {}))
     for hostile in (HOSTILE, "50% of x_1 & y.", "x^2 & y_1"):
         assert escape(hostile) in text
@@ -162,7 +162,7 @@ def test_no_text_of_others_is_markup():
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "", "a--b---c", "[a]", "*", "{}{}", "$x_1^2$", "50%"])
-def test_an_escaped_text_is_printed_as_it_was(text):
+def test_an_escaped_text_is_printed_unchanged(text):
     assert _read(escape(text)) == text
     assert "--" not in escape(text)
 

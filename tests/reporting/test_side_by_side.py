@@ -1,4 +1,4 @@
-"""Figures of several runs in one: what is shown of each, and where it stands."""
+"""Figures of several runs side by side: what is shown of each, and where."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def _write(folder, runs, gray=0.5):
     return found
 
 
-def test_a_panel_is_the_images_alone(tmp_path):
+def test_a_panel_has_the_images_only(tmp_path):
     """Two rows and three columns of them, with gaps, without title and names of the rows."""
     rows = {"a row": np.full((3, 16, 16), 0.5), "another": np.full((3, 16, 16), 0.5)}
     figures.draw_images(rows, "a title", tmp_path / "a.png")
@@ -50,7 +50,7 @@ def test_a_panel_is_the_images_alone(tmp_path):
     assert np.mean(np.abs(inner.astype(int) - 128) < 4) > 0.9
 
 
-def test_a_panel_of_points_has_their_numbers_and_the_means_alone(tmp_path):
+def test_a_panel_of_points_has_the_numbers_of_its_ticks_and_the_means_only(tmp_path):
     codes = np.random.default_rng(0).normal(size=(50, 2))
     encoded = Encoded(codes, None, codes + 1)
     latent_codes.draw_latent_plane(encoded, None, "a title", tmp_path / "a.png")
@@ -60,7 +60,7 @@ def test_a_panel_of_points_has_their_numbers_and_the_means_alone(tmp_path):
     assert width < 0.55 * Image.open(tmp_path / "a.png").width
 
 
-def test_what_is_no_picture_is_left_out(tmp_path):
+def test_files_that_are_no_pictures_are_left_out(tmp_path):
     assert read_panel(tmp_path / "none.png") is None
     (tmp_path / "a.png").write_bytes(b"cut short")
     assert read_panel(tmp_path / "a.png") is None
@@ -69,7 +69,7 @@ def test_what_is_no_picture_is_left_out(tmp_path):
 
 
 def test_two_keys_are_rows_and_columns():
-    """A key that follows from another one is none of its own; what is measured neither."""
+    """Keys that follow from another key do not count, nor does what is measured."""
     methods = {
         f"{tau} {scale}": {
             "objective.tau": tau,
@@ -94,7 +94,7 @@ def test_two_keys_are_rows_and_columns():
     assert arrange(three) == [("", name) for name in methods]
 
 
-def test_tiles_stand_in_the_order_of_their_numbers(tmp_path, monkeypatch):
+def test_tiles_are_in_the_order_of_their_numbers(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(side_by_side, "save", lambda figure, path: figures.append(figure))
     panels = {10.0: 30, 0.1: 10, 1.0: 20}
@@ -114,7 +114,7 @@ def test_tiles_stand_in_the_order_of_their_numbers(tmp_path, monkeypatch):
     assert [a.get_title() for a in figures[1].axes[:5]] == [f"method {i}" for i in range(5)]
 
 
-def test_one_run_of_each_method_and_none_alone(tmp_path):
+def test_each_method_shows_one_run_and_a_single_method_none(tmp_path):
     runs = _write(tmp_path, [_run(1), _run(0), _run(data__scale=2.0)])
     drawn = side_by_side.side_by_side(runs)
     assert [tile.column for tile in drawn["samples.png"]] == ["data.scale=1.0", "data.scale=2.0"]
@@ -124,7 +124,7 @@ def test_one_run_of_each_method_and_none_alone(tmp_path):
     assert side_by_side.side_by_side(many)["samples.png"] == []
 
 
-def test_a_report_has_them_and_leaves_none_of_an_earlier_one(tmp_path, monkeypatch):
+def test_a_report_draws_tiles_and_removes_those_of_an_earlier_report(tmp_path, monkeypatch):
     for name in ("draw_report", "draw_panels"):
         monkeypatch.setattr(report, name, lambda drawn, path: path.touch())
     runs = _write(tmp_path, [_run(), _run(data__scale=2.0)])

@@ -1,4 +1,4 @@
-"""The collapse measure on hand-made posteriors with literal answers."""
+"""Posterior collapse of hand-made posteriors with literal answers."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def test_the_edge_is_exact_for_any_number_of_images(num_images):
         assert collapse_fraction(kl, delta=delta) == 0.5
 
 
-def test_epsilon_is_strict():
+def test_a_divergence_of_epsilon_has_not_collapsed():
     assert collapse_fraction(np.full((10, 2), 0.05), epsilon=0.05) == 0.0
     assert collapse_fraction(np.full((10, 2), 0.0499), epsilon=0.05) == 1.0
 
 
-def test_float32_is_judged_like_float64():
+def test_float32_gives_the_same_collapse_as_float64():
     assert collapse_fraction(_kl([1]).astype(np.float32)) == 1.0
 
 

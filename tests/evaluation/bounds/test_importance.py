@@ -1,4 +1,4 @@
-"""ELBO and IWAE bound of the same samples: against NumPy, and of a posterior of one's own."""
+"""ELBO and IWAE bound of the same samples, against NumPy, and with a given posterior."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from sfvae_jax.evaluation.bounds.marginal_likelihood import bounds_of
 
 
 class Weights:
-    """Stands for posterior and likelihood: sample k has the log weight given for it."""
+    """A posterior and likelihood in one: sample k has a given log weight."""
 
     def __init__(self, values):
         self.values = jnp.array(values)
@@ -47,7 +47,7 @@ class Weights:
 
 
 @pytest.mark.parametrize("chunk_size", [7, 100])
-def test_both_bounds_and_errors_are_those_of_the_weights(chunk_size):
+def test_both_bounds_and_errors_match_the_weights(chunk_size):
     """Near -15,000 in float32 against float64; 23 samples do not fill the last chunk of 7."""
     values = -15_000 + 3 * np.random.default_rng(0).normal(size=23)
     found = Weights(values).statistics(chunk_size)
@@ -66,7 +66,7 @@ def test_both_bounds_and_errors_are_those_of_the_weights(chunk_size):
     assert float(found.standard_error) == pytest.approx(spread, rel=1e-2)
 
 
-def test_the_first_weight_may_lie_far_off():
+def test_the_first_weight_may_be_far_from_the_others():
     values = np.concatenate([[-40_000.0], -15_000 + np.random.default_rng(1).normal(size=30)])
     found = Weights(values).statistics(8)
     exact = values.astype(np.float32).astype(float)
@@ -75,7 +75,7 @@ def test_the_first_weight_may_lie_far_off():
     assert float(found.lower_bound_standard_error) == pytest.approx(error, rel=1e-4)
 
 
-def test_one_sample_has_no_deviation():
+def test_the_error_of_a_single_sample_is_nan():
     found = Weights([-3.0]).statistics(5)
     assert float(found.lower_bound) == pytest.approx(-3.0, abs=1e-5)
     assert float(found.log_evidence) == pytest.approx(-3.0, abs=1e-5)
@@ -89,8 +89,8 @@ def _gap():
     return 0.5 * (np.diag(precision) @ variances - 2 - log_det)
 
 
-def test_bounds_of_the_models_own_posterior_and_of_another():
-    """Within 4.5 standard errors for each of 20 images, of which there are 40 in all."""
+def test_bounds_with_the_models_own_posterior_and_with_another():
+    """Within 4.5 standard errors for each of 20 images, which are 40 comparisons in all."""
     trained = _trained()
     x = trained.images.reshape(20, 6) / 255.0
     evidence = _log_evidence(x)
@@ -107,7 +107,7 @@ def test_bounds_of_the_models_own_posterior_and_of_another():
     np.testing.assert_allclose(best.lower_bound_standard_error, np.zeros(20), atol=1e-4)
 
 
-def test_what_is_mapped_along_belongs_to_its_image():
+def test_further_arrays_are_mapped_with_their_example():
     trained = _trained()
     extra = {"number": np.arange(20), "pair": np.arange(40.0).reshape(20, 2)}
 
@@ -122,7 +122,7 @@ def test_what_is_mapped_along_belongs_to_its_image():
         trained.map_images(function, None, extra, np.arange(21))
 
 
-def test_what_has_no_bounds_says_so():
+def test_a_model_without_bounds_says_so():
     trained = _trained()
     points = posteriors.Point(np.zeros((20, 2), np.float32))
     with pytest.raises(NotApplicable, match="Point posterior has no samples"):

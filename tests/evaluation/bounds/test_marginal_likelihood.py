@@ -46,7 +46,7 @@ def _estimate(rng, x, posterior, num_samples, chunk_size=100):
 
 
 def _mean_field(x):
-    """The exact mean with deviations that leave the correlation out."""
+    """The exact mean, with deviations that leave out the correlation."""
     return posteriors.DiagonalGaussian(
         _exact_mean(x), jnp.sqrt(jnp.array(np.diag(COVARIANCE), jnp.float32))
     )
@@ -62,7 +62,7 @@ def test_a_linear_model_within_its_own_standard_errors(keys):
     assert ((effective > 1) & (effective < 20_000)).all()
 
 
-def test_value_error_and_effective_size_are_those_of_the_weights(keys):
+def test_estimate_error_and_effective_sample_size_match_the_weights(keys):
     """All weights at once by SciPy, in float64; 23 samples do not fill the last chunk of 5."""
     rng, x = next(keys), jax.random.normal(next(keys), (6,))
     posterior = _mean_field(x)
@@ -82,7 +82,7 @@ def test_value_error_and_effective_size_are_those_of_the_weights(keys):
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])
-def test_chunks_change_nothing(keys, chunk_size):
+def test_the_chunk_size_only_changes_the_rounding(keys, chunk_size):
     rng, x = next(keys), jax.random.normal(next(keys), (6,))
     expected = _estimate(rng, x, _mean_field(x), 50, chunk_size=50)
     found = _estimate(rng, x, _mean_field(x), 50, chunk_size=chunk_size)
@@ -140,15 +140,15 @@ def test_a_posterior_over_both_modes_finds_the_evidence():
     ("mean", "stddev", "share", "fault"),
     [(2.0, 1.0, 0.25, "hardly reaches the other mode"), (2.0, 0.05, 0.01, "narrower than a mode")],
 )
-def test_a_wrong_posterior_shows_in_error_and_effective_size(mean, stddev, share, fault):
+def test_a_wrong_posterior_shows_in_error_and_effective_sample_size(mean, stddev, share, fault):
     _, effective_of_good, error_of_good = _two_modes(0.0, 2.0)
     _, effective, error = _two_modes(mean, stddev)
     assert effective < share * effective_of_good, fault
     assert error > share**-0.5 * error_of_good, fault
 
 
-def test_a_mode_without_a_sample_shows_in_nothing():
-    """What the docstring warns of: half of the evidence is missing, and the error does not say."""
+def test_neither_measure_shows_a_mode_without_samples():
+    """As the docstring warns: half of the evidence is missing, and the error does not show it."""
     value, effective, error = _two_modes(2.0, 0.25)
     assert value - _two_modes_by_quadrature() == pytest.approx(-np.log(2), abs=0.02)
     assert error < 0.02
@@ -171,7 +171,7 @@ def test_memory_does_not_grow_with_the_samples(keys):
 
 
 @pytest.mark.parametrize("sizes", [(0, 1), (1, 0)])
-def test_nothing_is_not_a_sample(keys, sizes):
+def test_sizes_below_one_are_refused(keys, sizes):
     with pytest.raises(ValueError, match="at least 1"):
         _estimate(next(keys), jnp.zeros(6), _mean_field(jnp.zeros(6)), *sizes)
 
@@ -226,7 +226,7 @@ def test_measures_of_a_model():
     assert 1 <= metrics["least_effective_sample_size"] < metrics["effective_sample_size"] < 2000
 
 
-def test_some_images_and_one():
+def test_num_images_and_a_single_image():
     first = evaluation.measure(_trained(num_images=5))[0]
     expected = _log_evidence(_trained().images[:5].reshape(5, 6) / 255.0).mean()
     assert first["marginal_likelihood"] == pytest.approx(expected, abs=0.1)
@@ -236,7 +236,7 @@ def test_some_images_and_one():
     }
 
 
-def test_what_has_no_marginal_likelihood_says_why():
+def test_a_model_without_a_marginal_likelihood_says_why():
     _, reasons, *_ = evaluation.measure(_trained(likelihood=likelihoods.Bernoulli(), num_images=2))
     assert set(reasons) == {"marginal_likelihood_without_constant"}
     metrics, reasons, *_ = evaluation.measure(_trained(Model(code=True)))

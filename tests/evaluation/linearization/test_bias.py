@@ -105,14 +105,14 @@ def test_both_elbos_of_a_linear_model(gamma, weight):
         ({"no_bound": "no density"}, "no density"),
     ],
 )
-def test_what_has_no_bias_says_why(changes, reason):
+def test_a_model_without_the_measures_of_bias_says_why(changes, reason):
     metrics, reasons, *_ = evaluation.measure(_trained(**changes))
     assert set(metrics) == {measure.name for measure in bias.EVALUATION.measures}
     assert set(metrics.values()) == {None}
     assert all(text.startswith(reason) for text in reasons.values())
 
 
-def test_gamma_is_that_of_the_last_step(tiny_config):
+def test_gamma_is_the_one_of_the_last_step(tiny_config):
     config = tiny_config(
         **{
             "objective.gamma_schedule": "piecewise",
@@ -159,7 +159,7 @@ def _results(gammas):
     return {"history": history, "step": 10 * len(gammas), "metrics": history[str(10 * len(gammas))]}
 
 
-def test_regions_reach_from_boundary_to_boundary():
+def test_regions_of_gamma_reach_from_boundary_to_boundary():
     points = curve(_results([0.9, 0.9, 0.8, 0.5, 0.5]))
     assert [step for step, _ in points] == [10, 20, 30, 40, 50]
     assert gamma_regions(points) == [(0.9, 0, 20), (0.8, 20, 30), (0.5, 30, 50)]

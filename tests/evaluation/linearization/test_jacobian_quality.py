@@ -1,4 +1,4 @@
-"""Samples that do as well as the linearisation: the law, the paper's table, and a model."""
+"""The number of samples that do as well as the linearisation: the law, SFVAE Table 1, a model."""
 
 import math
 
@@ -19,26 +19,26 @@ COUNTS = (5, 10, 25, 50, 70, 100, 235)
 
 
 @pytest.mark.parametrize("number", [2.5, 5.0, 7.3, 25.0, 234.0, 235.0, 4000.0])
-def test_the_law_is_met_everywhere(number):
+def test_errors_that_follow_the_law_give_the_exact_number_of_samples(number):
     """Between the counts, at them, below the smallest and above the largest."""
     errors = [3.0 / (count - 1) for count in COUNTS]
     assert equivalent_samples(COUNTS, errors, 3.0 / (number - 1)) == pytest.approx(number)
 
 
-def test_another_law_is_followed_between_the_counts_only():
+def test_another_power_law_is_exact_between_the_counts_only():
     errors = [1.0 / (count - 1) ** 2 for count in (5, 17)]
     assert equivalent_samples((5, 17), errors, 1.0 / 8**2) == pytest.approx(9)
     assert equivalent_samples((5, 17), errors, errors[1] / 2) == pytest.approx(1 + 2 * 16)
     assert equivalent_samples((5, 17), errors, errors[0] * 2) == pytest.approx(1 + 4 / 2)
 
 
-def test_noise_in_the_errors_takes_the_first_crossing():
+def test_noisy_errors_take_the_first_crossing():
     assert equivalent_samples((2, 3, 5, 9), (4.0, 1.0, 2.0, 0.5), 1.0) == pytest.approx(3)
     assert equivalent_samples((2, 3, 5), (2.0, 2.0, 1.0), 2.0) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("error", [0.0, -1.0, math.inf, math.nan])
-def test_an_error_that_is_none_is_refused(error):
+def test_errors_that_are_not_positive_and_finite_are_refused(error):
     with pytest.raises(ValueError, match="positive and finite"):
         equivalent_samples((5, 10), (2.0, 1.0), error)
     with pytest.raises(ValueError, match="positive and finite"):
@@ -106,7 +106,7 @@ def _measure(model, **changes):
     return trained, metrics, reasons
 
 
-def test_a_linear_model_is_worth_no_end_of_samples():
+def test_the_linearisation_of_a_linear_model_has_no_error():
     _, metrics, _ = _measure(Model())
     assert metrics["variance_correlation_linearized"] > 0.998
     assert metrics["variance_ratio"] == pytest.approx(1.0, abs=0.1)
@@ -119,7 +119,7 @@ def test_a_linear_model_is_worth_no_end_of_samples():
     assert metrics["equivalent_samples_correlation"] > 12
 
 
-def test_what_turns_constant_is_over_estimated():
+def test_the_variance_of_a_decoder_that_turns_constant_is_overestimated():
     """At relu's kink the linearisation takes all of the variance, or none; the mean is above 0."""
     _, metrics, _ = _measure(Model("relu"))
     assert metrics["variance_ratio"] > 1.2
@@ -148,7 +148,7 @@ def test_measures_are_means_over_the_images():
         (Model("constant"), "the decoder's output does not vary"),
     ],
 )
-def test_what_has_no_quality_says_why(model, reason):
+def test_a_model_without_jacobian_quality_says_why(model, reason):
     _, metrics, reasons = _measure(model)
     assert set(metrics.values()) == {None}
     assert all(text.startswith(reason) for text in reasons.values())
@@ -178,7 +178,7 @@ def test_the_picture_marks_the_crossing(linearized, extrapolated):
     assert len(left.lines) == 2  # an equivalent that does not apply is not marked
 
 
-def test_what_does_not_apply_is_not_drawn(tmp_path, monkeypatch):
+def test_nothing_is_drawn_if_the_measures_do_not_apply(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(path.name))
     of_line = lambda trained, title, path: drawn.append(path.name)  # noqa: E731

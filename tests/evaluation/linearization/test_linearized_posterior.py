@@ -72,7 +72,7 @@ def test_a_linear_model_has_its_exact_posterior():
     np.testing.assert_allclose(_covariance(full), np.tile(exact, (4, 1, 1)), rtol=1e-4)
 
 
-def test_the_diagonal_one_is_the_nearest():
+def test_the_diagonal_posterior_is_the_nearest_one():
     """By SciPy, over log stddev: KL(q || N(mu, P^-1)) less what does not depend on q."""
 
     def divergence(log_stddev):
@@ -84,7 +84,7 @@ def test_the_diagonal_one_is_the_nearest():
     np.testing.assert_allclose(diagonal.stddev, np.tile(best, (4, 1)), rtol=1e-4)
 
 
-def test_the_centre_is_the_encoders_and_the_prior_may_be_a_scalar():
+def test_the_center_is_the_encoders_and_the_prior_may_be_a_scalar():
     trained = _trained(Model(exact=False), prior_stddev=1.0, data_scale=3.0)
     full, diagonal = linearized_posteriors(trained, trained.images[:2])
     expected = trained.images.reshape(4, 6)[:2, :3] * 3.0 / 255.0
@@ -95,7 +95,7 @@ def test_the_centre_is_the_encoders_and_the_prior_may_be_a_scalar():
 
 
 @pytest.mark.parametrize("bias", [0.0, 5.0, -12.0, 12.0, -30.0, 30.0, -100.0, 100.0])
-def test_a_bernoulli_by_its_logits(bias):
+def test_a_bernoulli_likelihood_uses_the_jacobian_of_its_logits(bias):
     """J' p (1 - p) J with J of the logits, in float64, under weights that keep 1e-13 in sight."""
     scale = 1.0 if abs(bias) < 20 else 1e6
     model = Model(exact=False, bias=bias)
@@ -112,7 +112,7 @@ def test_a_bernoulli_by_its_logits(bias):
     assert np.isfinite(diagonal.stddev).all()
 
 
-def test_where_float32_rounds_the_prior_away_it_is_kept():
+def test_the_prior_is_kept_if_float32_rounds_it_away():
     """Two nearly equal latents that the pixels know to 1e-6: J' F J is singular in float32."""
     column = np.linspace(1, 2, 6)[:, None]
     weights = (1e5 * np.hstack([column, column, 0 * column])).astype(np.float32)
@@ -137,7 +137,7 @@ def test_the_factor_of_an_inverse():
     np.testing.assert_array_equal(factor, np.tril(factor))
 
 
-def test_what_has_no_linearised_posterior_says_why():
+def test_a_model_without_a_linearised_posterior_says_why():
     trained = _trained(no_bound="no density")
     with pytest.raises(NotApplicable, match="no density"):
         linearized_posteriors(trained, trained.images)

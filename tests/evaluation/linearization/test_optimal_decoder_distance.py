@@ -1,4 +1,4 @@
-"""Beside the optimal decoder: hand-made models, all distances by NumPy, in chunks or at once."""
+"""Hand-made models compared with the optimal decoder, against NumPy, in chunks or at once."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ class Linear(nn.Module):
 
 
 class Optimal(Linear):
-    """Decodes as the optimum for its training images does."""
+    """Decodes as the optimal decoder for its training images does."""
 
     def decode(self, z):
         x = TRAINING / np.float32(255.0)
@@ -85,7 +85,7 @@ def _expected(x, components, scale=1.0):
     }
 
 
-def test_distances_by_numpy(trained):
+def test_distances_match_numpy(trained):
     metrics, reasons, caveats, _ = evaluation.measure(trained)
     expected = _expected(TEST, TRAINING)
     assert not reasons
@@ -103,7 +103,7 @@ def test_distances_by_numpy(trained):
     assert metrics["optimal_decoder_components"] == pytest.approx(components, rel=1e-4)
 
 
-def test_some_components_some_images_and_another_scale(trained):
+def test_num_components_num_images_and_another_scale(trained):
     trained.config.optimal_decoder.num_components = 13
     trained.config.optimal_decoder.num_images = 7
     metrics, *_ = evaluation.measure(dataclasses.replace(trained, data_scale=2.0))
@@ -112,13 +112,13 @@ def test_some_components_some_images_and_another_scale(trained):
     assert metrics["optimal_decoder_distance"] == pytest.approx(ratio, rel=1e-4)
 
 
-def test_the_optimum_is_at_no_distance_from_itself(trained):
+def test_the_optimal_decoder_has_no_distance_from_itself(trained):
     metrics, *_ = evaluation.measure(dataclasses.replace(trained, model=Optimal()))
     assert metrics["optimal_decoder_distance"] == pytest.approx(0.0, abs=1e-9)
     assert metrics["optimal_decoder_jacobian_distance"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_posteriors_that_do_not_overlap_are_told(trained):
+def test_posteriors_that_do_not_overlap_give_a_caveat(trained):
     metrics, _, caveats, _ = evaluation.measure(
         dataclasses.replace(trained, model=Linear(narrow=0.01))
     )
@@ -141,7 +141,7 @@ def test_posteriors_that_do_not_overlap_are_told(trained):
         ({"images_of": None}, "given no other images"),
     ],
 )
-def test_what_has_no_optimum_says_why(trained, changes, reason):
+def test_a_model_without_an_optimal_decoder_says_why(trained, changes, reason):
     metrics, reasons, *_ = evaluation.measure(dataclasses.replace(trained, **changes))
     assert set(metrics.values()) == {None}
     assert all(reason in text for text in reasons.values())

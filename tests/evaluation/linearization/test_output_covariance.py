@@ -1,4 +1,4 @@
-"""Covariances by their factors against dense ones in float64, and against closed forms."""
+"""Covariances by their factors, against dense matrices in float64 and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def _by_hand(rng, mean, stddev, num_truth, chunk_size):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-10), (jnp.float32, 2e-5)])
-def test_factors_give_what_dense_matrices_give(float64, keys, dtype, tolerance):
+def test_factors_agree_with_dense_matrices(float64, keys, dtype, tolerance):
     rng = next(keys)
     mean, stddev = jnp.array([0.3, -0.2, 0.5], dtype), jnp.array([0.5, 0.2, 0.8], dtype)
     sizes = {"num_truth": 60, "chunk_size": 10}
@@ -85,7 +85,7 @@ def test_factors_give_what_dense_matrices_give(float64, keys, dtype, tolerance):
 
 
 def _repeat(decode, mean, stddev, key, number, **sizes):
-    """Statistics of many keys, all of one posterior."""
+    """Statistics for many keys and one posterior."""
     run = jax.jit(jax.vmap(lambda key: covariance_statistics(key, decode, mean, stddev, **sizes)))
     return run(jax.random.split(key, number))
 
@@ -178,7 +178,7 @@ def _wide(z):
 
 
 @pytest.mark.slow
-def test_the_size_of_colour_images_takes_bounded_memory(keys):
+def test_colour_images_take_bounded_memory(keys):
     def compiled(num_truth):
         run = jax.jit(
             lambda key: covariance_statistics(
@@ -203,7 +203,7 @@ def test_the_size_of_colour_images_takes_bounded_memory(keys):
     assert (noise < errors[1]).all()
 
 
-def test_what_does_not_fill_the_last_pair_is_not_drawn():
+def test_samples_that_do_not_fill_a_pair_are_not_drawn():
     assert output_covariance.pairs_of_chunks(15_000, 500) == (15, 500)
     assert output_covariance.pairs_of_chunks(15_001, 500) == (16, 468)
     assert output_covariance.pairs_of_chunks(100, 500) == (2, 25)

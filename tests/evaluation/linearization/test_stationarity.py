@@ -1,4 +1,4 @@
-"""Conditions of a stationary point: what a linear model lacks of them, by SciPy and NumPy."""
+"""Conditions of a stationary point for linear models, against SciPy and NumPy."""
 
 import dataclasses
 
@@ -70,7 +70,7 @@ def _log_evidence():
     return scipy.stats.multivariate_normal(np.zeros(6), covariance).logpdf(X)
 
 
-def test_the_exact_posterior_meets_all_of_them():
+def test_the_exact_posterior_meets_all_conditions():
     metrics, reasons, *_ = _measure(Model("full", exact=True))
     evidence = _log_evidence()
     assert metrics["linearized_log_evidence"] == pytest.approx(evidence.mean(), rel=1e-5)
@@ -81,7 +81,7 @@ def test_the_exact_posterior_meets_all_of_them():
     assert set(reasons) == {"diagonal_covariance_gap", "diagonal_covariance_gap_standard_error"}
 
 
-def test_the_best_diagonal_lacks_the_correlations_alone():
+def test_the_best_diagonal_posterior_only_lacks_the_correlations():
     metrics, *_ = _measure(Model(exact=True))
     assert metrics["diagonal_covariance_gap"] == pytest.approx(0.0, abs=1e-6)
     independent = np.sum(np.log(np.diag(PRECISION))) - np.linalg.slogdet(PRECISION)[1]
@@ -114,7 +114,7 @@ def test_the_gaps_add_up_to_the_divergence_from_the_posterior(family):
     assert metrics["residual_distance_standard_error"] > 0.0
 
 
-def test_other_likelihoods_by_their_score():
+def test_other_likelihoods_use_their_score():
     """Bernoulli: g = W' (x - p)."""
     metrics, *_ = _measure(Model(offset=0.3), likelihood=likelihoods.Bernoulli())
     codes = X @ GAIN.T + 0.3
@@ -124,7 +124,7 @@ def test_other_likelihoods_by_their_score():
     assert metrics["residual_distance"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_point_has_a_mean_alone_and_without_a_bound_there_is_nothing():
+def test_a_point_has_no_covariance_and_a_model_without_a_bound_no_measures():
     metrics, reasons, *_ = _measure(Model("point"))
     assert metrics["posterior_mean_gap"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["linearized_log_evidence"] == pytest.approx(_log_evidence().mean(), rel=1e-5)

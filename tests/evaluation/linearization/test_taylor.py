@@ -1,4 +1,4 @@
-"""The line of a decoder along one latent: closed forms of what it does to a Gaussian."""
+"""A decoder along one latent, against closed forms of the density it gives a Gaussian."""
 
 import dataclasses
 
@@ -52,7 +52,7 @@ def test_the_output_has_the_density_of_a_squared_gaussian(line):
     assert line.deviation**2 == pytest.approx(exact.var() - 2 * 0.5**4)
 
 
-def test_of_a_linear_decoder_both_densities_are_one(float64):
+def test_a_linear_decoder_has_equal_densities(float64):
     line = taylor_line(lambda z: -3.0 * z, jnp.array([0.2]), jnp.array([0.7]), num_samples=4001)
     np.testing.assert_allclose(line.function, line.linearized, atol=1e-12)
     exact = scipy.stats.norm(line.center, line.deviation)
