@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sfvae_jax.grammars.grammar import Grammar, ParseError
+from sfvae_jax.grammars.grammar import Grammar
 from sfvae_jax.grammars.tables import RuleTables, rule_tables
 
 
@@ -69,7 +69,7 @@ class TooLong(ValueError):
 
 
 def sequence_grammar(tokens: Sequence[str], *, separator: str = "", ignored: str = "") -> Grammar:
-    """Returns the grammar of all sequences of tokens: one rule a token, and a last one that ends.
+    """Returns the grammar of all sequences of tokens: a rule for each, and one for the end.
 
     A sequence of n tokens takes n + 1 rules. With the characters of a text as tokens it makes
     models that have no other grammar (CharacterVAE).
@@ -86,13 +86,10 @@ def sequence_grammar(tokens: Sequence[str], *, separator: str = "", ignored: str
     for token in tokens:
         if not token or '"' in token or (separator and separator in token):
             raise ValueError(
-                f"{token!r} cannot be a token: it must not be empty, nor contain a double quote or"
-                f" the separator {separator!r}"
+                f"{token!r} cannot be a token: tokens must not be empty, and contain neither a"
+                " double quote nor the separator"
             )
     if len(set(tokens)) < len(tokens):
         raise ValueError("a token occurs twice; give each token once")
     lines = [f's -> "{token}" s' for token in tokens]
     return Grammar("\n".join([*lines, "s -> "]), separator=separator, ignored=ignored)
-
-
-__all__ = ["Language", "ParseError", "TooLong", "sequence_grammar"]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.grammars.grammar import Grammar
 from sfvae_jax.objectives.numerics.checks import check_shape, check_vector, shape_of
-
-if TYPE_CHECKING:
-    from sfvae_jax.grammars.grammar import Grammar
 
 
 class Derivation(NamedTuple):

@@ -252,7 +252,7 @@ def test_no_file(name, message):
 
 
 def test_an_empty_file(write):
-    refused(write("", "  "), "is empty; expected architectures, one a line")
+    refused(write("", "  "), "is empty; expected architectures, one per line")
     refused(write("[", skip_corrupt=True), "1 of the 1 lines .*; correct them$")
 
 

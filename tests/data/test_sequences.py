@@ -308,7 +308,7 @@ def test_a_sequence_of_too_many_rules(write, tmp_path):
 def test_files_that_cannot_be_used(write, tmp_path):
     for content in ("", "\n \n\r\n"):
         message = refused(group(write(content)))
-        assert message.endswith("is empty; expected a text file of expressions, one a line")
+        assert message.endswith("is empty; expected a text file of expressions, one per line")
     message = refused(group(f"molecules:{tmp_path}/none.smi"))
     path = f"data.name=molecules:{tmp_path}/none.smi"
     assert message == f"{path}: there is no file '{tmp_path}/none.smi'"

@@ -1,4 +1,4 @@
-"""Files of neural architectures, one a line; nothing of them is executed."""
+"""Reads files of neural architectures, one per line; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ArchitectureFile(NamedTuple):
 
 
 def read_lines(path: Path, parse: Callable[[str], Architecture]) -> ArchitectureFile:
-    """Reads a UTF-8 file with one architecture a line; blank lines are left out.
+    """Reads a UTF-8 file with one architecture per line; blank lines are left out.
 
     Args:
         path: the file's path.
@@ -70,7 +70,7 @@ def read_lines(path: Path, parse: Callable[[str], Architecture]) -> Architecture
         except (ValueError, RecursionError) as error:
             damaged[number] = _reason(error)
     if not architectures and not damaged:
-        raise UsageError(f"{path} is empty; expected architectures, one a line")
+        raise UsageError(f"{path} is empty; expected architectures, one per line")
     return ArchitectureFile(architectures, damaged)
 
 

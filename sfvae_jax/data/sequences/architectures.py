@@ -82,7 +82,7 @@ def _open(group: ml_collections.ConfigDict) -> _Opened:
     if not (colon or source == "enas"):
         return _drawn(group.max_length)
     if not path:
-        raise UsageError(f"give {source}:PATH of a file of architectures, one a line")
+        raise UsageError(f"give {source}:PATH of a file of architectures, one per line")
     file = regular_file(path, f"data.name={source}:")
     stat = file.stat()
     stamp = (stat.st_size, stat.st_mtime_ns)
@@ -258,7 +258,7 @@ SOURCES = (
     ),
     DataSource(
         "architectures:",
-        "a file of neural networks, a JSON list of [layer type, value] a line",
+        "a file of neural networks, a JSON list of [layer type, value] per line",
         lambda group, _: _open(group).splits,
         kind=ARCHITECTURES,
         options=("max_length", "layer_types"),
@@ -267,7 +267,7 @@ SOURCES = (
     ),
     DataSource(
         "enas:",
-        "a file of networks in the search space of ENAS with their accuracies, one a line",
+        "a file of networks in the search space of ENAS with their accuracies, one per line",
         lambda group, _: _open(group).splits,
         kind=ARCHITECTURES,
         options=("max_length",),

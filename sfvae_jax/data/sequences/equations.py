@@ -123,7 +123,7 @@ SOURCES = (
     ),
     DataSource(
         "equations:",
-        "a text file of arithmetic expressions, one a line",
+        "a text file of arithmetic expressions, one per line",
         lambda group, path: open_text(
             path, _language(group), _LINES, skip_corrupt=group.skip_corrupt
         ),

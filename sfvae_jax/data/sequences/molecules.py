@@ -71,7 +71,7 @@ SOURCES = (
     ),
     DataSource(
         "molecules:",
-        "a text file of molecules in SMILES, one a line",
+        "a text file of molecules in SMILES, one per line",
         lambda group, path: open_text(
             path, _language(group), _SMI, skip_corrupt=group.skip_corrupt
         ),

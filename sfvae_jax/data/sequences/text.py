@@ -1,4 +1,4 @@
-"""Sequences written as text: their languages, and files with one sentence a line."""
+"""Sequences written as text: their languages, and files with one sentence per line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TextFormat:
     @property
     def file(self) -> str:
         """What such a file is, in words."""
-        return f"a text file of {self.sentences}, one a line"
+        return f"a text file of {self.sentences}, one per line"
 
 
 # ---- languages ----
