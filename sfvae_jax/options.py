@@ -78,9 +78,10 @@ def whole(least: int, most: int = INT32_MAX, most_text: str = "") -> Rule:
 
 
 def one_of(kind: str, names: Iterable[str]) -> Rule:
-    """One of the names in a table."""
+    """One of the names in a table, to which others may be added later."""
+    table = names if isinstance(names, Mapping) else frozenset(names)
     names = tuple(names)
-    holds = lambda value: isinstance(value, str) and value in names  # noqa: E731
+    holds = lambda value: isinstance(value, str) and value in table  # noqa: E731
     return Rule(holds, f"one of {', '.join(map(repr, names))}", names, kind)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from sfvae_jax import data, evaluation, models, objectives
 from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.runs.checkpoints.restoring import last_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
@@ -203,9 +204,10 @@ def _check_batches(
     """Checks that likelihood, objective and devices can take the examples and batches."""
     if batch_size > len(examples):
         raise UsageError(f"train.batch_size {batch_size} is more than the {len(examples)} examples")
-    if config.likelihood.name == "discretized_logistic" and examples.dtype != np.uint8:
+    likelihood = LIKELIHOODS[config.likelihood.name]
+    if likelihood.requires_bytes and examples.dtype != np.uint8:
         raise UsageError(
-            "likelihood 'discretized_logistic' requires 256 levels;"
+            f"likelihood {likelihood.name!r} requires 256 levels;"
             f" {config.data.name} holds {examples.dtype} pixels, give uint8"
         )
     name = config.objective.name

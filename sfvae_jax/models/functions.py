@@ -49,8 +49,8 @@ def forced_decoder_function(
 
 
 def cast_decoder_function(
-    model: Vae, variables: Any, dtype: str
-) -> Callable[[Array], Array] | None:
+    model: Vae | SequenceVae, variables: Any, dtype: str
+) -> Callable[[Array], Any] | None:
     """The same decoder computed in another dtype from the latent on; None for float32."""
     if dtype == "float32":
         return None

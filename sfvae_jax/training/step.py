@@ -16,6 +16,7 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runtime.devices import device_memory
 from sfvae_jax.training.frozen_decoder import without_gradient
 from sfvae_jax.training.losses.base import Metrics, build_loss, weights_at
@@ -106,7 +107,7 @@ def build_gradient(
     schedules = make_schedules(config.objective, config.train.steps)
     info = objectives.OBJECTIVES[config.objective.name]
     # If the objective decodes samples of a posterior, so do BatchNorm's moments.
-    at_center = info.deterministic or config.posterior.name == "none"
+    at_center = info.deterministic or not POSTERIORS[config.posterior.name].has_density
 
     def take_gradient(state: TrainState, stored: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
         step_rng = jax.random.fold_in(rng, state.step)

@@ -1,1 +1,1 @@
-"""From an objective to the loss of one device's share of a batch."""
+"""The loss that a config's objective makes of a model and a batch, and the objective's options."""

@@ -1,9 +1,8 @@
-"""From a config's objective to the loss of one device's share of a batch."""
+"""The loss of one device's share of a batch, and its metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jax import Array
 from sfvae_jax import data, likelihoods, objectives
 from sfvae_jax.objectives import Batch, Elbo, Example, Loss, ObjectiveInfo, Weights
 from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.objectives.spec import Value
 from sfvae_jax.training.losses.model_functions import Functions
 
 Metrics = dict[str, Array]
@@ -20,7 +20,7 @@ Metrics = dict[str, Array]
 BatchLoss = Callable[[Array, Functions, Array, Weights], tuple[Array, Metrics]]
 """Maps the key of a step, a model's functions, x [b, ...] and weights to a loss and metrics.
 
-The mean over the devices of the loss is the loss of the whole batch, and likewise for metrics.
+Loss and metrics of the whole batch are the means of theirs over the devices.
 """
 
 
@@ -30,7 +30,7 @@ def weights_at(schedules: Sequence[objectives.Schedule], step: Array) -> Weights
 
 
 def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-    """The loss that a resolved config names, to be minimised, per example.
+    """Builds the loss that a resolved config names, to be minimised, per example.
 
     Args:
         config: resolved.
@@ -39,48 +39,46 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
     info, options = objectives.OBJECTIVES[config.objective.name], config.objective
     of_sequences = likelihoods.LIKELIHOODS[config.likelihood.name].of_sequences
     likelihood = likelihoods.build(config.likelihood, data.language(config.data))
-    variance = config.posterior.variance
+    given = {"posterior_variance": config.posterior.variance, "likelihood": likelihood}
 
-    def of_examples(rng: Array, functions: Functions, x: Array, weights: Weights) -> Any:
-        def of_example(key: Array, x: Array) -> Any:
-            return info.of_example(
-                Example(
-                    rng=key,
-                    x=x,
-                    posterior=functions.encode(x),
-                    posterior_variance=variance,
-                    decode=functions.decode_given(x),
-                    tangent_decode=functions.tangent_decode,
-                    decoder_params=functions.decoder_params,
-                    likelihood=likelihood,
-                    of_sequences=of_sequences,
-                    options=options,
-                    weights=weights,
-                )
+    def of_examples(rng: Array, functions: Functions, x: Array, weights: Weights) -> Value:
+        def of_example(key: Array, x: Array) -> Value:
+            example = Example(
+                rng=key,
+                x=x,
+                posterior=functions.encode(x),
+                decode=functions.decode_given(x),
+                tangent_decode=functions.tangent_decode,
+                decoder_params=functions.decoder_params,
+                of_sequences=of_sequences,
+                options=options,
+                weights=weights,
+                **given,
             )
+            assert info.of_example is not None
+            return info.of_example(example)
 
         return jax.vmap(of_example)(example_keys(rng, x.shape[0], axis_name), x)
 
-    def of_batch(rng: Array, functions: Functions, x: Array, weights: Weights) -> Any:
-        del weights
-        return info.of_batch(
-            Batch(
-                rng=rng,
-                x=x,
-                means=jax.vmap(lambda x: functions.encode(x).mean)(x),
-                posterior_variance=variance,
-                decode=functions.decode,
-                decode_given=functions.decode_given,
-                likelihood=likelihood,
-                options=options,
-                axis_name=axis_name,
-            )
+    def of_batch(rng: Array, functions: Functions, x: Array) -> Value:
+        batch = Batch(
+            rng=rng,
+            x=x,
+            means=jax.vmap(lambda x: functions.encode(x).mean)(x),
+            decode=functions.decode,
+            decode_given=functions.decode_given,
+            options=options,
+            axis_name=axis_name,
+            **given,
         )
-
-    compute = of_batch if info.batch_statistic else of_examples
+        assert info.of_batch is not None
+        return info.of_batch(batch)
 
     def loss(rng: Array, functions: Functions, x: Array, weights: Weights) -> tuple[Array, Metrics]:
-        value = compute(rng, functions, x, weights)
+        if info.batch_statistic:
+            value = of_batch(rng, functions, x)
+        else:
+            value = of_examples(rng, functions, x, weights)
         if isinstance(value, Elbo):
             return _of_elbos(value, info, options, weights, axis_name)
         if isinstance(value, Loss):
@@ -97,7 +95,7 @@ def _of_elbos(
     weights: Weights,
     axis_name: str | None,
 ) -> tuple[Array, Metrics]:
-    """Minus the mean of weighted ELBOs [B]."""
+    """Minus the mean of the weighted ELBOs [B], and the parts' means."""
     metrics = {
         "log_likelihood": jnp.mean(elbos.log_likelihood),
         "kl": jnp.mean(elbos.kl),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 from jax import Array
 
 from sfvae_jax import models
@@ -38,7 +37,7 @@ class Functions(NamedTuple):
 
 
 def model_functions(
-    model: nn.Module,
+    model: models.Vae | models.SequenceVae,
     params: Any,
     batch_stats: Any,
     jacobian_dtype: str = "float32",

@@ -1,11 +1,14 @@
 """A config's values reach the objective it names."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 
+from sfvae_jax import objectives
 from sfvae_jax.config import resolve
 from sfvae_jax.objectives import Weights
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
@@ -247,3 +250,34 @@ def test_probes_estimate_the_penalty(float64, tiny_config):
     standard_error = draws.std(ddof=1) / np.sqrt(2000)
     assert 0 < 4 * standard_error < 0.1 * np.sum(WEIGHTS**2)
     assert abs(draws.mean() - np.sum(WEIGHTS**2)) < 4 * standard_error
+
+
+def test_an_objective_from_outside_needs_its_spec_alone(float64, tiny_config, monkeypatch):
+    """The sum of absolute errors, with the codes' size as a term."""
+
+    def of_example(example):
+        z = example.posterior.mean
+        size = jnp.sum(jnp.abs(z))
+        error = jnp.sum(jnp.abs(example.x - example.decode(z)))
+        return objectives.Loss(error + example.options.beta * size, {"code_size": size})
+
+    spec = dataclasses.replace(
+        objectives.OBJECTIVES["rae"],
+        name="mine",
+        of_example=of_example,
+        default_beta=0.3,
+        term_weights=None,
+    )
+    monkeypatch.setitem(objectives.OBJECTIVES, spec.name, spec)
+    weights = Weights(0.5, 1.0, 1.0)
+    loss, metrics = _loss(tiny_config(**{"objective.name": "mine"}), jnp.array(BATCH), weights)
+    z = 0.5 * BATCH[:, :2]
+    size = np.abs(z).sum(axis=1).mean()
+    error = np.abs(z @ WEIGHTS.T - BATCH).sum(axis=1).mean()
+    np.testing.assert_allclose(loss, error + 0.3 * size, rtol=1e-12)
+    np.testing.assert_allclose(metrics["code_size"], size, rtol=1e-12)
+
+
+def test_a_spec_has_one_way_to_be_computed():
+    with pytest.raises(TypeError, match="objective 'rae' must have of_example or of_batch, not"):
+        dataclasses.replace(objectives.OBJECTIVES["rae"], of_example=None)

@@ -24,7 +24,7 @@ def _state(**changes):
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_every_part_of_the_state_is_looked_at(value):
+def test_every_part_of_the_state_is_checked(value):
     assert is_finite(_state())
     bad = {"kernel": jnp.array([[1.0, value], [0.0, 1.0]])}
     assert not is_finite(_state(params=bad))
@@ -67,7 +67,7 @@ def test_an_update_that_overflows_between_records_stops_the_run(tiny_config, tmp
         ({"objective.beta": 0.0, "objective.name": "sampling"}, "Look at the data and at"),
     ],
 )
-def test_what_is_not_finite_from_the_start_is_no_matter_of_the_learning_rate(
+def test_a_first_loss_that_is_not_finite_is_not_blamed_on_the_learning_rate(
     tiny_config, changes, advised
 ):
     """All but the last two make a first loss or gradient that is not finite, as was tried."""
@@ -76,7 +76,7 @@ def test_what_is_not_finite_from_the_start_is_no_matter_of_the_learning_rate(
     assert advised in told
 
 
-def test_what_turns_not_finite_later_is_mostly_the_learning_rate(tiny_config):
+def test_a_later_loss_that_is_not_finite_is_blamed_on_the_learning_rate(tiny_config):
     def told(**changes):
         return advice(resolve(tiny_config(**changes)), at_start=False)
 
@@ -90,7 +90,7 @@ def test_what_turns_not_finite_later_is_mostly_the_learning_rate(tiny_config):
     assert both.endswith("; else lower train.learning_rate")
 
 
-def test_the_advice_helps(tiny_config, tmp_path):
+def test_following_the_advice_helps(tiny_config, tmp_path):
     """A variance of 1e-30 has a loss of 1e30, whose gradient overflows; 1e-3 is trained."""
     changes = {"objective.name": "sampling", "train.steps": 3, "evaluations.steps": ()}
     message = (

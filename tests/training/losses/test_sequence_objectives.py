@@ -92,7 +92,7 @@ def test_each_example_is_scored_by_the_decoder_that_is_fed_it(float64, name):
     assert ("log_likelihood" in losses[0][1]) == (name not in ("iwae", "bilbo"))
 
 
-def test_the_linearised_elbo_is_of_second_order_there(float64):
+def test_the_linearised_elbo_of_sequences_is_the_second_order_one(float64):
     """NumPy's variance of the tangents under each place's choice; beta and free bits as ever."""
     config = _config(**{"objective.name": "linearized", "objective.free_bits": 0.5})
     obtained = [
@@ -113,7 +113,7 @@ def test_the_linearised_elbo_is_of_second_order_there(float64):
 
 
 @pytest.mark.parametrize("num_probes", [0, 50])
-def test_the_penalty_is_of_the_logits(float64, num_probes):
+def test_the_penalty_is_that_of_the_logits(float64, num_probes):
     """A linear decoder's Jacobian is its weights; 50 probes of each example come close."""
     config = _config(**{"objective.name": "rae_gp", "objective.num_probes": num_probes})
     _, metrics = _loss(config, _functions(1.0))
@@ -169,7 +169,7 @@ class _Forced(nn.Module):
         return self.decode(self.encode(x).mean)
 
 
-def test_a_models_functions_feed_it_x_and_leave_images_alone():
+def test_only_decoders_of_sequences_are_fed_x():
     model, x, z = _Forced(nn.Dense(PLACES * K)), jnp.array(X[0]), jnp.array([0.3, -0.2])
     params = jax.jit(model.init)(jax.random.key(0), x)
     functions = model_functions(model, params, {})
