@@ -51,15 +51,21 @@ def evaluate_search(trained: TrainedModel, options: ml_collections.ConfigDict) -
     valid = [float(np.mean(np.isfinite(trial.scores))) for trial in trials]
     scores = [np.nanmean(t.scores) for t in trials if np.isfinite(t.scores).any()]
     best = best_texts(trained, trials)
-    nothing = NotApplicable("fewer different valid texts have been found")
-    ranked = [OfText(score, text) for text, score in best] + [nothing] * NUM_BEST
+    too_few = NotApplicable("the search found too few different valid texts")
+    ranked = [OfText(score, text) for text, score in best] + [too_few] * NUM_BEST
     return {
         "search_valid": float(np.mean(valid)),
         "search_valid_deviation": _deviation(valid),
-        "search_score": float(np.mean(scores)) if scores else nothing,
+        "search_score": _mean(scores),
         "search_score_deviation": _deviation(scores),
         **{f"search_best_{rank + 1}": ranked[rank] for rank in range(NUM_BEST)},
     }
+
+
+def _mean(scores: Sequence[float]) -> float | NotApplicable:
+    if not scores:
+        return NotApplicable("the search found no valid text")
+    return float(np.mean(scores))
 
 
 def _deviation(values: Sequence[float]) -> float | NotApplicable:
