@@ -275,18 +275,6 @@ def once_per_run(
     return _once(function, lambda trained: trained.programs)
 
 
-def once_for_all_checkpoints(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
-    """Returns `make()`, computed when a checkpoint of a run first asks for it under this key.
-
-    It is `once_per_run` for what has another key than its arguments, such as features of images,
-    which are found again by the images' digest.
-    """
-    kept = ("same at every checkpoint", key)
-    if kept not in trained.programs:
-        trained.programs[kept] = make()
-    return trained.programs[kept]
-
-
 def _once(function: Callable[..., T], cache_of: Callable[[TrainedModel], dict]) -> Callable[..., T]:
     @functools.wraps(function)
     def computed_once(trained: TrainedModel, *arguments: Any) -> T:

@@ -5,7 +5,6 @@ The real images are the test images; as many images of each source are compared 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -21,8 +20,8 @@ from sfvae_jax.evaluation.generation.sources import SOURCES, generate
 from sfvae_jax.evaluation.trained_model import (
     NotApplicable,
     TrainedModel,
-    once_for_all_checkpoints,
     once_per_checkpoint,
+    once_per_run,
     split_examples,
 )
 
@@ -47,14 +46,12 @@ def features_of(trained: TrainedModel, source: str) -> np.ndarray:
     number = num_images(trained)
     if source != REAL:
         return _extractor(trained)(as_pictures(generate(trained, source, number)))
-    images = as_pictures(split_examples(trained, REAL)[:number])
-    extract = functools.partial(_extractor(trained), images)
+    images = _real_images(trained, number)
     if not feature_spec(trained.config).is_fixed:
-        return extract()
+        return _extractor(trained)(images)
     digest = hashlib.sha256(repr(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)
-    key = ("features", str(trained.config.generated), digest.hexdigest())
-    return once_for_all_checkpoints(trained, key, extract)
+    return _fixed_features(trained, trained.config.generated, number, digest.hexdigest())
 
 
 @once_per_checkpoint
@@ -114,6 +111,19 @@ def or_reason(measure: Callable[[], T]) -> T | NotApplicable:
         return measure()
     except NotApplicable as reason:
         return reason
+
+
+def _real_images(trained: TrainedModel, number: int) -> np.ndarray:
+    return as_pictures(split_examples(trained, REAL)[:number])
+
+
+@once_per_run
+def _fixed_features(
+    trained: TrainedModel, generated: ml_collections.ConfigDict, number: int, digest: str
+) -> np.ndarray:
+    """Returns features of real images with this digest, whose extractor follows from the config."""
+    del generated, digest
+    return _extractor(trained)(_real_images(trained, number))
 
 
 @once_per_checkpoint

@@ -160,83 +160,105 @@ class _Programs(NamedTuple):
     checks: int
 
 
-def _compile(
-    trained: TrainedModel, family: Family, settings: LocalOptimization, one: Any
-) -> _Programs:
-    prior_stddev = latent_prior(trained)
-    rate = settings.network_learning_rate if family.has_networks else settings.learning_rate
+class _ImageSearch:
+    """The search for the posterior of one image; `_compile` maps its methods over images."""
 
-    # Once for all images and outside any program, where so many draws take seconds to compile.
-    drawn = family.draw(stream_key(trained.rng, Stream.LOCAL_STARTS), prior_stddev.size, settings)
+    def __init__(
+        self, trained: TrainedModel, family: Family, settings: LocalOptimization, start: Any
+    ) -> None:
+        """Prepares the search.
 
-    def starts(drawn: Any, start: Any) -> tuple[Any, Any]:
-        if start is None:
-            start = posteriors.DiagonalGaussian(jnp.zeros_like(prior_stddev), prior_stddev)
-        if isinstance(start, family.posterior) and family.posterior is not _BASE:
-            return family.to_params(start), family.to_params(start)
-        held = family.start(drawn, start, settings)
-        return family.to_params(family.aside(drawn, held)), family.to_params(held)
+        Args:
+            trained: the model.
+            family: the posterior's family.
+            settings: settings of the search.
+            start: shapes of the posterior that it starts from, or None for the prior.
+        """
+        self._trained, self._family, self._settings = trained, family, settings
+        self._prior_stddev = latent_prior(trained)
+        # Once for all images and outside any program, where so many draws take seconds to compile.
+        key = stream_key(trained.rng, Stream.LOCAL_STARTS)
+        self.drawn = family.draw(key, self._prior_stddev.size, settings)
+        # All parameters in one vector, as Adam on each of a flow's many arrays takes a minute to
+        # compile.
+        shapes = jax.eval_shape(self._starts, self.drawn, start)[1]
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self._unravel = ravel_pytree(zeros)[1]
 
-    # All parameters in one vector, as Adam on each of a flow's many arrays takes a minute to
-    # compile.
-    shapes = jax.eval_shape(starts, drawn, one)[1]
-    unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))[1]
-
-    def begin_one(drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
-        params, held = (ravel_pytree(params)[0] for params in starts(drawn, start))
+    def begin(self, drawn: Any, start: Any, running: Array) -> tuple[Search, Any]:
+        """Returns the search before its first step, and the parameters of its start."""
+        params, held = (ravel_pytree(params)[0] for params in self._starts(drawn, start))
         return begin(params, running), held
 
-    def elbo(model_params: Any, x: Array, rng: Array, params: Any) -> Array:
-        return local_elbo(
-            rng,
-            unravel(params),
-            family,
-            lambda z: trained.decode(model_params, z),
-            x,
-            trained.likelihood,
-            prior_stddev,
-            settings.num_samples,
-        )
-
-    def advance_one(model_params: Any, x: Array, key: Array, search: Search) -> Search:
-        noise = jax.random.split(key)[0]
+    def advance(self, model_params: Any, x: Array, key: Array, search: Search) -> Search:
+        """Takes the steps up to the next check."""
+        noise, settings = jax.random.split(key)[0], self._settings
+        has_networks = self._family.has_networks
+        rate = settings.network_learning_rate if has_networks else settings.learning_rate
         return advance(
             search,
-            lambda params, step: elbo(model_params, x, jax.random.fold_in(noise, step), params),
+            lambda params, step: self._elbo(
+                model_params, x, jax.random.fold_in(noise, step), params
+            ),
             learning_rate=rate,
             check_every=settings.check_every,
             patience=settings.patience,
         )
 
-    def finish_one(model_params: Any, x: Array, key: Array, best: Any, held: Any) -> Any:
+    def finish(self, model_params: Any, x: Array, key: Array, best: Any, held: Any) -> Any:
+        """Returns the better of the best posterior found and the start, and its ELBO."""
         keys = jax.random.split(jax.random.split(key)[1], _JUDGEMENTS)
         pair = jnp.stack([best, held])
 
         def judge(rng: Array) -> Array:
-            return jax.vmap(lambda params: elbo(model_params, x, rng, params))(pair)
+            return jax.vmap(lambda params: self._elbo(model_params, x, rng, params))(pair)
 
         values = jax.lax.map(judge, keys)
         values = values[0] + jnp.mean(values - values[:1], axis=0)
         values = jnp.where(jnp.isfinite(values), values, NONE_YET)
         chosen = jnp.where(values[0] >= values[1], best, held)
-        return family.build(unravel(chosen)), jnp.max(values)
+        return self._family.build(self._unravel(chosen)), jnp.max(values)
 
-    @jax.jit
-    def finish_all(
-        model_params: Any, images: Array, keys: Array, best: Any, held: Any
-    ) -> tuple[Any, Array]:
-        x = trained.pixels(images)
-        return jax.vmap(finish_one, (None, 0, 0, 0, 0))(model_params, x, keys, best, held)
+    def _starts(self, drawn: Any, start: Any) -> tuple[Any, Any]:
+        """Returns the parameters where the search begins, and those of its start."""
+        family, prior_stddev = self._family, self._prior_stddev
+        if start is None:
+            start = posteriors.DiagonalGaussian(jnp.zeros_like(prior_stddev), prior_stddev)
+        if isinstance(start, family.posterior) and family.posterior is not _BASE:
+            return family.to_params(start), family.to_params(start)
+        held = family.start(drawn, start, self._settings)
+        return family.to_params(family.aside(drawn, held)), family.to_params(held)
 
-    @jax.jit
-    def advance_all(model_params: Any, images: Array, keys: Array, search: Search) -> Search:
-        x = trained.pixels(images)
-        return jax.vmap(advance_one, (None, 0, 0, 0))(model_params, x, keys, search)
+    def _elbo(self, model_params: Any, x: Array, rng: Array, params: Any) -> Array:
+        return local_elbo(
+            rng,
+            self._unravel(params),
+            self._family,
+            lambda z: self._trained.decode(model_params, z),
+            x,
+            self._trained.likelihood,
+            self._prior_stddev,
+            self._settings.num_samples,
+        )
+
+
+def _compile(
+    trained: TrainedModel, family: Family, settings: LocalOptimization, start: Any
+) -> _Programs:
+    one = _ImageSearch(trained, family, settings, start)
+
+    def over_images(method: Callable[..., Any]) -> Callable[..., Any]:
+        @jax.jit
+        def of_all(model_params: Any, images: Array, *more: Any) -> Any:
+            axes = (None, 0, *(0 for _ in more))
+            return jax.vmap(method, axes)(model_params, trained.pixels(images), *more)
+
+        return of_all
 
     return _Programs(
-        begin=functools.partial(jax.jit(jax.vmap(begin_one, (None, 0, 0))), drawn),
-        advance=advance_all,
-        finish=finish_all,
+        begin=functools.partial(jax.jit(jax.vmap(one.begin, (None, 0, 0))), one.drawn),
+        advance=over_images(one.advance),
+        finish=over_images(one.finish),
         checks=settings.whole_steps // settings.check_every,
     )
 
