@@ -1,8 +1,8 @@
 """What an objective says about itself, and what training gives to it.
 
 Each objective has an `ObjectiveInfo` beside its function; `table.py` names them all. Training,
-configurations, evaluations and the documentation ask these specs, so that one is all that a new
-objective needs.
+configurations, evaluations and the documentation ask these specs, so that a new objective needs
+nothing else.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class PathPosterior(Protocol):
     """A posterior whose samples can be mapped back to their noise."""
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same, where only z carries a gradient in log q(z|x), not the parameters of q."""
+        """A sample z [m] and log q(z|x), in which only z carries a gradient, not q's parameters."""
 
 
 class PosteriorTraits(Protocol):
-    """What an objective may ask of a family of posteriors; `posteriors.PosteriorSpec` says it."""
+    """What an objective may ask about a family of posteriors; their specs have the answers."""
 
     @property
     def has_density(self) -> bool:
@@ -76,11 +76,11 @@ class PosteriorTraits(Protocol):
 
 
 class LikelihoodTraits(Protocol):
-    """What an objective may ask of a likelihood; `likelihoods.LikelihoodSpec` says it."""
+    """What an objective may ask about a likelihood; its spec has the answers."""
 
     @property
     def squared_error(self) -> bool:
-        """Whether log p(x|z) is a squared error with fixed variances, but for its constants."""
+        """Whether -log p(x|z) is a squared error with a fixed variance, up to constants."""
 
     @property
     def of_sequences(self) -> bool:
@@ -93,7 +93,7 @@ def has_density(posterior: PosteriorTraits) -> bool:
 
 
 def has_inverse(posterior: PosteriorTraits) -> bool:
-    """Accepts the distributions whose samples can be mapped back to their noise."""
+    """Accepts distributions whose samples can be mapped back to their noise."""
     return posterior.has_density and posterior.has_inverse
 
 
@@ -221,16 +221,16 @@ Value = Elbo | Array | Loss
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ObjectiveInfo:
-    """What an objective, called by its name in a config, needs and is.
+    """What an objective is, what it requires and how training computes it.
 
     Attributes:
         name: the value of `objective.name`.
         summary: what it is, in one line.
-        function: its function's name in this package.
+        function: the name of its function in this package.
         source: paper and equations.
         takes_posterior: which families of posteriors it accepts.
         takes_likelihood: which likelihoods it accepts.
-        default_posterior: name of the posterior that is chosen where a config leaves it open.
+        default_posterior: name of the posterior that is taken if a config leaves it open.
         of_example: its value for one example; None for a statement about a batch.
         of_batch: its value for a batch; None for a mean over examples.
         deterministic: whether it draws no noise.
@@ -241,13 +241,13 @@ class ObjectiveInfo:
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder.
         has_tangents: whether these include m tangents of the decoder.
-        of_sequences: its function's name where the examples are sequences, if it is another.
+        of_sequences: the name of the function for sequences, if that is another one.
         options: options of the group `objective` that only apply to objectives that name them.
-        default_beta: `objective.beta` where a config leaves it open; None if it weights nothing.
-        default_penalty_weight: `objective.penalty_weight` where a config leaves it open; None for
-            an objective without a penalty.
-        term_weights: the weights that the terms of a `Loss` have in it, in the order in which they
-            are subtracted to leave the error; None if metrics show no error.
+        default_beta: `objective.beta` if a config leaves it open; None if beta weights nothing.
+        default_penalty_weight: `objective.penalty_weight` if a config leaves it open; None for an
+            objective without a penalty.
+        term_weights: the weights of a `Loss`'s terms, in the order in which metrics subtract the
+            terms from the loss to show the error alone; None if they show no error.
         smallest_batch: the fewest examples that a batch may have.
         normalizes_decoder: whether each kernel of the decoder is divided by its spectral norm.
         advice: what to change in this objective if a later loss is not finite, in words that follow
@@ -284,9 +284,9 @@ class ObjectiveInfo:
     advice: str = ""
 
     def __post_init__(self) -> None:
-        """Checks that there is one way to compute it."""
+        """Checks that there is exactly one way to compute it."""
         if (self.of_example is None) == (self.of_batch is None):
-            raise TypeError(f"objective {self.name!r} must have of_example or of_batch, not both")
+            raise TypeError(f"objective {self.name!r} must have one of of_example and of_batch")
 
     @property
     def batch_statistic(self) -> bool:

@@ -279,5 +279,5 @@ def test_an_objective_from_outside_needs_its_spec_alone(float64, tiny_config, mo
 
 
 def test_a_spec_has_one_way_to_be_computed():
-    with pytest.raises(TypeError, match="objective 'rae' must have of_example or of_batch, not"):
+    with pytest.raises(TypeError, match="objective 'rae' must have one of of_example"):
         dataclasses.replace(objectives.OBJECTIVES["rae"], of_example=None)
