@@ -157,7 +157,7 @@ def test_baggins_is_numpys(float64, tau):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 10.0, 1e4])
-def test_baggins_does_not_see_the_scale(float64, scale):
+def test_baggins_does_not_depend_on_the_scale(float64, scale):
     """Data and decoder times lambda: -n log lambda, and the same gradients in the codes."""
     both = jax.jit(jax.value_and_grad(_baggins, (0, 1)))
     value, grads = both(MEANS, SIGMA, WEIGHTS, X)

@@ -111,7 +111,7 @@ def test_the_exact_posterior_gives_log_p(float64, keys):
     assert 4 * error < 0.01 * abs(LOG_P)
 
 
-def test_sticking_the_landing_is_still_at_the_exact_posterior(float64, keys):
+def test_sticking_the_landing_has_no_noise_at_the_exact_posterior(float64, keys):
     """No gradient in any single sample; the estimator that keeps the score has one in each."""
     draws = jax.random.split(next(keys), 20)
 

@@ -226,7 +226,7 @@ def test_penalty_of_a_constant_variance(float64, m):
             assert mean_kl(mix @ np.linalg.inv(mean) @ mix.T) > exact
 
 
-def test_penalty_vanishes_for_alike_precisions(float64):
+def test_penalty_vanishes_for_equal_precisions(float64):
     alike = np.tile(_precisions(3)[:1], (4, 1, 1))
     penalties = _penalty(alike)
     np.testing.assert_allclose(penalties, 0.0, atol=1e-13)

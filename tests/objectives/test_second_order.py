@@ -54,7 +54,7 @@ def _obtained(decode, likelihood, x, mean, stddev):
 
 
 @pytest.mark.parametrize("variance", [0.3, np.array([[0.1, 2.0], [0.5, 1.0]])])
-def test_of_a_gaussian_it_is_the_linearised_elbo(float64, variance):
+def test_for_a_gaussian_it_is_the_linearised_elbo(float64, variance):
     """All parts and gradients, of a curved decoder and under a prior of its own."""
 
     def decode(weights, z):

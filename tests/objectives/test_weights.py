@@ -120,7 +120,7 @@ def test_the_floor_of_a_batch_is_the_gentler():
 
 
 @pytest.mark.parametrize(("minimum", "group_sizes"), [(0.25, None), (0.4, (1, 2))])
-def test_two_devices_floor_what_one_does(minimum, group_sizes):
+def test_two_devices_apply_the_floor_of_one(minimum, group_sizes):
     """Devices see means on different sides of the floor; value and gradient of shared weights."""
 
     def loss(scale, kl, axis_name):

@@ -91,7 +91,7 @@ def test_bfloat16_is_summed_in_float32():
         ({"stddevs": 0.0}, "stddevs must be positive, got 0.0"),
     ],
 )
-def test_what_does_not_fit_is_named(changes, message):
+def test_errors_name_the_argument_that_does_not_fit(changes, message):
     arguments = {"z": Z, "x": X, "means": MEANS, "stddevs": STDDEVS, **changes}
     with pytest.raises(objectives.ArgumentError, match=message):
         objectives.optimal_decoder(**arguments)

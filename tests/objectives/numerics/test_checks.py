@@ -82,7 +82,7 @@ def test_a_scalar_stddev_is_that_of_every_latent(family):
     _same_for_all(values, 0.5)
 
 
-def test_a_scalar_goes_for_all_in_the_closed_forms_too():
+def test_a_scalar_stddev_applies_to_every_latent_in_closed_forms():
     batch = KEY, _decode, jnp.stack([X, 2 * X]), jnp.stack([MEAN, -MEAN])
 
     def values(scale):
@@ -113,7 +113,7 @@ def test_every_other_shape_of_a_deviation_is_refused(family, shape):
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (1, M), (1, N), (N, 1), (7, M), (7, N)])
-def test_wrong_shapes_meet_no_objective(shape):
+def test_every_objective_refuses_wrong_shapes(shape):
     wrong = jnp.full(shape, 0.5)
     batch = KEY, _decode, jnp.stack([X, X]), jnp.stack([MEAN, MEAN])
     refused = {
@@ -210,7 +210,7 @@ def test_a_batch_without_vmap_is_told_what_to_do():
             call()
 
 
-def test_what_is_no_posterior_and_no_likelihood_is_named():
+def test_arguments_that_are_no_posterior_or_likelihood_are_named():
     right = posteriors.DiagonalGaussian(MEAN, 0.5)
     refused = {
         "a tuple": ((MEAN, 0.5), GAUSSIAN),
@@ -235,7 +235,7 @@ def test_what_is_no_posterior_and_no_likelihood_is_named():
             function(*batch[:2], X, *batch[3:], GAUSSIAN)
 
 
-def test_a_density_of_each_pixel_is_no_density():
+def test_a_likelihood_must_return_a_scalar():
     """Its mean over the pixels would pass for a bound."""
 
     class PerPixel:
@@ -248,7 +248,7 @@ def test_a_density_of_each_pixel_is_no_density():
             bound(KEY, _decode, X, posterior, PerPixel(), num_samples=2)
 
 
-def test_a_pair_is_no_array_of_two_rows():
+def test_an_array_of_two_rows_is_not_a_pair():
     rows = jnp.full((2, N), 0.5)
     for likelihood in (likelihoods.HeteroscedasticGaussian(), likelihoods.DiscretizedLogistic()):
         for call in (
@@ -302,7 +302,7 @@ def test_deviations_and_variances_that_are_not_positive_are_refused(bad):
             _linearized("sampling_free", gamma=bad)
 
 
-def test_what_is_traced_is_not_looked_at():
+def test_traced_values_are_not_checked():
     """Values that are not known pass, under jit, vmap and grad; the checks add no operation."""
 
     bad = jnp.array([0.5, -1.0, 0.5])

@@ -78,7 +78,7 @@ def test_closed_form_gradients_under_vmap(float64, solver):
     np.testing.assert_allclose(grads[1], expected, rtol=1e-8, atol=1e-10)
 
 
-def test_what_stands_above_the_diagonal_is_ignored(float64):
+def test_entries_above_the_diagonal_are_ignored(float64):
     """In the value and in the gradient, as in a factor that a network gives."""
     matrix = _lower(0, 3)[0]
     full = matrix + np.triu(np.full((3, 3), 7.0), 1)

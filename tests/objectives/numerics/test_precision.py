@@ -245,7 +245,7 @@ def test_draws_of_rare_pixels_are_rare(dtype):
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [(jnp.bfloat16, 256), (jnp.float16, 2048)])
-def test_levels_that_a_type_does_not_hold_are_refused(dtype, levels):
+def test_dtypes_that_cannot_hold_the_levels_are_refused(dtype, levels):
     x, scale = jnp.arange(levels, dtype=jnp.float32) / (levels - 1), jnp.float32(-4.0)
     held = likelihoods.DiscretizedLogistic(levels)
     parameters = x[::-1], scale
@@ -255,7 +255,7 @@ def test_levels_that_a_type_does_not_hold_are_refused(dtype, levels):
         likelihoods.DiscretizedLogistic(levels + 1).log_prob(x.astype(dtype), parameters)
 
 
-def test_rules_that_a_type_does_not_hold_are_refused():
+def test_dtypes_that_cannot_hold_the_rules_are_refused():
     sequence = likelihoods.Sequence(types.SimpleNamespace(left=np.zeros(257)), 0.5)
     parameters = jnp.zeros((4, 257)), jnp.zeros(4)
     with pytest.raises(objectives.ArgumentError, match="does not hold the 257 rules"):
@@ -271,7 +271,7 @@ def test_rules_that_a_type_does_not_hold_are_refused():
         ("auxiliary", jnp.bfloat16),
     ],
 )
-def test_flows_and_full_covariance_are_theirs_in_float32(dtype, family):
+def test_flows_and_full_covariance_agree_with_float32(dtype, family):
     """The same numbers in more bits: the same density, and a sample that rounds to the same."""
 
     def build(dtype):

@@ -78,7 +78,7 @@ CASES += [(_linearized, H, "per element")]
 
 
 @pytest.mark.parametrize(("function", "hidden", "variance"), CASES)
-def test_the_short_way_is_the_plain_one(float64, function, hidden, variance):
+def test_the_short_form_equals_the_general_one(float64, function, hidden, variance):
     arguments = _arguments(hidden=hidden)
     c = jnp.array(0.4) if variance == "one" else jnp.linspace(0.2, 2.0, N)
     obtained = _gradients(function, _short, arguments, c)
@@ -263,7 +263,7 @@ def test_bfloat16_stays_positive_definite():
     np.testing.assert_allclose(obtained, expected, rtol=0.02)
 
 
-def test_the_shorter_way_is_taken_where_it_is_shorter():
+def test_the_short_form_is_taken_where_it_is_less_work():
     """h = 512, n = 784: from six examples on at m = 200, never in a batch of 64 at m = 2."""
     kernel = jnp.zeros((512, 784))
     for m, batch_size, expected in ((200, 5, False), (200, 6, True), (2, 64, False)):
@@ -275,7 +275,7 @@ def test_the_shorter_way_is_taken_where_it_is_shorter():
 
 
 @pytest.mark.parametrize("x", [np.array([0, 1, 0, 1]), np.array([True, False, True, True])])
-def test_whole_numbers_are_data(x):
+def test_x_may_hold_whole_numbers(x):
     """As binarised digits are stored: c = 0.5 stays 0.5."""
     weights = jnp.array([[1.0, 0.5, 0.0, -1.0], [0.2, 0.0, 1.0, 0.3]])
 

@@ -252,7 +252,7 @@ def test_probes_estimate_the_penalty(float64, tiny_config):
     assert abs(draws.mean() - np.sum(WEIGHTS**2)) < 4 * standard_error
 
 
-def test_an_objective_from_outside_needs_its_spec_alone(float64, tiny_config, monkeypatch):
+def test_an_objective_from_outside_only_needs_its_spec(float64, tiny_config, monkeypatch):
     """The sum of absolute errors, with the codes' size as a term."""
 
     def of_example(example):
