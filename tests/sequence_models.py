@@ -17,6 +17,12 @@ MOLECULES = Language("molecules", sequence_grammar(list("CNOc1=()")), 12)
 NETWORKS = Language(
     "architectures", sequence_grammar(("conv", "pool", "dense"), separator=" "), 6, has_values=True
 )
+TEXTS = ["x + 1", "sin( x ) * 2", "( 3 / x )", "exp( x * x )", "x", "1 + 2 + 3", "2 / ( x )"]
+LAYERS = (
+    [("conv", 0.5), ("pool", 2.0), ("dense", -1.0)],
+    [("dense", 3.0)],
+    [("pool", 1.25), ("pool", 0.75)],
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

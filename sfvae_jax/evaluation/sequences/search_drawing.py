@@ -59,8 +59,8 @@ def draw_scores(axes: Axes, trials: Sequence[Trial], score: Score, batch_size: i
         axes.plot(iterations[1:][_any_valid(batches)], medians, "x", color=color)
     axes.plot([], [], ".-", color="gray", label="best so far of a trial")
     axes.plot([], [], "x", color="gray", label="median of its batch's valid ones")
-    label = f"{score.name}, {score.better} is better"
-    axes.set(xlabel="iteration (0: training examples)", ylabel=label)
+    better = "greater" if score.better == "more" else "less"
+    axes.set(xlabel="iteration (0: training examples)", ylabel=f"{score.name}, {better} is better")
     axes.set_xticks(range(len(trials[0].scores) // batch_size + 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
