@@ -36,7 +36,8 @@ ROOMS = {
     "trained": "objectives likelihoods data evaluation training",
     "final_measures": "evaluation runs config",
     "step_measures": "runtime data training runs trained",
-    "train": "errors runtime objectives data models evaluation training runs config step_measures",
+    "train": "errors runtime objectives likelihoods data models evaluation training runs config"
+    " step_measures",
     "evaluate": "errors paths runtime data models evaluation training runs config trained"
     " final_measures",
     "report": "errors paths runtime reporting",
