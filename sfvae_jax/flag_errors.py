@@ -92,11 +92,10 @@ def _refused_value(lines: Sequence[str], argv: Sequence[str]) -> str:
     for key, text in reversed([*_overrides(argv)]):  # the last of several equal flags counts
         if not lines[0].startswith(f"flag --config.{key}="):
             continue
-        entry = config.groups()
-        for name in key.split("."):
-            entry = entry[name]
-        is_option = isinstance(entry, options.Option)
-        expected = entry.rule.expected if is_option else "given key by key, as --config.KEY.NAME"
+        entry = options.entry_of(config.groups(), key)
+        expected = "given key by key, as --config.KEY.NAME"
+        if isinstance(entry, options.Option):
+            expected = entry.rule.expected
         return f"{key} must be {expected}, got {options.shown(text)}"
     return ""
 
@@ -108,20 +107,19 @@ def _config_file_message(error: Exception) -> str:
     place = _refused_place(error)
     if place is None:
         return ""
-    path, value = place
-    entry = groups = config.groups()
-    for name in path:
-        if isinstance(entry, options.Option) or name not in entry:
-            return str(options.unknown_key(".".join(path), options.keys(groups)))
-        entry = entry[name]
-    is_option = isinstance(entry, options.Option)
-    expected = entry.rule.expected if is_option else "a group of options"
-    return f"{'.'.join(path)} must be {expected}, got {options.shown(value)}"
+    key, value = place
+    groups = config.groups()
+    entry = options.entry_of(groups, key)
+    if entry is None:
+        return str(options.unknown_key(key, options.keys(groups)))
+    expected = entry.rule.expected if isinstance(entry, options.Option) else "a group of options"
+    return f"{key} must be {expected}, got {options.shown(value)}"
 
 
-def _refused_place(error: BaseException | None) -> tuple[tuple[str, ...], Any] | None:
-    """Finds the path of the key that ml_collections refused to set, and the refused value."""
-    found, roots = None, []
+def _refused_place(error: BaseException | None) -> tuple[str, Any] | None:
+    """Finds the whole key that ml_collections refused to set, and the refused value."""
+    found: tuple[ml_collections.ConfigDict, str, Any] | None = None
+    roots: list[ml_collections.ConfigDict] = []
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             names = frame.f_locals
@@ -130,16 +128,19 @@ def _refused_place(error: BaseException | None) -> tuple[tuple[str, ...], Any] |
                 found = holder, key, names.get("value")
             roots += [v for v in names.values() if isinstance(v, ml_collections.ConfigDict)]
         error = error.__cause__ or error.__context__
-    paths = [path for root in roots if "evaluations" in root for path in _paths(root, found)]
-    return (paths[0], found[2]) if paths else None
-
-
-def _paths(root: ml_collections.ConfigDict, found: Any) -> Iterator[tuple[str, ...]]:
-    """Yields the paths from a config to the found key."""
     if found is None:
-        return
-    if root is found[0]:
-        yield (found[1],)
+        return None
+    holder, key, value = found
+    prefixes = [p for root in roots if "evaluations" in root for p in _prefixes(root, holder)]
+    return (f"{prefixes[0]}{key}", value) if prefixes else None
+
+
+def _prefixes(
+    root: ml_collections.ConfigDict, holder: ml_collections.ConfigDict, prefix: str = ""
+) -> Iterator[str]:
+    """Yields what whole keys begin with in a group of a config, such as "train."."""
+    if root is holder:
+        yield prefix
     for name, value in root.items():
         if isinstance(value, ml_collections.ConfigDict):
-            yield from ((name, *path) for path in _paths(value, found))
+            yield from _prefixes(value, holder, f"{prefix}{name}.")

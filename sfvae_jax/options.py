@@ -176,6 +176,16 @@ def require_rules(group: Group) -> None:
             raise TypeError(f"{name} must be an Option(default, rule, help), got {shown(entry)}")
 
 
+def entry_of(group: Group, key: str) -> Option | Group | None:
+    """Returns the option or group with a whole name, such as "train.steps"; None if unknown."""
+    entry: Option | Group = group
+    for name in key.split("."):
+        if isinstance(entry, Option) or name not in entry:
+            return None
+        entry = entry[name]
+    return entry
+
+
 def keys(group: Group, prefix: str = "") -> list[str]:
     """The whole names of all options and groups, such as "train.steps" and "train"."""
     found: list[str] = []

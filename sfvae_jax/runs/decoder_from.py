@@ -86,7 +86,7 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         )
     there, here = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
     name = there.get("objective.name")
-    if not all(isinstance(text, str) for text in (there.get("data.name"), name)):
+    if not isinstance(name, str) or not isinstance(there.get("data.name"), str):
         raise UsageError(f"train.decoder_from: {source.config} is not the config.json of a run")
     # The config.json of an earlier version lacks the keys of sequences.
     differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)

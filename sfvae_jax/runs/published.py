@@ -28,15 +28,17 @@ _NO_SETTING |= {f"evaluations.{key}" for key in ("names", "steps", "batch_size",
 _OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
 _OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
 # Keys that follow from the others if a config file leaves them open.
-_DERIVED = ("objective.beta", "objective.penalty_weight", "posterior.name")
-_DERIVED += ("data.layer_types", "data.elements", "data.fingerprint")
-_OPEN = (None, "", [], ())
+_DERIVED = (
+    *("objective.beta", "objective.penalty_weight", "posterior.name"),
+    *("data.layer_types", "data.elements", "data.fingerprint"),
+)
+_OPEN: tuple[Any, ...] = (None, "", [], ())
 # The evaluations that use the group evaluations.generated.
 _OF_GENERATED = {"frechet", "precision_recall"}
 
 
 def with_setting(
-    figures: Mapping[str, Any], config: ml_collections.ConfigDict
+    figures: Mapping[str, Any] | ml_collections.ConfigDict, config: ml_collections.ConfigDict
 ) -> ml_collections.ConfigDict:
     """Adds the setting of a config file to a paper's figures.
 
@@ -45,7 +47,9 @@ def with_setting(
             config or which are worth naming, "setting".
         config: the paper's setting, before a preset makes it smaller.
     """
-    found = ml_collections.ConfigDict(figures) if isinstance(figures, dict) else figures
+    found = figures
+    if not isinstance(found, ml_collections.ConfigDict):
+        found = ml_collections.ConfigDict(figures)
     given = found.get("setting", ml_collections.ConfigDict()).to_dict()
     own = {key: value for key, value in flatten(plain(config)).items() if decides(key)}
     stated = {key: value for key, value in own.items() if not _is_open(key, value)}

@@ -19,7 +19,7 @@ def use_compilation_cache() -> None:
     written to, programs are compiled each time, and the log says so. The folder grows with every
     new program and may be deleted at any time.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder, writable = user_cache_folder("xla")
     if not writable:

@@ -28,7 +28,7 @@ def check_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts, without a text, that it has one
-        asked = jax.config.jax_platforms
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]
         reason = first_line(error) if str(error) else "that kind of device was not found"
         reason = reason.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
         if not asked:

@@ -52,8 +52,8 @@ def start(
     if jax.distributed.is_initialized():
         raise UsageError("this process has already joined a run; it cannot join another")
     log.info("waiting for all processes of this run, at most five minutes")
-    told = None not in (coordinator_address, num_processes, process_id)
-    if told and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
+    given = coordinator_address and num_processes is not None and process_id is not None
+    if given and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
         meet(coordinator_address, num_processes, process_id)
     try:
         jax.distributed.initialize(
@@ -105,9 +105,10 @@ def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if jax.process_count() == 1:
         return dict(arrays)
     buffer = io.BytesIO()
-    np.savez(buffer, **(arrays if is_main() else {}))
-    content = _broadcast(np.frombuffer(buffer.getvalue(), np.uint8))
-    with np.load(io.BytesIO(content.tobytes()), allow_pickle=False) as found:
+    content: dict[str, Any] = dict(arrays) if is_main() else {}
+    np.savez(buffer, **content)
+    file = _broadcast(np.frombuffer(buffer.getvalue(), np.uint8))
+    with np.load(io.BytesIO(file.tobytes()), allow_pickle=False) as found:
         return dict(found)
 
 

@@ -44,9 +44,9 @@ class _Compilations:
 
     seconds = 0.0
 
-    def note(self, event: str, duration: float, **unused: str | int) -> None:
+    def note(self, event: str, duration_secs: float, **unused: str | int) -> None:
         if event == _COMPILATION:
-            self.seconds += duration
+            self.seconds += duration_secs
 
 
 @functools.cache

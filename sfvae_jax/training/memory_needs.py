@@ -68,9 +68,9 @@ def check_sizes(
     numbers = math.prod(shape)
     needs = [
         _parameters(config, model, shape),
-        _batches(config, batch_size, numbers * itemsize if streamed else 0),
-        _samples(config, batch_size, numbers),
-        _jacobian(config, numbers),
+        _batches(config.train, batch_size, numbers * itemsize if streamed else 0),
+        _samples(config.objective, config.train, batch_size, numbers),
+        _jacobian(config.objective, config.model.latent_size, numbers),
     ]
     for need in needs:
         if need is not None and need.num_bytes > need.available:
@@ -85,7 +85,7 @@ def _parameters(
     config: ml_collections.ConfigDict, model: nn.Module, shape: tuple[int, ...]
 ) -> _Need | None:
     widths = {key: _widest(_value(config, key)) for key in _WIDTHS}
-    key = max(widths, key=widths.get)
+    key = max(widths, key=lambda key: widths[key])
     if widths[key] < _WIDE:
         return None
     example = jax.ShapeDtypeStruct(shape, model.data_dtype)
@@ -95,8 +95,7 @@ def _parameters(
     return _Need(_COPIES * _FLOAT * number, device_memory(), what, key)
 
 
-def _batches(config: ml_collections.ConfigDict, batch_size: int, bytes_each: int) -> _Need:
-    train = config.train
+def _batches(train: ml_collections.ConfigDict, batch_size: int, bytes_each: int) -> _Need:
     longest = min(train.steps, train.steps_per_call, train.checkpoint_every)
     longest = min(longest, train.validate_every or longest)
     what = f"the batches of a call of {longest:,} steps take"
@@ -104,22 +103,26 @@ def _batches(config: ml_collections.ConfigDict, batch_size: int, bytes_each: int
     return _Need(num_bytes, host_memory() or UNKNOWN_MEMORY, what, "train.steps_per_call")
 
 
-def _samples(config: ml_collections.ConfigDict, batch_size: int, numbers: int) -> _Need | None:
-    info, number = objectives.OBJECTIVES[config.objective.name], config.objective.num_samples
-    if "num_samples" not in info.options:
+def _samples(
+    objective: ml_collections.ConfigDict,
+    train: ml_collections.ConfigDict,
+    batch_size: int,
+    numbers: int,
+) -> _Need | None:
+    if "num_samples" not in objectives.OBJECTIVES[objective.name].options:
         return None
-    share = config.train.microbatch or max(batch_size // jax.device_count(), 1)
+    number = objective.num_samples
+    share = train.microbatch or max(batch_size // jax.device_count(), 1)
     what = f"{number:,} decoded samples of each of {share:,} examples take"
     num_bytes = share * number * numbers * _FLOAT
     return _Need(num_bytes, device_memory(), what, "objective.num_samples")
 
 
-def _jacobian(config: ml_collections.ConfigDict, numbers: int) -> _Need | None:
-    objective = config.objective
+def _jacobian(objective: ml_collections.ConfigDict, latent_size: int, numbers: int) -> _Need | None:
     if not objectives.OBJECTIVES[objective.name].forms_jacobian(objective):
         return None
     what = "the decoder's Jacobian of one example takes"
-    num_bytes = config.model.latent_size * numbers * _FLOAT
+    num_bytes = latent_size * numbers * _FLOAT
     return _Need(num_bytes, device_memory(), what, "model.latent_size")
 
 

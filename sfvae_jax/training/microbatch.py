@@ -132,7 +132,8 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
 def _outputs(jaxpr: jex.core.Jaxpr, turns: int = 0) -> Iterator[tuple[int, bool]]:
     """Yields the bytes of every value computed, and whether a loop computes it (for all turns)."""
     for eqn in jaxpr.eqns:
-        size = sum(var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
+        arrays: list[Any] = [var.aval for var in eqn.outvars]
+        size = sum(array.size * array.dtype.itemsize for array in arrays)
         if eqn.primitive.name == "scan":
             length = eqn.params["length"]
             yield from _outputs(eqn.params["jaxpr"].jaxpr, max(turns, 1) * length)

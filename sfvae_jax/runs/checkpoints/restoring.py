@@ -144,7 +144,8 @@ def _newest_whole(
 
     The main process reads for all, because the others may see an older state of a shared folder.
     """
-    arrays, damaged = {}, []
+    arrays: dict[str, np.ndarray] = {}
+    damaged: list[int] = []
     with processes.agreed():
         if processes.is_main():
             arrays, damaged = _read_newest_whole(folder, check, wanted)

@@ -69,5 +69,5 @@ def moving_average(averages: Any, moments: Any, step: Array | int, decay: float)
     The decay rises as (1 + step) / (10 + step) up to the given one, so that the averages of short
     runs are not dominated by their start.
     """
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, averages, moments)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: kept * old + (1.0 - kept) * new, averages, moments)
