@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ml_collections
 
@@ -17,7 +18,7 @@ from sfvae_jax.training.options import TRAIN, check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
 
 
-def _is_json(value: object) -> bool:
+def _is_json(value: Any) -> bool:
     try:
         json.dumps(value.to_dict())
     except (AttributeError, TypeError, ValueError, RecursionError):

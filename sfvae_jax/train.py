@@ -92,19 +92,20 @@ def train(
         files.check(config, base_config())
         refuse_changes(config.data, splits, files)
         files.check_checkpoints(config.train.checkpoint_every)
-        examples = splits.open_examples("train")
-        batch_size = config.train.batch_size or len(examples)
-        _check_batches(config, examples, batch_size)
-        model = models.build(config, examples.shape[1:])
+        stored = splits.open_examples("train")
+        shape, batch_size = stored.shape[1:], config.train.batch_size or len(stored)
+        _check_batches(config, stored, batch_size)
+        model = models.build(config, shape)
         _check_splits(config, splits)
     require_same(config, "train")
 
     # ---- training examples: on the devices, or streamed to them ----
-    streamed = processes.any_of(not data.fits_on_device(config.data, examples))
+    streamed = processes.any_of(not data.fits_on_device(config.data, stored))
     with processes.agreed(), memory_for("the training examples", _FEWER_EXAMPLES):
-        shape, itemsize = examples.shape[1:], examples.dtype.itemsize
+        itemsize = stored.dtype.itemsize
         check_sizes(config, model, shape, itemsize, batch_size, streamed=streamed)
-        examples = examples if streamed else examples.all()
+        examples = stored if streamed else stored.all()
+        del stored
         held_out = splits.examples("valid") if config.train.validate_every else None
     coded = None if config.data.binarization == "dynamic" else examples  # for a floating prior
 
@@ -112,9 +113,10 @@ def train(
     optimizer = make_optimizer(config.train)
     step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     with memory_for("the training examples", _FEWER_EXAMPLES):
-        steps = ParallelSteps(step_fn, None if streamed else examples, batch_size)
+        on_device = examples if isinstance(examples, np.ndarray) else None
+        steps = ParallelSteps(step_fn, on_device, batch_size)
     validation = None if held_out is None else Validation(config, model, held_out)
-    state = create_state(config, model, optimizer, examples.shape[1:])
+    state = create_state(config, model, optimizer, shape)
     if config.train.decoder_from and last_step(files.checkpoints) is None:
         state = with_decoder_from(config, state)
     state = steps.place(with_best(state, config.train))
@@ -153,13 +155,13 @@ def train(
         at = config.evaluations.steps
         ends = functools.partial(call_ends, start, total, every=every, at=at)
         order = data.BatchOrder(config.seed, len(examples), batch_size, steps.share)
-        if streamed:
+        if isinstance(examples, np.ndarray):
+            calls = data.index_batches(order, start, ends())
+        else:
             longest = min(total - start, *every)
             calls = data.example_batches(
                 examples, order, start, ends(), last=total, longest=longest
             )
-        else:
-            calls = data.index_batches(order, start, ends())
         with Progress(start, total) as progress, closing(calls) as batches:
             for end, batch in zip(ends(), batches, strict=True):
                 state, metrics = steps(state, batch)

@@ -25,7 +25,7 @@ ROOMS = {
     "posteriors": "objectives",
     "likelihoods": "grammars objectives",
     "data": "errors options paths runtime grammars",
-    "models": "errors options objectives grammars posteriors data",
+    "models": "errors options objectives grammars posteriors likelihoods data",
     "evaluation": "errors options paths runtime objectives grammars posteriors likelihoods data"
     " models",
     "training": "errors options runtime objectives posteriors likelihoods data models",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import jax
 import ml_collections
@@ -34,7 +34,9 @@ def _share_of_device() -> int:
     return int(SHARE_OF_DEVICE * total) if total else UNKNOWN_DEVICE_BYTES
 
 
-def index_batches(order: BatchOrder, start: int, ends: Iterable[int]) -> Iterator[np.ndarray]:
+def index_batches(
+    order: BatchOrder, start: int, ends: Iterable[int]
+) -> Generator[np.ndarray, None, None]:
     """Yields the indices [S, b] of the batches of each call.
 
     Args:
@@ -55,7 +57,7 @@ def example_batches(
     *,
     last: int,
     longest: int,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yields the examples [S, b, ...] of the batches of each call; no others are read.
 
     Threads of Grain read the batches of the next call while a call runs. Besides those of one call,

@@ -52,8 +52,8 @@ def start(
     if jax.distributed.is_initialized():
         raise UsageError("this process has already joined a run; it cannot join another")
     log.info("waiting for all processes of this run, at most five minutes")
-    given = coordinator_address and num_processes is not None and process_id is not None
-    if given and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:  # else JAX listens elsewhere
+    elsewhere = "JAX_COORDINATOR_BIND_ADDRESS" in os.environ  # where JAX listens
+    if coordinator_address and num_processes and process_id is not None and not elsewhere:
         meet(coordinator_address, num_processes, process_id)
     try:
         jax.distributed.initialize(

@@ -231,7 +231,8 @@ class _Database:
         self._stores = {name: store.result() for name, store in opened.items()}
         for name, store in self._stores.items():
             piece = store.chunk_layout.read_chunk.shape or ()
-            if any(size > max(whole, 1) for size, whole in zip(piece, store.shape, strict=True)):
+            pairs = zip(piece, store.shape, strict=True)
+            if any(size is None or size > max(whole, 1) for size, whole in pairs):
                 raise Damaged(f"{name} has changed")
         return {
             name: (store.dtype.name, tuple(store.shape)) for name, store in self._stores.items()

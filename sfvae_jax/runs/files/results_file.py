@@ -53,7 +53,7 @@ def up_to(step: int, content: Results) -> Results:
     }
 
 
-def is_at_end(content: Results, steps: int) -> bool:
+def is_at_end(content: Mapping[str, Any], steps: int) -> bool:
     """Whether the measures belong to a run that has ended, after all its steps or early."""
     return content.get("step") == steps or "ended_at" in content
 
