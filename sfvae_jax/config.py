@@ -11,8 +11,10 @@ import ml_collections
 from sfvae_jax import data, evaluation, likelihoods, models, objectives, options, posteriors
 from sfvae_jax.data.options import DATA
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.models.options import LIKELIHOOD, MODEL, POSTERIOR
+from sfvae_jax.likelihoods.options import LIKELIHOOD, check_likelihood
+from sfvae_jax.models.options import MODEL, check_model, check_output_activation
 from sfvae_jax.options import Option, Rule
+from sfvae_jax.posteriors.options import POSTERIOR, check_posterior
 from sfvae_jax.training.losses.options import OBJECTIVE, check_objective
 from sfvae_jax.training.options import TRAIN, check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
@@ -29,6 +31,8 @@ def _is_json(value: Any) -> bool:
 # The rules that join several options of one group; each is in the package of that group.
 _CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
     "data": data.check_data,
+    "model": check_model,
+    "likelihood": check_likelihood,
     "objective": check_objective,
     "train": check_train,
 }
@@ -118,13 +122,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name, check in _CHECKS.items():
         check(config[name])
     _check_objective_fits(config)
-    _check_posterior(config)
-    _check_model(config)
-    _check_variance_bounds(config)
+    check_posterior(config.posterior, _posterior_name(config))
     _check_free_bits(config)
     _check_batch_size(config)
     _check_pixels(config)
-    _check_output_activation(config)
+    likelihood = likelihoods.LIKELIHOODS[config.likelihood.name]
+    check_output_activation(config.model, likelihood, config.data.scale)
     make_schedules(config.objective, config.train.steps)
     _check_microbatch(config)
     _check_language(config)
@@ -174,15 +177,6 @@ def _make_plain(group: ml_collections.ConfigDict) -> None:
             group[name] = options.plain(value)
 
 
-_WITH_OUTPUT_ACTIVATION = ("gaussian", "heteroscedastic_gaussian")
-
-_OF_ONE_MODEL = {  # key: the model, and what others leave it at
-    "kernel_sizes": ("grammar", ()),
-    "batch_norm": ("grammar", False),
-    "value_activation": ("recurrent", "sigmoid"),
-}
-
-
 def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
     info = objectives.OBJECTIVES[config.objective.name]
     accepted = {
@@ -200,43 +194,6 @@ def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
 
 def _posterior_name(config: ml_collections.ConfigDict) -> str:
     return config.posterior.name or objectives.OBJECTIVES[config.objective.name].default_posterior
-
-
-def _check_posterior(config: ml_collections.ConfigDict) -> None:
-    """Refuses shared parameters of a flow for posteriors other than planar flows."""
-    name = _posterior_name(config)
-    if config.posterior.amortized_flow or name == "planar":
-        return
-    shared = name in ("iaf", "auxiliary_flow")
-    raise UsageError(
-        f"posterior.amortized_flow=false only applies to posterior 'planar', got posterior {name!r}"
-        + "; its networks are shared by all examples already, and posterior.context_size=0 hides"
-        " the encoder from them" * shared
-    )
-
-
-def _check_model(config: ml_collections.ConfigDict) -> None:
-    """Refuses options of other models than the one named."""
-    name = config.model.name
-    for key in ("channels", "kernel_size"):
-        if name in ("mlp", "recurrent") and config.model[key]:
-            raise UsageError(f"model.{key} only applies to convolutions; model {name!r} has none")
-    for key, (owner, default) in _OF_ONE_MODEL.items():
-        given = options.plain(config.model[key])
-        if name != owner and given != default:
-            raise UsageError(f"model.{key} only applies to model {owner!r}, got model {name!r}")
-    if name == "grammar" and config.model.kernel_size:
-        raise UsageError(
-            "model.kernel_size only applies to images; model 'grammar' has model.kernel_sizes"
-        )
-
-
-def _check_variance_bounds(config: ml_collections.ConfigDict) -> None:
-    low, high = config.likelihood.min_variance, config.likelihood.max_variance
-    if high and low >= high:
-        raise UsageError(
-            f"likelihood.min_variance {low} must be below likelihood.max_variance {high}"
-        )
 
 
 def _check_batch_size(config: ml_collections.ConfigDict) -> None:
@@ -263,62 +220,53 @@ def _check_microbatch(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_pixels(config: ml_collections.ConfigDict) -> None:
-    """Refuses a likelihood of pixels in [0, 1] for others."""
-    name, data_config = config.likelihood.name, config.data
-    if name in ("bernoulli", "discretized_logistic") and data_config.scale != 1.0:
+    """Checks that a likelihood of pixels in [0, 1] is given such pixels."""
+    name, scale = config.likelihood.name, config.data.scale
+    if likelihoods.LIKELIHOODS[name].in_unit_interval and scale != 1.0:
         raise UsageError(
-            f"likelihood {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
-            f" {data_config.scale}"
-        )
-
-
-def _check_output_activation(config: ml_collections.ConfigDict) -> None:
-    """Refuses an activation of the decoder's output where it is no mean of pixels in [0, 1]."""
-    name, likelihood = config.model.output_activation, config.likelihood.name
-    if name == "identity":
-        return
-    if likelihood not in _WITH_OUTPUT_ACTIVATION:
-        raise UsageError(
-            f"model.output_activation {name!r} only applies to a Gaussian mean, under"
-            f" likelihood.name {' or '.join(_WITH_OUTPUT_ACTIVATION)}; {likelihood!r} has a link of"
-            " its own: set model.output_activation=identity"
-        )
-    if config.data.scale != 1.0:
-        raise UsageError(
-            f"model.output_activation {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
-            f" {config.data.scale}"
+            f"likelihood {name!r} requires pixels in [0, 1]; data.scale must be 1, got {scale}"
         )
 
 
 def _check_language(config: ml_collections.ConfigDict) -> None:
-    """Refuses models and likelihoods of images for sequences, and of sequences for images."""
-    model, name, source = config.model.name, config.likelihood.name, config.data.name
-    language = data.language(config.data)
-    are, fitting = "images", models.IMAGE_MODELS
-    if language is not None:
-        are, fitting = "sequences", models.SEQUENCE_MODELS
+    """Checks that model and likelihood take the kind of examples that the data are."""
+    source, language = config.data.name, data.language(config.data)
+    model, likelihood = config.model.name, config.likelihood.name
+    of_sequences = language is not None
+    fitting = [spec.name for spec in models.MODELS.values() if spec.of_sequences == of_sequences]
     if model not in fitting:
         raise UsageError(
-            f"data {source!r} are {are}, whose model.name is one of {', '.join(fitting)}; got"
-            f" {model!r}"
-        )
-    if language is None and likelihoods.LIKELIHOODS[name].of_sequences:
-        raise UsageError(
-            f"likelihood {name!r} requires sequences, and data {source!r} are images; choose"
-            " another data.name, such as equations, or likelihood.name=gaussian"
+            f"data {source!r} are {'sequences' if of_sequences else 'images'}, whose model.name is"
+            f" one of {', '.join(fitting)}; got {model!r}"
         )
     if language is None:
+        if likelihoods.LIKELIHOODS[likelihood].of_sequences:
+            raise UsageError(
+                f"likelihood {likelihood!r} requires sequences, but data {source!r} are images;"
+                " choose another data.name, such as equations, or likelihood.name=gaussian"
+            )
         return
-    expected = "sequence" if language.has_values else "categorical"
-    if name != expected:
+    _check_sequences(config, language.has_values)
+
+
+def _check_sequences(config: ml_collections.ConfigDict, has_values: bool) -> None:
+    """Checks that model, likelihood and objective take sequences with or without values."""
+    source, model, likelihood = config.data.name, config.model.name, config.likelihood.name
+    fitting = [
+        spec.name
+        for spec in likelihoods.LIKELIHOODS.values()
+        if spec.of_sequences and spec.has_values == has_values
+    ]
+    if likelihood not in fitting:
         raise UsageError(
-            f"data {source!r} are sequences {'with' if language.has_values else 'without'} values,"
-            f" whose likelihood.name is {expected!r}, got {name!r}"
+            f"data {source!r} are sequences {'with' if has_values else 'without'} values, whose"
+            f" likelihood.name is {' or '.join(map(repr, fitting))}, got {likelihood!r}"
         )
-    if language.has_values and model == "grammar":
+    if has_values and not models.MODELS[model].takes_values:
+        others = [spec.name for spec in models.MODELS.values() if spec.takes_values]
         raise UsageError(
-            f"model 'grammar' only takes rules or characters, and {source!r} have values; set"
-            " model.name=recurrent"
+            f"model {model!r} only takes sequences without values, but those of {source!r} have"
+            f" values; set model.name={' or '.join(others)}"
         )
     if config.objective.jacobian_dtype != "float32":
         raise UsageError(
@@ -328,7 +276,7 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_values(config: ml_collections.ConfigDict) -> None:
-    """Refuses values of layers that the decoder cannot give."""
+    """Checks that the decoder can give the values of the data."""
     name, values = config.model.value_activation, data.value_range(config.data) or ()
     low, high = models.VALUE_RANGES[name]
     slack = data.ROUNDING

@@ -12,7 +12,7 @@ from jax.extend import core
 
 _NOT_COUNTED = ("lu", "qr", "householder_product", "eigh", "eig", "svd", "pallas_call", "ffi_call")
 
-# The library's own primitives (sfvae_jax/models/correlation.py), counted by their array code.
+# The library's own primitives (models/lowering/correlation.py), counted by their array code.
 _OF_ARRAY_CODE = ("correlate", "contract")
 
 

@@ -9,8 +9,9 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models.convolution import Convolution
-from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+from sfvae_jax.models.lowering.convolution import Convolution
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
+from sfvae_jax.models.spec import Axes, ModelSpec
 
 CHANNELS = (32, 32, 64, 64, 256)
 KERNEL_SIZE = 4
@@ -20,12 +21,12 @@ class ConvEncoder(nn.Module):
     """Convolutions of stride 2, one that leaves a single pixel, and a dense layer.
 
     Attributes:
-        num_outputs: of the dense layer.
-        channels: of the convolutions.
-        kernel_size: of the convolutions; also the side of the image that the last one sees.
-        activation: after each convolution, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`.
-        lowering: of the convolutions.
+        num_outputs: width of the dense layer.
+        channels: channels of the convolutions.
+        kernel_size: size of their kernels; also the side of the image that the last one sees.
+        activation: what follows each convolution, a key of `ACTIVATIONS`.
+        initializer: how the kernels start, a key of `INITIALIZERS`.
+        lowering: how convolutions are computed, one of `LOWERINGS`.
     """
 
     num_outputs: int
@@ -37,7 +38,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """[H, W, C] -> [num_outputs]; `axes` is for networks with BatchNorm."""
+        """Maps [H, W, C] to [num_outputs]; `axes` is for networks with BatchNorm."""
         del axes
         init = INITIALIZERS[self.initializer]
         shared = {"lowering": self.lowering, "kernel_init": init}
@@ -53,13 +54,13 @@ class ConvDecoder(nn.Module):
     """The encoder's reverse.
 
     Attributes:
-        num_outputs: channels of the answer.
-        channels: of the encoder, from the data inwards.
-        kernel_size: of the convolutions.
-        activation: before each convolution, a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`.
-        lowering: of the convolutions.
-        multiple: the channels are so many sets of them.
+        num_outputs: channels of the image.
+        channels: channels of the encoder, from the data inwards.
+        kernel_size: size of the kernels.
+        activation: what precedes each convolution, a key of `ACTIVATIONS`.
+        initializer: how the kernels start, a key of `INITIALIZERS`.
+        lowering: how convolutions are computed, one of `LOWERINGS`.
+        multiple: number of images that the decoder gives.
     """
 
     num_outputs: int
@@ -72,7 +73,7 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, axes: Axes = None) -> Array:
-        """[m] -> [multiple, H, W, num_outputs]."""
+        """Maps [m] to [multiple, H, W, num_outputs]."""
         del axes
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
         shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
@@ -86,20 +87,21 @@ class ConvDecoder(nn.Module):
 
 
 def sets_first(x: Array, multiple: int) -> Array:
-    """[H, W, multiple C] -> [multiple, H, W, C]."""
+    """Splits the channels into sets: [H, W, multiple C] -> [multiple, H, W, C]."""
     return x.reshape(*x.shape[:2], multiple, -1).transpose(2, 0, 1, 3)
 
 
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for images of kernel_size 2^(L-1) pixels a side, L the layers: 64 for 5.
+    """Makes encoder and decoder for images of kernel_size 2^(L-1) pixels a side, L the layers.
 
     Args:
-        config: the `model` group: channels, kernel_size, activation, initializer, lowering.
-        data_shape: [H, W, C] of one example.
-        num_outputs: of the encoder.
-        multiple: how many numbers the likelihood needs for an element.
+        config: the group `model`; it reads channels, kernel_size, activation, initializer and
+            lowering.
+        data_shape: [H, W, C] of one example; H = W = 64 for the five layers of the paper.
+        num_outputs: number of outputs of the encoder.
+        multiple: number of values that the likelihood takes for an element.
 
     Raises:
         UsageError: if the images have another size.
@@ -110,8 +112,17 @@ def networks(
     if len(data_shape) != 3 or tuple(data_shape[:2]) != (side, side):
         found = " x ".join(map(str, data_shape))
         raise UsageError(
-            f"model 'conv' with {len(channels)} convolutions takes images of {side} x {side}, got"
-            f" {found}; set data.image_size={side}, or other model.channels"
+            f"model 'conv' with {len(channels)} convolutions requires images of {side} x {side},"
+            f" got {found}; set data.image_size={side}, or other model.channels"
         )
     style = (channels, kernel_size, config.activation, config.initializer, config.lowering)
     return ConvEncoder(num_outputs, *style), ConvDecoder(data_shape[-1], *style, multiple)
+
+
+CONV = ModelSpec(
+    name="conv",
+    summary="the convolutions of Higgins et al.",
+    networks=networks,
+    sizes="square images of 64 pixels a side, or as many as model.channels makes of them",
+    options=("channels", "kernel_size"),
+)

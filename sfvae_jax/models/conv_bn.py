@@ -1,6 +1,6 @@
 """The convolutional networks with BatchNorm of Ghosh et al. (RAE Appendix C).
 
-A convolution before BatchNorm has no bias, which BatchNorm would take out again.
+A convolution before BatchNorm has no bias, because BatchNorm would remove it again.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.models.conv import sets_first
-from sfvae_jax.models.convolution import Convolution
-from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+from sfvae_jax.models.lowering.convolution import Convolution
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
+from sfvae_jax.models.spec import Axes, ModelSpec
 
 CHANNELS = (128, 256, 512, 1024)
-FIRST_SIDE = 8  # of the image that the decoder's dense layer gives
+FIRST_SIDE = 8  # side of the image that the decoder's dense layer gives
 
 
 def normalize(x: Array, axes: Axes) -> Array:
-    """BatchNorm of one example by channel; call it in a compact module.
+    """Applies BatchNorm to one example, channel by channel; call it in a compact module.
 
     Args:
-        x: [..., C].
-        axes: None: by the moments in "batch_stats". Otherwise by the mean and the variance over
-            the example's pixels and these axes, which then are what "batch_stats" holds.
+        x: the example, [..., C].
+        axes: None: it uses the moments in "batch_stats". Otherwise it uses the mean and the
+            variance over the example's pixels and these axes, and puts them into "batch_stats".
     """
     return nn.BatchNorm(
         use_running_average=axes is None,
         axis_name=axes,
-        momentum=0.0,  # averages over the steps are the train step's
+        momentum=0.0,  # the train step takes the averages over the steps
         use_fast_variance=False,  # E x^2 - (E x)^2 loses digits
     )(x)
 
@@ -41,12 +42,12 @@ class ConvBnEncoder(nn.Module):
     """Convolutions of stride 2, each with BatchNorm and activation, and a dense layer.
 
     Attributes:
-        num_outputs: of the dense layer.
-        channels: of the convolutions.
-        kernel_size: of the convolutions.
+        num_outputs: width of the dense layer.
+        channels: channels of the convolutions.
+        kernel_size: size of the kernels.
         activation: a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`.
-        lowering: of the convolutions.
+        initializer: how the kernels start, a key of `INITIALIZERS`.
+        lowering: how convolutions are computed, one of `LOWERINGS`.
     """
 
     num_outputs: int
@@ -58,7 +59,7 @@ class ConvBnEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """[H, W, C] -> [num_outputs]; `axes` as in `normalize`."""
+        """Maps [H, W, C] to [num_outputs]; `axes` as in `normalize`."""
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
         shared = {"lowering": self.lowering, "kernel_init": init}
         for channels in self.channels:
@@ -68,17 +69,19 @@ class ConvBnEncoder(nn.Module):
 
 
 class ConvBnDecoder(nn.Module):
-    """A dense layer to 8 x 8 pixels, transposed convolutions of stride 2 with BatchNorm, one of 1.
+    """A dense layer to 8 x 8 pixels, and transposed convolutions, all but the last with BatchNorm.
+
+    All convolutions have stride 2, except for the last, which has stride 1.
 
     Attributes:
-        num_outputs: channels of the answer.
-        num_doublings: transposed convolutions of stride 2.
-        channels: of the encoder, from the data inwards.
-        kernel_size: of the convolutions.
+        num_outputs: channels of the image.
+        num_doublings: number of transposed convolutions of stride 2.
+        channels: channels of the encoder, from the data inwards.
+        kernel_size: size of the kernels.
         activation: a key of `ACTIVATIONS`.
-        initializer: of the kernels, a key of `INITIALIZERS`.
-        lowering: of the convolutions.
-        multiple: the channels are so many sets of them.
+        initializer: how the kernels start, a key of `INITIALIZERS`.
+        lowering: how convolutions are computed, one of `LOWERINGS`.
+        multiple: number of images that the decoder gives.
     """
 
     num_outputs: int
@@ -92,7 +95,7 @@ class ConvBnDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, axes: Axes = None) -> Array:
-        """[m] -> [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
+        """Maps [m] to [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
         shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
         first, *others = self.channels[::-1]
@@ -108,26 +111,27 @@ class ConvBnDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for images of 8 2^d pixels a side; kernels of 4 x 4, at 64 of 5 x 5.
+    """Makes encoder and decoder for images of 8 2^d pixels a side.
 
     Args:
-        config: the `model` group: channels, kernel_size, activation, initializer, lowering.
+        config: the group `model`; it reads channels, kernel_size (0: 5 for images of 64 pixels a
+            side, else 4), activation, initializer and lowering.
         data_shape: [H, W, C] of one example.
-        num_outputs: of the encoder.
-        multiple: how many numbers the likelihood needs for an element.
+        num_outputs: number of outputs of the encoder.
+        multiple: number of values that the likelihood takes for an element.
 
     Raises:
         UsageError: if the images have another size.
     """
     channels = tuple(config.channels) or CHANNELS
     if len(channels) < 2:
-        raise UsageError(f"model 'conv_bn' needs two model.channels or more, got {channels}")
+        raise UsageError(f"model 'conv_bn' requires two model.channels or more, got {channels}")
     sides = [FIRST_SIDE * 2**doublings for doublings in range(1, len(channels))]
     if len(data_shape) != 3 or data_shape[0] != data_shape[1] or data_shape[0] not in sides:
         found, known = " x ".join(map(str, data_shape)), " or ".join(map(str, sides))
         raise UsageError(
-            f"model 'conv_bn' with {len(channels)} channels takes square images of {known} pixels a"
-            f" side, got {found}; pad (data.pad_to) or resize (data.image_size) them"
+            f"model 'conv_bn' with {len(channels)} channels requires square images of {known}"
+            f" pixels a side, got {found}; pad (data.pad_to) or resize (data.image_size) them"
         )
     side = data_shape[0]
     kernel_size = config.kernel_size or (5 if side == 64 else 4)
@@ -135,3 +139,13 @@ def networks(
     num_doublings = round(math.log2(side / FIRST_SIDE))
     encoder = ConvBnEncoder(num_outputs, *style)
     return encoder, ConvBnDecoder(data_shape[-1], num_doublings, *style, multiple)
+
+
+CONV_BN = ModelSpec(
+    name="conv_bn",
+    summary="the convolutions with BatchNorm of RAE",
+    networks=networks,
+    sizes="square images of 16, 32 or 64 pixels a side, or as many as model.channels allows",
+    batch_norm="yes",
+    options=("channels", "kernel_size"),
+)

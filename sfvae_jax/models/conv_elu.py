@@ -11,8 +11,9 @@ from jax import Array
 from sfvae_jax.errors import UsageError
 from sfvae_jax.models.conv import sets_first
 from sfvae_jax.models.conv_bn import ConvBnEncoder, normalize
-from sfvae_jax.models.convolution import Convolution
-from sfvae_jax.models.mlp import INITIALIZERS, Axes
+from sfvae_jax.models.lowering.convolution import Convolution
+from sfvae_jax.models.mlp import INITIALIZERS
+from sfvae_jax.models.spec import Axes, ModelSpec
 
 CHANNELS = (64, 128, 256)
 KERNEL_SIZE = 4
@@ -25,12 +26,12 @@ class ConvEluDecoder(nn.Module):
 
     Attributes:
         first_shape: [h, w] of the small image.
-        num_outputs: channels of the answer.
-        channels: of the encoder, from the data inwards.
-        kernel_size: of the convolutions.
-        initializer: of the kernels, a key of `INITIALIZERS`.
-        lowering: of the convolutions.
-        multiple: the channels are so many sets of them.
+        num_outputs: channels of the image.
+        channels: channels of the encoder, from the data inwards.
+        kernel_size: size of the kernels.
+        initializer: how the kernels start, a key of `INITIALIZERS`.
+        lowering: how convolutions are computed, one of `LOWERINGS`.
+        multiple: number of images that the decoder gives.
     """
 
     first_shape: Sequence[int]
@@ -43,7 +44,7 @@ class ConvEluDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, axes: Axes = None) -> Array:
-        """[m] -> [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
+        """Maps [m] to [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
         init = INITIALIZERS[self.initializer]
         shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
         first, *others = self.channels[::-1]
@@ -60,35 +61,47 @@ class ConvEluDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for images whose sides 2^L divides, L the convolutions; ELU alone.
+    """Makes encoder and decoder of L convolutions for images whose sides are multiples of 2^L.
 
-    The decoder begins at sides H / 2^L and W / 2^L, 4 x 4 for CIFAR-10: from the 2 x 2 that Table 9
-    prints, its three convolutions would end at 16 x 16. Its sigmoid is `Vae`'s, which squashes the
-    location of a discretised logistic.
+    The decoder begins with an image of H / 2^L by W / 2^L, 4 x 4 for CIFAR-10: from the 2 x 2 that
+    Table 9 prints, its three convolutions would end at 16 x 16. The sigmoid of Table 9 is the link
+    of the discretised logistic.
 
     Args:
-        config: the `model` group: channels, kernel_size, activation, initializer, lowering.
+        config: the group `model`; it reads channels, kernel_size, activation (which must be elu),
+            initializer and lowering.
         data_shape: [H, W, C] of one example.
-        num_outputs: of the encoder.
-        multiple: how many numbers the likelihood needs for an element.
+        num_outputs: number of outputs of the encoder.
+        multiple: number of values that the likelihood takes for an element.
 
     Raises:
-        UsageError: if the images have another size, or another activation is asked for.
+        UsageError: if the images have another size, or the activation is not elu.
     """
     if config.activation != "elu":
         raise UsageError(
-            f"model 'conv_elu' has ELU; set model.activation=elu, got {config.activation!r}"
+            f"model 'conv_elu' requires model.activation=elu, got {config.activation!r}"
         )
     channels = tuple(config.channels) or CHANNELS
     factor = 2 ** len(channels)
     if len(data_shape) != 3 or data_shape[0] % factor or data_shape[1] % factor:
         found = " x ".join(map(str, data_shape))
         raise UsageError(
-            f"model 'conv_elu' with {len(channels)} convolutions takes images with sides that"
-            f" {factor} divides, got {found}; pad (data.pad_to) or resize (data.image_size) them"
+            f"model 'conv_elu' with {len(channels)} convolutions requires images whose sides are"
+            f" multiples of {factor}, got {found}; pad (data.pad_to) or resize (data.image_size)"
+            " them"
         )
     kernel_size, init = config.kernel_size or KERNEL_SIZE, config.initializer
     encoder = ConvBnEncoder(num_outputs, channels, kernel_size, "elu", init, config.lowering)
     first_shape = (data_shape[0] // factor, data_shape[1] // factor)
     style = (channels, kernel_size, init, config.lowering)
     return encoder, ConvEluDecoder(first_shape, data_shape[-1], *style, multiple)
+
+
+CONV_ELU = ModelSpec(
+    name="conv_elu",
+    summary="the convolutions with BatchNorm and ELU of GAPS",
+    networks=networks,
+    sizes="images whose sides are multiples of 8, or of as much as model.channels asks for",
+    batch_norm="yes",
+    options=("channels", "kernel_size"),
+)

@@ -1,4 +1,4 @@
-"""A model's decoder as the objectives want it: a function of one latent, and its form if known."""
+"""A model's decoder as objectives take it: a function of one latent, in its short form if any."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sfvae_jax.objectives import DenseOutput
 def decoder_function(
     model: Vae | SequenceVae, variables: Any, batch_size: int = 64
 ) -> Callable[[Array], Any]:
-    """`model.decode` with these variables, from one latent [m] to the likelihood's parameters.
+    """Returns `model.decode` with these variables: from one latent [m] to p(x|z)'s parameters.
 
-    A fully connected decoder of a Gaussian's mean is an `objectives.DenseOutput`, for batches of
-    that size.
+    If the decoder is fully connected and its output is the mean of a Gaussian, the function is an
+    `objectives.DenseOutput` for batches of that size.
     """
-    of_image = isinstance(model, Vae) and model.likelihood == "gaussian"
-    if of_image and isinstance(model.decoder, Mlp):
+    gives_mean = isinstance(model, Vae) and model.likelihood_spec.squared_error
+    if gives_mean and isinstance(model.decoder, Mlp):
         return _dense_output(model, variables["params"]["decoder"], batch_size)
     return lambda z: model.apply(variables, z, method="decode")
 
@@ -51,10 +51,10 @@ def forced_decoder_function(
 def cast_decoder_function(
     model: Vae | SequenceVae, variables: Any, dtype: str
 ) -> Callable[[Array], Any] | None:
-    """The same decoder computed in another dtype from the latent on; None for float32."""
+    """Returns the same decoder, computed in another dtype; None for float32."""
     if dtype == "float32":
         return None
-    # Moments of BatchNorm stay as they are: a variance of few bits is a scale of few bits.
+    # The moments of BatchNorm keep their dtype: a variance of few bits is a scale of few bits.
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])
     decode = decoder_function(model, {**variables, "params": params})
     return lambda z: decode(z.astype(jnp.dtype(dtype)))

@@ -19,7 +19,8 @@ from jax import Array
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
 from sfvae_jax.models.conv_bn import normalize
-from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
+from sfvae_jax.models.spec import Axes, ModelSpec
 
 
 class Sizes(NamedTuple):
@@ -167,3 +168,14 @@ def _check(
         raise UsageError(
             "model 'grammar' requires a recurrent layer, such as model.decoder_sizes=(100,)"
         )
+
+
+GRAMMAR = ModelSpec(
+    name="grammar",
+    summary="the convolutions and recurrent units of GrammarVAE",
+    networks=networks,
+    sizes="sequences without values",
+    of_sequences=True,
+    batch_norm="optional",
+    options=("channels", "kernel_sizes", "batch_norm"),
+)

@@ -1,35 +1,36 @@
-"""The groups `model`, `posterior` and `likelihood` of a configuration."""
+"""The group `model` of a configuration, and the rules that join its options."""
 
 from __future__ import annotations
 
+import difflib
+
+import ml_collections
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.likelihoods import LIKELIHOODS, LikelihoodSpec
 from sfvae_jax.models import (
     ACTIVATIONS,
     INITIALIZERS,
     LOWERINGS,
     MODELS,
     OUTPUT_ACTIVATIONS,
-    STDDEVS,
     VALUE_ACTIVATIONS,
 )
 from sfvae_jax.options import (
     COUNT,
-    COUNT_OR_0,
     FLAG,
-    NOT_NEGATIVE,
     POSITIVE,
     SIZES,
-    TEXT,
     Option,
     is_whole,
     one_of,
     optional,
+    plain,
     tuple_of,
     whole,
 )
-from sfvae_jax.posteriors import AUXILIARY_STARTS
 
-MOST_KERNEL = 255  # pixels a side, and places: each is a product of its own in the program
-MOST_FLOWS = 1000  # each is, too
+MOST_KERNEL = 255  # pixels a side, or places: each is a product of its own in the program
 
 _KERNELS = tuple_of(
     lambda size: is_whole(size, 1, MOST_KERNEL),
@@ -40,89 +41,107 @@ MODEL = {
     "name": Option(
         "mlp",
         one_of("model", MODELS),
-        "mlp; conv: Higgins et al.; conv_bn: RAE; conv_elu: GAPS; of sequences grammar: GrammarVAE;"
-        " recurrent: FLOW",
+        "Networks: " + "; ".join(f"{spec.name}, {spec.summary}" for spec in MODELS.values()),
     ),
-    "latent_size": Option(16, COUNT, "numbers that an example is encoded in"),
+    "latent_size": Option(16, COUNT, "Number of latents, m"),
     "hidden_sizes": Option(
         (512, 256),
         SIZES,
-        "of the encoder of mlp and recurrent, from the data inwards; that of recurrent begins with"
-        " an LSTM",
+        "Widths of the encoder's layers in mlp, grammar and recurrent, from the data inwards; in"
+        " recurrent the first is an LSTM",
     ),
     "decoder_sizes": Option(
         None,
         optional(SIZES),
-        "of their decoder, from the latents outwards; None: the encoder's reversed; (): no hidden"
-        " layer",
+        "Widths of the decoder's layers in these models, from the latents outwards; None: those of"
+        " the encoder reversed, or in grammar those of the paper; (): no hidden layer",
         of=tuple,
     ),
-    "channels": Option((), SIZES, "of the encoder's convolutions; (): the paper's"),
-    "kernel_size": Option(0, whole(0, MOST_KERNEL), "of the convolutions; 0: the paper's"),
-    "kernel_sizes": Option(
-        (), _KERNELS, "of each convolution of the model grammar; (): the paper's"
+    "channels": Option((), SIZES, "Channels of the encoder's convolutions; (): the paper's"),
+    "kernel_size": Option(
+        0, whole(0, MOST_KERNEL), "Size of the kernels of convolutions of images; 0: the paper's"
     ),
-    "batch_norm": Option(False, FLAG, "whether the model grammar has BatchNorm"),
+    "kernel_sizes": Option(
+        (), _KERNELS, "Length of each convolution's kernel in the model grammar; (): the paper's"
+    ),
+    "batch_norm": Option(False, FLAG, "Whether the model grammar has BatchNorm"),
     "lowering": Option(
         "auto",
         one_of("lowering", LOWERINGS),
-        "of the products of convolutions and mlp: native, patches; auto: patches on the CPU",
+        "How the products of mlp and of convolutions of images are computed: native, by XLA;"
+        " patches, by this library; auto: patches on the CPU, else native",
     ),
-    "activation": Option("relu", one_of("activation", ACTIVATIONS), "of the hidden layers"),
+    "activation": Option("relu", one_of("activation", ACTIVATIONS), "Activation of hidden layers"),
     "output_activation": Option(
         "identity",
         one_of("output activation", OUTPUT_ACTIVATIONS),
-        "of an image's mean under gaussian and heteroscedastic_gaussian: identity; sigmoid, inside"
-        " the decoder and its Jacobian",
+        "Activation of the mean of an image under"
+        f" {' and '.join(spec.name for spec in LIKELIHOODS.values() if spec.activates_mean)}; it is"
+        " part of the decoder and its Jacobian",
     ),
     "value_activation": Option(
         "sigmoid",
         one_of("value activation", VALUE_ACTIVATIONS),
-        "of recurrent's values; relu: not only in [0, 1]",
+        "Activation of the values of recurrent; with relu they may be larger than 1",
     ),
-    "initializer": Option("lecun_normal", one_of("initializer", INITIALIZERS), "of the kernels"),
+    "initializer": Option(
+        "lecun_normal", one_of("initializer", INITIALIZERS), "How the kernels start"
+    ),
     "latent_scale": Option(
-        1.0, POSITIVE, "the encoder's means are multiplied by it, the decoder's input is divided"
+        1.0,
+        POSITIVE,
+        "Number by which the encoder's means are multiplied and the decoder's input is divided",
     ),
 }
 
-POSTERIOR = {
-    "name": Option("", TEXT, "family; empty: the objective's natural one"),
-    "variance": Option(1.0, POSITIVE, "of a constant posterior"),
-    "stddev": Option(
-        "exp", one_of("stddev", STDDEVS), "exp: the encoder gives log variances; or softplus"
-    ),
-    "num_flows": Option(2, whole(1, MOST_FLOWS), "steps of planar, iaf and auxiliary_flow"),
-    "hidden_sizes": Option((100, 100), SIZES, "of the networks of iaf and auxiliary_flow"),
-    "context_size": Option(32, COUNT_OR_0, "numbers that these networks see of the encoder"),
-    "amortized_flow": Option(
-        True,
-        FLAG,
-        "whether the encoder gives the u, w and b of planar for each example; false: they are"
-        " parameters that all examples share (FLOW Eq. 26)",
-    ),
-    "reverse_sizes": Option(
-        None,
-        optional(SIZES),
-        "of auxiliary_flow's network for r(v|z); None: hidden_sizes",
-        of=tuple,
-    ),
-    "auxiliary_start": Option(
-        "conditional",
-        one_of("auxiliary start", AUXILIARY_STARTS),
-        "what auxiliary_flow draws v_0 from: conditional: q(v_0|z_0) by a network;"
-        " standard_normal: N(0, I)",
-    ),
-}
 
-LIKELIHOOD = {
-    "name": Option(
-        "gaussian",
-        TEXT,
-        "of images gaussian, heteroscedastic_gaussian, bernoulli or discretized_logistic; of"
-        " sequences categorical, and sequence where they have values",
-    ),
-    "variance": Option(0.5, POSITIVE, "of gaussian; of sequence, that of the values"),
-    "min_variance": Option(0.0, NOT_NEGATIVE, "of heteroscedastic_gaussian"),
-    "max_variance": Option(0.0, NOT_NEGATIVE, "of heteroscedastic_gaussian; 0 = no bound"),
-}
+def check_model(group: ml_collections.ConfigDict) -> None:
+    """Checks that options which only some models have keep their defaults in the others.
+
+    Args:
+        group: the group `model`.
+
+    Raises:
+        UsageError: naming the option and the models that have it.
+    """
+    chosen = MODELS[group.name]
+    special = dict.fromkeys(key for spec in MODELS.values() for key in spec.options)
+    for key in special:
+        if key in chosen.options or plain(group[key]) == MODEL[key].default:
+            continue
+        owners = [repr(spec.name) for spec in MODELS.values() if key in spec.options]
+        near = difflib.get_close_matches(key, chosen.options, n=1)
+        raise UsageError(
+            f"model.{key} only applies to model {' or '.join(owners)}; model.name is {group.name!r}"
+            + "".join(f", which has model.{other} instead" for other in near)
+        )
+
+
+def check_output_activation(
+    group: ml_collections.ConfigDict, likelihood: LikelihoodSpec, data_scale: float
+) -> None:
+    """Checks that an activation of the output is applied to a mean of pixels in [0, 1].
+
+    Args:
+        group: the group `model`.
+        likelihood: what the decoder's output means.
+        data_scale: pixels lie in [0, data_scale].
+
+    Raises:
+        UsageError: naming the option that must change.
+    """
+    name = group.output_activation
+    if name == "identity":
+        return
+    if not likelihood.activates_mean:
+        others = [spec.name for spec in LIKELIHOODS.values() if spec.activates_mean]
+        raise UsageError(
+            f"model.output_activation {name!r} only applies to a Gaussian mean, under"
+            f" likelihood.name {' or '.join(others)}; {likelihood.name!r} has its own link: set"
+            " model.output_activation=identity"
+        )
+    if data_scale != 1.0:
+        raise UsageError(
+            f"model.output_activation {name!r} requires pixels in [0, 1]; data.scale must be 1, got"
+            f" {data_scale}"
+        )

@@ -19,7 +19,8 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Derivation, Language, RuleTables
-from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS, Axes
+from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
+from sfvae_jax.models.spec import Axes, ModelSpec
 
 VALUE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": nn.sigmoid, "relu": nn.relu}
 VALUE_RANGES = {"sigmoid": (0.0, 1.0), "relu": (0.0, math.inf)}
@@ -257,3 +258,14 @@ def networks(
     output = (language.has_values, config.value_activation)
     decoder = RecurrentDecoder(language.num_places, language.tables, outwards, *output, *style)
     return encoder, decoder
+
+
+RECURRENT = ModelSpec(
+    name="recurrent",
+    summary="the LSTM decoder of FLOW with a bidirectional LSTM as its encoder",
+    networks=networks,
+    sizes="sequences with or without values",
+    of_sequences=True,
+    takes_values=True,
+    options=("value_activation",),
+)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.models.heads import PosteriorHead
-from sfvae_jax.models.mlp import Axes
+from sfvae_jax.models.spec import Axes
 
 
 class SequenceVae(nn.Module):

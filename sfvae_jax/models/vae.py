@@ -1,4 +1,4 @@
-"""Encoder and decoder around one latent: posterior on one side, likelihood on the other."""
+"""Encoder and decoder of images around one latent: a posterior and a likelihood's parameters."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.likelihoods import LIKELIHOODS, LikelihoodSpec
 from sfvae_jax.models.heads import PosteriorHead
-from sfvae_jax.models.mlp import Axes, Mlp
+from sfvae_jax.models.mlp import Mlp
+from sfvae_jax.models.spec import Axes
+from sfvae_jax.posteriors import Code
 
-# How many numbers a likelihood takes of the decoder for every element of an example.
-MULTIPLES = {"heteroscedastic_gaussian": 2}
-
-# Of the mean of a Gaussian; None: the identity.
 OUTPUT_ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
     "identity": None,
     "sigmoid": nn.sigmoid,
 }
+"""Activations of the mean that a decoder of images gives; None for the identity."""
+
+_SCALE_SIZES = (64, 32)  # hidden layers of the network of scales (GAPS Table 9)
 
 
 class Vae(nn.Module):
-    """A posterior of an encoder's output, and a likelihood's parameters of a decoder's.
+    """Makes a posterior from an encoder's output, and a likelihood's parameters from a decoder's.
 
     Attributes:
-        data_shape: of one example; the last axis of an image holds its channels.
-        head: what makes a posterior of the encoder's output.
+        data_shape: shape of one example; the last axis of an image holds its channels.
+        head: makes a posterior from the encoder's output.
         encoder: network from `data_shape` to the head's `num_outputs`.
-        decoder: network from [m] to a multiple of `data_shape`, `MULTIPLES` says which.
-        likelihood: what `decode` gives: "gaussian" the mean, "bernoulli" the logits,
-            "heteroscedastic_gaussian" mean and variance, "discretized_logistic" location,
-            in [0, 1] by a sigmoid, and one log scale a channel (GAPS Table 9).
-        initializer: of the kernels of that network of log scales.
-        latent_scale: the code is multiplied by it after the encoder and divided before the decoder
-            (BACK Figure 8).
-        output_activation: of the mean of a Gaussian, a key of `OUTPUT_ACTIVATIONS`; other
-            likelihoods have links of their own.
+        decoder: network from [m] to as many sets of `data_shape` as the likelihood takes numbers
+            for an element.
+        likelihood: the name of the likelihood whose parameters `decode` returns, a key of
+            `LIKELIHOODS`.
+        initializer: how the kernels of the network of scales start, where the likelihood has one.
+        latent_scale: the code is multiplied by it after the encoder and divided by it before the
+            decoder (BACK Figure 8).
+        output_activation: activation of the mean, a key of `OUTPUT_ACTIVATIONS`, for likelihoods
+            whose spec says that it applies.
     """
 
     data_shape: Sequence[int]
@@ -50,43 +52,46 @@ class Vae(nn.Module):
     latent_scale: float = 1.0
     output_activation: str = "identity"
 
-    data_dtype = jnp.float32  # of an example
-    teacher_forced = False  # whether `decode_given` is anything else than `decode`
+    data_dtype = jnp.float32  # dtype of an example
+    teacher_forced = False  # `decode_given` is `decode`
+
+    @property
+    def likelihood_spec(self) -> LikelihoodSpec:
+        """What the likelihood takes of the decoder."""
+        return LIKELIHOODS[self.likelihood]
 
     def setup(self) -> None:
-        """Defines the network of log scales, where the likelihood has them."""
-        if self.likelihood == "discretized_logistic":
-            channels = self.data_shape[-1] if len(self.data_shape) == 3 else 1
-            # The network of GAPS Table 9 for the scales.
-            self.decoder_scales = Mlp((64, 32, channels), "elu", self.initializer)
+        """Defines the network of scales, where the likelihood has one."""
+        num_scales = self.likelihood_spec.num_scales(self.data_shape)
+        if num_scales:
+            self.decoder_scales = Mlp((*_SCALE_SIZES, num_scales), "elu", self.initializer)
 
-    def encode(self, x: Array, axes: Axes = None) -> Any:
+    def encode(self, x: Array, axes: Axes = None) -> Code:
         """q(z|x) of one example shaped `data_shape`."""
         posterior = self.head(self.encoder(x, axes))
         return dataclasses.replace(posterior, mean=self.latent_scale * posterior.mean)
 
     def decode(self, z: Array, axes: Axes = None) -> Any:
-        """Parameters of p(x|z) for one latent [m]."""
-        z = z / self.latent_scale
-        out = self.decoder(z, axes).reshape(-1, *self.data_shape)
-        if self.likelihood == "discretized_logistic":
-            # Shifted so that a fresh scale is some 35 of 256 levels, not all of them.
-            return nn.sigmoid(out[0]), self.decoder_scales(z) - 2.0
-        activate = OUTPUT_ACTIVATIONS[self.output_activation]
-        mean = out[0] if activate is None else activate(out[0])
-        if self.likelihood == "heteroscedastic_gaussian":
-            return mean, jnp.square(nn.softplus(out[1]))
-        return mean
+        """The parameters of p(x|z) for one latent [m]."""
+        spec, z = self.likelihood_spec, z / self.latent_scale
+        outputs = self.decoder(z, axes).reshape(-1, *self.data_shape)
+        scales = self.decoder_scales(z) if spec.num_scales(self.data_shape) else None
+        activate = OUTPUT_ACTIVATIONS[self.output_activation] or _identity
+        return spec.link(outputs, activate, scales)
 
     def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:
-        """Parameters of p(x|z) for one latent [m] and the example x that they score.
+        """The parameters of p(x|z) for one latent [m] that score the example x.
 
-        A decoder that is fed its own output, step by step, is fed x instead (teacher forcing); for
-        all others that is `decode`.
+        A decoder of sequences that is fed its own output, step by step, is fed x instead (teacher
+        forcing). A decoder of images does not see x: this is `decode`.
         """
         del x
         return self.decode(z, axes)
 
     def __call__(self, x: Array) -> Any:
-        """Decodes the posterior mean; initialises all networks."""
+        """Decodes the posterior mean; this initialises all networks."""
         return self.decode(self.encode(x).mean)
+
+
+def _identity(x: Array) -> Array:
+    return x

@@ -169,11 +169,15 @@ def test_mean_and_variance_are_sets_of_channels():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("conv", (28, 28, 1), "takes images of 64 x 64, got 28 x 28 x 1; set data.image_size=64"),
+        (
+            "conv",
+            (28, 28, 1),
+            "requires images of 64 x 64, got 28 x 28 x 1; set data.image_size=64",
+        ),
         ("conv", (64, 32, 3), "got 64 x 32 x 3"),
-        ("conv", (784,), "takes images of 64 x 64, got 784"),
-        ("conv_elu", (32, 32, 3), "'conv_elu' has ELU; set model.activation=elu, got 'relu'"),
-        ("conv_bn", (28, 28, 1), "takes square images of 16 or 32 or 64 pixels a side, got 28"),
+        ("conv", (784,), "requires images of 64 x 64, got 784"),
+        ("conv_elu", (32, 32, 3), "'conv_elu' requires model.activation=elu, got 'relu'"),
+        ("conv_bn", (28, 28, 1), "requires square images of 16 or 32 or 64 pixels a side, got 28"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, shape, message):

@@ -29,7 +29,7 @@ def _posterior(head, raw):
 
 
 def test_every_family_of_the_table_has_a_head():
-    assert set(models.POSTERIORS) == set(FAMILIES)
+    assert set(posteriors.POSTERIORS) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

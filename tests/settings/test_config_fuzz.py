@@ -18,6 +18,7 @@ from sfvae_jax import evaluation, likelihoods, models, objectives, options
 from sfvae_jax.config import base_config, groups, resolve
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluate import evaluate
+from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.train import train
 
@@ -26,7 +27,7 @@ FIRST = int(os.environ.get("SFVAE_FUZZ_FIRST", "0"))
 COUNT = int(os.environ.get("SFVAE_FUZZ_COUNT", "12"))
 MUTATIONS = 1200
 
-_NAMES = (*objectives.OBJECTIVES, *models.MODELS, *evaluation.EVALUATIONS, *models.POSTERIORS)
+_NAMES = (*objectives.OBJECTIVES, *models.MODELS, *evaluation.EVALUATIONS, *POSTERIORS)
 _TEXTS = (
     *("mnist_5k", "sprites", "equations", "molecules", "architectures", "architectures:", "npz:x"),
     *("folder:\0", "enas:", "enas:/nowhere", "equations:x", "gaussian", "bernoulli", "categorical"),
@@ -175,7 +176,7 @@ _SMALL = {
     "model.channels": ((2, 3, 3), (2, 3, 3), (2, 3)),
     "model.kernel_size": (0, 1, 2, 3),
     "model.kernel_sizes": ((), (3, 2, 2)),
-    "posterior.name": ("", "", *models.POSTERIORS),
+    "posterior.name": ("", "", *POSTERIORS),
     "posterior.hidden_sizes": ((), (4,)),
     "posterior.context_size": (0, 3),
     "posterior.num_flows": (1, 2),
@@ -240,7 +241,7 @@ def _random_changes(rng, folder):
             "data.num_test": 3,
             "data.num_valid": 2,
             "model.name": rng.choice(
-                [*models.SEQUENCE_MODELS] if is_text else [*models.IMAGE_MODELS]
+                [name for name, spec in models.MODELS.items() if spec.of_sequences == is_text]
             ),
             "model.latent_size": 3,
             "model.hidden_sizes": (6, 5),

@@ -11,7 +11,6 @@ import dataclasses
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps.annealing import SCHEDULES, TARGET_ACCEPTANCE
-from sfvae_jax.models.options import MOST_FLOWS
 from sfvae_jax.options import (
     BETWEEN_0_1,
     COUNT,
@@ -23,6 +22,7 @@ from sfvae_jax.options import (
     one_of,
     whole,
 )
+from sfvae_jax.posteriors.options import MOST_FLOWS
 
 ANNEALING = {  # GAPS Section 3.3
     "num_chains": Option(100, COUNT, "Annealing chains for each image"),

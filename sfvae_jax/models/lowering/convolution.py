@@ -1,8 +1,8 @@
-"""Convolutions with one parameter layout and two ways to compute them.
+"""Convolutions with one layout of parameters and two ways to compute them.
 
-XLA's CPU backend runs strided and transposed convolutions at a few GFLOP/s. The same sums as one
-matrix product over patches run many times faster there (`python -m benchmarks.step_time`); on
-accelerators the native operation is the faster one.
+XLA's CPU backend runs strided and transposed convolutions at a few GFLOP/s. Written as one matrix
+product over patches, the same sums run many times faster there (`python -m benchmarks.step_time`).
+On accelerators the native operation is faster.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.models.correlation import correlate, is_native
+from sfvae_jax.models.lowering.correlation import correlate, is_native
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: str) -> Array:
-    """Cross-correlation of an image with a kernel, `jax.lax.conv_general_dilated`.
+    """Correlates an image with a kernel, as `jax.lax.conv_general_dilated` does.
 
     Args:
         x: image [H, W, C].
         kernel: [k, k, C, F].
         stride: s, in both directions.
         padding: "SAME" or "VALID".
-        lowering: "native", "patches", or "auto": patches on the CPU alone.
+        lowering: "native", "patches", or "auto": patches on the CPU, else native.
 
     Returns:
         [ceil(H / s), ceil(W / s), F] with "SAME", [(H - k) // s + 1, ...] with "VALID".
@@ -61,14 +61,14 @@ def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: st
 def convolve_transposed(
     x: Array, kernel: Array, *, stride: int, padding: str, lowering: str
 ) -> Array:
-    """Transposed convolution of an image, `jax.lax.conv_transpose`.
+    """Convolves an image, transposed, as `jax.lax.conv_transpose` does.
 
     Args:
         x: image [H, W, C].
         kernel: [k, k, C, F].
         stride: s, in both directions.
         padding: "SAME" or "VALID".
-        lowering: "native", "patches", or "auto": patches on the CPU alone.
+        lowering: "native", "patches", or "auto": patches on the CPU, else native.
 
     Returns:
         [s H, s W, F] with "SAME", [s H + max(k - s, 0), ...] with "VALID".
@@ -79,14 +79,14 @@ def convolve_transposed(
         )[0]
     size, features = kernel.shape[0], kernel.shape[-1]
     kernel = kernel[::-1, ::-1]  # y[s i + d] += x[i] kernel[k - 1 - d]
-    if x.shape[:2] == (1, 1):  # the whole answer is the kernel's own square
+    if x.shape[:2] == (1, 1):  # the output is a single square, shaped like the kernel
         square = kernel.transpose(2, 0, 1, 3).reshape(1, 1, x.size, -1)
         full = correlate(x[None], square, full=True).reshape(size, size, features)
     else:
         full = _overlapping_squares(x, kernel, stride)
     low, length = _crop(size, stride, padding)
     wanted = [stride * n + length for n in x.shape[:2]]
-    # "VALID" with a stride beyond the kernel ends in pixels that no square reaches.
+    # "VALID" with a stride larger than the kernel ends in pixels that no square reaches.
     grown = [(0, max(low + want - n, 0)) for n, want in zip(full.shape[:2], wanted, strict=True)]
     return _pad(full, grown)[low : low + wanted[0], low : low + wanted[1]]
 
@@ -107,7 +107,7 @@ def _overlapping_squares(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _crop(size: int, stride: int, padding: str) -> tuple[int, int]:
-    """What JAX cuts off the full answer at its start, and the length beyond s H that it keeps."""
+    """How much JAX cuts off the start of the full output, and the length it keeps beyond s H."""
     if padding == "VALID":
         return 0, max(size - stride, 0)
     total = size + stride - 2
@@ -116,7 +116,7 @@ def _crop(size: int, stride: int, padding: str) -> tuple[int, int]:
 
 
 def _pad(x: Array, widths: list[tuple[int, int]]) -> Array:
-    """Zeros around an image; negative widths cut."""
+    """Pads an image with zeros; negative widths crop it."""
     edges = [(low, high, 0) for low, high in (*widths, (0, 0))]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
 
@@ -129,21 +129,23 @@ def _space_to_depth(x: Array, block: int) -> Array:
 
 
 class Convolution(nn.Module):
-    """`convolve` with a kernel and, mostly, a bias of its own.
+    """A layer that applies `convolve` or `convolve_transposed` with its own kernel and bias.
 
     Attributes:
         features: channels of the output.
         kernel_size: k.
         stride: s.
         padding: "SAME" or "VALID".
-        transposed: whether it is `convolve_transposed` instead.
+        transposed: whether it applies `convolve_transposed`.
         lowering: how it is computed, one of `correlation.LOWERINGS`.
-        kernel_init: of the kernel [k, k, C, features]; the bias starts at zero. A transposed
-            one's is multiplied by the stride s, for of its k^2 C weights an output pixel sees one
-            in s^2; at an image of a single pixel it sees C, and the factor is k. So the fan in is
-            what an output sees; PyTorch counts k^2 features there, what an input is seen by.
-        use_bias: without one where a normalisation by channel follows, which takes it out again:
-            its gradient would be rounding alone, which Adam makes full steps of.
+        kernel_init: how the kernel [k, k, C, features] starts; the bias starts at zero. The kernel
+            of a transposed convolution is multiplied by the stride s, because an output pixel sees
+            only one in s^2 of its k^2 C weights. For an image of a single pixel an output sees C
+            weights, and the factor is k. So the fan in counts what an output sees, where PyTorch
+            counts the k^2 features that see an input.
+        use_bias: whether it has a bias. Leave it out where a normalisation by channel follows and
+            would remove it: its gradient would be rounding errors, which Adam turns into full
+            steps.
     """
 
     features: int

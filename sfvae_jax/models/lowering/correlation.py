@@ -1,15 +1,16 @@
-"""Cross-correlation of stride 1 as one large matrix product, whatever is differentiated or mapped.
+"""Cross-correlation of stride 1 as one large matrix product, also under `jax.grad` and `jax.vmap`.
 
 Two bilinear primitives, each other's derivatives:
 
     correlate(x, w)[n, i, f] = sum_{a, c} x[n, i + a, c] w[a, c, f]
     contract(x, y)[a, c, f]  = sum_{n, i} x[n, i + a, c] y[n, i, f]        (i, a: pixels)
 
-They are primitives and not plain array code for two reasons. The transpose of a shifted slice is a
-padded array, and that of a concatenation a sum of them: the derivatives of patches, written out by
-JAX, move several times the numbers that these ones do. And an axis of `jax.vmap` joins the axis n,
-so that examples, tangents and pixels are the rows of one matrix product, also where the kernel's
-gradient sums over them: over two axes, XLA's CPU backend transposes an operand before.
+They are primitives instead of plain array code for two reasons. First, the transpose of a shifted
+slice is a padded array, and that of a concatenation is a sum of such arrays, so that JAX's own
+derivatives of patches would move several times as many numbers. Second, an axis of `jax.vmap` joins
+the axis n, so that examples, tangents and pixels are the rows of one matrix product, also where the
+kernel's gradient sums over them; for a sum over two axes XLA's CPU backend would transpose an
+operand first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LOWERINGS = ("auto", "native", "patches")
 
 
 def is_native(lowering: str) -> bool:
-    """Whether a lowering leaves the operation to XLA; "auto" does on all but the CPU."""
+    """Whether a lowering leaves the operation to XLA; "auto" does so except on the CPU."""
     if lowering == "auto":
         return jax.default_backend() != "cpu"
     return lowering == "native"
@@ -43,26 +44,26 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     Args:
         x: images [N, H, W, C].
         kernel: [r, r, C, F].
-        full: whether the images are first surrounded by r - 1 zeros.
+        full: whether the images are first padded with r - 1 zeros on each side.
 
     Returns:
-        [N, H - r + 1, W - r + 1, F], or [N, H + r - 1, W + r - 1, F] in full.
+        [N, H - r + 1, W - r + 1, F], or [N, H + r - 1, W + r - 1, F] if full.
 
     Raises:
         ArgumentError: if the shapes do not fit.
     """
     size, channels = kernel.shape[0], x.shape[-1]
     expected = (size, size, channels, kernel.shape[-1])
-    check_shape("kernel", kernel, expected, ", square and of the image's channels")
+    check_shape("kernel", kernel, expected, ", square and with the channels of the image")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    # Read here: the products are written out later, outside of any context of the caller's.
+    # It is read here because the products are lowered later, outside the caller's context.
     precision = jax.config.jax_default_matmul_precision
     return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full, precision=precision)
 
 
-# Between the two halves of the work stands an array of r^2 channels for each pixel: patches of the
-# input, r^2 C, before the product, or products that are yet to be shifted and added, r^2 F, behind
-# it. The smaller is taken; the product for the kernel's gradient is then the squarer one, too.
+# There are two ways: to make patches of the input, r^2 C numbers for each pixel, and then multiply;
+# or to multiply first, r^2 F numbers for each pixel, and then shift and add. The code takes the one
+# with fewer numbers. Its product for the kernel's gradient is also closer to a square one.
 
 
 def _correlate(x: Array, kernel: Array, *, full: bool, precision: str | None) -> Array:
@@ -94,7 +95,7 @@ def _contract(x: Array, y: Array, *, precision: str | None) -> Array:
 
 
 def _patches(x: Array, size: int, full: bool) -> Array:
-    """All squares of r x r pixels, in rows: [pixels, r r C]."""
+    """All squares of r x r pixels, one a row: [pixels, r r C]."""
     if not full and x.shape[1:3] == (size, size):
         return x.reshape(x.shape[0], -1)
     if full:
@@ -104,7 +105,7 @@ def _patches(x: Array, size: int, full: bool) -> Array:
 
 
 def _shift(x: Array, shift: tuple[int, int], size: int, full: bool) -> Array:
-    """The pixels that meet the kernel's weight [i, j], for every pixel of the answer."""
+    """The pixels that the kernel's weight [i, j] multiplies, for every pixel of the output."""
     i, j = shift
     rest = size - 1
     if full:
@@ -189,7 +190,7 @@ def _correlate_batched(
     args: Sequence[Array], axes: Sequence[int | None], **params: Any
 ) -> tuple[Array, int]:
     x, kernel = args
-    if axes[1] is not None:  # a kernel for each example: no single product
+    if axes[1] is not None:  # each example has its own kernel, so there is no single product
         return jax.vmap(partial(_correlate, **params), axes)(x, kernel), 0
     x = jnp.moveaxis(x, axes[0], 0)
     y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **params)

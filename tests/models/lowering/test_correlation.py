@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from sfvae_jax.models.correlation import correlate
+from sfvae_jax.models.lowering.correlation import correlate
 
 # Images, r, C, F: products before the shifts and after, an image as large as the kernel, and one
 # of a single pixel.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sfvae_jax.models import convolve, convolve_transposed
-from sfvae_jax.models.convolution import Convolution
+from sfvae_jax.models.lowering.convolution import Convolution
 
 CASES = [
     (8, 4, 2, "SAME"),

@@ -1,0 +1,15 @@
+"""The table of all models; to add one, write its file and name its spec here."""
+
+from __future__ import annotations
+
+from sfvae_jax.models.conv import CONV
+from sfvae_jax.models.conv_bn import CONV_BN
+from sfvae_jax.models.conv_elu import CONV_ELU
+from sfvae_jax.models.grammar import GRAMMAR
+from sfvae_jax.models.mlp import MLP
+from sfvae_jax.models.recurrent import RECURRENT
+from sfvae_jax.models.spec import ModelSpec
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec for spec in (MLP, CONV, CONV_BN, CONV_ELU, GRAMMAR, RECURRENT)
+}

@@ -1,0 +1,95 @@
+"""The group `posterior` of a configuration, and the rule that joins its options."""
+
+from __future__ import annotations
+
+import ml_collections
+
+from sfvae_jax.errors import UsageError
+from sfvae_jax.options import (
+    COUNT_OR_0,
+    FLAG,
+    POSITIVE,
+    SIZES,
+    Option,
+    Rule,
+    one_of,
+    optional,
+    whole,
+)
+from sfvae_jax.posteriors import AUXILIARY_STARTS, POSTERIORS, STDDEVS
+
+MOST_FLOWS = 1000  # each is a part of its own in the program
+
+_FAMILIES = ", ".join(map(repr, POSTERIORS))
+_NAME = Rule(
+    lambda name: isinstance(name, str) and (not name or name in POSTERIORS),
+    f"empty or one of {_FAMILIES}",
+    tuple(POSTERIORS),
+    "posterior",
+)
+
+POSTERIOR = {
+    "name": Option(
+        "",
+        _NAME,
+        "Family of posteriors; empty: the objective's own. "
+        + "; ".join(f"{spec.name}, {spec.summary}" for spec in POSTERIORS.values()),
+    ),
+    "variance": Option(1.0, POSITIVE, "Variance of a constant posterior"),
+    "stddev": Option(
+        "exp",
+        one_of("stddev", STDDEVS),
+        "How standard deviations are made from the encoder's outputs: exp, which are log"
+        " variances; or softplus",
+    ),
+    "num_flows": Option(
+        2, whole(1, MOST_FLOWS), "Number of steps of planar, iaf and auxiliary_flow"
+    ),
+    "hidden_sizes": Option(
+        (100, 100), SIZES, "Hidden layers of the networks of iaf and auxiliary_flow"
+    ),
+    "context_size": Option(
+        32, COUNT_OR_0, "Number of the encoder's outputs that these networks see; 0 = none"
+    ),
+    "amortized_flow": Option(
+        True,
+        FLAG,
+        "Whether the encoder gives u, w and b of planar for each example; False: all examples"
+        " share them (FLOW Eq. 26)",
+    ),
+    "reverse_sizes": Option(
+        None,
+        optional(SIZES),
+        "Hidden layers of auxiliary_flow's network for r(v|z); None: hidden_sizes",
+        of=tuple,
+    ),
+    "auxiliary_start": Option(
+        "conditional",
+        one_of("auxiliary start", AUXILIARY_STARTS),
+        "Distribution of v_0 in auxiliary_flow: conditional, q(v_0|z_0) by a network; or"
+        " standard_normal, N(0, I)",
+    ),
+}
+
+
+def check_posterior(group: ml_collections.ConfigDict, name: str) -> None:
+    """Checks that only a family that can share its flow is told to.
+
+    Args:
+        group: the group `posterior`.
+        name: the family that it names, or that the objective chooses.
+
+    Raises:
+        UsageError: naming the option and the families that it applies to.
+    """
+    spec = POSTERIORS[name]
+    if group.amortized_flow or spec.can_share_flow:
+        return
+    owners = " or ".join(repr(other.name) for other in POSTERIORS.values() if other.can_share_flow)
+    told = f"posterior.amortized_flow=false only applies to posterior {owners}, got {name!r}"
+    if spec.shares_networks:
+        told += (
+            ", whose networks all examples share already; posterior.context_size=0 hides the"
+            " encoder from them"
+        )
+    raise UsageError(told)
