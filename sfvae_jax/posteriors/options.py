@@ -86,7 +86,10 @@ def check_posterior(group: ml_collections.ConfigDict, name: str) -> None:
     if group.amortized_flow or spec.can_share_flow:
         return
     owners = " or ".join(repr(other.name) for other in POSTERIORS.values() if other.can_share_flow)
-    told = f"posterior.amortized_flow=false only applies to posterior {owners}, got {name!r}"
+    told = (
+        f"posterior.amortized_flow=false only applies to posterior {owners}; the posterior is"
+        f" {name!r}"
+    )
     if spec.shares_networks:
         told += (
             ", whose networks all examples share already; posterior.context_size=0 hides the"

@@ -27,12 +27,12 @@ def test_weights_that_are_missing_are_named_by_their_key():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"likelihood.name": "bernoulli"}, "'bernoulli' has a link of its own"),
+        ({"likelihood.name": "bernoulli"}, "'bernoulli' has its own link"),
         ({"likelihood.name": "discretized_logistic"}, "only applies to a Gaussian mean"),
         ({"data.scale": 2.0}, r"requires pixels in \[0, 1\]; data.scale must be 1, got 2.0"),
         (
             {"data.name": "equations", "model.name": "grammar", "likelihood.name": "categorical"},
-            "'categorical' has a link of its own: set model.output_activation=identity",
+            "'categorical' has its own link: set model.output_activation=identity",
         ),
     ],
 )
@@ -67,7 +67,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("train.steps", 4, "5 values need at least as many steps, got 4"),
         ("seed", 2**32, r"seed must be a whole number, 0 or more and below 2\*\*32, got 42949"),
         ("evaluations.names", (), "names must be 1 or more of collapse, .*, got"),
-        ("likelihood.name", "", "does not take likelihood ''"),
+        ("likelihood.name", "", "unknown likelihood ''"),
         ("objective.gamma_boundaries", (3, 2), "5 values need 4 boundaries, got 2"),
         ("objective.gamma_schedule", "cosine", "unknown gamma schedule 'cosine'"),
         ("objective.name", "samplin", "unknown objective 'samplin'; did you mean 'sampling'"),
@@ -87,7 +87,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("model.hidden_sizes", (16, 0), "model.hidden_sizes must be positive sizes"),
         ("model.decoder_sizes", (16, 0), "model.decoder_sizes must be positive sizes"),
         ("posterior.name", "iaf", "'sampling_free' does not take posterior 'iaf'; .* diagonal"),
-        ("posterior.name", "gaussian", "does not take posterior 'gaussian'"),
+        ("posterior.name", "gaussian", "unknown posterior 'gaussian'"),
         ("posterior.variance", 0.0, "posterior.variance must be a positive, finite number"),
         ("posterior.num_flows", 0, "posterior.num_flows must be a positive whole number"),
         ("posterior.hidden_sizes", (0,), "posterior.hidden_sizes must be positive sizes"),
@@ -238,11 +238,11 @@ def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, cha
         ),
         (
             {"posterior.name": "diagonal", "posterior.amortized_flow": False},
-            "posterior.amortized_flow=false only applies to posterior 'planar', got .* 'diagonal'$",
+            "amortized_flow=false only applies to posterior 'planar'; the posterior is 'diagonal'$",
         ),
         (
             {"posterior.name": "iaf", "posterior.amortized_flow": False},
-            "got posterior 'iaf'; its networks are shared .* posterior.context_size=0",
+            "is 'iaf', whose networks all examples share .* posterior.context_size=0",
         ),
     ],
 )

@@ -58,8 +58,6 @@ def test_every_option_is_checked_for_its_type_and_range(value):
         "text": (
             "data.name",
             "data.fingerprint",
-            "posterior.name",
-            "likelihood.name",
         ),  # checked with other groups
         "zzz": ("preset", "train.decoder_from", "evaluations.generated.inception_path"),
         ("zzz",): ("data.layer_types",),
