@@ -22,8 +22,8 @@ ROOMS = {
     "runtime": "errors paths",
     "objectives": "",
     "grammars": "objectives",
-    "posteriors": "objectives",
-    "likelihoods": "grammars objectives",
+    "posteriors": "errors options objectives",
+    "likelihoods": "errors options grammars objectives",
     "data": "errors options paths runtime grammars",
     "models": "errors options objectives grammars posteriors likelihoods data",
     "evaluation": "errors options paths runtime objectives grammars posteriors likelihoods data"
