@@ -237,11 +237,12 @@ def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> Non
     language = data.language(config.data)
     if language is not None:
         evaluation.check_language(config.evaluations, language.kind)
-    if evaluation.needs_labels(config.evaluations) and not splits.has_labels:
+    labelled = evaluation.needs_labels(config.evaluations)
+    if labelled and not splits.has_labels:
         raise UsageError(
-            "evaluations.generated.features 'classifier' learns labels, of which"
-            f" {config.data.name} has none; give 'inception', or leave out frechet and"
-            " precision_recall"
+            f"evaluations.names: {', '.join(labelled)} requires labels of the training images, and"
+            f" data.name {config.data.name!r} has none; set evaluations.generated.features to"
+            " 'inception', or remove it"
         )
     if not config.train.validate_every:
         return

@@ -1,6 +1,6 @@
-"""The table of all evaluations, and what is asked of them: measures, pictures, options, checks.
+"""The table of all evaluations, and the functions that take, draw and check them by their names.
 
-What one of them is stands in its own file, as an `Evaluation` (`spec.py`); the table gives it the
+An evaluation is described in its own file, by an `Evaluation` (`spec.py`); the table gives it the
 name that a config lists.
 """
 
@@ -140,9 +140,9 @@ def metric_names(config: ml_collections.ConfigDict, name: str) -> tuple[str, ...
 
 
 def measure_named(name: str) -> Measure:
-    """Returns what is known about a measure; of an unknown one, what its name tells.
+    """Returns what is known about a measure; about an unknown one, what its name tells.
 
-    Of several that describe the name it is the one that leaves least of it to placeholders.
+    If several fit the name, it is the one with the fewest characters in placeholders.
 
     Args:
         name: a key of results.json.

@@ -50,13 +50,13 @@ class Measure:
     Attributes:
         name: its key in results.json.
         label: what reports call it; empty: the name with spaces, and acronyms in capitals.
-        unit: its unit, such as "nats"; empty where it has none.
+        unit: its unit, such as "nats"; empty if it has none.
         digits: how many digits after the decimal point a table shows.
         is_percentage: whether a table shows it, a share in [0, 1], in percent.
-        better: whether "more" or "less" is better; empty where neither is.
+        better: whether "more" or "less" is better; empty if neither is.
         is_error: whether it says how far another measure can be trusted, as a standard error does.
             Pictures leave such measures out.
-        split: the split that it is taken on, such as "test" or "train and test"; empty where it is
+        split: the split that it is taken on, such as "test" or "train and test"; empty if it is
             taken on none.
         is_over_trials: whether it is a mean over trials within a single run, whose standard
             deviation is the measure NAME_deviation.
@@ -73,11 +73,11 @@ class Measure:
     is_over_trials: bool = False
 
     def error(self, kind: str = "standard_error", digits: int | None = None) -> Measure:
-        """The measure NAME_KIND, which says how far this one can be trusted.
+        """Returns the measure NAME_KIND, which says how far this one can be trusted.
 
         Args:
             kind: "standard_error", "monte_carlo_error" or "deviation".
-            digits: after the decimal point; None: as many as this measure has, 2 at the least.
+            digits: digits after the decimal point; None: as many as this measure has, at least 2.
         """
         return dataclasses.replace(
             self,
@@ -95,11 +95,11 @@ class Measure:
 
     @property
     def num_given(self) -> int:
-        """How many characters of its name are no placeholder: how closely it describes a name."""
+        """The number of characters of its name outside placeholders: how closely it fits a name."""
         return len(_PLACEHOLDER.sub("", self.name))
 
     def named(self, name: str) -> Measure | None:
-        """This measure with its placeholders filled in, or None if it does not describe the name.
+        """Returns this measure with its placeholders filled in, or None if the name does not fit.
 
         Args:
             name: a key of results.json.
@@ -121,7 +121,7 @@ def in_words(name: str) -> str:
 
 
 def with_errors(*measures: Measure) -> tuple[Measure, ...]:
-    """Each of the measures, followed by its standard error."""
+    """Returns the measures, each followed by its standard error."""
     return tuple(one for measure in measures for one in (measure, measure.error()))
 
 
