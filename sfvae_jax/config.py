@@ -178,6 +178,7 @@ def _make_plain(group: ml_collections.ConfigDict) -> None:
 
 
 def _check_objective_fits(config: ml_collections.ConfigDict) -> None:
+    """Checks that the objective takes the posterior and the likelihood."""
     info = objectives.OBJECTIVES[config.objective.name]
     accepted = {
         "posterior": info.posteriors_in(posteriors.POSTERIORS),
@@ -243,7 +244,7 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
         if likelihoods.LIKELIHOODS[likelihood].of_sequences:
             raise UsageError(
                 f"likelihood {likelihood!r} requires sequences, but data {source!r} are images;"
-                " choose another data.name, such as equations, or likelihood.name=gaussian"
+                f" choose a data.name of sequences, or likelihood.name={LIKELIHOOD['name'].default}"
             )
         return
     _check_sequences(config, language.has_values)
@@ -282,7 +283,12 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
     slack = data.ROUNDING
     outside = [value for value in values if not low - slack <= value <= high + slack]
     if outside:
-        cure = " or set model.value_activation=relu" if min(values) >= 0 else ""
+        others = [
+            other
+            for other, (least, most) in models.VALUE_RANGES.items()
+            if least <= min(values) and max(values) <= most
+        ]
+        cure = f" or set model.value_activation={' or '.join(others)}" if others else ""
         raise UsageError(
             f"data {config.data.name!r} have the value {outside[0]!r}, and"
             f" model.value_activation {name!r} gives values in [{low:g}, {high:g}]; scale them to"
@@ -298,12 +304,17 @@ def _check_free_bits(config: ml_collections.ConfigDict) -> None:
     info, family = objectives.OBJECTIVES[objective.name], posteriors.POSTERIORS[posterior]
     if not (info.parts and info.closed_form_kl and family.closed_form_kl):
         closed = [name for name, spec in posteriors.POSTERIORS.items() if spec.closed_form_kl]
+        fitting = [
+            name
+            for name, spec in objectives.OBJECTIVES.items()
+            if spec.parts and spec.closed_form_kl
+        ]
         annealing = " with objective.beta_schedule=linear" if info.parts else ""
         raise UsageError(
             f"objective.free_bits requires a KL divergence in closed form; objective"
             f" {objective.name!r} with posterior {posterior!r} has none; choose"
-            f" objective.name=sampling with posterior.name={' or '.join(closed)}"
-            f", or objective.free_bits=0{annealing}"
+            f" objective.name={' or '.join(fitting)} with posterior.name={' or '.join(closed)}, or"
+            f" objective.free_bits=0{annealing}"
         )
     groups, size = tuple(objective.free_bits_groups), config.model.latent_size
     if groups and sum(groups) != size:
