@@ -37,6 +37,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/config.md": {"keys": lambda: option_tables.to_markdown(groups())},
     "docs/data.md": {"image-sources": spec_tables.image_sources},
     "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
+    "docs/models.md": {"models": spec_tables.models},
     "docs/objectives.md": {
         "objectives": spec_tables.objectives,
         "combinations": spec_tables.combinations,

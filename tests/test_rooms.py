@@ -31,8 +31,8 @@ ROOMS = {
     "training": "errors options runtime objectives posteriors likelihoods data models",
     "runs": "errors paths runtime objectives data models training",
     "config": "errors options objectives posteriors likelihoods data models evaluation training",
-    "reporting": "errors options paths runtime objectives posteriors likelihoods data evaluation"
-    " runs",
+    "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
+    " evaluation runs",
     "trained": "objectives likelihoods data evaluation training",
     "final_measures": "evaluation runs config",
     "step_measures": "runtime data training runs trained",

@@ -10,6 +10,7 @@ from sfvae_jax.data.sources import SOURCES
 from sfvae_jax.evaluation import EVALUATIONS, Evaluation
 from sfvae_jax.evaluation.generation.sources import SOURCES as GENERATED_SOURCES
 from sfvae_jax.likelihoods import LIKELIHOODS
+from sfvae_jax.models import MODELS
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.reporting.markdown import code, lines_of
@@ -82,6 +83,22 @@ def likelihoods() -> str:
     ]
     heads = ("name in a config", "what it is", "examples", "requires")
     return lines_of((*heads, "takes `model.output_activation`"), rows) + "\n"
+
+
+def models() -> str:
+    """Every model: what it is, the examples that it takes, and the options of its own."""
+    rows = [
+        [
+            code(name),
+            spec.summary,
+            spec.sizes,
+            spec.batch_norm,
+            ", ".join(code(f"model.{option}") for option in spec.options),
+        ]
+        for name, spec in MODELS.items()
+    ]
+    heads = ("name in a config", "what it is", "examples", "BatchNorm", "own options")
+    return lines_of(heads, rows) + "\n"
 
 
 def image_sources() -> str:
