@@ -59,6 +59,6 @@ def _options(group):
 
 
 def test_help_texts_have_one_form():
-    """Each is a phrase without a period at its end."""
+    """Each is a phrase that begins with a capital or a value, without a period at its end."""
     texts = [option.help for option in _options(groups())]
-    assert [text for text in texts if text.endswith(".")] == []
+    assert [text for text in texts if text.endswith(".") or text[:1].islower()] == []
