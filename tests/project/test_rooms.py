@@ -6,11 +6,10 @@ what each of them is for.
 
 import ast
 import graphlib
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sfvae_jax", "launch")
 MOST_LINES, MOST_FILES = 400, 14  # of a file and of a folder
 
