@@ -9,7 +9,6 @@ import logging
 import os
 from typing import Any
 
-import flax.linen as nn
 import ml_collections
 
 from sfvae_jax import data, evaluation, final_measures, models
@@ -153,7 +152,7 @@ def _log_measures(entries: dict[str, Any]) -> None:
 
 def restore(
     config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
-) -> tuple[nn.Module, TrainState]:
+) -> tuple[models.Model, TrainState]:
     """Returns a run's model and the state of its last checkpoint.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import flax.linen as nn
 import ml_collections
 import numpy as np
 
 from sfvae_jax import data
+from sfvae_jax.models import Model
 from sfvae_jax.runs.checkpoints.restoring import read_step
 from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.workdir import Workdir
@@ -26,7 +26,7 @@ class StepMeasures:
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        model: nn.Module,
+        model: Model,
         files: Workdir,
         splits: data.Splits,
         coded: np.ndarray | data.StoredExamples | None,

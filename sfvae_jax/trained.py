@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
 
 from sfvae_jax import data, evaluation, likelihoods, objectives
+from sfvae_jax.models import Model
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import gamma_schedule
 from sfvae_jax.training.state import TrainState, make_keys
@@ -18,7 +18,7 @@ from sfvae_jax.training.state import TrainState, make_keys
 
 def trained_model(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Model,
     state: TrainState,
     images: np.ndarray,
     training_images: np.ndarray | data.StoredExamples | None = None,

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -18,6 +17,7 @@ from sfvae_jax import models
 from sfvae_jax.data import as_seen
 from sfvae_jax.errors import RunError
 from sfvae_jax.grammars import Language
+from sfvae_jax.likelihoods import Likelihood
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.posteriors import DiagonalGaussian
 
@@ -92,12 +92,12 @@ class TrainedModel:
         shared: what is kept for this checkpoint (`once_per_checkpoint`); a copy starts empty.
     """
 
-    model: nn.Module
+    model: models.Model
     params: Any
     images: np.ndarray
     rng: Array
     config: ml_collections.ConfigDict
-    likelihood: Any
+    likelihood: Likelihood
     prior_stddev: Any = 1.0
     no_bound: str = ""
     data_scale: float = 1.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sfvae_jax.likelihoods.gaussian import Gaussian, HeteroscedasticGaussian
 from sfvae_jax.likelihoods.pixels import Bernoulli, DiscretizedLogistic
-from sfvae_jax.likelihoods.protocol import Likelihood
+from sfvae_jax.likelihoods.protocol import Likelihood, SequenceLikelihood
 from sfvae_jax.likelihoods.sequences import Categorical, Sequence
 from sfvae_jax.likelihoods.spec import LikelihoodSpec
 from sfvae_jax.likelihoods.table import LIKELIHOODS
@@ -53,5 +53,6 @@ __all__ = [
     "Likelihood",
     "LikelihoodSpec",
     "Sequence",
+    "SequenceLikelihood",
     "build",
 ]

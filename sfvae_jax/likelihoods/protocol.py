@@ -35,3 +35,13 @@ class Likelihood(Protocol):
         Raises:
             NotImplementedError: for sequences under a grammar, where it depends on x.
         """
+
+
+class SequenceLikelihood(Likelihood, Protocol):
+    """A distribution p(x|z) of one sequence."""
+
+    def mode(self, parameters: Any) -> Array:
+        """The likeliest rule at each place, given those before it: a whole sentence."""
+
+    def noise(self, rng: Array, parameters: Any) -> Any:
+        """Noise shaped like the parameters: the mode of their sum is a draw of x."""

@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.models.mlp import ACTIVATIONS, Mlp
-from sfvae_jax.models.sequence_vae import SequenceVae
+from sfvae_jax.models.spec import Model
 from sfvae_jax.models.vae import OUTPUT_ACTIVATIONS, Vae
 from sfvae_jax.objectives import DenseOutput
 
 
-def decoder_function(
-    model: Vae | SequenceVae, variables: Any, batch_size: int = 64
-) -> Callable[[Array], Any]:
+def decoder_function(model: Model, variables: Any, batch_size: int = 64) -> Callable[[Array], Any]:
     """Returns `model.decode` with these variables: from one latent [m] to p(x|z)'s parameters.
 
     If the decoder is fully connected and its output is the mean of a Gaussian, the function is an
     `objectives.DenseOutput` for batches of that size.
     """
-    gives_mean = isinstance(model, Vae) and model.likelihood_spec.squared_error
-    if gives_mean and isinstance(model.decoder, Mlp):
-        return _dense_output(model, variables["params"]["decoder"], batch_size)
+    if (
+        isinstance(model, Vae)
+        and isinstance(model.decoder, Mlp)
+        and model.likelihood_spec.squared_error
+    ):
+        return _dense_output(model, model.decoder, variables["params"]["decoder"], batch_size)
     return lambda z: model.apply(variables, z, method="decode")
 
 
-def forced_decoder_function(
-    model: nn.Module, variables: Any
-) -> Callable[[Array, Array], Any] | None:
+def forced_decoder_function(model: Model, variables: Any) -> Callable[[Array, Array], Any] | None:
     """Returns the decoder that is fed the example x that its parameters score (teacher forcing).
 
     Args:
@@ -49,7 +47,7 @@ def forced_decoder_function(
 
 
 def cast_decoder_function(
-    model: Vae | SequenceVae, variables: Any, dtype: str
+    model: Model, variables: Any, dtype: str
 ) -> Callable[[Array], Any] | None:
     """Returns the same decoder, computed in another dtype; None for float32."""
     if dtype == "float32":
@@ -60,8 +58,7 @@ def cast_decoder_function(
     return lambda z: decode(z.astype(jnp.dtype(dtype)))
 
 
-def _dense_output(model: Vae, params: Any, batch_size: int) -> DenseOutput:
-    mlp: Mlp = model.decoder
+def _dense_output(model: Vae, mlp: Mlp, params: Any, batch_size: int) -> DenseOutput:
     last = f"Dense_{len(mlp.sizes) - 1}"
     inner = Mlp(mlp.sizes[:-1], mlp.activation, mlp.initializer, mlp.lowering)
     inner_params = {"params": {name: value for name, value in params.items() if name != last}}

@@ -19,6 +19,7 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Derivation, Language, RuleTables
+from sfvae_jax.likelihoods import SequenceLikelihood
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec
 
@@ -143,7 +144,9 @@ class RecurrentDecoder(nn.Module):
         del axes
         return self._run(z)[1]
 
-    def sample(self, rng: Array, z: Array, likelihood: Any, axes: Axes = None) -> tuple[Array, Any]:
+    def sample(
+        self, rng: Array, z: Array, likelihood: SequenceLikelihood, axes: Axes = None
+    ) -> tuple[Array, Any]:
         """Draws x from p(x|z), each place fed the draw of the one before it.
 
         Args:

@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.likelihoods import SequenceLikelihood
 from sfvae_jax.models.heads import PosteriorHead
 from sfvae_jax.models.spec import Axes
+from sfvae_jax.posteriors import Code
 
 
 class SequenceVae(nn.Module):
@@ -50,7 +52,7 @@ class SequenceVae(nn.Module):
         """Whether `decode_given` differs from `decode`."""
         return getattr(self.decoder, "teacher_forced", False)
 
-    def encode(self, x: Array, axes: Axes = None) -> Any:
+    def encode(self, x: Array, axes: Axes = None) -> Code:
         """Returns q(z|x) for one example shaped `data_shape`."""
         posterior = self.head(self.encoder(x, axes))
         return dataclasses.replace(posterior, mean=self.latent_scale * posterior.mean)
@@ -69,7 +71,9 @@ class SequenceVae(nn.Module):
             return self.decoder.given(z / self.latent_scale, x, axes)
         return self.decode(z, axes)
 
-    def sample(self, rng: Array, z: Array, likelihood: Any, axes: Axes = None) -> tuple[Array, Any]:
+    def sample(
+        self, rng: Array, z: Array, likelihood: SequenceLikelihood, axes: Axes = None
+    ) -> tuple[Array, Any]:
         """Draws x from p(x|z) for one latent [m], each place given those before it.
 
         Args:

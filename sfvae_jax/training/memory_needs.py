@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
+from sfvae_jax.models import Model
 from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
 
@@ -42,7 +42,7 @@ class _Need(NamedTuple):
 
 def check_sizes(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Model,
     shape: tuple[int, ...],
     itemsize: int,
     batch_size: int,
@@ -82,7 +82,7 @@ def check_sizes(
 
 
 def _parameters(
-    config: ml_collections.ConfigDict, model: nn.Module, shape: tuple[int, ...]
+    config: ml_collections.ConfigDict, model: Model, shape: tuple[int, ...]
 ) -> _Need | None:
     widths = {key: _widest(_value(config, key)) for key in _WIDTHS}
     key = max(widths, key=lambda key: widths[key])

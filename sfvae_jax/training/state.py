@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,6 +12,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from sfvae_jax.models import Model
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
@@ -92,7 +92,7 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
 
 def create_state(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Model,
     optimizer: optax.GradientTransformation,
     data_shape: tuple,
 ) -> TrainState:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -15,6 +14,7 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
+from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runtime.devices import device_memory
@@ -41,7 +41,7 @@ _PIXELS = 2**31 - 1  # folded into an example's key: its pixels are independent 
 
 def make_train_step(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Model,
     optimizer: optax.GradientTransformation,
     *,
     axis_name: str,
@@ -87,7 +87,7 @@ def make_train_step(
 
 def build_gradient(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
+    model: Model,
     rng: Array,
     axis_name: str | None,
 ) -> Callable[[TrainState, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
@@ -150,7 +150,7 @@ def _as_seen(config: ml_collections.ConfigDict, keys: Array, stored: Array) -> A
 
 
 def _microbatch(
-    config: ml_collections.ConfigDict, model: nn.Module, state: TrainState, share: int
+    config: ml_collections.ConfigDict, model: Model, state: TrainState, share: int
 ) -> int:
     if config.train.microbatch:
         return config.train.microbatch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -14,6 +13,7 @@ import optax
 from jax import Array
 
 from sfvae_jax.data import as_seen
+from sfvae_jax.models import Model
 from sfvae_jax.runtime import processes
 from sfvae_jax.training import early_stopping
 from sfvae_jax.training.losses.base import build_loss, weights_at
@@ -36,7 +36,7 @@ class Validation:
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        model: nn.Module,
+        model: Model,
         examples: np.ndarray,
     ) -> None:
         """Prepares the loss; nothing is compiled yet.

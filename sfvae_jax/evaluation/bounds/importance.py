@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.likelihoods import Likelihood
+from sfvae_jax.posteriors import Posterior
 
 
 class ImportanceStatistics(NamedTuple):
@@ -56,8 +58,8 @@ def importance_statistics(
     rng: Array,
     decode: Callable[[Array], Any],
     x: Array,
-    posterior: Any,
-    likelihood: Any,
+    posterior: Posterior,
+    likelihood: Likelihood,
     *,
     num_samples: int,
     chunk_size: int,
@@ -131,8 +133,8 @@ def importance_log_evidence(
     rng: Array,
     decode: Callable[[Array], Any],
     x: Array,
-    posterior: Any,
-    likelihood: Any,
+    posterior: Posterior,
+    likelihood: Likelihood,
     *,
     num_samples: int,
     chunk_size: int,

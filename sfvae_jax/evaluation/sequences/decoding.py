@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from sfvae_jax.evaluation.trained_model import (
     split_examples,
 )
 from sfvae_jax.grammars import Language
+from sfvae_jax.likelihoods import SequenceLikelihood
 from sfvae_jax.objectives.numerics.batch import example_keys
 
 DECODINGS = ("mode", "sample")
@@ -147,7 +148,7 @@ def _decoder(trained: TrainedModel, sampled: bool) -> Callable[..., Any]:
             example, parameters = trained.sample(params, z, key)
         else:
             parameters = trained.decode(params, z)
-            example = trained.likelihood.mode(parameters)
+            example = cast(SequenceLikelihood, trained.likelihood).mode(parameters)
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)]
         return example, jnp.all(jnp.stack(finite))
 

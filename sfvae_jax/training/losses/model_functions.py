@@ -37,7 +37,7 @@ class Functions(NamedTuple):
 
 
 def model_functions(
-    model: models.Vae | models.SequenceVae,
+    model: models.Model,
     params: Any,
     batch_stats: Any,
     jacobian_dtype: str = "float32",

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
 
 _EXAMPLES = "examples"
@@ -24,7 +24,7 @@ _MOMENTS = 2**31 - 2  # folded into an example's key: its latent for the moments
 
 
 def batch_moments(
-    model: nn.Module,
+    model: Model,
     variables: dict[str, Any],
     rng: Array,
     x: Array,
