@@ -32,9 +32,9 @@ ROOMS = {
     "config": "errors options objectives posteriors likelihoods data models evaluation training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
     " evaluation runs",
-    "trained": "objectives likelihoods data evaluation training",
+    "trained": "objectives likelihoods data models evaluation training",
     "final_measures": "evaluation runs config",
-    "step_measures": "runtime data training runs trained",
+    "step_measures": "runtime data models training runs trained",
     "train": "errors runtime objectives likelihoods data models evaluation training runs config"
     " step_measures",
     "evaluate": "errors paths runtime data models evaluation training runs config trained"
