@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -41,7 +42,7 @@ class ConvEncoder(nn.Module):
         """Maps [H, W, C] to [num_outputs]; `axes` is for networks with BatchNorm."""
         del axes
         init = INITIALIZERS[self.initializer]
-        shared = {"lowering": self.lowering, "kernel_init": init}
+        shared: dict[str, Any] = {"lowering": self.lowering, "kernel_init": init}
         for channels in self.channels[:-1]:
             x = Convolution(channels, self.kernel_size, 2, **shared)(x)
             x = ACTIVATIONS[self.activation](x)
@@ -76,7 +77,11 @@ class ConvDecoder(nn.Module):
         """Maps [m] to [multiple, H, W, num_outputs]."""
         del axes
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
-        shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
+        shared: dict[str, Any] = {
+            "transposed": True,
+            "lowering": self.lowering,
+            "kernel_init": init,
+        }
         *inner, last = self.channels
         x = nn.Dense(last, kernel_init=init)(z).reshape(1, 1, last)
         padding, stride = "VALID", 1
@@ -123,6 +128,6 @@ CONV = ModelSpec(
     name="conv",
     summary="the convolutions of Higgins et al.",
     networks=networks,
-    sizes="square images of 64 pixels a side, or as many as model.channels makes of them",
+    sizes="square images of 64 pixels a side; other model.channels change the size",
     options=("channels", "kernel_size"),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -32,7 +33,7 @@ def normalize(x: Array, axes: Axes) -> Array:
     """
     return nn.BatchNorm(
         use_running_average=axes is None,
-        axis_name=axes,
+        axis_name=axes,  # type: ignore[arg-type]  # JAX takes several names, too
         momentum=0.0,  # the train step takes the averages over the steps
         use_fast_variance=False,  # E x^2 - (E x)^2 loses digits
     )(x)
@@ -61,7 +62,7 @@ class ConvBnEncoder(nn.Module):
     def __call__(self, x: Array, axes: Axes = None) -> Array:
         """Maps [H, W, C] to [num_outputs]; `axes` as in `normalize`."""
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
-        shared = {"lowering": self.lowering, "kernel_init": init}
+        shared: dict[str, Any] = {"lowering": self.lowering, "kernel_init": init}
         for channels in self.channels:
             x = Convolution(channels, self.kernel_size, 2, use_bias=False, **shared)(x)
             x = activate(normalize(x, axes))
@@ -97,7 +98,11 @@ class ConvBnDecoder(nn.Module):
     def __call__(self, z: Array, axes: Axes = None) -> Array:
         """Maps [m] to [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
         init, activate = INITIALIZERS[self.initializer], ACTIVATIONS[self.activation]
-        shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
+        shared: dict[str, Any] = {
+            "transposed": True,
+            "lowering": self.lowering,
+            "kernel_init": init,
+        }
         first, *others = self.channels[::-1]
         x = nn.Dense(FIRST_SIDE**2 * first, kernel_init=init)(z)
         x = activate(normalize(x.reshape(FIRST_SIDE, FIRST_SIDE, first), axes))
@@ -145,7 +150,7 @@ CONV_BN = ModelSpec(
     name="conv_bn",
     summary="the convolutions with BatchNorm of RAE",
     networks=networks,
-    sizes="square images of 16, 32 or 64 pixels a side, or as many as model.channels allows",
+    sizes="square images of 16, 32 or 64 pixels a side; more model.channels allow larger ones",
     batch_norm="yes",
     options=("channels", "kernel_size"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -46,7 +47,11 @@ class ConvEluDecoder(nn.Module):
     def __call__(self, z: Array, axes: Axes = None) -> Array:
         """Maps [m] to [multiple, H, W, num_outputs]; `axes` as in `normalize`."""
         init = INITIALIZERS[self.initializer]
-        shared = {"transposed": True, "lowering": self.lowering, "kernel_init": init}
+        shared: dict[str, Any] = {
+            "transposed": True,
+            "lowering": self.lowering,
+            "kernel_init": init,
+        }
         first, *others = self.channels[::-1]
         height, width = self.first_shape
         x = nn.elu(nn.Dense(height * width * first, kernel_init=init)(z))
@@ -101,7 +106,7 @@ CONV_ELU = ModelSpec(
     name="conv_elu",
     summary="the convolutions with BatchNorm and ELU of GAPS",
     networks=networks,
-    sizes="images whose sides are multiples of 8, or of as much as model.channels asks for",
+    sizes="images whose sides are multiples of 8; other model.channels change the factor",
     batch_norm="yes",
     options=("channels", "kernel_size"),
 )

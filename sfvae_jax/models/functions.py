@@ -67,7 +67,8 @@ def _dense_output(model: Vae, mlp: Mlp, params: Any, batch_size: int) -> DenseOu
         z = z / model.latent_scale
         if not mlp.sizes[:-1]:
             return z
-        return ACTIVATIONS[mlp.activation](inner.apply(inner_params, z))
+        outputs: Any = inner.apply(inner_params, z)
+        return ACTIVATIONS[mlp.activation](outputs)
 
     return DenseOutput(
         hidden,

@@ -8,7 +8,7 @@ into sentences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -111,10 +111,10 @@ class GrammarDecoder(nn.Module):
         if self.batch_norm:
             z = normalize(z, axes)
         x = ACTIVATIONS[self.activation](nn.Dense(z.size, kernel_init=init)(z))
-        x = jnp.broadcast_to(x, (self.num_places, x.size))
+        hidden: Any = jnp.broadcast_to(x, (self.num_places, x.size))
         for size in self.sizes:
-            x = nn.RNN(nn.GRUCell(size, kernel_init=init))(x)
-        return nn.Dense(self.num_rules, kernel_init=init)(x)
+            hidden = nn.RNN(nn.GRUCell(size, kernel_init=init))(hidden)
+        return nn.Dense(self.num_rules, kernel_init=init)(hidden)
 
 
 def networks(

@@ -178,7 +178,8 @@ class RecurrentDecoder(nn.Module):
         del axes
         first, carry = self._start(z)
         inputs = jnp.concatenate([first[None], inputs_of(x, self.num_rules)[:-1]])
-        return self._parameters(self._outputs(self.lstm(inputs, initial_carry=carry)))
+        hidden: Any = self.lstm(inputs, initial_carry=carry)
+        return self._parameters(self._outputs(hidden))
 
     @property
     def num_rules(self) -> int:
@@ -197,7 +198,7 @@ class RecurrentDecoder(nn.Module):
             given = inputs_of(x[None], decoder.num_rules)[0]
             return (carry, given, derivation), (x, parameters)
 
-        shared = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        shared: dict[str, Any] = {"variable_broadcast": "params", "split_rngs": {"params": False}}
         first, carry = self._start(z)
         state = (carry, first, self.tables.begin(self.num_places))
         return nn.scan(place, length=self.num_places, **shared)(self, state, noise)[1]

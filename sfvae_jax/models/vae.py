@@ -77,6 +77,7 @@ class Vae(nn.Module):
         outputs = self.decoder(z, axes).reshape(-1, *self.data_shape)
         scales = self.decoder_scales(z) if spec.num_scales(self.data_shape) else None
         activate = OUTPUT_ACTIVATIONS[self.output_activation] or _identity
+        assert spec.link is not None  # only likelihoods of sequences have none
         return spec.link(outputs, activate, scales)
 
     def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:

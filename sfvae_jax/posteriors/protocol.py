@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from jax import Array
 
 
 class Code(Protocol):
-    """What every encoder gives: one latent that stands for the example."""
+    """What every encoder gives: a dataclass with one latent that stands for the example."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def mean(self) -> Array:

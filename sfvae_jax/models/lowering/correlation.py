@@ -57,7 +57,7 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     check_shape("kernel", kernel, expected, ", square and with the channels of the image")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     # It is read here because the products are lowered later, outside the caller's context.
-    precision = jax.config.jax_default_matmul_precision
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full, precision=precision)
 
 
@@ -119,7 +119,7 @@ def _pad(x: Array, top: int, bottom: int, left: int, right: int) -> Array:
 
 
 def _shifts(size: int) -> list[tuple[int, int]]:
-    return list(product(range(size), repeat=2))
+    return [(i, j) for i, j in product(range(size), repeat=2)]
 
 
 def _flat(x: Array) -> Array:
@@ -191,7 +191,8 @@ def _correlate_batched(
 ) -> tuple[Array, int]:
     x, kernel = args
     if axes[1] is not None:  # each example has its own kernel, so there is no single product
-        return jax.vmap(partial(_correlate, **params), axes)(x, kernel), 0
+        return jax.vmap(lambda x, kernel: _correlate(x, kernel, **params), axes)(x, kernel), 0
+    assert axes[0] is not None  # one of both is mapped
     x = jnp.moveaxis(x, axes[0], 0)
     y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **params)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
