@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sfvae_jax.models import conv
+from sfvae_jax.models.convolutional import conv
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 

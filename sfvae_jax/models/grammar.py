@@ -18,7 +18,7 @@ from jax import Array
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
-from sfvae_jax.models.conv_bn import normalize
+from sfvae_jax.models.convolutional.conv_bn import normalize
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sfvae_jax.models.conv import CONV
-from sfvae_jax.models.conv_bn import CONV_BN
-from sfvae_jax.models.conv_elu import CONV_ELU
+from sfvae_jax.models.convolutional.conv import CONV
+from sfvae_jax.models.convolutional.conv_bn import CONV_BN
+from sfvae_jax.models.convolutional.conv_elu import CONV_ELU
 from sfvae_jax.models.grammar import GRAMMAR
 from sfvae_jax.models.mlp import MLP
 from sfvae_jax.models.recurrent import RECURRENT

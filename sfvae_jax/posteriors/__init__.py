@@ -6,15 +6,15 @@ needs. Gaussian posteriors also have closed forms: `expected_log_prior`, `entrop
 `kl_to_prior`. `POSTERIORS` says of each family what it needs and what it can do.
 """
 
-from sfvae_jax.posteriors.auxiliary import (
+from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+from sfvae_jax.posteriors.flows.auxiliary import (
     AUXILIARY_STARTS,
     AuxiliaryFlow,
     init_auxiliary_flow,
 )
-from sfvae_jax.posteriors.diagonal import DiagonalGaussian
+from sfvae_jax.posteriors.flows.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
+from sfvae_jax.posteriors.flows.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
-from sfvae_jax.posteriors.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
-from sfvae_jax.posteriors.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.point import Point
 from sfvae_jax.posteriors.protocol import Code, GaussianPosterior, Posterior
 from sfvae_jax.posteriors.spec import STDDEVS, PosteriorSpec

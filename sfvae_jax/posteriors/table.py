@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sfvae_jax.posteriors.auxiliary import AUXILIARY_FLOW
 from sfvae_jax.posteriors.constant import CONSTANT
 from sfvae_jax.posteriors.diagonal import DIAGONAL
+from sfvae_jax.posteriors.flows.auxiliary import AUXILIARY_FLOW
+from sfvae_jax.posteriors.flows.inverse_autoregressive import IAF
+from sfvae_jax.posteriors.flows.planar import PLANAR
 from sfvae_jax.posteriors.full_covariance import FULL_COVARIANCE
-from sfvae_jax.posteriors.inverse_autoregressive import IAF
-from sfvae_jax.posteriors.planar import PLANAR
 from sfvae_jax.posteriors.point import NONE
 from sfvae_jax.posteriors.spec import PosteriorSpec
 

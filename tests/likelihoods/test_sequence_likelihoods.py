@@ -249,7 +249,7 @@ def test_information_is_the_fisher_information_on_average(float64):
     np.testing.assert_allclose(p @ slope**2, p @ information, rtol=1e-10)
 
 
-def test_values_count_where_a_layer_is(float64):
+def test_values_count_only_at_layers(float64):
     """Two of five places have SciPy's normal density; the others have no term and no gradient."""
     likelihood, values = Sequence(rule_tables(LAYERS), 0.3), RNG.normal(size=5)
     rules = _of(LAYERS).log_prob(jnp.array(X), jnp.array(LOGITS))

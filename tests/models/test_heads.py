@@ -28,8 +28,12 @@ def _posterior(head, raw):
     return jax.jit(lambda raw: head.apply(head.init(jax.random.key(0), raw), raw))(raw)
 
 
-def test_every_family_of_the_table_has_a_head():
+def test_every_spec_says_what_its_class_can_do():
     assert set(posteriors.POSTERIORS) == set(FAMILIES)
+    for name, spec in posteriors.POSTERIORS.items():
+        assert spec.has_density == hasattr(FAMILIES[name], "sample_and_path_log_prob")
+        assert spec.closed_form_kl == hasattr(FAMILIES[name], "kl_to_prior")
+        assert spec.kl_per_dimension == hasattr(FAMILIES[name], "kl_per_dimension")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

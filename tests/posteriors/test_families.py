@@ -1,4 +1,4 @@
-"""What holds of every posterior: extremes, and the latent that stands for the whole."""
+"""What holds for every posterior: extreme values, and the latent that stands for the whole."""
 
 import jax
 import jax.numpy as jnp

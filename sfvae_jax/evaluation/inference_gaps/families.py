@@ -17,7 +17,7 @@ from jax import Array
 from sfvae_jax import objectives, posteriors
 from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
 from sfvae_jax.evaluation.trained_model import TrainedModel
-from sfvae_jax.posteriors.networks import Network
+from sfvae_jax.posteriors.flows.networks import Network
 
 
 def log_stddev(posterior: Any) -> Any:

@@ -16,7 +16,7 @@ from jax import Array
 from sfvae_jax.objectives.numerics.checks import ArgumentError, check_shape, check_vector
 from sfvae_jax.objectives.numerics.precision import rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
-from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+from sfvae_jax.posteriors.flows.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
 from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 

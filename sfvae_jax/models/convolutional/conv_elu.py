@@ -10,8 +10,8 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models.conv import sets_first
-from sfvae_jax.models.conv_bn import ConvBnEncoder, normalize
+from sfvae_jax.models.convolutional.conv import sets_first
+from sfvae_jax.models.convolutional.conv_bn import ConvBnEncoder, normalize
 from sfvae_jax.models.lowering.convolution import Convolution
 from sfvae_jax.models.mlp import INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec

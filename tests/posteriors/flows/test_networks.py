@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sfvae_jax.posteriors.networks import apply_network, init_network
+from sfvae_jax.posteriors.flows.networks import apply_network, init_network
 
 
 def _random(sizes, context_size=0, seed=0):
@@ -74,6 +74,6 @@ def test_initialisation():
     assert network[1]["bias"].shape == (20,)
 
 
-def test_no_context_no_parameters_of_it():
+def test_without_a_context_there_are_no_parameters_for_it():
     network = jax.eval_shape(lambda: init_network(jax.random.key(0), (2, 1)))
     assert [sorted(layer) for layer in network] == [["bias", "kernel"]]

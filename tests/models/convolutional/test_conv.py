@@ -10,7 +10,7 @@ import pytest
 from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models.conv import sets_first
+from sfvae_jax.models.convolutional.conv import sets_first
 from sfvae_jax.train import train
 
 
@@ -185,9 +185,9 @@ def test_what_does_not_fit_is_refused(name, shape, message):
         _model(name, shape, 4)
 
 
-def test_sides_must_halve():
+def test_sides_must_be_multiples_of_8():
     changes = {"model.activation": "elu"}
     for shape in ((28, 28, 1), (32, 20, 3), (784,)):
         found = " x ".join(map(str, shape))
-        with pytest.raises(UsageError, match=f"sides that 8 divides, got {found}; pad"):
+        with pytest.raises(UsageError, match=f"sides are multiples of 8, got {found}; pad"):
             _model("conv_elu", shape, 4, **changes)

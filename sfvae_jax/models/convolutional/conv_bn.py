@@ -14,7 +14,7 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models.conv import sets_first
+from sfvae_jax.models.convolutional.conv import sets_first
 from sfvae_jax.models.lowering.convolution import Convolution
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec

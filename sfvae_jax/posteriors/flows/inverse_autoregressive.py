@@ -15,7 +15,7 @@ from sfvae_jax.objectives.numerics.checks import check_shape, check_vector
 from sfvae_jax.objectives.numerics.linear_algebra import matmul, triangular_inverse
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
-from sfvae_jax.posteriors.networks import Network, apply_network, init_network
+from sfvae_jax.posteriors.flows.networks import Network, apply_network, init_network
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
 from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 

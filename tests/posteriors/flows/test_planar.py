@@ -54,7 +54,7 @@ def test_log_det_is_the_jacobians(float64):
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, -5.0, -100.0])
-def test_it_is_invertible_whatever_the_arguments(float64, strength):
+def test_it_is_invertible_for_any_arguments(float64, strength):
     """Rising along w, and of positive determinant, on a grid that crosses tanh's steepest place."""
     w = np.array([1.0, -0.5])
     flow = _flow(u=strength * w[None], w=w[None], b=np.array([0.2]))

@@ -1,0 +1,1 @@
+"""Posteriors that push a Gaussian through invertible maps."""
