@@ -52,15 +52,17 @@ class DataSource:
     Attributes:
         name: the name, such as "mnist_5k"; where a PATH follows it, with the colon, as in "npz:".
         help: what its examples are, a phrase for tables and error messages.
-        open: a function from the `data` group and the PATH (the whole name where no PATH follows)
-            to the splits by name; "train" is always among them. It raises UsageError.
+        open: takes the `data` group and the PATH (the whole name where no PATH follows), and
+            returns the splits by name; "train" is always among them. It raises UsageError if the
+            data cannot be read.
         kind: what its sequences are made of; None for images.
-        options: those options of `data` that it takes and that not every source does.
-        splits: those of "train", "valid" and "test" that it always has; empty if the files tell.
-        shape: of an example, where it is known before the source is opened.
+        options: the options of `data` that apply to it, but not to every source.
+        splits: which of "train", "valid" and "test" it always has; empty if that depends on PATH or
+            on the set.
+        shape: the shape of an example, where it is known before the source is opened.
         held_out_by: what is hashed to decide which examples are held out, for a source whose
             examples can change in number; empty if they are shuffled.
-        subset_of: the name of the larger data set that it is a part of, if any.
+        subset_of: the name of the data set from which its examples are taken, if any.
         downloads: whether opening it may download it.
     """
 
@@ -137,7 +139,7 @@ class ArraySplit(SourceSplit):
         return None if self._labels is None else self._labels[indices]
 
     def digest(self) -> bytes:
-        """Returns a digest of examples and labels, whose order counts only without identities."""
+        """Returns a digest of examples and labels; with identities it ignores their order."""
         if self._identities is None:
             columns = [self._examples, self._labels]
         else:

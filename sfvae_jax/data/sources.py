@@ -81,9 +81,9 @@ def check_options(group: ml_collections.ConfigDict) -> None:
 
 
 def sequence_kind(name: str) -> SequenceKind | None:
-    """The kind of sequences with this name, which `Language.kind` has; None if there is none."""
-    kinds_known = (source.kind for source in SOURCES.values())
-    return next((kind for kind in kinds_known if kind is not None and kind.name == name), None)
+    """Returns the kind of sequences with this name, as in `Language.kind`; None if unknown."""
+    known = (source.kind for source in SOURCES.values())
+    return next((kind for kind in known if kind is not None and kind.name == name), None)
 
 
 def check_data(group: ml_collections.ConfigDict) -> None:
@@ -124,7 +124,7 @@ def value_range(group: ml_collections.ConfigDict) -> tuple[float, float] | None:
 
 
 def filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns the options, by name, that a `data` group leaves open and that its data decide.
+    """Returns values, by name, for the options that a `data` group leaves to the data.
 
     Raises:
         UsageError: if the data cannot be read.
@@ -134,7 +134,7 @@ def filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def before(name: str) -> Mapping[str, Any]:
-    """Returns options, by name, that runs of earlier versions on these data had implicitly."""
+    """Returns the values, by name, of options that runs of earlier versions did not record."""
     kind = source_of(name).kind
     return {} if kind is None else kind.before
 
@@ -157,6 +157,6 @@ def _unknown(name: str, of_tfds: list[str]) -> UsageError:
     hint = f"; did you mean {near[0]!r}?" if near else "."
     known = ", ".join(source.usage for source in SOURCES.values())
     return UsageError(
-        f"unknown data set {name!r}{hint} Known: {known}, and the image sets of tensorflow-datasets"
-        " (mnist, fashion_mnist, omniglot, cifar10, celeb_a, ...)"
+        f"data.name: unknown data set {name!r}{hint} Known: {known}, and the image sets of"
+        " tensorflow-datasets (mnist, fashion_mnist, omniglot, cifar10, celeb_a, ...)"
     )

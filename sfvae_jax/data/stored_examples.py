@@ -108,8 +108,8 @@ class StoredExamples:
             if found.shape != example.shape:  # one channel would be broadcast to three in silence
                 raise UsageError(
                     f"an image has shape {found.shape} instead of {example.shape}: its file has"
-                    " changed since the data were opened; start again, and leave the data as they"
-                    " are"
+                    " changed since the data were opened; start again, and do not change the data"
+                    " during a run"
                 )
             example[...] = found
         if self._binarization_seed is None:

@@ -60,8 +60,8 @@ def example_batches(
 ) -> Generator[np.ndarray, None, None]:
     """Yields the examples [S, b, ...] of the batches of each call; no others are read.
 
-    Threads of Grain read the batches of the next call while a call runs. Besides those of one call,
-    no more batches are held than the longest call has, and one for each thread.
+    Threads of Grain read the batches of the next call while a call runs. At most as many batches
+    are read ahead as the longest call has, and one for each thread.
 
     Args:
         examples: those of the data set.
@@ -69,7 +69,7 @@ def example_batches(
         start: the number of steps taken before.
         ends: the step at which each call ends.
         last: the last of these.
-        longest: the most steps of a call.
+        longest: the largest number of steps in a call.
     """
     if start >= last:
         return

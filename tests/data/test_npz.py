@@ -258,10 +258,10 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(path, monkeypa
     config = group(f"npz:{path}")
     with monkeypatch.context() as patch:
         patch.setattr("sfvae_jax.data.image_sources.npz.host_memory", lambda: 10 * size)
-        with pytest.raises(UsageError, match=r"take 0.0 GiB of memory, more than can be held; use"):
+        with pytest.raises(UsageError, match=r"take 0.0 GiB, more than memory can hold; use"):
             data.load(config, "train")
     monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 4 * size)
-    with pytest.raises(UsageError, match="more than can be held"):
+    with pytest.raises(UsageError, match="more than memory can hold"):
         data.load(config, "train")
 
 

@@ -40,8 +40,8 @@ class _File:
 
     Attributes:
         name: its path relative to the folder, with "/".
-        split: the split that the outermost folder with the name of one names; None if there is no
-            such folder.
+        split: the split named by the outermost of its folders that is in SPLIT_NAMES; None if there
+            is no such folder.
         real: its path without links.
         is_link: whether the file itself is a link.
     """
@@ -117,12 +117,15 @@ def _walk(folder: Path) -> list[_File]:
             if not _is_folder(entry):
                 if entry.name.lower().endswith(SUFFIXES):
                     found.append(_File(name, split, place, is_link))
-            elif not (
-                is_link and f"{real}/".startswith(f"{place}/")
-            ):  # a link back up is not followed
+            elif not (is_link and _is_above(place, real)):
                 within = split or SPLIT_NAMES.get(entry.name.casefold())
                 (links if is_link else folders).append((f"{name}/", within, place))
     return found
+
+
+def _is_above(place: str, folder: str) -> bool:
+    """Returns whether a folder lies in a place or is the place; a link to it would never end."""
+    return f"{folder}/".startswith(f"{place}/")
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:

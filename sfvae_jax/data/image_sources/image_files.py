@@ -1,4 +1,4 @@
-"""Files of single images: what is known of them, and their pixels; no other format is decoded."""
+"""Reads image files: first what their heads and ends tell, later their pixels."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def look(path: Path, *, thorough: bool) -> Head:
         thorough: whether to decode it anyway: only this shows damage in the middle.
 
     Raises:
-        Exception: whatever decoders raise on damaged files; ValueError if it is not a regular file,
-            or holds something other than one image with 8 or 16 bits a channel.
+        ValueError: if it is not a regular file, or holds something other than one image with 8 or
+            16 bits a channel.
+        Exception: if it is damaged; decoders raise errors of many kinds.
     """
     with _opened(path) as image:
         frames = getattr(image, "n_frames", 1)

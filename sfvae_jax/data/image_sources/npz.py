@@ -104,7 +104,7 @@ def _check(headers: Mapping[str, Header], file: Path) -> None:
     memory = host_memory()
     if not fits_in_memory(kept) or (memory and as_read > _SHARE_OF_MEMORY * memory):
         raise UsageError(
-            f"the arrays of {file} take {as_read / 2**30:.1f} GiB of memory, more than can be held;"
+            f"the arrays of {file} take {as_read / 2**30:.1f} GiB, more than memory can hold;"
             " use fewer images, uint8 instead of floats, or folder:PATH of image files, which are"
             " read when they are needed"
         )

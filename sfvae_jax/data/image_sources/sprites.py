@@ -43,8 +43,8 @@ _SEEDS = {"train": 1, "test": 2}
 
 _BLACK, _WHITE = np.array([0], np.int32), np.array([255], np.int32)
 
-# Each pixel has 8 x 8 samples. Lengths are whole numbers of 1/32 pixel, sines of 1/4096; after the
-# rotation lengths are of 1/512 pixel, so that their squares fit in 32 bits.
+# Each pixel has 8 x 8 samples. Lengths are multiples of 1/32 pixel, sines of 1/4096. After the
+# rotation lengths are multiples of 1/512 pixel, so that their squares fit in 32 bits.
 _SAMPLES = 8
 _UNITS = 32
 _SINE_UNITS = 4096

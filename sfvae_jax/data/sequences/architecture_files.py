@@ -59,7 +59,7 @@ def read_lines(path: Path, parse: Callable[[str], Architecture]) -> Architecture
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}; give the PATH of a file of architectures, one"
-            " a line"
+            " per line"
         ) from error
     architectures, damaged = {}, {}
     for number, line in enumerate(lines, 1):

@@ -33,7 +33,7 @@ log = logging.getLogger("sfvae_jax")
 
 
 class _Format(NamedTuple):
-    """The lines of one kind of files.
+    """The format of one kind of files.
 
     Attributes:
         source: the name of the source without its colon.
@@ -168,7 +168,7 @@ def _problem(one: Architecture, layer_types: tuple[str, ...], max_length: int) -
 
 def _first(damaged: Mapping[int, str], total: int, path: Path) -> str:
     line, reason = min(damaged.items())
-    return f"{len(damaged)} of the {total} lines of {path}, first line {line}{reason}"
+    return f"{len(damaged)} of the {total} lines of {path}; the first is line {line}{reason}"
 
 
 def _packed(

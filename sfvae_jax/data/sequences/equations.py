@@ -22,7 +22,7 @@ _LINES = TextFormat("equations", "expressions")
 
 
 class DrawnEquations(SourceSplit):
-    """One split of the expressions that are drawn, as examples of a language."""
+    """One split of the drawn expressions, written in a language."""
 
     def __init__(self, derivations: np.ndarray, language: Language) -> None:
         self._derivations, self._language = derivations, language
@@ -50,8 +50,8 @@ def open_drawn_equations(language: Language) -> Mapping[str, DrawnEquations]:
     """Returns 100,000 different expressions, 90,000 to train on and 10,000 to test.
 
     They are drawn uniformly, without repetition, from the sentences with at most 15 rules and 19
-    characters: 199,941,076 less the 6% with more characters. Nineteen in twenty of these take 14
-    rules, the most that any of them takes.
+    characters. 199,941,076 sentences have at most 15 rules, and 94% of these at most 19 characters.
+    Nineteen in twenty of the drawn ones take 14 rules; none takes more.
 
     Args:
         language: a language of expressions, in rules or in characters.

@@ -1,4 +1,4 @@
-"""What one kind of sequences is: its language, and what its texts are worth and look like."""
+"""What a kind of sequences is: its language, how good its texts are, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Score:
         name: the label of its axis in pictures.
         better: whether a greater score ("more") or a smaller one ("less") is better.
         fit: takes a function that returns the texts of the training set, and returns the function
-            that scores a valid text. It raises NoScore.
-        worst: the score that an invalid text counts for in a search; None: the worst score of a
-            valid text seen so far.
+            that scores a valid text. It raises NoScore if there can be none.
+        worst: the score that a search gives to an invalid text; None: the worst score of a valid
+            text so far.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Score:
 
     @property
     def sign(self) -> float:
-        """What turns scores into numbers of which the greater are better, 1.0 or -1.0."""
+        """The factor, 1.0 or -1.0, by which greater scores become better ones."""
         return 1.0 if self.better == "more" else -1.0
 
 
@@ -97,8 +97,8 @@ def _nothing(group: ml_collections.ConfigDict) -> dict[str, Any]:
 class SequenceKind:
     """One kind of sequences, such as molecules.
 
-    Functions of a group take the `data` group of a config. Where the sequences come from, the
-    `DataSource`s of the kind say.
+    Functions of a group take the `data` group of a config. The `DataSource`s of the kind say where
+    the sequences come from.
 
     Attributes:
         name: as `Language.kind` has it, a plural such as "molecules".
@@ -107,16 +107,16 @@ class SequenceKind:
             a file that the language depends on cannot be read.
         value_range: the least and the greatest value of sequences that have values; None for a kind
             without values. It raises UsageError if the data cannot be read.
-        filled_in: options, by name, that are left open in the group and that the data decide; they
+        filled_in: returns values, by name, for the options that the group leaves to the data; they
             are kept with the run.
-        before: options, by name, as runs of earlier versions had them that did not name them.
+        before: the values, by name, of options that runs of earlier versions did not record.
         is_valid: whether a text is a meaningful sequence of this kind.
         canonical: one form for all valid texts that mean the same; None for an invalid text that
             has none. By it, evaluations count different and new texts.
         score: how good a text is; None if there is no such measure.
         drawing: how examples are drawn; None: as texts alone.
-        missing: why validity, scores and drawings cannot be had on this machine, such as a package
-            that is not installed, and what to do; empty if they can.
+        missing: returns why this machine cannot tell validity, score and drawing, for instance
+            because a package is not installed, and what to do; empty if it can.
     """
 
     name: str

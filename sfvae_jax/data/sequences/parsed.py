@@ -20,6 +20,7 @@ from sfvae_jax.runtime.user_cache import user_cache_folder
 
 SUFFIX = ".npz"
 _FORMAT = "3"  # the version of a cache file's layout
+# The kind of each array in a cache file, as in `numpy.dtype.kind`.
 _KINDS = {
     "seal": "u",
     "rules": "i",
@@ -172,11 +173,11 @@ def _load(file: Path, key: str, lines: Sequence[Line], grammar: Grammar) -> Pars
     whole = all(array.ndim == 1 for array in arrays.values())
     if not whole or not np.array_equal(seal, _seal(key, parsed)):
         return None
-    return parsed if _is_of(parsed, lines, grammar) else None
+    return parsed if _matches(parsed, lines, grammar) else None
 
 
-def _is_of(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
-    """Returns whether arrays fit the lines, some of which are parsed again and compared.
+def _matches(parsed: Parsed, lines: Sequence[Line], grammar: Grammar) -> bool:
+    """Returns whether parsed lines are these; some are parsed again and compared.
 
     The seal only shows damage: another program could seal a file of its own.
     """

@@ -65,7 +65,8 @@ def text_language(
         grammar: the grammar of the sentences.
         group: the `data` group; `tokens` and `max_length` are read.
         most_rules: the number of places where `max_length` is 0, for sequences of rules.
-        most_characters: the same for characters, without the place for the end.
+        most_characters: the number of characters where `max_length` is 0, for sequences of
+            characters; one place more is for the end.
 
     Raises:
         UsageError: if `max_length` is too small for any sentence.

@@ -152,7 +152,7 @@ def _sources(sources: Iterable[DataSource]) -> str:
             code(source.usage) if source.name else "any other name",
             source.help,
             " x ".join(map(str, source.shape or ())),
-            ", ".join(source.splits) or "those of the files",
+            ", ".join(source.splits) or f"those of the {'files' if source.takes_path else 'set'}",
             f"a hash of {source.held_out_by}" if source.held_out_by else "a shuffle by `data.seed`",
             ", ".join(code(key) for key in source.options if key not in IMAGE_OPTIONS),
         ]

@@ -178,7 +178,7 @@ def test_a_given_vocabulary_keeps_its_order(write):
     np.testing.assert_array_equal(data.open_source(config)["train"][0][:, 0], [2, 0, 1, 5])
     refused(
         write(*LINES, layer_types=("conv", "dense", "relu")),
-        "1 of the 3 lines of .*, first line 2: layer type 'pool' is not among data.layer_types",
+        "the first is line 2: layer type 'pool' is not among data.layer_types",
     )
 
 
@@ -226,13 +226,14 @@ def test_line_endings_blank_lines_and_a_byte_order_mark_do_not_matter(write):
 def test_bad_lines(write, caplog, line, reason):
     config = write(LINES[0], line, LINES[1])
     refused(
-        config, f"1 of the 3 lines of .*, first {reason}" if reason.startswith("line") else reason
+        config,
+        f"1 of the 3 lines of .*; the first is {reason}" if reason.startswith("line") else reason,
     )
     with caplog.at_level(logging.WARNING, "sfvae_jax"):
         kept = data.open_source(write(LINES[0], line, LINES[1], line, skip_corrupt=True))["train"]
     assert len(kept) == 2
     assert "leaving out 2 of the 4 lines" in caplog.text
-    assert "first line 2" in caplog.text
+    assert "the first is line 2" in caplog.text
 
 
 @pytest.mark.parametrize(
