@@ -70,11 +70,17 @@ Group = Mapping[str, Union[Option, "Group"]]
 
 
 def whole(least: int, most: int = INT32_MAX, most_text: str = "") -> Rule:
-    """A whole number from `least` to `most`, but not True or False."""
-    above = {0: "a whole number, 0 or more", 1: "a positive whole number"}
-    limit = most_text or {INT32_MAX: "2**31", 2**32 - 1: "2**32"}.get(most, str(most + 1))
-    start = above.get(least, f"a whole number, {least} or more")
-    return Rule(lambda value: is_whole(value, least, most), f"{start} and below {limit}")
+    """A whole number from `least` to `most`, but not True or False.
+
+    Args:
+        least: the smallest value.
+        most: the largest value.
+        most_text: how a message writes the largest value, if not in digits.
+    """
+    limit = most_text or {INT32_MAX: "2**31 - 1", 2**32 - 1: "2**32 - 1"}.get(most, str(most))
+    return Rule(
+        lambda value: is_whole(value, least, most), f"a whole number from {least} to {limit}"
+    )
 
 
 def one_of(kind: str, names: Iterable[str]) -> Rule:

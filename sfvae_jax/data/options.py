@@ -84,7 +84,7 @@ DATA = {
     ),
     "device_bytes": Option(
         0,
-        whole(0, 2**63 - 1, "2**63"),
+        whole(0, 2**63 - 1, "2**63 - 1"),
         "A training set larger than this many bytes is streamed to the devices instead of being"
         " kept there, with the same results; 0 = a quarter of a device's memory, or 4 GiB where"
         " that is unknown",

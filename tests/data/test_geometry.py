@@ -117,9 +117,9 @@ def test_the_geometry_of_a_data_group():
     ("key", "value", "message"),
     [
         ("channels", 2, "data.channels must be 0, 1 or 3, got 2"),
-        ("crop", -1, "data.crop must be a whole number, 0 or more"),
-        ("pad_to", -1, "data.pad_to must be a whole number, 0 or more"),
-        ("device_bytes", -1, "data.device_bytes must be a whole number, 0 or more"),
+        ("crop", -1, "data.crop must be a whole number from 0 to"),
+        ("pad_to", -1, "data.pad_to must be a whole number from 0 to"),
+        ("device_bytes", -1, "data.device_bytes must be a whole number from 0 to"),
     ],
 )
 def test_invalid_values_are_refused(key, value, message):

@@ -47,8 +47,8 @@ def test_an_unknown_key_on_the_command_line(refused, key, message):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("train.steps=3e8", r"^train.steps must be a positive whole number and .*, got '3e8'$"),
-        ("train.steps=", r"^train.steps must be a positive whole number and .*, got ''$"),
+        ("train.steps=3e8", r"^train.steps must be a whole number from 1 to .*, got '3e8'$"),
+        ("train.steps=", r"^train.steps must be a whole number from 1 to .*, got ''$"),
         (
             "objective.beta=abc",
             "^objective.beta must be a finite number, 0 or more, .*'abc'$",
@@ -76,7 +76,7 @@ def test_a_value_that_cannot_be_on_the_command_line(refused, flag, message):
         ("config.lock().sed = 1", "unknown config key sed; did you mean seed?"),
         (
             "config.train.steps = 'many'",
-            "train.steps must be a positive whole number .*'many'",
+            "train.steps must be a whole number from 1 to .*'many'",
         ),
         ("config.model.hidden_sizes = 5", "model.hidden_sizes must be positive sizes, .* got 5"),
         ("config.evaluations.bias.num_samples = 'x'", "evaluations.bias.num_samples must be"),

@@ -93,7 +93,7 @@ def sandwich(
         UsageError: if num_simulated is less than 1.
     """
     if num_simulated < 1:
-        raise UsageError(f"num_simulated must be a positive whole number, got {num_simulated}")
+        raise UsageError(f"num_simulated must be 1 or more, got {num_simulated}")
     z, x = _simulate(trained, num_simulated, settings.chunk_size)
     task = _Task(trained, settings, x, 1.0)
     step_sizes = _step_sizes(task)

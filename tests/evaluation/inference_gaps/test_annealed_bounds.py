@@ -141,8 +141,8 @@ def test_a_model_without_a_bound_gives_the_reason(changes, reason):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_chains": 0}, "num_chains must be a positive whole number and below .*, got 0"),
-        ({"chunk_size": -1}, "chunk_size must be a positive"),
+        ({"num_chains": 0}, "num_chains must be a whole number from 1 to .*, got 0"),
+        ({"chunk_size": -1}, "chunk_size must be a whole number from 1"),
         ({"schedule": "linaer"}, "schedule: unknown schedule 'linaer'; did you mean 'linear'"),
         ({"target_acceptance": 1.0}, "target_acceptance must be a number in .0, 1., got 1.0"),
     ],
@@ -153,7 +153,7 @@ def test_invalid_settings_are_refused(changes, message):
 
 
 def test_simulating_no_images_is_refused():
-    with pytest.raises(UsageError, match="num_simulated must be a positive"):
+    with pytest.raises(UsageError, match="num_simulated must be 1 or more"):
         sandwich(_trained(), 0, SMALL)
 
 

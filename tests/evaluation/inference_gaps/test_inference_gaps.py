@@ -178,7 +178,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
         ({"pictured": (3, 1000)}, "pictured must be places from 0 to num_images - 1 = 999, got"),
         ({"local.hidden_sizes": (0,)}, "local.hidden_sizes must be positive"),
         ({"annealing.schedule": "cubic"}, "annealing.schedule: unknown schedule"),
-        ({"annealing.num_chains": 0}, "annealing.num_chains must be a positive whole number"),
+        ({"annealing.num_chains": 0}, "annealing.num_chains must be a whole number from 1 to"),
         ({"local.max_steps": 10}, "local.max_steps"),
         ({"num_simulated": -1}, "num_simulated must be"),
     ],

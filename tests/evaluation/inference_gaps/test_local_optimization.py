@@ -293,7 +293,7 @@ def test_invalid_arguments_are_refused(trained):
     assert "each of the 5 images, got 4" in refused(images, "diagonal", SHORT, start)
     assert "no density" in refused(images, "diagonal", error=NotApplicable, no_bound="no density")
     assert "prior" in refused(images, "diagonal", error=NotApplicable, prior_stddev=None)
-    with pytest.raises(ValueError, match="num_samples must be a positive whole number"):
+    with pytest.raises(ValueError, match="num_samples must be a whole number from 1 to"):
         LocalOptimization(num_samples=0)
     with pytest.raises(ValueError, match="at least check_every"):
         LocalOptimization(max_steps=99)

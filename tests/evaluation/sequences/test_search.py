@@ -275,8 +275,8 @@ def test_sequences_without_a_score_are_not_searched(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("num_trials", 0, "num_trials must be a positive whole number"),
-        ("batch_size", 401, "batch_size must be a positive whole number and below 401"),
+        ("num_trials", 0, "num_trials must be a whole number from 1 to"),
+        ("batch_size", 401, "batch_size must be a whole number from 1 to 400"),
         ("decoding", "beam", "decoding: unknown decoding 'beam'. Known: mode, sample"),
     ],
 )
