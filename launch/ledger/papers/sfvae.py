@@ -114,10 +114,10 @@ TABLES = (
             Part(
                 "configs/mnist_collapse.py",
                 ("objective.name=sampling_free", "seed=[0-2]"),
-                hours=0.8,
+                hours=1.2,
             ),
         ),
-        "The paper has ten seeds of the sampling-free model, which takes an estimated 0.8 hours"
+        "The paper has ten seeds of the sampling-free model, which takes an estimated 1.2 hours"
         " per run on two cores; here there are three seeds of each reading of Eq. 21"
         " (objective.log_det_weight).",
         (
