@@ -50,7 +50,8 @@ def _font_cache() -> tempfile.TemporaryDirectory | None:
     return folder
 
 
-_DOTS, _MOST_PIXELS = 120, 30_000  # an inch; in either direction
+_DOTS = 120  # per inch
+_MOST_PIXELS = 30_000  # in either direction
 PANEL = "Panel"  # the text in a PNG that says where its own picture is
 
 
@@ -87,7 +88,7 @@ def save(
 
 
 def _place(figure: Figure, panel: Axes) -> str:
-    """Where axes are in the figure; the numbers at the ticks are part of axes without images."""
+    """Returns where axes are in a figure; numbers at ticks count unless they show an image."""
     figure.draw_without_rendering()
     shown = panel.bbox if panel.images else panel.get_tightbbox(bbox_extra_artists=[])
     box = shown.transformed(figure.transFigure.inverted())

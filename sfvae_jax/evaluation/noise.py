@@ -1,4 +1,4 @@
-"""Where the noise of an evaluation comes from, if it belongs to no single example.
+"""Keys of the noise of evaluations that belongs to no single example.
 
 Example i takes its noise from `fold_in(trained.rng, i)`, see `TrainedModel.map_images`. Everything
 else that is drawn has a stream of its own. Streams are numbered from the largest int32 down, where

@@ -45,7 +45,7 @@ def texts_as_given(figure: Figure) -> Iterator[None]:
 
 
 def _given(figure: Figure) -> list[Text]:
-    """All texts but the numbers at the ticks, which matplotlib writes."""
+    """Returns all texts but the numbers at the ticks, which matplotlib writes."""
     ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
     for axis in figure.findobj(Axis):
         if isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
@@ -61,12 +61,12 @@ def _titles(figure: Figure) -> list[Text]:
 
 
 def _broken(content: str, text: Text, figure: Figure) -> str:
-    """The text broken into lines, if possible at spaces; matplotlib would not break a path."""
+    """Returns a text in lines, broken at spaces if possible; matplotlib never breaks a path."""
     width = int(72 * figure.get_figwidth() / (_CHARACTER * text.get_fontsize()))
     lines = (textwrap.fill(line, width, break_on_hyphens=False) for line in content.splitlines())
     return "\n".join(lines)
 
 
 def _encodable(text: str) -> str:
-    """The text with `?` for bytes of a file name that are not UTF-8, which fonts do not have."""
+    """Returns a text with `?` for bytes of a file name that are not UTF-8; no font has them."""
     return text.encode(errors="replace").decode()

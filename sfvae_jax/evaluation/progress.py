@@ -25,7 +25,7 @@ class Progress(Display):
         self.show(done, left, f"{self._label} {done}/{self._total}  {left}".rstrip())
 
     def _time_left(self, done: int) -> str:
-        """The time left in words; empty until more is done than the first call, which compiles."""
+        """Returns the time left, or "" after the first update, whose work includes compiling."""
         now = time.monotonic()
         if self._warm is None:
             self._warm = (done, now)

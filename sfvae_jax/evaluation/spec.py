@@ -189,22 +189,22 @@ class Evaluation:
         measures: all measures that it may take. Reports ask them for labels, units and digits.
         options: its config group, `evaluations.NAME`.
         summary: what it measures or draws, in a phrase; the documentation lists it.
-        source: the papers' sections, equations, tables and figures that it is from.
+        source: the sections, equations, tables and figures of the papers that it follows.
         names: tells from the options which measures are taken, in the order of results.json; None:
             all of `measures`, none of which has a placeholder then.
         examples: what it measures, "images", "sequences" or "both".
-        splits: the splits of the data that it reads besides the evaluated one, or what tells them
-            from the options.
-        uses_generated: whether it reads the group `evaluations.generated`. If so, its measures in
-            results.json hold no longer once that group is changed.
+        splits: the splits of the data that it reads besides the evaluated one, or a function that
+            tells them from the options.
+        uses_generated: whether it reads the group `evaluations.generated`. If so, a change of that
+            group outdates its measures in results.json.
         needs_labels: tells from the options whether it needs labels of the training images; None:
             it never does.
         check: raises a `UsageError` for options that do not fit each other; the message begins with
             the name of one of its options.
         check_files: raises a `UsageError` if a file that the options name is missing; it takes the
             same arguments as `names`.
-        check_language: raises a `UsageError` if sequences of this kind, such as "molecules", cannot
-            be measured on this machine.
+        check_language: takes a kind of sequences, such as "molecules", and raises a `UsageError` if
+            this machine cannot measure it.
         draw: draws its pictures.
 
     Raises:

@@ -296,7 +296,7 @@ def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
 
     They are made when a checkpoint of a run first asks for them under this key, and made again if
     something that is compiled into them has changed: the model, its likelihood, key or scale, or a
-    floating prior. Then the ones before are given up, so that they do not grow in number.
+    floating prior. The earlier ones are then dropped, so that their number does not grow.
 
     Args:
         trained: the model.
@@ -326,7 +326,7 @@ def split_examples(trained: TrainedModel, split: str) -> np.ndarray:
         NotApplicable: if the model came without its data set.
     """
     if trained.images_of is None:
-        raise NotApplicable("the model was given no other images than those evaluated")
+        raise NotApplicable("the model was given no other examples than those evaluated")
     return trained.images_of(split)
 
 
@@ -349,7 +349,7 @@ def latent_size(trained: TrainedModel) -> int:
 def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
     """Returns E[x|z] of latents [..., m], [..., *example].
 
-    So many are decoded at once as `evaluations.batch_size` says.
+    `evaluations.batch_size` of them are decoded at once.
     """
     decode = program(trained, "decoder", lambda: jax.jit(jax.vmap(trained.reconstruct, (None, 0))))
     flat = np.asarray(codes, np.float32).reshape(-1, codes.shape[-1])
@@ -360,7 +360,7 @@ def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:
 
 
 def finite(codes: np.ndarray) -> np.ndarray:
-    """Returns the codes, once they are known to be finite.
+    """Returns the codes if all of them are finite.
 
     Raises:
         RunError: if one is not.

@@ -14,9 +14,7 @@ from sfvae_jax.options import BELOW_1, POSITIVE, Option
 
 OPTIONS = {
     "epsilon": Option(
-        0.05,
-        POSITIVE,
-        "Nats of KL divergence below which a latent dimension has collapsed",
+        0.05, POSITIVE, "Nats of KL divergence below which a latent dimension has collapsed"
     ),
     "delta": Option(0.01, BELOW_1, "Share of the examples whose divergence may exceed epsilon"),
 }

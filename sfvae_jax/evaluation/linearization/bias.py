@@ -28,9 +28,7 @@ from sfvae_jax.options import COUNT, Option
 
 OPTIONS = {
     "num_samples": Option(
-        10,
-        COUNT,
-        "Samples of each image for the unbiased ELBO",
+        10, COUNT, "Samples of the posterior of each image, for the unbiased ELBO"
     )
 }
 

@@ -11,7 +11,7 @@ unbiased sample covariances of two chunks, independent of each other and of an e
 
 holds exactly: the noise of the truth, which |E - T|_F^2 would count as an error of E, drops out.
 The spread of the P pairs gives the standard error of their mean. Chunks of b samples cost n b^2 P
-products in all, a 2 P-th of those of the truth's whole Gram matrix.
+products in all, 1 / (2 P) of what the whole Gram matrix of the true samples would cost.
 """
 
 from __future__ import annotations

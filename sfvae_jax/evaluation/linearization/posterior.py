@@ -64,10 +64,10 @@ def inverse_factor(precision: np.ndarray) -> np.ndarray:
 
 
 def at_least_the_prior(precision: np.ndarray, prior_stddev: np.ndarray) -> np.ndarray:
-    """Returns the precisions with rounding errors that put them below the prior's taken back.
+    """Returns the precisions, raised to the prior's where rounding has put them below it.
 
-    S P S = I + S J' F J S has no eigenvalue below 1. But if its largest is beyond 1e7, the rounding
-    of its entries in float32 may bring another below 1, and even below 0.
+    S P S = I + S J' F J S has no eigenvalue below 1. But if its largest is above 1e7, rounding its
+    entries to float32 may bring another below 1, or even below 0. Such an eigenvalue becomes 1.
 
     Args:
         precision: [N, m, m], in float64.

@@ -143,9 +143,8 @@ def _pool(
     improvement = expected_improvement(mean, stddev, best)
     promising = random[np.argsort(-improvement)[:NUM_POOLED]]
     pool = np.concatenate([_climb(process, promising[:_NUM_CLIMBING], box, best), promising])
-    _, distinct = np.unique(
-        np.round(pool, 3), axis=0, return_index=True
-    )  # several climbs may end at one top
+    # Several climbs may end at one top.
+    _, distinct = np.unique(np.round(pool, 3), axis=0, return_index=True)
     return pool[distinct]
 
 
@@ -181,7 +180,7 @@ def _climb(
 def _greedy(
     process: GaussianProcessRegressor, pool: np.ndarray, best: float, number: int
 ) -> list[int]:
-    """Returns the places of a batch in the pool, each where most improvement is expected then."""
+    """Returns the places of a batch in the pool, each time where most improvement is expected."""
     mean, covariance = process.predict(pool, return_cov=True)
     open_, chosen = np.ones(len(pool), bool), []
     for _ in range(number):

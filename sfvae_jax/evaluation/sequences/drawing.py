@@ -109,7 +109,7 @@ def draw_rows(kind: SequenceKind, rows: Sequence[Sequence[str]], title: str, pat
 def _draw_curves(
     kind: SequenceKind, curves: Curves, rows: Sequence[Sequence[str]], title: str
 ) -> Figure:
-    """A panel for each text, with the text above its curve y(x)."""
+    """Draws a panel for each text, with the text above its curve y(x)."""
     x = np.linspace(-curves.limit, curves.limit, _NUM_POINTS)
     figure, panels = _grid(rows, title, height=1.7)
     for axes, text in panels:
@@ -131,7 +131,7 @@ def _draw_curves(
 def _draw_images(
     kind: SequenceKind, images: Images, rows: Sequence[Sequence[str]], title: str
 ) -> Figure:
-    """A panel for each text, with the text above its image."""
+    """Draws a panel for each text, with the text above its image."""
     figure, panels = _grid(rows, title, height=1.9)
     for axes, text in panels:
         image = images.image(text, _IMAGE_SIZE) if kind.is_valid(text) else None
@@ -145,7 +145,7 @@ def _draw_images(
 
 
 def _draw_blocks(rows: Sequence[Sequence[Sequence[tuple[str, float]]]], title: str) -> Figure:
-    """A panel for each row, in which each text is a line of blocks.
+    """Draws a panel for each row, in which each text is a line of blocks.
 
     A block's colour is its type, its height its value, on one scale for all.
 

@@ -1,4 +1,4 @@
-"""What texts are worth, as the `SequenceKind` of their language says."""
+"""Judges texts by the `SequenceKind` of their language: validity, canonical form and score."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def judged(language: Language) -> SequenceKind:
 
 
 def score_of(language: Language) -> Score:
-    """Returns how good the texts of a language are.
+    """Returns the score of the texts of a language.
 
     Raises:
         NotApplicable: if their kind has no score, or it cannot be computed on this machine.

@@ -64,7 +64,7 @@ def evaluate_sequence_samples(
 def sample_shares(
     language: Language, texts: Sequence[str], known: set[str | None]
 ) -> tuple[float, float | NotApplicable, float | NotApplicable]:
-    """Returns which share of samples is valid, of these different, and of these new.
+    """Returns the share of samples that are valid, of these different, and of these new.
 
     valid   valid texts, as a share of all texts
     unique  different valid texts, as a share of the valid texts
@@ -103,7 +103,7 @@ def evaluate_sequence_reconstruction(
 
 
 def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> Measured:
-    """Returns how near sequences come to examples.
+    """Returns how nearly decoded sequences match their examples.
 
     exact_match     share of the examples whose rules are all the same; values do not count
     token_accuracy  share of the examples' rules, over all places up to the end of each derivation,
@@ -158,7 +158,7 @@ SEQUENCE_SAMPLES = Evaluation(
         Measure("novel_SOURCE", "novel samples of the SOURCE", digits=3, better="more", split=""),
     ),
     SAMPLE_OPTIONS,
-    summary="which share of random sequences is valid, of these different, and of these new",
+    summary="the share of random sequences that are valid, of these different, and of these new",
     source="GrammarVAE 4.2, RAE 6.2",
     names=lambda options, _: tuple(
         name for source in options.sources for name in _sample_metrics(source)
