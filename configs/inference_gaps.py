@@ -38,6 +38,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.config import base_config
+from sfvae_jax.runs.files.config_file import nest
 from sfvae_jax.runs.published import with_setting
 
 EPOCH = 600  # steps: 60,000 images in batches of 100
@@ -330,14 +331,10 @@ def _row(
     }
     if name == "cifar10":
         told_apart = {"objective.entropy_schedule": "linear"}
-    where: dict[str, dict[str, Any]] = {}
     embedded = name == "mnist" and config.data.name == "mnist_5k"
     told_apart["data.name"] = "mnist_5k" if embedded else name
     told_apart["posterior.name"] = posterior
-    for key, value in told_apart.items():
-        group, _, entry = key.partition(".")
-        where.setdefault(group, {})[entry] = value
     return {
-        "where": where,
+        "where": nest(told_apart),
         **{f"{measure}_test": {"end": (value, None)} for measure, value in figures.items()},
     }

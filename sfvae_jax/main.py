@@ -6,7 +6,7 @@
 paper's own setting; laptop: minutes on two CPU cores, no download). Any value can be changed:
 
   --config.objective.name=sampling    another objective; docs/objectives.md lists them
-  --config.seed=1                     another initialisation, order and noise
+  --config.seed=1                     another initialisation, order of batches and noise
   --config.data.name=fashion_mnist    mnist_5k, sprites, sprites_gray, npz:PATH of your own arrays,
                                       folder:PATH of image files, or a TFDS name (in TFDS_DATA_DIR)
   --config.model.latent_size=32       and so on; an unknown key is an error
@@ -23,7 +23,7 @@ One run over many hosts: the same command on each with --distributed, which find
 Cloud TPU, SLURM and Kubernetes; elsewhere add --coordinator_address=HOST:PORT --num_processes=N
 --process_id=I. All need the same --workdir, on a file system that they share; process 0 writes.
 At SIGINT, SIGTERM or SIGHUP, training saves a checkpoint and ends (exit status 130, 143 or 129); a
-second SIGINT ends it at once. Anything else than training ends at once.
+second SIGINT ends it at once. Anything other than training ends at once.
 """
 
 from __future__ import annotations

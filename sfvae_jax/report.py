@@ -1,4 +1,4 @@
-"""Puts runs in a table: one row per method, what it obtained beside what is published.
+"""Makes a table of runs: one row per method, measured values beside published ones.
 
   python -m sfvae_jax.report RUN [RUN ...] [--output=DIR] [--latex]
 

@@ -66,7 +66,7 @@ def train(
 ) -> None:
     """Trains up to `train.steps`, starting from the last checkpoint in the workdir if there is one.
 
-    Training stops earlier after `train.stop_patience` validations without a new least loss.
+    Training stops earlier after `train.stop_patience` validations without a new lowest loss.
 
     Args:
         config: the configuration, as a file in configs/ returns it.
@@ -263,7 +263,7 @@ def _stopped(state: TrainState, config: ml_collections.ConfigDict) -> str:
     end, best = int(state.step), state.best
     told = (
         f"stopped early at step {end} of {config.train.steps}: the loss on the valid split was"
-        f" least at step {int(best.step)}, {float(best.loss):.2f}, and that model is measured"
+        f" lowest at step {int(best.step)}, {float(best.loss):.2f}, and that model is measured"
     )
     left = [str(step) for step in config.evaluations.steps if step > end]
     return f"{told}; not reached: evaluations.steps {', '.join(left)}" if left else told

@@ -24,8 +24,17 @@ Record = dict[str, Any]
 
 _ROOT = Path(sfvae_jax.__file__).resolve().parents[1]
 _MEASURED = (
-    *("step", "metrics", "history", "not_applicable", "caveats", "history_caveats"),
-    *("texts", "prior_stddev", "checkpoint", "ended_at", "measured_step"),
+    "step",
+    "metrics",
+    "history",
+    "not_applicable",
+    "caveats",
+    "history_caveats",
+    "texts",
+    "prior_stddev",
+    "checkpoint",
+    "ended_at",
+    "measured_step",
 )
 _WITH_SENTENCES = ("not_applicable", "caveats", "history_caveats")
 _SAME_WORK = ("machine", "processes", "versions", "commit", "changed")
@@ -73,7 +82,7 @@ def fault_of(record: Mapping[str, Any]) -> str:
         if key not in record:
             faults.append(f"it has no {key!r}")
         elif not holds(record[key]):
-            faults.append(f"{key!r} is not of the form that a record has")
+            faults.append(f"{key!r} does not have the form of a record")
     return faults[0] if faults else ""
 
 

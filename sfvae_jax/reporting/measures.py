@@ -1,4 +1,4 @@
-"""Measures as a person reads them, by what the spec of their evaluation says."""
+"""How reports write measures: label, unit and digits, as the spec of their evaluation has them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def with_unit(measure: str) -> str:
 
 
 def is_error(measure: str) -> bool:
-    """Returns whether it says how far another measure can be trusted."""
+    """Returns whether a measure only says how uncertain another one is."""
     return measure_named(measure).is_error
 
 
 def number(measure: str, value: float, deviation: float | None) -> str:
-    """Returns a measure's mean ± deviation with as many digits as its values are told apart by."""
+    """Formats a measure's mean ± deviation with the digits and unit that its spec names."""
     known = measure_named(measure)
     scale, sign = (100, "%") if known.is_percentage else (1, "")
     numbers = [value] if deviation is None else [value, deviation]

@@ -14,6 +14,8 @@ from sfvae_jax.reporting.runs import by_step, caveats_at
 from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.published import differences
 
+Cells = dict[str, dict[str, dict[str, Any]]]  # by measure and step
+
 
 def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Groups runs into methods, and takes means and standard deviations over their seeds.
@@ -67,10 +69,24 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = sorted(run["config"]["seed"] for run in runs)
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"two runs of {label} have the same seed: {seeds}; name each run once")
+    measures, incomplete = _cells(runs)
+    _add_caveats(measures, runs)
+    _add_texts(measures, runs)
+    return {
+        "method": label,
+        "runs": len(runs),
+        "seeds": seeds,
+        "measures": measures,
+        "incomplete": incomplete,
+    }
+
+
+def _cells(runs: list[dict[str, Any]]) -> tuple[Cells, dict[str, dict[str, int]]]:
+    """Returns the measures that all runs have, and how many runs have each of the others."""
     row = PublishedRow(runs[0])
     points = [by_step(run) for run in runs]
     steps = sorted({step for point in points for step in point}, key=int)
-    measures: dict[str, dict[str, Any]] = {}
+    measures: Cells = {}
     incomplete: dict[str, dict[str, int]] = {}
     for step in steps:
         for measure in _measured(points, step):
@@ -89,24 +105,26 @@ def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
             }
             if published and published.data:
                 measures[measure][step]["published_data"] = published.data
-    for step in steps:
-        told = dict.fromkeys(told for run in runs for told in caveats_at(run, step).items())
-        for measure, caveat in told:
-            cell = measures.get(measure, {}).get(step)
-            if cell is not None:
-                cell.setdefault("caveats", []).append(caveat)
+    return measures, incomplete
+
+
+def _add_caveats(measures: Cells, runs: list[dict[str, Any]]) -> None:
+    """Adds to each cell the caveats of its runs, each once."""
+    for measure, cells in measures.items():
+        for step, cell in cells.items():
+            caveats = [caveats_at(run, step).get(measure) for run in runs]
+            found = list(dict.fromkeys(caveat for caveat in caveats if caveat is not None))
+            if found:
+                cell["caveats"] = found
+
+
+def _add_texts(measures: Cells, runs: list[dict[str, Any]]) -> None:
+    """Adds the texts that the runs found to the cells of their last step."""
     for run in runs:
         for measure, text in run.get("texts", {}).items():
             cell = measures.get(measure, {}).get(str(run["step"]))
             if cell is not None:
                 cell.setdefault("texts", []).append(text)
-    return {
-        "method": label,
-        "runs": len(runs),
-        "seeds": seeds,
-        "measures": measures,
-        "incomplete": incomplete,
-    }
 
 
 def _measured(points: list[dict[str, dict[str, Any]]], step: str) -> list[str]:

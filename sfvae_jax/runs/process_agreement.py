@@ -73,7 +73,9 @@ def _versions() -> dict[str, str]:
 def _of_jax() -> dict[str, str]:
     """Returns the settings of JAX that decide which numbers are drawn or computed."""
     keys = (
-        *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"),
+        "jax_enable_x64",
+        "jax_default_prng_impl",
+        "jax_threefry_partitionable",
         "jax_default_matmul_precision",
     )
     found = {key: str(getattr(jax.config, key, None)) for key in keys}

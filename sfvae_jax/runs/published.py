@@ -26,14 +26,21 @@ _NO_SETTING |= {
 }
 _NO_SETTING |= {f"evaluations.{key}" for key in ("names", "steps", "batch_size", "num_pictured")}
 _OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
-_OF_THE_MACHINE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
+# The last words of options of evaluations that choose what is measured or drawn, and how much at a
+# time, but not the value of any measure.
+_CHANGE_NO_VALUE = ("chunk_size", "inception_path", "sources", "families", "parts", "pictured")
 # Keys that follow from the others if a config file leaves them open.
-_DERIVED = (
-    *("objective.beta", "objective.penalty_weight", "posterior.name"),
-    *("data.layer_types", "data.elements", "data.fingerprint"),
-)
+_DERIVED = {
+    "objective.beta",
+    "objective.penalty_weight",
+    "posterior.name",
+    "data.layer_types",
+    "data.elements",
+    "data.fingerprint",
+}
 _OPEN: tuple[Any, ...] = (None, "", [], ())
-# The evaluations that use the group evaluations.generated.
+# The evaluations with published measures that depend on the group evaluations.generated. Others
+# also read it (`uses_generated`), but no config file quotes published measures of theirs.
 _OF_GENERATED = {"frechet", "precision_recall"}
 
 
@@ -66,8 +73,8 @@ def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:
     if not figures:
         return {}
     found = differences([flatten(plain(config))], figures)
-    told = {key: [here[0], there] for key, (here, there) in found.items()}
-    return {**figures, "differences": told}
+    pairs = {key: [here[0], there] for key, (here, there) in found.items()}
+    return {**figures, "differences": pairs}
 
 
 def differences(
@@ -75,8 +82,9 @@ def differences(
 ) -> dict[str, tuple[list[Any], Any]]:
     """Returns the keys in which runs differ from a setting: their values, and the setting's.
 
-    A key that tells the rows of the figures apart is not a difference, except for the embedded
-    digits, which may have rows of their own in place of MNIST.
+    A key by which the rows of the figures are chosen is not a difference: each row has its own
+    value. The exception is `data.name` of the embedded digits, which may have a row although the
+    paper has all of MNIST.
 
     Args:
         configs: one flat configuration for each run.
@@ -86,11 +94,11 @@ def differences(
     told_apart = _told_apart(figures)
     found = {}
     for key, value in flatten(figures.get("setting", {})).items():
-        of_it = [config for config in configs if measures(config, key)]
-        if key in told_apart or not of_it:
+        concerned = [config for config in configs if measures(config, key)]
+        if key in told_apart or not concerned:
             continue
         here: list[Any] = []
-        for config in of_it:
+        for config in concerned:
             if _comparable(config.get(key)) not in map(_comparable, here):
                 here.append(config.get(key))
         if [_comparable(one) for one in here] != [_comparable(value)]:
@@ -157,7 +165,7 @@ def decides(key: str) -> bool:
     """Whether the figures may depend on a key."""
     if key in _NO_SETTING or key.startswith(_OF_PICTURES):
         return False
-    return not (key.startswith("evaluations.") and key.endswith(_OF_THE_MACHINE))
+    return not (key.startswith("evaluations.") and key.endswith(_CHANGE_NO_VALUE))
 
 
 def _is_open(key: str, value: Any) -> bool:

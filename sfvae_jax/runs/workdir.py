@@ -197,7 +197,9 @@ class Workdir:
         self._keep_damaged(self.results)
         log.warning(
             "%s is damaged: %s; what can be read of it is kept, and a copy of the whole as %s",
-            *(shown(self.results), "; ".join(faults), self.results.name + DAMAGED),
+            shown(self.results),
+            "; ".join(faults),
+            self.results.name + DAMAGED,
         )
         with self._writing(self.results):
             write_json(self.results, found)
@@ -228,7 +230,9 @@ class Workdir:
             self._keep_damaged(self.metrics)
             log.warning(
                 "%s has %d damaged lines, which are left out; a copy of the whole is kept as %s",
-                *(shown(self.metrics), num_damaged, self.metrics.name + DAMAGED),
+                shown(self.metrics),
+                num_damaged,
+                self.metrics.name + DAMAGED,
             )
         if is_recorded is not None:
             self._tell_lost(step, *metrics_file.lacking(kept, step, is_recorded))
@@ -387,5 +391,8 @@ class Workdir:
             log.warning(
                 "%s lacks %d records up to step %d, the first at step %d: the file was lost or"
                 " damaged. These steps are not taken again, and the curves lack them",
-                *(shown(self.metrics), number, step, first),
+                shown(self.metrics),
+                number,
+                step,
+                first,
             )

@@ -21,20 +21,19 @@ from sfvae_jax.paths import shown
 from sfvae_jax.runtime.files import parse_json
 
 NAME = ".lock"
-# The beginning of the error of a run whose workdir is locked.
+# The beginning of the error of a run whose workdir is locked. A sweep looks for it in the run's
+# log, because the exit status is that of every usage error.
 OCCUPIED = "another process is at work in workdir"
 
 log = logging.getLogger("sfvae_jax")
 
 _LONGEST = 100  # characters of each fact about an owner in a message
+# The errors of file systems that have no locks.
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
-
-
 # NFS keeps the lock of a client that is gone for about 90 seconds.
 _SECONDS_FOR_OTHER_HOSTS, _SECONDS_BETWEEN_TRIES = 180.0, 2.0
 
-
-_held: set[FolderLock] = set()
+_held: set[FolderLock] = set()  # by this process
 
 
 class FolderLock:
@@ -71,8 +70,9 @@ class FolderLock:
             return
         what = f"its {NAME} was deleted or replaced" if self._folder.is_dir() else "it is gone"
         raise RunError(
-            f"workdir {shown(self._folder)} no longer belongs to this run: {what}. The run stops so"
-            " as to change nothing of another run. What it has saved is where the folder went"
+            f"workdir {shown(self._folder)} no longer belongs to this run: {what}. The run stops"
+            " here, because it could change the files of another run. What it has saved is in the"
+            " folder that was moved, if it still exists"
         )
 
     def is_there(self) -> bool:
@@ -198,7 +198,9 @@ def _lock(descriptor: int, folder: Path, how: int) -> None:
             log.warning(
                 "workdir %s is locked by %s; waiting up to %d s, because a file server may keep"
                 " the lock of a machine that is gone",
-                *(shown(folder), _described(owner), _SECONDS_FOR_OTHER_HOSTS),
+                shown(folder),
+                _described(owner),
+                _SECONDS_FOR_OTHER_HOSTS,
             )
         waiting = True
         time.sleep(_SECONDS_BETWEEN_TRIES)

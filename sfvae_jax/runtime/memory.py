@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes blocks above
     32 MiB from the kernel and gives them back, and the kernel clears them, 4 KiB at a time, at
     every first use: for convolutional networks that takes longer than the arithmetic. The price is
-    that the process keeps its largest size to its end. The settings affect later allocations only,
-    so that a program calls this at its start.
+    that the process keeps its largest size to its end. The settings only affect later allocations,
+    so a program should call this at its start.
 
     Returns:
         Whether the C library has these settings; if not, nothing changes.

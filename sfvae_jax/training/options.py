@@ -69,14 +69,14 @@ TRAIN = {
     "plateau_patience": Option(
         0,
         COUNT_OR_0,
-        "Number of validations without a new least loss after which the learning rate is"
+        "Number of validations without a new lowest loss after which the learning rate is"
         " multiplied by train.plateau_factor; 0 = never",
     ),
     "stop_patience": Option(
         0,
         COUNT_OR_0,
-        "Number of validations without a new least loss after which training stops; they count"
-        " once annealed weights have reached their last values. The model with the least loss is"
+        "Number of validations without a new lowest loss after which training stops; they count"
+        " once annealed weights have reached their last values. The model with the lowest loss is"
         " measured. 0 = never",
     ),
     "plateau_factor": Option(

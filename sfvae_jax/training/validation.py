@@ -98,7 +98,7 @@ class Validation:
     def observe(self, state: TrainState, loss: float) -> TrainState:
         """Returns the state after a validation: with a reduced learning rate, or a new best model.
 
-        The learning rate is reduced after `train.plateau_patience` validations without a new least
+        The learning rate is reduced after `train.plateau_patience` validations without a new lowest
         loss. A run that may stop early keeps its best validation. One that is no better counts only
         once all annealed weights have their last values for good, because until then the model is
         trained with other weights than it is judged by.

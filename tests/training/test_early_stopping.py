@@ -166,7 +166,7 @@ def test_a_run_that_has_stopped_takes_no_further_step(stopped, tiny_config, tmp_
     run = shutil.copytree(stopped, tmp_path / "run")
     with caplog.at_level(logging.INFO, "sfvae_jax"):
         train(tiny_config(**RUN), run)
-    assert "stopped early at step 15 of 24: the loss on the valid split was least at step 9" in (
+    assert "stopped early at step 15 of 24: the loss on the valid split was lowest at step 9" in (
         caplog.text
     )
     assert records(run) == records(stopped)

@@ -100,13 +100,13 @@ def read(
     recorded = _recorded(folder)
     database = _Database(folder.absolute() / _ARRAYS)
     if recorded is None:
-        with _telling_of_damage(folder):
+        with _errors_as_damage(folder):
             layout = database.layout(database.names())
     else:
         layout = {name: (dtype, tuple(shape)) for name, (dtype, shape, _) in recorded.items()}
     check(layout)
     names = [name for name in layout if wanted(name)]
-    with _telling_of_damage(folder):
+    with _errors_as_damage(folder):
         declared = database.layout(names)
         for name in names:
             if declared[name] != layout[name]:
@@ -118,8 +118,8 @@ def read(
 
 
 @contextmanager
-def _telling_of_damage(folder: Path) -> Iterator[None]:
-    """Takes the errors of TensorStore for damage, except for those of the system."""
+def _errors_as_damage(folder: Path) -> Iterator[None]:
+    """Turns errors of TensorStore into `Damaged`, or into `RunError` if the system caused them."""
     try:
         yield
     except (MemoryError, Damaged):

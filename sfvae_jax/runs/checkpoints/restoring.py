@@ -56,7 +56,7 @@ def restored(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
     Raises:
         RunError: if none is whole, or its arrays do not fit the model.
     """
-    arrays, damaged = _newest_whole(folder, _is_like(like), _is_any)
+    arrays, damaged = _newest_whole(folder, _fits(like), _is_any)
     return _placed(arrays, like), damaged
 
 
@@ -69,7 +69,7 @@ def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
     with processes.agreed():
         if processes.is_main() and step in checkpoint_steps(folder):
             try:
-                arrays, _ = _read_one(folder, step, _is_like(like), _is_any)
+                arrays, _ = _read_one(folder, step, _fits(like), _is_any)
             except (proof.Damaged, FileNotFoundError) as error:
                 log.warning("checkpoint %d is damaged: %s", step, proof.one_line(error))
     arrays = processes.arrays_of_main(arrays)
@@ -196,8 +196,8 @@ def _read_one(
     return arrays, proved
 
 
-def _is_like(like: TrainState) -> Check:
-    """Returns a check that a checkpoint has the architecture of a state, before it is read."""
+def _fits(like: TrainState) -> Check:
+    """Returns a check that the arrays of a checkpoint have the architecture of a state."""
     here = proof.layout_of(like)
 
     def check(step: int, there: Layout) -> None:

@@ -54,7 +54,7 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Completes the configuration of an earlier version with the keys that this did not know.
+    """Completes the configuration of an earlier version with the keys that it lacks.
 
     Args:
         kept: the content of a run's config.json, flat.
