@@ -1,14 +1,14 @@
 """Measures of trained models, and what they are computed from.
 
 This is a face that only re-exports. `registry.py` has the table of all evaluations, `spec.py` says
-what an evaluation is, and each evaluation stands in a file of its own:
+what an evaluation is, `measured.py` what it returns, and each evaluation has a file of its own:
 
     bounds/           bounds of log p(x), posterior collapse, reconstruction
-    linearization/    how good a linear decoder is in the decoder's place, and what follows from it
+    linearization/    how good the linearised decoder is, and what BACK and SFVAE derive from it
     inference_gaps/   how far posteriors are from the best ones
     generation/       samples from densities of codes, and their distance from real images
     pictures/         what a model of images draws
-    sequences/        decoding, measures, pictures and a search, of sequences
+    sequences/        how sequences are decoded, measured, drawn and searched
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sfvae_jax.evaluation.linearization.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.linearization.taylor import TaylorLine, taylor_line
+from sfvae_jax.evaluation.measured import Doubtful, NotApplicable, OfText
 from sfvae_jax.evaluation.pictures.latent_codes import encoded
 from sfvae_jax.evaluation.pictures.prior_images import manifold, prior_samples
 from sfvae_jax.evaluation.registry import (
@@ -49,13 +50,7 @@ from sfvae_jax.evaluation.sequences.decoding import (
 )
 from sfvae_jax.evaluation.sequences.judging import is_valid
 from sfvae_jax.evaluation.spec import Evaluation, Measure
-from sfvae_jax.evaluation.trained_model import (
-    FLOW_SIZES,
-    Doubtful,
-    NotApplicable,
-    OfText,
-    TrainedModel,
-)
+from sfvae_jax.evaluation.trained_model import FLOW_SIZES, TrainedModel
 
 __all__ = [
     "EVALUATIONS",

@@ -27,12 +27,13 @@ from sfvae_jax.evaluation.linearization import (
     optimal_decoder,
     stationarity,
 )
+from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable, OfText
 from sfvae_jax.evaluation.pictures import evaluation as pictures
 from sfvae_jax.evaluation.sequences import bayesian_optimization
 from sfvae_jax.evaluation.sequences.measures import SEQUENCE_RECONSTRUCTION, SEQUENCE_SAMPLES
 from sfvae_jax.evaluation.sequences.pictures import SEQUENCE_PICTURES
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, in_words
-from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable, OfText, TrainedModel
+from sfvae_jax.evaluation.spec import Evaluation, Measure, in_words
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
 from sfvae_jax.runtime.devices import memory_for

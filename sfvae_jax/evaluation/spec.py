@@ -29,10 +29,9 @@ from typing import Any, Literal, Protocol
 
 import ml_collections
 
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.measured import Measured, Value
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Group, require_rules
-
-Measured = dict[str, float | NotApplicable]
 
 EVALUATED = "evaluated"
 """The split that `evaluations.part` names."""
@@ -140,7 +139,7 @@ class Evaluate(Protocol):
 
     def __call__(
         self, trained: TrainedModel, options: ml_collections.ConfigDict
-    ) -> Mapping[str, float | NotApplicable]:
+    ) -> Mapping[str, Value]:
         """Returns the measures by their names."""
 
 

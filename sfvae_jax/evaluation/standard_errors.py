@@ -7,18 +7,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sfvae_jax.evaluation.spec import Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable
+from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 
 
-def standard_error(values: np.ndarray) -> float | NotApplicable:
+def standard_error(values: np.ndarray) -> Value:
     """Returns the standard error of the mean of N independent values [N]: deviation / sqrt(N)."""
     if len(values) < 2:
         return NotApplicable("a single example has no standard error")
     return float(np.std(values, ddof=1, dtype=np.float64) / math.sqrt(len(values)))
 
 
-def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, float | NotApplicable]:
+def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, Value]:
     """Returns mean(values) / mean(others) of N independent pairs [N], and its standard error.
 
     The error is that of the mean of (values - ratio * others) / mean(others), by the delta method

@@ -16,6 +16,7 @@ from jax import Array
 from sfvae_jax import models
 from sfvae_jax.data import as_seen
 from sfvae_jax.errors import RunError
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.grammars import Language
 from sfvae_jax.likelihoods import Likelihood
 from sfvae_jax.objectives.numerics.batch import example_keys
@@ -26,42 +27,6 @@ P = ParamSpec("P")
 
 FLOW_SIZES = ("num_flows", "hidden_sizes", "reverse_sizes", "auxiliary_start")
 """The options of the group `posterior` that say how large a flow is."""
-
-
-class NotApplicable(Exception):
-    """A measure that does not apply to the model; the message says why."""
-
-
-class Doubtful(float):
-    """A measure that cannot be trusted as it stands.
-
-    Attributes:
-        caveat: why not, and what to do about it.
-    """
-
-    caveat: str
-
-    def __new__(cls, value: float, caveat: str) -> Doubtful:
-        """Returns the number with its caveat."""
-        number = super().__new__(cls, value)
-        number.caveat = caveat
-        return number
-
-
-class OfText(float):
-    """A measure of a single text, such as a molecule.
-
-    Attributes:
-        text: the text.
-    """
-
-    text: str
-
-    def __new__(cls, value: float, text: str) -> OfText:
-        """Returns the number with its text."""
-        number = super().__new__(cls, value)
-        number.text = text
-        return number
 
 
 @dataclasses.dataclass(frozen=True)

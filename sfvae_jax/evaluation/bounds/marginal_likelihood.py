@@ -13,9 +13,10 @@ from sfvae_jax.evaluation.bounds.importance import (
     importance_statistics,
 )
 from sfvae_jax.evaluation.bounds.sampled import gaussian_constant, map_bound
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
@@ -57,7 +58,7 @@ def bounds_of(
 
 def evaluate_marginal_likelihood(
     trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float | NotApplicable]:
+) -> Measured:
     """Takes the measures of `marginal_likelihood` on the first `num_images` examples, in nats.
 
     `marginal_likelihood` is the mean of log p(x) over the examples, with all constants;

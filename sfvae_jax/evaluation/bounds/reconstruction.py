@@ -10,8 +10,9 @@ import ml_collections
 import numpy as np
 from jax import Array
 
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, Option
 
 OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each image")}
@@ -61,9 +62,7 @@ def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndar
     return trained.map_images(both, trained.images[:num_images], key="reconstructions")
 
 
-def evaluate_reconstruction(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float | NotApplicable]:
+def evaluate_reconstruction(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
     """Takes the measures of `reconstruction`, means over the images."""
     at_mean, at_sample = squared_errors(trained, options.num_samples)
     sampled = NotApplicable("a deterministic model has no samples of a posterior")

@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
+from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 from sfvae_jax.evaluation.spec import Evaluation, Measure
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require, require_bound
+from sfvae_jax.evaluation.trained_model import TrainedModel, require, require_bound
 from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.options import COUNT, Option
 
@@ -29,9 +30,7 @@ def _elbo(*arguments: Any, **settings: Any) -> Array:
     return objectives.sampling_elbo(*arguments, **settings).value
 
 
-def evaluate_iwae_bound(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float | NotApplicable]:
+def evaluate_iwae_bound(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
     """Takes the measures of `iwae_bound`: the bound of k samples, means over the examples in nats.
 
     For a Gaussian likelihood with fixed variance c, `nll_without_constant` is the negative bound
@@ -47,7 +46,7 @@ def evaluate_iwae_bound(
     }
 
 
-def gaussian_constant(trained: TrainedModel) -> float | NotApplicable:
+def gaussian_constant(trained: TrainedModel) -> Value:
     """Returns n/2 log(2 pi c) of a Gaussian likelihood with fixed variance c, in nats."""
     if not isinstance(trained.likelihood, Gaussian):
         return NotApplicable("the likelihood is not a Gaussian with fixed variance")

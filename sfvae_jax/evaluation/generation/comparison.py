@@ -17,8 +17,8 @@ from sfvae_jax.data import SPLITS
 from sfvae_jax.evaluation.generation.features.spec import Extractor, FeatureSpec, as_pictures
 from sfvae_jax.evaluation.generation.features.table import FEATURES
 from sfvae_jax.evaluation.generation.sources import SOURCES, generate
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
     TrainedModel,
     once_per_checkpoint,
     once_per_run,

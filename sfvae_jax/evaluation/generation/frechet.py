@@ -24,8 +24,9 @@ from sfvae_jax.evaluation.generation.comparison import (
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.features.table import FEATURES
 from sfvae_jax.evaluation.generation.sources import SOURCES, mean_log_densities
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Evaluation, Measure
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Option, some_of
 
 _ROWS_AT_ONCE = 4096

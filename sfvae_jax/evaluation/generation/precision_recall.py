@@ -21,9 +21,10 @@ from sfvae_jax.evaluation.generation.comparison import (
 )
 from sfvae_jax.evaluation.generation.features.table import FEATURES
 from sfvae_jax.evaluation.generation.sources import SOURCES
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.threads import one_thread
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Option, some_of
 
 BETA = 8.0

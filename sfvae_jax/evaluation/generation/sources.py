@@ -18,9 +18,9 @@ from sfvae_jax.evaluation.generation.densities.codes import aggregated_codes, tr
 from sfvae_jax.evaluation.generation.densities.spec import Density, DensitySpec
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.noise import generator
 from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
     TrainedModel,
     centers,
     decode_means,
@@ -145,7 +145,7 @@ def _interpolations(trained: TrainedModel, rng: np.random.Generator, number: int
 
 
 def _sampled_from(name: str, spec: DensitySpec) -> Source:
-    """The means of p(x|z) for z from a density."""
+    """Returns the source of means of p(x|z) for z from a density."""
 
     def images(trained: TrainedModel, rng: np.random.Generator, number: int) -> np.ndarray:
         return decode_images(trained, density(trained, name).sample(rng, number))

@@ -15,8 +15,9 @@ from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 from sfvae_jax.evaluation.inference_gaps.gaps import SplitBounds, log_evidence
 from sfvae_jax.evaluation.inference_gaps.latent_plane import draw_posteriors
 from sfvae_jax.evaluation.inference_gaps.measured_split import measured_split
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.runtime.files import write_text
 
 LABELS = {

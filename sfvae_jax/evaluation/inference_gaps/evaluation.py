@@ -15,9 +15,9 @@ from sfvae_jax.evaluation.inference_gaps.annealed_bounds import AnnealedBounds
 from sfvae_jax.evaluation.inference_gaps.drawing import draw_inference_gaps
 from sfvae_jax.evaluation.inference_gaps.gaps import (
     BOUNDS,
+    GAINS,
     GAPS,
     Mixing,
-    Value,
     doubts,
     measures,
     overfitting,
@@ -30,14 +30,13 @@ from sfvae_jax.evaluation.inference_gaps.measured_split import (
     simulated_bounds,
 )
 from sfvae_jax.evaluation.inference_gaps.options import OPTIONS, check, local_optimization
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 
 
-def evaluate_inference_gaps(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, Value]:
+def evaluate_inference_gaps(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
     """Measures the gaps of GAPS Tables 2, 3, 5, 6 and 10: means over the images, in nats.
 
     For each split SPLIT of `parts`, each with its `..._standard_error` over the images:
@@ -64,7 +63,7 @@ def evaluate_inference_gaps(
     simulated = simulated_bounds(trained, options)
     splits = {split: measured_split(trained, split, options) for split in options.parts}
     reasons = {split: _reasons(measured, simulated, options) for split, measured in splits.items()}
-    found: dict[str, Value] = {}
+    found: Measured = {}
     for split, measured in splits.items():
         for name, value in _measures(measured, reasons[split], options).items():
             stem = name.removesuffix("_standard_error")
@@ -90,7 +89,7 @@ def _reasons(
 
 def _measures(
     measured: MeasuredSplit, reasons: list[str], options: ml_collections.ConfigDict
-) -> dict[str, Value]:
+) -> Measured:
     """Returns the measures of one split, without its name."""
     bounds, settings = measured.bounds, local_optimization(options)
     found = {**measures(bounds), **_diagnostics(measured)}
@@ -102,7 +101,7 @@ def _measures(
     return with_caveats(found, bounds, reasons, searches)
 
 
-def _diagnostics(measured: MeasuredSplit) -> dict[str, Value]:
+def _diagnostics(measured: MeasuredSplit) -> Measured:
     """Measures how well AIS and IWAE worked."""
     annealed, importance = measured.annealed, measured.importance
     error = np.linalg.norm(annealed.standard_error) / len(measured.images)
@@ -119,7 +118,7 @@ def _diagnostics(measured: MeasuredSplit) -> dict[str, Value]:
     }
 
 
-def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> dict[str, Value]:
+def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> Measured:
     if simulated is None:
         return {}
     lower, upper = (np.asarray(found.bound, np.float64) for found in simulated)
@@ -132,12 +131,13 @@ def _of_simulated(simulated: tuple[AnnealedBounds, AnnealedBounds] | None) -> di
 
 
 _NATS: dict[str, Any] = {"unit": "nats", "digits": 2}
-_GAPS = with_errors(
+_BOUNDS_AND_GAPS = with_errors(
     *(
         Measure(f"{name}_SPLIT", better="more", split="SPLIT", **_NATS)
         for name in (*BOUNDS, "optimal_FAMILY_bound")
     ),
     *(Measure(f"{name}_SPLIT", better="less", split="SPLIT", **_NATS) for name in GAPS),
+    *(Measure(f"{name}_SPLIT", split="SPLIT", **_NATS) for name in GAINS),
 )
 _MIXING = (
     Measure("ais_monte_carlo_error_SPLIT", split="SPLIT", **_NATS),
@@ -166,10 +166,10 @@ _DECODER = with_errors(
 def _names(
     options: ml_collections.ConfigDict, evaluations: ml_collections.ConfigDict
 ) -> tuple[str, ...]:
-    """The names of the measures, for a model whose family is one of `families`."""
+    """Returns the names of the measures, for a model whose family is one of `families`."""
     del evaluations
     optimal = [f"optimal_{family}_bound" for family in options.families]
-    with_error = [*BOUNDS, *optimal, *GAPS]
+    with_error = [*BOUNDS, *optimal, *GAPS, *GAINS]
     names = [
         name
         for split in options.parts
@@ -194,7 +194,7 @@ def _names(
 
 EVALUATION = Evaluation(
     evaluate_inference_gaps,
-    (*_GAPS, *_MIXING, *_SEARCHES, *_SIMULATED, *_ENCODER, *_DECODER),
+    (*_BOUNDS_AND_GAPS, *_MIXING, *_SEARCHES, *_SIMULATED, *_ENCODER, *_DECODER),
     OPTIONS,
     summary="how far posteriors are from the best ones, and the bound from log p(x)",
     source="GAPS Tables 2-6, 10, Figures 2, 3; BACK Eq. 12",

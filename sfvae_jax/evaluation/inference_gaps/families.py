@@ -31,7 +31,7 @@ def exp_stddev(params: Any) -> Any:
 
 
 def _flow_sizes(trained: TrainedModel, images: np.ndarray) -> Mapping[str, Any]:
-    """The model's own sizes of a flow, as settings."""
+    """Returns the sizes of the model's own flow, as settings."""
     del images
     return trained.posterior_flows
 
@@ -84,7 +84,7 @@ def _constant(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOpti
 
 
 def _constant_stddev(trained: TrainedModel, images: np.ndarray) -> Mapping[str, Any]:
-    """The standard deviation that the model has for all images and latents."""
+    """Returns the standard deviation that the model has for all images and latents."""
     stddev = trained.map_images(
         lambda params, x, key: trained.encode(params, x).stddev,
         images[:1],
@@ -113,7 +113,7 @@ def _exp_diagonal(params: Any) -> Any:
 
 
 def _planar(rng: Array, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
-    """Its hyperplanes pass through the base's mean, so that the flow bends where the base is."""
+    """Makes hyperplanes pass through the base's mean, so that the flow bends where the base is."""
     flow = posteriors.init_planar(
         rng, base.mean.size, num_flows=settings.num_flows, scale=base.stddev
     )
@@ -128,7 +128,7 @@ def _draw_iaf(rng: Array, m: int, settings: LocalOptimization) -> Any:
 
 
 def _iaf(drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization) -> Any:
-    """Its networks output 0; its base is wider, to make up for what their gates then shrink."""
+    """Makes networks output 0, and the base wider, to make up for what their gates shrink."""
     del settings
     networks = _with_outputs(0.0, drawn)
     zeros, ones = jnp.zeros_like(base.mean), jnp.ones_like(base.stddev)
@@ -152,7 +152,7 @@ def _draw_auxiliary_flow(rng: Array, m: int, settings: LocalOptimization) -> Any
 def _auxiliary_flow(
     drawn: Any, base: posteriors.DiagonalGaussian, settings: LocalOptimization
 ) -> Any:
-    """Its networks output 0: every scale is 1, every shift 0, and both q(v) and r(v|z) N(0, I)."""
+    """Makes networks output 0: scales are 1, shifts 0, and both q(v) and r(v|z) are N(0, I)."""
     del settings
     return posteriors.AuxiliaryFlow(base.mean, base.stddev, None, _with_outputs(0.0, drawn))
 

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sfvae_jax.evaluation.inference_gaps.families import FACTORISED, FAMILIES
+from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable, Value
 from sfvae_jax.evaluation.standard_errors import means_with_errors, standard_error
-from sfvae_jax.evaluation.trained_model import Doubtful, NotApplicable
-
-Value = float | NotApplicable
 
 # The measures of each split that have a standard error over the images, as has
 # `optimal_FAMILY_bound` of every family.
@@ -26,13 +24,8 @@ BOUNDS = (
     "linearized_full_covariance_bound",
     "linearized_diagonal_bound",
 )
-GAPS = (
-    "approximation_gap",
-    "amortization_gap",
-    "inference_gap",
-    "linearized_gain",
-    "linearized_covariance_gain",
-)
+GAPS = ("approximation_gap", "amortization_gap", "inference_gap")
+GAINS = ("linearized_gain", "linearized_covariance_gain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +61,7 @@ def log_evidence(bounds: SplitBounds) -> np.ndarray:
 
 
 def gaps(bounds: SplitBounds) -> dict[str, np.ndarray | NotApplicable]:
-    """Computes the gaps of GAPS Table 1 image by image, [N] each, in nats.
+    """Computes GAPS and GAINS image by image, [N] each, in nats (GAPS Table 1).
 
     approximation_gap  log p^(x) - L[q*], q* in the model's own family
     amortization_gap   L[q*] - L[q]
@@ -80,7 +73,7 @@ def gaps(bounds: SplitBounds) -> dict[str, np.ndarray | NotApplicable]:
     """
     evidence, missing = log_evidence(bounds), NotApplicable("the encoder gives no density q(z|x)")
     full, factorised = (bounds.linearized[key] for key in ("full_covariance", "diagonal"))
-    found: dict[str, np.ndarray | NotApplicable] = dict.fromkeys(GAPS, missing)
+    found: dict[str, np.ndarray | NotApplicable] = dict.fromkeys((*GAPS, *GAINS), missing)
     found["linearized_covariance_gain"] = full - factorised
     if bounds.lower is None:
         return found
@@ -99,7 +92,7 @@ def gaps(bounds: SplitBounds) -> dict[str, np.ndarray | NotApplicable]:
 
 def overfitting(
     bounds: Mapping[str, SplitBounds], reasons: Mapping[str, Sequence[str]]
-) -> dict[str, Value]:
+) -> Measured:
     """Measures how far encoder and decoder overfit, in nats, with standard errors (GAPS 6.6.1).
 
     encoder_overfitting  AIS less IWAE bound on test images: what the encoder misses of them
@@ -109,7 +102,7 @@ def overfitting(
         bounds: the bounds of each split's images, by split.
         reasons: by split, the `doubts` about its AIS bound, which make these measures doubtful.
     """
-    found: dict[str, Value] = {}
+    found: Measured = {}
     if "test" in bounds:
         own = bounds["test"]
         missing = NotApplicable("the encoder gives no density q(z|x)")
@@ -133,8 +126,8 @@ def overfitting(
     return found
 
 
-def measures(bounds: SplitBounds) -> dict[str, Value]:
-    """Returns means over the images and their standard errors, by the names of BOUNDS and GAPS."""
+def measures(bounds: SplitBounds) -> Measured:
+    """Returns means over the images and their standard errors: bounds, gaps and gains."""
     missing = NotApplicable("the encoder gives no density q(z|x)")
     columns: dict[str, np.ndarray | NotApplicable] = {
         "log_evidence": log_evidence(bounds),
@@ -214,7 +207,7 @@ def with_caveats(
     bounds: SplitBounds,
     reasons: Sequence[str],
     searches: Mapping[str, str],
-) -> dict[str, Value]:
+) -> Measured:
     """Marks the measures that are doubtful.
 
     Args:
@@ -266,7 +259,7 @@ def search_caveat(steps: np.ndarray, converged: np.ndarray, most: int) -> str:
 
 
 def unmixed(reasons: Sequence[str]) -> str:
-    """The caveat of measures that rest on AIS."""
+    """Returns the caveat of measures that rest on AIS."""
     return f"AIS has not mixed: {'; '.join(reasons)}; use more temperatures or chains"
 
 
@@ -282,7 +275,7 @@ def _behind(bounds: SplitBounds, family: str) -> str:
     return ""
 
 
-def _mark(marked: dict[str, Value], names: Sequence[str], caveat: str) -> None:
+def _mark(marked: Measured, names: Sequence[str], caveat: str) -> None:
     """Adds a caveat to the named measures, where they are there and have a value."""
     for name in names:
         value = marked.get(name)

@@ -79,7 +79,7 @@ class Annealing:
         check(ANNEALING, vars(self))
 
     def rows_at_once(self, of_each: int) -> int:
-        """How many rows go into one call, where each image has `of_each` of them."""
+        """Returns how many rows go into one call, where each image has `of_each` of them."""
         return min(self.chunk_size, (self.images_at_once or self.chunk_size) * of_each)
 
 

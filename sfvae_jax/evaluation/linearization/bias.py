@@ -15,14 +15,10 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.history import measured_steps
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
-    TrainedModel,
-    require_bound,
-    require_diagonal,
-)
+from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound, require_diagonal
 from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.options import COUNT, Option
 
@@ -33,9 +29,7 @@ OPTIONS = {
 }
 
 
-def evaluate_bias(
-    trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float | NotApplicable]:
+def evaluate_bias(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
     """Takes the measures of `bias` (SFVAE Figures 1 and C.2), means over the images in nats.
 
     `sampling_free_elbo` is the objective of SFVAE Eqs. 14-21 with `gamma`, and with the log

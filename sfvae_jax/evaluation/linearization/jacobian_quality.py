@@ -20,9 +20,10 @@ from sfvae_jax.evaluation.linearization.output_covariance import (
     covariance_statistics,
 )
 from sfvae_jax.evaluation.linearization.taylor import draw_taylor
+from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, require_diagonal
+from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
 from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
 
 LINEARIZED = "linearized"
@@ -82,7 +83,7 @@ def metric_names(
 
 def evaluate_jacobian_quality(
     trained: TrainedModel, options: ml_collections.ConfigDict
-) -> dict[str, float | NotApplicable]:
+) -> Measured:
     """Takes the measures of `jacobian_quality`, means over the first `num_images` images.
 
     Sigma is the covariance of the decoder's output E[x|z] over z ~ q(z|x), from `num_truth`
@@ -122,9 +123,7 @@ def evaluate_jacobian_quality(
     return _summarize(trained.map_images(statistics, images, batch_size=1, key=key), counts)
 
 
-def _summarize(
-    statistics: CovarianceStatistics, counts: tuple[int, ...]
-) -> dict[str, float | NotApplicable]:
+def _summarize(statistics: CovarianceStatistics, counts: tuple[int, ...]) -> Measured:
     """Returns the measures, from the stacked statistics of all images."""
     correlations = np.asarray(statistics.correlation, np.float64)  # [N, E]
     errors, noise = covariance_errors(statistics)
@@ -202,7 +201,7 @@ def equivalent_samples(
     return 1.0 + degrees[-1] * errors[-1] / error
 
 
-def _or_reason(counts: tuple[int, ...], errors: np.ndarray) -> float | NotApplicable:
+def _or_reason(counts: tuple[int, ...], errors: np.ndarray) -> Value:
     """Returns `equivalent_samples` of the linearisation's error, the first; or why it has none."""
     try:
         return float(equivalent_samples(counts, [float(e) for e in errors[1:]], float(errors[0])))

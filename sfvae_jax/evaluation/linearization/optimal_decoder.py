@@ -19,11 +19,10 @@ from sfvae_jax import objectives
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.linearization.output_covariance import squared_norm
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
+from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
 from sfvae_jax.evaluation.trained_model import (
-    Doubtful,
-    NotApplicable,
     TrainedModel,
     centers,
     decode_means,

@@ -16,9 +16,10 @@ from jax import Array
 
 from sfvae_jax.evaluation.linearization.constant_variance import image_precision
 from sfvae_jax.evaluation.linearization.posterior import at_least_the_prior, inverse_factor
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured, with_errors
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, finite, latent_prior
+from sfvae_jax.evaluation.trained_model import TrainedModel, finite, latent_prior
 from sfvae_jax.objectives import gaussian_log_prob
 from sfvae_jax.options import COUNT_OR_0, Option
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point

@@ -110,8 +110,9 @@ def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
         del key
         posterior = trained.encode(params, x)
         require_diagonal(posterior)
-        decode = lambda z: trained.reconstruct(params, z)  # noqa: E731
-        return taylor_line(decode, posterior.mean, posterior.stddev)
+        return taylor_line(
+            lambda z: trained.reconstruct(params, z), posterior.mean, posterior.stddev
+        )
 
     found = trained.map_images(line, trained.images[:1], batch_size=1, key="Taylor line")
     figures.save(draw_line(TaylorLine(*(part[0] for part in found)), title), path)

@@ -15,12 +15,12 @@ from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
 from sfvae_jax.evaluation.generation.sources import generate
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.pictures.latent_codes import draw_varied
 from sfvae_jax.evaluation.pictures.prior_images import manifold
 from sfvae_jax.evaluation.pictures.traversals import latent_order, nearest, traversals
 from sfvae_jax.evaluation.spec import Evaluation, no_measures
 from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
     TrainedModel,
     centers,
     decode_means,

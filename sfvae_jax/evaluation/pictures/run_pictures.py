@@ -12,6 +12,7 @@ from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.bounds.collapse import collapse_fraction, kl_matrix
 from sfvae_jax.evaluation.bounds.reconstruction import reconstructions
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.pictures.latent_codes import (
     draw_latent_plane,
     draw_varied,
@@ -19,7 +20,7 @@ from sfvae_jax.evaluation.pictures.latent_codes import (
     labels_of,
 )
 from sfvae_jax.evaluation.pictures.prior_images import manifold, prior_samples
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.trained_model import TrainedModel
 
 _ROWS = 5  # of samples
 

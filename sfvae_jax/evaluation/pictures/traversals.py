@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sfvae_jax.evaluation.bounds.collapse import kl_matrix
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, centers, decode_means
+from sfvae_jax.evaluation.measured import NotApplicable
+from sfvae_jax.evaluation.trained_model import TrainedModel, centers, decode_means
 
 
 def latent_order(trained: TrainedModel) -> tuple[np.ndarray, np.ndarray, str]:

@@ -8,13 +8,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from sfvae_jax.evaluation.measured import Measured, NotApplicable, OfText, Value
 from sfvae_jax.evaluation.sequences.acquisition import NUM_POOLED
 from sfvae_jax.evaluation.sequences.decoding import DECODINGS
 from sfvae_jax.evaluation.sequences.judging import require_score
 from sfvae_jax.evaluation.sequences.search import NUM_BEST, best_texts, found_trials
 from sfvae_jax.evaluation.sequences.search_drawing import draw_search
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable, OfText, TrainedModel
+from sfvae_jax.evaluation.spec import Evaluation, Measure
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, Option, one_of, whole
 
 OPTIONS = {
@@ -62,13 +63,13 @@ def evaluate_search(trained: TrainedModel, options: ml_collections.ConfigDict) -
     }
 
 
-def _mean(scores: Sequence[float]) -> float | NotApplicable:
+def _mean(scores: Sequence[float]) -> Value:
     if not scores:
         return NotApplicable("the search found no valid text")
     return float(np.mean(scores))
 
 
-def _deviation(values: Sequence[float]) -> float | NotApplicable:
+def _deviation(values: Sequence[float]) -> Value:
     if len(values) < 2:
         return NotApplicable("a deviation requires two trials or more")
     return float(np.std(values, ddof=1))

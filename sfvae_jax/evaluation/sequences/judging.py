@@ -9,9 +9,10 @@ from collections.abc import Callable
 from sfvae_jax import data
 from sfvae_jax.data.sequences.kind import NoScore, Score, SequenceKind
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences.decoding import language_of, sentences
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, once_per_checkpoint
+from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_checkpoint
 from sfvae_jax.grammars import Language
 
 

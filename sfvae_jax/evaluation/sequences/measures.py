@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
+from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 from sfvae_jax.evaluation.progress import tracked
 from sfvae_jax.evaluation.sequences.decoding import (
     DECODINGS,
@@ -18,13 +19,8 @@ from sfvae_jax.evaluation.sequences.decoding import (
     sentences,
 )
 from sfvae_jax.evaluation.sequences.judging import canonical, is_valid
-from sfvae_jax.evaluation.spec import Evaluation, Measure, Measured
-from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
-    TrainedModel,
-    centers,
-    once_per_checkpoint,
-)
+from sfvae_jax.evaluation.spec import Evaluation, Measure
+from sfvae_jax.evaluation.trained_model import TrainedModel, centers, once_per_checkpoint
 from sfvae_jax.grammars import Language
 from sfvae_jax.options import COUNT, Option, one_of, some_of
 
@@ -63,7 +59,7 @@ def evaluate_sequence_samples(
 
 def sample_shares(
     language: Language, texts: Sequence[str], known: set[str | None]
-) -> tuple[float, float | NotApplicable, float | NotApplicable]:
+) -> tuple[float, Value, Value]:
     """Returns the share of samples that are valid, of these different, and of these new.
 
     valid   valid texts, as a share of all texts
@@ -124,11 +120,11 @@ def reconstruction_measures(language: Language, x: np.ndarray, rebuilt: np.ndarr
     }
 
 
-def _mean_or_reason(same: np.ndarray) -> float | NotApplicable:
+def _mean_or_reason(same: np.ndarray) -> Value:
     return float(np.mean(same)) if len(same) else NotApplicable("the examples have no rules")
 
 
-def _value_error(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> float | NotApplicable:
+def _value_error(language: Language, x: np.ndarray, rebuilt: np.ndarray) -> Value:
     if not language.has_values:
         return NotApplicable("the sequences have no values")
     pair = (language.tables.brings_on(rules_of(language, one)) for one in (x, rebuilt))

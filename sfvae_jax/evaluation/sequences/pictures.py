@@ -11,6 +11,7 @@ import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import slerp
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,
     decode_texts,
@@ -22,7 +23,7 @@ from sfvae_jax.evaluation.sequences.decoding import (
 from sfvae_jax.evaluation.sequences.drawing import Cell, draw_rows, draw_table
 from sfvae_jax.evaluation.sequences.judging import is_valid, judged
 from sfvae_jax.evaluation.spec import Evaluation, no_measures
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, centers
+from sfvae_jax.evaluation.trained_model import TrainedModel, centers
 from sfvae_jax.options import DRAWN, Option, some_of, whole
 
 OPTIONS = {

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.sequences.kind import Score
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.noise import generator
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.sequences.acquisition import suggest_batch
@@ -19,7 +20,6 @@ from sfvae_jax.evaluation.sequences.decoding import decode_attempts, decode_text
 from sfvae_jax.evaluation.sequences.judging import canonical, is_valid, score_of, scorer
 from sfvae_jax.evaluation.threads import one_thread
 from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
     TrainedModel,
     centers,
     once_per_checkpoint,

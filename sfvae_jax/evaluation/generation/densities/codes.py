@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.trained_model import (
-    NotApplicable,
     TrainedModel,
     finite,
     once_per_checkpoint,

@@ -17,7 +17,8 @@ from jax import Array
 from sfvae_jax import likelihoods, objectives, posteriors
 from sfvae_jax.evaluation.generation.densities.codes import codes_to_fit, overall_scale
 from sfvae_jax.evaluation.generation.densities.spec import DensitySpec
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.measured import NotApplicable
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, POSITIVE, SIZES, Option
 
 OPTIONS = {

@@ -23,8 +23,9 @@ from jax import Array
 
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation.generation.features.spec import Extractor, FeatureSpec, as_pictures
-from sfvae_jax.evaluation.spec import Measure, Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel, split_examples
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Measure
+from sfvae_jax.evaluation.trained_model import TrainedModel, split_examples
 from sfvae_jax.options import COUNT, Option
 
 log = logging.getLogger("sfvae_jax")
@@ -89,7 +90,7 @@ class Classifier:
         return self._map(_features, images)
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
-        """Returns the fraction of images that get their label; it only knows those of `classes`."""
+        """Returns the share of images that get their label; it only knows those of `classes`."""
         predicted = self.classes[np.argmax(self._map(_logits, images), axis=-1)]
         return float(np.mean(predicted == labels))
 
@@ -188,7 +189,7 @@ def _extractor(trained: TrainedModel) -> Extractor:
 
 
 def _accuracy(trained: TrainedModel) -> float:
-    """The fraction of test images that get their label, which tells what the features are worth.
+    """Returns the share of test images that get their label, which shows how good features are.
 
     Raises:
         NotApplicable: if the training or the test images have no labels.

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation.spec import Measure, Measured
-from sfvae_jax.evaluation.trained_model import NotApplicable, TrainedModel
+from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.spec import Measure
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Group, require_rules
 
 Extractor = Callable[[np.ndarray], np.ndarray]
