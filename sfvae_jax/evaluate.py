@@ -128,11 +128,11 @@ def _write(
     """
     files.cut_results(last)
     found = files.read_results()
-    if final_measures.standing(found, config, entries["step"], entries["checkpoint"]) is None:
+    if final_measures.still_valid(found, config, entries["step"], entries["checkpoint"]) is None:
         if "metrics" in found:
             log.info("replacing the measures of another checkpoint, or of other data")
         files.set_figures_aside()
-    entries = final_measures.added_up(found, config, entries)
+    entries = final_measures.combined(found, config, entries)
     files.write_results(config, **entries)
     return entries
 

@@ -16,7 +16,7 @@ from sfvae_jax.runs.files.results_file import is_at_end
 _BY_MEASURE = ("metrics", "not_applicable", "caveats", "texts")
 
 
-def added_up(
+def combined(
     found: Mapping[str, Any], config: ml_collections.ConfigDict, entries: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the entries of results.json: new measures, and earlier ones that still hold.
@@ -32,7 +32,7 @@ def added_up(
         The entries, with the group `evaluations` of all these measures under "evaluations".
     """
     now = plain(config)["evaluations"]
-    before = standing(found, config, entries["step"], entries["checkpoint"]) or {}
+    before = still_valid(found, config, entries["step"], entries["checkpoint"]) or {}
     before = {name: before[name] for name in before if name not in now["names"]}
     measures = {measure for names in before.values() for measure in names}
     kept = {
@@ -47,7 +47,7 @@ def added_up(
     }
 
 
-def standing(
+def still_valid(
     found: Mapping[str, Any], config: ml_collections.ConfigDict, step: int, checkpoint: str
 ) -> dict[str, tuple[str, ...]] | None:
     """Returns the evaluations in results.json whose measures still hold, with their names.

@@ -261,12 +261,12 @@ def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> Non
 def _stopped(state: TrainState, config: ml_collections.ConfigDict) -> str:
     """Says in words why training ended before its last step, and what it leaves out."""
     end, best = int(state.step), state.best
-    told = (
+    message = (
         f"stopped early at step {end} of {config.train.steps}: the loss on the valid split was"
         f" lowest at step {int(best.step)}, {float(best.loss):.2f}, and that model is measured"
     )
     left = [str(step) for step in config.evaluations.steps if step > end]
-    return f"{told}; not reached: evaluations.steps {', '.join(left)}" if left else told
+    return f"{message}; not reached: evaluations.steps {', '.join(left)}" if left else message
 
 
 def _stop_if_no_loss(loss: float, step: int, checkpoints: Checkpoints) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from sfvae_jax.config import resolve
-from sfvae_jax.final_measures import added_up, has_measures, standing
+from sfvae_jax.final_measures import combined, has_measures, still_valid
 from sfvae_jax.runs.files.config_file import plain
 
 
@@ -39,15 +39,15 @@ def before(tiny_config):
 )
 def test_measures_of_the_same_checkpoint_and_data_still_hold(before, tiny_config, entries, stands):
     found = _found(before) | entries
-    assert (standing(found, before, 12, "a") is not None) is stands
+    assert (still_valid(found, before, 12, "a") is not None) is stands
     if not stands:
         return
     found.pop("checkpoint")  # by an earlier version
-    assert standing(found, before, 12, "a") is not None
+    assert still_valid(found, before, 12, "a") is not None
     other = resolve(tiny_config(**{"evaluations.part": "test"}))
-    assert standing(found, other, 12, "a") is None
+    assert still_valid(found, other, 12, "a") is None
     found["config"]["data"]["fingerprint"] = "of other data"
-    assert standing(found, before, 12, "a") is None
+    assert still_valid(found, before, 12, "a") is None
 
 
 def test_measures_that_depend_on_a_changed_option_are_dropped(before, tiny_config):
@@ -55,13 +55,13 @@ def test_measures_that_depend_on_a_changed_option_are_dropped(before, tiny_confi
     entries = {key: {} for key in ("metrics", "not_applicable", "caveats", "texts")}
     entries |= {"metrics": {"kl_divergence": 3.0}, "step": 12, "checkpoint": "a"}
     found = _found(before)
-    added = added_up(found, config, entries)
+    added = combined(found, config, entries)
     assert added["metrics"] == {"kl_divergence": 3.0}
     assert added["caveats"] == {}  # what was doubtful was measured again
     assert added["evaluations"]["names"] == ["kl_divergence"]
 
     config = _config(tiny_config, "kl_divergence")
-    added = added_up(found, config, entries)
+    added = combined(found, config, entries)
     assert added["metrics"] == {"frechet_num_images": 1.0, "kl_divergence": 3.0}
     assert added["evaluations"]["names"] == ["frechet", "kl_divergence"]
     whole = {**added, "config": plain(config) | {"evaluations": added["evaluations"]}}

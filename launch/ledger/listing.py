@@ -32,10 +32,10 @@ def overview(
         rows.append([table.name, _counts(filed), _range([price[one.entry] for one in filed])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     heads = [_row(row, widths) for row in rows]
-    told = [heads[0]]
+    lines = [heads[0]]
     for head, (table, filed) in zip(heads[1:], accounts, strict=True):
-        told += ["", head, *_indented(_about(table, filed))]
-    return "\n".join([*told, "", _wrapped(_TIMES), *_totals(accounts, price)])
+        lines += ["", head, *_indented(_about(table, filed))]
+    return "\n".join([*lines, "", _wrapped(_TIMES), *_totals(accounts, price)])
 
 
 def of_table(
@@ -55,17 +55,17 @@ def of_table(
         left_over: the files in its folder of records that belong to none of its runs.
     """
     head = f"{table.name}: {_counts(filed)} records" if table.parts else table.name
-    told = [head, *_indented(_about(table, filed))]
+    lines = [head, *_indented(_about(table, filed))]
     if filed:
         rows = [[_state(one), priced(price[one.entry]), one.entry.name] for one in filed]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        told.append("")
+        lines.append("")
         for row, one in zip(rows, filed, strict=True):
-            told.append(_row(row, widths))
+            lines.append(_row(row, widths))
             notes = (one.problem, one.lacks, obstacles.get(one.entry, ""))
-            told += _indented([note for note in notes if note])
-    told += [f"{name} belongs to no run of this table" for name in left_over]
-    return "\n".join([*told, "", _wrapped(_TIMES)]) if filed else "\n".join(told)
+            lines += _indented([note for note in notes if note])
+    lines += [f"{name} belongs to no run of this table" for name in left_over]
+    return "\n".join([*lines, "", _wrapped(_TIMES)]) if filed else "\n".join(lines)
 
 
 def of_plan(
@@ -85,12 +85,12 @@ def of_plan(
         total += price[entry].seconds
         rows.append([priced(price[entry]), priced(Price(total, is_measured=True)), entry.path])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    told = [_row(row, widths) for row in rows] if entries else []
+    lines = [_row(row, widths) for row in rows] if entries else []
     if skipped:
-        told += ["", "These cannot be carried out here:"]
+        lines += ["", "These cannot be carried out here:"]
     for reason, names in by_reason(skipped).items():
-        told += [listed(names, 1), *_indented([reason])]
-    return "\n".join([*told, "", _wrapped(_TIMES)])
+        lines += [listed(names, 1), *_indented([reason])]
+    return "\n".join([*lines, "", _wrapped(_TIMES)])
 
 
 def priced(price: Price) -> str:
@@ -100,10 +100,10 @@ def priced(price: Price) -> str:
     return f"{'' if price.is_measured else '~'}{duration(price.seconds)}"
 
 
-def by_reason(told: Mapping[str, str]) -> dict[str, list[str]]:
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
     """Groups names by the reason that is given for them."""
     found: dict[str, list[str]] = {}
-    for name, reason in told.items():
+    for name, reason in reasons.items():
         found.setdefault(reason, []).append(name)
     return found
 
@@ -125,11 +125,11 @@ def _range(prices: Sequence[Price]) -> str:
 
 def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
     """Says what a table consists of and what prevents its runs."""
-    told = [table.title]
+    lines = [table.title]
     for config in dict.fromkeys(part.config for part in table.parts):
         runs = sum(one.entry.part.config == config for one in filed)
-        told.append(f"{config}: {runs} run{'s' * (runs != 1)} of its sweep")
-    told += [
+        lines.append(f"{config}: {runs} run{'s' * (runs != 1)} of its sweep")
+    lines += [
         f"smaller than the paper's: {setting}"
         for setting in dict.fromkeys(part.setting for part in table.parts if part.setting)
     ]
@@ -137,11 +137,12 @@ def _about(table: Table, filed: Sequence[Filed]) -> list[str]:
     for kind in kinds:
         number = sum(one.problem.startswith(kind) for one in filed)
         if number:
-            told.append(f"{number} record{'s' * (number != 1)} left out: {kind}")
+            lines.append(f"{number} record{'s' * (number != 1)} left out: {kind}")
     number = sum(bool(one.lacks) for one in filed)
     if number:
-        told.append(f"{number} record{'s' * (number != 1)} lack measures that the table needs now")
-    return [*told, table.obstacle] if table.obstacle else told
+        what = "record lacks" if number == 1 else "records lack"
+        lines.append(f"{number} {what} measures that the table needs now")
+    return [*lines, table.obstacle] if table.obstacle else lines
 
 
 def _totals(

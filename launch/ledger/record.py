@@ -17,7 +17,7 @@ from sfvae_jax.reporting.runs import read_run
 from sfvae_jax.runs.files import provenance, results_file
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.files.results_file import is_number
-from sfvae_jax.runs.published import decides, measures
+from sfvae_jax.runs.published import may_matter, uses
 from sfvae_jax.runs.workdir import Workdir
 
 Record = dict[str, Any]
@@ -104,7 +104,7 @@ def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {
         key: without_folders(value)
         for key, value in flat.items()
-        if key == "seed" or (decides(key) and key != "data.fingerprint" and measures(flat, key))
+        if key == "seed" or (may_matter(key) and key != "data.fingerprint" and uses(flat, key))
     }
 
 

@@ -14,7 +14,7 @@ from launch.ledger.table import Table
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.runs.files.config_file import differences, plain
 from sfvae_jax.runs.files.results_file import not_measured
-from sfvae_jax.runs.published import measures, with_differences
+from sfvae_jax.runs.published import uses, with_differences
 from sfvae_jax.runtime.files import read_json
 
 _OPEN: tuple[Any, ...] = (None, "", [])  # defaults that are filled in from the other settings
@@ -130,7 +130,7 @@ def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
         there[key] = now[key] if default in _OPEN else default
     common = set(record["evaluations"]) & set(entry.config.evaluations.names)
     taken = {"evaluations.names": common, **dict.fromkeys((*now, *there))}
-    return differences(there, now, lambda key: measures(taken, key), _PLACES)
+    return differences(there, now, lambda key: uses(taken, key), _PLACES)
 
 
 def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
@@ -138,9 +138,9 @@ def _lacks(record: Mapping[str, Any], entry: Entry) -> str:
     last = record.get("ended_at", record["step"])  # of one that stopped early
     names = [name for name in wanted.names if name not in record["evaluations"]]
     steps = [str(step) for step in not_measured(history, wanted.steps, last)]
-    told = [f"evaluations {', '.join(names)}"] if names else []
-    told += [f"measures of steps {', '.join(steps)}"] if steps else []
-    return f"lacks {' and '.join(told)}" if told else ""
+    missing = [f"evaluations {', '.join(names)}"] if names else []
+    missing += [f"measures of steps {', '.join(steps)}"] if steps else []
+    return f"lacks {' and '.join(missing)}" if missing else ""
 
 
 def as_run(entry: Entry, record: Record) -> Record:

@@ -24,7 +24,7 @@ from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
 from sfvae_jax.runs.files.results_file import is_at_end, not_measured
-from sfvae_jax.runs.published import decides, measures
+from sfvae_jax.runs.published import may_matter, uses
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runs.workdir_checks import config_differences
 from sfvae_jax.runtime.files import write_json
@@ -178,6 +178,6 @@ def _lacks_measures_during_training(files: Workdir, config: ml_collections.Confi
     taken = {**here, "evaluations.names": common}
 
     def matters(key: str) -> bool:
-        return key.startswith("evaluations.") and decides(key) and measures(taken, key)
+        return key.startswith("evaluations.") and may_matter(key) and uses(taken, key)
 
     return bool(differences(of_earlier(there, defaults()), here, matters))

@@ -57,17 +57,21 @@ def _varying_keys(configs: list[Config], aside: set[str | None]) -> dict[str, li
     by_objective: dict[str, list[Config]] = {}
     for config in configs:
         by_objective.setdefault(config["objective.name"], []).append(config)
-    return {name: _telling(keys, group) for name, group in by_objective.items()}
+    return {name: _distinguishing(keys, group) for name, group in by_objective.items()}
 
 
-def _telling(keys: list[str], group: list[Config]) -> list[str]:
+def _distinguishing(keys: list[str], group: list[Config]) -> list[str]:
     """Returns the keys for which some runs have different values."""
     # Runs of an earlier version may lack a key.
     varying = [key for key in keys if len({repr(c[key]) for c in group if key in c}) > 1]
     named = [key for key in varying if key != _FINGERPRINT]
-    told = len({_values(config, named) for config in group})
     # Different data most often have different names; if not, their fingerprint tells them apart.
-    return named if told == len({_values(config, varying) for config in group}) else varying
+    names_suffice = _number_of_values(group, named) == _number_of_values(group, varying)
+    return named if names_suffice else varying
+
+
+def _number_of_values(group: list[Config], keys: list[str]) -> int:
+    return len({_values(config, keys) for config in group})
 
 
 def _values(config: Config, keys: list[str]) -> tuple[str, ...]:

@@ -102,14 +102,16 @@ def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:
     """A sentence for each method whose runs do not all have the same measures."""
     notes = []
     for method in summary["methods"]:
-        told = [
+        lacking = [
             f"{title(measure)}, step {step} ({having} of {method['runs']})"
             for measure, steps in method["incomplete"].items()
             for step, having in steps.items()
         ]
-        if told:
+        if lacking:
             name = markup.code(method["method"])
-            notes.append(f"Measures that some runs of {name} lack are left out: {', '.join(told)}.")
+            notes.append(
+                f"Measures that some runs of {name} lack are left out: {', '.join(lacking)}."
+            )
     return notes
 
 

@@ -57,12 +57,12 @@ def _papers(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 papers.append((figures, known := []))
             if known is not None and label not in known:
                 known.append(label)
-    told = []
+    described = []
     for figures, labels in papers:
         configs = [flatten(run["config"]) for label in labels for run in groups[label]]
         shown = {key: value for key, value in figures.items() if key != "rows"}
-        told.append({**shown, "methods": labels, "differences": differences(configs, figures)})
-    return told
+        described.append({**shown, "methods": labels, "differences": differences(configs, figures)})
+    return described
 
 
 def _summarize_method(label: str, runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def with_setting(
     if not isinstance(found, ml_collections.ConfigDict):
         found = ml_collections.ConfigDict(figures)
     given = found.get("setting", ml_collections.ConfigDict()).to_dict()
-    own = {key: value for key, value in flatten(plain(config)).items() if decides(key)}
+    own = {key: value for key, value in flatten(plain(config)).items() if may_matter(key)}
     stated = {key: value for key, value in own.items() if not _is_open(key, value)}
     found.setting = nest(stated | flatten(given))
     return found
@@ -94,7 +94,7 @@ def differences(
     told_apart = _told_apart(figures)
     found = {}
     for key, value in flatten(figures.get("setting", {})).items():
-        concerned = [config for config in configs if measures(config, key)]
+        concerned = [config for config in configs if uses(config, key)]
         if key in told_apart or not concerned:
             continue
         here: list[Any] = []
@@ -161,8 +161,8 @@ def _data(name: Any) -> tuple[str, str]:
     return source.subset_of or name, ""
 
 
-def decides(key: str) -> bool:
-    """Whether the figures may depend on a key."""
+def may_matter(key: str) -> bool:
+    """Whether a paper's figures may depend on a key."""
     if key in _NO_SETTING or key.startswith(_OF_PICTURES):
         return False
     return not (key.startswith("evaluations.") and key.endswith(_CHANGE_NO_VALUE))
@@ -172,8 +172,8 @@ def _is_open(key: str, value: Any) -> bool:
     return key in _DERIVED and value in _OPEN
 
 
-def measures(config: Mapping[str, Any], key: str) -> bool:
-    """Whether a run has a key and, if the key belongs to an evaluation, takes that evaluation."""
+def uses(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a run uses a key: it has it and takes the evaluation to which the key may belong."""
     group, _, rest = key.partition(".")
     name = rest.partition(".")[0]
     if group != "evaluations" or name == rest:

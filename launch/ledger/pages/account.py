@@ -34,8 +34,8 @@ class Account:
     @property
     def problems(self) -> dict[str, str]:
         """What is wrong with a record or missing in it, by its name."""
-        told = {one.entry.name: one.problem or one.lacks for one in self.filed}
-        return {name: problem for name, problem in told.items() if problem}
+        found = {one.entry.name: one.problem or one.lacks for one in self.filed}
+        return {name: problem for name, problem in found.items() if problem}
 
     def by_setting(self) -> dict[str, list[Record]]:
         """Groups the records by `Part.setting`, which is "" for the paper's own setting."""

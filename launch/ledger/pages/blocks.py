@@ -7,7 +7,7 @@ from typing import Any
 
 from launch.ledger.pages.account import Account
 from launch.ledger.pages.plots import pictures_of
-from launch.ledger.pages.provenance import told
+from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, is_in
@@ -27,7 +27,7 @@ def block(table: Table, account: Account) -> str:
         pieces += [_setting(setting), *_views(table, records)]
         if setting in pictures:
             pieces.append(f"![{table.title}](figures/{pictures[setting].name})")
-    pieces += [told(table, account), *_files(table), *filter(None, [table.obstacle])]
+    pieces += [how_made(table, account), *_files(table), *filter(None, [table.obstacle])]
     return "\n\n".join(pieces) + "\n"
 
 

@@ -17,7 +17,7 @@ _DIGITS = 10  # of a commit
 _PACKAGES = ("python", "jax", "flax")
 
 
-def told(table: Table, account: Account) -> str:
+def how_made(table: Table, account: Account) -> str:
     """Returns a list in Markdown: the command, the records, how they were made, what is missing."""
     lines = [f"`python -m launch.reproduce {table.name}`"]
     if account.records:

@@ -99,7 +99,9 @@ def arrange(methods: Mapping[str, Settings]) -> list[tuple[str, str]]:
         methods: the flat configuration of each method by its name.
     """
     settings = list(methods.values())
-    keys = sorted(_telling_keys(settings), key=lambda key: (len(_values(settings, key)), key))
+    keys = sorted(
+        _distinguishing_keys(settings), key=lambda key: (len(_values(settings, key)), key)
+    )
     names = [("", name) for name in methods]
     if not 1 <= len(keys) <= 2:
         return names
@@ -151,7 +153,7 @@ def draw_tiles(tiles: Sequence[Tile], title: str, path: Path) -> None:
     save(figure, path)
 
 
-def _telling_keys(settings: Sequence[Settings]) -> list[str]:
+def _distinguishing_keys(settings: Sequence[Settings]) -> list[str]:
     """The keys in which methods differ, without keys whose values follow from another key's."""
     keys = [
         key
@@ -159,11 +161,11 @@ def _telling_keys(settings: Sequence[Settings]) -> list[str]:
         if key not in _NO_METHOD and not key.startswith("evaluations.")
     ]
     varying = [key for key in keys if len(_values(settings, key)) > 1]
-    told: list[str] = []
+    independent: list[str] = []
     for key in sorted(varying, key=lambda key: -len(_values(settings, key))):
-        if all(len(_values(settings, k, key)) > len(_values(settings, k)) for k in told):
-            told.append(key)
-    return told
+        if all(len(_values(settings, k, key)) > len(_values(settings, k)) for k in independent):
+            independent.append(key)
+    return independent
 
 
 def _values(settings: Sequence[Settings], *keys: str) -> set[tuple[str, ...]]:
