@@ -42,6 +42,16 @@ def local_path(given: str | os.PathLike, key: str) -> Path:
         raise UsageError(f"{_named(key, repr(text))} is not a usable path: {reason}") from error
 
 
+def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns a file's size and time of its last change; another stamp shows a changed file.
+
+    Raises:
+        OSError: if there is no such file.
+    """
+    found = os.stat(path)
+    return (found.st_size, found.st_mtime_ns)
+
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",

@@ -213,7 +213,10 @@ def check_language(config: ml_collections.ConfigDict, kind: str) -> None:
     for name in config.names:
         check = EVALUATIONS[name].check_language
         if check is not None:
-            check(kind)
+            try:
+                check(kind)
+            except UsageError as error:
+                raise UsageError(f"evaluations.names: {name!r} {error}") from error
 
 
 def needs_labels(config: ml_collections.ConfigDict) -> list[str]:

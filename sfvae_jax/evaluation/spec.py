@@ -203,7 +203,7 @@ class Evaluation:
         check_files: raises a `UsageError` if a file that the options name is missing; it takes the
             same arguments as `names`.
         check_language: takes a kind of sequences, such as "molecules", and raises a `UsageError` if
-            this machine cannot measure it.
+            this machine cannot measure it; the message goes on after the evaluation's name.
         draw: draws its pictures.
 
     Raises:

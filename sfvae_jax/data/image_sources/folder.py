@@ -21,7 +21,7 @@ from sfvae_jax.data.image_sources.folder_tree import list_images, printable, spl
 from sfvae_jax.data.image_sources.image_files import Head, decode, depth_of, look
 from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line, listed
-from sfvae_jax.paths import local_path
+from sfvae_jax.paths import file_stamp, local_path
 
 _NAMED_AT_MOST = 10
 _PROBED = 16  # images that are looked at to see whether all are nearly black
@@ -29,7 +29,7 @@ _DARK = 15  # of 255: values up to this one are nearly black
 
 log = logging.getLogger("sfvae_jax")
 
-_Stamp = tuple[int, int]  # a file's size and time of change; zeros if there is no file
+_Stamp = tuple[int, int]  # a file's `file_stamp`; zeros if there is no file
 
 
 class FolderSplit(SourceSplit):
@@ -146,10 +146,9 @@ def _inspect(folder: Path, files: tuple[str, ...], thorough: bool) -> _Found:
 
 def _stamp(path: str) -> _Stamp:
     try:
-        stat = os.stat(path)
+        return file_stamp(path)
     except OSError:  # such as a dangling link; looking at the file will tell what is wrong
         return (0, 0)
-    return (stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4)  # training and evaluation open the same folder

@@ -16,7 +16,7 @@ from sfvae_jax.data.preprocessing import as_stored, number_text
 from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.data.stored_examples import fits_in_memory
 from sfvae_jax.errors import UsageError, listed, readable
-from sfvae_jax.paths import regular_file
+from sfvae_jax.paths import file_stamp, regular_file
 from sfvae_jax.runtime.memory import host_memory
 
 _SPLITS = ("train", "test", "valid")
@@ -39,13 +39,12 @@ def open_npz(path: str) -> Mapping[str, ArraySplit]:
         UsageError: if the file cannot be read or holds something else.
     """
     file = regular_file(path, "data.name=npz:")
-    stat = file.stat()
-    return _open(file, (stat.st_size, stat.st_mtime_ns))
+    return _open(file, file_stamp(file))
 
 
 @functools.lru_cache(maxsize=1)  # training and evaluation open the same file
 def _open(file: Path, stamp: tuple[int, int]) -> Mapping[str, ArraySplit]:
-    """Opens the file in the state that has this size and time of change."""
+    """Opens the file as it is when it has this stamp."""
     del stamp
     arrays = _read(file)
     images = {name: array for name, array in arrays.items() if name.startswith("x_")}

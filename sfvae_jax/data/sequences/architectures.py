@@ -27,7 +27,7 @@ from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
-from sfvae_jax.paths import regular_file
+from sfvae_jax.paths import file_stamp, regular_file
 
 log = logging.getLogger("sfvae_jax")
 
@@ -84,10 +84,8 @@ def _open(group: ml_collections.ConfigDict) -> _Opened:
     if not path:
         raise UsageError(f"give {source}:PATH of a file of architectures, one per line")
     file = regular_file(path, f"data.name={source}:")
-    stat = file.stat()
-    stamp = (stat.st_size, stat.st_mtime_ns)
     read = functools.partial(
-        _read, _FORMATS[source], file, stamp, group.max_length, group.skip_corrupt
+        _read, _FORMATS[source], file, file_stamp(file), group.max_length, group.skip_corrupt
     )
     found = read(())
     # A vocabulary that the config has kept from this very file is no reason to read it again.
@@ -134,7 +132,7 @@ def _read(
     skip_corrupt: bool,
     layer_types: tuple[str, ...],
 ) -> _Opened:
-    """Reads a file as it is at this size and time of its last change."""
+    """Reads a file as it is when it has this stamp."""
     del stamp
     found, damaged = read_lines(path, text_format.parse)
     total = len(found) + len(damaged)

@@ -18,7 +18,7 @@ from sfvae_jax.data.source import ArraySplit
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
-from sfvae_jax.paths import regular_file
+from sfvae_jax.paths import file_stamp, regular_file
 
 TOKENS = ("grammar", "characters")
 """What `data.tokens` makes sequences of: rules of the grammar, or characters of the text."""
@@ -121,9 +121,7 @@ def open_text(
         raise UsageError(expected)
     file = regular_file(path, f"data.name={text_format.source}:")
     try:
-        stat = file.stat()
-        stamp = (stat.st_size, stat.st_mtime_ns)
-        return _open(file, stamp, language, text_format, skip_corrupt)
+        return _open(file, file_stamp(file), language, text_format, skip_corrupt)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; {expected}") from error
 
@@ -151,7 +149,7 @@ def _open(
     text_format: TextFormat,
     skip_corrupt: bool,
 ) -> Mapping[str, ArraySplit]:
-    """Returns the sentences of a file as it is at this size and time of its last change."""
+    """Returns the sentences of a file as it is when it has this stamp."""
     del stamp
     lines = _read_lines(file, text_format)
     parsed = parse_file(file, lines, language.grammar, go_on=skip_corrupt)

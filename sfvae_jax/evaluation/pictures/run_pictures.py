@@ -1,4 +1,4 @@
-"""The pictures that every run has, whatever its evaluations."""
+"""The pictures that every run has, with any evaluations."""
 
 from __future__ import annotations
 

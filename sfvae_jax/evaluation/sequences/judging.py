@@ -96,8 +96,8 @@ def require_score(kind_name: str) -> None:
         kind_name: the name of the kind, such as "molecules".
 
     Raises:
-        UsageError: saying what to install.
+        UsageError: saying what to install, as the rest of a sentence about the evaluation.
     """
     kind = data.sequence_kind(kind_name)
     if kind is not None and (reason := kind.missing()):
-        raise UsageError(f"evaluation 'bayesian_optimization' needs a score: {reason}")
+        raise UsageError(f"needs a score: {reason}")

@@ -7,6 +7,7 @@ import json
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
@@ -234,11 +235,13 @@ def test_molecules_that_rdkit_does_not_read_have_no_score(tmp_path):
 
 def test_molecules_need_rdkit(monkeypatch):
     monkeypatch.setattr(chemistry.importlib.util, "find_spec", lambda name: None)
-    judging.require_score("equations")
+    group = ml_collections.ConfigDict({"names": ("bayesian_optimization",)})
+    evaluation.check_language(group, "equations")
     with pytest.raises(
-        UsageError, match="'bayesian_optimization' needs a score: molecules need RDKit"
+        UsageError,
+        match="names: 'bayesian_optimization' needs a score: molecules need RDKit",
     ):
-        judging.require_score("molecules")
+        evaluation.check_language(group, "molecules")
 
 
 def test_the_most_frequent_valid_sample_is_taken():
