@@ -60,6 +60,14 @@ OBJECTIVES = (
     "autoencoder",
 )
 LAPTOP_OBJECTIVES = ("sampling", "wae_mmd", "rae_gp", "rae_l2", "rae", "autoencoder")
+SOURCES = (
+    "reconstructions",
+    "prior",
+    "gaussian",
+    "gmm",
+    "second_stage",
+    "interpolations",
+)
 FIGURE_3_SAMPLES = (1, 4, 16)
 FIGURE_3_BETAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
@@ -84,20 +92,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     if preset.endswith("figure3"):
         _figure3(config)
     config.train.checkpoint_every = 5 * config.train.validate_every
-    paper = {"laptop": "", "laptop_figure3": "figure3"}.get(preset)
-    paper = config if paper is None else get_config(paper)
+    at_full_size = {"laptop": "", "laptop_figure3": "figure3"}.get(preset, preset)
+    paper = config if at_full_size == preset else get_config(at_full_size)
     config.published = with_setting(_published(), paper)
     return config.lock()
-
-
-SOURCES = (
-    "reconstructions",
-    "prior",
-    "gaussian",
-    "gmm",
-    "second_stage",
-    "interpolations",
-)
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:

@@ -42,4 +42,5 @@ def say_failed(failed: Mapping[str, str], logs: Path) -> None:
     """Prints the name, error and log of each run that failed."""
     for name, error in failed.items():
         log = logs / f"{name}.log"
-        say(f"failed: {name}: {error}" + f"; log: {log}" * log.exists(), sys.stderr)
+        where = f"; log: {log}" if log.exists() else ""
+        say(f"failed: {name}: {error}{where}", sys.stderr)

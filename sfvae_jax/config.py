@@ -136,7 +136,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 
 def unreached(config: ml_collections.ConfigDict) -> list[str]:
-    """Says in a sentence each what a resolved config asks for and its training does not reach."""
+    """Returns a sentence for each request of a resolved config that its training does not reach."""
     num_steps, objective = config.train.steps, config.objective
     steps = [step for step in config.evaluations.steps if step > num_steps]
     found = []

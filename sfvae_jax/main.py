@@ -84,7 +84,6 @@ _MODE = flags.DEFINE_enum(
     "Whether to train, to evaluate the last checkpoint, or both.",
 )
 
-
 _RESUMES = "the same command resumes from the last checkpoint"
 
 

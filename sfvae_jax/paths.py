@@ -1,7 +1,7 @@
 """Paths that a user gives, made absolute. This is the only file that resolves `~`, `..` and links.
 
-TensorStore refuses paths with `..`, and nobody wants a local folder named `gs:`. Code that takes a
-path from a flag, a config or a caller passes it through `local_path` first.
+TensorStore refuses paths with `..`, and a URL such as gs://BUCKET would become a local folder. Code
+that takes a path from a flag, a config or a caller passes it through `local_path` first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ from pathlib import Path
 from sfvae_jax.errors import UsageError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# What a path may lead to instead of a regular file.
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def local_path(given: str | os.PathLike, key: str) -> Path:
@@ -50,15 +58,6 @@ def file_stamp(path: str | os.PathLike) -> tuple[int, int]:
     """
     found = os.stat(path)
     return (found.st_size, found.st_mtime_ns)
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def regular_file(given: str | os.PathLike, key: str) -> Path:

@@ -55,7 +55,8 @@ def ending(status: int, log: Path) -> str:
     """Returns how a process failed: its last error line, or the signal that killed it."""
     if status < 0:
         name = Signals(-status).name
-        return f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
+        cause = ", as when memory runs out" if name == "SIGKILL" else ""
+        return f"killed by {name}{cause}"
     lines = _last_lines(log)
     errors = [line for line in lines if line.startswith("sfvae_jax: error: ")]
     return (errors or lines or [f"exit status {status}"])[-1]

@@ -95,7 +95,8 @@ def look_up(entry: Entry, records: Path) -> Filed:
     except UsageError as error:
         return Filed(entry, problem=f"cannot be checked: {in_one_line(error)}")
     if changed:
-        more = f" and {len(changed) - _MOST_NAMED} more" * (len(changed) > _MOST_NAMED)
+        number = len(changed) - _MOST_NAMED
+        more = f" and {number} more" if number > 0 else ""
         return Filed(entry, problem=f"stale: {'; '.join(changed[:_MOST_NAMED])}{more}")
     return Filed(entry, record, lacks=_lacks(record, entry))
 

@@ -15,7 +15,6 @@ from sfvae_jax.runtime.output import say
 _SECONDS_BETWEEN_LINES = 10.0
 _BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
-
 _hidden = False
 
 

@@ -59,7 +59,7 @@ def is_at_end(content: Mapping[str, Any], steps: int) -> bool:
 
 
 def not_measured(history: Mapping[str, Any], steps: Iterable[int], last: int) -> list[int]:
-    """Returns the named steps up to a last one for which a history has no measures."""
+    """Returns those of some steps, up to a last one, at which a history has no measures."""
     return [step for step in steps if step <= last and str(step) not in history]
 
 
