@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sfvae_jax.data.geometry import CHANNELS
 from sfvae_jax.data.preprocessing import BINARIZATIONS
-from sfvae_jax.data.sequences import molecules
-from sfvae_jax.data.sequences.text import TOKENS
+from sfvae_jax.data.sequences import kinds
+from sfvae_jax.data.sequences.text import TOKENS_OPTION
 from sfvae_jax.options import (
     COUNT_OR_0,
     FLAG,
@@ -15,7 +15,6 @@ from sfvae_jax.options import (
     Rule,
     is_whole,
     one_of,
-    tuple_of,
     whole,
 )
 
@@ -27,7 +26,7 @@ _CHANNELS = Rule(
     lambda value: is_whole(value) and value in CHANNELS,
     f"{', '.join(map(str, CHANNELS[:-1]))} or {CHANNELS[-1]}",
 )
-_LAYER_TYPES = tuple_of(lambda name: isinstance(name, str), "names of layers, such as ('conv',)")
+_KINDS = [source.kind for source in kinds.SOURCES if source.kind is not None]
 
 DATA = {
     "name": Option(
@@ -90,29 +89,14 @@ DATA = {
         " that is unknown",
     ),
     "scale": Option(1.0, POSITIVE, "Pixels are scaled to [0, scale]"),
-    "tokens": Option(
-        "grammar",
-        one_of("tokens", TOKENS),
-        "For equations and molecules: what a sequence is made of, rules of the grammar or"
-        " characters",
-    ),
+    "tokens": TOKENS_OPTION,
     "max_length": Option(
         0,
         whole(0, MOST_PLACES),
         "For sequences: how many places each has, the end and padding included; 0 = the default of"
         " the data set",
     ),
-    "elements": Option(
-        "",
-        one_of("elements", ("", *molecules.GRAMMARS)),
-        "For molecules: all = any element in SMILES brackets; common = only those of drug-like"
-        " molecules, with a smaller grammar; empty = all",
-    ),
-    "layer_types": Option(
-        (),
-        _LAYER_TYPES,
-        "For architectures:PATH: the layer types that the model knows; () = those in the file",
-    ),
+    **{name: option for kind in _KINDS for name, option in kind.own_options.items()},
     "binarization": Option(
         "none",
         one_of("binarization", BINARIZATIONS),

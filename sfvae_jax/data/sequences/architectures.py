@@ -27,6 +27,7 @@ from sfvae_jax.data.source import ArraySplit, DataSource
 from sfvae_jax.data.stored_examples import check_places_fit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Grammar, Language, sequence_grammar
+from sfvae_jax.options import Option, tuple_of
 from sfvae_jax.paths import file_stamp, regular_file
 
 log = logging.getLogger("sfvae_jax")
@@ -239,6 +240,13 @@ ARCHITECTURES = SequenceKind(
     "architecture",
     lambda group: _open(group).language,
     value_range=lambda group: _open(group).value_range,
+    own_options={
+        "layer_types": Option(
+            (),
+            tuple_of(lambda name: isinstance(name, str), "names of layers, such as ('conv',)"),
+            "For architectures:PATH: the layer types that the model knows; () = those in the file",
+        )
+    },
     filled_in=_filled_in,
     # Two architectures are the same if the types of their layers are.
     canonical=lambda text: " ".join(layer_type for layer_type, _ in layers(text)),

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.grammars import Language
+from sfvae_jax.options import Option
 
 
 class NoScore(ValueError):
@@ -105,6 +106,8 @@ class SequenceKind:
         singular: what one valid text is called, such as "molecule".
         language: the language of the data set. It raises UsageError if the options do not fit, or
             a file that the language depends on cannot be read.
+        own_options: options that this kind adds to the group `data`; its `DataSource`s name those
+            that they take.
         value_range: the least and the greatest value of sequences that have values; None for a kind
             without values. It raises UsageError if the data cannot be read.
         filled_in: returns values, by name, for the options that the group leaves to the data; they
@@ -123,6 +126,7 @@ class SequenceKind:
     singular: str
     language: Callable[[ml_collections.ConfigDict], Language]
     _: dataclasses.KW_ONLY
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     value_range: Callable[[ml_collections.ConfigDict], tuple[float, float]] | None = None
     filled_in: Callable[[ml_collections.ConfigDict], dict[str, Any]] = _nothing
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)

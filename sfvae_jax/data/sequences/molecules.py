@@ -18,6 +18,7 @@ from sfvae_jax.data.sequences.text import (
 )
 from sfvae_jax.data.source import DataSource
 from sfvae_jax.grammars import COMMON_SMILES, SMILES, Language, chemistry
+from sfvae_jax.options import Option, one_of
 
 GRAMMARS = {"all": SMILES, "common": COMMON_SMILES}
 """The grammars that `data.elements` chooses from."""
@@ -55,6 +56,14 @@ MOLECULES = SequenceKind(
     is_valid=chemistry.is_valid,
     canonical=chemistry.canonical,
     score=Score("penalised log P", "more", _penalized_log_p),
+    own_options={
+        "elements": Option(
+            "",
+            one_of("elements", ("", *GRAMMARS)),
+            "For molecules: all = any element in SMILES brackets; common = only those of drug-like"
+            " molecules, with a smaller grammar; empty = all",
+        )
+    },
     drawing=Images(chemistry.molecule_image),
     missing=chemistry.rdkit_missing,
 )
