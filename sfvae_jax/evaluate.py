@@ -70,16 +70,16 @@ def evaluate(
         with processes.agreed():
             files.set_damage_aside()
 
-        # ---- model and images ----
+        # ---- model and examples ----
         with processes.agreed(), memory_for("the data set", SMALLER_DATA):
-            images = splits.examples(config.evaluations.part)
-        model, last = restore(config, files, images.shape[1:])
+            examples = splits.examples(config.evaluations.part)
+        model, last = restore(config, files, examples.shape[1:])
         state = best_of(last)
         if state is not last:
             best = "evaluating step %d, which has the best validation loss up to step %d"
             log.info(best, int(state.step), int(last.step))
         provenance.begin(files, "evaluate", int(last.step))
-        trained = trained_model(config, model, state, images, splits=splits)
+        trained = trained_model(config, model, state, examples, splits=splits)
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)

@@ -29,7 +29,7 @@ class StepMeasures:
         model: Model,
         files: Workdir,
         splits: data.Splits,
-        coded: np.ndarray | data.StoredExamples | None,
+        training_examples: np.ndarray | data.StoredExamples | None,
     ) -> None:
         """Continues with the measures in results.json.
 
@@ -38,10 +38,11 @@ class StepMeasures:
             model: the run's model.
             files: the run's workdir.
             splits: the splits of its data set.
-            coded: the stored training examples, for a floating prior; None: they are read for it.
+            training_examples: the stored ones, to which a floating prior is fitted; None: they are
+                read if they are needed.
         """
         self._config, self._model, self._files = config, model, files
-        self._splits, self._coded = splits, coded
+        self._splits, self._training_examples = splits, training_examples
         self._programs: dict = {}  # compiled at the first named step, for all of them
         kept = files.read_results()
         self._history = kept.get("history", {})
@@ -80,9 +81,15 @@ class StepMeasures:
     def take(self, state: TrainState) -> None:
         """Takes the measures of a state, which must have been saved before."""
         step = int(state.step)
-        images = self._splits.examples(self._config.evaluations.part)
+        examples = self._splits.examples(self._config.evaluations.part)
         trained = trained_model(
-            self._config, self._model, state, images, self._coded, self._splits, self._programs
+            self._config,
+            self._model,
+            state,
+            examples,
+            self._training_examples,
+            self._splits,
+            self._programs,
         )
         measured = measure(trained)
         trained.shared.clear()  # frees it, although compiled functions still refer to this model

@@ -107,7 +107,8 @@ def train(
         examples = stored if streamed else stored.all()
         del stored
         held_out = splits.examples("valid") if config.train.validate_every else None
-    coded = None if config.data.binarization == "dynamic" else examples  # for a floating prior
+    # A floating prior is fitted to the examples as they are evaluated, binarised once.
+    for_prior = None if config.data.binarization == "dynamic" else examples
 
     # ---- objective, step ----
     optimizer = make_optimizer(config.train)
@@ -137,7 +138,7 @@ def train(
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         provenance.begin(files, "train", start)
-        measurements = StepMeasures(config, model, files, splits, coded)
+        measurements = StepMeasures(config, model, files, splits, for_prior)
         _log_run(config, examples, state.params, files, start)
         with signals.at_once():
             measurements.take_lost(state)

@@ -20,8 +20,8 @@ def trained_model(
     config: ml_collections.ConfigDict,
     model: Model,
     state: TrainState,
-    images: np.ndarray,
-    training_images: np.ndarray | data.StoredExamples | None = None,
+    examples: np.ndarray,
+    training_examples: np.ndarray | data.StoredExamples | None = None,
     splits: data.Splits | None = None,
     programs: dict | None = None,
 ) -> evaluation.TrainedModel:
@@ -31,8 +31,8 @@ def trained_model(
         config: the run's resolved configuration.
         model: the run's model.
         state: the checkpoint.
-        images: the stored examples to measure, [N, ...].
-        training_images: the stored training examples, which a floating prior is fitted to; None:
+        examples: the stored examples to measure, [N, ...].
+        training_examples: the stored training examples, which a floating prior is fitted to; None:
             they are read if they are needed.
         splits: the splits of the data set; None: they are opened.
         programs: keeps what the evaluations compile, for other checkpoints of the same model.
@@ -45,7 +45,7 @@ def trained_model(
     trained = evaluation.TrainedModel(
         model=model,
         params=_variables(state),
-        images=images,
+        images=examples,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
         likelihood=likelihoods.build(config.likelihood, language),
@@ -63,12 +63,12 @@ def trained_model(
     )
     if info.prior != "floating":
         return trained
-    if training_images is None:
-        training_images = splits.open_examples("train", for_evaluation=True)
+    if training_examples is None:
+        training_examples = splits.open_examples("train", for_evaluation=True)
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(
-            dataclasses.replace(trained, images=training_images), config.posterior.variance
+            dataclasses.replace(trained, images=training_examples), config.posterior.variance
         ),
     )
 
