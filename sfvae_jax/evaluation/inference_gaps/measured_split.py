@@ -66,7 +66,7 @@ def measured_split(
         options: a group with the keys of `options.OPTIONS`.
 
     Raises:
-        NotApplicable: if the model has no bound, no prior or no other images than those evaluated.
+        NotApplicable: if the model has no bound, no prior, or no examples but those evaluated.
     """
     images = split_examples(trained, split)[: options.num_images or None]
     samples = {"num_samples": options.num_samples, "chunk_size": options.chunk_size}
