@@ -35,7 +35,7 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
         check_overrides(argv)
         values(argv)
         values.config.keys()  # a file that cannot be read shows only now
-    except Exception as error:  # a bad flag, a bad value, or whatever the config file raised
+    except Exception as error:  # a bad flag, a bad value, or an error in the config file
         raise UsageError(one_line(error, argv)) from error
     return values.config
 

@@ -49,7 +49,7 @@ def carry_out(
         process.terminate()
         status = _wait(process)
     finally:
-        process.kill()  # whatever else ended the waiting; no effect once it has ended
+        process.kill()  # if another error ended the wait; no effect once it has ended
     problem = ending(status, Path(log)) if status else ""
     if status in STOPPED and not cancelled:
         raise Killed(problem)
