@@ -24,7 +24,7 @@ class Likelihood(Protocol):
         """
 
     def location(self, parameters: Any) -> Any:
-        """The part of the parameters, or the function of them, that `fisher` is about."""
+        """Returns the quantity, made from the parameters, whose information `fisher` gives."""
 
     def sample(self, rng: Array, parameters: Any) -> Array:
         """A draw of x."""

@@ -57,7 +57,7 @@ class Vae(nn.Module):
 
     @property
     def likelihood_spec(self) -> LikelihoodSpec:
-        """What the likelihood takes of the decoder."""
+        """The spec of the likelihood: what it needs from the decoder."""
         return LIKELIHOODS[self.likelihood]
 
     def setup(self) -> None:

@@ -178,7 +178,7 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What training gives to an objective of a batch: one device's share of it.
+    """What training gives to an objective of a batch: the share of the batch that a device has.
 
     Attributes:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -216,7 +216,7 @@ class Loss(NamedTuple):
 
 
 Value = Elbo | Array | Loss
-"""An ELBO in parts or a bound, both to be maximised, or a loss to be minimised."""
+"""An `Elbo` or a bound, which training maximises, or a `Loss`, which it minimises."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,10 @@ class ObjectiveInfo:
     def __post_init__(self) -> None:
         """Checks that there is exactly one way to compute it."""
         if (self.of_example is None) == (self.of_batch is None):
-            raise TypeError(f"objective {self.name!r} must have one of of_example and of_batch")
+            raise TypeError(
+                f"objective {self.name!r} must have one of of_example and of_batch;"
+                f" it has {'neither' if self.of_batch is None else 'both'}"
+            )
 
     @property
     def batch_statistic(self) -> bool:

@@ -1,4 +1,4 @@
-"""Division of a run into calls of the device."""
+"""The steps of training at which one call of the device ends and the next begins."""
 
 from __future__ import annotations
 

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 
 DECODER_PARTS = ("decoder", "decoder_scales")
+"""Names of the modules of a model that together are its decoder."""
 
 
 def without_gradient(params: Any) -> Any:
-    """Returns the parameters with those of the decoder as constants, without a gradient."""
+    """Returns the same parameters, but no gradient reaches those of the decoder."""
     networks = params["params"]
     return {"params": networks | jax.lax.stop_gradient(decoder_of(networks))}
 
 
 def decoder_of(networks: dict[str, Any]) -> dict[str, Any]:
     """Selects the parameters of the decoder from those of all networks."""
-    return {part: networks[part] for part in DECODER_PARTS if part in networks}
+    return {name: networks[name] for name in DECODER_PARTS if name in networks}

@@ -94,7 +94,7 @@ def check_train(train: ml_collections.ConfigDict) -> None:
     if train.validate_every > train.steps:
         raise UsageError(
             f"train.validate_every {train.validate_every} is more than train.steps {train.steps}:"
-            " nothing would be validated"
+            " nothing would be validated. Lower it, or set it to 0"
         )
     for key in ("plateau_patience", "stop_patience"):
         if train[key] and not train.validate_every:

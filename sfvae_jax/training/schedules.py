@@ -26,7 +26,7 @@ def make_schedules(objective: ml_collections.ConfigDict, num_steps: int) -> Sche
 
     Args:
         objective: the group; a beta of None counts as 1.
-        num_steps: of the whole training.
+        num_steps: number of steps of the whole training.
 
     Raises:
         UsageError: naming a schedule whose options contradict each other.
@@ -54,8 +54,8 @@ def settled_after(schedules: Schedules, num_steps: int, every: int) -> int:
     in the last one.)
 
     Args:
-        schedules: of the weights.
-        num_steps: of the whole training.
+        schedules: the weights as functions of the step.
+        num_steps: number of steps of the whole training.
         every: number of steps from one validation to the next, 1 or more.
     """
     validated = np.arange(every, num_steps + 1, every)

@@ -25,7 +25,7 @@ from sfvae_jax.objectives.numerics.precision import wide
 
 
 def posterior_shares(z: Array, means: Array, stddevs: Array | float) -> Array:
-    """Each posterior's share of the aggregated posterior's density at a latent.
+    """Returns the share that each posterior has in the aggregated posterior's density at a latent.
 
     w_i(z) = N(z; mu_i, diag(s_i^2)) / sum_j N(z; mu_j, diag(s_j^2))   (in BACK Eq. 6)
 
@@ -96,7 +96,7 @@ def optimal_decoder_jacobian(
 def jacobian_part(
     z: Array, center: Array, shares: Array, x: Array, means: Array, stddevs: Array | float
 ) -> Array:
-    """The part of J*(z) that comes from some of the examples: BACK Eq. 7 summed over them alone.
+    """Returns the part of J*(z) that some examples contribute: BACK Eq. 7 summed over them alone.
 
     Args:
         z: a latent, [m].

@@ -95,7 +95,7 @@ def _of_elbos(
     weights: Weights,
     axis_name: str | None,
 ) -> tuple[Array, Metrics]:
-    """Minus the mean of the weighted ELBOs [B], and the parts' means."""
+    """Returns minus the mean of the weighted ELBOs [B], and the means of their parts."""
     metrics = {
         "log_likelihood": jnp.mean(elbos.log_likelihood),
         "kl": jnp.mean(elbos.kl),
@@ -110,7 +110,7 @@ def _of_elbos(
 def _weighted(
     elbos: Elbo, options: ml_collections.ConfigDict, weights: Weights, axis_name: str | None
 ) -> Array:
-    """ELBOs [B] with weights on their parts and, where a config asks for them, free bits."""
+    """Returns ELBOs [B] with weights on their parts and, if `free_bits` is set, with free bits."""
     if not options.free_bits:
         entropy, beta = weights.entropy, weights.beta
         return objectives.weighted_value(elbos, beta=beta, entropy_weight=entropy)
@@ -128,7 +128,7 @@ def _weighted(
 def _of_losses(
     losses: Loss, info: ObjectiveInfo, options: ml_collections.ConfigDict, of_sequences: bool
 ) -> tuple[Array, Metrics]:
-    """The mean of losses [B], its terms, and the error that they leave."""
+    """Returns the mean of losses [B], and the means of their terms and of the error alone."""
     value = _mean(losses.value)
     metrics = {name: _mean(term) for name, term in losses.terms.items()}
     if info.term_weights is None:
@@ -141,5 +141,5 @@ def _of_losses(
 
 
 def _mean(values: Array) -> Array:
-    """Their mean over examples; an objective of a batch gives the mean itself."""
+    """Returns the mean over examples; a scalar is the mean of a batch already."""
     return jnp.mean(values) if values.ndim else values

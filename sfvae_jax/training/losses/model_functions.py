@@ -29,7 +29,7 @@ class Functions(NamedTuple):
     forced_decode: Callable[[Array, Array], Any] | None = None
 
     def decode_given(self, x: Array) -> Callable[[Array], Any]:
-        """The decoder whose parameters score the example x: a function of a latent [m]."""
+        """Returns the decoder that scores the example x, a function of a latent [m]."""
         forced_decode = self.forced_decode
         if forced_decode is None:
             return self.decode
@@ -43,12 +43,12 @@ def model_functions(
     jacobian_dtype: str = "float32",
     batch_size: int = 64,
 ) -> Functions:
-    """The functions of a model with these parameters and, if it has any, BatchNorm's moments.
+    """Returns the functions of a model with these parameters and BatchNorm's moments, if any.
 
     Args:
         model: the networks.
-        params: their parameters.
-        batch_stats: their moments of BatchNorm, or empty.
+        params: the parameters of these networks.
+        batch_stats: the moments that BatchNorm uses; empty without BatchNorm.
         jacobian_dtype: dtype in which the decoder's Jacobian is computed.
         batch_size: number of examples that share the parameters in one call.
     """
