@@ -59,7 +59,7 @@ def _far_from_one(config: ml_collections.ConfigDict, least: float) -> str:
 
 
 def _scales(config: ml_collections.ConfigDict) -> dict[str, float]:
-    """The options that scale the loss of this objective, or its exponents."""
+    """Returns the values of the options that scale this objective's loss or its exponents."""
     objective, info = config.objective, objectives.OBJECTIVES[config.objective.name]
     scales = {"data.scale": config.data.scale, "model.latent_scale": config.model.latent_scale}
     for option in LIKELIHOODS[config.likelihood.name].loss_scales if info.density else ():

@@ -41,7 +41,7 @@ _BOUNDARIES = tuple_of(lambda step: is_whole(step), "steps, such as (100, 200)")
 
 
 def _names(holds: Callable[[objectives.ObjectiveInfo], bool]) -> str:
-    """The names of the objectives for which something holds."""
+    """Lists the names of the objectives whose spec has a property."""
     return ", ".join(name for name, info in objectives.OBJECTIVES.items() if holds(info))
 
 
@@ -51,7 +51,7 @@ _WITH_TANGENTS = _names(lambda info: info.has_tangents)
 
 
 def _readers(option: str) -> str:
-    """The names of the objectives that read an option."""
+    """Lists the names of the objectives that read an option."""
     return _names(lambda info: option in info.options)
 
 
@@ -201,7 +201,8 @@ def _check_weights(options: ml_collections.ConfigDict, info: objectives.Objectiv
     if not info.parts and (anneals or weighs):
         raise UsageError(
             f"objective {options.name!r} has no KL divergence of its own to weight or anneal; leave"
-            " objective.beta, beta_schedule, entropy_weight and entropy_schedule at their defaults"
+            " objective.beta, objective.beta_schedule, objective.entropy_weight and"
+            " objective.entropy_schedule at their defaults"
         )
     if (options.free_bits or options.free_bits_groups) and anneals_entropy:
         raise UsageError(
