@@ -22,9 +22,9 @@ import numpy as np
 from sfvae_jax import data
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.evaluate import restore
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.trained import trained_model
 
 GRIDS = {
     "rae": (1e-2, 1e-1, 1.0, 10.0),

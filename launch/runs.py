@@ -14,7 +14,7 @@ import ml_collections
 from launch.configs import Overrides, load_sweep, parse_config
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.final_measures import has_measures
+from sfvae_jax.measuring.final_measures import has_measures
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.run_names import names_of
 from sfvae_jax.runs.workdir import Workdir

@@ -11,10 +11,12 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax import data, evaluation, final_measures, models
+from sfvae_jax import data, evaluation, models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.pictures import run_pictures
+from sfvae_jax.measuring import final_measures
+from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
@@ -24,7 +26,6 @@ from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
-from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 

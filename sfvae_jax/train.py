@@ -17,6 +17,7 @@ from sfvae_jax import data, evaluation, models, objectives
 from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.likelihoods import LIKELIHOODS
+from sfvae_jax.measuring.step_measures import StepMeasures
 from sfvae_jax.runs.checkpoints.restoring import last_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
@@ -28,7 +29,6 @@ from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
 from sfvae_jax.runtime.signals import StopSignals
 from sfvae_jax.runtime.start_up_time import StartUp
-from sfvae_jax.step_measures import StepMeasures
 from sfvae_jax.training.calls import call_ends
 from sfvae_jax.training.early_stopping import has_stopped, with_best
 from sfvae_jax.training.learning_rate import learning_rate

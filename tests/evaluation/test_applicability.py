@@ -12,7 +12,7 @@ import scipy.stats
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.evaluation.linearization.constant_variance import precisions
-from sfvae_jax.trained import measure, trained_model
+from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.training.state import TrainState
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)

@@ -8,9 +8,9 @@ import pytest
 
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
+from sfvae_jax.measuring.step_measures import StepMeasures
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.workdir import Workdir
-from sfvae_jax.step_measures import StepMeasures
-from sfvae_jax.trained import trained_model
 from sfvae_jax.training.state import create_state, make_optimizer
 
 NAMES = (

@@ -32,13 +32,10 @@ ROOMS = {
     "config": "errors options objectives posteriors likelihoods data models evaluation training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
     " evaluation runs",
-    "trained": "objectives likelihoods data models evaluation training",
-    "final_measures": "evaluation runs config",
-    "step_measures": "runtime data models training runs trained",
+    "measuring": "runtime objectives likelihoods data models evaluation training runs config",
     "train": "errors runtime objectives likelihoods data models evaluation training runs config"
-    " step_measures",
-    "evaluate": "errors paths runtime data models evaluation training runs config trained"
-    " final_measures",
+    " measuring",
+    "evaluate": "errors paths runtime data models evaluation training runs config measuring",
     "report": "errors paths runtime reporting",
     "reference": "errors paths runtime config reporting",
     "flag_errors": "errors options config",

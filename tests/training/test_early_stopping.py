@@ -14,7 +14,7 @@ from helpers import checkpoint_steps, records
 from sfvae_jax import evaluate, models
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.final_measures import has_measures
+from sfvae_jax.measuring.final_measures import has_measures
 from sfvae_jax.reporting.runs import read_run
 from sfvae_jax.runs.checkpoints.restoring import read_params
 from sfvae_jax.runs.files.results_file import up_to

@@ -8,9 +8,9 @@ import pytest
 from sfvae_jax import data, evaluate, models
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.trained import trained_model
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
 from sfvae_jax.training.state import create_state

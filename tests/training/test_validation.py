@@ -11,8 +11,8 @@ import pytest
 from sfvae_jax import evaluation, models
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.train import train
-from sfvae_jax.trained import trained_model
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step

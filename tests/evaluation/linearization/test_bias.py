@@ -14,8 +14,8 @@ from sfvae_jax.config import base_config
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.linearization import bias
 from sfvae_jax.evaluation.linearization.bias import curve, gamma_regions
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.train import train
-from sfvae_jax.trained import trained_model
 from sfvae_jax.training.state import TrainState
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)

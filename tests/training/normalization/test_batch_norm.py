@@ -10,8 +10,8 @@ import pytest
 
 from sfvae_jax import data, models, objectives
 from sfvae_jax.config import base_config, resolve
+from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
-from sfvae_jax.trained import trained_model
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state

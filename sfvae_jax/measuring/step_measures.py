@@ -9,12 +9,12 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import data
+from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.models import Model
 from sfvae_jax.runs.checkpoints.restoring import read_step
 from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
-from sfvae_jax.trained import measure, trained_model
 from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")

@@ -3,7 +3,7 @@
 import pytest
 
 from sfvae_jax.config import resolve
-from sfvae_jax.final_measures import combined, has_measures, still_valid
+from sfvae_jax.measuring.final_measures import combined, has_measures, still_valid
 from sfvae_jax.runs.files.config_file import plain
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import ml_collections
@@ -38,19 +38,43 @@ def trained_model(
         programs: keeps what the evaluations compile, for other checkpoints of the same model.
     """
     splits = splits or data.Splits(config.data)
-    name = config.objective.name
-    info = objectives.OBJECTIVES[name]
+    trained = without_floating_prior(config, model, state, images, splits, programs)
+    if objectives.OBJECTIVES[config.objective.name].prior != "floating":
+        return trained
+    if training_images is None:
+        training_images = splits.open_examples("train", for_evaluation=True)
+    examples = cast(np.ndarray, training_images)  # stored ones are read like an array
+    return dataclasses.replace(
+        trained,
+        prior_stddev=evaluation.floating_prior_stddev(
+            dataclasses.replace(trained, images=examples), config.posterior.variance
+        ),
+    )
+
+
+def without_floating_prior(
+    config: ml_collections.ConfigDict,
+    model: Model,
+    state: TrainState,
+    images: np.ndarray,
+    splits: data.Splits,
+    programs: dict | None = None,
+) -> evaluation.TrainedModel:
+    """Does the same as `trained_model`, and leaves a prior that floats at 1."""
+    info = objectives.OBJECTIVES[config.objective.name]
     language = data.language(config.data)
     gamma, weight = _last_gamma(config, int(state.step)), config.objective.log_det_weight
-    trained = evaluation.TrainedModel(
+    return evaluation.TrainedModel(
         model=model,
         params=_variables(state),
-        images=examples,
+        images=images,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
         likelihood=likelihoods.build(config.likelihood, language),
         prior_stddev=None if info.prior == "none" else 1.0,
-        no_bound="" if info.density else f"objective {name!r} trains no density p(x|z)",
+        no_bound=""
+        if info.density
+        else f"objective {config.objective.name!r} trains no density p(x|z)",
         data_scale=config.data.scale,
         gamma=gamma,
         log_det_weight=gamma if weight == "gamma" else float(weight),
@@ -60,16 +84,6 @@ def trained_model(
         images_of=splits.examples,
         labels_of=splits.labels,
         programs={} if programs is None else programs,
-    )
-    if info.prior != "floating":
-        return trained
-    if training_examples is None:
-        training_examples = splits.open_examples("train", for_evaluation=True)
-    return dataclasses.replace(
-        trained,
-        prior_stddev=evaluation.floating_prior_stddev(
-            dataclasses.replace(trained, images=training_examples), config.posterior.variance
-        ),
     )
 
 
