@@ -38,16 +38,16 @@ def trained_model(
         programs: keeps what the evaluations compile, for other checkpoints of the same model.
     """
     splits = splits or data.Splits(config.data)
-    trained = without_floating_prior(config, model, state, images, splits, programs)
+    trained = without_floating_prior(config, model, state, examples, splits, programs)
     if objectives.OBJECTIVES[config.objective.name].prior != "floating":
         return trained
-    if training_images is None:
-        training_images = splits.open_examples("train", for_evaluation=True)
-    examples = cast(np.ndarray, training_images)  # stored ones are read like an array
+    if training_examples is None:
+        training_examples = splits.open_examples("train", for_evaluation=True)
+    given = cast(np.ndarray, training_examples)  # stored ones are read like an array
     return dataclasses.replace(
         trained,
         prior_stddev=evaluation.floating_prior_stddev(
-            dataclasses.replace(trained, images=examples), config.posterior.variance
+            dataclasses.replace(trained, images=given), config.posterior.variance
         ),
     )
 
@@ -56,7 +56,7 @@ def without_floating_prior(
     config: ml_collections.ConfigDict,
     model: Model,
     state: TrainState,
-    images: np.ndarray,
+    examples: np.ndarray,
     splits: data.Splits,
     programs: dict | None = None,
 ) -> evaluation.TrainedModel:
@@ -67,7 +67,7 @@ def without_floating_prior(
     return evaluation.TrainedModel(
         model=model,
         params=_variables(state),
-        images=images,
+        images=examples,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,
         likelihood=likelihoods.build(config.likelihood, language),
