@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from inspect import signature
 from typing import Any, cast
 
-import ml_collections
-from absl import flags
-from ml_collections import config_flags
-
+from sfvae_jax.command_line.flag_config import parse_config
+from sfvae_jax.command_line.flag_errors import one_line
 from sfvae_jax.errors import UsageError
-from sfvae_jax.flag_errors import check_overrides, one_line
+
+__all__ = ["Overrides", "load_sweep", "parse_config"]
 
 Overrides = dict[str, Any]
 """What a run of a sweep changes, by whole keys such as "objective.name"."""
-
-
-def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
-    """Makes the configuration that `sfvae_jax.main` makes from the same flags.
-
-    Args:
-        arguments: --config=FILE.py[:PRESET], then any number of --config.KEY=VALUE.
-
-    Raises:
-        UsageError: if the config has no such key, or the file cannot be read.
-    """
-    argv = ["sweep", *arguments]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
-    try:
-        check_overrides(argv)
-        values(argv)
-        values.config.keys()  # a file that cannot be read shows only now
-    except Exception as error:  # a bad flag, a bad value, or an error in the config file
-        raise UsageError(one_line(error, argv)) from error
-    return values.config
 
 
 def load_sweep(config_file: str) -> list[Overrides]:

@@ -43,8 +43,8 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from sfvae_jax.command_line.flag_errors import check_overrides, one_line
 from sfvae_jax.errors import RunError, UsageError, in_one_line
-from sfvae_jax.flag_errors import check_overrides, one_line
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.runs.run_names import name_of_command
 from sfvae_jax.runtime import display, output, processes

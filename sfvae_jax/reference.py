@@ -12,12 +12,12 @@ Exit status: 0 all pages are current, 1 some differ (without --write), 2 a usage
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import sfvae_jax
+from sfvae_jax.command_line.listing import first_line
 from sfvae_jax.config import groups
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
@@ -53,9 +53,7 @@ def experiments(root: Path) -> str:
     """Every config file, with the first line of its docstring."""
     rows = []
     for path in sorted((root / "configs").glob("*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        first_line = docstring.partition("\n")[0].removesuffix(".")
-        rows.append([code(f"configs/{path.name}"), first_line])
+        rows.append([code(f"configs/{path.name}"), first_line(path)])
     return lines_of(("config", "experiment"), rows) + "\n"
 
 

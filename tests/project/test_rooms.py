@@ -37,16 +37,21 @@ ROOMS = {
     " measuring",
     "evaluate": "errors paths runtime data models evaluation training runs config measuring",
     "report": "errors paths runtime reporting",
-    "reference": "errors paths runtime config reporting",
-    "flag_errors": "errors options config",
+    "command_line": "errors options runtime objectives posteriors likelihoods models data"
+    " evaluation config",
+    "reference": "errors paths runtime config reporting command_line",
     "experiments": "",
-    "main": "errors paths runtime runs flag_errors train evaluate",
+    "main": "errors paths runtime runs command_line train evaluate",
+    "__main__": "runtime command_line",
 }
 
 # Modules that import others of the project inside functions, and why.
 LAZY = {
     "sfvae_jax.main": "a mistyped flag does not wait for Orbax",
-    "sfvae_jax.flag_errors": "only an error needs the options of all rooms",
+    "sfvae_jax.command_line.console": "a run does not wait for `list` and `show`",
+    "sfvae_jax.command_line.guide": "`list` does not wait for the options of all rooms",
+    "sfvae_jax.command_line.listing": "`list configs` does not wait for JAX",
+    "sfvae_jax.command_line.flag_errors": "only an error needs the options of all rooms",
     "sfvae_jax.runtime.signals": "Ctrl-C does not wait for JAX",
     "sfvae_jax.evaluation.figures": "training does not wait for Matplotlib",
     "launch.reproduce": "--help does not wait for JAX",

@@ -1,0 +1,113 @@
+"""The names that a config accepts, with a line each, from the tables of specs.
+
+Each table is imported when it is listed: `list configs` does not wait for JAX.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sfvae_jax
+from sfvae_jax.errors import unknown_name
+
+CONFIGS = Path(sfvae_jax.__file__).resolve().parents[1] / "configs"
+
+_WIDTH = 100  # columns of a line
+
+Row = tuple[str, str]
+"""A name and its description."""
+
+
+def _configs() -> list[Row]:
+    return [(f"configs/{path.name}", first_line(path)) for path in sorted(CONFIGS.glob("*.py"))]
+
+
+def _of_table(module: str, table: str) -> Callable[[], list[Row]]:
+    """Returns a function that lists a table of specs."""
+
+    def rows() -> list[Row]:
+        specs = getattr(importlib.import_module(module), table)
+        return [(name, spec.summary) for name, spec in specs.items()]
+
+    return rows
+
+
+def _data() -> list[Row]:
+    # Imported here so that other kinds do not wait for it.
+    from sfvae_jax.data.image_sources.tfds import TFDS
+    from sfvae_jax.data.sources import SOURCES
+
+    rows = [(source.usage, source.help) for source in SOURCES.values()]
+    return [*rows, ("any other name", TFDS.help)]
+
+
+def _sequences() -> list[Row]:
+    from sfvae_jax.data.sources import SOURCES
+
+    sources: dict[str, list[Any]] = {}
+    for source in SOURCES.values():
+        if source.kind is not None:
+            sources.setdefault(source.kind.name, []).append(source)
+    return [
+        (kind, f"data.name={' or '.join(source.usage for source in of_kind)}")
+        for kind, of_kind in sources.items()
+    ]
+
+
+_ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
+    "configs": ("--config=NAME[:PRESET]", _configs),
+    "objectives": ("objective.name", _of_table("sfvae_jax.objectives", "OBJECTIVES")),
+    "posteriors": ("posterior.name", _of_table("sfvae_jax.posteriors", "POSTERIORS")),
+    "likelihoods": ("likelihood.name", _of_table("sfvae_jax.likelihoods", "LIKELIHOODS")),
+    "models": ("model.name", _of_table("sfvae_jax.models", "MODELS")),
+    "data": ("data.name", _data),
+    "sequences": ("kinds of sequences", _sequences),
+    "evaluations": ("evaluations.names", _of_table("sfvae_jax.evaluation", "EVALUATIONS")),
+}
+
+KINDS = tuple(_ROWS)
+"""What can be listed."""
+
+
+def listed(kinds: Sequence[str] = ()) -> str:
+    """Returns the names of some kinds with their descriptions, below a heading for each kind.
+
+    Args:
+        kinds: from KINDS; empty: all of them.
+
+    Raises:
+        UsageError: if a kind is unknown.
+    """
+    for kind in kinds:
+        if kind not in _ROWS:
+            raise unknown_name("kind", kind, KINDS)
+    return "\n\n".join(_section(kind) for kind in dict.fromkeys(kinds or KINDS))
+
+
+def first_line(path: Path) -> str:
+    """Returns the first line of the docstring of a Python file, without its full stop."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0].removesuffix(".")
+
+
+def _section(kind: str) -> str:
+    key, rows = _ROWS[kind]
+    found = list(rows())
+    width = max((len(name) for name, _ in found), default=0) + 4
+    lines = [
+        textwrap.fill(
+            text,
+            max(_WIDTH, width + 40),
+            initial_indent=f"  {name}".ljust(width),
+            subsequent_indent=" " * width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in found
+    ]
+    return "\n".join([f"{kind} ({key})", *lines])

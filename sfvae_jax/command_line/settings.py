@@ -1,0 +1,93 @@
+"""A resolved configuration as text: each key with its value and what it does."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from sfvae_jax import config, options
+from sfvae_jax.command_line.flag_config import parse_config
+
+_WIDTH = 100  # columns of a line
+
+
+class Setting(NamedTuple):
+    """One key of a configuration.
+
+    Attributes:
+        key: its whole name, such as "train.steps".
+        value: its value.
+        default: its value if a config file changes nothing.
+        help: what it does.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    help: str
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the value differs from the default."""
+        return _plain(self.value) != _plain(self.default)
+
+
+def shown(config_file: str, overrides: Sequence[str] = (), *, only_changed: bool = False) -> str:
+    """Returns every key of the configuration that a run would have, with a legend.
+
+    Args:
+        config_file: FILE.py[:PRESET].
+        overrides: --config.KEY=VALUE flags.
+        only_changed: whether keys that have their defaults are left out.
+
+    Raises:
+        UsageError: if the configuration cannot be read or is refused.
+    """
+    resolved = config.resolve(parse_config([f"--config={config_file}", *overrides]))
+    lines = [f"{config_file}, resolved; * marks what differs from the default"]
+    for setting in settings(config.groups(), resolved):
+        if setting.is_changed or not only_changed:
+            lines += _lines(setting)
+    return "\n".join(lines)
+
+
+def settings(
+    group: options.Group, values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[Setting]:
+    """Yields every key of a configuration, in the order of the options.
+
+    Args:
+        group: the options.
+        values: of every option of the group.
+        prefix: of the keys' whole names.
+    """
+    for name, entry in group.items():
+        if isinstance(entry, options.Option):
+            yield Setting(prefix + name, values[name], entry.default, entry.help)
+        else:
+            yield from settings(entry, values[name], f"{prefix}{name}.")
+
+
+def _lines(setting: Setting) -> list[str]:
+    mark = "*" if setting.is_changed else " "
+    default = f"  (default: {_text(setting.default)})" if setting.is_changed else ""
+    line = f"{mark} {setting.key} = {_text(setting.value)}{default}"
+    return [
+        line,
+        textwrap.fill(setting.help, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6),
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, ml_collections.ConfigDict):  # published figures, which are long
+        return options.shown(_plain(value))
+    return repr(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ml_collections.ConfigDict):
+        return value.to_dict()
+    return options.plain(value)
