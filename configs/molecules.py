@@ -3,7 +3,7 @@
 SMILES, as rules of a grammar (GrammarVAE, Kusner et al., 2017) or as characters (CharacterVAE),
 with the networks of configs/equations.py in GrammarVAE's larger sizes. Bayesian optimisation then
 searches the latent space for a molecule with a high penalised logP. (RAE says logP; the score is
-that of GrammarVAE, whose settings it adopts.) Needs RDKit: pip install '.[molecules]'.
+that of GrammarVAE, whose settings it adopts.) Needs RDKit: pip install 'sfvae_jax[molecules]'.
 
     GRAE   data.tokens grammar, objective rae_l2 (or rae_gp)
     GVAE   data.tokens grammar, objective sampling

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sfvae_jax.command_line.flag_config import parse_config
 from sfvae_jax.command_line.flag_errors import one_line
 from sfvae_jax.errors import UsageError
+from sfvae_jax.shipped import config_path
 
 __all__ = ["Overrides", "load_sweep", "parse_config"]
 
@@ -26,7 +27,7 @@ def load_sweep(config_file: str) -> list[Overrides]:
     Raises:
         UsageError: if the file has no sweep, its sweep adds no run, or one of them raises.
     """
-    path, _, preset = config_file.partition(":")
+    path, _, preset = config_path(config_file).partition(":")
     loader = SourceFileLoader("sweep_config", path)  # takes any file name
     spec = cast(ModuleSpec, importlib.util.spec_from_loader(loader.name, loader))
     module = importlib.util.module_from_spec(spec)

@@ -2,8 +2,10 @@
 
   python -m sfvae_jax.main --config=configs/mnist_collapse.py:laptop [--workdir=runs/collapse]
 
---config names a file in configs/, with an optional preset after a colon (without a preset: the
-paper's own setting; laptop: minutes on two CPU cores, no download). Any value can be changed:
+--config names a file, with an optional preset after a colon (without a preset: the paper's own
+setting; laptop: minutes on two CPU cores, no download). A file of configs/ ships with the library:
+in any folder without a file of this name, --config=mnist_collapse:laptop means the same. Any value
+can be changed:
 
   --config.objective.name=sampling    another objective; docs/objectives.md lists them
   --config.seed=1                     another initialisation, order of batches and noise
@@ -52,12 +54,14 @@ from sfvae_jax.runtime.devices import check_devices
 from sfvae_jax.runtime.lock import check_free
 from sfvae_jax.runtime.memory import keep_freed_memory
 from sfvae_jax.runtime.quiet_orbax import hush
+from sfvae_jax.shipped import config_name, find_shipped_configs
 
 log = logging.getLogger("sfvae_jax")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file with an optional preset, FILE.py[:PRESET].", lock_config=True
 )
+find_shipped_configs(flags.FLAGS["config"])
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder that the run reads and writes; default: runs/NAME, see above."
 )
@@ -143,7 +147,7 @@ def _workdir() -> Path:
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)
     changes = {key: value for key, value in given.items() if of_training(key)}
-    name = name_of_command(config_flags.get_config_filename(flag), changes)
+    name = name_of_command(config_name(config_flags.get_config_filename(flag)), changes)
     workdir = local_path(Path("runs", name), "--workdir")
     log.info("no --workdir is given: this run goes to %s", shown(workdir))
     return workdir

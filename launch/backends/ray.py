@@ -12,6 +12,7 @@ from launch.backends import ray_cluster, ray_task
 from launch.backends.base import Ended
 from launch.runs import Run
 from sfvae_jax.errors import UsageError, first_line
+from sfvae_jax.shipped import config_path
 
 _PASSED = ("JAX_", "XLA_", "TFDS_DATA_DIR")
 
@@ -151,7 +152,7 @@ def _options(resources: Mapping[str, float]) -> dict[str, Any]:
 
 def _shipped_arguments(run: Run) -> tuple[str, ...]:
     """Returns the arguments of a run for shipped code, in which the config file is a path."""
-    file, colon, preset = run.config_file.partition(":")
+    file, colon, preset = config_path(run.config_file).partition(":")
     path = Path(file).resolve()
     if not path.is_relative_to(ray_cluster.ROOT):
         raise UsageError(

@@ -15,6 +15,7 @@ from typing import Any
 import launch
 from sfvae_jax.errors import UsageError, first_line
 from sfvae_jax.runtime.output import say
+from sfvae_jax.shipped import IS_INSTALLED
 
 ROOT = Path(launch.__file__).resolve().parents[1]  # the folder that is shipped to other machines
 
@@ -31,7 +32,7 @@ def check_installed() -> None:
         UsageError: with the command that installs it.
     """
     if importlib.util.find_spec("ray") is None:
-        raise UsageError("--backend=ray requires Ray: pip install -e '.[sweep]'")
+        raise UsageError("--backend=ray requires Ray: pip install 'sfvae_jax[sweep]'")
 
 
 def address_of(flag: str | None) -> str:
@@ -53,6 +54,10 @@ def connect(address: str, folder: Path) -> None:
     import ray
 
     quiet = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    if address == "local" and IS_INSTALLED:
+        # Workers must find launch/ where it is installed.
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     own = quiet if address == "local" else {"runtime_env": _shipped(folder)}
     handler = signal.getsignal(signal.SIGTERM)
     try:

@@ -9,7 +9,6 @@ from typing import Any
 
 import ml_collections
 
-import sfvae_jax
 from launch.ledger.entries import Entry
 from launch.runs import Run
 from sfvae_jax.config import base_config
@@ -19,10 +18,10 @@ from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.files.results_file import is_number
 from sfvae_jax.runs.published import may_matter, uses
 from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.shipped import FOLDER, config_path
 
 Record = dict[str, Any]
 
-_ROOT = Path(sfvae_jax.__file__).resolve().parents[1]
 _MEASURED = (
     "step",
     "metrics",
@@ -120,9 +119,9 @@ def without_folders(value: Any) -> Any:
 
 def _config_file(given: str) -> str:
     """Returns FILE.py[:PRESET] relative to the repository; outside of it, only the file's name."""
-    file, colon, preset = given.partition(":")
+    file, colon, preset = config_path(given).partition(":")
     path = Path(file).resolve()
-    shown = path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
+    shown = path.relative_to(FOLDER).as_posix() if path.is_relative_to(FOLDER) else path.name
     return f"{shown}{colon}{preset}"
 
 

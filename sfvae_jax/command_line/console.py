@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from collections.abc import Sequence
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime import output
 from sfvae_jax.runtime.signals import let_interrupts_end_the_process
+from sfvae_jax.shipped import put_launch_on_path
 
 _RUN = "sfvae_jax.main"
 # The module that each subcommand runs, as `python -m` would.
@@ -68,20 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(module: str, arguments: Sequence[str]) -> None:
     """Runs a module as `python -m MODULE ARGUMENTS` does, in this process."""
-    if not _is_there(module):
-        raise UsageError(
-            f"there is no {module}; this subcommand requires the folder launch/ of the repository,"
-            " so start it there"
-        )
+    put_launch_on_path()
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is missing
-        return False
 
 
 def _unknown(name: str) -> UsageError:

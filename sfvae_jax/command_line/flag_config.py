@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from sfvae_jax.command_line.flag_errors import check_overrides, one_line
 from sfvae_jax.errors import UsageError
+from sfvae_jax.shipped import find_shipped_configs
 
 
 def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
@@ -24,6 +25,7 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     argv = ["sfvae_jax", *arguments]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
+    find_shipped_configs(values["config"])
     try:
         check_overrides(argv)
         values(argv)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import sfvae_jax
 from sfvae_jax.errors import unknown_name
+from sfvae_jax.shipped import FOLDER
 
-CONFIGS = Path(sfvae_jax.__file__).resolve().parents[1] / "configs"
+CONFIGS = FOLDER / "configs"
 
 _WIDTH = 100  # columns of a line
 

@@ -35,7 +35,8 @@ def check_devices() -> None:
             raise UsageError(f"JAX has no device: {reason}") from error
         raise UsageError(
             f"JAX_PLATFORMS={asked}: JAX has no such device here: {reason}. Unset JAX_PLATFORMS,"
-            " set it to cpu, or install JAX for that device"
+            " set it to cpu, or install JAX for that device, as in"
+            " pip install 'sfvae_jax[cuda13]'"
         ) from error
 
 

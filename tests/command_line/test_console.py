@@ -40,13 +40,11 @@ def test_a_subcommand_runs_its_module(ran, arguments, module, rest):
     assert ran == [(module, rest)]
 
 
-def test_without_launch_the_others_work(ran, monkeypatch, capsys):
-    monkeypatch.setattr(console, "_is_there", lambda module: not module.startswith("launch"))
-    assert console.main(["sweep", "--help"]) == 2
-    assert "requires the folder launch/" in capsys.readouterr().err
-    assert console.main(["report", "runs"]) == 0
-    assert len(ran) == 1
-    assert not console.importlib.util.find_spec("sfvae_jax.none")
+def test_launch_is_found_from_any_folder(ran, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(ROOT))])
+    console.main(["sweep", "--config=a.py"])
+    assert str(ROOT) in sys.path
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])

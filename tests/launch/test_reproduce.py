@@ -370,7 +370,7 @@ def test_real_runs_stopped_by_the_budget_have_the_records_of_undisturbed_ones(
 
 @pytest.mark.slow
 def test_real_runs_on_ray(tmp_path, monkeypatch, real_runs):
-    pytest.importorskip("ray", reason="Ray comes with pip install -e '.[sweep]'")
+    pytest.importorskip("ray", reason="needs Ray: pip install 'sfvae_jax[sweep]'")
     table = own_table(tmp_path, [{"seed": 0, "objective.name": "sampling"}])
     monkeypatch.setattr("launch.ledger.tables.TABLES", (table,))
     assert run(tmp_path, "own-table1", "--backend=ray") == 0

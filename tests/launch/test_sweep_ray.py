@@ -13,7 +13,7 @@ from launch.backends.ray_cluster import check_feasible
 from launch.sweep import main
 from sfvae_jax.errors import UsageError
 
-pytest.importorskip("ray", reason="Ray comes with pip install -e '.[sweep]'")
+pytest.importorskip("ray", reason="needs Ray: pip install 'sfvae_jax[sweep]'")
 
 LESS = {"evaluations.steps": (), "evaluations.names": ("reconstruction",)}
 LONG = {"train.steps": 1500, "train.checkpoint_every": 100}

@@ -196,7 +196,7 @@ def test_a_config_file_may_have_any_name(tmp_path):
 def test_without_ray_the_error_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("launch.backends.ray_cluster.importlib.util.find_spec", lambda name: None)
     base = [f"--config={write_config(tmp_path, RUNS)}", f"--workdir={tmp_path / 'sweep'}"]
-    assert_refused(capsys, [*base, "--backend=ray"], "pip install -e '.[sweep]'")
+    assert_refused(capsys, [*base, "--backend=ray"], "pip install 'sfvae_jax[sweep]'")
     assert not (tmp_path / "sweep").exists()
     assert main([*base, "--backend=ray", "--dry_run"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(RUNS)

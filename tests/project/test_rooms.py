@@ -18,6 +18,7 @@ ROOMS = {
     "errors": "",
     "options": "errors",
     "paths": "errors",
+    "shipped": "",
     "runtime": "errors paths",
     "objectives": "",
     "grammars": "objectives",
@@ -37,11 +38,11 @@ ROOMS = {
     " measuring",
     "evaluate": "errors paths runtime data models evaluation training runs config measuring",
     "report": "errors paths runtime reporting",
-    "command_line": "errors options runtime objectives posteriors likelihoods models data"
+    "command_line": "errors options shipped runtime objectives posteriors likelihoods models data"
     " evaluation config",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "",
-    "main": "errors paths runtime runs command_line train evaluate",
+    "main": "errors paths shipped runtime runs command_line train evaluate",
     "__main__": "runtime command_line",
 }
 

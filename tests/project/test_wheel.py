@@ -1,0 +1,154 @@
+"""The wheel: what it holds, and that it works in an empty folder without the repository."""
+
+import email
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from helpers import ROOT
+
+_spec = importlib.util.spec_from_file_location("sfvae_jax_setup", ROOT / "setup.py")
+setup_file = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(setup_file)
+
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+_TRAIN_BRIEFLY = ("--config.train.steps=2", "--config.data.num_examples=40")
+_EVALUATE_BRIEFLY = ("--config.evaluations.names=('collapse',)",)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The path of a wheel, built without a network from a copy of what it is made of."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("sfvae_jax", "configs", "launch"):
+        shutil.copytree(ROOT / name, source / name, ignore=_IGNORED)
+    command = "pip wheel --no-deps --no-build-isolation --no-index --quiet --wheel-dir"
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), str(folder), str(source)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def _files(*folders, suffixes):
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return {path.relative_to(ROOT).as_posix() for path in paths if path.suffix in suffixes}
+
+
+def test_the_wheel_holds_the_library_the_configs_and_launch_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        library = _files("sfvae_jax", suffixes={".py", ".npz", ".smi", ".txt", ".typed"})
+        copies = _files("configs", "launch", suffixes={".py", ".sh", ".sbatch"})
+        assert names == library | {f"sfvae_jax/_shipped/{name}" for name in copies}
+        for name in copies:
+            there = archive.read(f"sfvae_jax/_shipped/{name}")
+            assert there == (ROOT / name).read_bytes()
+    assert wheel.stat().st_size < 2 * 2**20
+
+
+def test_metadata(wheel, metadata):
+    assert metadata["Author"] == "The sfvae_jax authors"
+    extras = set(metadata.get_all("Provides-Extra"))
+    assert extras >= {"molecules", "sweep", "cuda12", "cuda13", "tpu", "test", "lint", "bench"}
+    required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    packages = {line.partition(">=")[0].strip() for line in required}
+    assert not packages & {"mlxtend", "pandas", "bayesian-optimization", "ray", "rdkit", "torch"}
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
+        assert b"sfvae_jax = sfvae_jax.command_line.console:main" in archive.read(name)
+    licences = metadata.get_all("License-File")
+    assert licences == ["LICENSE", "sfvae_jax/data/image_sources/mnist_5k.LICENSE.txt"]
+
+
+def test_the_long_description_is_readme_without_relative_links(metadata):
+    text = metadata.get_payload(decode=True).decode()
+    assert text.startswith("# sfvae_jax\n")
+    assert setup_file.absolute_links(text, setup_file.REPOSITORY) == text
+    assert "](docs/" not in text
+    assert "](LICENSE)" not in text
+
+
+def test_links_become_absolute():
+    page = "[a](docs/a.md#b), ![c [d]](e.png), [f](https://g), [h](#i), [j `k[0]`](l)"
+    assert setup_file.absolute_links(page, "https://x/y") == (
+        "[a](https://x/y/blob/main/docs/a.md#b), ![c [d]](https://x/y/raw/main/e.png),"
+        " [f](https://g), [h](#i), [j `k[0]`](https://x/y/blob/main/l)"
+    )
+    assert setup_file.absolute_links(page, "") == "a, c [d], [f](https://g), [h](#i), j `k[0]`"
+
+
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """Runs Python code or a module with the installed wheel in an empty folder."""
+    site, folder = tmp_path / "site", tmp_path / "empty"
+    with zipfile.ZipFile(wheel) as archive:  # what pip does, without its checks of dependencies
+        archive.extractall(site)
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(site), "HOME": str(tmp_path)}
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run.folder, run.site = folder, site
+    return run
+
+
+def test_the_installed_wheel_finds_its_own_files(installed):
+    code = (
+        "from sfvae_jax import shipped; from sfvae_jax.data.image_sources import mnist_5k;"
+        "print(shipped.IS_INSTALLED, shipped.FOLDER, len(mnist_5k.open_mnist_5k()['train']));"
+        "print(shipped.config_path('mnist_collapse:laptop'))"
+    )
+    shipped = installed.site / "sfvae_jax" / "_shipped"
+    assert installed("-c", code) == (
+        f"True {shipped} 5000\n{shipped}/configs/mnist_collapse.py:laptop\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["mnist_collapse:laptop", "configs/mnist_collapse.py"])
+def test_the_installed_wheel_trains_in_an_empty_folder(installed, config):
+    flags = (f"--config={config}", *_TRAIN_BRIEFLY, *_EVALUATE_BRIEFLY)
+    installed("-m", "sfvae_jax.main", *flags)
+    (run,) = (installed.folder / "runs").iterdir()
+    assert run.name.startswith(f"mnist_collapse{'-laptop' * ('laptop' in config)},")
+    assert (run / "results.json").is_file()
+    assert "collapse" in installed("-m", "sfvae_jax.report", str(run))
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_sweeps_in_an_empty_folder(installed):
+    flags = ("--config=mnist_collapse:laptop", "--workdir=runs", "--filter=seed=0")
+    dry = installed("-m", "sfvae_jax", "sweep", *flags, "--dry-run"))
+    assert "sfvae_jax.main --config=mnist_collapse:laptop" in dry
+    table = installed("-m", "sfvae_jax", "sweep", *flags, *_TRAIN_BRIEFLY, *_EVALUATE_BRIEFLY))
+    assert "collapse" in table
+    assert "sfvae-table4" in installed("-m", "sfvae_jax", "reproduce", "--list")
