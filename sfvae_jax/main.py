@@ -15,8 +15,9 @@ can be changed:
 
 Without --workdir a run goes to runs/NAME, where NAME is made of the config, its preset and what the
 command line changes about the training; the first line of the log shows it. The same command again
-resumes from the last checkpoint; --mode=evaluate with other evaluations measures the same run. A
-workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
+resumes from the last checkpoint. --workdir=DIR --mode=evaluate measures a run that is there; it
+needs no --config, and --config.evaluations.names=... chooses other measures.
+A workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
 provenance.jsonl (versions, machine, time taken). Nothing is written outside of it except compiled
 programs, which are kept in ~/.cache/sfvae_jax unless --config.train.compilation_cache=false.
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
@@ -96,7 +97,11 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; give values as --flag=value", 2)
     if _CONFIG.value is None:
-        _fail("--config=FILE.py[:PRESET] is needed; see --help", 2)
+        _fail(
+            "--config=FILE.py[:PRESET] is needed, except for --workdir=DIR --mode=evaluate; see"
+            " --help",
+            2,
+        )
     _set_up_logging()
     try:
         workdir = _workdir()
@@ -180,12 +185,22 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit()
     try:
         check_overrides(argv)
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_with_config(argv))
         if _CONFIG.value is not None:
             _CONFIG.value.keys()  # a file that cannot be read only fails when it is used
     except Exception as error:  # a bad flag or value, or any error in the config file
         _fail(one_line(error, argv), 2)
     return rest
+
+
+def _with_config(argv: list[str]) -> list[str]:
+    """Adds the configuration of a run that is there, if it is evaluated without --config."""
+    if any(arg.lstrip("-").startswith("config=") for arg in argv):
+        return argv
+    # Imported here so that a command with --config does not wait for it.
+    from sfvae_jax.command_line.recorded import with_recorded_config
+
+    return with_recorded_config(argv)
 
 
 def _asks_for_help(argv: list[str]) -> bool:

@@ -39,7 +39,7 @@ ROOMS = {
     "evaluate": "errors paths runtime data models evaluation training runs config measuring",
     "report": "errors paths runtime reporting",
     "command_line": "errors options shipped runtime objectives posteriors likelihoods models data"
-    " evaluation config",
+    " evaluation runs config",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "",
     "main": "errors paths shipped runtime runs command_line train evaluate",
