@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import ml_collections
 from absl import flags
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.shipped import FOLDER
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -55,6 +57,8 @@ def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
         return message
     if message := _config_file_message(error):
         return f"--config: {message}"
+    if message := _missing_file(lines[-1], argv):
+        return message
     if isinstance(error, OSError) or "Traceback" in str(error):
         # ml_collections includes a traceback; the last line says what went wrong.
         return f"--config: {lines[-1].strip().removeprefix('sfvae_jax.errors.UsageError: ')}"
@@ -68,6 +72,22 @@ def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     for match in map(_OVERRIDE.fullmatch, argv):
         if match:
             yield match[1], match[2] or ""
+
+
+def _missing_file(line: str, argv: Sequence[str]) -> str:
+    """Returns the message for a config file that is not there, with a similar name; else ""."""
+    given = [arg.partition("=")[2] for arg in argv if arg.lstrip("-").startswith("config=")]
+    file, colon, preset = given[-1].partition(":") if given else ("", "", "")
+    if not file or "[Errno 2]" not in line or repr(file) not in line:
+        return ""
+    shipped = {path.stem: path.name for path in (FOLDER / "configs").glob("*.py")}
+    beside = {path.stem: path.name for path in Path(file).parent.glob("*.py")}
+    folder = str(Path(file).parent / "_").removesuffix("_")
+    names = {stem: f"configs/{name}" for stem, name in shipped.items()}
+    names |= {stem: f"{folder}{name}" for stem, name in beside.items()}
+    near = difflib.get_close_matches(Path(file).stem, names, n=1)
+    hint = f"did you mean --config={names[near[0]]}{colon}{preset}? " if near else ""
+    return f"--config: {line.strip()}; {hint}`sfvae_jax list configs` shows those that there are"
 
 
 def _concerns_override(error: Exception) -> bool:

@@ -52,6 +52,7 @@ LAZY = {
     "sfvae_jax.command_line.console": "a run does not wait for `list` and `show`",
     "sfvae_jax.command_line.guide": "`list` does not wait for the options of all rooms",
     "sfvae_jax.command_line.listing": "`list configs` does not wait for JAX",
+    "sfvae_jax.command_line.tuples": "most flags need no options",
     "sfvae_jax.command_line.flag_errors": "only an error needs the options of all rooms",
     "sfvae_jax.runtime.signals": "Ctrl-C does not wait for JAX",
     "sfvae_jax.evaluation.figures": "training does not wait for Matplotlib",
