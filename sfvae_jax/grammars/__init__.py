@@ -1,4 +1,4 @@
-"""Grammars: sentences as sequences of rules, what may stand at each place, what sentences mean."""
+"""Grammars: sentences as sequences of rules, the rules that each place allows, and meanings."""
 
 from sfvae_jax.grammars.counting import Sentences
 from sfvae_jax.grammars.expressions import EXPRESSIONS

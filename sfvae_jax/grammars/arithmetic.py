@@ -1,6 +1,6 @@
-"""What sentences of `EXPRESSIONS` mean: their values, and their distance from GrammarVAE's target.
+"""The values of sentences of `EXPRESSIONS`, and their distance from GrammarVAE's target.
 
-Equations are searched for the expression that comes closest to the target (Kusner et al., 2017).
+GrammarVAE searches for the expression that comes closest to the target (Kusner et al., 2017).
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from sfvae_jax.grammars.grammar import Grammar, ParseError
 
 TARGET = "1 / 3 + x + sin( x * x )"
 NUM_POINTS, LIMIT = 1000, 10.0  # x, evenly spaced on [-LIMIT, LIMIT]
-WORST_ERROR = 1000.0  # greater squared errors count as this one
+WORST_ERROR = 1000.0  # larger squared errors count as this value
 WORST_SCORE = float(np.log1p(WORST_ERROR))
 
-# The language of `EXPRESSIONS`, which has no precedence; here * and / bind before +.
+# This grammar has the same sentences as `EXPRESSIONS`, which has no precedence. Here * and / bind
+# more tightly than +.
 _MEANING = Grammar(
     """
     sum -> sum "+" product | product
@@ -47,8 +48,8 @@ def is_expression(text: str) -> bool:
 def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
     """Returns the values of an expression, read as in mathematics and Python: * and / before +.
 
-    Numbers are real, so that 1 / 2 = 0.5. As IEEE 754 has it, and without a warning, an overflow
-    gives infinity, and 0 / 0 or inf - inf gives NaN.
+    Numbers are real, so that 1 / 2 = 0.5. An overflow gives infinity, and 0 / 0 or inf - inf gives
+    NaN, as in IEEE 754; there are no warnings.
 
     Args:
         text: a sentence of `EXPRESSIONS`.
@@ -63,7 +64,7 @@ def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float64)
     operands: list[np.ndarray] = []
     with np.errstate(all="ignore"):
-        # A derivation is a prefix notation: read from its end, every rule finds its operands.
+        # A derivation is in prefix notation. Read from the end, it gives operands before operators.
         for index in _MEANING.parse(text)[::-1]:
             rule = _MEANING.rules[index]
             arguments = [operands.pop() for _ in rule.symbols]
@@ -73,10 +74,10 @@ def evaluate_expression(text: str, x: np.ndarray) -> np.ndarray:
 
 
 def expression_score(text: str) -> float:
-    """Returns log(1 + MSE) against 1/3 + x + sin(x x); less is better (GrammarVAE Section 4.1).
+    """Returns log(1 + MSE) to 1/3 + x + sin(x x); lower is better (GrammarVAE Section 4.1).
 
-    As in GrammarVAE's public code, the mean is over 1,000 points evenly spaced on [-10, 10], a
-    squared error counts for 1,000 at most, and an expression that is not a number somewhere scores
+    As in GrammarVAE's public code, the mean is over 1,000 points evenly spaced on [-10, 10], and
+    squared errors are clipped at 1,000. An expression that is NaN at some point scores
     log(1 + 1000).
 
     Raises:

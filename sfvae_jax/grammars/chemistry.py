@@ -1,4 +1,4 @@
-"""What SMILES mean, by RDKit: which are molecules, one text for each, scores and drawings.
+"""Validity, canonical forms, scores and drawings of SMILES, computed by RDKit.
 
 RDKit comes with the extra `molecules` and is imported when a function here first needs it.
 """
@@ -17,27 +17,27 @@ import numpy as np
 
 
 class NoMolecule(ValueError):
-    """RDKit reads no molecule in a text, or in any of several."""
+    """RDKit cannot read a molecule from a text, or from any of several texts."""
 
 
 def rdkit_missing() -> str:
-    """Returns why RDKit cannot be used and what to do; empty if it can be."""
+    """Returns why RDKit cannot be used and what to do, or an empty string if it can be used."""
     if importlib.util.find_spec("rdkit") is not None:
         return ""
     return "molecules need RDKit, which is not installed; pip install 'sfvae_jax[molecules]'"
 
 
 def is_valid(smiles: str) -> bool:
-    """Returns whether RDKit reads a molecule with one atom or more.
+    """Returns whether RDKit reads a molecule with at least one atom from a text.
 
     Raises:
-        ModuleNotFoundError: if RDKit is not installed, as all functions here do.
+        ModuleNotFoundError: if RDKit is not installed; all functions that need it raise this.
     """
     return _read(smiles) is not None
 
 
 def canonical(smiles: str) -> str | None:
-    """Returns RDKit's own SMILES of the molecule, however it is written; None if it reads none."""
+    """Returns the one SMILES that RDKit writes for a molecule; None if it reads no molecule."""
     molecule = _read(smiles)
     return None if molecule is None else _chem().MolToSmiles(molecule)
 
@@ -56,8 +56,9 @@ class ScoreStatistics:
     """Statistics that standardise the three terms of `penalized_log_p`, each [3].
 
     Attributes:
-        means: of log P, minus the SA score, and minus the excess of the largest ring.
-        stddevs: the standard deviations of the same; 1 for a term that all molecules share.
+        means: the means of log P, of minus the SA score, and of minus the atoms beyond six in the
+            largest ring.
+        stddevs: the standard deviations of the same terms; 1 for a term that is constant.
     """
 
     means: np.ndarray
@@ -67,10 +68,10 @@ class ScoreStatistics:
 def score_statistics(smiles: Iterable[str]) -> ScoreStatistics:
     """Returns means and standard deviations of the terms of `penalized_log_p` over molecules.
 
-    SMILES that RDKit does not read are left out.
+    SMILES that RDKit cannot read are left out.
 
     Raises:
-        NoMolecule: if it reads none of them.
+        NoMolecule: if RDKit can read none of them.
     """
     molecules = (_read(text) for text in smiles)
     terms = np.array([_score_terms(molecule) for molecule in molecules if molecule is not None])
@@ -81,18 +82,18 @@ def score_statistics(smiles: Iterable[str]) -> ScoreStatistics:
 
 
 def penalized_log_p(smiles: str, statistics: ScoreStatistics) -> float:
-    """Returns the score that GrammarVAE maximises: log P less what makes a molecule hard to make.
+    """Returns the score that GrammarVAE maximises: log P minus two penalties.
 
         z(log P) + z(-SA) + z(-max(0, largest ring - 6)),   z(t) = (t - mean) / standard deviation
 
-    SA is the synthetic accessibility score of Ertl and Schuffenhauer (2009), from 1, easy, to 10.
+    SA is the synthetic accessibility score of Ertl and Schuffenhauer (2009), from 1 (easy) to 10.
     The largest ring is that of RDKit's smallest set of smallest rings. GrammarVAE's own code takes
     a cycle basis instead, which may hold larger cycles of fused rings and depends on the order of
     the atoms.
 
     Args:
         smiles: the molecule.
-        statistics: those of the training set.
+        statistics: the statistics of the training set.
 
     Raises:
         NoMolecule: if RDKit does not read the SMILES.
@@ -126,7 +127,7 @@ def _chem() -> Any:
 
 
 def _read(smiles: str) -> Any:
-    """Returns RDKit's molecule if it has an atom, else None; RDKit itself prints nothing."""
+    """Returns RDKit's molecule if it has an atom, else None; RDKit's log is silenced."""
     chem = _chem()
     from rdkit import rdBase
 
@@ -150,13 +151,13 @@ def _score_terms(molecule: Any) -> np.ndarray:
 
 
 def _log_p(molecule: Any) -> float:
-    # MolLogP is a lambda without a type.
+    # It is imported by name because MolLogP is a lambda without a type.
     return importlib.import_module("rdkit.Chem.Crippen").MolLogP(molecule)
 
 
 @functools.cache
 def _sa_scorer() -> Any:
-    """Returns the module sascorer of RDKit's contributions, which is not part of a package."""
+    """Returns RDKit's contributed module sascorer, which is a file outside any package."""
     from rdkit.Chem import RDConfig
 
     path = Path(RDConfig.RDContribDir, "SA_Score", "sascorer.py")

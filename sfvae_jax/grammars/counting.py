@@ -1,4 +1,4 @@
-"""Counts the sentences of a grammar and finds the n-th, for draws that are exactly uniform."""
+"""Counts the sentences of a grammar and finds the n-th sentence, for exactly uniform draws."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _Way = list[tuple[_Symbols, int]]  # symbols, with the number of rules that fini
 class Sentences:
     """All derivations with at most a given number of rules, in a fixed order, shortest first.
 
-    The derivations of an unambiguous grammar are its sentences. Let N(w, n) be the number of ways
-    to finish the symbols w by n rules. Then N(a, n) is the sum of N(right, n - 1) over the rules of
-    a symbol a, and N(a w, n) is the sum of N(a, k) N(w, n - k) over k. The same sums decompose a
-    rank into the ranks of its parts.
+    An unambiguous grammar has exactly one derivation for each sentence. Let N(w, n) be the number
+    of ways to finish the symbols w with n rules. Then N(a, n) is the sum of N(right, n - 1) over
+    the rules of a symbol a, and N(a w, n) is the sum of N(a, k) N(w, n - k) over k. The same sums
+    split the rank of a derivation into the ranks of its parts.
     """
 
     def __init__(self, grammar: Grammar, most: int) -> None:
-        """Counts nothing yet.
+        """Stores the arguments; the counting happens on demand.
 
         Args:
             grammar: the grammar.
@@ -55,9 +55,9 @@ class Sentences:
         if self.total >= 2**63:
             raise ValueError(f"{self.total} derivations are more than 64 bits can number")
         found = np.full((len(ranks), self._most), self._grammar.padding, np.int16)
-        # pending[n][symbols] lists what is still to be derived from these symbols by n rules: for
-        # which examples, from which place on, and the rank of each among the ways to do so. All
-        # examples move on together.
+        # pending[n][symbols] lists the parts that these symbols must still derive with n rules: the
+        # examples, the first place of each part, and its rank among the N(symbols, n) ways. All
+        # examples advance together.
         pending: list[dict] = [defaultdict(list) for _ in range(self._most + 1)]
         start: _Symbols = (self._grammar.start,)
         lengths: list[_Way] = [[(start, n)] for n in range(self._most + 1)]
@@ -75,7 +75,7 @@ class Sentences:
     def _steps(
         self, symbols: _Symbols, n: int, state: tuple[np.ndarray, ...], found: np.ndarray
     ) -> Iterator[tuple[_Symbols, int, tuple[np.ndarray, ...]]]:
-        """Yields what one step leaves of symbols, and writes down the rule of a single symbol."""
+        """Splits several symbols, or writes the rule of a single one; yields the parts left."""
         examples, places, ranks = state
         if len(symbols) == 1:
             rules = [i for i, r in enumerate(self._grammar.rules) if r.left == symbols[0]]
@@ -95,7 +95,7 @@ class Sentences:
                 place = place + length
 
     def _choose(self, ways: list[_Way], ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns which way each rank falls into, and its rank within that way."""
+        """Returns the index of the way that each rank belongs to, and the rank within that way."""
         counts = [math.prod(self._count(*part) for part in way) for way in ways]
         ends = np.cumsum(counts, dtype=np.int64)
         which = np.searchsorted(ends, ranks, side="right")

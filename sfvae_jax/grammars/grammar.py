@@ -1,4 +1,4 @@
-"""Context-free grammars: from text to the rules that derive it, and back."""
+"""Context-free grammars, which turn text into the rules that derive it, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ParseError(ValueError):
     """A text is not a sentence of a grammar.
 
     Attributes:
-        column: the column, from 1, of the first character that cannot stand there.
+        column: the column of the first character that is not allowed; columns count from 1.
         reason: what is wrong there.
     """
 
@@ -30,8 +30,8 @@ class Rule:
 
     Attributes:
         left: the symbol that it replaces.
-        right: the symbols and terminals that replace it, terminals in double quotes; () replaces it
-            by nothing.
+        right: the symbols and terminals that replace it, with terminals in double quotes; () if
+            nothing replaces it.
     """
 
     left: str
@@ -55,8 +55,8 @@ class Grammar:
     """A context-free grammar, whose sentences are sequences of the rules that derive them.
 
     A derivation always replaces the leftmost symbol. A sentence of an unambiguous grammar therefore
-    has exactly one sequence of rules, and a stack of symbols tells which rules each place allows.
-    The places after a whole derivation hold `padding`, an index that no rule has.
+    has exactly one sequence of rules, and a stack of symbols determines which rules each place
+    allows. The places after a whole derivation hold `padding`, an index that no rule has.
 
     Attributes:
         rules: all rules; a sequence refers to them by index.
@@ -72,8 +72,8 @@ class Grammar:
         Args:
             text: the lines, with terminals in double quotes; the start symbol's rules come first.
             separator: the text between two terminals of a written sentence.
-            ignored: text that may stand between terminals when a sentence is parsed; empty: that of
-                `separator`.
+            ignored: text that may stand between terminals when a sentence is parsed; if it is
+                empty, `separator` is used.
 
         Raises:
             ValueError: if a symbol has no rules.
@@ -109,7 +109,7 @@ class Grammar:
         return tuple(dict.fromkeys(symbol[1:-1] for symbol in found))
 
     def parse(self, text: str) -> np.ndarray:
-        """Returns the rules that derive a sentence, always replacing the leftmost symbol, [n].
+        """Returns the rules [n] that derive a sentence; each replaces the leftmost symbol.
 
         Raises:
             ParseError: if the text is not a sentence of the grammar.
@@ -131,7 +131,7 @@ class Grammar:
         return np.array(rules, np.int32)
 
     def write(self, rules: Iterable[int]) -> str:
-        """Returns the sentence that rules derive; what follows a whole derivation is not read.
+        """Returns the sentence that rules derive; rules after a whole derivation are not read.
 
         Raises:
             ValueError: if the rules do not derive a sentence.
@@ -151,7 +151,7 @@ class Grammar:
 
     @functools.cached_property
     def _parser(self) -> lark.Lark:
-        """lark's LALR(1) parser, in whose trees the name of a node tells its rule."""
+        """The LALR(1) parser of lark; the name of a node in its trees holds the rule's index."""
         names = {symbol: f"symbol_{i}" for i, symbol in enumerate(self.symbols)}
         rights: dict[str, list[str]] = {symbol: [] for symbol in self.symbols}
         for i, rule in enumerate(self.rules):

@@ -30,10 +30,10 @@ def _each(terminals: str, then: str = "") -> str:
 def _smiles(elements: str, bonds: str, chirality: str, charge: str) -> Grammar:
     """Returns a grammar of SMILES with the given elements and alternatives in brackets.
 
-    A chain is an atom and `more`. The rules of `more` list the atoms again, so that an atom that
-    follows without a bond takes one rule instead of two; that makes molecules a third shorter. Like
-    every context-free grammar, this one cannot require that a ring closes, or limit the bonds of an
-    atom.
+    A chain is an atom followed by `more`. The rules of `more` list the atoms again, so that an atom
+    without a bond before it takes one rule instead of two; this makes molecules a third shorter.
+    Like every context-free grammar, this one can neither require that rings close nor limit the
+    bonds of an atom.
     """
     return Grammar(rf"""
         chain -> {_each(_ORGANIC, then="more")}

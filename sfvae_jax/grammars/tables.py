@@ -1,4 +1,4 @@
-"""Grammars as arrays: which rules each place of a sequence allows, and how logits are decoded."""
+"""Grammars as arrays, which tell the rules that each place allows and decode logits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sfvae_jax.objectives.numerics.checks import check_shape, check_vector, shap
 
 
 class Derivation(NamedTuple):
-    """A derivation whose first places are decided.
+    """An unfinished derivation, in which only the first places are decided.
 
     Attributes:
-        stack: the symbols that are still to be replaced, [T + R]; the leftmost is the last of the
-            first `depth` entries, and the others do not matter.
+        stack: the symbols that must still be replaced, [T + R]. They are the first `depth` entries,
+            of which the last is the leftmost symbol; the other entries do not matter.
         depth: the number of these symbols.
         needed: the smallest number of rules that replaces them all.
-        places: the number of places that are not decided.
+        places: the number of places that are not decided yet.
     """
 
     stack: Array
@@ -36,16 +36,18 @@ class Derivation(NamedTuple):
 class RuleTables:
     """A grammar's rules as arrays, for sequences [T] of rule indices with padding at the end.
 
-    A place allows only the rules of the leftmost symbol, and of these only those after which the
-    derivation can still be finished by the end of the sequence. Any choice among the allowed rules
-    gives a whole sentence, and every sentence with at most T rules can be reached.
+    A place allows only rules of the leftmost symbol after which the derivation can still end within
+    the sequence. Any choice among the allowed rules leads to a whole sentence, and every sentence
+    with at most T rules can be reached.
 
     Attributes:
         left: the symbol that each index replaces, [K]; the last index, the padding, replaces a
             symbol of its own.
-        right: the symbols that each index brings, [K, R], rightmost first, then -1.
-        least: the smallest number of rules that finishes each symbol, [N + 1]; 0 for the padding's.
-        needed: the smallest number of rules that finishes what each index brings, [K].
+        right: the symbols that each index replaces `left` by, [K, R], the rightmost first; the
+            rest of a row is -1.
+        least: the smallest number of rules that finishes each symbol, [N + 1]; it is 0 for the
+            padding's symbol.
+        needed: the smallest number of rules that finishes the symbols in `right`, [K].
         start: the start symbol.
     """
 
@@ -75,9 +77,9 @@ class RuleTables:
     def derive(self, logits: Array) -> Array:
         """Returns the derivation that takes the likeliest allowed index at each place.
 
-        Places are decided from the first to the last; what each allows follows from those before.
-        With Gumbel noise added to the logits, the derivation is a sample of their softmax over the
-        allowed indices.
+        Places are decided from the first to the last; the earlier places determine what each one
+        allows. If Gumbel noise is added to the logits, the derivation is a sample: each index is
+        drawn from the softmax over the allowed ones.
 
         Args:
             logits: [T, K].
@@ -103,15 +105,15 @@ class RuleTables:
             raise ValueError(
                 f"the shortest sentence takes {least} rules, more than the {num_places} places"
             )
-        # Each symbol on the stack needs a rule, so that there are never more than T.
+        # Each symbol on the stack needs a rule, so the stack never holds more than T symbols.
         stack = jnp.zeros(num_places + self.right.shape[1], jnp.int32).at[0].set(self.start)
         return Derivation(stack, jnp.int32(1), jnp.int32(least), jnp.int32(num_places))
 
     def choose(self, derivation: Derivation, logits: Array) -> tuple[Derivation, Array]:
-        """Decides the next place of a derivation: the allowed index with the greatest logit.
+        """Decides the next place of a derivation, as the allowed index with the largest logit.
 
         Args:
-            derivation: the places before.
+            derivation: the derivation up to this place.
             logits: [K].
 
         Returns:
@@ -130,14 +132,14 @@ class RuleTables:
         return Derivation(stack, depth, rest + all_needed[choice], places - 1), choice
 
     def brings_on(self, x: Array | np.ndarray) -> Array:
-        """Returns whether an index brings symbols that need other rules, bools shaped like x.
+        """Returns whether other rules must follow each index, bools shaped like x.
 
-        In a `sequence_grammar` it does if it is a token, not the end or padding.
+        In a `sequence_grammar` this holds for tokens, but not for the end or the padding.
         """
         return jnp.asarray(self.needed)[x] > 0
 
     def _allowed(self, symbol: Array, rest: Array, places: Array) -> Array:
-        """Returns which rules of a symbol leave enough places for what is still open, bools [K]."""
+        """Returns which rules of a symbol leave enough places to finish the rest, bools [K]."""
         fits = (1 + rest + self.needed <= places) | (symbol == self._nothing)
         return (self.left == symbol) & fits
 
@@ -147,7 +149,7 @@ class RuleTables:
         return len(self.least) - 1
 
 
-@functools.cache  # one object for a grammar, so that functions compiled with it are found again
+@functools.cache  # one object for each grammar, so that JAX reuses functions compiled with it
 def rule_tables(grammar: Grammar) -> RuleTables:
     """Returns the tables of a grammar.
 
@@ -158,7 +160,7 @@ def rule_tables(grammar: Grammar) -> RuleTables:
     width = max(1, *(len(rule.symbols) for rule in grammar.rules))
     right = np.full((grammar.size, width), -1, np.int32)
     for i, rule in enumerate(grammar.rules):
-        # Rightmost first: the last one pushed is the leftmost.
+        # The rightmost symbol comes first, so that the leftmost one is pushed last.
         right[i, : len(rule.symbols)] = [index[symbol] for symbol in rule.symbols][::-1]
     least = _least_rules(grammar)
     needed = [sum(least[symbol] for symbol in rule.symbols) for rule in grammar.rules]

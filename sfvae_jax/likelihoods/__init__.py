@@ -1,13 +1,13 @@
-"""Likelihoods p(x|z): what a decoder's output means as a distribution of the data.
+"""Likelihoods p(x|z), which interpret a decoder's output as a distribution of the data.
 
 Each takes the decoder's output for one latent as `parameters` and has these methods:
 `log_prob(x, parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng,
 parameters)`; and `fisher(parameters)`, the diagonal of the Fisher information of
 `location(parameters)`, shaped like it. The location is the mean, except for the discretised
-logistic and for sequences. Where minus the second derivative of log p(x|z) along a direction of the
-parameters is the same for all x, or for all x that allow the same rules, `information(x,
-parameters, tangent)` returns it. Sequences under a grammar have no mean but a `mode(parameters)`, a
-whole sentence. `LIKELIHOODS` says of each likelihood what it needs of the decoder and the data.
+logistic and for sequences. Some also have `information(x, parameters, tangent)`: minus the second
+derivative of log p(x|z) along a direction of the parameters, where it is the same for all x, or for
+all x that allow the same rules. Sequences under a grammar have no mean but a `mode(parameters)`, a
+whole sentence. `LIKELIHOODS` lists what each likelihood requires of the decoder and the data.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Gaussian:
         return jnp.sum(jnp.square(wide(tangent)) / self._variance(tangent))
 
     def _variance(self, like: Array) -> Array:
-        """The variance of every element of x, in 32 bits at least."""
+        """The variance of every element of x, in at least 32 bits."""
         check_positive("variance", self.variance)
         return per_element("variance", wide(self.variance), wide(like))
 
@@ -79,9 +79,9 @@ class HeteroscedasticGaussian:
 
     `parameters` is the pair (mean, variance), both shaped like x. Without bounds the likelihood
     grows without limit as T -> 0 on data that the decoder fits, and training does not converge, as
-    the paper shows (Section 7.2).
-    With bounds T = min + v r / (v + r), r = max - min, where v is the decoder's variance: T lies
-    between them and increases with v. Without an upper bound T = min + v.
+    the paper shows (Section 7.2). With bounds, T = min + v r / (v + r), r = max - min, where v is
+    the decoder's variance: T lies between the bounds and increases with v. Without an upper bound,
+    T = min + v.
 
     Attributes:
         min_variance: lower bound of T, 0 or more.

@@ -1,4 +1,4 @@
-"""The group `likelihood` of a configuration, and the rule that joins its options."""
+"""The group `likelihood` of a configuration, and a check of options that depend on each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likelihoods of pixels in [0, 1] that are binary or take a number of levels."""
+"""Likelihoods of pixels in [0, 1] that are binary or have a fixed number of levels."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Bernoulli:
     """p(x_j = 1|z) = sigmoid(parameters_j), independently; `parameters` are logits, shaped like x.
 
-    This is a distribution of x in {0, 1}. Grey levels between them are scored too, by the cross
-    entropy that many papers report. That is not a density of grey levels, so such a bound can only
-    be compared with bounds of the same kind.
+    This is a distribution of x in {0, 1}. For grey levels between 0 and 1, `log_prob` is
+    minus the cross entropy that many papers report. This is not a density of grey levels, so such a
+    bound can only be compared with bounds of the same kind.
     """
 
     def log_prob(self, x: Array, parameters: Array) -> Array:
@@ -75,7 +75,7 @@ class Bernoulli:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DiscretizedLogistic:
-    """Levels 0, 1/(L-1), ..., 1, each with the mass of a logistic on its bin   (GAPS 6.1.3).
+    """Levels 0, 1/(L-1), ..., 1, each with a logistic's probability of its bin   (GAPS 6.1.3).
 
     P(x) = F((x + h - mu) / s) - F((x - h - mu) / s),   F = sigmoid, h = 1/2 / (L - 1)
 
@@ -99,7 +99,7 @@ class DiscretizedLogistic:
         location, _ = parameters = self._checked(parameters)
         check_example(x, location)
         check_tells_apart("x", x, self.num_levels, "levels")
-        if is_narrow(x):  # x is off its level by less than half a bin
+        if is_narrow(x):  # rounding moved x by less than half a bin
             x = jnp.round(wide(x) / self._spacing) * self._spacing
         return jnp.sum(self._log_mass(x, parameters))
 
@@ -146,7 +146,7 @@ class DiscretizedLogistic:
         return 1.0 / (self.num_levels - 1)
 
     def _checked(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-        """mu and log s in 32 bits at least, once log s is known to broadcast to mu."""
+        """Checks that log s broadcasts to mu, and returns mu and log s in at least 32 bits."""
         check_pair("parameters", parameters, "(mu, log s)")
         location, log_scale = wide(tuple(parameters))
         scales, shape = shape_of("log s", log_scale), location.shape
@@ -194,7 +194,7 @@ def _location_and_log_scale(
     """Squashes the location into [0, 1]; log s is what the network of scales gives, shifted."""
     del activate
     assert scales is not None
-    # The shift makes a fresh scale about 35 of 256 levels instead of all of them.
+    # With the shift, an untrained scale is about 35 of 256 levels instead of all of them.
     return jax.nn.sigmoid(outputs[0]), scales - 2.0
 
 

@@ -1,4 +1,4 @@
-"""What the rest of the library may ask of a likelihood p(x|z)."""
+"""The interface of a likelihood p(x|z) that the rest of the library relies on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Likelihood(Protocol):
         """
 
     def location(self, parameters: Any) -> Any:
-        """Returns the quantity, made from the parameters, whose information `fisher` gives."""
+        """Returns the function of the parameters whose Fisher information `fisher` gives."""
 
     def sample(self, rng: Array, parameters: Any) -> Array:
         """A draw of x."""

@@ -32,14 +32,14 @@ class Categorical:
 
     log p(x|z) = sum_t [l_t[x_t] - log sum_{k allowed at t} exp l_t[k]],   l = parameters
 
-    `parameters` are logits [T, K]. What a place allows follows from the rules before it. Therefore
-    the probabilities of all sentences with at most T rules sum to 1, and no other sequence has a
-    positive probability. The padding of a finished derivation is certain and adds 0. Without tables
-    every place allows all K: these are independent categoricals, x may have any shape [...], and
-    the logits are [..., K].
+    `parameters` are logits [T, K]. The rules before a place determine which rules it allows.
+    Therefore the probabilities of all sentences with at most T rules sum to 1, and no other
+    sequence has a positive probability. The padding of a finished derivation has probability 1 and
+    adds 0. Without tables every place allows all K rules: these are independent categoricals, x may
+    have any shape [...], and the logits are [..., K].
 
     Attributes:
-        tables: what the grammar of the sequences allows at each place, or None.
+        tables: which rules the grammar of the sequences allows at each place, or None.
     """
 
     tables: RuleTables | None = dataclasses.field(default=None, metadata={"static": True})
@@ -144,11 +144,11 @@ class Sequence:
     log p(x|z) = log p(rules|z) + sum_{t holds a value} log N(x_t1; v_t, variance)
 
     x is float [T, 2], with the rules in column 0; `parameters` is the pair (logits [T, K], values v
-    [T]). A place holds a value if its rule brings symbols that need other rules, as the rule of a
-    layer brings the layers after it. The rule that ends a sequence and the padding bring nothing.
+    [T]). A place holds a value if its rule adds symbols that need further rules, as the rule of a
+    layer adds the layers after it. The rule that ends a sequence and the padding add none.
 
     Attributes:
-        tables: what the grammar of the rules allows at each place.
+        tables: which rules the grammar allows at each place.
         variance: the variance of a value, a positive scalar.
     """
 

@@ -1,4 +1,4 @@
-"""What a likelihood says about itself: its parameters, their links, and the domain of x."""
+"""The description of a likelihood: its parameters, their link, and the domain of x."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Settings(Protocol):
 
 
 class Link(Protocol):
-    """Makes the parameters of p(x|z) from what the decoder's networks give."""
+    """A function that makes the parameters of p(x|z) from the outputs of the decoder's networks."""
 
     def __call__(
         self, outputs: Array, activate: Callable[[Array], Array], scales: Array | None
@@ -55,8 +55,8 @@ class LikelihoodSpec:
         link: for images, makes the parameters from the decoder's output. The decoders of sequences
             give the parameters themselves.
         outputs_per_element: for images, how many numbers the decoder gives for an element of x.
-        num_scales: for images, how many numbers a small network of z gives besides, as a function
-            of the shape of x.
+        num_scales: for images, how many more numbers a small network gives from z, as a function of
+            the shape of x.
         of_sequences: whether x is a sequence, not an image.
         has_values: whether the places of the sequence have values.
         squared_error: whether -log p(x|z) is a squared error with a fixed variance, up to

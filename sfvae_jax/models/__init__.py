@@ -1,4 +1,4 @@
-"""Encoder and decoder networks, by name; `MODELS` says of each what it takes."""
+"""Encoder and decoder networks; the table `MODELS` has the spec of each, by name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from sfvae_jax.models.vae import OUTPUT_ACTIVATIONS, Vae
 
 
 def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae | SequenceVae:
-    """Makes the model that a resolved config describes, for examples of one shape.
+    """Makes the model that a resolved config describes, for examples shaped `data_shape`.
 
     Raises:
-        UsageError: if the networks do not take examples of that shape.
+        UsageError: if the networks do not accept examples of that shape.
     """
     language, settings = data.language(config.data), config.model
     posterior = dict(config.posterior.items())
@@ -56,7 +56,7 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae |
 
 
 def count_parameters(params: Any) -> int:
-    """The number of scalars in a tree of parameters."""
+    """Returns the number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 

@@ -1,4 +1,4 @@
-"""A model's decoder as objectives take it: a function of one latent, in its short form if any."""
+"""Turns a model's decoder into what objectives take: a function of one latent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from sfvae_jax.objectives import DenseOutput
 
 
 def decoder_function(model: Model, variables: Any, batch_size: int = 64) -> Callable[[Array], Any]:
-    """Returns `model.decode` with these variables: from one latent [m] to p(x|z)'s parameters.
+    """Returns the decoder with these variables: a function from one latent [m] to p(x|z).
 
-    If the decoder is fully connected and its output is the mean of a Gaussian, the function is an
-    `objectives.DenseOutput` for batches of that size.
+    The function returns the parameters of p(x|z), as `model.decode` does. If the decoder is fully
+    connected and its output is the mean of a Gaussian, the function is an `objectives.DenseOutput`
+    for batches of `batch_size` examples.
     """
     if (
         isinstance(model, Vae)
@@ -31,15 +32,15 @@ def decoder_function(model: Model, variables: Any, batch_size: int = 64) -> Call
 
 
 def forced_decoder_function(model: Model, variables: Any) -> Callable[[Array, Array], Any] | None:
-    """Returns the decoder that is fed the example x that its parameters score (teacher forcing).
+    """Returns the decoder with teacher forcing: it is fed the example x that it scores.
 
     Args:
-        model: a model, or any module with its methods.
+        model: a model, or any module with the same methods.
         variables: the model's variables.
 
     Returns:
-        `model.decode_given` as a function of one latent [m] and x; None if the decoder is not fed
-        x, so that `decode` scores every x.
+        `model.decode_given` as a function of one latent [m] and x. It is None if the decoder is
+        not fed x, because `decode` then scores every x.
     """
     if not getattr(model, "teacher_forced", False):
         return None
@@ -49,10 +50,10 @@ def forced_decoder_function(model: Model, variables: Any) -> Callable[[Array, Ar
 def cast_decoder_function(
     model: Model, variables: Any, dtype: str
 ) -> Callable[[Array], Any] | None:
-    """Returns the same decoder, computed in another dtype; None for float32."""
+    """Returns the decoder of `decoder_function`, computed in `dtype`; None if that is float32."""
     if dtype == "float32":
         return None
-    # The moments of BatchNorm keep their dtype: a variance of few bits is a scale of few bits.
+    # BatchNorm's moments keep their dtype: a variance with few bits would scale inexactly.
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])
     decode = decoder_function(model, {**variables, "params": params})
     return lambda z: decode(z.astype(jnp.dtype(dtype)))

@@ -1,8 +1,8 @@
 """The networks of the GrammarVAE (Kusner et al. 2017) for sequences of rules or characters.
 
 The encoder convolves over the places of a sequence; the decoder consists of gated recurrent units.
-The decoder does not see which rules were chosen before: it is the grammar that turns its logits
-into sentences.
+The decoder does not see which rules were chosen before. Only the grammar makes sure that its logits
+lead to sentences.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sfvae_jax.models.spec import Axes, ModelSpec
 
 
 class Sizes(NamedTuple):
-    """Sizes of all layers but the dense ones.
+    """The sizes of all layers except the dense layers.
 
     Attributes:
         channels: the number of filters of each of the encoder's convolutions.
@@ -37,8 +37,8 @@ class Sizes(NamedTuple):
     decoder_sizes: tuple[int, ...]
 
 
-# As the authors released them for expressions and molecules; their dense layers have 100 and 435
-# units.
+# The sizes in the authors' code, for expressions and for molecules. Their dense layers have 100 and
+# 435 units.
 _DEFAULT = Sizes((2, 3, 4), (2, 3, 4), (100, 100, 100))
 _RELEASED = {
     "equations": _DEFAULT,
@@ -85,7 +85,9 @@ class GrammarEncoder(nn.Module):
 
 
 class GrammarDecoder(nn.Module):
-    """A dense layer as wide as the latent, repeated at all places, recurrent layers, and logits.
+    """A dense layer, whose output is repeated at all places, recurrent layers, and logits.
+
+    The dense layer is as wide as the latent.
 
     Attributes:
         num_places: T.
@@ -93,7 +95,7 @@ class GrammarDecoder(nn.Module):
         sizes: the number of units of each recurrent layer (GRU).
         activation: the activation of the first dense layer, a key of `ACTIVATIONS`.
         initializer: the initializer of the kernels, a key of `INITIALIZERS`; kernels from a
-            recurrent layer to itself start orthogonal.
+            recurrent layer to itself are initialised as orthogonal matrices.
         batch_norm: whether BatchNorm precedes the first layer.
     """
 
@@ -120,10 +122,11 @@ class GrammarDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
-    """Returns encoder and decoder for sequences.
+    """Makes an encoder and a decoder for sequences.
 
-    The default sizes are those that the authors released for molecules, or for expressions. Their
-    model of expressions has BatchNorm, their model of molecules does not.
+    The default sizes are those of the authors' code: for molecules those of its model of molecules,
+    otherwise those of its model of expressions. Its model of expressions has BatchNorm, its model
+    of molecules does not.
 
     Args:
         config: the `model` group: channels and kernel_sizes (empty: the released ones),

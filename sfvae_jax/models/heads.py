@@ -1,4 +1,4 @@
-"""The head of an encoder: from its last layer to a posterior."""
+"""The head of an encoder, which turns the output of its last layer into a posterior."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from sfvae_jax.posteriors import POSTERIORS, Code
 
 
 class PosteriorHead(nn.Module):
-    """Makes q(z|x) from the `num_outputs` numbers that an encoder ends with.
+    """Makes q(z|x) from the `num_outputs` numbers that an encoder returns.
 
-    What all examples share, such as the networks of a flow, are parameters of this module.
+    The parts of a posterior that all examples share, such as the networks of a flow, are parameters
+    of this module.
 
     Attributes:
         family: the name of a posterior, a key of `POSTERIORS`.
         latent_size: m.
         variance: variance of every dimension, for the family "constant".
-        stddev: how a standard deviation is made from an output, a key of `posteriors.STDDEVS`.
+        stddev: the function from an output to a standard deviation, a key of `posteriors.STDDEVS`.
         num_flows: number of steps of a flow.
         hidden_sizes: hidden layers of a flow's networks.
         context_size: number of the encoder's outputs that the networks of IAF and the auxiliary
             flow see.
-        amortized_flow: whether the encoder gives the parameters u, w and b of planar flows for each
-            example; otherwise all examples share them (FLOW Eq. 26).
-        reverse_sizes: hidden layers of the auxiliary flow's network for r(v|z); None: hidden_sizes.
-        auxiliary_start: the distribution of its v_0, one of `posteriors.AUXILIARY_STARTS`.
+        amortized_flow: whether the encoder returns the parameters u, w and b of planar flows for
+            each example; otherwise all examples share them (FLOW Eq. 26).
+        reverse_sizes: hidden layers of the auxiliary flow's network for r(v|z); None means
+            hidden_sizes.
+        auxiliary_start: the distribution of the auxiliary flow's v_0, one of
+            `posteriors.AUXILIARY_STARTS`.
     """
 
     family: str
@@ -43,10 +46,10 @@ class PosteriorHead(nn.Module):
 
     @property
     def num_outputs(self) -> int:
-        """How many numbers the encoder must give."""
+        """The number of outputs that the encoder must have."""
         return POSTERIORS[self.family].num_outputs(self)
 
     @nn.compact
     def __call__(self, raw: Array) -> Code:
-        """Makes a posterior from [num_outputs]."""
+        """Makes a posterior from the encoder's output, [num_outputs]."""
         return POSTERIORS[self.family].build(self, raw, self.param)

@@ -29,16 +29,16 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
     # Kaiming normal as PyTorch draws it; `nn.initializers.he_normal` truncates the distribution.
     "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "glorot_uniform": nn.initializers.glorot_uniform(),  # TensorFlow's default
-    # As the weights of a PyTorch Linear layer: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    # PyTorch draws the weights of a Linear layer so: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
     "torch_uniform": _uniform_fan_in(1.0 / 3.0),
 }
 
 
 def _product_of_rows(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """Multiplies x [h] by a kernel [h, k], as `nn.Dense` asks for it: a correlation of one pixel.
+    """Multiplies x [h] by a kernel [h, k] for `nn.Dense`, as a correlation of one pixel.
 
-    Under two `jax.vmap`s, over examples and tangents, the kernel's gradient is then a contraction
-    over rows. A contraction over two axes would make XLA's CPU backend transpose an operand.
+    Under two `jax.vmap`s, one over examples and one over tangents, the kernel's gradient is then a
+    sum over rows. For a sum over two axes, XLA's CPU backend would transpose an operand first.
     """
     return correlate(x.reshape(1, 1, 1, -1), kernel[None, None], full=False).ravel()
 
@@ -49,8 +49,9 @@ class Mlp(nn.Module):
     Attributes:
         sizes: widths of the layers.
         activation: a key of `ACTIVATIONS`.
-        initializer: how the kernels start, a key of `INITIALIZERS`; biases start at zero.
-        lowering: how products are computed; here "patches" means products of rows.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`; biases start at zero.
+        lowering: how products are computed, one of `LOWERINGS`; here "patches" means products of
+            rows.
     """
 
     sizes: Sequence[int]
@@ -60,7 +61,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """Maps one example of any shape to [sizes[-1]]; `axes` is for networks with BatchNorm."""
+        """Maps one example of any shape to [sizes[-1]]; `axes` is unused."""
         init = INITIALIZERS[self.initializer]
         product = None if is_native(self.lowering) else _product_of_rows
         x = x.ravel()
@@ -74,14 +75,17 @@ class Mlp(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Makes an encoder n - hidden_sizes - num_outputs and a decoder m - decoder_sizes - multiple n.
+    """Makes a fully connected encoder and decoder.
+
+    The encoder's layers have the widths n, hidden_sizes, num_outputs; the decoder's have m,
+    decoder_sizes, multiple n.
 
     Args:
         config: the group `model`; it reads hidden_sizes, decoder_sizes (None: the reverse of
             hidden_sizes), activation, initializer and lowering.
         data_shape: shape of one example, with n elements.
         num_outputs: number of outputs of the encoder.
-        multiple: number of values that the likelihood takes for an element.
+        multiple: number of values that the likelihood takes for each element of an example.
     """
     inwards = tuple(config.hidden_sizes)
     style = (config.activation, config.initializer, config.lowering)

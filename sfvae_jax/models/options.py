@@ -1,4 +1,4 @@
-"""The group `model` of a configuration, and the rules that join its options."""
+"""The group `model` of a configuration, and the rules for combinations of its options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sfvae_jax.options import (
     whole,
 )
 
-MOST_KERNEL = 255  # pixels a side, or places: each is a product of its own in the program
+MOST_KERNEL = 255  # pixels a side, or places; each adds an operation to the program
 
 _KERNELS = tuple_of(
     lambda size: is_whole(size, 1, MOST_KERNEL),
@@ -96,13 +96,13 @@ MODEL = {
 
 
 def check_model(group: ml_collections.ConfigDict) -> None:
-    """Checks that options which only some models have keep their defaults in the others.
+    """Checks that options which the chosen model does not have keep their defaults.
 
     Args:
         group: the group `model`.
 
     Raises:
-        UsageError: naming the option and the models that have it.
+        UsageError: if one does not; the error names the option and the models that have it.
     """
     chosen = MODELS[group.name]
     special = dict.fromkeys(key for spec in MODELS.values() for key in spec.options)
@@ -120,15 +120,15 @@ def check_model(group: ml_collections.ConfigDict) -> None:
 def check_output_activation(
     group: ml_collections.ConfigDict, likelihood: LikelihoodSpec, data_scale: float
 ) -> None:
-    """Checks that an activation of the output is applied to a mean of pixels in [0, 1].
+    """Checks that an activation of the output is only set for a mean of pixels in [0, 1].
 
     Args:
         group: the group `model`.
-        likelihood: what the decoder's output means.
+        likelihood: the likelihood whose parameters are the decoder's output.
         data_scale: pixels lie in [0, data_scale].
 
     Raises:
-        UsageError: naming the option that must change.
+        UsageError: if it is set for something else; the error names the option to change.
     """
     name = group.output_activation
     if name == "identity":

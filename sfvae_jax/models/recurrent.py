@@ -1,8 +1,9 @@
 """Recurrent networks for sequences: a bidirectional LSTM encodes, an autoregressive LSTM decodes.
 
-The decoder is that of FLOW Section 4.1, which does not describe an encoder. The input of an LSTM at
-a place is the one-hot vector of its rule, which is zero for padding, and its value if there are
-values: d = K - 1 or K numbers, where K - 1 is the number of rules.
+The decoder is that of FLOW Section 4.1, which does not describe an encoder. At each place, the
+input of an LSTM is the one-hot vector of the rule there, which is zero for padding. In sequences
+with values, the value follows. This makes d = K - 1 numbers, or K with values, where K - 1 is the
+number of rules.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _indices(x: Array) -> Array:
 
 
 class RecurrentEncoder(nn.Module):
-    """A bidirectional LSTM up to the first padding, and dense layers after its two last states.
+    """A bidirectional LSTM, whose two last states are the input of dense layers.
+
+    The LSTM reads a sequence up to the first padding.
 
     Attributes:
         num_outputs: the number of outputs of the last dense layer, which is linear.
@@ -58,7 +61,7 @@ class RecurrentEncoder(nn.Module):
         sizes: the width of the LSTM in each direction, then those of the dense layers after it.
         activation: the activation of the dense layers, a key of `ACTIVATIONS`.
         initializer: the initializer of the kernels, a key of `INITIALIZERS`; recurrent kernels
-            start orthogonal.
+            are initialised as orthogonal matrices.
     """
 
     num_outputs: int
@@ -69,7 +72,7 @@ class RecurrentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """Maps [T] or [T, 2] to [num_outputs]; `axes` is for networks with BatchNorm."""
+        """Maps [T] or [T, 2] to [num_outputs]; `axes` is unused."""
         del axes
         init = INITIALIZERS[self.initializer]
         width, *others = self.sizes
@@ -80,7 +83,7 @@ class RecurrentEncoder(nn.Module):
         )
         both = nn.Bidirectional(forward, backward, return_carry=True)
         inputs = inputs_of(x, self.num_rules)
-        # Flax takes the lengths of a batch.
+        # Flax expects a batch and its lengths.
         ((_, ahead), (_, back)), _ = both(inputs[None], seq_lengths=length[None])
         x = jnp.concatenate([ahead[0], back[0]])
         for size in others:
@@ -89,22 +92,22 @@ class RecurrentEncoder(nn.Module):
 
 
 class RecurrentDecoder(nn.Module):
-    """An LSTM that is fed its own output at the place before   (FLOW Algorithms 1 and 2).
+    """An LSTM whose input is its own output at the previous place   (FLOW Algorithms 1 and 2).
 
-    Dense layers, the last of which is linear, turn z into x_0 [d] and the LSTM's first h and c. At
-    each place a linear layer turns the LSTM's output into logits of the rules and a value.
+    Dense layers, the last of which is linear, turn z into the first input x_0 [d] and the LSTM's
+    first h and c. At each place a linear layer turns the LSTM's output into logits of the rules
+    and a value.
 
     Attributes:
         num_places: T.
-        tables: what the grammar of the K - 1 rules allows at each place; there is no output for
-            the padding, whose logit is `PADDING_LOGIT`.
-        sizes: the widths of the dense layers before the last, from z outwards, then that of the
-            LSTM.
+        tables: which of the grammar's K - 1 rules each place allows. The network has no output
+            for the padding, whose logit is `PADDING_LOGIT`.
+        sizes: the widths of the dense layers but the last, starting at z, then the LSTM's width.
         has_values: whether places have values.
         value_activation: the activation of the values, a key of `VALUE_ACTIVATIONS`.
         activation: the activation of the dense layers, a key of `ACTIVATIONS`.
         initializer: the initializer of the kernels, a key of `INITIALIZERS`; recurrent kernels
-            start orthogonal.
+            are initialised as orthogonal matrices.
     """
 
     num_places: int
@@ -129,17 +132,17 @@ class RecurrentDecoder(nn.Module):
         self.linear = nn.Dense(size, kernel_init=init)
 
     def __call__(self, z: Array, axes: Axes = None) -> Any:
-        """Returns parameters of p(x|z), fed its own likeliest output   (FLOW Algorithm 2).
+        """Returns parameters of p(x|z) when fed its own likeliest output   (FLOW Algorithm 2).
 
-        The likeliest rule is one that the grammar allows after those before it. Therefore these are
-        the parameters that `given` returns for their own mode.
+        At each place, the likeliest rule is chosen among those that the grammar allows there.
+        Therefore `given` returns the same parameters if x is their mode.
 
         Args:
             z: [m].
-            axes: for networks with BatchNorm.
+            axes: unused; networks with BatchNorm need it.
 
         Returns:
-            Logits [T, K], or these and values [T].
+            Logits [T, K]; with values, a pair of logits and values [T].
         """
         del axes
         return self._run(z)[1]
@@ -147,17 +150,16 @@ class RecurrentDecoder(nn.Module):
     def sample(
         self, rng: Array, z: Array, likelihood: SequenceLikelihood, axes: Axes = None
     ) -> tuple[Array, Any]:
-        """Draws x from p(x|z), each place fed the draw of the one before it.
+        """Draws x from p(x|z); the LSTM is fed what was drawn at the previous place.
 
         Args:
             rng: the key of the draw.
             z: [m].
-            likelihood: its `noise`, added to the parameters, makes their mode a draw.
-            axes: for networks with BatchNorm.
+            likelihood: its `noise` is added to the parameters, so that their mode is a draw.
+            axes: unused; networks with BatchNorm need it.
 
         Returns:
-            x, [T] or [T, 2], and what `given` returns for it: logits [T, K], or these and values
-            [T].
+            x, [T] or [T, 2], and the parameters that `given` returns for this x.
         """
         del axes
         size = self.num_rules + self.has_values
@@ -165,15 +167,15 @@ class RecurrentDecoder(nn.Module):
         return self._run(z, likelihood.noise(rng, nothing))
 
     def given(self, z: Array, x: Array, axes: Axes = None) -> Any:
-        """Returns parameters of p(x|z), fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
+        """Returns parameters of p(x|z) when fed x_0, x[0], ..., x[T - 2]   (FLOW Algorithm 1).
 
         Args:
             z: [m].
             x: [T], or [T, 2] with values.
-            axes: for networks with BatchNorm.
+            axes: unused; networks with BatchNorm need it.
 
         Returns:
-            Logits [T, K], or these and values [T].
+            Logits [T, K]; with values, a pair of logits and values [T].
         """
         del axes
         first, carry = self._start(z)
@@ -183,7 +185,7 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def num_rules(self) -> int:
-        """K - 1."""
+        """The number of rules, K - 1."""
         return len(self.tables.left) - 1
 
     def _run(self, z: Array, noise: Any = None) -> tuple[Array, Any]:
@@ -204,7 +206,7 @@ class RecurrentDecoder(nn.Module):
         return nn.scan(place, length=self.num_places, **shared)(self, state, noise)[1]
 
     def _decided(self, derivation: Derivation, parameters: Any) -> tuple[Derivation, Array]:
-        """Decides one more place; returns it with the derivation: [] or, with its value, [2]."""
+        """Decides one more place; returns the derivation and the place, [] or with a value [2]."""
         if not self.has_values:
             return self.tables.choose(derivation, parameters)
         logits, value = parameters
@@ -227,7 +229,7 @@ class RecurrentDecoder(nn.Module):
         return jnp.concatenate([logits, activated], axis=-1)
 
     def _parameters(self, outputs: Array) -> Any:
-        """Maps [..., d] to logits [..., K], or to these and values [...]."""
+        """Maps [..., d] to logits [..., K], or to a pair of logits and values [...]."""
         logits, values = jnp.split(outputs, [self.num_rules], axis=-1)
         padding = jnp.full_like(logits[..., :1], PADDING_LOGIT)
         logits = jnp.concatenate([logits, padding], axis=-1)
@@ -237,7 +239,7 @@ class RecurrentDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, num_outputs: int, language: Language
 ) -> tuple[nn.Module, nn.Module]:
-    """Returns encoder and decoder for sequences with or without values.
+    """Makes an encoder and a decoder for sequences with or without values.
 
     Args:
         config: the `model` group: hidden_sizes (the width of the encoder's LSTM, then those of the

@@ -1,4 +1,4 @@
-"""What a model says about itself, and what the rest of the library may ask of one."""
+"""The spec of a model, and the methods that the rest of the library calls on a model."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ class Model(Protocol):
         """Whether `decode_given` differs from `decode`."""
 
     def encode(self, x: Array, axes: Axes = None) -> Code:
-        """q(z|x) of one example."""
+        """Returns q(z|x) for one example."""
 
     def decode(self, z: Array, axes: Axes = None) -> Any:
-        """The parameters of p(x|z) for one latent [m]."""
+        """Returns the parameters of p(x|z) for one latent [m]."""
 
     def decode_given(self, z: Array, x: Array, axes: Axes = None) -> Any:
-        """The parameters of p(x|z) for one latent [m] that score the example x."""
+        """Returns the parameters of p(x|z) for one latent [m] that score the example x."""
 
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Initialises the variables, as `flax.linen.Module.init`."""
+        """Initialises the variables, as `flax.linen.Module.init` does."""
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
-        """Applies a method with these variables, as `flax.linen.Module.apply`."""
+        """Applies a method with these variables, as `flax.linen.Module.apply` does."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A pair of networks, by the name that a configuration gives it.
+    """An encoder and a decoder network, under the name that configurations use.
 
     Attributes:
         name: the value of `model.name`.
-        summary: what it is and where it comes from, in one line.
-        networks: makes the encoder and the decoder. For images it takes the group `model`, the
-            shape of an example, the number of the encoder's outputs and the number of values that
-            the likelihood takes for an element; for sequences the group `model`, the number of the
-            encoder's outputs and the language.
-        sizes: which examples it takes, in words.
-        of_sequences: whether its examples are sequences, not images.
+        summary: what the model is and where it comes from, in one line.
+        networks: makes the encoder and the decoder. For images its arguments are the group
+            `model`, the shape of an example, the number of the encoder's outputs, and the number
+            of values that the likelihood takes for each element. For sequences its arguments are
+            the group `model`, the number of the encoder's outputs, and the language.
+        sizes: which examples the model accepts, in words.
+        of_sequences: whether the examples are sequences instead of images.
         takes_values: whether the sequences may have values.
         batch_norm: whether it has BatchNorm, in words that begin with yes, no or optional.
-        options: options of the group `model` that not every model has. They must keep their
-            defaults where the model does not name them.
+        options: the options of the group `model` that this model has and not every model has. A
+            model without such an option requires its default.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The table of all models; to add one, write its file and name its spec here."""
+"""The table of all models. To add a model, write its file and list its spec here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Training objectives as pure functions of one example: the heart of the library.
 
-They know no network library, config, file or device count. `decode` is any callable from one
-latent [m]; the caller maps over a batch with `jax.vmap`. Everything is in nats, constants kept.
+They depend on no network library, configuration, file or number of devices. `decode` is any
+function of one latent [m]; the caller maps over a batch with `jax.vmap`. Bounds and likelihoods are
+in nats and keep their constants.
 
     from sfvae_jax import objectives
     elbo = objectives.sampling_free_elbo(decode, x, mean, stddev, observation_variance=0.5)

@@ -1,7 +1,8 @@
-"""Losses of deterministic autoencoders: squared errors, as their papers have them, not nats.
+"""Losses of deterministic autoencoders, which are squared errors as in their papers, not nats.
 
-RAE is Ghosh et al., "From Variational to Deterministic Autoencoders". All of these are minimised;
-none bounds a likelihood. For sequences, -log p(x|z) takes the place of the squared error.
+RAE is Ghosh et al., "From Variational to Deterministic Autoencoders". All these losses are
+minimised; none of them bounds a likelihood. For sequences, -log p(x|z) takes the place of the
+squared error.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def rae_loss(
 
     |x - decode(z)|^2 + beta/2 |z|^2 + penalty   (RAE Eq. 11)
 
-    With a likelihood, for example of sequences, -log p(x | decode(z)) takes the place of the
+    With a likelihood, for example one of sequences, -log p(x | decode(z)) takes the place of the
     squared error (GrammarRAE, RAE Section 6.2). A beta or penalty that was chosen for squared
     errors of pixels does not suit nats: half the squared error is -log p(x|z) at variance 1, up to
     a constant, and a sequence has fewer terms.
@@ -87,7 +88,7 @@ def rae_loss(
             parameters.
         x: one example.
         z: its code, [m].
-        beta: weight of the code's size.
+        beta: weight of the code's squared norm.
         penalty: the weighted regulariser of the decoder.
         likelihood: p(x|z), with `log_prob(x, parameters)`; None for the squared error.
 
@@ -128,7 +129,7 @@ def cv_vae_loss(
         x: one example.
         mean: its code, [m].
         variance: variance of the noise, not negative; a scalar or [m].
-        beta: weight of the code's size.
+        beta: weight of the code's squared norm.
 
     Returns:
         A scalar, in squared units of x.
@@ -197,8 +198,8 @@ def _cv_vae_of_example(example: Example) -> Loss:
     return Loss(value, {"code_norm": jnp.sum(jnp.square(mean))})
 
 
-# The paper prints no beta and no lambda. These are the best ones of a grid on held-out digits;
-# docs/objectives.md gives the grid, the measure and the command.
+# The paper prints no beta and no lambda. These values were the best of a grid search on held-out
+# digits; docs/objectives.md gives the grid, the measure and the command.
 RAE = ObjectiveInfo(
     name="rae",
     summary="the reconstruction error and the codes' squared norm",

@@ -4,7 +4,7 @@ BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". 
 one posterior variance Sigma, and the prior's variance floats with the codes: S^2 = Sigma + M_B,
 where M_B is the batch's mean of mu^2. A batch that several devices share has one S^2: with
 `axis_name` (of `jax.pmap`, `shard_map` or `vmap`) the functions take the examples of one device,
-and their statistics and noise are those of the whole batch.
+but compute the statistics and the noise of the whole batch.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def constant_variance_elbo(
     log_likelihood_i = log p(x_i | decode(z_i)),   z_i ~ N(mu_i, Sigma), one sample
     kl_i             = KL(N(mu_i, Sigma) || N(0, S^2)),   S^2 = `floating_prior_variance`
 
-    (BACK Eq. 2 with Eq. 4.) Its mean over the batch equals `bilbo` with the same noise, and so do
-    their gradients: S^2 is optimal for the batch, so that the trace and the squared codes sum to m.
+    (BACK Eq. 2 with Eq. 4.) With the same noise, its mean over the batch equals `bilbo`, and their
+    gradients are equal too: S^2 is optimal for the batch, so that the trace and the squared codes
+    sum to m.
 
     Args:
         rng: key of the step; example i of the whole batch draws from `fold_in(rng, i)`.
@@ -175,9 +176,9 @@ def bilbo_baggins(
     -1/2 [log det(I + Sigma^-1 M_B) + 1/tau tr(I + Sigma^-1 M_B) + mean_i n log(2 pi T_i)],
     T_i = tau |x_i - decode(z_i)|^2 / tr(Sigma^-1 S^2),   S^2 = Sigma + M_B
 
-    (BACK Eqs. 29 and 30.) T_i is the variance of all n elements of example i, so that the term in
-    1/tau is its share of the squared residual; gradients flow through T_i and M_B. Scaling data and
-    decoder by lambda changes the value by -n log lambda. Where the residual is zero,
+    (BACK Eqs. 29 and 30.) All n elements of example i have the variance T_i, so that the term in
+    1/tau is the squared residual divided by T_i; gradients flow through T_i and M_B. Scaling data
+    and decoder by lambda changes the value by -n log lambda. Where the residual is zero,
     log |x - decode(z)|^2 has a floor and a gradient of zero.
 
     Args:
@@ -211,7 +212,7 @@ def bilbo_baggins(
 
 
 def _checked(means: Array, posterior_variance: Array | float) -> tuple[Array, Array]:
-    """Checks means [B, m] and the variance, and makes the variance [m]; in at least 32 bits."""
+    """Checks means [B, m] and broadcasts the variance to [m]; both get at least 32 bits."""
     check_batch("means", means)
     check_positive("posterior_variance", posterior_variance)
     means, variance = wide((means, posterior_variance))
@@ -248,10 +249,10 @@ def _log_likelihoods(
 
 
 class _OfLatents(NamedTuple):
-    """p(x|z) whose parameters are latents.
+    """A likelihood p(x|z) that takes the latent z as its parameters and decodes it itself.
 
-    It lets a decoder that is fed x differ between examples, although the objectives here take one
-    decoder for the whole batch.
+    The objectives here take one decoder for the whole batch. With this likelihood, a decoder that
+    also sees x can still differ between examples.
     """
 
     likelihood: Likelihood
@@ -262,7 +263,7 @@ class _OfLatents(NamedTuple):
 
 
 def _with_likelihood(objective: Callable[..., Any]) -> Callable[[Batch], Any]:
-    """Adapts an objective that takes a likelihood to what training gives."""
+    """Adapts an objective that takes a likelihood to the `Batch` that training passes."""
 
     def of_batch(batch: Batch) -> Any:
         return objective(

@@ -11,7 +11,7 @@ from jax import Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Elbo:
-    """E_q log p(x|z) + E_q log p(z) - E_q log q(z|x) of one example, in nats.
+    """The ELBO, E_q log p(x|z) + E_q log p(z) - E_q log q(z|x), of one example, in nats.
 
     Every part keeps its constants, so that values of different objectives can be compared.
     Weighting (beta, free bits, annealing) acts on the parts. `jax.vmap` gives each part a leading

@@ -28,16 +28,16 @@ def log_evidence(
     prior_stddev: Array | float = 1.0,
     tangent_decode: Callable[[Array], Array] | None = None,
 ) -> Array:
-    """log p(x) under the decoder's tangent at mu, which needs no posterior variance.
+    """The log evidence log p(x) under the decoder's tangent at mu; it needs no posterior variance.
 
     -1/2 [n log 2 pi + |S^-1 mu|^2 + r' diag(1/c) r + log det(J S^2 J' + diag(c))],
     r = x - f(mu), S = diag(prior_stddev)
 
-    (BACK Eq. 16 for c = 1, Eq. 26 for its T = diag(c). Eq. 16 prints J J' S^2, whose shapes do not
-    fit, for J S^2 J', which Eq. 26 has. The paper's m is the data size, n here.) The determinant
-    comes from an m x m system. For a linear decoder it is log p(x) itself if mu is the exact
-    posterior mean, and less for any other mu. For a curved decoder it is an approximation and
-    bounds nothing.
+    (BACK Eq. 16 for c = 1; Eq. 26 for its T = diag(c). Eq. 16 prints J J' S^2, whose shapes do not
+    fit, where J S^2 J' is meant, as in Eq. 26. The paper's m is the data size, n here.) The
+    determinant is computed from an m x m system. For a linear decoder the value is log p(x) itself
+    if mu is the exact posterior mean, and less for any other mu. For a curved decoder it is an
+    approximation and not a bound.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.

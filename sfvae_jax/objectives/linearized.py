@@ -49,10 +49,10 @@ def linearized_elbo(
         log_likelihood = log N(x; f(mu), diag(c)) - 1/2 tr(J' diag(1/c) J Sigma)
         kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2))),   Sigma = diag(stddev^2)
 
-    (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) For a decoder that is linear where the
-    posterior has its mass, it is exactly the ELBO, without any sample. Otherwise it approximates
-    the ELBO and bounds nothing. It takes the expectation of the logarithm of p(x|z), where
-    `sampling_free_elbo` takes the logarithm of the expectation.
+    (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) If the decoder is linear where the
+    posterior has its mass, the value is exactly the ELBO, without any sample. Otherwise it
+    approximates the ELBO and is not a bound. It contains the expectation of the logarithm of
+    p(x|z), whereas `sampling_free_elbo` contains the logarithm of the expectation.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
@@ -94,28 +94,30 @@ def second_order_elbo(
     *,
     prior_stddev: Array | float = 1.0,
 ) -> Elbo:
-    """Extends `linearized_elbo` to any likelihood with an `information`; it bounds nothing.
+    """Extends `linearized_elbo` to any likelihood with an `information`; it is not a bound.
 
         log_likelihood = log p(x | theta(mu)) - 1/2 sum_i s_i^2 t_i' F t_i,   s = stddev
         kl             = KL(N(mu, diag(s^2)) || N(0, diag(prior_stddev^2)))
 
-    theta is the decoder's output, t_i = d theta / d z_i its tangents at mu, and F = -d^2 log p(x |
-    theta) / d theta^2 there. This is the library's extension of BACK Eq. 17. It first replaces the
-    decoder by its tangent, theta(z) = theta(mu) + sum_i e_i t_i with e = z - mu, and then expands
+    theta is the decoder's output, the t_i = d theta / d z_i are its tangents at mu, and
+    F = -d^2 log p(x | theta) / d theta^2 at theta(mu). This is the library's extension of BACK
+    Eq. 17. It first replaces the decoder by its tangent,
+    theta(z) = theta(mu) + sum_i e_i t_i with e = z - mu, and then expands
     log p(x | theta(z)) to second order in e. The linear term has mean 0, and the quadratic term has
     mean -1/2 sum_i s_i^2 t_i' F t_i, since E e e' = diag(s^2). For logits, log p = l_x - log sum_k
-    exp l_k, of which only the log-sum-exp is curved: t' F t = Var_{k ~ p}(t_k), summed over the
+    exp l_k, where only the log-sum-exp is curved: t' F t = Var_{k ~ p}(t_k), summed over the
     places of a sequence.
 
-    Its error, value less truth, depends on the likelihood and the decoder. The log density of a
-    Gaussian of fixed variance is quadratic, so that this is `linearized_elbo`. For a linear decoder
-    the error has order s^4, because odd moments of e are 0: with one latent and one place it is
-    s^4/8 times the fourth cumulant of the tangent under p, which has either sign. For a curved
-    decoder it has order s^2, as in `linearized_elbo`: the term of its curvature, 1/2 sum_i s_i^2
-    (d log p / d theta)' d^2 theta / d z_i^2, is left out, which is small where the decoder fits x.
-    For logits that grow with z, the log-sum-exp grows as s while the quadratic term falls as s^2,
-    so that for a large s the value is too low, without limit. But where p is almost certain at mu,
-    F is almost 0, and the value is too high for an s that reaches less certain logits.
+    Its error, the value minus the exact ELBO, depends on the likelihood and the decoder. The log
+    density of a Gaussian with fixed variance is quadratic, so that this is `linearized_elbo`. For a
+    linear decoder the error has order s^4, because odd moments of e are 0: with one latent and one
+    place it is s^4/8 times the fourth cumulant of the tangent under p, which has either sign. For a
+    curved decoder it has order s^2, as in `linearized_elbo`: the term of its curvature,
+    1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out. It is small where the
+    decoder fits x. For logits that grow with z, the log-sum-exp grows as s while the quadratic term
+    falls as s^2, so that for a large s the value is too low by an unbounded amount. But where p is
+    almost certain at mu, F is almost 0, and the value is too high if s is large enough to reach
+    less certain logits.
 
     Args:
         decode: maps one latent [m] to the likelihood's parameters, a pytree.

@@ -52,9 +52,9 @@ def sampling_elbo(
     kl             = KL(q(z|x) || N(0, diag(prior_stddev^2))), in closed form where the posterior
                      has one, else 1/k sum_k [log q(z_k|x) - log p(z_k)]
 
-    (SFVAE Eqs. 7-9, after Kingma and Welling; FLOW Eqs. 11 and 12; with a posterior of z and an
-    auxiliary v, whose log q is log q(z, v|x) - log r(v|x, z), GAPS Eqs. 7 and 14.) The estimate is
-    unbiased, and a lower bound of log p(x) in expectation.
+    (SFVAE Eqs. 7-9, after Kingma and Welling; FLOW Eqs. 11 and 12. For a posterior of z and an
+    auxiliary v, log q is log q(z, v|x) - log r(v|x, z), as in GAPS Eqs. 7 and 14.) The estimate is
+    unbiased; its expectation is a lower bound of log p(x).
 
     Args:
         rng: key of this example's noise.
@@ -145,9 +145,9 @@ def iwae_bound(
 
     log 1/k sum_k p(x | decode(z_k)) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
-    (Burda, Grosse and Salakhutdinov, 2016; GAPS Eq. 9.) In expectation a lower bound of log p(x)
-    that rises towards it with k; k = 1 is the ELBO with a sampled KL divergence. It is computed as
-    a log-sum-exp, so that weights far below the smallest float still count.
+    (Burda, Grosse and Salakhutdinov, 2016; GAPS Eq. 9.) Its expectation is a lower bound of
+    log p(x) and rises towards it with k; k = 1 gives the ELBO with a sampled KL divergence. It is
+    computed as a log-sum-exp, so that weights far below the smallest float still count.
 
     Args:
         rng: key of this example's noise.
@@ -176,7 +176,7 @@ def iwae_bound(
 
 
 def check_likelihood(likelihood: Likelihood) -> None:
-    """Checks that a likelihood has `log_prob`, before `jax.vmap` would add lines to the error."""
+    """Checks that a likelihood has `log_prob`; inside `jax.vmap` the error would be longer."""
     check_has("likelihood", likelihood, "log_prob", "likelihoods.Gaussian(variance)")
 
 
@@ -195,7 +195,7 @@ def log_likelihood_of(likelihood: Likelihood, x: Array, parameters: Any) -> Arra
 def _samples(
     rng: Array, posterior: Posterior | PathPosterior, method: str, num_samples: int
 ) -> tuple[Array, Array]:
-    """Draws (z [m], log q) k times and stacks them."""
+    """Draws k samples; returns z [k, m] and their log q [k]."""
     check_at_least_one("num_samples", num_samples)
     check_has("posterior", posterior, method, _POSTERIOR)
 
@@ -215,7 +215,7 @@ def _log_prior(z: Array, prior_stddev: Array | float) -> Array:
 
 
 def _estimate(estimator: Callable[..., Any]) -> Callable[[Example], Any]:
-    """Adapts an estimator of this file to what training gives."""
+    """Adapts an estimator of this file to the `Example` that training passes."""
 
     def of_example(example: Example) -> Any:
         return estimator(

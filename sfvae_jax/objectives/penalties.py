@@ -23,7 +23,7 @@ def gradient_penalty(decode: Callable[[Array], Any], z: Array) -> Array:
     |d decode(z) / d z|_F^2 = sum_ji J_ji^2   (L_GP of RAE Section 3.1)
 
     It is the norm of the whole n x m Jacobian of the decoder, not of the gradient of a sum of its
-    outputs, and not of the encoder's. It takes one decoder pass and m tangent passes;
+    outputs and not of the encoder's Jacobian. It takes one decoder pass and m tangent passes;
     `hutchinson_gradient_penalty` takes fewer.
 
     Args:
@@ -45,10 +45,10 @@ def hutchinson_gradient_penalty(
 ) -> Array:
     """An unbiased estimate of `gradient_penalty` from a few directions.
 
-    1/k sum_k |J u_k|^2,   u_k in {-1, 1}^m at random, so that E[u u'] = I
+    1/k sum_k |J u_k|^2,   u_k uniform on {-1, 1}^m, so that E[u u'] = I
 
-    The probes lie in the latent space: each takes one tangent pass, whatever n is, and has less
-    noise than a probe of the n outputs. For a Jacobian with orthogonal columns one probe is exact.
+    The probes lie in the latent space: each takes one tangent pass for any n, and has less noise
+    than a probe of the n outputs. If the Jacobian has orthogonal columns, one probe is exact.
 
     Args:
         rng: key of this example's probes.
@@ -86,8 +86,8 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
 
     (Miyato et al., 2018; RAE Section 3.1.) Dividing the layer by s normalises it. s is
     differentiable in the kernel; u and v carry no gradient, so that d s / d W = v u', which is the
-    derivative of the singular value once they have converged. Carry u from step to step: weights
-    move so slowly that one iteration in each is enough.
+    derivative of the singular value once they have converged. Keep u from one training step to
+    the next: weights change so slowly that one iteration per step is enough.
 
     Args:
         kernel: weight, output features on the last axis: [in, out] of a dense layer,

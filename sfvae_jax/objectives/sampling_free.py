@@ -119,7 +119,7 @@ def tangent_gaussian_log_prob(
     solver: str = "cholesky",
     log_det_weight: Array | float = 1.0,
 ) -> Array:
-    """`low_rank_gaussian_log_prob` with U = J diag(stddev), where J need not be formed.
+    """Computes `low_rank_gaussian_log_prob` with U = J diag(stddev), without forming J if possible.
 
     Args:
         residual: r, [n].
@@ -166,8 +166,8 @@ def sampling_free_elbo(
     log p(x).
 
     `log_det_weight` w multiplies -1/2 log det(I + U'U/c). In Eq. 21 w = 1, and gamma mixes only the
-    inverse covariance Sigma^-1 with (c I)^-1. The text before it speaks of a mixture of the log
-    likelihood with that of an autoencoder, which is w = gamma:
+    inverse covariance Sigma^-1 with (c I)^-1. The text before Eq. 21 describes a mixture of the log
+    likelihood with that of an autoencoder, which corresponds to w = gamma:
 
         log_likelihood = gamma log N(x; f(mean), U U' + c I) + (1 - gamma) log N(x; f(mean), c I)
 
@@ -235,7 +235,7 @@ def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
 def scalar_or_per_element(
     variance: Array | float, x_hat: Array, name: str = "observation_variance"
 ) -> Array:
-    """Returns a scalar variance as [], and one of shape [n] or shaped like x as [n].
+    """Returns a scalar variance as shape [], and one shaped [n] or like x as shape [n].
 
     Raises:
         ArgumentError: if it has another shape, or is known not to be positive.

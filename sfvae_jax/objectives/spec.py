@@ -1,4 +1,4 @@
-"""What an objective says about itself, and what training gives to it.
+"""The description of an objective, and what training gives to it.
 
 Each objective has an `ObjectiveInfo` beside its function; `table.py` names them all. Training,
 configurations, evaluations and the documentation ask these specs, so that a new objective needs

@@ -104,7 +104,7 @@ def maximum_mean_discrepancy(
     def kernels(a: Array, b: Array) -> Array:
         lengths = [jnp.sum(jnp.square(points), axis=1) for points in (a, b)]
         squares = lengths[0][:, None] + lengths[1][None, :] - 2.0 * matmul(a, b.T)
-        squares = jnp.maximum(squares, 0.0)  # rounding
+        squares = jnp.maximum(squares, 0.0)  # rounding may make them negative
         values = (constant / (constant + squares) for constant in constants)
         return sum(values, start=jnp.zeros((), jnp.float32))
 
@@ -140,7 +140,8 @@ WAE_MMD = ObjectiveInfo(
     density=False,
     bound="no: a squared error",
     decoder_passes="1",
-    # The best of a grid on held-out digits, see docs/objectives.md; the papers print no weight.
+    # The papers print no weight. This value was the best of a grid search on held-out digits; see
+    # docs/objectives.md.
     default_penalty_weight=100.0,
     smallest_batch=2,  # the discrepancy compares pairs
 )

@@ -81,8 +81,8 @@ def constant_weight(weight: float) -> Schedule:
 def linear_weight(start: float, end: float, num_steps: int) -> Schedule:
     """A schedule that is linear from `start` at step 0 to `end` at step `num_steps`, then level.
 
-    From 0 to 1 it is KL annealing as a schedule of beta (FLOW Eq. 13, after Bowman et al., 2015),
-    and entropy annealing as a schedule of the entropy's weight (GAPS Section 5.3.1).
+    From 0 to 1, a schedule of beta gives KL annealing (FLOW Eq. 13, after Bowman et al., 2015), and
+    a schedule of the entropy's weight gives entropy annealing (GAPS Section 5.3.1).
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be positive, got {num_steps}")
@@ -94,7 +94,7 @@ def cyclic_weight(
 ) -> Schedule:
     """A schedule that repeats a linear rise in `num_cycles` equal cycles over `num_steps` steps.
 
-    Each cycle goes from `start` to `end` in its first part, a share `ramp` of its steps, and stays
+    Each cycle rises from `start` to `end` during the first fraction `ramp` of its steps, and stays
     at `end` for the rest (Fu et al., 2019). After the last cycle the weight is `end`.
 
     Raises:
@@ -111,7 +111,7 @@ def cyclic_weight(
 
     def weight(step: Array | int) -> Array:
         step = jnp.minimum(step, num_steps)
-        phase = (step * num_cycles % num_steps) / num_steps  # whole numbers: no drift
+        phase = (step * num_cycles % num_steps) / num_steps  # integers, so that no rounding adds up
         rising = start + (end - start) * jnp.minimum(phase / ramp, 1.0)
         return jnp.where(step < num_steps, rising, end)
 
@@ -125,8 +125,8 @@ def weighted_value(
 
     log_likelihood + beta (log_prior + lambda entropy)
 
-    A beta other than 1 makes it the objective of the beta-VAE and of KL annealing (FLOW Eq. 13); a
-    lambda other than 1 that of entropy annealing, E_q[log p(x, z) - lambda log q(z|x)] (GAPS
+    A beta other than 1 gives the objective of the beta-VAE and of KL annealing (FLOW Eq. 13); a
+    lambda other than 1 gives that of entropy annealing, E_q[log p(x, z) - lambda log q(z|x)] (GAPS
     Section 5.3.1). With both at 1 it is `elbo.value`, and only then does it bound log p(x).
 
     Args:
@@ -149,7 +149,7 @@ def weighted_value(
 def free_bits_kl(
     kl_per_dimension: Array, *, minimum: float, group_sizes: Sequence[int] | None = None
 ) -> Array:
-    """The KL divergence of one example with a floor under that of each group of dimensions.
+    """The KL divergence of one example, where each group of dimensions counts at least a minimum.
 
     sum_j max(minimum, sum_{i in group j} KL_i)   (FLOW Eq. 14)
 

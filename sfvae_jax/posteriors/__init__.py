@@ -1,9 +1,9 @@
 """Posteriors q(z|x): pytrees of arrays with their samples, densities and divergences.
 
 `sample_and_log_prob(rng)` returns a reparameterised z and log q(z|x). `sample_and_path_log_prob`
-returns the same values with the density's parameters held fixed, which "sticking the landing"
-needs. Gaussian posteriors also have closed forms: `expected_log_prior`, `entropy` and
-`kl_to_prior`. `POSTERIORS` says of each family what it needs and what it can do.
+returns the same values with the density's parameters held fixed, which the objective
+`sticking_the_landing` requires. Gaussian posteriors also have closed forms: `expected_log_prior`,
+`entropy` and `kl_to_prior`. `POSTERIORS` lists what each family requires and offers.
 """
 
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian

@@ -35,11 +35,11 @@ class DiagonalGaussian:
         """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
         q = self._checked()
         noise = normal_like(rng, q.mean)
-        # From the noise, not from (z - mean) / stddev, which rounding spoils for a tiny stddev.
+        # The density uses the noise: for a tiny stddev, rounding spoils (z - mean) / stddev.
         return rounded_like(q.mean + q.stddev * noise, self.mean, self.stddev), q._log_prob(noise)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the density's own parameters carry no gradient, only z does."""
+        """Returns the values of `sample_and_log_prob`; log q only has a gradient through z."""
         q = self._checked()
         noise = normal_like(rng, q.mean)
         z = rounded_like(q.mean + q.stddev * noise, self.mean, self.stddev)
@@ -73,7 +73,7 @@ class DiagonalGaussian:
         return jnp.sum(self.kl_per_dimension(prior_stddev))
 
     def _checked(self) -> DiagonalGaussian:
-        """The same posterior, checked, with mean and stddev [m] in 32 bits at least.
+        """Checks the posterior and returns it with mean and stddev [m] in at least 32 bits.
 
         The check is not made when the object is built, because `jax.vmap` returns a batch of
         posteriors as one object of this class, with one more axis.

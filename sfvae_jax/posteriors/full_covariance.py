@@ -44,7 +44,7 @@ class FullCovarianceGaussian:
         return rounded_like(q._push(noise), self.mean, self.scale_tril), q._log_prob(noise)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the density's own parameters carry no gradient, only z does."""
+        """Returns the values of `sample_and_log_prob`; log q only has a gradient through z."""
         q = self._checked()
         noise = normal_like(rng, q.mean)
         z = rounded_like(q._push(noise), self.mean, self.scale_tril)
@@ -86,7 +86,7 @@ class FullCovarianceGaussian:
         return jnp.sum(own) + 0.5 * jnp.sum(jnp.square(jnp.tril(scaled, -1)))
 
     def _checked(self) -> FullCovarianceGaussian:
-        """The same posterior, checked, in 32 bits at least.
+        """Checks the posterior and returns it in at least 32 bits.
 
         Raises:
             ArgumentError: if the shapes do not fit, or L's diagonal is known not to be positive.
@@ -112,7 +112,7 @@ def _num_outputs(settings: Settings) -> int:
 
 
 def _build(settings: Settings, raw: Array, declare: Declare) -> FullCovarianceGaussian:
-    """The diagonal of L is the standard deviations; the last outputs stand below it."""
+    """Puts the standard deviations on the diagonal of L, and the last outputs below it."""
     del declare
     mean, stddev, rest = mean_and_stddev(settings, raw)
     m = settings.latent_size

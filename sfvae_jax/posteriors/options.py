@@ -1,4 +1,4 @@
-"""The group `posterior` of a configuration, and the rule that joins its options."""
+"""The group `posterior` of a configuration, and a check of options that depend on each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sfvae_jax.options import (
 )
 from sfvae_jax.posteriors import AUXILIARY_STARTS, POSTERIORS, STDDEVS
 
-MOST_FLOWS = 1000  # each is a part of its own in the program
+MOST_FLOWS = 1000  # the compiled program grows with each flow
 
 _FAMILIES = ", ".join(map(repr, POSTERIORS))
 _NAME = Rule(
@@ -73,7 +73,7 @@ POSTERIOR = {
 
 
 def check_posterior(group: ml_collections.ConfigDict, name: str) -> None:
-    """Checks that only a family that can share its flow is told to.
+    """Checks that `posterior.amortized_flow` is only false for a family that can share its flow.
 
     Args:
         group: the group `posterior`.

@@ -1,4 +1,4 @@
-"""Helpers for path derivatives of a density: a way back from z that rounding does not spoil."""
+"""Helpers for path derivatives of a density, where rounding must not spoil the inverse map."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jax import Array
 
 
 def zero_with_gradient(value: Array) -> Array:
-    """Returns zero with the gradient of the value, as if the value were about to change."""
+    """Returns a zero whose gradient is that of `value`."""
     return value - jax.lax.stop_gradient(value)
 
 
 def with_gradient_of(value: Array, known: Array) -> Array:
-    """Returns `known` with the gradient of `value`, an estimate of it that rounding may have moved.
+    """Returns `known` with the gradient of `value`; the two differ only by rounding errors.
 
     Where rounding has made the value infinite or not a number, the gradient is zero.
     """
@@ -26,7 +26,7 @@ def with_gradient_of(value: Array, known: Array) -> Array:
 def invertible_log_scale(log_scale: Array) -> Array:
     """Bounds a log scale from below so that an inverse can undo it.
 
-    Under the bound a scaled number has too few digits left to be scaled back, and a derivative
-    through several such steps would leave the range of floats.
+    Below the bound a scaled number keeps too few digits to be scaled back, and a derivative through
+    several such steps would leave the range of floats.
     """
     return jnp.maximum(log_scale, 0.75 * math.log(jnp.finfo(log_scale.dtype).eps))

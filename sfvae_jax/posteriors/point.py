@@ -16,7 +16,7 @@ class Point:
     """A code without a distribution: it has no density, no samples and no divergence.
 
     Attributes:
-        mean: the code, [m], under the name that it has in a posterior.
+        mean: the code, [m]; it has the name of a posterior's mean.
     """
 
     mean: Array

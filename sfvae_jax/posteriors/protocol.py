@@ -1,4 +1,4 @@
-"""What the rest of the library may ask of a posterior q(z|x)."""
+"""The interface of a posterior q(z|x) that the rest of the library relies on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jax import Array
 
 
 class Code(Protocol):
-    """What every encoder gives: a dataclass with one latent that stands for the example."""
+    """The result of any encoder: a dataclass with one latent that stands for the example."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -27,7 +27,7 @@ class Posterior(Code, Protocol):
         """A reparameterised sample z [m] and log q(z|x) in nats, a scalar."""
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the density's own parameters carry no gradient, only z does.
+        """Returns the values of `sample_and_log_prob`; log q only has a gradient through z.
 
         Raises:
             NotImplementedError: if the family has no tractable inverse.

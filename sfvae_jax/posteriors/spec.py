@@ -1,4 +1,4 @@
-"""What a family of posteriors says about itself, and what the encoder's outputs mean to it."""
+"""The description of a family of posteriors, and how it reads the encoder's outputs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class PosteriorSpec:
         has_inverse: whether z can be mapped back to the noise, as path derivatives require.
         fixed_variance: whether its variance is given by `posterior.variance`, not learned.
         shares_networks: whether it has networks that all examples share.
-        can_share_flow: whether `posterior.amortized_flow=false` makes its flow one that all
-            examples share.
+        can_share_flow: whether all examples share its flow under
+            `posterior.amortized_flow=false`.
         loss_scales: options of the group `posterior` that scale the loss. They are named in the
             advice on a loss that is not finite.
     """

@@ -1,8 +1,9 @@
-"""Gradient of a whole batch, computed from a few examples at a time to save memory.
+"""The gradient of a whole batch, computed from a few examples at a time to save memory.
 
-Only a mean over examples can be divided so; a statistic of the batch cannot. What the examples
-share (normalised kernels, BatchNorm's moments of the whole batch) is prepared once; the gradients
-with respect to it are averaged over the chunks and pulled back to the parameters at the end.
+This works for a mean over examples, but not for a statistic of the whole batch. The values that all
+examples share (normalised kernels, BatchNorm's moments of the whole batch) are computed once. The
+gradients with respect to them are averaged over the chunks and pulled back to the parameters at the
+end.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from jax import Array
 
 from sfvae_jax.objectives import has_short_form
 
-# (what the examples share, examples [b, ...]) -> (mean loss, metrics that are means as well).
+# Maps (the values that examples share, examples [b, ...]) to (mean loss, metrics that are means).
 MeanLoss = Callable[[Any, Any], tuple[Array, Any]]
 
-SHARE_OF_MEMORY = 0.25  # of a device, for the tangents of one chunk
-LAYERS_KEPT = 8  # copies of the widest layer of tangents; XLA was seen to plan 5.4 to 6.5
+SHARE_OF_MEMORY = 0.25  # of a device's memory, for the tangents of one chunk
+LAYERS_KEPT = 8  # copies of the widest layer of tangents; XLA's memory plans held 5.4 to 6.5
 
 
 def gradient(
@@ -37,11 +38,11 @@ def gradient(
     examples is computed without a loop.
 
     Args:
-        prepare: maps the parameters to (what the examples share, anything else to return).
+        prepare: maps the parameters to (the values that examples share, anything else to return).
         loss: returns a mean over its examples, and metrics that are means as well.
         params: a pytree.
         examples: a pytree of arrays [b, ...].
-        microbatch: number of examples in a chunk; divides b.
+        microbatch: number of examples in a chunk; it must divide b.
 
     Returns:
         (gradient, metrics, the second result of `prepare`).
@@ -80,7 +81,7 @@ def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int
 
     def add(mean: Any, counted: tuple[Array, Any]) -> tuple[Any, None]:
         count, chunk = counted
-        # A running mean, so that a value shared by all chunks stays the same to the last bit.
+        # With a running mean, a value that is equal in all chunks keeps all its bits.
         return jax.tree.map(lambda a, b: a + (b - a) / count, mean, function(chunk)), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -88,16 +89,16 @@ def _mean_over_chunks(function: Callable[[Any], Any], examples: Any, number: int
 
 
 def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
-    """Returns the size of a chunk where the config leaves it open: as large as memory allows.
+    """Returns the size of a chunk that fits the memory, for a config that does not set it.
 
     It is the largest divisor of the share whose tangents fit into `SHARE_OF_MEMORY` of the memory,
-    or 1. Smaller chunks would not be faster although their tangents stay in a CPU's cache
-    (docs/speed.md), because products of fewer rows are slower.
+    or 1 if none fits. Tangents of smaller chunks would stay in a CPU's cache, but this would not
+    make a step faster, because products of fewer rows are slower (docs/speed.md).
 
     Args:
         share: number of examples of a batch on one device.
-        bytes_each: memory for the tangents of one example, see `tangent_bytes`; 0 if it has none.
-        memory: bytes of the device.
+        bytes_each: bytes of the tangents of one example, see `tangent_bytes`; 0 without tangents.
+        memory: the device's memory in bytes.
     """
     most = SHARE_OF_MEMORY * memory
     divisors = (number for number in range(1, share + 1) if share % number == 0)
@@ -105,14 +106,14 @@ def automatic_microbatch(share: int, bytes_each: int, memory: int) -> int:
 
 
 def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
-    """Estimates the bytes that the gradient of a decoder's m tangents keeps for one example.
+    """Estimates the bytes that the gradient of a decoder's m tangents needs for one example.
 
-    These are `LAYERS_KEPT` arrays of its widest layer and, for a loop such as that of a recurrent
-    decoder, all that its turns compute. They are counted in a trace; nothing is computed. A last
-    layer whose tangents are not formed (`objectives.has_short_form`) does not count.
+    It counts `LAYERS_KEPT` arrays of the widest layer. If the decoder has a loop, as a recurrent
+    one has, it adds all values that the turns of the loop compute. The decoder is only traced, not
+    run. A last layer whose tangents are not formed (`objectives.has_short_form`) does not count.
 
     Args:
-        decode: takes one latent [m].
+        decode: a function of one latent [m].
         latent_size: m.
     """
     if has_short_form(decode, latent_size):
@@ -122,7 +123,8 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
         latents = jax.ShapeDtypeStruct((number, latent_size), jnp.float32)
         return list(_outputs(jax.make_jaxpr(jax.vmap(decode))(latents).jaxpr))
 
-    # What grows with the number of latents belongs to each of them; kernels are shared by all.
+    # Three latents need more bytes than two: the difference belongs to one latent, and kernels,
+    # which all latents share, cancel.
     pairs = zip(outputs(2), outputs(3), strict=True)
     growth = [(three - two, in_loop) for (two, in_loop), (three, _) in pairs]
     widest = max((size for size, in_loop in growth if not in_loop), default=0)
@@ -130,7 +132,7 @@ def tangent_bytes(decode: Callable[[Array], Any], latent_size: int) -> int:
 
 
 def _outputs(jaxpr: jex.core.Jaxpr, turns: int = 0) -> Iterator[tuple[int, bool]]:
-    """Yields the bytes of every value computed, and whether a loop computes it (for all turns)."""
+    """Yields each value's bytes, over all turns of a loop, and whether a loop computes it."""
     for eqn in jaxpr.eqns:
         arrays: list[Any] = [var.aval for var in eqn.outvars]
         size = sum(array.size * array.dtype.itemsize for array in arrays)

@@ -30,7 +30,7 @@ def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None
         microbatch: `train.microbatch`.
 
     Raises:
-        UsageError: if they do not divide it, with the keys to change.
+        UsageError: if either check fails; the error names the keys to change.
     """
     if batch_size % num_devices:
         raise UsageError(
@@ -46,9 +46,10 @@ def check_shares(batch_size: int, num_devices: int, microbatch: int = 0) -> None
 
 
 def of_all_processes(state: Any) -> Any:
-    """Joins arrays that every process holds alike into arrays of all their devices, uncopied.
+    """Joins arrays that are equal in every process into arrays on the devices of all processes.
 
-    Orbax requires this form. A run of one process gets the state itself.
+    Nothing is copied. Orbax requires this form. If there is only one process, the state is returned
+    as it is.
     """
     if jax.process_count() == 1:
         return state
@@ -68,14 +69,15 @@ def _alike_on(devices: Sequence[Any]) -> jax.sharding.NamedSharding:
 
 
 class ParallelSteps:
-    """Several train steps in one call, with each batch shared evenly by the devices.
+    """Takes several train steps in one call, with each batch shared evenly by the devices.
 
-    If every device holds the data set, a call sends indices only; otherwise it sends examples. The
-    state is replicated on all devices, so that checkpoints do not depend on their number. Each
-    process provides its own share of the batches and receives what its own devices hold.
+    If every device holds the data set, a call sends only indices to the devices; otherwise it sends
+    examples. Every device holds a copy of the state, so that checkpoints do not depend on the
+    number of devices. Each process provides its own share of the batches and receives the copies
+    on its own devices.
 
     Attributes:
-        share: slice of a batch that holds this process's examples.
+        share: the slice of a batch that holds the examples of this process.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class ParallelSteps:
         batch_size: int,
         devices: Sequence[Any] | None = None,
     ) -> None:
-        """Places the examples, if any, on the devices (default: those of all processes).
+        """Copies the examples, if any, to the devices of this process.
+
+        By default, the devices of all processes share a batch.
 
         Raises:
             UsageError: if the devices cannot share a batch evenly.
@@ -118,16 +122,16 @@ class ParallelSteps:
         self._examples = None if examples is None else jax.device_put(examples, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
-        """Replicates the state on all devices of this process, as the steps take it."""
+        """Copies the state to all devices of this process; the steps require this."""
         return jax.device_put(state, self._everywhere)
 
     def __call__(self, state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
         """Takes S steps.
 
         Args:
-            state: from `place` or an earlier call; its buffers are donated.
-            batches: indices of the examples in this process's share of each batch, [S, b]; if the
-                devices do not hold the examples, the examples themselves, [S, b, ...].
+            state: the result of `place` or of an earlier call; its buffers are donated.
+            batches: indices of the examples in this process's share of each batch, [S, b]. If the
+                devices do not hold the examples, these are the examples themselves, [S, b, ...].
 
         Returns:
             The state after the steps, and the metrics of each step as arrays [S].

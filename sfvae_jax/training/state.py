@@ -21,13 +21,14 @@ from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a step reads and writes: a pytree that is saved whole in a checkpoint.
+    """Everything that a step reads and writes. A checkpoint holds the whole pytree.
 
     Attributes:
         step: number of updates taken, int32 scalar.
         params: the model's parameters.
         opt_state: the optimiser's state.
-        vectors: vectors of the decoder's spectral normalisation, by kernel; empty without it.
+        vectors: singular vectors for the spectral normalisation of the decoder's kernels, by the
+            path of the kernel; empty without this normalisation.
         batch_stats: running averages of BatchNorm's moments; empty without it.
         plateau: state of the rule that reduces the learning rate; its `scale` multiplies updates.
         best: the best validation so far, `early_stopping.Best`; empty if the run cannot stop early.
@@ -44,11 +45,12 @@ class TrainState:
 
 @jax.jit
 def is_finite(state: TrainState) -> Array:
-    """Whether all that a step changes is finite, and the norm of the parameters is as well.
+    """Returns whether everything that a step changes is finite, as well as the parameters' norm.
 
-    A parameter or a moment of Adam that is not finite stays so: one check covers all steps before.
+    A parameter or a moment of Adam that is not finite stays so. One check therefore covers all
+    earlier steps.
     """
-    # A plateau's best loss may begin at infinity; the best model was checked at its own step.
+    # A plateau's best loss may start at infinity. The best model was checked when it was stored.
     state = dataclasses.replace(state, plateau=None, best=None)
     leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
     return jnp.isfinite(optax.tree.norm(state.params)) & jnp.array(leaves).all()
@@ -57,8 +59,8 @@ def is_finite(state: TrainState) -> Array:
 def start_plateau() -> Any:
     """Returns the state of optax's `reduce_on_plateau` before any validation.
 
-    Its best loss starts at the largest float, not at infinity: with JAX_DEBUG_INFS a step that
-    returns an infinity ends the run.
+    Its best loss starts at the largest float instead of infinity, because with JAX_DEBUG_INFS a
+    step that returns an infinity ends the run.
     """
     return optax.contrib.ReduceLROnPlateauState(
         scale=jnp.ones((), jnp.float32),
@@ -71,7 +73,7 @@ def start_plateau() -> Any:
 
 
 class Keys(NamedTuple):
-    """Independent streams of randomness of one seed."""
+    """Keys of independent random streams, all from one seed."""
 
     initialisation: Array
     training: Array
@@ -79,14 +81,14 @@ class Keys(NamedTuple):
 
 
 def make_keys(seed: int) -> Keys:
-    """Returns the streams of a config's `seed`."""
+    """Returns the keys that belong to a config's `seed`."""
     return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """Returns the optimiser that the group `train` describes."""
     if config.learning_rate_schedule == "constant":
-        return optax.adam(config.learning_rate)  # a schedule would add a count to the state
+        return optax.adam(config.learning_rate)  # a schedule would add a step count to its state
     return optax.adam(learning_rate(config))
 
 
@@ -96,13 +98,13 @@ def create_state(
     optimizer: optax.GradientTransformation,
     data_shape: tuple,
 ) -> TrainState:
-    """Initialises the state of a resolved config, for examples of one shape."""
+    """Initialises the train state for a resolved config and examples shaped `data_shape`."""
     rng = make_keys(config.seed).initialisation
 
     @jax.jit
     def start(
         rng: Array,
-    ) -> tuple[Any, Any]:  # one program, not one for each zero
+    ) -> tuple[Any, Any]:  # jit makes one program instead of one for each array of zeros
         variables = model.init(rng, jnp.zeros(data_shape, model.data_dtype))
         return variables, optimizer.init({"params": variables["params"]})
 

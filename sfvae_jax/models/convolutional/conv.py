@@ -19,14 +19,14 @@ KERNEL_SIZE = 4
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions of stride 2, one that leaves a single pixel, and a dense layer.
+    """Convolutions of stride 2, then a convolution to a single pixel, then a dense layer.
 
     Attributes:
         num_outputs: width of the dense layer.
         channels: channels of the convolutions.
-        kernel_size: size of their kernels; also the side of the image that the last one sees.
-        activation: what follows each convolution, a key of `ACTIVATIONS`.
-        initializer: how the kernels start, a key of `INITIALIZERS`.
+        kernel_size: size of their kernels, which is also the side of the last one's input.
+        activation: the activation after each convolution, a key of `ACTIVATIONS`.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`.
         lowering: how convolutions are computed, one of `LOWERINGS`.
     """
 
@@ -39,7 +39,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, axes: Axes = None) -> Array:
-        """Maps [H, W, C] to [num_outputs]; `axes` is for networks with BatchNorm."""
+        """Maps [H, W, C] to [num_outputs]; `axes` is unused."""
         del axes
         init = INITIALIZERS[self.initializer]
         shared: dict[str, Any] = {"lowering": self.lowering, "kernel_init": init}
@@ -52,14 +52,14 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The encoder's reverse.
+    """The layers of `ConvEncoder` in reverse order, with transposed convolutions.
 
     Attributes:
         num_outputs: channels of the image.
-        channels: channels of the encoder, from the data inwards.
+        channels: channels of the encoder, from the image to the latent.
         kernel_size: size of the kernels.
-        activation: what precedes each convolution, a key of `ACTIVATIONS`.
-        initializer: how the kernels start, a key of `INITIALIZERS`.
+        activation: the activation before each convolution, a key of `ACTIVATIONS`.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`.
         lowering: how convolutions are computed, one of `LOWERINGS`.
         multiple: number of images that the decoder gives.
     """
@@ -99,14 +99,16 @@ def sets_first(x: Array, multiple: int) -> Array:
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Makes encoder and decoder for images of kernel_size 2^(L-1) pixels a side, L the layers.
+    """Makes an encoder and a decoder of L convolutions for square images.
+
+    The images must have kernel_size 2^(L-1) pixels a side.
 
     Args:
         config: the group `model`; it reads channels, kernel_size, activation, initializer and
             lowering.
         data_shape: [H, W, C] of one example; H = W = 64 for the five layers of the paper.
         num_outputs: number of outputs of the encoder.
-        multiple: number of values that the likelihood takes for an element.
+        multiple: number of values that the likelihood takes for each element of an example.
 
     Raises:
         UsageError: if the images have another size.

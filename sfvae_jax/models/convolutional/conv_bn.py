@@ -1,6 +1,6 @@
 """The convolutional networks with BatchNorm of Ghosh et al. (RAE Appendix C).
 
-A convolution before BatchNorm has no bias, because BatchNorm would remove it again.
+A convolution before BatchNorm has no bias, because BatchNorm would subtract it again.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec
 
 CHANNELS = (128, 256, 512, 1024)
-FIRST_SIDE = 8  # side of the image that the decoder's dense layer gives
+FIRST_SIDE = 8  # side of the image that the decoder's dense layer makes
 
 
 def normalize(x: Array, axes: Axes) -> Array:
-    """Applies BatchNorm to one example, channel by channel; call it in a compact module.
+    """Applies BatchNorm to one example, for each channel; call it in a compact method.
 
     Args:
         x: the example, [..., C].
-        axes: None: it uses the moments in "batch_stats". Otherwise it uses the mean and the
-            variance over the example's pixels and these axes, and puts them into "batch_stats".
+        axes: names of mapped axes, or None. With names, BatchNorm uses the mean and the variance
+            over the example's pixels and these axes, and writes them to "batch_stats". With None
+            it uses the moments in "batch_stats".
     """
     return nn.BatchNorm(
         use_running_average=axes is None,
-        axis_name=axes,  # type: ignore[arg-type]  # JAX takes several names, too
-        momentum=0.0,  # the train step takes the averages over the steps
+        axis_name=axes,  # type: ignore[arg-type]  # JAX accepts several names as well
+        momentum=0.0,  # the train step keeps the running averages
         use_fast_variance=False,  # E x^2 - (E x)^2 loses digits
     )(x)
 
@@ -47,7 +48,7 @@ class ConvBnEncoder(nn.Module):
         channels: channels of the convolutions.
         kernel_size: size of the kernels.
         activation: a key of `ACTIVATIONS`.
-        initializer: how the kernels start, a key of `INITIALIZERS`.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`.
         lowering: how convolutions are computed, one of `LOWERINGS`.
     """
 
@@ -77,10 +78,10 @@ class ConvBnDecoder(nn.Module):
     Attributes:
         num_outputs: channels of the image.
         num_doublings: number of transposed convolutions of stride 2.
-        channels: channels of the encoder, from the data inwards.
+        channels: channels of the encoder, from the image to the latent.
         kernel_size: size of the kernels.
         activation: a key of `ACTIVATIONS`.
-        initializer: how the kernels start, a key of `INITIALIZERS`.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`.
         lowering: how convolutions are computed, one of `LOWERINGS`.
         multiple: number of images that the decoder gives.
     """
@@ -116,14 +117,14 @@ class ConvBnDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Makes encoder and decoder for images of 8 2^d pixels a side.
+    """Makes an encoder and a decoder for square images of 8 2^d pixels a side.
 
     Args:
         config: the group `model`; it reads channels, kernel_size (0: 5 for images of 64 pixels a
             side, else 4), activation, initializer and lowering.
         data_shape: [H, W, C] of one example.
         num_outputs: number of outputs of the encoder.
-        multiple: number of values that the likelihood takes for an element.
+        multiple: number of values that the likelihood takes for each element of an example.
 
     Raises:
         UsageError: if the images have another size.

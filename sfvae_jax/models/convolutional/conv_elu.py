@@ -28,9 +28,9 @@ class ConvEluDecoder(nn.Module):
     Attributes:
         first_shape: [h, w] of the small image.
         num_outputs: channels of the image.
-        channels: channels of the encoder, from the data inwards.
+        channels: channels of the encoder, from the image to the latent.
         kernel_size: size of the kernels.
-        initializer: how the kernels start, a key of `INITIALIZERS`.
+        initializer: how the kernels are initialised, a key of `INITIALIZERS`.
         lowering: how convolutions are computed, one of `LOWERINGS`.
         multiple: number of images that the decoder gives.
     """
@@ -66,18 +66,18 @@ class ConvEluDecoder(nn.Module):
 def networks(
     config: ml_collections.ConfigDict, data_shape: Sequence[int], num_outputs: int, multiple: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Makes encoder and decoder of L convolutions for images whose sides are multiples of 2^L.
+    """Makes an encoder and a decoder of L convolutions for images whose sides are multiples of 2^L.
 
-    The decoder begins with an image of H / 2^L by W / 2^L, 4 x 4 for CIFAR-10: from the 2 x 2 that
-    Table 9 prints, its three convolutions would end at 16 x 16. The sigmoid of Table 9 is the link
-    of the discretised logistic.
+    The decoder begins with an image of H / 2^L by W / 2^L pixels, which is 4 x 4 for CIFAR-10.
+    Table 9 prints 2 x 2, from which three convolutions would only reach 16 x 16. The sigmoid of
+    Table 9 is the link of the discretised logistic likelihood.
 
     Args:
         config: the group `model`; it reads channels, kernel_size, activation (which must be elu),
             initializer and lowering.
         data_shape: [H, W, C] of one example.
         num_outputs: number of outputs of the encoder.
-        multiple: number of values that the likelihood takes for an element.
+        multiple: number of values that the likelihood takes for each element of an example.
 
     Raises:
         UsageError: if the images have another size, or the activation is not elu.

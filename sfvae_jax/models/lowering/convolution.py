@@ -1,4 +1,4 @@
-"""Convolutions with one layout of parameters and two ways to compute them.
+"""Convolutions that can be computed in two ways from the same parameters.
 
 XLA's CPU backend runs strided and transposed convolutions at a few GFLOP/s. Written as one matrix
 product over patches, the same sums run many times faster there (`python -m benchmarks.step_time`).
@@ -61,7 +61,7 @@ def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: st
 def convolve_transposed(
     x: Array, kernel: Array, *, stride: int, padding: str, lowering: str
 ) -> Array:
-    """Convolves an image, transposed, as `jax.lax.conv_transpose` does.
+    """Applies a transposed convolution to an image, as `jax.lax.conv_transpose` does.
 
     Args:
         x: image [H, W, C].
@@ -92,7 +92,11 @@ def convolve_transposed(
 
 
 def _overlapping_squares(x: Array, kernel: Array, stride: int) -> Array:
-    """Sum of the k x k squares x[i] kernel at s i, [s (H + r - 1), s (W + r - 1), F]; r = k / s."""
+    """Sums the k x k squares x[i] kernel, each placed at pixel s i.
+
+    Returns:
+        [s (H + r - 1), s (W + r - 1), F], where r = ceil(k / s).
+    """
     size, _, channels, features = kernel.shape
     blocks = math.ceil(size / stride)
     fill = blocks * stride - size
@@ -107,7 +111,7 @@ def _overlapping_squares(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _crop(size: int, stride: int, padding: str) -> tuple[int, int]:
-    """How much JAX cuts off the start of the full output, and the length it keeps beyond s H."""
+    """Returns how many pixels JAX cuts off at the start, and the kept length minus s H."""
     if padding == "VALID":
         return 0, max(size - stride, 0)
     total = size + stride - 2
@@ -122,7 +126,7 @@ def _pad(x: Array, widths: list[tuple[int, int]]) -> Array:
 
 
 def _space_to_depth(x: Array, block: int) -> Array:
-    """[s H, s W, C] -> [H, W, s s C]."""
+    """Turns blocks of s x s pixels into channels: [s H, s W, C] -> [H, W, s s C]."""
     height, width, channels = x.shape
     x = x.reshape(height // block, block, width // block, block, channels)
     return x.transpose(0, 2, 1, 3, 4).reshape(height // block, width // block, -1)
@@ -137,15 +141,16 @@ class Convolution(nn.Module):
         stride: s.
         padding: "SAME" or "VALID".
         transposed: whether it applies `convolve_transposed`.
-        lowering: how it is computed, one of `correlation.LOWERINGS`.
-        kernel_init: how the kernel [k, k, C, features] starts; the bias starts at zero. The kernel
-            of a transposed convolution is multiplied by the stride s, because an output pixel sees
-            only one in s^2 of its k^2 C weights. For an image of a single pixel an output sees C
-            weights, and the factor is k. So the fan in counts what an output sees, where PyTorch
-            counts the k^2 features that see an input.
-        use_bias: whether it has a bias. Leave it out where a normalisation by channel follows and
-            would remove it: its gradient would be rounding errors, which Adam turns into full
-            steps.
+        lowering: how the result is computed, one of `correlation.LOWERINGS`.
+        kernel_init: initialises the kernel [k, k, C, features]; the bias starts at zero. The kernel
+            of a transposed convolution is then multiplied by the stride s, because each output
+            pixel depends on only one in s^2 of the k^2 C weights. If the image is a single pixel,
+            each output pixel depends on C weights and the factor is k. The fan-in is therefore the
+            number of weights behind an output pixel. PyTorch instead counts the outputs that depend
+            on one input, k^2 features.
+        use_bias: whether the layer has a bias. Set it to False if a normalisation of each channel
+            follows, which would subtract the bias again. Its gradient would consist of rounding
+            errors, which Adam turns into full steps.
     """
 
     features: int
@@ -159,7 +164,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[H, W, C] -> [H', W', features]."""
+        """Maps [H, W, C] to [H', W', features]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         scale = 1
         if self.transposed:

@@ -1,16 +1,16 @@
 """Cross-correlation of stride 1 as one large matrix product, also under `jax.grad` and `jax.vmap`.
 
-Two bilinear primitives, each other's derivatives:
+The file defines two bilinear primitives, which are each other's derivatives:
 
     correlate(x, w)[n, i, f] = sum_{a, c} x[n, i + a, c] w[a, c, f]
     contract(x, y)[a, c, f]  = sum_{n, i} x[n, i + a, c] y[n, i, f]        (i, a: pixels)
 
-They are primitives instead of plain array code for two reasons. First, the transpose of a shifted
-slice is a padded array, and that of a concatenation is a sum of such arrays, so that JAX's own
-derivatives of patches would move several times as many numbers. Second, an axis of `jax.vmap` joins
-the axis n, so that examples, tangents and pixels are the rows of one matrix product, also where the
-kernel's gradient sums over them; for a sum over two axes XLA's CPU backend would transpose an
-operand first.
+They are primitives instead of plain array code for two reasons. First, JAX's own derivatives of
+patches would move several times as many numbers: the transpose of a shifted slice is a padded
+array, and the transpose of a concatenation is a sum of such arrays. Second, `jax.vmap` adds its
+axis to the axis n. Examples, tangents and pixels are then the rows of one matrix product, also in
+the kernel's gradient, which sums over them. For a sum over two axes XLA's CPU backend would
+transpose an operand first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOWERINGS = ("auto", "native", "patches")
 
 
 def is_native(lowering: str) -> bool:
-    """Whether a lowering leaves the operation to XLA; "auto" does so except on the CPU."""
+    """Returns whether a lowering leaves the operation to XLA; "auto" does so except on the CPU."""
     if lowering == "auto":
         return jax.default_backend() != "cpu"
     return lowering == "native"
@@ -56,14 +56,15 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     expected = (size, size, channels, kernel.shape[-1])
     check_shape("kernel", kernel, expected, ", square and with the channels of the image")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    # It is read here because the products are lowered later, outside the caller's context.
+    # The precision is read here because products are lowered later, outside the caller's context.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full, precision=precision)
 
 
-# There are two ways: to make patches of the input, r^2 C numbers for each pixel, and then multiply;
-# or to multiply first, r^2 F numbers for each pixel, and then shift and add. The code takes the one
-# with fewer numbers. Its product for the kernel's gradient is also closer to a square one.
+# There are two ways. One makes patches of the input, r^2 C numbers for each pixel, and multiplies
+# them. The other multiplies first, which gives r^2 F numbers for each pixel, then shifts and adds.
+# The code takes the way with fewer numbers. In it, the matrix product that gives the kernel's
+# gradient is also closer to a square.
 
 
 def _correlate(x: Array, kernel: Array, *, full: bool, precision: str | None) -> Array:
@@ -95,7 +96,7 @@ def _contract(x: Array, y: Array, *, precision: str | None) -> Array:
 
 
 def _patches(x: Array, size: int, full: bool) -> Array:
-    """All squares of r x r pixels, one a row: [pixels, r r C]."""
+    """Returns all squares of r x r pixels, one in each row: [pixels, r r C]."""
     if not full and x.shape[1:3] == (size, size):
         return x.reshape(x.shape[0], -1)
     if full:
@@ -105,7 +106,7 @@ def _patches(x: Array, size: int, full: bool) -> Array:
 
 
 def _shift(x: Array, shift: tuple[int, int], size: int, full: bool) -> Array:
-    """The pixels that the kernel's weight [i, j] multiplies, for every pixel of the output."""
+    """Returns, for every output pixel, the pixel that the kernel's weight [i, j] multiplies."""
     i, j = shift
     rest = size - 1
     if full:
@@ -136,7 +137,7 @@ def _out_shape(x: Any, kernel: Any, full: bool) -> tuple[int, ...]:
 
 
 def _turned(kernel: Array) -> Array:
-    """The kernel of the transposed correlation, [r, r, F, C]."""
+    """Returns the kernel of the transposed correlation, [r, r, F, C]."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
@@ -192,7 +193,7 @@ def _correlate_batched(
     x, kernel = args
     if axes[1] is not None:  # each example has its own kernel, so there is no single product
         return jax.vmap(lambda x, kernel: _correlate(x, kernel, **params), axes)(x, kernel), 0
-    assert axes[0] is not None  # one of both is mapped
+    assert axes[0] is not None  # at least one argument is mapped
     x = jnp.moveaxis(x, axes[0], 0)
     y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **params)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0

@@ -1,1 +1,1 @@
-"""What follows from a linear or an optimal decoder in closed form; no training objectives."""
+"""Closed-form results for linear and optimal decoders, which are not training objectives."""

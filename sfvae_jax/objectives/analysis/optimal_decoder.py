@@ -73,8 +73,8 @@ def optimal_decoder_jacobian(
     J*(z) = sum_i w_i(z) (f*(z) - x_i) (z - mu_i)' diag(s_i^-2)   (BACK Eq. 7)
 
     It is minus the covariance under w of x_i and (z - mu_i) / s_i^2. With one s for all examples
-    that is Cov_w(x, mu) diag(s^-2). If s^2 is also the variance of mu under w, as where codes lie
-    evenly, it is the slope of a linear regression of x on mu around z.
+    that is Cov_w(x, mu) diag(s^-2). If s^2 is also the variance of mu under w, as for evenly
+    spread codes, it is the slope of a linear regression of x on mu around z.
 
     Args:
         z: a latent, [m].
@@ -96,7 +96,7 @@ def optimal_decoder_jacobian(
 def jacobian_part(
     z: Array, center: Array, shares: Array, x: Array, means: Array, stddevs: Array | float
 ) -> Array:
-    """Returns the part of J*(z) that some examples contribute: BACK Eq. 7 summed over them alone.
+    """Returns the part of J*(z) that some examples contribute: BACK Eq. 7, summed over them.
 
     Args:
         z: a latent, [m].
@@ -121,7 +121,7 @@ def _mixed(shares: Array, x: Array, means: Array) -> Array:
 
 
 def _rows(x: Array, means: Array) -> Array:
-    """The examples as [N, n], in 32 bits at least."""
+    """The examples as [N, n], in at least 32 bits."""
     check_one_for_each("x", x, "means", means)
     return wide(x).reshape(x.shape[0], -1)
 

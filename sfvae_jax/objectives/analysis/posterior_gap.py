@@ -2,8 +2,8 @@
 
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". Its m and n are
 swapped here: m is the latent size and n the data size. S is the prior's standard deviation, c the
-observation variance (the paper's T; I where it leaves it out), J the n x m Jacobian of the decoder
-at the posterior mean mu, Sigma the posterior covariance.
+observation variance (the paper's T, or I where the paper has no T), J the n x m Jacobian of the
+decoder at the posterior mean mu, Sigma the posterior covariance.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def posterior_precision(
 
     S^-2 + J' diag(1/c) J   (BACK Eqs. 12 and 25, for c = 1)
 
-    With `likelihood.fisher` as 1/c and a `decode` that gives the likelihood's mean, it is the
-    generalisation to other likelihoods that the paper asserts.
+    If `decode` returns the likelihood's mean and 1/c is `likelihood.fisher`, this is the
+    generalisation to other likelihoods that the paper states.
 
     Args:
         decode: maps one latent [m] to a mean of any shape with n elements.
@@ -118,7 +118,7 @@ def constant_variance_penalty(precisions: Array) -> tuple[Array, Array]:
         exact        = mean_i 1/2 [tr(A_i Sigma) - log det(e A_i Sigma)]   (BACK Eq. 18)
         second order = mean_i 1/4 tr((A_i Sigma - I)^2)                   (BACK Eqs. 21, 22)
 
-    The second is a quarter of the squared coefficient of variation of A, as the paper writes it.
+    The paper describes the second as a quarter of the squared coefficient of variation of A.
 
     Args:
         precisions: A_i, [N, m, m], as from `posterior_precision`.

@@ -14,7 +14,7 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
 
     Args:
         rng: a key of the batch; or the examples' own keys [share], which are returned unchanged, so
-            that a chunk of the examples draws what it would have drawn in the whole batch.
+            that a part of the batch draws the same noise as it does within the whole batch.
         share: number of examples on this device.
         axis_name: axis over which the batch is shared, or None.
     """

@@ -1,8 +1,8 @@
-"""Checks of arguments: of their shapes always, of their values where these are known.
+"""Checks of arguments: shapes are always checked, values where they are known.
 
-Shapes are always known. Values are known unless JAX traces them: what `jax.jit`, `jax.vmap` or
-`jax.grad` traces is not checked, and nothing is added to the program. Chex asserts the shapes, and
-the errors raised here name the argument and say what was expected and what to do.
+Values are known unless JAX traces them: the values that `jax.jit`, `jax.vmap` or `jax.grad` traces
+are not checked, and nothing is added to the program. Chex asserts the shapes, and the errors raised
+here name the argument and say what was expected and what to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
 
 
 class ArgumentError(ValueError, AssertionError):
-    """Raised for an argument that a function cannot take; names it and says what was expected.
+    """An error that names an argument with a wrong shape or value and says what was expected.
 
     It is an `AssertionError` too, as the errors of Chex are.
     """
@@ -50,7 +50,7 @@ def check_scalar(name: str, value: Any) -> None:
 
 
 def check_vector(name: str, value: Any) -> None:
-    """Checks that a value is one vector [m], and above all not a batch of vectors."""
+    """Checks that a value is one vector [m], in particular not a batch of vectors."""
     shape = shape_of(name, value)
     if not _holds(chex.assert_rank, value, 1):
         hint = _ONE_EXAMPLE if shape else ""
@@ -99,7 +99,7 @@ def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> Non
 
 
 def check_pair(name: str, value: Any, expected: str) -> None:
-    """Checks that a value is a pair; an array of two rows is not."""
+    """Checks that a value is a tuple or list of two; an array of two rows is not one."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         what = f"{len(value)} of them" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
         raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
@@ -126,7 +126,7 @@ def per_element(name: str, value: Array | float, like: Any) -> Array:
 
 
 def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
-    """Checks that floats have enough bits to tell so many levels or rules apart."""
+    """Checks that the floats of an array have enough bits for `number` different values."""
     if is_narrow(value) and number > 2 ** (jnp.finfo(value.dtype).nmant + 1):
         raise ArgumentError(
             f"{name} must be float32: {value.dtype} does not hold the {number} {what}"

@@ -14,7 +14,7 @@ from jax import Array
 class DenseOutput:
     """A decoder that ends in a dense layer: decode(z) = s(hidden(z) W + b), in the shape of x.
 
-    It can be called like any other decoder. The linearised objectives also see that its Jacobian is
+    It can be called like any other decoder. The linearised objectives also use that its Jacobian is
     J' = M W D, where M [m, h] holds the tangents of `hidden` and D = diag(s'(a)), a = hidden(z) W +
     b. Without an activation D = I and J'J = M (W W') M'. All examples with the same kernel then
     share W W', also under `jax.vmap`; where `has_short_form` finds that this takes less work, J is

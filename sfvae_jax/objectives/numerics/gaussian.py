@@ -27,7 +27,7 @@ def latent_gaussian(
         prior_stddev: positive, a scalar or [m].
 
     Returns:
-        (mean, stddev, prior_stddev), in 32 bits at least.
+        (mean, stddev, prior_stddev), in at least 32 bits.
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.
@@ -44,7 +44,7 @@ def prior_deviations(mean: Array, prior_stddev: Array | float) -> Array:
     """Checks the standard deviations of the prior of a code [m] and makes them [m].
 
     Returns:
-        Shape [m], in 32 bits at least.
+        Shape [m], in at least 32 bits.
 
     Raises:
         ArgumentError: if the shapes do not fit, or a deviation is known not to be positive.

@@ -1,11 +1,11 @@
 """Small dense linear systems under `jax.vmap`, whose derivatives need no factorisation.
 
-Accelerators multiply float32 matrices in fewer bits unless told otherwise (bfloat16 on a TPU, TF32
-on a GPU). The determinant of I + U'U/c is far off then, so that products here and in the linearised
-objectives ask for full precision.
+By default, accelerators multiply float32 matrices in fewer bits (bfloat16 on a TPU, TF32 on a GPU).
+The determinant of I + U'U/c would then be far off. Therefore products here and in the linearised
+objectives request full precision.
 
-Under vmap the CPU handles one matrix at a time, because the batched LAPACK calls of jaxlib 0.10
-wait for threads of the very pool that they occupy, and hang when as many run as there are threads.
+Under vmap the CPU handles one matrix at a time. The batched LAPACK calls of jaxlib 0.10 occupy
+threads of a pool and wait for other threads of it; when they occupy all of them, they hang.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ def _solve_scaled(
 
 @log_det_and_quadratic.defjvp
 def _log_det_and_quadratic_jvp(solver: str, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p, from vectors and sums alone.
+    """tr(A^-1 dA) and 2 w' dp - w' dA w with w = A^-1 p, without a product of two matrices.
 
-    dA = S dG S + dS G S + S G dS, whose last two terms contribute equally. S G S = A - I turns
-    their sums into (1 - (A^-1)_ii) / s_i and w_i^2 / s_i, which keep their digits where G is large.
-    The first loses them where a dimension hardly matters, (A^-1)_ii near 1, and stays a sum there.
+    dA = S dG S + dS G S + S G dS, and its last two terms contribute equally. With S G S = A - I
+    their sums become (1 - (A^-1)_ii) / s_i and w_i^2 / s_i, which stay accurate where G is large.
+    The first one is inaccurate where (A^-1)_ii is near 1; there the sum itself is computed.
     """
     (gram, projection, scale), (gram_change, projection_change, scale_change) = primals, tangents
     inverse, log_det, scaled = _solve_scaled(gram, projection, scale, solver)

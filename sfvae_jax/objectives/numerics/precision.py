@@ -1,7 +1,7 @@
-"""Sums over data and latents are taken in at least 32 bits, whatever the dtype of their terms.
+"""Conversions of dtypes, so that sums over data and latents are taken in at least 32 bits.
 
-A sum of 784 terms in bfloat16, which has 8 bits of precision, is off by whole nats; float16 ends at
-65,504. Arrays of 32 and 64 bits pass through these functions unchanged.
+A sum of 784 terms in bfloat16, which has 8 bits of precision, is off by whole nats; float16 has no
+finite number above 65,504. Arrays of 32 and 64 bits pass through these functions unchanged.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def normal_like(rng: Array, value: Array | jax.ShapeDtypeStruct) -> Array:
 def rounded_like(value: Array, *given: Any) -> Array:
     """Converts a value to the common dtype of the given ones, if that has fewer than 32 bits.
 
-    With it, samples of a posterior in bfloat16 reach the decoder in bfloat16.
+    Thus the samples of a posterior in bfloat16 are passed to the decoder in bfloat16.
     """
     dtype = jnp.result_type(*given)
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32

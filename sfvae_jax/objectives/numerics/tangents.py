@@ -27,7 +27,8 @@ def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> t
     Both are pytrees like the function's output; the leaves of the tangents have shape [m, ...].
 
     It takes `jax.jvp` under `jax.vmap`: one pass and m tangent passes. The basis is the same for
-    all examples of a batch, so that a further vmap multiplies a first dense layer by it only once.
+    all examples of a batch, so that under another vmap a first dense layer is multiplied by it only
+    once.
 
     Args:
         function: a function of one latent.
@@ -76,7 +77,7 @@ def tangents(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """J' in full, `rows` [m, n]."""
+    """A Jacobian stored as the whole matrix J', `rows` [m, n]."""
 
     rows: Array
 
@@ -98,7 +99,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactoredRows:
-    """J' = M W in factors: `hidden_rows` M [m, h] and `kernel` W [h, n]."""
+    """A Jacobian stored as factors of J' = M W: `hidden_rows` M [m, h] and `kernel` W [h, n]."""
 
     hidden_rows: Array
     kernel: Array
@@ -132,7 +133,7 @@ def symmetric_product(rows: Array) -> Array:
 
 
 def _rounded(rows: Array) -> Array:
-    """Makes rows in fewer than 32 bits be rounded before they are multiplied.
+    """Forces rows in fewer than 32 bits to be rounded before they are multiplied.
 
     XLA may keep one factor of a product in more bits than the other. A compiled R R' would then be
     neither symmetric nor positive semidefinite.

@@ -114,10 +114,10 @@ class AuxiliaryFlow:
         return self._rounded(z), log_q - q.reverse(z).log_prob(v)
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the parameters of q(z, v|x) carry no gradient, only z, v and r do.
+        """Returns the values of `sample_and_log_prob`; the parameters of q(z, v|x) get no gradient.
 
-        The way back from z and v is known, so the inverse is not run but only differentiated.
-        First derivatives only.
+        Gradients flow through z, v and the parameters of r. The noise that led to z and v is known,
+        so the inverse is not computed but only differentiated. Only first derivatives are right.
         """
         q = wide(self)
         (z, v), log_q = q._sample(rng)
@@ -174,7 +174,7 @@ class AuxiliaryFlow:
         return self._rounded(pair["z"], z), self._rounded(pair["v"], v), log_det
 
     def _checked(self, z: Array, v: Array) -> tuple[AuxiliaryFlow, dict[str, Array]]:
-        """The same posterior, and z and v, in 32 bits at least, once their sizes are checked."""
+        """Checks z and v, and returns the same posterior and both of them in at least 32 bits."""
         check_vector("mean", self.mean)
         check_shape("z", z, self.mean.shape, ", as the mean has")
         check_shape("v", v, self.mean.shape, ", as the mean has")
@@ -230,7 +230,7 @@ def _push(
 def _pull(
     maps: dict[str, Network], variable: str, moved: dict[str, Array], before: dict[str, Array]
 ) -> dict[str, Array]:
-    """Returns `before`, from which `moved` came, with the gradient of pulling it back."""
+    """Returns the known inverse `before` of `moved`, with the gradient of the inverse map."""
     log_scale, _ = _affine(maps, variable, moved)
     pushed = _push(maps, variable, {**moved, variable: before[variable]})[0][variable]
     change = zero_with_gradient(moved[variable] - pushed)
@@ -239,7 +239,7 @@ def _pull(
 
 
 def _build(settings: Settings, raw: Array, declare: Declare) -> AuxiliaryFlow:
-    """All examples share the networks; the last outputs of the encoder are the context."""
+    """Shares the networks among all examples; the encoder's last outputs are the context."""
     mean, stddev, context = mean_and_stddev(settings, raw)
 
     def initialize(rng: Array) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sfvae_jax.posteriors.flows.networks import Network, apply_network, init_net
 from sfvae_jax.posteriors.path import invertible_log_scale, with_gradient_of, zero_with_gradient
 from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and_stddev
 
-# Kingma et al. start the gate towards open, so that a fresh flow is close to the identity.
+# As in Kingma et al., the gate is almost open at first: a new flow is close to the identity.
 _GATE_BIAS = 2.0
 
 
@@ -50,7 +50,7 @@ def init_iaf(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class InverseAutoregressiveFlow:
-    """The law of z_K: z_0 ~ N(mean, diag(stddev^2)) after K gated autoregressive steps.
+    """The distribution of z_0 ~ N(mean, diag(stddev^2)) after K gated autoregressive steps.
 
     z_k = sigma * z_{k-1} + (1 - sigma) * mu,   sigma = sigmoid(s + 2),   (mu, s) = MADE(z_{k-1}, h)
     log q(z_K|x) = log q(z_0|x) - sum_k sum_i log sigma_{k,i}
@@ -79,10 +79,10 @@ class InverseAutoregressiveFlow:
         return rounded_like(z, *jax.tree.leaves(self)), log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> tuple[Array, Array]:
-        """The same values; the density's own parameters carry no gradient, only z does.
+        """Returns the values of `sample_and_log_prob`; log q only has a gradient through z.
 
-        The way back from z_K is known, so the inverse is not run but only differentiated: one
-        m x m triangular system for each step. First derivatives only.
+        The noise that led to z_K is known, so the inverse is not computed but only differentiated,
+        with one m x m triangular system for each step. Only first derivatives are right.
         """
         z, log_q = self.sample_and_log_prob(rng)
         fixed = jax.lax.stop_gradient(wide(self))
@@ -129,7 +129,7 @@ class InverseAutoregressiveFlow:
         return rounded_like(z, given, *jax.tree.leaves(self)), log_det
 
     def _checked(self, z: Array) -> InverseAutoregressiveFlow:
-        """The same posterior in 32 bits at least, once the size of z is checked."""
+        """Checks the size of z, and returns the same posterior in at least 32 bits."""
         check_vector("mean", self.mean)
         check_shape("z", z, self.mean.shape, ", as the mean has")
         return wide(self)
@@ -149,7 +149,7 @@ class InverseAutoregressiveFlow:
 
     def _invert_step(self, step: int, target: Array) -> Array:
         def refine(guess: Array, _: None) -> tuple[Array, None]:
-            # An element is right as soon as all before it are, so m rounds are enough.
+            # An element is right once all elements before it are right, so m rounds are enough.
             mu, s = self._gate(step, guess)
             return target + (target - mu) * jnp.exp(-invertible_log_scale(s)), None
 
@@ -176,7 +176,7 @@ def _masks(network: Network) -> list[np.ndarray]:
 
     A hidden unit of degree d sees the inputs 1..d. Degrees are spread evenly over 0..m-1. They
     begin at 0, so that output 1 still sees units that carry the context alone, and they end at m-1
-    however few units there are.
+    even if there are few units.
     """
     size = network[0]["kernel"].shape[0]
     degrees: np.ndarray = np.arange(1, size + 1)
@@ -191,7 +191,7 @@ def _masks(network: Network) -> list[np.ndarray]:
 
 
 def _build(settings: Settings, raw: Array, declare: Declare) -> InverseAutoregressiveFlow:
-    """All examples share the networks; the last outputs of the encoder are the context."""
+    """Shares the networks among all examples; the encoder's last outputs are the context."""
     mean, stddev, context = mean_and_stddev(settings, raw)
 
     def initialize(rng: Array) -> tuple[Network, ...]:

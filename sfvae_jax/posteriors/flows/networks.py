@@ -1,7 +1,7 @@
 """Small dense networks as plain pytrees, so that a flow carries its own parameters.
 
-A layer is {"kernel": [in, out], "bias": [out]}, and {"context": [h, out]} besides where an
-encoder's context h enters. A network is a tuple of layers with ELU between them.
+A layer is {"kernel": [in, out], "bias": [out]}; where the encoder's context enters, it also has
+{"context": [h, out]}. A network is a tuple of layers with ELU between them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def apply_network(
     context: Array | None = None,
     masks: Sequence[Any] | None = None,
 ) -> Array:
-    """Applies a network, [in] -> [num_outputs]; masks multiply the kernels where they are given.
+    """Applies a network, [in] -> [num_outputs]; masks, if given, multiply the kernels.
 
     Raises:
         ArgumentError: if the layers do not fit each other, x, the context or the outputs.

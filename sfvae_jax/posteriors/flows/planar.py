@@ -25,7 +25,7 @@ class PlanarFlow:
     """z_K = f_K(... f_1(z_0)), z_0 ~ N(mean, diag(stddev^2)), f_k(z) = z + u_k tanh(w_k'z + b_k).
 
     (FLOW Eqs. 26 to 29.) Every f_k is invertible: u_k is moved along w_k so that w_k'u_k > -1
-    (Rezende and Mohamed, 2015, Appendix A.1); the u that is given need not satisfy this.
+    (Rezende and Mohamed, 2015, Appendix A.1); the attribute u need not satisfy this.
 
     Attributes:
         mean: mean of the base z_0, [m].
@@ -49,7 +49,7 @@ class PlanarFlow:
         return rounded_like(z, *jax.tree.leaves(self)), log_q - log_det
 
     def sample_and_path_log_prob(self, rng: Array) -> NoReturn:
-        """Always raises, because a planar flow has no inverse in closed form.
+        """Always raises an error, because a planar flow has no inverse in closed form.
 
         Raises:
             NotImplementedError: naming the posteriors that have one.
@@ -93,8 +93,8 @@ def init_planar(
 ) -> dict[str, Array]:
     """Initialises u, w and b so that the flows begin as the identity, with random directions w.
 
-    For latents of the given scale w'z is of order 1, and u is such that `PlanarFlow` moves it to 0.
-    At u = w = 0 every gradient of u, w and b would vanish. (Neither FLOW nor Rezende and Mohamed,
+    For latents of the given scale w'z is of order 1. `PlanarFlow` moves the initial u to 0. At
+    u = w = 0 every gradient of u, w and b would vanish. (Neither FLOW nor Rezende and Mohamed,
     2015, print initial values.)
 
     Args:
@@ -118,7 +118,7 @@ def _invertible(u: Array, w: Array) -> tuple[Array, Array]:
     """Moves u along w so that w'u = softplus(w'u) - 1 > -1; also returns the new w'u."""
     product, square = w @ u, w @ w
     target = jax.nn.softplus(product) - 1.0 + _MARGIN
-    # A w of almost no length has no direction to move along, and its map is invertible anyway.
+    # If w is almost 0, u cannot be moved along it, and the map is invertible anyway.
     long = square > 1e-12
     shift = jnp.where(long, (target - product) / jnp.where(long, square, 1.0), 0.0)
     return u + shift * w, jnp.where(long, target, product)
@@ -130,7 +130,7 @@ def _num_outputs(settings: Settings) -> int:
 
 
 def _build(settings: Settings, raw: Array, declare: Declare) -> PlanarFlow:
-    """The encoder gives u, w and b of each example, or all examples share them (FLOW Eq. 26)."""
+    """Takes u, w and b from the encoder's outputs, or shares them among all (FLOW Eq. 26)."""
     mean, stddev, rest = mean_and_stddev(settings, raw)
     m, num_flows = settings.latent_size, settings.num_flows
     if not settings.amortized_flow:

@@ -1,1 +1,1 @@
-"""The loss that a config's objective makes of a model and a batch, and the objective's options."""
+"""The loss of a model on a batch under the objective of a config, and the objective's options."""

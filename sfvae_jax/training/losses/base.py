@@ -1,4 +1,4 @@
-"""The loss of one device's share of a batch, and its metrics."""
+"""The loss and the metrics of one device's share of a batch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Loss and metrics of the whole batch are the means of theirs over the devices.
 
 
 def weights_at(schedules: Sequence[objectives.Schedule], step: Array) -> Weights:
-    """The values that the schedules, in the order of `Weights`, have at a step."""
+    """Returns the values of the schedules at a step; they are in the order of `Weights`."""
     return Weights(*(jnp.asarray(schedule(step), jnp.float32) for schedule in schedules))
 
 
 def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> BatchLoss:
-    """Builds the loss that a resolved config names, to be minimised, per example.
+    """Builds the loss per example of the objective that a config names; training minimises it.
 
     Args:
-        config: resolved.
+        config: a resolved config.
         axis_name: axis over which the batch is shared, or None for a batch on one device.
     """
     info, options = objectives.OBJECTIVES[config.objective.name], config.objective
@@ -110,12 +110,12 @@ def _of_elbos(
 def _weighted(
     elbos: Elbo, options: ml_collections.ConfigDict, weights: Weights, axis_name: str | None
 ) -> Array:
-    """Returns ELBOs [B] with weights on their parts and, if `free_bits` is set, with free bits."""
+    """Returns ELBOs [B] with their weights and, if `free_bits` is set, with free bits."""
     if not options.free_bits:
         entropy, beta = weights.entropy, weights.beta
         return objectives.weighted_value(elbos, beta=beta, entropy_weight=entropy)
     kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
-    if kls is None:  # the closed form is that of all dimensions together, which are one group
+    if kls is None:  # the closed form joins all dimensions, so they are one group
         kls, groups = elbos.kl[:, None], None
     floor = {"minimum": options.free_bits, "group_sizes": groups}
     if options.free_bits_of_batch:
@@ -128,7 +128,7 @@ def _weighted(
 def _of_losses(
     losses: Loss, info: ObjectiveInfo, options: ml_collections.ConfigDict, of_sequences: bool
 ) -> tuple[Array, Metrics]:
-    """Returns the mean of losses [B], and the means of their terms and of the error alone."""
+    """Returns the mean of losses [B], and metrics: the means of their terms and of the error."""
     value = _mean(losses.value)
     metrics = {name: _mean(term) for name, term in losses.terms.items()}
     if info.term_weights is None:
@@ -141,5 +141,5 @@ def _of_losses(
 
 
 def _mean(values: Array) -> Array:
-    """Returns the mean over examples; a scalar is the mean of a batch already."""
+    """Returns the mean over examples; a scalar is already the mean of a batch."""
     return jnp.mean(values) if values.ndim else values

@@ -1,4 +1,4 @@
-"""What an objective sees of a model: plain functions with its parameters inside."""
+"""A model as objectives see it: plain functions that already hold its parameters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Functions(NamedTuple):
         encode: maps x to a posterior.
         decode: maps a latent [m] to the likelihood's parameters.
         decoder_params: the decoder's own parameters.
-        tangent_decode: the decoder whose Jacobian is taken; None if it is `decode`.
+        tangent_decode: the decoder whose Jacobian is taken; None means `decode`.
         forced_decode: maps a latent and an example x to the parameters that score x, for decoders
-            of sequences, which may be fed x (teacher forcing); None if that is `decode`.
+            of sequences that are fed x (teacher forcing); None means `decode`, which ignores x.
     """
 
     encode: Callable[[Array], Any]

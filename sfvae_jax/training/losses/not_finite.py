@@ -10,8 +10,8 @@ from sfvae_jax import objectives
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.posteriors import POSTERIORS
 
-_FAR = 3.0  # decades from 1 at which a scale may make a first loss overflow
-_VERY_FAR = 6.0  # decades from 1 at which it may make a later one overflow
+_FAR = 3.0  # a scale this many decades from 1 may make the first loss overflow
+_VERY_FAR = 6.0  # a scale this many decades from 1 may make a later loss overflow
 _HARMLESS_NEAR_0 = (
     "objective.beta",
     "objective.beta_start",
@@ -26,13 +26,13 @@ _LOOK_AT_DATA = (
 
 
 def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
-    """Names the options to change, in a sentence or two.
+    """Returns a sentence or two that name the options to change.
 
-    If the first loss or its gradient is not finite, no learning rate has touched the parameters, so
-    that a scale of the loss or of the data is the cause.
+    If the first loss or its gradient is not finite, no update has used the learning rate yet. The
+    cause must then be a scale of the loss or of the data.
 
     Args:
-        config: resolved.
+        config: a resolved config.
         at_start: whether the loss or its gradient is not finite at step 1.
     """
     far = _far_from_one(config, _FAR if at_start else _VERY_FAR)
@@ -48,7 +48,7 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
 
 
 def _far_from_one(config: ml_collections.ConfigDict, least: float) -> str:
-    """Tells where to bring the scale that is farthest from 1; empty if none is `least` decades."""
+    """Says how to change the scale farthest from 1; empty if it is closer than `least` decades."""
     scales = {key: value for key, value in _scales(config).items() if value}
     decades = {key: abs(math.log10(value)) for key, value in scales.items()}
     key = max(decades, key=decades.__getitem__)

@@ -167,10 +167,10 @@ OBJECTIVE = {
 
 
 def check_objective(options: ml_collections.ConfigDict) -> None:
-    """Checks the rules that join several options of the group `objective`.
+    """Checks combinations of several options of the group `objective`.
 
     Raises:
-        UsageError: naming the keys and what to set.
+        UsageError: if a rule is broken; the error names the keys and what to set.
     """
     info = objectives.OBJECTIVES[options.name]
     _check_weights(options, info)
@@ -179,7 +179,7 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
             f"objective.log_det_weight only applies to {_readers('log_det_weight')}; objective.name"
             f" is {options.name!r}"
         )
-    # A resolved config of an objective without a penalty has a weight of 0.
+    # In a resolved config, an objective without a penalty has the weight 0.
     if options.penalty_weight and info.default_penalty_weight is None:
         raise UsageError(
             f"objective.penalty_weight only applies to {_WITH_PENALTY}; objective"
@@ -194,7 +194,7 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
 
 
 def _check_weights(options: ml_collections.ConfigDict, info: objectives.ObjectiveInfo) -> None:
-    """Refuses weights on terms that the objective does not have."""
+    """Checks that weights are only set for terms that the objective has."""
     anneals_entropy = options.entropy_weight != 1.0 or options.entropy_schedule != "constant"
     anneals = anneals_entropy or options.beta_schedule != "constant"
     weighs = options.beta not in (None, 1.0) and info.default_beta is None

@@ -1,11 +1,11 @@
 """BatchNorm for objectives that see one example at a time.
 
-One pass over the whole batch computes the moments. Encoder and decoder then are functions of a
-single example with these moments fixed, so that the Jacobian of a decoder depends on one example
+One pass over the whole batch computes the moments. With these moments fixed, the encoder and the
+decoder are functions of a single example, so that the Jacobian of a decoder depends on one example
 alone. As in any BatchNorm, the gradient with respect to the parameters includes the moments.
 
-If an objective decodes samples of the posterior, the decoder's moments are computed from one sample
-of each example that is independent of the objective's own samples, however many these are.
+If an objective decodes samples of the posterior, the decoder's moments are computed from one extra
+sample for each example, which is independent of the objective's own samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
 
 _EXAMPLES = "examples"
-_MOMENTS = 2**31 - 2  # folded into an example's key: its latent for the moments is independent
+_MOMENTS = 2**31 - 2  # folded into an example's key to draw its extra sample
 
 
 def batch_moments(
@@ -32,11 +32,11 @@ def batch_moments(
     at_center: bool,
     axis_name: str | None,
 ) -> Any:
-    """Computes the collection "batch_stats" of one batch; it is empty without BatchNorm.
+    """Computes the collection "batch_stats" of one batch, which is empty without BatchNorm.
 
     Args:
-        model: its methods `encode` and `decode_given` take `axes`.
-        variables: its "params" and "batch_stats"; only the structure of the latter is used.
+        model: the model, whose methods `encode` and `decode_given` take `axes`.
+        variables: its "params" and "batch_stats"; of the latter only the structure is used.
         rng: key of the step.
         x: one device's share of the batch, [b, ...].
         at_center: whether the decoder is applied to the posterior's center; otherwise to a sample.
@@ -64,10 +64,10 @@ def batch_moments(
 
 
 def moving_average(averages: Any, moments: Any, step: Array | int, decay: float) -> Any:
-    """Updates running averages with the moments of the batch of a step, counted from 0.
+    """Updates running averages with the moments of a step's batch.
 
-    The decay rises as (1 + step) / (10 + step) up to the given one, so that the averages of short
-    runs are not dominated by their start.
+    The decay is (1 + step) / (10 + step) until this reaches `decay`, so that the initial values do
+    not dominate the averages of short runs. Steps count from 0.
     """
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: kept * old + (1.0 - kept) * new, averages, moments)

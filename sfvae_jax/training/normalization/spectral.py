@@ -1,7 +1,7 @@
-"""A decoder whose kernels are divided by their largest singular values (RAE-SN).
+"""Spectral normalisation: divides a decoder's kernels by their largest singular values (RAE-SN).
 
-The step updates the raw kernels; `normalize` turns them into those that the objective and the
-evaluations see. The estimates of the singular vectors are part of the train state.
+The train step updates the raw kernels. The objective and the evaluations see the normalised kernels
+that `normalize` returns. The estimates of the singular vectors are part of the train state.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sfvae_jax.objectives import spectral_norm
 
 Vectors = dict[str, Array]
 
-_FIRST_ITERATIONS = 20  # from random vectors; each step continues from the previous one's
+_FIRST_ITERATIONS = 20  # from random vectors; each step continues with the previous step's vectors
 
 
 def start_vectors(rng: Array, params: Any) -> Vectors:
-    """Estimates the first right singular vectors of the decoder's kernels, by their paths."""
+    """Estimates the first right singular vector of each decoder kernel, by the kernel's path."""
     kernels = _kernels(params)
     keys = jax.random.split(rng, len(kernels))
     random = {
@@ -32,12 +32,12 @@ def start_vectors(rng: Array, params: Any) -> Vectors:
 
 
 def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[Any, Vectors]:
-    """Scales the kernels that `vectors` names to spectral norm 1, and improves the vectors.
+    """Scales the kernels that `vectors` names to spectral norm 1, and updates the vectors.
 
-    Without vectors the parameters are returned unchanged.
+    If `vectors` is empty, the parameters are returned unchanged.
 
     Returns:
-        The parameters with normalised kernels, and the vectors to go on from.
+        The parameters with normalised kernels, and the vectors to pass to the next call.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
     following = {}
