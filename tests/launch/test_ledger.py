@@ -13,9 +13,10 @@ from tiny_sweeps import write_config
 from launch.ledger import calibration, listing
 from launch.ledger.entries import entries_of
 from launch.ledger.obstacles import Obstacles
+from launch.ledger.pages.account import account_of
 from launch.ledger.plan import Price, hours, in_order, prices
 from launch.ledger.record import make_record, settings_of, without_folders
-from launch.ledger.records import Filed, left_over, look_up, look_up_all, path_of, read_records
+from launch.ledger.records import Filed, left_over, look_up, look_up_all, path_of
 from launch.ledger.table import Part, Table
 from launch.ledger.tables import TABLES
 from launch.ledger.work import work_on
@@ -75,7 +76,7 @@ def test_a_record_reads_as_the_run_does(table, tmp_path):
     for number, entry in enumerate(entries[:2]):
         filed(entry, tmp_path / "work", tmp_path / "records", kl_divergence=number)
         runs.append(read_run(entry.run(tmp_path / "work").workdir / "results.json"))
-    found = read_records(table, tmp_path / "records")
+    found = account_of(table, tmp_path / "records").records
     assert summarize(found) == summarize(runs)
     for record, run in zip(found, runs, strict=True):
         assert {key: record[key] for key in run} == run
@@ -180,7 +181,7 @@ def test_measures_that_are_wanted_now_and_were_not_then(table, tmp_path):
     assert found.record is not None
     assert not found.is_there
     assert found.lacks == "lacks evaluations collapse and measures of steps 7"
-    assert len(read_records(table, records)) == 1
+    assert len(account_of(table, records).records) == 1
     fewer = own_table(tmp_path, **{"evaluations.steps": (12,)})
     assert look_up(entries_of(fewer)[0], records).is_there
 
@@ -213,7 +214,7 @@ def test_a_damaged_record_is_told_and_left_out(table, tmp_path, damage):
     assert found.problem.startswith("damaged: ")
     assert "\n" not in found.problem
     assert str(tmp_path) not in found.problem
-    assert [record["seed"] for record in read_records(table, records)] == [0]
+    assert [record["seed"] for record in account_of(table, records).records] == [0]
 
 
 def test_a_record_that_is_damaged_at_random_ends_nothing(table, tmp_path):
@@ -227,7 +228,7 @@ def test_a_record_that_is_damaged_at_random_ends_nothing(table, tmp_path):
         assert "\n" not in found.problem
         told += bool(found.problem)
         if not found.problem:
-            summarize(read_records(table, records))
+            summarize(account_of(table, records).records)
             prices([found], 8.0)
     assert told > 50
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from launch.ledger.entries import Entry
@@ -18,13 +19,16 @@ class Account:
 
     Attributes:
         filed: every run, with its record.
-        records: the valid records, in the form of `read_records` and in the order of `filed`.
         left_over: the files in the table's folder of records that belong to no run.
     """
 
     filed: tuple[Filed, ...]
-    records: tuple[Record, ...]
     left_over: tuple[str, ...]
+
+    @functools.cached_property
+    def records(self) -> tuple[Record, ...]:
+        """The valid records, in the form of `read_run` and in the order of `filed`."""
+        return tuple(as_run(one.entry, one.record) for one in self.filed if one.record is not None)
 
     @property
     def missing(self) -> list[Entry]:
@@ -60,8 +64,4 @@ def account_of(table: Table, records: Path) -> Account:
         UsageError: if the runs of the table cannot be named.
     """
     filed = tuple(look_up_all(table, records))
-    return Account(
-        filed=filed,
-        records=tuple(as_run(one.entry, one.record) for one in filed if one.record is not None),
-        left_over=tuple(left_over(filed, records / table.name)),
-    )
+    return Account(filed, tuple(left_over(filed, records / table.name)))

@@ -1,8 +1,10 @@
-"""Spherical interpolation between two codes."""
+"""Spherical interpolation between codes."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from sfvae_jax.evaluation.trained_model import TrainedModel, centers
 
 # Below this sine the angle between two codes is rounding error, and leaves no great circle.
 _MIN_SINE = 1e-6
@@ -39,6 +41,25 @@ def slerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray | float) -> np.
     safe = np.where(straight, 1.0, sine)
     weights = [np.where(straight, s, np.sin(s * angle) / safe) for s in (1.0 - t, t)]
     return weights[0] * start + weights[1] * end
+
+
+def interpolated_codes(trained: TrainedModel, most_pairs: int, num_steps: int) -> np.ndarray:
+    """Interpolates between the codes of pairs of the model's examples.
+
+    Args:
+        trained: the model and its examples, of which pair i are example i and example P + i.
+        most_pairs: the largest number of pairs; there are no more than the examples make.
+        num_steps: the number of codes from one of a pair to the other, both included.
+
+    Returns:
+        Codes [P, num_steps, m]; P is 0 if there are fewer than two examples.
+    """
+    pairs = min(most_pairs, len(trained.images) // 2)
+    if not pairs:
+        return np.empty((0, num_steps, 0))
+    codes = centers(trained, trained.images[: 2 * pairs])
+    weights = np.linspace(0.0, 1.0, num_steps)
+    return np.stack([slerp(codes[:pairs], codes[pairs:], weight) for weight in weights], axis=1)
 
 
 def _norm(z: np.ndarray) -> np.ndarray:

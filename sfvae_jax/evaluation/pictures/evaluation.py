@@ -13,7 +13,7 @@ import numpy as np
 from sfvae_jax.data import to_unit_interval
 from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
-from sfvae_jax.evaluation.generation.interpolation import slerp
+from sfvae_jax.evaluation.generation.interpolation import interpolated_codes
 from sfvae_jax.evaluation.generation.sources import generate
 from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.pictures.latent_codes import draw_varied
@@ -113,13 +113,10 @@ def _draw_traversals(
 def _draw_interpolations(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    pairs = min(options.num_interpolations, len(trained.images) // 2)
-    if not pairs:
+    codes = interpolated_codes(trained, options.num_interpolations, options.num_steps)
+    if not len(codes):
         return
-    codes = centers(trained, trained.images[: 2 * pairs])
-    weights = np.linspace(0.0, 1.0, options.num_steps)
-    ways = np.stack([slerp(codes[:pairs], codes[pairs:], weight) for weight in weights], axis=1)
-    images = decode_means(trained, ways) / trained.data_scale
+    images = decode_means(trained, codes) / trained.data_scale
     figures.draw_images(
         {f"pair {i + 1}": row for i, row in enumerate(images)},
         f"{title}: spherical interpolations of codes",

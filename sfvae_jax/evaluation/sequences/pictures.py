@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
-from sfvae_jax.evaluation.generation.interpolation import slerp
+from sfvae_jax.evaluation.generation.interpolation import interpolated_codes
 from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.evaluation.sequences.decoding import (
     decode_examples,
@@ -96,14 +96,12 @@ def _draw_sentences(
 def _draw_interpolations(
     trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
 ) -> None:
-    pairs = min(options.num_interpolations, len(trained.images) // 2)
-    if not pairs:
+    codes = interpolated_codes(trained, options.num_interpolations, options.num_steps)
+    if not len(codes):
         return
-    codes = centers(trained, trained.images[: 2 * pairs])
-    weights = np.linspace(0.0, 1.0, options.num_steps)
-    ways = [slerp(codes[:pairs], codes[pairs:], weight) for weight in weights]
-    found = decode_texts(trained, np.concatenate(ways))
-    rows = [found[pair::pairs] for pair in range(pairs)]
+    steps = options.num_steps
+    found = decode_texts(trained, codes.reshape(-1, codes.shape[-1]))
+    rows = [found[start : start + steps] for start in range(0, len(found), steps)]
     title = f"{title}: between the codes of two sequences"
     draw_rows(judged(language_of(trained)), rows, title, folder / "interpolations.png")
 
