@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from sfvae_jax.errors import UsageError
 
+_GRID = "--grid."
 _BACKENDS = {
     "local": ("jobs",),
     "ray": ("address", "num_cpus", "num_gpus", "resources", "retries"),
@@ -21,18 +22,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str], description: str) -> argparse.Namespace:
-    """Parses the flags of `launch.sweep`; `overrides` holds every --config.KEY=VALUE as given.
+    """Parses the flags of `launch.sweep`.
+
+    `overrides` holds every --config.KEY=VALUE as given, and `grid` every --grid.KEY=VALUE,...
 
     Raises:
         UsageError: naming the flag that is wrong.
     """
     parser = _sweep_parser(description)
-    flags, overrides = parser.parse_known_args(argv)
-    for flag in overrides:
-        if not flag.startswith("--config.") or "=" not in flag:
+    flags, rest = parser.parse_known_args(argv)
+    for flag in rest:
+        if not flag.startswith(("--config.", _GRID)) or "=" not in flag:
             parser.error(f"unexpected argument {flag!r}; give values as --flag=value")
     _check_backend(parser, flags)
-    flags.overrides = overrides
+    flags.grid = [flag for flag in rest if flag.startswith(_GRID)]
+    flags.overrides = [flag for flag in rest if not flag.startswith(_GRID)]
     return flags
 
 
@@ -66,7 +70,12 @@ def resources_of(flags: argparse.Namespace) -> dict[str, float]:
 def _sweep_parser(description: str) -> _Parser:
     parser = _make("sweep", description)
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py[:PRESET]", help="config file with a sweep(add)")
+    add(
+        "--config",
+        required=True,
+        metavar="FILE.py[:PRESET]",
+        help="the config file; without --grid, with a sweep(add)",
+    )
     add(
         "--workdir",
         required=True,

@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from launch.configs import Overrides, load_sweep, parse_config
+from launch.grid import grid_of
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.measuring.final_measures import has_measures
@@ -55,21 +56,26 @@ class Run:
 
 
 def expand(
-    config_file: str, folder: Path, overrides: Sequence[str] = (), filters: Sequence[str] = ()
+    config_file: str,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    grid: Sequence[str] = (),
 ) -> list[Run]:
-    """Makes and checks the runs of a config file's sweep.
+    """Makes and checks the runs of a config file's sweep, or of a grid.
 
     Args:
         config_file: FILE.py[:PRESET].
         folder: the folder of the sweep, in which each run has its workdir.
         overrides: --config.KEY=VALUE for every run; what a run changes itself takes precedence.
         filters: which runs to choose, as in `select`.
+        grid: --grid.KEY=VALUE,... (`grid_of`), whose runs replace those of the config file's sweep.
 
     Raises:
         UsageError: if a run has no valid configuration, or two runs are the same.
     """
     parse_config((f"--config={config_file}", *overrides))
-    sweep = load_sweep(config_file)
+    sweep = grid_of(grid, config_file, overrides) if grid else load_sweep(config_file)
     # Names are those of the whole sweep, so that no filter changes one.
     names = dict(zip(map(id, sweep), names_of(sweep), strict=True))
     runs = [

@@ -1,9 +1,13 @@
-"""Carries out the runs that a config file's sweep(add) adds.
+"""Carries out the runs that a config file's sweep(add) adds, or those of a grid.
 
   python -m launch.sweep --config=configs/mnist_collapse.py:laptop --workdir=runs/table4
+  python -m launch.sweep --config=FILE.py --workdir=DIR --grid.train.learning_rate=1e-3,1e-4
 
 Each run has the workdir DIR/NAME and the log DIR/logs/NAME.log, where NAME says what it changes.
 --config.KEY=VALUE applies to every run, except to those that change KEY themselves.
+--grid.KEY=VALUE,VALUE,... carries out one run for every combination of the values of all keys so
+given, instead of the runs of sweep(add). Tuples stand in parentheses, as in
+--grid.model.hidden_sizes='(64,32),(128,)'; a text with commas stands in quotes.
 --filter='seed=[0-4]' chooses runs by what they change; several filters, with commas between them or
 by repeating the flag, must all match.
 --dry-run prints the commands of the runs.
@@ -55,7 +59,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     from launch.runs import expand
 
     folder = local_path(flags.workdir, "--workdir")
-    runs = expand(flags.config, folder, flags.overrides, flags.filter)
+    runs = expand(flags.config, folder, flags.overrides, flags.filter, flags.grid)
     if flags.dry_run:
         for run in runs:
             say(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))
