@@ -235,4 +235,7 @@ def _missing(run: Run) -> str:
             return ""
     except _WORKDIR_ERRORS as error:
         return in_one_line(error)
-    return f"ended well, but {run.workdir} holds no final measures; do all machines share it?"
+    return (
+        f"exited with status 0, but {run.workdir} holds no final measures; check that all"
+        " machines share this folder"
+    )

@@ -74,7 +74,7 @@ def _sweep_parser(description: str) -> _Parser:
         "--config",
         required=True,
         metavar="FILE.py[:PRESET]",
-        help="the config file; without --grid, with a sweep(add)",
+        help="config file; without --grid it must have a function sweep(add)",
     )
     add(
         "--workdir",
@@ -153,14 +153,24 @@ def _add_backends(parser: argparse.ArgumentParser) -> None:
         help="where runs are carried out: on this machine or a Ray cluster; default: local",
     )
     local = parser.add_argument_group("--backend=local").add_argument
-    local("--jobs", type=_whole(1), metavar="N", help="how many runs at a time; default: 1")
+    local("--jobs", type=_whole(1), metavar="N", help="number of runs at a time; default: 1")
     ray = parser.add_argument_group("--backend=ray").add_argument
     ray(
         "--address",
         help="address of the cluster; default: RAY_ADDRESS, or a cluster of this machine",
     )
-    ray("--num_cpus", type=_amount, metavar="N", help="CPUs that each run takes; default: 1")
-    ray("--num_gpus", type=_amount, metavar="N", help="GPUs that each run takes; default: 0")
+    ray(
+        "--num_cpus",
+        type=_amount,
+        metavar="N",
+        help="number of CPUs that each run takes; default: 1",
+    )
+    ray(
+        "--num_gpus",
+        type=_amount,
+        metavar="N",
+        help="number of GPUs that each run takes; default: 0",
+    )
     ray(
         "--resources",
         type=_resources,
@@ -171,7 +181,7 @@ def _add_backends(parser: argparse.ArgumentParser) -> None:
         "--retries",
         type=_whole(0),
         metavar="N",
-        help="how often a killed run is tried again; default: 3",
+        help="number of times that a killed run is tried again; default: 3",
     )
 
 

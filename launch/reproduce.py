@@ -193,9 +193,9 @@ def _summarize(work: Work, logs: Path, *, num_there: int) -> int:
     counts = f"{there} of {wanted} runs have records, {len(outcome.failed)} failed"
     counts += f", {len(work.skipped)} cannot be carried out here" * bool(work.skipped)
     if outcome.interrupted_by:
-        return fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+        return fail(f"stopped; {counts}; the same command continues", 128 + outcome.interrupted_by)
     if outcome.is_late and work.num_left:
-        say(f"the budget is over; {counts}; the same command goes on", sys.stderr)
+        say(f"the budget is over; {counts}; the same command continues", sys.stderr)
         return _BUDGET_OVER
     if outcome.failed:
         return fail(f"{counts}; the same command tries them again", RunError.exit_status)

@@ -79,7 +79,7 @@ def _summarize(runs: Sequence[Run], outcome: Outcome, folder: Path, logs: Path) 
     say_failed(outcome.failed, logs)
     counts = f"{len(outcome.done)} of {len(runs)} runs are done, {len(outcome.failed)} failed"
     if outcome.interrupted_by:
-        return fail(f"stopped; {counts}; the same command goes on", 128 + outcome.interrupted_by)
+        return fail(f"stopped; {counts}; the same command continues", 128 + outcome.interrupted_by)
     done = [run.workdir / "results.json" for run in runs if run.name in outcome.done]
     is_whole = not done or _report(done, folder)
     if outcome.failed:

@@ -6,7 +6,7 @@
 #
 # Uses the slice with this name, or creates it; ships the files that git tracks, as they are now;
 # installs them; runs `python -m sfvae_jax.main --distributed` with the arguments after `--` on every
-# worker, and shows the output. The same command goes on from the last checkpoint; while a run is
+# worker, and shows the output. The same command continues from the last checkpoint; while a run is
 # active on the slice, the command is refused.
 #
 # The workdir must be a folder that all workers share: in a Filestore or another NFS that they mount,
@@ -21,7 +21,7 @@
 #   --dry-run           prints the commands and runs none
 #
 # If TFDS_DATA_DIR is set here, it is set there too. Each worker keeps its output in ~/run.log.
-# A run goes on when the connection is lost or this script ends. This command lets it save and stop:
+# A run continues when the connection is lost or this script ends. This command lets it save and stop:
 #
 #   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command="pkill -f ^../venv/bin"
 set -euo pipefail

@@ -70,7 +70,7 @@ _WORKDIR = flags.DEFINE_string(
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
-    "Whether this is one process of a run over many hosts; they find each other.",
+    "Whether this is one process of a run on many hosts, which find each other.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address",

@@ -78,7 +78,9 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     assert results(workdir)["metrics"] == pytest.approx(found["metrics"])
 
     # Another config is refused in the same folder, and nothing is lost.
-    with pytest.raises(UsageError, match=r"learning_rate is 0\.001 there and 0\.5 here"):
+    with pytest.raises(
+        UsageError, match=r"learning_rate is 0\.001 in that run and 0\.5 in this one"
+    ):
         train(tiny_config(**{"train.learning_rate": 0.5}), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
 

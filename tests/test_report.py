@@ -108,14 +108,14 @@ def test_a_search_is_shown_beside_the_published_one_with_its_texts():
     assert "| 0.43 / 0.39 |" in text
     assert "deviation, step" not in text
     assert "Found by `sampling`:\n\n- search best 1: `x + sin( 1 )`" in text
-    assert "over seeds, of a single run over the trials of its search" in text
+    assert "over seeds; for a single run, over the trials of its search" in text
 
 
 def test_the_deviation_of_several_seeds_is_over_the_seeds():
     text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
     assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text
     assert "- search best 1: `x + sin( 1 )`, `x + sin( 2 )`" in text
-    assert "after the slash RAE, Figure 2 (1 run), of a search ± over its trials." in text
+    assert "after the slash RAE, Figure 2 (1 run), where ± of a search is over its trials." in text
     assert "trials" not in report.to_markdown(report.summarize(RUNS))
 
 
@@ -374,7 +374,7 @@ def test_a_run_that_was_evaluated_again_is_the_same_method():
 
 def test_there_is_no_report_if_no_run_can_be_read(tmp_path):
     (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
-    with pytest.raises(UsageError, match="cannot read .*nests more than"):
+    with pytest.raises(UsageError, match="cannot read .*nested more than"):
         report.write_report([tmp_path / "results.json"], tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

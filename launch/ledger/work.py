@@ -157,8 +157,8 @@ def _set_aside_another(run: Run) -> None:
     except OSError as error:
         raise RunError(f"cannot rename {shown(run.workdir)}: {error.strerror}") from error
     say(
-        f"{shown(run.workdir)} is a run with other settings, or lacks measures during training; it"
-        f" is kept as {aside.name}",
+        f"{shown(run.workdir)} holds a run with other settings, or lacks measures taken during"
+        f" training; it is kept as {aside.name}",
         sys.stderr,
     )
 

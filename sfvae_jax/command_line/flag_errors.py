@@ -87,7 +87,7 @@ def _missing_file(line: str, argv: Sequence[str]) -> str:
     names |= {stem: f"{folder}{name}" for stem, name in beside.items()}
     near = difflib.get_close_matches(Path(file).stem, names, n=1)
     hint = f"did you mean --config={names[near[0]]}{colon}{preset}? " if near else ""
-    return f"--config: {line.strip()}; {hint}`sfvae_jax list configs` shows those that there are"
+    return f"--config: {line.strip()}; {hint}`sfvae_jax list configs` lists all"
 
 
 def _concerns_override(error: Exception) -> bool:

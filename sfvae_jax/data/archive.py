@@ -94,7 +94,7 @@ class Archive:
             header = _read_header(stream)
         if header.start + header.nbytes != entry.file_size:
             raise Unreadable(
-                f"{name}: its header promises {header.nbytes} bytes of {header.dtype} in shape"
+                f"{name}: its header states {header.nbytes} bytes of {header.dtype} in shape"
                 f" {header.shape}, but there are {entry.file_size - header.start}"
             )
         return header
@@ -131,7 +131,7 @@ def _unreadable(what: str = "") -> Iterator[None]:
 
 def _read_header(stream: IO[bytes]) -> Header:
     if stream.read(len(_MAGIC)) != _MAGIC:
-        raise Unreadable("it is not an array of NumPy")
+        raise Unreadable("it is not a NumPy array")
     version = stream.read(2)
     width = _LENGTH_BYTES.get(version[0])
     if width is None:
@@ -158,7 +158,9 @@ def _header(found: Any, start: int) -> Header:
 def _dtype(description: Any) -> np.dtype:
     dtype = np.dtype(description) if isinstance(description, str) else None
     if dtype is not None and dtype.kind == "O":
-        raise Unreadable("it holds Python objects, which are not read without unpickling")
+        raise Unreadable(
+            "it holds Python objects, which only unpickling could read; expected numbers"
+        )
     if dtype is None or dtype.kind not in "biufU" or not dtype.itemsize:
         raise Unreadable(f"it holds {description!r}; expected numbers")
     return dtype

@@ -52,20 +52,20 @@ class Geometry:
         height, width, channels = shape
         if self.crop > min(height, width):
             raise UsageError(
-                f"data.crop={self.crop} is larger than the images, of which one has"
-                f" {height}x{width} pixels"
+                f"data.crop={self.crop} is larger than an image of {height}x{width} pixels; lower"
+                " it"
             )
         if self.channels and channels not in (1, 3):
             raise UsageError(
-                "data.channels requires images with 1 or 3 channels; one has"
-                f" {channels}: leave it 0"
+                f"data.channels requires images with 1 or 3 channels, but one has {channels}; set"
+                " data.channels=0"
             )
         if self.crop or self.image_size:
             height = width = self.image_size or self.crop
         if 0 < self.pad_to < max(height, width):
             raise UsageError(
-                f"data.pad_to={self.pad_to} is smaller than the images, of which one has"
-                f" {height}x{width} pixels"
+                f"data.pad_to={self.pad_to} is smaller than an image of {height}x{width} pixels;"
+                " raise it"
             )
         height, width = self.pad_to or height, self.pad_to or width
         return height, width, self.channels or channels

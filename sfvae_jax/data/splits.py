@@ -159,8 +159,8 @@ class Splits:
         group, noun = self._group, self._noun
         if num_held_out >= total:
             return UsageError(
-                f"data.num_test and data.num_valid would hold all {total} {noun} of {group.name}"
-                " out of training; lower them"
+                f"data.num_test and data.num_valid would hold out all {total} {noun} of"
+                f" {group.name}, leaving none for training; lower them"
             )
         held_out = f" ({total} without the {num_held_out} held out)" if num_held_out else ""
         return UsageError(

@@ -150,7 +150,9 @@ class TrainedModel:
         keys = example_keys(self.rng, len(images))
         counts = {len(leaf) for leaf in jax.tree.leaves(extra)}
         if not counts <= {len(images)}:
-            raise ValueError(f"{len(images)} examples need as many entries, got {sorted(counts)}")
+            raise ValueError(
+                f"expected {len(images)} entries, one for each example; got {sorted(counts)}"
+            )
 
         def apply(params: Any, batch: Array, keys: Array, extra: Any) -> Any:
             return jax.vmap(lambda x, key, more: function(params, x, key, *more))(
@@ -291,7 +293,7 @@ def split_examples(trained: TrainedModel, split: str) -> np.ndarray:
         NotApplicable: if the model came without its data set.
     """
     if trained.images_of is None:
-        raise NotApplicable("the model was given no other examples than those evaluated")
+        raise NotApplicable("only the evaluated examples are available")
     return trained.images_of(split)
 
 

@@ -76,7 +76,9 @@ def score_statistics(smiles: Iterable[str]) -> ScoreStatistics:
     molecules = (_read(text) for text in smiles)
     terms = np.array([_score_terms(molecule) for molecule in molecules if molecule is not None])
     if not len(terms):
-        raise NoMolecule("RDKit reads none of the molecules that statistics are to be taken of")
+        raise NoMolecule(
+            "RDKit cannot read any of the molecules from which statistics are computed"
+        )
     stddevs = np.std(terms, axis=0)
     return ScoreStatistics(np.mean(terms, axis=0), np.where(stddevs > 0.0, stddevs, 1.0))
 
@@ -139,7 +141,7 @@ def _read(smiles: str) -> Any:
 def _molecule(smiles: str) -> Any:
     molecule = _read(smiles)
     if molecule is None:
-        raise NoMolecule(f"RDKit reads no molecule in {smiles!r}")
+        raise NoMolecule(f"RDKit cannot read {smiles!r} as a molecule")
     return molecule
 
 
@@ -164,7 +166,8 @@ def _sa_scorer() -> Any:
     spec = importlib.util.spec_from_file_location("sascorer", path) if path.is_file() else None
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(
-            f"this RDKit comes without its SA score, {path}; install its wheel"
+            f"this installation of RDKit lacks {path}, which computes the SA score; reinstall it"
+            " with pip install 'sfvae_jax[molecules]'"
         )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -53,7 +53,10 @@ class Sentences:
             ValueError: if there are more derivations than 64 bits can number.
         """
         if self.total >= 2**63:
-            raise ValueError(f"{self.total} derivations are more than 64 bits can number")
+            raise ValueError(
+                f"{self.total} derivations cannot be numbered with 64 bits; lower the number of"
+                " rules"
+            )
         found = np.full((len(ranks), self._most), self._grammar.padding, np.int16)
         # pending[n][symbols] lists the parts that these symbols must still derive with n rules: the
         # examples, the first place of each part, and its rank among the N(symbols, n) ways. All

@@ -117,11 +117,11 @@ class Grammar:
         try:
             tree = self._parser.parse(text)
         except lark.UnexpectedCharacters as error:
-            raise ParseError(error.column, f"{error.char!r} cannot stand here") from error
+            raise ParseError(error.column, f"unexpected {error.char!r}") from error
         except lark.UnexpectedToken as error:
             if error.token.type == "$END":
                 raise ParseError(len(text) + 1, "the text ends too soon") from error
-            reason = f"{str(error.token)!r} cannot stand here"
+            reason = f"unexpected {str(error.token)!r}"
             raise ParseError(error.token.column, reason) from error
         rules, pending = [], [tree]
         while pending:

@@ -103,7 +103,7 @@ class RuleTables:
         least = self.least[self.start]
         if least > num_places:
             raise ValueError(
-                f"the shortest sentence takes {least} rules, more than the {num_places} places"
+                f"the shortest sentence takes {least} rules, but num_places is {num_places}"
             )
         # Each symbol on the stack needs a rule, so the stack never holds more than T symbols.
         stack = jnp.zeros(num_places + self.right.shape[1], jnp.int32).at[0].set(self.start)
@@ -183,5 +183,8 @@ def _least_rules(grammar: Grammar) -> dict[str, int]:
                 least[rule.left] = min(count, least.get(rule.left, count))
     endless = [symbol for symbol in grammar.symbols if symbol not in least]
     if endless:
-        raise ValueError(f"no derivation ever finishes {', '.join(endless)}")
+        raise ValueError(
+            f"no derivation of {', '.join(endless)} ever ends; give each symbol a rule that leads"
+            " to an end"
+        )
     return {symbol: least[symbol] for symbol in grammar.symbols}

@@ -15,7 +15,11 @@ LIKELIHOOD = {
         "Distribution of the data given the decoder's output: "
         + "; ".join(f"{spec.name}, {spec.summary}" for spec in LIKELIHOODS.values()),
     ),
-    "variance": Option(0.5, POSITIVE, "Variance of gaussian, and of the values in sequence"),
+    "variance": Option(
+        0.5,
+        POSITIVE,
+        "Variance of the likelihood gaussian, and of the values in the likelihood sequence",
+    ),
     "min_variance": Option(
         0.0, NOT_NEGATIVE, "Lower bound of the variances in heteroscedastic_gaussian"
     ),

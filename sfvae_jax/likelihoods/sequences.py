@@ -64,7 +64,7 @@ class Categorical:
         Raises:
             NotImplementedError: under a grammar, where a place depends on those before it.
         """
-        self._require_independence("mean; take `mode`")
+        self._require_independence("mean; use `mode`")
         return rounded_like(jax.nn.softmax(wide(parameters)), parameters)
 
     def mode(self, parameters: Array) -> Array:
@@ -91,7 +91,7 @@ class Categorical:
         Raises:
             NotImplementedError: under a grammar, where p depends on the sentence.
         """
-        self._require_independence("Fisher information of its own; take `information` of one x")
+        self._require_independence("Fisher information without an x; use `information`")
         p = jax.nn.softmax(wide(parameters))
         return p * (1.0 - p)
 
@@ -176,7 +176,7 @@ class Sequence:
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError("a sequence has no mean; take `mode`")
+        raise NotImplementedError("a sequence has no mean; use `mode`")
 
     def mode(self, parameters: tuple[Array, Array]) -> Array:
         """Returns the likeliest rule at each place given those before it, and its value, [T, 2]."""
@@ -206,7 +206,7 @@ class Sequence:
             NotImplementedError: always.
         """
         raise NotImplementedError(
-            "a sequence has no Fisher information of its own; take `information` of one x"
+            "a sequence has no Fisher information without an x; use `information`"
         )
 
     def information(

@@ -74,7 +74,7 @@ def without_floating_prior(
         prior_stddev=None if info.prior == "none" else 1.0,
         no_bound=""
         if info.density
-        else f"objective {config.objective.name!r} trains no density p(x|z)",
+        else f"objective {config.objective.name!r} does not train a density p(x|z)",
         data_scale=config.data.scale,
         gamma=gamma,
         log_det_weight=gamma if weight == "gamma" else float(weight),

@@ -53,13 +53,16 @@ MODEL = {
     "decoder_sizes": Option(
         None,
         optional(SIZES),
-        "Widths of the decoder's layers in these models, from the latents outwards; None: those of"
-        " the encoder reversed, or in grammar those of the paper; (): no hidden layer",
+        "Widths of the decoder's layers in mlp, grammar and recurrent, from the latents"
+        " outwards; None: those of the encoder reversed, or in grammar those of the paper; ():"
+        " no hidden layer",
         of=tuple,
     ),
     "channels": Option((), SIZES, "Channels of the encoder's convolutions; (): the paper's"),
     "kernel_size": Option(
-        0, whole(0, MOST_KERNEL), "Size of the kernels of convolutions of images; 0: the paper's"
+        0,
+        whole(0, MOST_KERNEL),
+        "Side in pixels of the kernels of convolutions of images; 0: the paper's",
     ),
     "kernel_sizes": Option(
         (), _KERNELS, "Length of each convolution's kernel in the model grammar; (): the paper's"
@@ -85,7 +88,7 @@ MODEL = {
         "Activation of the values of recurrent; with relu they may be larger than 1",
     ),
     "initializer": Option(
-        "lecun_normal", one_of("initializer", INITIALIZERS), "How the kernels start"
+        "lecun_normal", one_of("initializer", INITIALIZERS), "Distribution of the initial kernels"
     ),
     "latent_scale": Option(
         1.0,

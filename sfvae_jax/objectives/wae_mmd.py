@@ -97,7 +97,8 @@ def maximum_mean_discrepancy(
     first, second = wide((first, second))
     if min(len(first), len(second)) < 2:
         raise ArgumentError(
-            f"the unbiased MMD needs two points in each sample, got {len(first)} and {len(second)}"
+            f"the unbiased MMD needs at least two points in each sample, got {len(first)} and"
+            f" {len(second)}"
         )
     constants = [2.0 * first.shape[1] * scale for scale in scales]
 

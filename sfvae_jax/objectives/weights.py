@@ -51,13 +51,13 @@ def piecewise_gamma(values: Sequence[float], boundaries: Sequence[int]) -> Sched
         ValueError: if a value lies outside [0, 1], or the boundaries do not fit or increase.
     """
     if not values:
-        raise ValueError("at least one value is needed")
+        raise ValueError("values must not be empty; give at least one")
     if len(boundaries) != len(values) - 1:
         raise ValueError(
             f"{len(values)} values need {len(values) - 1} boundaries, got {len(boundaries)}"
         )
     if any(low >= high for low, high in itertools.pairwise(boundaries)):
-        raise ValueError(f"boundaries must rise, got {tuple(boundaries)}")
+        raise ValueError(f"boundaries must increase, got {tuple(boundaries)}")
     pieces = [optax.constant_schedule(_in_unit_interval(value)) for value in values]
     return optax.join_schedules(pieces, list(boundaries))
 
@@ -69,7 +69,7 @@ def equal_boundaries(num_values: int, num_steps: int) -> tuple[int, ...]:
         ValueError: if there are fewer steps than pieces.
     """
     if num_steps < num_values:
-        raise ValueError(f"{num_values} values need at least as many steps, got {num_steps}")
+        raise ValueError(f"{num_values} values need at least {num_values} steps, got {num_steps}")
     return tuple(round(num_steps * i / num_values) for i in range(1, num_values))
 
 
@@ -102,11 +102,16 @@ def cyclic_weight(
             lies outside (0, 1].
     """
     if not 1 <= num_cycles <= num_steps:
-        raise ValueError(f"num_cycles must lie in 1..{num_steps} (the steps), got {num_cycles}")
+        raise ValueError(
+            f"num_cycles must be from 1 to num_steps, which is {num_steps}; got {num_cycles}"
+        )
     if not 0.0 < ramp <= 1.0:
         raise ValueError(f"ramp must lie in (0, 1], got {ramp}")
     if num_steps * num_cycles >= 2**31:
-        raise ValueError(f"{num_cycles} cycles over {num_steps} steps are too many to count")
+        raise ValueError(
+            f"num_steps * num_cycles must be below 2**31, got {num_steps} * {num_cycles}; use"
+            " fewer cycles"
+        )
     start, end = _not_negative(start), _not_negative(end)
 
     def weight(step: Array | int) -> Array:

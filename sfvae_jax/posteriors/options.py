@@ -39,17 +39,20 @@ POSTERIOR = {
     "stddev": Option(
         "exp",
         one_of("stddev", STDDEVS),
-        "How standard deviations are made from the encoder's outputs: exp, which are log"
-        " variances; or softplus",
+        "How an output of the encoder becomes a standard deviation: exp takes it as a log"
+        " variance, softplus takes it directly",
     ),
     "num_flows": Option(
-        2, whole(1, MOST_FLOWS), "Number of steps of planar, iaf and auxiliary_flow"
+        2, whole(1, MOST_FLOWS), "Number of flow steps in planar, iaf and auxiliary_flow"
     ),
     "hidden_sizes": Option(
         (100, 100), SIZES, "Hidden layers of the networks of iaf and auxiliary_flow"
     ),
     "context_size": Option(
-        32, COUNT_OR_0, "Number of the encoder's outputs that these networks see; 0 = none"
+        32,
+        COUNT_OR_0,
+        "Number of outputs of the encoder that the networks of iaf and auxiliary_flow see; 0"
+        " = none",
     ),
     "amortized_flow": Option(
         True,

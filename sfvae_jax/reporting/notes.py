@@ -36,11 +36,11 @@ def heading(summary: dict[str, Any], markup: Markup) -> str:
     papers = summary["published"]
     note = "Mean ± standard deviation over seeds"
     if any(_is_over_trials(method) for method in summary["methods"]):
-        note += ", of a single run over the trials of its search"
+        note += "; for a single run, over the trials of its search"
     if papers:
         sources = "; ".join(_source(paper, papers, markup) for paper in papers)
         note += f"; {markup.beside} {sources}"
-        note += ", of a search ± over its trials" if _publishes_trials(summary) else ""
+        note += ", where ± of a search is over its trials" if _publishes_trials(summary) else ""
     return f"{note}."
 
 

@@ -109,7 +109,7 @@ def check_results(run: Run, path: Path) -> None:
     _, faults = results_file.readable(run)
     for key, (holds, expected) in _ENTRIES.items():
         if key in run and not holds(run[key]):
-            faults.append(f"{key!r} is not {expected}")
+            faults.append(f"{key!r} must be {expected}")
     if faults:
         raise UsageError(f"{path} is damaged: {faults[0]}; measure again with --mode=evaluate")
 

@@ -26,8 +26,9 @@ def with_fingerprint(
     found, given = splits.fingerprint, config.data.fingerprint
     if given not in ("", found):
         raise UsageError(
-            f"data.fingerprint is {given!r}, but data {config.data.name!r} have {found!r}; leave it"
-            " empty to use the data as they are, or choose the data that it belongs to"
+            f"data.fingerprint is {given!r}, but the fingerprint of data {config.data.name!r} is"
+            f" {found!r}; leave it empty to use the data as they are, or choose the data that it"
+            " belongs to"
         )
     config = config.copy_and_resolve_references()
     config.data.fingerprint = found
@@ -49,9 +50,9 @@ def data_changes(
     then = read_json(files.config).get("data", {}).get("fingerprint")
     now = data_config.fingerprint
     if then:
-        return "" if then == now else f"the data were {then} when it began, and are {now} now"
+        return "" if then == now else f"the data were {then} when the run began, and are {now} now"
     if checkpoint_steps(files.checkpoints) and splits.is_drawn_by_hash:
-        return "an earlier version began it, which held out other examples than this version does"
+        return "the run was begun by an earlier version, which held out other examples"
     return ""
 
 
@@ -67,6 +68,6 @@ def refuse_changes(
     if found:
         raise UsageError(
             f"workdir {files.name} holds a run on other data of {data_config.name!r}: {found}."
-            " Nothing has been written. Put the data back, or give another --workdir;"
+            " Nothing has been written. Restore the data, or give another --workdir;"
             " --mode=evaluate measures on the data as they are now"
         )

@@ -93,9 +93,11 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
     differing += _other_sequences(there["data.name"], here["data.name"])
     info = objectives.OBJECTIVES.get(name)
     if info is not None and info.normalizes_decoder:
-        differing.append(f"objective {name!r} normalises it there")
+        differing.append(f"objective {name!r} of that run normalises it")
     elif info is not None and not (info.density and info.prior == "fixed"):
-        differing.append(f"objective {name!r} trains no p(x|z) under a standard normal prior")
+        differing.append(
+            f"objective {name!r} of that run does not train p(x|z) under a standard normal prior"
+        )
     if differing:
         raise _another_decoder(source, "; ".join(differing))
 
@@ -105,18 +107,18 @@ def _other_sequences(there: str, here: str) -> list[str]:
     sources = [data.source_of(name) for name in (there, here)]
     if sources[0].stem == sources[1].stem or not any(source.kind for source in sources):
         return []
-    return [f"data.name is {there!r} there and {here!r} here"]
+    return [f"data.name is {there!r} in that run and {here!r} in this one"]
 
 
 def _check_arrays(source: Workdir, there: Layout, here: Layout) -> None:
     difference = first_difference(there, here)
     if difference is not None:
         name, found, wanted = difference
-        raise _another_decoder(source, f"{name} is {found} there and {wanted} here")
+        raise _another_decoder(source, f"{name} is {found} in that run and {wanted} in this one")
 
 
 def _another_decoder(source: Workdir, difference: str) -> UsageError:
     return UsageError(
-        f"train.decoder_from: {source.name} holds a decoder that does not fit: {difference}. Give"
-        " another run, or this model the settings of that run"
+        f"train.decoder_from: the decoder of {source.name} does not fit this model: {difference}."
+        " Choose another run, or give this model the settings of that run"
     )

@@ -45,10 +45,11 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     # The last entry: this process has settings that the main one lacks; its version differs.
     differs.append(bool(here.keys() - there.keys()))
     by_process = processes.gathered(np.array(differs))
-    if np.any(by_process[jax.process_index()]):
-        found = differences(there, here, lambda key: True)
+    index = jax.process_index()
+    if np.any(by_process[index]):
+        found = differences(there, here, lambda key: True, ("in process 0", f"in process {index}"))
         raise UsageError(
-            f"process {jax.process_index()} of this run (here) differs from process 0 (there):"
+            f"process {index} of this run differs from process 0:"
             f" {listed(found, _NAMED_AT_MOST)}. {_ADVICE}"
         )
     others = np.flatnonzero(by_process.any(axis=1)).tolist()

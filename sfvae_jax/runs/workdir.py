@@ -106,9 +106,9 @@ class Workdir:
         )
         if evidence:
             raise RunError(
-                f"the checkpoints of {self.name} are lost: there is none, but {evidence}."
-                " Nothing has been changed. Put them back, give another --workdir, or delete this"
-                " one to start again"
+                f"the checkpoints of {self.name} are lost: there is none, but {evidence}. Nothing"
+                " has been changed. Restore them, give another --workdir, or delete this one to"
+                " start again"
             )
 
     @contextmanager
@@ -196,7 +196,8 @@ class Workdir:
             return
         self._keep_damaged(self.results)
         log.warning(
-            "%s is damaged: %s; what can be read of it is kept, and a copy of the whole as %s",
+            "%s is damaged: %s; what can be read of it is kept, and the damaged file is copied"
+            " to %s",
             shown(self.results),
             "; ".join(faults),
             self.results.name + DAMAGED,
@@ -229,7 +230,7 @@ class Workdir:
         if num_damaged:
             self._keep_damaged(self.metrics)
             log.warning(
-                "%s has %d damaged lines, which are left out; a copy of the whole is kept as %s",
+                "%s has %d damaged lines, which are left out; the damaged file is copied to %s",
                 shown(self.metrics),
                 num_damaged,
                 self.metrics.name + DAMAGED,
@@ -390,7 +391,7 @@ class Workdir:
         if number:
             log.warning(
                 "%s lacks %d records up to step %d, the first at step %d: the file was lost or"
-                " damaged. These steps are not taken again, and the curves lack them",
+                " damaged. Curves will lack these steps, because they are not repeated",
                 shown(self.metrics),
                 number,
                 step,

@@ -12,7 +12,7 @@ from sfvae_jax.errors import RunError, UsageError, first_line
 from sfvae_jax.runtime.memory import host_memory
 
 UNKNOWN_MEMORY = 16 * 2**30  # bytes assumed of a device that does not tell
-SMALLER_DATA = "give a smaller one (data.name)"
+SMALLER_DATA = "choose a smaller data set (data.name)"
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.I)
 _ASKED = re.compile(r"allocat\w*\s+(?:request for\s+)?([\d.]+\s*[KMGTP]?i?)(?:B\b|bytes)", re.I)

@@ -70,7 +70,7 @@ def parse_json(text: bytes, *, finite: bool = True) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
-        raise ValueError(f"it nests more than {_DEEPEST} levels") from error
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep") from error
     _check_depth(content)
     return content
 
@@ -172,7 +172,7 @@ def _check_depth(content: Any) -> None:
         level = [inner for outer in level for inner in _parts(outer)]
         if not level:
             return
-    raise ValueError(f"it nests more than {_DEEPEST} levels")
+    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
 
 
 def _parts(outer: Any) -> list[Any]:

@@ -191,7 +191,9 @@ def _lock(descriptor: int, folder: Path, how: int) -> None:
             if error.errno not in _NO_LOCKS:
                 raise
             log.warning(
-                "the file system of %s has no locks: use it from one process only", shown(folder)
+                "the file system of %s does not support locks; do not use this workdir from two"
+                " processes at once",
+                shown(folder),
             )
             return
         if not waiting:
@@ -226,7 +228,7 @@ def _read(descriptor: int) -> Any:
 
 def _described(owner: Any) -> str:
     if not isinstance(owner, dict):
-        return "a process that left no name"
+        return "an unknown process"
     pid, host, since = (
         " ".join(str(owner.get(key, "unknown")).split())[:_LONGEST]
         for key in ("pid", "host", "since")

@@ -145,7 +145,8 @@ def _absent(present: dict[int, socket.socket], num_processes: int) -> str:
     names = [str(number) for number in range(num_processes) if number not in present]
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return (
-        f"run: {len(names)} of {num_processes} processes did not come in time: --process_id={shown}"
+        f"run: {len(names)} of {num_processes} processes did not connect in time:"
+        f" --process_id={shown}"
     )
 
 
@@ -198,7 +199,8 @@ def _attend(place: tuple[str, int], num_processes: int, process_id: int, until: 
         raise UsageError(text)
     if kind != _WELCOME:
         raise RunError(
-            text or f"process 0 of this run, at {shown}, ended, or not all processes came in time"
+            text
+            or (f"process 0 of this run, at {shown}, ended, or not all processes connected in time")
         )
 
 

@@ -164,7 +164,11 @@ def _microbatch(
     bytes_each = tangent_bytes(decode, config.model.latent_size)
     microbatch = automatic_microbatch(share, bytes_each, device_memory())
     if microbatch < share:
-        log.info("gradients: %d of %d examples at a time, to save memory", microbatch, share)
+        log.info(
+            "computing the gradients of %d of %d examples at a time, to save memory",
+            microbatch,
+            share,
+        )
     return microbatch
 
 

@@ -88,5 +88,5 @@ def test_as_a_command(trained):
     assert "reconstruction_error" in _results(workdir)["metrics"]
     done = run([*command, "--config.seed=9"])
     assert done.returncode == 2
-    assert "seed is 0 there and 9 here" in done.stderr
+    assert "seed is 0 in that run and 9 in this one" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -111,7 +111,7 @@ def test_several_sizes_and_channels(tmp_path):
         data.load(group(tmp_path), "train")
     assert data.load(group(tmp_path, image_size=6), "train").shape == (2, 6, 6, 3)
     assert data.load(group(tmp_path, crop=9), "train").shape == (2, 9, 9, 3)
-    with pytest.raises(UsageError, match="data.crop=11 is larger than the images, .* 10x14 pixels"):
+    with pytest.raises(UsageError, match="data.crop=11 is larger than an image of 10x14 pixels"):
         data.load(group(tmp_path, crop=11), "train")
     write(tmp_path, "c.png", pixels(10, 10, 1))
     with pytest.raises(UsageError, match=r"images with 1 and 3 channels; set data.channels"):
@@ -190,7 +190,7 @@ def test_files_with_something_behind_their_end_are_whole(tmp_path):
 
 
 def test_unusable_folders_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="give folder:PATH of a folder"):
+    with pytest.raises(UsageError, match="requires the PATH of a folder"):
         data.load(group(""), "train")
     with pytest.raises(UsageError, match="none does not exist; give folder:PATH"):
         data.load(group(tmp_path / "none"), "train")

@@ -92,7 +92,7 @@ def test_the_predicted_shape_is_the_actual_shape(crop, channels, image_size, pad
         ({"crop": 9}, (8, 10, 1), "data.crop=9 is larger than .* 8x10"),
         ({"pad_to": 9}, (8, 10, 1), "data.pad_to=9 is smaller than .* 8x10"),
         ({"image_size": 8, "pad_to": 7}, (20, 20, 1), "data.pad_to=7 is smaller than .* 8x8"),
-        ({"channels": 3}, (8, 8, 4), "requires images with 1 or 3 channels; one has 4"),
+        ({"channels": 3}, (8, 8, 4), "requires images with 1 or 3 channels, but one has 4"),
         ({"image_size": 3}, (16,), r"require images of shape \[H, W, C\]; .* \(16,\)"),
         ({"pad_to": 9}, (8, 8), r"the examples have shape \(8, 8\)"),
     ],

@@ -107,7 +107,7 @@ BOTH = {"x_train": ZEROS, "x_test": ZEROS}
         ),
         ({"x_train": np.full((3, 4), 256), "x_test": ZEROS}, r"expected whole numbers in 0..255"),
         ({"x_train": np.full((3, 4), "a"), "x_test": ZEROS}, "expected numbers"),
-        ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "without unpickling"),
+        ({"x_train": np.full((3, 4), None), "x_test": ZEROS}, "only unpickling could read"),
         ({**BOTH, "x_valid": np.zeros((3, 5))}, r"x_train and x_valid of .* different shapes"),
         (
             {"x_train": ZEROS.astype("m8[s]"), "x_test": ZEROS},
@@ -148,7 +148,7 @@ def test_a_pickled_object_is_never_loaded(path, tmp_path):
 
     bomb = np.empty(1, object)
     bomb[0] = Bomb()
-    with pytest.raises(UsageError, match="without unpickling"):
+    with pytest.raises(UsageError, match="only unpickling could read"):
         data.load(save(path, x_train=bomb, x_test=ZEROS), "train")
     assert not trace.exists()
 
@@ -200,7 +200,7 @@ def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
         (described("(" * 400), "cannot read .*: x_train: "),
         ("-" * 900, "cannot read .*: x_train: "),
         (described("(2, 2)") + " " * 60_000, "header of .* bytes is too long"),
-        (described("(1099511627776, 1024)"), "promises 1125899906842624 bytes .*, but there are 4"),
+        (described("(1099511627776, 1024)"), "states 1125899906842624 bytes .*, but there are 4"),
         (described("(4611686018427387904, 4)"), "no array has shape"),
         (described("(-2, -2)"), "no array has shape"),
         (described("(True, 4)"), "no array has shape"),
@@ -208,13 +208,13 @@ def zipped(path, content, name="x_train.npy", method=zipfile.ZIP_STORED):
         (described("[2, 2]"), "no array has shape"),
         (described((1,) * 40), "no array has shape"),
         (described("(2, 2)", fortran_order="0"), "no array has shape"),
-        (described("(2, 2)", descr="'|O'"), "without unpickling"),
+        (described("(2, 2)", descr="'|O'"), "only unpickling could read"),
         (described("(2, 2)", descr="'<m8[s]'"), "expected numbers"),
         (described("(2, 2)", descr="'no type'"), "cannot read .*: x_train: "),
         (described("(2, 2)", descr="[('a', '|u1')]"), "expected numbers"),
         ("{'shape': (2, 2)}", "does not state type, order and shape"),
         ("7", "does not state type, order and shape"),
-        (described("(3, 1)"), "promises 3 bytes .*, but there are 4"),
+        (described("(3, 1)"), "states 3 bytes .*, but there are 4"),
     ],
 )
 def test_wrong_headers_are_refused_in_one_line(path, header, message):

@@ -44,7 +44,7 @@ def test_log_p_is_the_sum_of_crippens_contributions():
     """Wildman and Crippen (1999), Table 1: C1 0.1441, C3 -0.2035, H1 0.1230, H2 -0.2677..."""
     assert chemistry.log_p("C") == pytest.approx(0.1441 + 4 * 0.1230)
     assert chemistry.log_p("c1ccccc1") == pytest.approx(6 * (0.1581 + 0.1230))  # C18, H1
-    with pytest.raises(ValueError, match="RDKit reads no molecule in 'C\\('"):
+    with pytest.raises(ValueError, match="RDKit cannot read 'C\\(' as a molecule"):
         chemistry.log_p("C(")
 
 
@@ -98,7 +98,7 @@ def test_the_training_set_has_scores_of_mean_0():
     # Without large rings that term is the same for all, and counts in atoms.
     flat = chemistry.score_statistics([ASPIRIN, CAFFEINE])
     assert flat.stddevs[2] == 1.0
-    with pytest.raises(ValueError, match="reads none of the molecules"):
+    with pytest.raises(ValueError, match="cannot read any of the molecules"):
         chemistry.score_statistics(["C(("])
 
 

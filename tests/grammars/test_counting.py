@@ -40,5 +40,5 @@ def test_numbers_of_expressions():
 
 
 def test_too_many_derivations_for_64_bits():
-    with pytest.raises(ValueError, match="more than 64 bits can number"):
+    with pytest.raises(ValueError, match="cannot be numbered with 64 bits"):
         Sentences(SMILES, 40).derivations(np.zeros(1, np.int64))

@@ -120,7 +120,9 @@ def test_any_logits_derive_a_whole_sentence(grammar, places, scale):
 
 
 def test_the_shortest_sentence_must_fit():
-    with pytest.raises(ValueError, match="the shortest sentence takes 2 rules, more than the 1"):
+    with pytest.raises(
+        ValueError, match="the shortest sentence takes 2 rules, but num_places is 1"
+    ):
         rule_tables(EXPRESSIONS).derive(jnp.zeros((1, EXPRESSIONS.size)))
 
 

@@ -110,7 +110,9 @@ def test_the_budget_stops_it_and_the_same_command_goes_on(ledger, tmp_path, caps
     given = ledger(table, before_poll=spend)
     assert run(tmp_path, "own-table1", "--budget=1.5") == 3
     err = capsys.readouterr().err
-    assert "the budget is over; 2 of 3 runs have records, 0 failed; the same command goes on" in err
+    assert (
+        "the budget is over; 2 of 3 runs have records, 0 failed; the same command continues" in err
+    )
     assert len(list((tmp_path / "records" / "own-table1").iterdir())) == 2
     clock.monotonic = time.monotonic
     given = ledger(table)

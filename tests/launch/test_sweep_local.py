@@ -27,7 +27,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "stopped; 1 of 4 runs are done, 0 failed; the same command goes on" in err
+    assert "stopped; 1 of 4 runs are done, 0 failed; the same command continues" in err
     assert out == ""
     assert is_done(first)
     assert not is_done(long)
@@ -67,5 +67,5 @@ def test_a_sweep_that_is_interrupted_goes_on_and_recomputes_nothing(tmp_path, ca
     # Workdirs with another configuration are listed, and nothing in them is changed.
     assert main([*flags, "--config.train.learning_rate=0.5"]) == 1
     err = capsys.readouterr().err
-    assert err.count("learning_rate is 0.001 there and 0.5 here") == 3
+    assert err.count("learning_rate is 0.001 in that run and 0.5 in this one") == 3
     assert {workdir: contents(workdir) for workdir in found} == found

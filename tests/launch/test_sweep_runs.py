@@ -250,6 +250,8 @@ def test_when_a_run_is_finished(tmp_path):
     (other,) = expand(
         write_config(tmp_path, [{"seed": 0}]), tmp_path, ["--config.train.learning_rate=0.5"]
     )
-    with pytest.raises(UsageError, match=r"learning_rate is 0\.001 there and 0\.5 here"):
+    with pytest.raises(
+        UsageError, match=r"learning_rate is 0\.001 in that run and 0\.5 in this one"
+    ):
         is_finished(other)
     assert json.loads((run.workdir / "results.json").read_text())["step"] == 12

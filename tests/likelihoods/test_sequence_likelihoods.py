@@ -292,9 +292,9 @@ def test_missing_statistics_are_refused():
         (_of(LAYERS), logits),
         (Sequence(rule_tables(LAYERS), 0.3), (logits, jnp.zeros(5))),
     ):
-        with pytest.raises(NotImplementedError, match="has no mean; take `mode`"):
+        with pytest.raises(NotImplementedError, match="has no mean; use `mode`"):
             likelihood.mean(parameters)
-        with pytest.raises(NotImplementedError, match="take `information` of one x"):
+        with pytest.raises(NotImplementedError, match="without an x; use `information`"):
             likelihood.fisher(parameters)
     for shape in ((4, LAYERS.size), (5, LAYERS.size + 1)):
         with pytest.raises(ArgumentError):

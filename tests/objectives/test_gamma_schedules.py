@@ -37,7 +37,7 @@ def test_piecewise_steps_through_figure_1():
         (lambda: objectives.linear_gamma(0.9, -0.1, 10), r"gamma must lie in \[0, 1\]"),
         (lambda: objectives.linear_gamma(0.9, 0.5, 0), "num_steps must be positive, got 0"),
         (lambda: objectives.piecewise_gamma((0.9, 0.5), ()), "2 values need 1 boundaries, got 0"),
-        (lambda: objectives.piecewise_gamma((1, 1, 0), (5, 5)), "boundaries must rise"),
+        (lambda: objectives.piecewise_gamma((1, 1, 0), (5, 5)), "boundaries must increase"),
         (lambda: objectives.piecewise_gamma((1, 2), (5,)), r"gamma must lie in \[0, 1\], got 2"),
     ],
 )

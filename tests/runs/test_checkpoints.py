@@ -59,15 +59,23 @@ def test_the_last_few_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"kernel": jnp.zeros((300, 100))}, r"kernel is \[300, 200\] there and \[300, 100\] in"),
-        ({"weights": jnp.zeros((300, 200))}, r"kernel is \[300, 200\] there and missing in"),
+        (
+            {"kernel": jnp.zeros((300, 100))},
+            r"kernel is \[300, 200\] in the checkpoint and \[300, 100\] in",
+        ),
+        (
+            {"weights": jnp.zeros((300, 200))},
+            r"kernel is \[300, 200\] in the checkpoint and missing in",
+        ),
     ],
 )
 def test_another_architecture_is_refused(tmp_path, params, message):
     with Checkpoints(tmp_path / "c", 1) as checkpoints:
         checkpoints.save(_state(7))
         other = dataclasses.replace(_state(0), params=params)
-        with pytest.raises(RunError, match=f"checkpoint 7 has another architecture: .*{message}"):
+        with pytest.raises(
+            RunError, match=f"checkpoint 7 belongs to another architecture: .*{message}"
+        ):
             checkpoints.restore(other)
 
 
@@ -147,7 +155,7 @@ def test_with_none_whole_all_are_told_and_nothing_is_changed(tmp_path):
     shutil.rmtree(folder / "8" / "default")
     (folder / "12").write_text("")  # not even a folder
     before = _content(tmp_path)
-    with pytest.raises(RunError, match="holds no whole checkpoint") as caught:
+    with pytest.raises(RunError, match="holds no complete checkpoint") as caught:
         _restore(folder)
     for part in (f"{folder} ", "checkpoint 12: ", "checkpoint 8: ", "checkpoint 4: ", "--workdir"):
         assert part in str(caught.value)
@@ -161,7 +169,7 @@ def test_another_architecture_is_no_damage(tmp_path):
     _save(folder, 4, 8)
     _damage(folder, 8)
     other = dataclasses.replace(_state(0), params={"kernel": jnp.zeros((3, 3))})
-    with pytest.raises(RunError, match="checkpoint 8 has another architecture"):
+    with pytest.raises(RunError, match="checkpoint 8 belongs to another architecture"):
         _restore(folder, other)
     assert _names(folder) == ["4", "8"]
 

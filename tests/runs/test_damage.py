@@ -165,7 +165,9 @@ def test_with_none_whole_the_run_is_refused_and_left_as_it_is(run, config):
         _damage(run, path.name)
     before = _content(run)
     for call in (train, evaluate.evaluate):
-        with pytest.raises(RunError, match="holds no whole checkpoint .*checkpoint 5: ") as caught:
+        with pytest.raises(
+            RunError, match="holds no complete checkpoint .*checkpoint 5: "
+        ) as caught:
             call(config, run)
         assert str(run) in str(caught.value)
         assert _content(run) == before

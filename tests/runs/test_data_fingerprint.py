@@ -71,7 +71,9 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
     np.savez_compressed(path, x_train=IMAGES[19::-1], x_test=IMAGES[20:])
     resolved, splits = opened_data(config)
     refuse_changes(resolved.data, splits, Workdir(run))
-    with pytest.raises(UsageError, match="data.fingerprint is 'train 1', but data 'npz:"):
+    with pytest.raises(
+        UsageError, match="data.fingerprint is 'train 1', but the fingerprint of data 'npz:"
+    ):
         train(settings(tiny_config, path, **{"data.fingerprint": "train 1"}), run)
 
 
@@ -94,5 +96,5 @@ def test_a_run_of_an_earlier_version(tmp_path, tiny_config, num_valid, name):
     refused = num_valid and name == "npz:"
     assert bool(data_changes(resolved.data, splits, files)) == refused
     if refused:
-        with pytest.raises(UsageError, match="an earlier version began it, which held out other"):
+        with pytest.raises(UsageError, match="begun by an earlier version, which held out other"):
             train(config, files.folder)

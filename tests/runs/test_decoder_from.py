@@ -79,12 +79,21 @@ def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"likelihood.name": "gaussian"}, "name is 'discretized_logistic' there and 'gaussian' h"),
-        ({"likelihood.variance": 0.1}, "likelihood.variance is 0.5 there and 0.1 here"),
-        ({"model.latent_size": 3}, "model.latent_size is 4 there and 3 here"),
-        ({"model.latent_scale": 2.0}, "model.latent_scale is 1.0 there and 2.0 here"),
-        ({"model.activation": "tanh"}, "model.activation is 'relu' there and 'tanh' here"),
-        ({"model.decoder_sizes": (8,)}, "decoder.Dense_1.bias is .16. there and .784. here"),
+        ({"likelihood.name": "gaussian"}, "name is 'discretized_logistic' in that run and"),
+        (
+            {"likelihood.variance": 0.1},
+            "likelihood.variance is 0.5 in that run and 0.1 in this one",
+        ),
+        ({"model.latent_size": 3}, "model.latent_size is 4 in that run and 3 in this one"),
+        ({"model.latent_scale": 2.0}, "model.latent_scale is 1.0 in that run and 2.0 in this one"),
+        (
+            {"model.activation": "tanh"},
+            "model.activation is 'relu' in that run and 'tanh' in this one",
+        ),
+        (
+            {"model.decoder_sizes": (8,)},
+            "decoder.Dense_1.bias is .16. in that run and .784. in this one",
+        ),
         ({"objective.name": "rae_sn", "likelihood.name": "gaussian"}, "'rae_sn' normalises the"),
     ],
 )
@@ -109,15 +118,21 @@ def _as_if(folder, source, changes):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ({"data.layer_types": ["conv"]}, r"data.layer_types is \['conv'\] there and \[\] here"),
-        ({"model.value_activation": "relu"}, "model.value_activation is 'relu' there and 'sigm"),
-        ({"data.name": "enas:a.txt"}, "data.name is 'enas:a.txt' there and 'mnist_5k' here"),
+        (
+            {"data.layer_types": ["conv"]},
+            r"data.layer_types is \['conv'\] in that run and \[\] in this one",
+        ),
+        ({"model.value_activation": "relu"}, "model.value_activation is 'relu' in that run and"),
+        (
+            {"data.name": "enas:a.txt"},
+            "data.name is 'enas:a.txt' in that run and 'mnist_5k' in this one",
+        ),
     ],
 )
 def test_a_decoder_of_other_sequences_is_refused(source, tmp_path, tiny_config, there, message):
     _as_if(tmp_path / "lent", source, there)
     changes = {"train.decoder_from": str(tmp_path / "lent")}
-    with pytest.raises(UsageError, match=f"holds a decoder that does not fit: {message}"):
+    with pytest.raises(UsageError, match=f"the decoder of .* does not fit this model: {message}"):
         train(tiny_config(**SHORT | changes), tmp_path / "new")
 
 
@@ -152,11 +167,15 @@ def test_what_holds_no_decoder_is_refused(source, tmp_path, tiny_config):
     (begun / "config.json").write_text(json.dumps(content))
     content["objective"]["name"] = "bilbo"
     (begun / "config.json").write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="'bilbo' trains no p.x.z. under a standard normal prior"):
+    with pytest.raises(
+        UsageError, match="'bilbo' of that run does not train p.x.z. under a standard normal prior"
+    ):
         start(begun)
     content["objective"]["name"] = "rae_sn"
     (begun / "config.json").write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="does not fit: objective 'rae_sn' normalises it there"):
+    with pytest.raises(
+        UsageError, match="does not fit this model: objective 'rae_sn' of that run normalises it"
+    ):
         start(begun)
     assert not (tmp_path / "new").exists()
 

@@ -75,7 +75,7 @@ def test_another_config_or_other_data_are_told_by_all(run_all, tiny_config, chan
     same, other = (resolve(tiny_config(**more)) for more in ({}, changes))
     found = run_all(asking(same), asking(other), asking(same))
     assert [type(error) for error in found] == [RunError, UsageError, RunError]
-    assert f"process 1 of this run (here) differs from process 0 (there): {key} is" in str(found[1])
+    assert f"process 1 of this run differs from process 0: {key} is" in str(found[1])
     for error in found[::2]:
         assert f"differ from process 0: 1; they differ in: {key}." in str(error)
     assert not any("\n" in str(error) for error in found)
@@ -84,7 +84,7 @@ def test_another_config_or_other_data_are_told_by_all(run_all, tiny_config, chan
 def test_another_version_or_mode(run_all, tiny_config, monkeypatch):
     config = resolve(tiny_config())
     found = run_all(asking(config), asking(config, "evaluate"))
-    assert "--mode is 'train' there and 'evaluate' here" in str(found[1])
+    assert "--mode is 'train' in process 0 and 'evaluate' in process 1" in str(found[1])
     own = iter(("0.8.0", "0.9.0"))
     monkeypatch.setattr(
         "sfvae_jax.runs.process_agreement._versions", lambda: {"version of jax": next(own)}
@@ -103,4 +103,4 @@ def test_a_setting_that_process_0_does_not_know(run_all, tiny_config):
         new.train.invented = 1
     found = run_all(asking(old), asking(new))
     assert "in: settings of another version" in str(found[0])
-    assert "train.invented is absent there and 1 here" in str(found[1])
+    assert "train.invented is absent in process 0 and 1 in process 1" in str(found[1])

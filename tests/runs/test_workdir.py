@@ -22,7 +22,9 @@ def test_a_run_from_before_a_key_was_there_had_its_default(tiny_config, tmp_path
     del stored["train"]["decoder_from"]
     files.config.write_text(json.dumps(stored))
     files.check(config, base_config())
-    with pytest.raises(UsageError, match="train.decoder_from is '' there and 'runs/a' here"):
+    with pytest.raises(
+        UsageError, match="train.decoder_from is '' in that run and 'runs/a' in this one"
+    ):
         files.check(tiny_config(**{"train.decoder_from": "runs/a"}), base_config())
 
 
@@ -44,8 +46,8 @@ def test_another_config_is_refused_and_the_difference_shown(tmp_path, tiny_confi
     with pytest.raises(UsageError) as caught:
         files.check(tiny_config(**{"train.steps": 99, "seed": 5}))
     message = str(caught.value)
-    assert "seed is 0 there and 5 here" in message
-    assert "train.steps is 12 there and 99 here" in message
+    assert "seed is 0 in that run and 5 in this one" in message
+    assert "train.steps is 12 in that run and 99 in this one" in message
     assert "objective" not in message
     assert "\n" not in message
     assert files.config.read_bytes() == before
@@ -180,8 +182,8 @@ def test_of_damaged_results_what_can_be_read_is_kept(tmp_path, tiny_config, capl
         "of a later version": [1],
     }
     files.claim(config)
-    assert "results.json is damaged: 'published' is not" in caplog.text
-    assert "'history' at step '8' is not measures, each a number or null;" in caplog.text
+    assert "results.json is damaged: 'published' must be" in caplog.text
+    assert "'history' at step '8' must be measures, each a number or null;" in caplog.text
     assert (tmp_path / "results.json.damaged").read_text() == damaged
     assert results_file.readable(json.loads(files.results.read_text())) == (found, [])
 
@@ -320,7 +322,7 @@ def test_a_run_that_came_first_is_seen_under_the_lock(tmp_path, tiny_config):
     Workdir(tmp_path).check(second)
     with Workdir(tmp_path).claimed(first):
         pass
-    with pytest.raises(UsageError, match="seed is 0 there and 1 here"):
+    with pytest.raises(UsageError, match="seed is 0 in that run and 1 in this one"):
         Workdir(tmp_path).claimed(second).__enter__()
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

@@ -27,9 +27,9 @@ from sfvae_jax.runtime.files import NotJson, parse_json, read_json, write_bytes,
         (b'{"a": 1e999}', "holds 1e999, which is not a finite number"),
         (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' occurs twice"),
         (b'{"a": ' + b"9" * 5000 + b"}", "more than 19 digits"),
-        (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nests more than 100 levels"),
-        (b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nests more than 100 levels"),
-        (b'{"a": ' * 100_000, "nests more than 100 levels"),
+        (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested more than 100 levels"),
+        (b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested more than 100 levels"),
+        (b'{"a": ' * 100_000, "nested more than 100 levels"),
     ],
 )
 def test_what_is_no_json_object_is_told_in_one_line(tmp_path, content, reason):

@@ -140,7 +140,7 @@ def test_where_locks_are_unknown_the_run_goes_on_and_says_so(tmp_path, monkeypat
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level(logging.WARNING, "sfvae_jax"), Workdir(tmp_path).locked():
-        assert "has no locks: use it from one process" in caplog.text
+        assert "does not support locks; do not use" in caplog.text
         assert not lock.is_locked(tmp_path)
 
 

@@ -231,7 +231,7 @@ def test_processes_with_different_configs_do_not_train(run_main, tmp_path):
     messages = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [1, 2], messages
     assert "differ from process 0: 1; they differ in: seed." in messages[0].splitlines()[-1]
-    assert "seed is 0 there and 1 here" in messages[1].splitlines()[-1]
+    assert "seed is 0 in process 0 and 1 in process 1" in messages[1].splitlines()[-1]
     assert "Traceback" not in "".join(messages)
     assert not (tmp_path / "run").exists()
 

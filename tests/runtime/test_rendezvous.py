@@ -85,7 +85,7 @@ def test_who_stays_away_is_named(port):
     errors = outcomes(port, (4, 2), (4, 0), seconds=1.0)
     assert {type(error) for error in errors} == {RunError}
     assert {str(error) for error in errors} == {
-        "2 of 4 processes did not come in time: --process_id=1, 3"
+        "2 of 4 processes did not connect in time: --process_id=1, 3"
     }
 
 

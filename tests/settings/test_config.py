@@ -62,9 +62,9 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("objective.gamma", -0.1, r"objective.gamma must be a number in \[0, 1\]"),
         ("objective.gamma", math.nan, r"objective.gamma must be a number in \[0, 1\]"),
         ("objective.gamma_values", (0.9, 1.2), "gamma_values must be numbers in .0, 1."),
-        ("objective.gamma_values", (), "at least one value"),
+        ("objective.gamma_values", (), "give at least one"),
         ("objective.gamma_values", ("a",), "gamma_values must be numbers .*got ..a"),
-        ("train.steps", 4, "5 values need at least as many steps, got 4"),
+        ("train.steps", 4, "5 values need at least 5 steps, got 4"),
         ("seed", 2**32, r"seed must be a whole number from 0 to 2\*\*32 - 1, got 42949"),
         ("evaluations.names", (), "names must be 1 or more of collapse, .*, got"),
         ("likelihood.name", "", "unknown likelihood ''"),
@@ -142,7 +142,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         (
             "evaluations.jacobian_quality.num_truth",
             235,
-            "num_truth must be 236 or more, which is above",
+            "num_truth must be at least 236, above",
         ),
         (
             "evaluations.jacobian_quality.chunk_size",
@@ -215,7 +215,10 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
             {"entropy_schedule": "linear", "entropy_start": -1.0},
             "objective.entropy_start must be a finite number",
         ),
-        ({"beta_schedule": "cyclic", "beta_cycles": 20}, r"'cyclic': num_cycles must lie in 1..12"),
+        (
+            {"beta_schedule": "cyclic", "beta_cycles": 20},
+            r"'cyclic': num_cycles must be from 1 to num_steps, which is 12",
+        ),
         ({"beta_schedule": "cyclic", "beta_ramp": 0.0}, r"'cyclic': ramp must lie in \(0, 1\]"),
     ],
 )

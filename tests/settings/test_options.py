@@ -88,7 +88,7 @@ def test_every_option_is_checked_for_its_type_and_range(value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("inference_gaps.pictured", ("zzz",), r"must be places of images, from 0, got \('zzz',\)"),
+        ("inference_gaps.pictured", ("zzz",), r"must be indices of images, from 0, got \('zzz',\)"),
         ("names", (1,), r"evaluations.names must be 1 or more of collapse, .*, got \(1,\)"),
         ("names", "collapse", "evaluations.names must be 1 or more of .*, got 'collapse'"),
         ("names", ("bias", "bias"), "none of them twice, got"),

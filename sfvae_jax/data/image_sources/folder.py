@@ -101,7 +101,7 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
             all of which are named in one message.
     """
     if not path:
-        raise UsageError("give folder:PATH of a folder of images")
+        raise UsageError("data.name=folder:PATH requires the PATH of a folder of images")
     folder = local_path(path, "data.name=folder:")
     splits = list_images(folder)
     files = tuple(file for names in splits.values() for file in names)
@@ -115,7 +115,8 @@ def open_folder(path: str, *, skip_corrupt: bool = False) -> Mapping[str, Folder
         if not names:
             of_split = f" of the {split} split" if len(splits) > 1 else ""
             raise UsageError(
-                f"none of the {len(splits[split])} images{of_split} in {folder} can be read"
+                f"none of the {len(splits[split])} images{of_split} in {folder} can be read;"
+                " replace the damaged files"
             )
     shapes = frozenset(head.shape for head in found.heads.values())
     depth = _depth(folder, found.heads)
@@ -219,8 +220,8 @@ def _warn_if_dark(folder: Path, found: _Found, depth: int) -> None:
     largest = max(int(pixels.max()) for pixels in probed)
     if largest <= _DARK:
         log.warning(
-            "the images in %s are nearly black: the largest value in the %d that were looked at (of"
-            " %d) is %d of 255. If that value means white, scale the images up to 255",
+            "the images in %s are nearly black: the largest value in %d of its %d images is %d"
+            " of 255. If that value means white, scale the images up to 255",
             *(folder, len(probed), len(names), largest),
         )
 

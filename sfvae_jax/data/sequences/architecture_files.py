@@ -115,7 +115,9 @@ def parse_enas(line: str) -> Architecture:
     if not _is_number(accuracy):
         raise ValueError(f"the accuracy is {_shown(accuracy)}; expected a finite number")
     if len(layers) > _MOST_SKIPS + 1:
-        raise ValueError(f"{len(layers)} layers; at most {_MOST_SKIPS + 1} can be kept exactly")
+        raise ValueError(
+            f"it has {len(layers)} layers; at most {_MOST_SKIPS + 1} can be represented exactly"
+        )
     for i, layer in enumerate(layers):
         if not _is_enas_layer(layer, i):
             raise ValueError(

@@ -43,7 +43,9 @@ def _penalized_log_p(training: Callable[[], Iterable[str]]) -> Callable[[str], f
     try:
         statistics = chemistry.score_statistics(training())
     except chemistry.NoMolecule as error:
-        raise NoScore("RDKit reads none of the training molecules, so none has a score") from error
+        raise NoScore(
+            "RDKit cannot read any of the training molecules, so that none has a score"
+        ) from error
     return lambda text: chemistry.penalized_log_p(text, statistics)
 
 

@@ -14,9 +14,11 @@ from sfvae_jax.options import BELOW_1, POSITIVE, Option
 
 OPTIONS = {
     "epsilon": Option(
-        0.05, POSITIVE, "Nats of KL divergence below which a latent dimension has collapsed"
+        0.05, POSITIVE, "KL divergence, in nats, below which a latent dimension counts as collapsed"
     ),
-    "delta": Option(0.01, BELOW_1, "Share of the examples whose divergence may exceed epsilon"),
+    "delta": Option(
+        0.01, BELOW_1, "Share of the examples whose KL divergence may still exceed epsilon"
+    ),
 }
 
 

@@ -20,9 +20,11 @@ from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
-    "num_samples": Option(50_000, COUNT, "Samples of the posterior of each example"),
-    "chunk_size": Option(500, COUNT, "Samples that are decoded at once"),
-    "num_images": Option(0, COUNT_OR_0, "How many examples are measured, from the first; 0 = all"),
+    "num_samples": Option(50_000, COUNT, "Number of samples of the posterior of each example"),
+    "chunk_size": Option(
+        500, COUNT, "Number of samples that are decoded at once; more take more memory"
+    ),
+    "num_images": Option(0, COUNT_OR_0, "Number of examples to measure, from the first; 0 = all"),
 }
 
 

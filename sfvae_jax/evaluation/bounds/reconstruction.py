@@ -15,7 +15,7 @@ from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, Option
 
-OPTIONS = {"num_samples": Option(1, COUNT, "Samples of the posterior of each image")}
+OPTIONS = {"num_samples": Option(1, COUNT, "Number of samples of the posterior of each image")}
 
 
 def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -65,7 +65,7 @@ def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndar
 def evaluate_reconstruction(trained: TrainedModel, options: ml_collections.ConfigDict) -> Measured:
     """Takes the measures of `reconstruction`, means over the images."""
     at_mean, at_sample = squared_errors(trained, options.num_samples)
-    sampled = NotApplicable("a deterministic model has no samples of a posterior")
+    sampled = NotApplicable("a deterministic model has no posterior to sample from")
     return {
         "reconstruction_error": float(np.mean(at_mean, dtype=np.float64)),
         "reconstruction_error_at_sample": sampled

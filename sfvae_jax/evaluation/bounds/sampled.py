@@ -104,7 +104,7 @@ def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples:
 LOWER_BOUND = Evaluation(
     evaluate_lower_bound,
     (Measure("lower_bound", unit="nats", better="more"),),
-    {"num_samples": Option(1, COUNT, "Samples of the posterior of each example")},
+    {"num_samples": Option(1, COUNT, "Number of samples of the posterior of each example")},
     summary="the ELBO, estimated with `num_samples` samples",
     examples="both",
 )
@@ -114,7 +114,11 @@ IWAE_BOUND = Evaluation(
         Measure("iwae_bound", unit="nats", better="more"),
         Measure("nll_without_constant", unit="nats", digits=2, better="less"),
     ),
-    {"num_samples": Option(100, COUNT, "Samples k of each example, decoded all at once")},
+    {
+        "num_samples": Option(
+            100, COUNT, "Number of samples of each example, k, which are decoded at once"
+        )
+    },
     summary="the importance-weighted bound of `num_samples` samples; -bound - n/2 log(2 pi c)",
     source="GAPS Eq. 9, SFVAE Table 3",
     examples="both",

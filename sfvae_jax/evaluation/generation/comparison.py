@@ -69,7 +69,12 @@ def num_images(trained: TrainedModel) -> int:
     limits = {SOURCES[source].one_each_of for source in named} - {""}
     number = min(asked, *(len(split_examples(trained, split)) for split in (REAL, *limits)))
     if number < asked:
-        log.info("%d images of every source are compared; %d were asked for", number, asked)
+        log.info(
+            "comparing %d images of each source instead of evaluations.generated.num_samples=%d,"
+            " because there are no more real images",
+            number,
+            asked,
+        )
     return number
 
 

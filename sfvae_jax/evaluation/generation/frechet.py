@@ -68,7 +68,7 @@ class Moments:
     def covariance(self) -> np.ndarray:
         """Returns the unbiased estimate, scatter / (N - 1), [d, d]."""
         if self.count < 2:
-            raise ValueError("a covariance needs two features or more, got one")
+            raise ValueError("a covariance needs at least two features, got one")
         return self.scatter / (self.count - 1)
 
 
@@ -121,9 +121,9 @@ def frechet_distance(
         ("covariance2", covariance2, (d, d)),
     ):
         if found.shape != expected:
-            raise ValueError(f"{name} must be shaped {expected}, got {found.shape}")
+            raise ValueError(f"{name} must have shape {expected}, got shape {found.shape}")
         if not np.isfinite(found).all():
-            raise ValueError(f"{name} is not finite")
+            raise ValueError(f"{name} must be finite")
     root_trace = np.linalg.svd(_factor(covariance1).T @ _factor(covariance2), compute_uv=False)
     total = np.trace(covariance1) + np.trace(covariance2) - 2.0 * np.sum(root_trace)
     return float(np.sum(np.square(mean1 - mean2)) + max(total, 0.0))
@@ -146,7 +146,7 @@ def evaluate_frechet(trained: TrainedModel, options: ml_collections.ConfigDict) 
     """
     real = features_of(trained, REAL)
     if len(real) < 2:
-        raise NotApplicable("a covariance needs two images or more")
+        raise NotApplicable("a covariance needs at least two images")
     real_moments = moments(real)
 
     def distance(source: str) -> float:

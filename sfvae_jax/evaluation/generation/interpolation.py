@@ -31,7 +31,9 @@ def slerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray | float) -> np.
     """
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
     if start.shape != end.shape or not start.ndim:
-        raise ValueError(f"codes must share one shape [..., m], got {start.shape}, {end.shape}")
+        raise ValueError(
+            f"start and end must have the same shape [..., m], got {start.shape} and {end.shape}"
+        )
     t = np.broadcast_to(np.asarray(weight, np.float64), start.shape[:-1])[..., None]
     a, b = _unit(start), _unit(end)
     # By the tangent of half the angle, which is exact for nearly parallel codes, unlike arccos.

@@ -13,10 +13,13 @@ GENERATED = {
     "features": Option(
         "inception",
         one_of("features", FEATURES),
-        "Features of images: of the Inception network, or of a classifier trained on the labels",
+        "Which features of images are compared: those of the Inception network, or of a"
+        " classifier trained on the labels",
     ),
     "num_samples": Option(
-        10_000, whole(2), "Images of every source; fewer if there are fewer real ones"
+        10_000,
+        whole(2),
+        "Number of images of each source; if there are fewer real images, as many as these",
     ),
     **{name: option for spec in FEATURES.values() for name, option in spec.options.items()},
     **{name: option for spec in DENSITIES.values() for name, option in spec.options.items()},

@@ -52,7 +52,9 @@ def prd_of_histograms(
     """
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     if real.ndim != 1 or real.shape != generated.shape:
-        raise ValueError(f"need two histograms [K], got shapes {real.shape} and {generated.shape}")
+        raise ValueError(
+            f"expected two histograms [K], got shapes {real.shape} and {generated.shape}"
+        )
     for name, histogram in (("real", real), ("generated", generated)):
         if np.any(histogram < 0) or not np.isclose(histogram.sum(), 1.0):
             raise ValueError(f"{name} must be probabilities that sum to 1")
@@ -94,12 +96,14 @@ def prd(
 
     if features_real.shape != features_generated.shape or features_real.ndim != 2:
         raise ValueError(
-            f"need two sets of features of the same shape [N, d], got {features_real.shape} and"
-            f" {features_generated.shape}"
+            f"expected two sets of features of the same shape [N, d], got {features_real.shape}"
+            f" and {features_generated.shape}"
         )
     number = len(features_real)
     if 2 * number < num_clusters:
-        raise ValueError(f"{num_clusters} clusters need as many features, got {2 * number}")
+        raise ValueError(
+            f"{num_clusters} clusters need at least {num_clusters} features, got {2 * number}"
+        )
     union = np.concatenate([features_real, features_generated]).astype(np.float64)
     curves = []
     for run in range(num_runs):
@@ -141,7 +145,9 @@ def evaluate_precision_recall(
     """
     real = features_of(trained, REAL)
     if 2 * len(real) < NUM_CLUSTERS:
-        raise NotApplicable(f"{NUM_CLUSTERS} clusters need as many images, got {2 * len(real)}")
+        raise NotApplicable(
+            f"{NUM_CLUSTERS} clusters need at least {NUM_CLUSTERS} images, got {2 * len(real)}"
+        )
 
     def pair(source: str) -> tuple[float, float]:
         curve = prd(real, features_of(trained, source))

@@ -122,7 +122,7 @@ def midpoints(rng: np.random.Generator, codes: np.ndarray, number: int) -> np.nd
         NotApplicable: if there are fewer than two codes.
     """
     if len(codes) < 2:
-        raise NotApplicable("interpolations need two validation images or more")
+        raise NotApplicable("interpolations need at least two validation images")
     first = rng.integers(len(codes), size=number)
     second = (first + rng.integers(1, len(codes), size=number)) % len(codes)
     return slerp(codes[first], codes[second], 0.5)

@@ -155,7 +155,7 @@ def draw_posteriors(
         return
     if any(place >= len(measured.images) for place in pictured):
         raise UsageError(
-            "evaluations.inference_gaps.pictured must be places below the number of images,"
+            "evaluations.inference_gaps.pictured must be indices below the number of images,"
             f" {len(measured.images)}; got {tuple(pictured)}"
         )
     chosen = {place: f"image {place}" for place in pictured} or choose(measured)
@@ -272,7 +272,7 @@ def outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
     # Relative to its largest value here, as a posterior with its mass elsewhere would underflow.
     relative = np.exp(finite - finite.max()) if np.isfinite(finite.max()) else None
     if relative is None:
-        axes.text(0.03, 0.03, "nowhere near", transform=axes.transAxes, color=figures.COLORS[1])
+        axes.text(0.03, 0.03, "no mass here", transform=axes.transAxes, color=figures.COLORS[1])
         return
     levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2)
     places = np.moveaxis(grid.points, -1, 0)

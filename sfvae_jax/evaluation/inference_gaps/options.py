@@ -29,29 +29,34 @@ from sfvae_jax.posteriors import POSTERIORS
 _SEARCHED = tuple(name for name in FAMILIES if not POSTERIORS[name].fixed_variance)
 
 OPTIONS: Group = {
-    "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits that are measured"),
-    "num_images": Option(1000, COUNT_OR_0, "First images of each split to measure; 0 = all"),
-    "num_samples": Option(5000, COUNT, "Samples per image for each bound of a posterior"),
-    "chunk_size": Option(500, COUNT, "Samples that are decoded at once; more take more memory"),
+    "parts": Option(("train", "test"), some_of("split", SPLITS), "Splits to measure"),
+    "num_images": Option(
+        1000, COUNT_OR_0, "Number of images of each split to measure, from the first; 0 = all"
+    ),
+    "num_samples": Option(5000, COUNT, "Number of samples per image for each bound of a posterior"),
+    "chunk_size": Option(
+        500, COUNT, "Number of samples that are decoded at once; more take more memory"
+    ),
     "families": Option(
         ("diagonal", "full_covariance", "auxiliary_flow"),
         some_of("family", _SEARCHED, least=0),
         "Posterior families to optimise for each image; the model's own is added if there are any",
     ),
     "num_simulated": Option(
-        100, COUNT_OR_0, "Images simulated from the model, for an upper bound; 0 = none"
+        100, COUNT_OR_0, "Number of images simulated from the model, for an upper bound; 0 = none"
     ),
     "max_sandwich": Option(
         1.0,
         POSITIVE,
-        "Nats between the bounds of simulated images above which AIS counts as not mixed",
+        "Largest difference between the bounds of simulated images, in nats, at which AIS counts"
+        " as mixed",
     ),
     "annealing": ANNEALING,
     "local": LOCAL,
     "pictured": Option(
         (),
-        tuple_of(is_whole, "places of images, from 0"),
-        "Places of the images to draw if there are two latents; () = chosen by their gaps",
+        tuple_of(is_whole, "indices of images, from 0"),
+        "Indices of the images to draw if there are two latents; () = chosen by their gaps",
     ),
 }
 
@@ -84,7 +89,7 @@ def check(options: ml_collections.ConfigDict) -> None:
     most = options.num_images or float("inf")
     if not all(place < most for place in options.pictured):
         raise UsageError(
-            f"pictured must be places from 0 to num_images - 1 = {options.num_images - 1}, got"
+            f"pictured must be indices from 0 to num_images - 1 = {options.num_images - 1}, got"
             f" {tuple(options.pictured)}"
         )
     try:

@@ -25,19 +25,21 @@ from sfvae_jax.options import (
 from sfvae_jax.posteriors.options import MOST_FLOWS
 
 ANNEALING = {  # GAPS Section 3.3
-    "num_chains": Option(100, COUNT, "Annealing chains for each image"),
-    "num_temperatures": Option(500, COUNT, "Distributions strictly between prior and posterior"),
-    "num_leapfrog_steps": Option(10, COUNT, "Leapfrog steps of each HMC transition"),
+    "num_chains": Option(100, COUNT, "Number of annealing chains for each image"),
+    "num_temperatures": Option(
+        500, COUNT, "Number of distributions strictly between prior and posterior"
+    ),
+    "num_leapfrog_steps": Option(10, COUNT, "Number of leapfrog steps of each HMC transition"),
     "schedule": Option(
         "sigmoidal", one_of("schedule", SCHEDULES), "How the temperatures are spaced"
     ),
     "target_acceptance": Option(
         TARGET_ACCEPTANCE,
         BETWEEN_0_1,
-        "Acceptance rate that the pilot run tunes the step sizes to",
+        "Acceptance rate for which the pilot run tunes the step sizes",
     ),
-    "pilot_chains": Option(10, COUNT, "Chains of the pilot run for each image"),
-    "chunk_size": Option(500, COUNT, "Chains that run at once; more take more memory"),
+    "pilot_chains": Option(10, COUNT, "Number of chains of the pilot run for each image"),
+    "chunk_size": Option(500, COUNT, "Number of chains that run at once; more take more memory"),
 }
 
 
@@ -84,16 +86,20 @@ class Annealing:
 
 
 LOCAL = {  # GAPS Section 6.4 and Table 8
-    "num_samples": Option(100, COUNT, "Samples of the posterior in each step's ELBO"),
+    "num_samples": Option(100, COUNT, "Number of samples of the posterior in each step's ELBO"),
     "learning_rate": Option(1e-3, POSITIVE, "Adam's initial learning rate"),
     "network_learning_rate": Option(
         1e-3, POSITIVE, "Adam's initial learning rate for a family that has networks"
     ),
-    "check_every": Option(100, COUNT, "Steps between two checks of an image's ELBO"),
-    "patience": Option(10, COUNT, "Checks without an improvement before an image is finished"),
-    "max_steps": Option(100_000, COUNT, "Most steps for any image"),
-    "chunk_size": Option(100, COUNT, "Images that are optimised at once; more take more memory"),
-    "num_flows": Option(2, whole(1, MOST_FLOWS), "Steps of a flow"),
+    "check_every": Option(100, COUNT, "Number of steps between two checks of an image's ELBO"),
+    "patience": Option(
+        10, COUNT, "Number of checks without an improvement after which an image is finished"
+    ),
+    "max_steps": Option(100_000, COUNT, "Largest number of steps for any image"),
+    "chunk_size": Option(
+        100, COUNT, "Number of images that are optimised at once; more take more memory"
+    ),
+    "num_flows": Option(2, whole(1, MOST_FLOWS), "Number of steps of a flow"),
     "hidden_sizes": Option((100, 100), SIZES, "Hidden layer sizes of a flow's networks"),
 }
 

@@ -24,7 +24,7 @@ from sfvae_jax.options import COUNT, Option
 
 OPTIONS = {
     "num_samples": Option(
-        10, COUNT, "Samples of the posterior of each image, for the unbiased ELBO"
+        10, COUNT, "Number of samples of the posterior of each image, for the unbiased ELBO"
     )
 }
 
@@ -164,7 +164,7 @@ EVALUATION = Evaluation(
     evaluate_bias,
     (*_ELBOS, *(measure.error() for measure in _ELBOS), Measure("gamma")),
     OPTIONS,
-    summary="the sampling-free objective, with the weights of training, beside the unbiased ELBO of"
+    summary="the sampling-free objective, with the weights of training, and the unbiased ELBO of"
     " the same model; gamma is that of the last step, for another objective `objective.gamma`",
     source="SFVAE Figures 1, C.2",
     draw=draw_bias,

@@ -43,9 +43,13 @@ OPTIONS = {
         Rule(_are_rising, "rising numbers of 2 or more, such as (5, 25)"),
         "Numbers of samples that the linearisation is compared with",
     ),
-    "num_truth": Option(15_000, whole(8), "Samples that the true covariance is estimated from"),
-    "num_images": Option(20, COUNT_OR_0, "How many images are measured, from the first; 0 = all"),
-    "chunk_size": Option(500, whole(2), "Samples that are decoded at once"),
+    "num_truth": Option(
+        15_000, whole(8), "Number of samples from which the true covariance is estimated"
+    ),
+    "num_images": Option(20, COUNT_OR_0, "Number of images to measure, from the first; 0 = all"),
+    "chunk_size": Option(
+        500, whole(2), "Number of samples that are decoded at once; more take more memory"
+    ),
 }
 
 
@@ -58,7 +62,7 @@ def check(options: ml_collections.ConfigDict) -> None:
     least = options.sample_counts[-1] + 1
     if options.num_truth < least:
         raise UsageError(
-            f"num_truth must be {least} or more, which is above the largest of sample_counts, got"
+            f"num_truth must be at least {least}, above the largest of sample_counts; got"
             f" {options.num_truth}"
         )
 
@@ -206,7 +210,7 @@ def _or_reason(counts: tuple[int, ...], errors: np.ndarray) -> Value:
     try:
         return float(equivalent_samples(counts, [float(e) for e in errors[1:]], float(errors[0])))
     except ValueError:
-        return NotApplicable("an error is too small or too large to be told from noise")
+        return NotApplicable("an error is too small or too large to be distinguished from noise")
 
 
 def draw_jacobian_quality(
@@ -280,8 +284,8 @@ EVALUATION = Evaluation(
         _OF_LINEARIZED.error("monte_carlo_error", digits=1),
     ),
     OPTIONS,
-    summary="how near the output covariance of the linearised decoder is to the true one, beside"
-    " that of K samples",
+    summary="how close the output covariance of the linearised decoder is to the true one, compared"
+    " with estimates from K samples",
     source="SFVAE Table 1, Figure A.1",
     names=metric_names,
     check=check,

@@ -39,14 +39,20 @@ from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
 OPTIONS = {
-    "num_images": Option(200, COUNT_OR_0, "How many images the decoders are compared at; 0 = all"),
+    "num_images": Option(
+        200,
+        COUNT_OR_0,
+        "Number of images at which the decoders are compared, from the first; 0 = all",
+    ),
     "num_components": Option(
         10_000,
         COUNT_OR_0,
-        "How many training images' posteriors the optimal decoder is made of, evenly spaced ones;"
+        "Number of training images, evenly spaced, whose posteriors make up the optimal decoder;"
         " 0 = all",
     ),
-    "chunk_size": Option(1000, COUNT, "Training images that are held as floats at once"),
+    "chunk_size": Option(
+        1000, COUNT, "Number of training images that are in memory as floats at once"
+    ),
 }
 
 _FEW = 2.0  # with fewer components than this, the optimum at a code is about one training image

@@ -25,7 +25,7 @@ from sfvae_jax.options import COUNT_OR_0, Option
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point
 
 OPTIONS = {
-    "num_images": Option(1000, COUNT_OR_0, "How many images are measured, from the first; 0 = all")
+    "num_images": Option(1000, COUNT_OR_0, "Number of images to measure, from the first; 0 = all")
 }
 
 
@@ -171,7 +171,7 @@ EVALUATION = Evaluation(
         Measure("diagonal_covariance_gap", unit="nats", better="less"),
     ),
     OPTIONS,
-    summary="how nearly codes and posterior variances are those of a stationary point of the ELBO,"
-    " and the log evidence of the decoder's tangent",
+    summary="how close codes and posterior variances are to a stationary point of the ELBO, and the"
+    " log evidence of the decoder's tangent",
     source="BACK Eqs. 11, 12, 16, 18",
 )

@@ -32,24 +32,32 @@ from sfvae_jax.options import DRAWN, POSITIVE, Option, some_of, whole
 log = logging.getLogger("sfvae_jax")
 
 OPTIONS = {
-    "num_traversed": Option(2, DRAWN, "Images that get a picture of traversals of their own"),
+    "num_traversed": Option(2, DRAWN, "Number of images with a picture of traversals of their own"),
     "num_dimensions": Option(
-        10, whole(0, 1000), "Latents to traverse, from the most informative down; 0 = all"
+        10, whole(0, 1000), "Number of latents to traverse, the most informative first; 0 = all"
     ),
-    "num_values": Option(9, DRAWN, "Values of each latent in a traversal, from -limit to limit"),
+    "num_values": Option(
+        9, DRAWN, "Number of values of each latent in a traversal, from -limit to limit"
+    ),
     "limit": Option(
         3.0, POSITIVE, "Largest value in a traversal, in standard deviations of the prior"
     ),
-    "num_interpolations": Option(6, DRAWN, "Pairs of images to interpolate between"),
-    "num_steps": Option(9, DRAWN, "Images in an interpolation"),
+    "num_interpolations": Option(6, DRAWN, "Number of pairs of images to interpolate between"),
+    "num_steps": Option(9, DRAWN, "Number of images in an interpolation"),
     "sources": Option(
         ("optimal_prior", "gaussian", "gmm"),
         some_of("source", DENSITIES),
-        "Densities that samples are drawn from, besides the prior",
+        "Densities from which samples are drawn, besides the prior",
     ),
-    "num_samples": Option(8, DRAWN, "Samples of the mixture to show beside their neighbours"),
-    "num_neighbours": Option(5, DRAWN, "Nearest training images of each such sample"),
-    "manifold_side": Option(20, DRAWN, "Images on each side of the manifold of two latents"),
+    "num_samples": Option(
+        8, DRAWN, "Number of samples of the mixture to show with their nearest training images"
+    ),
+    "num_neighbours": Option(
+        5, DRAWN, "Number of nearest training images of each of these samples"
+    ),
+    "manifold_side": Option(
+        20, DRAWN, "Number of images on each side of the manifold of two latents"
+    ),
     "manifold_limit": Option(
         5.0, POSITIVE, "Where the manifold ends, in standard deviations of the prior"
     ),

@@ -20,12 +20,12 @@ from sfvae_jax.options import COUNT, Option, one_of, whole
 
 OPTIONS = {
     "num_trials": Option(
-        5, COUNT, "Searches, each of which begins with other examples of the training set"
+        5, COUNT, "Number of searches, each starting from other training examples"
     ),
-    "num_iterations": Option(5, COUNT, "Batches of codes that each search decodes"),
-    "batch_size": Option(50, whole(1, NUM_POOLED), "Codes in each of these batches"),
+    "num_iterations": Option(5, COUNT, "Number of batches of codes that each search decodes"),
+    "batch_size": Option(50, whole(1, NUM_POOLED), "Number of codes in a batch"),
     "num_training": Option(
-        1000, COUNT, "Training examples whose codes and scores a search begins with"
+        1000, COUNT, "Number of training examples from whose codes and scores a search starts"
     ),
     "decoding": Option(
         "mode",
@@ -33,7 +33,9 @@ OPTIONS = {
         "How a code is decoded: mode = the mode of p(x|z), sample = the most frequent valid text"
         " among num_attempts samples",
     ),
-    "num_attempts": Option(25, COUNT, "Samples of p(x|z) for each code, with decoding=sample"),
+    "num_attempts": Option(
+        25, COUNT, "Number of samples of p(x|z) for each code, if decoding is sample"
+    ),
 }
 
 
@@ -71,7 +73,7 @@ def _mean(scores: Sequence[float]) -> Value:
 
 def _deviation(values: Sequence[float]) -> Value:
     if len(values) < 2:
-        return NotApplicable("a deviation requires two trials or more")
+        return NotApplicable("a standard deviation requires at least two trials")
     return float(np.std(values, ddof=1))
 
 

@@ -48,7 +48,7 @@ def judged(language: Language) -> SequenceKind:
     """
     kind = data.sequence_kind(language.kind)
     if kind is None:
-        raise NotApplicable(f"nothing is known about sequences of the kind {language.kind!r}")
+        raise NotApplicable(f"unknown kind of sequences {language.kind!r}")
     if reason := kind.missing():
         raise NotApplicable(reason)
     return kind

@@ -26,9 +26,9 @@ from sfvae_jax.options import COUNT, Option, one_of, some_of
 
 SAMPLE_OPTIONS = {
     "sources": Option(
-        ("prior", "gmm"), some_of("source", DENSITIES), "Densities that latents are drawn from"
+        ("prior", "gmm"), some_of("source", DENSITIES), "Densities from which latents are drawn"
     ),
-    "num_samples": Option(1000, COUNT, "Sequences that are decoded for each density"),
+    "num_samples": Option(1000, COUNT, "Number of sequences to decode for each density"),
     "decoding": Option(
         "mode",
         one_of("decoding", DECODINGS),
@@ -154,7 +154,10 @@ SEQUENCE_SAMPLES = Evaluation(
         Measure("novel_SOURCE", "novel samples of the SOURCE", digits=3, better="more", split=""),
     ),
     SAMPLE_OPTIONS,
-    summary="the share of random sequences that are valid, of these different, and of these new",
+    summary=(
+        "the shares of random sequences that are valid, of the valid ones that are different,"
+        " and of these that are not in the training set"
+    ),
     source="GrammarVAE 4.2, RAE 6.2",
     names=lambda options, _: tuple(
         name for source in options.sources for name in _sample_metrics(source)
@@ -170,7 +173,7 @@ SEQUENCE_RECONSTRUCTION = Evaluation(
         Measure("token_accuracy", digits=3, better="more"),
         Measure("value_error", digits=3, better="less"),
     ),
-    summary="how nearly a sequence's code decodes to it",
+    summary="how well sequences are decoded from their codes",
     source="GrammarVAE 4",
     examples="sequences",
 )

@@ -30,11 +30,13 @@ OPTIONS = {
     "sources": Option(
         ("prior", "gmm"),
         some_of("source", DENSITIES),
-        "Densities that the latents of random sequences are drawn from",
+        "Densities from which the latents of random sequences are drawn",
     ),
-    "num_interpolations": Option(2, DRAWN, "Pairs of examples between which is interpolated"),
+    "num_interpolations": Option(2, DRAWN, "Number of pairs of examples to interpolate between"),
     "num_steps": Option(
-        7, whole(2, 1000), "Sequences from one example of a pair to the other, both included"
+        7,
+        whole(2, 1000),
+        "Number of sequences from one example of a pair to the other, both included",
     ),
 }
 

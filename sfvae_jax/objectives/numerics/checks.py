@@ -101,7 +101,7 @@ def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> Non
 def check_pair(name: str, value: Any, expected: str) -> None:
     """Checks that a value is a tuple or list of two; an array of two rows is not one."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        what = f"{len(value)} of them" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
+        what = f"{len(value)} values" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
         raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
 
 
@@ -129,7 +129,7 @@ def check_tells_apart(name: str, value: Any, number: int, what: str) -> None:
     """Checks that the floats of an array have enough bits for `number` different values."""
     if is_narrow(value) and number > 2 ** (jnp.finfo(value.dtype).nmant + 1):
         raise ArgumentError(
-            f"{name} must be float32: {value.dtype} does not hold the {number} {what}"
+            f"{name} must be float32; {value.dtype} cannot represent all {number} {what}"
         )
 
 

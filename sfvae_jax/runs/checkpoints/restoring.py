@@ -166,14 +166,15 @@ def _read_newest_whole(
             log.warning("checkpoint %d is damaged: %s; using checkpoint %d", other, damage, step)
         if not proved:
             log.warning(
-                "checkpoint %d was saved by an earlier version, without proof that it is whole",
+                "checkpoint %d was saved by an earlier version, without the digests that would"
+                " prove it complete",
                 step,
             )
         return arrays, list(damaged)
     what = "; ".join(f"checkpoint {step}: {damage}" for step, damage in damaged.items())
     raise RunError(
-        f"{shown(folder)} holds no whole checkpoint ({what or 'it is empty'}); nothing has been"
-        " changed. Give another --workdir, or delete this one to start again"
+        f"{shown(folder)} holds no complete checkpoint ({what or 'it is empty'}); nothing has"
+        " been changed. Give another --workdir, or delete this one to start again"
     )
 
 
@@ -185,7 +186,7 @@ def _read_one(
     def check_all(layout: Layout) -> None:
         dtype, shape = layout.get(_STEP, ("", ()))
         if not dtype.startswith("int") or shape:
-            raise proof.Damaged("it does not hold its step")
+            raise proof.Damaged("it does not contain its step")
         check(step, layout)
 
     arrays, proved = proof.read(
@@ -205,8 +206,9 @@ def _fits(like: TrainState) -> Check:
         if difference is not None:
             name, found, wanted = difference
             raise RunError(
-                f"checkpoint {step} has another architecture: {name} is {found} there and"
-                f" {wanted} in this configuration; give the one that it was trained with"
+                f"checkpoint {step} belongs to another architecture: {name} is {found} in the"
+                f" checkpoint and {wanted} in this config; give the config that the run was"
+                " trained with"
             )
 
     return check

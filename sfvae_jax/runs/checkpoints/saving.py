@@ -186,7 +186,7 @@ class Checkpoints:
         try:
             self._manager.close()
         except Exception as error:  # from a failed save, which was reported
-            log.debug("closing the checkpoints: %s", error)
+            log.debug("error while closing the checkpoints: %s", error)
         with contextlib.suppress(RunError):
             self._check_owner()
             self._remove_temporary()

@@ -68,7 +68,7 @@ def differences(
     there: dict[str, Any],
     here: dict[str, Any],
     matters: Callable[[str], bool],
-    places: tuple[str, str] = ("there", "here"),
+    places: tuple[str, str] = ("in that run", "in this one"),
 ) -> list[str]:
     """Says in words what differs under the keys that matter; `places` are the words for the two."""
     return [

@@ -25,9 +25,9 @@ def readable(content: Mapping[str, Any]) -> tuple[Results, list[str]]:
         if key in _BY_STEP and isinstance(value, dict):
             wrong = [step for step, entry in value.items() if not is_right({step: entry})]
             value = {step: entry for step, entry in value.items() if step not in wrong}
-            faults += [f"{key!r} at step {step[:20]!r} is not {expected}" for step in wrong]
+            faults += [f"{key!r} at step {step[:20]!r} must be {expected}" for step in wrong]
         elif not is_right(value):
-            faults.append(f"{key!r} is not {expected}")
+            faults.append(f"{key!r} must be {expected}")
             continue
         found[key] = value
     return found, faults

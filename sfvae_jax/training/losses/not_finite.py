@@ -20,9 +20,7 @@ _HARMLESS_NEAR_0 = (
     "objective.penalty_weight",
     "objective.free_bits",
 )
-_LOOK_AT_DATA = (
-    "Look at the data and at model.initializer, whose scales are the only others that enter it"
-)
+_LOOK_AT_DATA = "Check the data and model.initializer, the only other things that scale the loss"
 
 
 def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
@@ -37,7 +35,7 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
     """
     far = _far_from_one(config, _FAR if at_start else _VERY_FAR)
     if at_start:
-        cause = "This precedes any update, so that train.learning_rate is not the cause"
+        cause = "No update has been made yet, so train.learning_rate is not the cause"
         return f"{cause}. {far or _LOOK_AT_DATA}"
     slower = "Lower train.learning_rate"
     of_likelihood = LIKELIHOODS[config.likelihood.name].advice

@@ -81,8 +81,8 @@ OBJECTIVE = {
     "gamma_boundaries": Option(
         (),
         _BOUNDARIES,
-        "Steps at which the piecewise schedule goes on to its next gamma; () gives all values"
-        " equally many steps",
+        "Steps at which the piecewise schedule takes its next gamma; () gives all values equally"
+        " many steps",
     ),
     "log_det_weight": Option(
         1.0,
@@ -141,7 +141,8 @@ OBJECTIVE = {
     "free_bits_of_batch": Option(
         False,
         FLAG,
-        "Whether the floor is under the batch's mean divergence, not under that of each example",
+        "Whether the floor applies to the mean divergence of the batch instead of that of each"
+        " example",
     ),
     "tau": Option(0.2, POSITIVE, f"Information factor ({_readers('tau')})"),
     "penalty_weight": Option(

@@ -177,7 +177,7 @@ def test_names_of_molecules_in_another_encoding(write):
 def test_line_endings(write):
     name = write(b"\xef\xbb\xbfx\r1\r\n2\n\r\n3\r\rx + y\r")
     assert sorted(texts(group(name, skip_corrupt=True))) == ["1", "2", "3", "x"]
-    assert "line 7, column 5: 'y' cannot stand here" in refused(group(name))
+    assert "line 7, column 5: unexpected 'y'" in refused(group(name))
 
 
 def test_a_long_line_does_not_widen_the_others(write):
@@ -249,13 +249,13 @@ def refused(config, part="train"):
 def test_a_line_that_is_not_a_sentence(write, tmp_path):
     name = write("x\n\n   x + y\n1 +")
     assert refused(group(name)) == (
-        f"{tmp_path}/equations.txt line 3, column 8: 'y' cannot stand here; correct it, or leave"
+        f"{tmp_path}/equations.txt line 3, column 8: unexpected 'y'; correct it, or leave"
         " such lines out with --config.data.skip_corrupt=True"
     )
     message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
     assert "molecules.txt line 2, column 4: the text ends too soon" in message
     message = refused(group(write("x\n  x + y"), tokens="characters"))
-    assert "line 2, column 7: 'y' cannot stand here" in message
+    assert "line 2, column 7: unexpected 'y'" in message
 
 
 def test_lines_left_out_are_counted(write, caplog):
@@ -326,7 +326,7 @@ def test_files_that_cannot_be_used(write, tmp_path):
 
 def test_nothing_in_a_file_is_executed(write, tmp_path):
     code = f"__import__('pathlib').Path('{tmp_path}/executed').touch()"
-    assert "line 1, column 1: '_' cannot stand here" in refused(group(write(code)))
+    assert "line 1, column 1: unexpected '_'" in refused(group(write(code)))
     assert not (tmp_path / "executed").exists()
 
 
@@ -389,7 +389,7 @@ def test_elements_of_molecules(write, tokens):
         assert sorted(texts(config)) == ["CC[Na]", "[Cs+].[Cl-]"]
     config = group(name, elements="common", tokens=tokens)
     if tokens == "grammar":
-        assert "line 1, column 3: 's' cannot stand here" in refused(config)
+        assert "line 1, column 3: unexpected 's'" in refused(config)
         assert data.language(config).grammar is COMMON_SMILES
         assert data.language(group("molecules")).grammar is SMILES
     else:
@@ -409,7 +409,9 @@ def test_elements_are_kept_with_a_run(write, tmp_path):
     kept = json.loads(files.config.read_text())
     del kept["data"]["elements"]
     files.config.write_text(json.dumps(kept))
-    with pytest.raises(UsageError, match="data.elements is 'common' there and 'all' here"):
+    with pytest.raises(
+        UsageError, match="data.elements is 'common' in that run and 'all' in this one"
+    ):
         files.check(resolved, base_config())
     config.data.elements = "common"
     files.check(resolve(config), base_config())

@@ -118,7 +118,7 @@ def test_further_arrays_are_mapped_with_their_example():
     np.testing.assert_allclose(found[0], trained.images.reshape(20, 6).sum(1) / 255, rtol=1e-5)
     np.testing.assert_array_equal(found[1], 101 * np.arange(20))
     np.testing.assert_array_equal(found[2], 2.0 * np.arange(20) + 1)
-    with pytest.raises(ValueError, match="20 examples need as many entries"):
+    with pytest.raises(ValueError, match="expected 20 entries"):
         trained.map_images(function, None, extra, np.arange(21))
 
 

@@ -95,13 +95,13 @@ def test_moments_are_the_same_in_batches_and_merged(monkeypatch):
 
 def test_invalid_gaussians_are_refused():
     mean, cov = np.zeros(2), np.eye(2)
-    with pytest.raises(ValueError, match="mean2 must be shaped"):
+    with pytest.raises(ValueError, match="mean2 must have shape"):
         frechet_distance(mean, cov, np.zeros(3), cov)
-    with pytest.raises(ValueError, match="covariance1 must be shaped"):
+    with pytest.raises(ValueError, match="covariance1 must have shape"):
         frechet_distance(mean, np.ones(2), mean, cov)
-    with pytest.raises(ValueError, match="mean1 is not finite"):
+    with pytest.raises(ValueError, match="mean1 must be finite"):
         frechet_distance(mean * np.nan, cov, mean, cov)
-    with pytest.raises(ValueError, match="two features or more"):
+    with pytest.raises(ValueError, match="at least two features"):
         moments(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="not empty"):
         moments(np.zeros((0, 3)))

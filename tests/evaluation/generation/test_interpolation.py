@@ -45,5 +45,5 @@ def test_slerp_is_continuous_towards_parallel_codes(angle):
 
 
 def test_codes_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match="share one shape"):
+    with pytest.raises(ValueError, match="must have the same shape"):
         slerp(np.zeros((2, 3)), np.zeros(3), 0.5)

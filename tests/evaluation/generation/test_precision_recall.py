@@ -76,7 +76,7 @@ def test_sets_that_cannot_be_compared_are_refused():
     features = np.zeros((30, 2))
     with pytest.raises(ValueError, match="of the same shape"):
         prd(features, features[:-1])
-    with pytest.raises(ValueError, match="20 clusters need as many features, got 8"):
+    with pytest.raises(ValueError, match="20 clusters need at least 20 features, got 8"):
         prd(features[:4], features[:4])
     with pytest.raises(ValueError, match=r"two histograms \[K\]"):
         prd_of_histograms([1.0], [0.5, 0.5])

@@ -175,7 +175,7 @@ def test_a_deterministic_encoder_has_evidence_and_no_gaps():
         ),
         ({"families": ("gaussian",)}, "families: unknown family 'gaussian'"),
         ({"families": ("constant",)}, "families: unknown family 'constant'"),
-        ({"pictured": (3, 1000)}, "pictured must be places from 0 to num_images - 1 = 999, got"),
+        ({"pictured": (3, 1000)}, "pictured must be indices from 0 to num_images - 1 = 999, got"),
         ({"local.hidden_sizes": (0,)}, "local.hidden_sizes must be positive"),
         ({"annealing.schedule": "cubic"}, "annealing.schedule: unknown schedule"),
         ({"annealing.num_chains": 0}, "annealing.num_chains must be a whole number from 1 to"),

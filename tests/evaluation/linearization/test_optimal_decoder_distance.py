@@ -138,7 +138,7 @@ def test_posteriors_that_do_not_overlap_give_a_caveat(trained):
             {"likelihood": likelihoods.DiscretizedLogistic()},
             "DiscretizedLogistic likelihood has no",
         ),
-        ({"images_of": None}, "given no other examples"),
+        ({"images_of": None}, "only the evaluated examples"),
     ],
 )
 def test_a_model_without_an_optimal_decoder_says_why(trained, changes, reason):

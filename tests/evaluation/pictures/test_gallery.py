@@ -170,5 +170,5 @@ def test_too_few_codes_for_a_mixture_are_logged(trained, tmp_path, caplog):
     options = ml_collections.ConfigDict({**trained.config.pictures, **few})
     with caplog.at_level("INFO", "sfvae_jax"):
         draw_gallery(trained, options, {}, "a model", tmp_path)
-    assert "neighbours.png is not drawn: gmm needs 10 training images or more" in caplog.text
+    assert "neighbours.png is not drawn: gmm needs at least 10 training images" in caplog.text
     assert not (tmp_path / "neighbours.png").exists()

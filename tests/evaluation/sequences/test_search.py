@@ -227,7 +227,7 @@ def test_molecules_that_rdkit_does_not_read_have_no_score(tmp_path):
     trained = _trained(language=language, images_of=lambda part: examples)
     metrics, reasons, *_ = evaluation.measure(trained)
     assert set(metrics.values()) == {None}
-    reason = "RDKit reads none of the training molecules, so none has a score"
+    reason = "RDKit cannot read any of the training molecules, so that none has a score"
     assert set(reasons.values()) == {reason}
     evaluation.draw(trained, "bayesian_optimization", {}, "title", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -251,14 +251,14 @@ def test_dtypes_that_cannot_hold_the_levels_are_refused(dtype, levels):
     parameters = x[::-1], scale
     log_prob = jax.jit(held.log_prob)
     _agree(log_prob(x.astype(dtype), parameters), _exactly(log_prob(x, parameters)))
-    with pytest.raises(objectives.ArgumentError, match=f"does not hold the {levels + 1} levels"):
+    with pytest.raises(objectives.ArgumentError, match=f"cannot represent all {levels + 1} levels"):
         likelihoods.DiscretizedLogistic(levels + 1).log_prob(x.astype(dtype), parameters)
 
 
 def test_dtypes_that_cannot_hold_the_rules_are_refused():
     sequence = likelihoods.Sequence(types.SimpleNamespace(left=np.zeros(257)), 0.5)
     parameters = jnp.zeros((4, 257)), jnp.zeros(4)
-    with pytest.raises(objectives.ArgumentError, match="does not hold the 257 rules"):
+    with pytest.raises(objectives.ArgumentError, match="cannot represent all 257 rules"):
         sequence.log_prob(jnp.zeros((4, 2), jnp.bfloat16), parameters)
 
 

@@ -63,8 +63,14 @@ def test_an_update_that_overflows_between_records_stops_the_run(tiny_config, tmp
             "Lower objective.free_bits 1e+38",
         ),
         # What this objective does not use is not the cause; nor is a weight of nothing.
-        ({"likelihood.variance": 1e-30, "objective.name": "rae_gp"}, "Look at the data and at"),
-        ({"objective.beta": 0.0, "objective.name": "sampling"}, "Look at the data and at"),
+        (
+            {"likelihood.variance": 1e-30, "objective.name": "rae_gp"},
+            "Check the data and model.initializer",
+        ),
+        (
+            {"objective.beta": 0.0, "objective.name": "sampling"},
+            "Check the data and model.initializer",
+        ),
     ],
 )
 def test_a_first_loss_that_is_not_finite_is_not_blamed_on_the_learning_rate(
@@ -72,7 +78,7 @@ def test_a_first_loss_that_is_not_finite_is_not_blamed_on_the_learning_rate(
 ):
     """All but the last two make a first loss or gradient that is not finite, as was tried."""
     told = advice(resolve(tiny_config(**changes)), at_start=True)
-    assert told.startswith("This precedes any update, so that train.learning_rate is not the")
+    assert told.startswith("No update has been made yet, so train.learning_rate is not the")
     assert advised in told
 
 
@@ -94,7 +100,7 @@ def test_following_the_advice_helps(tiny_config, tmp_path):
     """A variance of 1e-30 has a loss of 1e30, whose gradient overflows; 1e-3 is trained."""
     changes = {"objective.name": "sampling", "train.steps": 3, "evaluations.steps": ()}
     message = (
-        "not finite at step 1; there is no checkpoint. This precedes any update, .*"
+        "not finite at step 1; there is no checkpoint. No update has been made yet, .*"
         "Raise likelihood.variance 1e-30, which is far from 1 and scales the loss$"
     )
     with pytest.raises(RunError, match=message):

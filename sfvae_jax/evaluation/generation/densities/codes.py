@@ -56,7 +56,7 @@ def codes_to_fit(trained: TrainedModel, name: str, least: int) -> np.ndarray:
     """
     codes = training_codes(trained)
     if len(codes) < least:
-        raise NotApplicable(f"{name} needs {least} training images or more, got {len(codes)}")
+        raise NotApplicable(f"{name} needs at least {least} training images, got {len(codes)}")
     log.info("fitting the density %s to %d codes of %d dimensions", name, *codes.shape)
     return codes
 
@@ -75,7 +75,9 @@ def means_and_variances(trained: TrainedModel, images: np.ndarray) -> tuple[np.n
             return posterior.mean, jnp.square(posterior.stddev)
         if isinstance(posterior, FullCovarianceGaussian):
             return posterior.mean, jnp.sum(jnp.square(jnp.tril(posterior.scale_tril)), axis=1)
-        raise NotApplicable(f"a {type(posterior).__name__} posterior has no variance at hand")
+        raise NotApplicable(
+            f"the variance of a {type(posterior).__name__} posterior has no closed form"
+        )
 
     means, variances = trained.map_images(moments, images, key="moments")
     return finite(means), finite(variances)
@@ -94,5 +96,5 @@ def check_codes(codes: np.ndarray, least: int = 1) -> np.ndarray:
     """
     codes = np.asarray(codes, np.float64)
     if codes.ndim != 2 or len(codes) < least:
-        raise ValueError(f"need {least} or more codes [N, m], got shape {codes.shape}")
+        raise ValueError(f"expected at least {least} codes [N, m], got shape {codes.shape}")
     return codes

@@ -98,6 +98,6 @@ MIXTURE = DensitySpec(
     _mixture,
     "a mixture of Gaussians fitted to the training codes by EM, at most 100 iterations",
     stream=4,
-    options={"gmm_components": Option(10, COUNT, "Gaussians in the mixture `gmm`")},
+    options={"gmm_components": Option(10, COUNT, "Number of Gaussians in the mixture gmm")},
     reports_log_density=True,
 )

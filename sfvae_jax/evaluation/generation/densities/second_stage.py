@@ -25,8 +25,10 @@ OPTIONS = {
     "second_stage_hidden_sizes": Option(
         (256, 256), SIZES, "Hidden layer sizes of the second VAE's encoder and of its decoder"
     ),
-    "second_stage_steps": Option(5000, COUNT, "Training steps of the second VAE"),
-    "second_stage_batch_size": Option(256, COUNT, "Codes in each step of the second VAE"),
+    "second_stage_steps": Option(5000, COUNT, "Number of training steps of the second VAE"),
+    "second_stage_batch_size": Option(
+        256, COUNT, "Number of codes in each training step of the second VAE"
+    ),
     "second_stage_learning_rate": Option(1e-3, POSITIVE, "Initial learning rate of the second VAE"),
 }
 
@@ -127,7 +129,7 @@ def fit_second_stage(
     """
     codes = np.asarray(codes, np.float64)
     if codes.ndim != 2 or not len(codes):
-        raise ValueError(f"need codes [N, m], got shape {codes.shape}")
+        raise ValueError(f"expected codes [N, m], got shape {codes.shape}")
     center, scale = codes.mean(axis=0), overall_scale(codes)
     model = SecondStageVae(codes.shape[1], tuple(hidden_sizes))
     scaled = ((codes - center) / scale).astype(np.float32)

@@ -131,9 +131,9 @@ def train_classifier(
     """
     classes, targets = np.unique(labels, return_inverse=True)
     if images.ndim != 4 or len(images) != len(targets):
-        raise ValueError(f"need images [N, H, W, C] and N labels, got shape {images.shape}")
+        raise ValueError(f"expected images [N, H, W, C] and N labels, got shape {images.shape}")
     if len(classes) < 2:
-        raise ValueError("a classifier needs two labels or more")
+        raise ValueError("a classifier needs at least two different labels")
     model = SmallClassifier(len(classes))
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
     variables = jax.jit(model.init)(jax.random.key(0), to_unit_interval(jnp.asarray(images[:1])))
@@ -215,5 +215,5 @@ CLASSIFIER = FeatureSpec(
     measure=_measure,
     needs_labels=True,
     splits=("train",),
-    options={"classifier_steps": Option(1000, COUNT, "Training steps of the classifier")},
+    options={"classifier_steps": Option(1000, COUNT, "Number of training steps of the classifier")},
 )

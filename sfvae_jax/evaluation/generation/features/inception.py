@@ -336,7 +336,9 @@ def inception_features(
         ValueError: if the images have another shape.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images must be [N, H, W, 1 or 3], got shape {images.shape}")
+        raise ValueError(
+            f"images must have shape [N, H, W, 1] or [N, H, W, 3], got shape {images.shape}"
+        )
     variables = jax.device_put(variables)
     features = np.empty((len(images), NUM_FEATURES), np.float32)
     for start in range(0, len(images), batch_size):
@@ -363,7 +365,10 @@ INCEPTION = FeatureSpec(
     is_fixed=True,
     options={
         "inception_path": Option(
-            "", TEXT, "File of the Inception weights, which docs/sample_quality.md names"
+            "",
+            TEXT,
+            "Path of the file with the Inception weights; docs/sample_quality.md says where"
+            " to download it",
         )
     },
     check_files=lambda options: check_weights(options.inception_path),

@@ -39,16 +39,20 @@ def check_pickle(stream: BinaryIO) -> None:
         if opcode.name in _PUTS or opcode.name == "MEMOIZE":
             index = len(memo) if argument is None else argument
             if not 0 <= index < MOST_OPCODES or not stack:
-                raise pickle.UnpicklingError(f"its pickle puts something under index {index}")
+                raise pickle.UnpicklingError(f"its pickle stores an object under the index {index}")
             memo[index] = stack[-1]
         elif opcode.name in _GETS:
             if argument not in memo:
-                raise pickle.UnpicklingError(f"its pickle has nothing under index {argument}")
+                raise pickle.UnpicklingError(
+                    f"its pickle reads the index {argument}, which is empty"
+                )
             stack.append(memo[argument])
         else:
             _apply(opcode, stack)
         if stack and stack[-1] > MOST_NESTED:
-            raise pickle.UnpicklingError(f"its pickle nests more than {MOST_NESTED} levels deep")
+            raise pickle.UnpicklingError(
+                f"its pickle is nested more than {MOST_NESTED} levels deep"
+            )
 
 
 def _apply(opcode: pickletools.OpcodeInfo, stack: list[int]) -> None:

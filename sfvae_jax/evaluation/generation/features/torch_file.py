@@ -142,9 +142,11 @@ def _read_zip(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(found) != 1:
-            raise ValueError(f"a zip file with {len(found)} data.pkl")
+            raise ValueError(
+                f"it is a zip file with {len(found)} entries named data.pkl instead of one"
+            )
         if sum(info.compress_size for info in archive.infolist()) > file_size:
-            raise ValueError("a zip file whose entries overlap")
+            raise ValueError("it is a zip file whose entries overlap")
         folder = found[0].removesuffix("data.pkl")
 
         @functools.cache  # many tensors may share a storage
@@ -174,9 +176,9 @@ def _read_legacy(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
     for key in keys:
         size = int.from_bytes(file.read(8), "little")
         if key not in storages:
-            raise ValueError(f"no tensor has the storage {key!r}")
+            raise ValueError(f"storage {key!r} belongs to no tensor")
         if size != storages[key].size:
-            raise ValueError(f"storage {key} has {size} numbers, not {storages[key].size}")
+            raise ValueError(f"storage {key} has {size} numbers instead of {storages[key].size}")
         blocks[key] = file.read(size * np.dtype(storages[key].dtype).itemsize)
     missing = storages.keys() - blocks.keys()
     if missing:

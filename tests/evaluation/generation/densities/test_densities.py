@@ -221,11 +221,11 @@ def test_the_elbo_of_the_second_vae_equals_a_known_density():
 @pytest.mark.parametrize(
     ("fit", "shape", "message"),
     [
-        (fit_gaussian, (1, 3), "need 2 or more codes"),
-        (lambda codes: fit_mixture(0, codes), (9, 3), "need 10 or more codes"),
-        (lambda codes: optimal_prior(codes, codes), (0, 3), "need 1 or more codes"),
-        (lambda codes: fit_second_stage(0, codes), (0, 3), "need codes"),
-        (lambda codes: fit_second_stage(0, codes), (3,), "need codes"),
+        (fit_gaussian, (1, 3), "expected at least 2 codes"),
+        (lambda codes: fit_mixture(0, codes), (9, 3), "expected at least 10 codes"),
+        (lambda codes: optimal_prior(codes, codes), (0, 3), "expected at least 1 codes"),
+        (lambda codes: fit_second_stage(0, codes), (0, 3), "expected codes"),
+        (lambda codes: fit_second_stage(0, codes), (3,), "expected codes"),
     ],
 )
 def test_too_few_codes_are_refused(fit, shape, message):

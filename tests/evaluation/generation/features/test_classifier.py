@@ -59,7 +59,7 @@ def test_the_classifier_is_trained_once_for_the_same_data(monkeypatch):
 
 def test_a_single_label_and_wrong_shapes_are_refused():
     images = np.zeros((4, 8, 8, 1), np.uint8)
-    with pytest.raises(ValueError, match="two labels or more"):
+    with pytest.raises(ValueError, match="at least two different labels"):
         train_classifier(images, np.zeros(4, int))
     with pytest.raises(ValueError, match="N labels"):
         train_classifier(images, np.zeros(3, int))

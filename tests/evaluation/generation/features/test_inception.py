@@ -102,7 +102,7 @@ def test_missing_and_wrong_files_are_refused(tmp_path, weights):
 
 
 def test_images_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"\[N, H, W, 1 or 3\]"):
+    with pytest.raises(ValueError, match=r"\[N, H, W, 1\] or \[N, H, W, 3\]"):
         inception.inception_features({}, np.zeros((2, 8, 8, 2), np.uint8))
 
 

@@ -240,15 +240,21 @@ def test_a_file_made_by_hand_is_read(tmp_path, write):
 
 DEEP = b"N" + b"\x85" * 150_000  # a tuple in a tuple in a tuple ...
 HOSTILE = {
-    "a great index": (state_dict(before=b"Nr\xff\xff\xff\x7f0"), "under index 2147483647"),
-    "a great index in text": (state_dict(before=b"Np99999999999\n0"), "under index 99999999999"),
-    "nothing under an index": (state_dict(before=b"j\xff\xff\xff\x7f0"), "nothing under index"),
+    "a great index": (state_dict(before=b"Nr\xff\xff\xff\x7f0"), "under the index 2147483647"),
+    "a great index in text": (
+        state_dict(before=b"Np99999999999\n0"),
+        "under the index 99999999999",
+    ),
+    "nothing under an index": (
+        state_dict(before=b"j\xff\xff\xff\x7f0"),
+        "reads the index 2147483647, which is empty",
+    ),
     "a long text": (state_dict(before=b"\x8d" + b"\x00\xff" * 4 + b"x0"), "cannot read arrays"),
     "many bytes": (state_dict(before=b"\x96" + b"\x00\xff" * 4 + b"x0"), "cannot read arrays"),
     "a long number": (state_dict(before=b"\x8b\xff\xff\xff\x7f10"), "cannot read arrays"),
     "a long frame": (state_dict(before=b"\x95" + b"\xff" * 7 + b"\x7f"), "cannot read arrays"),
-    "a deep key": (state_dict(DEEP + b"N"), "nests more than 30 levels deep"),
-    "a deep list": (state_dict(before=b"]" * 50 + b"a" * 49 + b"0"), "nests more than"),
+    "a deep key": (state_dict(DEEP + b"N"), "nested more than 30 levels deep"),
+    "a deep list": (state_dict(before=b"]" * 50 + b"a" * 49 + b"0"), "nested more than"),
     "many opcodes": (state_dict(before=b"N0" * 2000), "more than 3000 opcodes"),
     "many axes": (
         state_dict(piece("a") + tensor(shape=(1,) * 99, strides=(1,) * 99)),
