@@ -7,6 +7,8 @@ in nats and keep their constants.
     from sfvae_jax import objectives
     elbo = objectives.sampling_free_elbo(decode, x, mean, stddev, observation_variance=0.5)
     loss = -elbo.value
+
+`batch_loss` applies any of them to a batch, by its name.
 """
 
 from sfvae_jax.objectives.analysis.optimal_decoder import (
@@ -27,6 +29,7 @@ from sfvae_jax.objectives.batch_information import (
     constant_variance_elbo,
     floating_prior_variance,
 )
+from sfvae_jax.objectives.batch_loss import batch_loss
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.evidence import log_evidence
 from sfvae_jax.objectives.linearized import linearized_elbo, second_order_elbo
@@ -47,6 +50,7 @@ from sfvae_jax.objectives.penalties import (
     gradient_penalty,
     hutchinson_gradient_penalty,
     spectral_norm,
+    spectral_normalize,
     squared_norm,
 )
 from sfvae_jax.objectives.sampling_free import (
@@ -87,6 +91,7 @@ __all__ = [
     "Schedule",
     "Weights",
     "batch_free_bits_kl",
+    "batch_loss",
     "bilbo",
     "bilbo_baggins",
     "constant_gamma",
@@ -125,6 +130,7 @@ __all__ = [
     "sampling_free_elbo",
     "second_order_elbo",
     "spectral_norm",
+    "spectral_normalize",
     "squared_error",
     "squared_norm",
     "sticking_the_landing_elbo",

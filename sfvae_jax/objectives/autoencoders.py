@@ -16,6 +16,7 @@ from jax import Array
 
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
 from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
     check_example,
     check_not_negative,
     check_per_element,
@@ -169,6 +170,8 @@ def _rae_of_example(example: Example) -> Loss:
 
 
 def _rae_l2_of_example(example: Example) -> Loss:
+    if example.decoder_params is None:
+        raise ArgumentError("objective 'rae_l2' requires decoder_params, the decoder's parameters")
     return _regularized(example, example.options.beta, squared_norm(example.decoder_params))
 
 

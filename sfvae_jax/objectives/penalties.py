@@ -112,6 +112,61 @@ def spectral_norm(kernel: Array, vector: Array, *, num_iterations: int = 1) -> t
     return left @ matrix @ right, rounded_like(right, vector)
 
 
+def spectral_normalize(
+    params: Any,
+    vectors: dict[str, Array] | None = None,
+    *,
+    num_iterations: int | None = None,
+    is_kernel: Callable[[str, Any], bool] | None = None,
+    output_axis: int = -1,
+) -> tuple[Any, dict[str, Array]]:
+    """Scales the kernels in a tree of parameters to spectral norm 1   (RAE-SN of RAE Section 3.1).
+
+    Each kernel is divided by its `spectral_norm`, and one that is all zero stays as it is. Take the
+    gradient through this function, and let the decoder use what it returns:
+
+        params, vectors = spectral_normalize(raw_params, vectors)
+
+    In a loop, keep the vectors from one step to the next, and one iteration per step is enough.
+    Without vectors every call starts from random ones, always the same, with 20 iterations.
+
+    Args:
+        params: the decoder's parameters, a pytree of any library.
+        vectors: estimates of the singular vectors, by the paths of their kernels; what an earlier
+            call returned. None starts anew, and an empty dictionary changes nothing.
+        num_iterations: iterations of this call; None takes 1, or 20 without vectors.
+        is_kernel: says of a path, such as "params/Dense_0/kernel", and its leaf whether it is a
+            kernel, if there are no vectors; None takes every array with two axes or more.
+        output_axis: the axis of a kernel's output features: -1 in Flax and Haiku, 0 for the
+            convolutions of Equinox; for the matrix of a dense layer both give the same.
+
+    Returns:
+        The parameters with normalised kernels, and the vectors to continue from.
+
+    Raises:
+        ArgumentError: if a vector does not fit its kernel, or num_iterations is less than 1.
+    """
+    flat, structure = jax.tree_util.tree_flatten_with_path(params)
+    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+    if num_iterations is None:
+        num_iterations = 20 if vectors is None else 1
+    if vectors is None:
+        chosen = is_kernel or (lambda path, leaf: getattr(leaf, "ndim", 0) >= 2)
+        kernels = {path: leaf for path, leaf in leaves.items() if chosen(path, leaf)}
+        keys = jax.random.split(jax.random.key(0), len(kernels))
+        vectors = {
+            path: jax.random.normal(key, (kernel.shape[output_axis],), kernel.dtype)
+            for key, (path, kernel) in zip(keys, kernels.items(), strict=True)
+        }
+    following = {}
+    for path, vector in vectors.items():
+        norm, following[path] = spectral_norm(
+            jnp.moveaxis(leaves[path], output_axis, -1), vector, num_iterations=num_iterations
+        )
+        leaves[path] = leaves[path] / jnp.where(norm == 0.0, 1.0, norm)
+    return jax.tree.unflatten(structure, leaves.values()), following
+
+
 def _unit(vector: Array, otherwise: Array) -> Array:
     """Scales a vector to length 1; returns `otherwise` if it is zero."""
     norm = jnp.linalg.norm(vector)

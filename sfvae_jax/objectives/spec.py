@@ -139,6 +139,14 @@ class Options(Protocol):
     num_probes: int
 
 
+class BatchOptions(Options, Protocol):
+    """The options of the group `objective` that turn the values of a batch into its loss."""
+
+    free_bits: float
+    free_bits_groups: tuple[int, ...]
+    free_bits_of_batch: bool
+
+
 class Weights(NamedTuple):
     """The values that the schedules have at one step."""
 

@@ -10,12 +10,11 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax import data, likelihoods, objectives
-from sfvae_jax.objectives import Batch, Elbo, Example, Loss, ObjectiveInfo, Weights
+from sfvae_jax.objectives import Batch, Example, Weights
+from sfvae_jax.objectives.batch_loss import Metrics, loss_and_metrics
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.spec import Value
 from sfvae_jax.training.losses.model_functions import Functions
-
-Metrics = dict[str, Array]
 
 BatchLoss = Callable[[Array, Functions, Array, Weights], tuple[Array, Metrics]]
 """Maps the key of a step, a model's functions, x [b, ...] and weights to a loss and metrics.
@@ -79,67 +78,6 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
             value = of_batch(rng, functions, x)
         else:
             value = of_examples(rng, functions, x, weights)
-        if isinstance(value, Elbo):
-            return _of_elbos(value, info, options, weights, axis_name)
-        if isinstance(value, Loss):
-            return _of_losses(value, info, options, of_sequences)
-        return -_mean(value), {}
+        return loss_and_metrics(value, info, options, weights, of_sequences, axis_name)
 
     return loss
-
-
-def _of_elbos(
-    elbos: Elbo,
-    info: ObjectiveInfo,
-    options: ml_collections.ConfigDict,
-    weights: Weights,
-    axis_name: str | None,
-) -> tuple[Array, Metrics]:
-    """Returns minus the mean of the weighted ELBOs [B], and the means of their parts."""
-    metrics = {
-        "log_likelihood": jnp.mean(elbos.log_likelihood),
-        "kl": jnp.mean(elbos.kl),
-        "beta": weights.beta,
-        "entropy_weight": weights.entropy,
-    }
-    if "gamma" in info.options:
-        metrics["gamma"] = weights.gamma
-    return -jnp.mean(_weighted(elbos, options, weights, axis_name)), metrics
-
-
-def _weighted(
-    elbos: Elbo, options: ml_collections.ConfigDict, weights: Weights, axis_name: str | None
-) -> Array:
-    """Returns ELBOs [B] with their weights and, if `free_bits` is set, with free bits."""
-    if not options.free_bits:
-        entropy, beta = weights.entropy, weights.beta
-        return objectives.weighted_value(elbos, beta=beta, entropy_weight=entropy)
-    kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
-    if kls is None:  # the closed form joins all dimensions, so they are one group
-        kls, groups = elbos.kl[:, None], None
-    floor = {"minimum": options.free_bits, "group_sizes": groups}
-    if options.free_bits_of_batch:
-        kl = objectives.batch_free_bits_kl(kls, axis_name=axis_name, **floor)
-    else:
-        kl = jax.vmap(lambda kl: objectives.free_bits_kl(kl, **floor))(kls)
-    return elbos.log_likelihood - weights.beta * kl
-
-
-def _of_losses(
-    losses: Loss, info: ObjectiveInfo, options: ml_collections.ConfigDict, of_sequences: bool
-) -> tuple[Array, Metrics]:
-    """Returns the mean of losses [B], and metrics: the means of their terms and of the error."""
-    value = _mean(losses.value)
-    metrics = {name: _mean(term) for name, term in losses.terms.items()}
-    if info.term_weights is None:
-        return value, metrics
-    error = value
-    for name, weight in info.term_weights(options).items():
-        error = error - weight * metrics[name]
-    fit = {"log_likelihood": -error} if of_sequences else {"squared_error": error}
-    return value, fit | metrics
-
-
-def _mean(values: Array) -> Array:
-    """Returns the mean over examples; a scalar is already the mean of a batch."""
-    return jnp.mean(values) if values.ndim else values

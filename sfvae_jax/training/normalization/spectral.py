@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import traverse_util
 from jax import Array
 
-from sfvae_jax.objectives import spectral_norm
+from sfvae_jax.objectives import spectral_normalize
 
 Vectors = dict[str, Array]
 
@@ -39,12 +38,7 @@ def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[A
     Returns:
         The parameters with normalised kernels, and the vectors to pass to the next call.
     """
-    flat = traverse_util.flatten_dict(params, sep="/")
-    following = {}
-    for path, vector in vectors.items():
-        norm, following[path] = spectral_norm(flat[path], vector, num_iterations=num_iterations)
-        flat[path] = flat[path] / jnp.where(norm == 0.0, 1.0, norm)
-    return traverse_util.unflatten_dict(flat, sep="/"), following
+    return spectral_normalize(params, vectors, num_iterations=num_iterations)
 
 
 def _kernels(params: Any) -> dict[str, Array]:

@@ -1,0 +1,362 @@
+"""The loss of a batch under any objective of the table, which is called by its name.
+
+`batch_loss` applies an objective to a user's own model. Training has configurations and devices of
+its own, and shares `loss_and_metrics`, the one place where values of examples become a loss.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, shape_of
+from sfvae_jax.objectives.spec import (
+    Batch,
+    BatchOptions,
+    ClosedFormPosterior,
+    Example,
+    Likelihood,
+    Loss,
+    ObjectiveInfo,
+    Value,
+    Weights,
+)
+from sfvae_jax.objectives.table import OBJECTIVES
+from sfvae_jax.objectives.weights import batch_free_bits_kl, free_bits_kl, weighted_value
+
+Metrics = dict[str, Array]
+
+
+def batch_loss(
+    name: str,
+    rng: Array,
+    decode: Callable[[Array], Any],
+    x: Array,
+    posterior: Any,
+    likelihood: Likelihood | None = None,
+    *,
+    decoder_params: Any = None,
+    posterior_variance: float = 1.0,
+    num_samples: int = 1,
+    gamma: Array | float = 0.5,
+    log_det_weight: float | str = 1.0,
+    beta: Array | float | None = None,
+    entropy_weight: Array | float = 1.0,
+    free_bits: float = 0.0,
+    free_bits_groups: tuple[int, ...] = (),
+    free_bits_of_batch: bool = False,
+    tau: float = 0.2,
+    penalty_weight: float | None = None,
+    num_probes: int = 0,
+    tangent_decode: Callable[[Array], Array] | None = None,
+    decode_given: Callable[[Array], Callable[[Array], Any]] | None = None,
+    axis_name: str | None = None,
+) -> tuple[Array, Metrics]:
+    """The loss of a batch under the objective of this name in `OBJECTIVES`; it is minimised.
+
+    It is minus the batch's mean of a bound in nats, or the mean of a deterministic autoencoder's
+    loss in squared units of x, and has the meaning and the defaults that the options of a config's
+    group `objective` have. `decode` is any function of one latent: it may hold parameters of any
+    network library, in which the loss can be differentiated.
+
+    Args:
+        name: the objective, such as "sampling_free".
+        rng: key of the step; example i draws from `fold_in(rng, i)`.
+        decode: maps one latent [m] to the likelihood's parameters, for squared errors and a
+            Gaussian to an array shaped like one example. For "rae_sn" its kernels must already be
+            normalised, see `spectral_normalize`.
+        x: the batch, [B, ...].
+        posterior: q(z|x) of each example, a pytree whose arrays have a leading axis [B], such as
+            `posteriors.DiagonalGaussian(means, stddevs)` with arrays [B, m]. Objectives of codes or
+            of one constant variance only take its `mean`.
+        likelihood: p(x|z), such as `likelihoods.Gaussian(variance)`. Squared errors and
+            "bilbo_baggins" need none.
+        decoder_params: the decoder's own parameters, a pytree, for "rae_l2".
+        posterior_variance: the one variance of "constant_variance", "bilbo", "bilbo_baggins" and
+            "cv_vae".
+        num_samples: number of samples per example, of sampled bounds.
+        gamma: as in `sampling_free_elbo`; may change with the step.
+        log_det_weight: as in `sampling_free_elbo`, or "gamma" to follow gamma.
+        beta: weight of the KL divergence or of the codes' squared norm; may change with the step
+            for an objective whose value is an `Elbo`. None takes the objective's `default_beta`.
+        entropy_weight: as in `weighted_value`; may change with the step.
+        free_bits: floor under the KL divergence of each group of dimensions, in nats; 0 for none.
+        free_bits_groups: sizes of these groups; empty makes each dimension a group.
+        free_bits_of_batch: whether the floor is under the batch's mean divergence.
+        tau: as in `bilbo_baggins`.
+        penalty_weight: weight of the penalty of "rae_l2" and "rae_gp", or of the discrepancy of
+            "wae_mmd"; None takes the objective's `default_penalty_weight`.
+        num_probes: number of probes of `hutchinson_gradient_penalty` for "rae_gp"; 0 takes the
+            whole Jacobian.
+        tangent_decode: as in `sampling_free_elbo`.
+        decode_given: maps one example to the decoder that scores it, for decoders of sequences that
+            are fed x; None if `decode` scores every x.
+        axis_name: axis over which the batch is shared by several devices. Loss and metrics of the
+            whole batch are then their means over the devices.
+
+    Returns:
+        The loss, a scalar, and by name the means of its unweighted terms.
+
+    Raises:
+        ArgumentError: if there is no such objective, it does not take this posterior, likelihood or
+            option, or the shapes do not fit.
+    """
+    info = _info(name)
+    values = {
+        "num_samples": num_samples,
+        "gamma": gamma,
+        "log_det_weight": log_det_weight,
+        "beta": beta,
+        "entropy_weight": entropy_weight,
+        "free_bits": free_bits,
+        "free_bits_groups": free_bits_groups,
+        "free_bits_of_batch": free_bits_of_batch,
+        "tau": tau,
+        "penalty_weight": penalty_weight,
+        "num_probes": num_probes,
+        "posterior_variance": posterior_variance,
+    }
+    _check_options(info, values)
+    of_sequences = _check_likelihood(info, likelihood)
+    _check_posterior(info, posterior, x)
+    if free_bits and info.of_example and not isinstance(posterior, ClosedFormPosterior):
+        raise ArgumentError(
+            "free_bits requires a KL divergence in closed form, which a"
+            f" {type(posterior).__name__} does not have; anneal beta instead"
+        )
+    beta = info.default_beta if beta is None else beta
+    penalty_weight = info.default_penalty_weight if penalty_weight is None else penalty_weight
+    options: Any = types.SimpleNamespace(
+        **{**values, "beta": beta, "penalty_weight": penalty_weight or 0.0}
+    )
+    weights = Weights(
+        gamma=jnp.asarray(gamma, jnp.float32),
+        beta=jnp.asarray(1.0 if beta is None else beta, jnp.float32),
+        entropy=jnp.asarray(entropy_weight, jnp.float32),
+    )
+    decoder_of = decode_given if decode_given is not None else lambda x: decode
+    value: Value
+    if info.of_batch is not None:
+        value = info.of_batch(
+            Batch(
+                rng=rng,
+                x=x,
+                means=posterior.mean,
+                posterior_variance=posterior_variance,
+                decode=decode,
+                decode_given=decoder_of,
+                likelihood=likelihood,
+                options=options,
+                axis_name=axis_name,
+            )
+        )
+    else:
+        of_one = info.of_example
+        assert of_one is not None
+
+        def of_example(key: Array, x: Array, posterior: Any) -> Value:
+            return of_one(
+                Example(
+                    rng=key,
+                    x=x,
+                    posterior=posterior,
+                    posterior_variance=posterior_variance,
+                    decode=decoder_of(x),
+                    tangent_decode=tangent_decode,
+                    decoder_params=decoder_params,
+                    likelihood=likelihood,
+                    of_sequences=of_sequences,
+                    options=options,
+                    weights=weights,
+                )
+            )
+
+        value = jax.vmap(of_example)(example_keys(rng, len(x), axis_name), x, posterior)
+    return loss_and_metrics(value, info, options, weights, of_sequences, axis_name)
+
+
+def loss_and_metrics(
+    value: Value,
+    info: ObjectiveInfo,
+    options: BatchOptions,
+    weights: Weights,
+    of_sequences: bool,
+    axis_name: str | None,
+) -> tuple[Array, Metrics]:
+    """Reduces the value of a batch to its loss, which is minimised, and its metrics.
+
+    Args:
+        value: the value of every example, with a leading axis [B], or that of the batch, a scalar.
+        info: the objective.
+        options: its options.
+        weights: the values of the schedules at this step.
+        of_sequences: whether the examples are sequences.
+        axis_name: axis over which the batch is shared; None if one device has all of it.
+    """
+    if isinstance(value, Elbo):
+        return _of_elbos(value, info, options, weights, axis_name)
+    if isinstance(value, Loss):
+        return _of_losses(value, info, options, of_sequences)
+    return -_mean(value), {}
+
+
+def _of_elbos(
+    elbos: Elbo,
+    info: ObjectiveInfo,
+    options: BatchOptions,
+    weights: Weights,
+    axis_name: str | None,
+) -> tuple[Array, Metrics]:
+    """Returns minus the mean of the weighted ELBOs [B], and the means of their parts."""
+    metrics = {
+        "log_likelihood": jnp.mean(elbos.log_likelihood),
+        "kl": jnp.mean(elbos.kl),
+        "beta": weights.beta,
+        "entropy_weight": weights.entropy,
+    }
+    if "gamma" in info.options:
+        metrics["gamma"] = weights.gamma
+    return -jnp.mean(_weighted(elbos, options, weights, axis_name)), metrics
+
+
+def _weighted(elbos: Elbo, options: BatchOptions, weights: Weights, axis_name: str | None) -> Array:
+    """Returns ELBOs [B] with their weights and, if `free_bits` is set, with free bits."""
+    if not options.free_bits:
+        return weighted_value(elbos, beta=weights.beta, entropy_weight=weights.entropy)
+    kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
+    if kls is None:  # the closed form joins all dimensions, so they are one group
+        kls, groups = elbos.kl[:, None], None
+    floor: dict[str, Any] = {"minimum": options.free_bits, "group_sizes": groups}
+    if options.free_bits_of_batch:
+        kl = batch_free_bits_kl(kls, axis_name=axis_name, **floor)
+    else:
+        kl = jax.vmap(lambda kl: free_bits_kl(kl, **floor))(kls)
+    return elbos.log_likelihood - weights.beta * kl
+
+
+def _of_losses(
+    losses: Loss, info: ObjectiveInfo, options: BatchOptions, of_sequences: bool
+) -> tuple[Array, Metrics]:
+    """Returns the mean of losses [B], and metrics: the means of their terms and of the error."""
+    value = _mean(losses.value)
+    metrics = {name: _mean(term) for name, term in losses.terms.items()}
+    if info.term_weights is None:
+        return value, metrics
+    error = value
+    for name, weight in info.term_weights(options).items():
+        error = error - weight * metrics[name]
+    fit = {"log_likelihood": -error} if of_sequences else {"squared_error": error}
+    return value, fit | metrics
+
+
+def _mean(values: Array) -> Array:
+    """Returns the mean over examples; a scalar is already the mean of a batch."""
+    return jnp.mean(values) if values.ndim else values
+
+
+class _Posteriors(NamedTuple):
+    """A family of posteriors, as `ObjectiveInfo.takes_posterior` asks about it."""
+
+    has_density: bool = True
+    has_inverse: bool = True
+    kl_per_dimension: bool = True
+    fixed_variance: bool = False
+
+
+class _Likelihood(NamedTuple):
+    """A likelihood, as `ObjectiveInfo.takes_likelihood` asks about it."""
+
+    squared_error: bool
+    of_sequences: bool
+
+
+_INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
+_DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
+
+
+def _info(name: str) -> ObjectiveInfo:
+    if name not in OBJECTIVES:
+        raise ArgumentError(f"unknown objective {name!r}; expected one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def _reads(info: ObjectiveInfo, option: str) -> bool:
+    """Whether an objective has a place for an option."""
+    if option == "beta":
+        return info.default_beta is not None
+    if option == "penalty_weight":
+        return info.default_penalty_weight is not None
+    if option == "entropy_weight":
+        return info.parts
+    if option.startswith("free_bits"):
+        return info.parts and info.closed_form_kl
+    if option == "posterior_variance":
+        return info.takes_posterior(_Posteriors(fixed_variance=True)) and not _takes_learned(info)
+    return option in info.options
+
+
+def _takes_learned(info: ObjectiveInfo) -> bool:
+    """Whether an objective uses the deviations of the posterior, not only its mean."""
+    return info.takes_posterior(_INDEPENDENT)
+
+
+def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
+    """Checks that no option is given that the objective does not read."""
+    defaults = batch_loss.__kwdefaults__ or {}
+    for option, value in values.items():
+        given = value is not defaults[option] and not (
+            isinstance(value, (int, float, str, tuple)) and value == defaults[option]
+        )
+        if given and not _reads(info, option):
+            readers = ", ".join(name for name, other in OBJECTIVES.items() if _reads(other, option))
+            raise ArgumentError(
+                f"{option} only applies to {readers}; leave it out for {info.name!r}"
+            )
+
+
+def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> bool:
+    """Checks that the objective takes a likelihood; returns whether it is one of sequences."""
+    if likelihood is None:
+        if info.density:
+            raise ArgumentError(
+                f"objective {info.name!r} requires a likelihood, such as"
+                " likelihoods.Gaussian(variance)"
+            )
+        return False
+    variance = getattr(likelihood, "variance", None)
+    traits = _Likelihood(
+        squared_error=variance is not None and not callable(variance),
+        of_sequences=hasattr(likelihood, "mode"),
+    )
+    if not info.takes_likelihood(traits):
+        raise ArgumentError(
+            f"objective {info.name!r} does not take this likelihood, a {type(likelihood).__name__};"
+            " it takes a Gaussian of fixed variance, likelihoods.Gaussian(variance)"
+        )
+    return traits.of_sequences
+
+
+def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
+    """Checks that there is one posterior for each example, with what the objective needs."""
+    if not _takes_learned(info):
+        if not hasattr(posterior, "mean") or callable(posterior.mean):
+            raise ArgumentError(
+                f"objective {info.name!r} requires a posterior with a mean, such as {_DIAGONAL} or"
+                f" posteriors.Point(codes); got a {type(posterior).__name__}"
+            )
+    elif not info.takes_posterior(_CORRELATED):
+        check_has("posterior", posterior, "kl_per_dimension", _DIAGONAL)
+    for leaf in jax.tree.leaves(posterior):
+        shape = shape_of("posterior", leaf)
+        if shape[:1] != (len(x),):
+            raise ArgumentError(
+                f"each array of the posterior must have a leading axis of {len(x)}, one entry for"
+                f" each example, got shape {shape}; jax.vmap over the examples gives that"
+            )

@@ -1,0 +1,196 @@
+"""Objectives of a batch by name: docs/your_own_model.md holds, and what does not fit is refused."""
+
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import likelihoods, objectives, posteriors
+from sfvae_jax.objectives import batch_loss as call
+from sfvae_jax.objectives.batch_loss import _reads
+from sfvae_jax.training.losses.options import OBJECTIVE
+
+N, M, BATCH = 5, 2, 4
+_rng = np.random.default_rng(1)
+WEIGHTS = jnp.float32(_rng.normal(size=(M, N)))
+X, MEANS = (jnp.float32(_rng.normal(size=(BATCH, size))) for size in (N, M))
+STDDEVS = jnp.float32(_rng.uniform(0.3, 1.0, size=(BATCH, M)))
+Q, GAUSSIAN, KEY = posteriors.DiagonalGaussian(MEANS, STDDEVS), likelihoods.Gaussian(0.1), 3
+FLOW = posteriors.PlanarFlow(MEANS, STDDEVS, *(jnp.ones((BATCH, 1, M)),) * 2, jnp.ones((BATCH, 1)))
+
+
+def _decode(z):
+    return jnp.tanh(z @ WEIGHTS)
+
+
+def _loss(name, posterior=Q, likelihood=GAUSSIAN, x=X, **options):
+    rng = jax.random.key(KEY)
+    return call(name, rng, _decode, x, posterior, likelihood, decoder_params=WEIGHTS, **options)
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return (root / "docs" / "your_own_model.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def space(page):
+    """What the page's code defines."""
+    names = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for number, code in enumerate(blocks):
+        exec(compile(code, f"your_own_model.md, block {number}", "exec"), names)
+    assert len(blocks) == 3
+    return names
+
+
+def test_the_code_of_the_page_runs(space):
+    """Its step of gradient descent lowers the loss, and its last call keeps the vectors."""
+    assert set(space["metrics"]) == {"log_likelihood", "kl", "beta", "entropy_weight", "gamma"}
+    after, _ = space["loss"](space["params"], jax.random.key(1), space["x"])
+    assert after < space["before"]
+    assert set(space["vectors"]) == {"layer/kernel"}
+    assert np.any(space["gradient"]["layer"]["kernel"] != 0.0)
+
+
+def test_the_calls_of_the_page_are_those_of_batch_loss(space):
+    rng = jax.random.key(KEY)
+    expected = dict(space["losses_of_batch"](rng, _decode, X, MEANS))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(BATCH))
+    each = jax.vmap(lambda key, x, q: space["losses"](key, _decode, x, q, WEIGHTS))(keys, X, Q)
+    expected |= {name: jnp.mean(values) for name, values in each.items()}
+    assert set(expected) | {"rae_sn"} == set(objectives.OBJECTIVES)
+    given = {
+        "iwae": {"num_samples": 5},
+        "rae_l2": {"penalty_weight": 0.1},
+        "rae_gp": {"penalty_weight": 0.1},
+    }
+    for name, value in expected.items():
+        obtained, _ = _loss(name, **given.get(name, {}))
+        np.testing.assert_allclose(obtained, value, rtol=1e-6, err_msg=name)
+
+
+def test_the_page_names_the_options_of_each_objective(page):
+    table = page.partition("| objective | of the posterior |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
+    named = {
+        name: set(re.findall(r"`(\w+)`", row[-1])) - {"decoder_params"}
+        for row in rows
+        for name in re.findall(r"`(\w+)`", row[0])
+    }
+    of_elbos = {"beta", "entropy_weight", "free_bits", "free_bits_groups", "free_bits_of_batch"}
+    assert named == {
+        name: {option for option in _options() if _reads(info, option)}
+        - (of_elbos if info.parts else set())
+        for name, info in objectives.OBJECTIVES.items()
+    }
+
+
+def _options():
+    """The options of `batch_loss` that are options of a config, and their defaults."""
+    others = {"decoder_params", "tangent_decode", "decode_given", "axis_name"}
+    parameters = inspect.signature(call).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in others
+    }
+
+
+def test_defaults_are_those_of_a_config():
+    options = _options()
+    assert options.pop("posterior_variance") == 1.0
+    assert options == {name: OBJECTIVE[name].default for name in options}
+
+
+def test_weights_of_a_step_may_be_traced():
+    """Under jit, gamma and beta are arrays of which nothing is known."""
+
+    @jax.jit
+    def at(gamma, beta):
+        return _loss("sampling_free", gamma=gamma, beta=beta)
+
+    loss, metrics = at(0.3, 2.0)
+    expected, _ = _loss("sampling_free", gamma=0.3)
+    np.testing.assert_allclose(loss - expected, metrics["kl"], rtol=1e-4)
+    assert (metrics["gamma"], metrics["beta"]) == (jnp.float32(0.3), 2.0)
+
+
+def test_free_bits_are_a_floor():
+    """Far above every divergence, the floor is the cost of each of the M dimensions."""
+    loss, metrics = _loss("linearized", free_bits=50.0)
+    np.testing.assert_allclose(loss, M * 50.0 - metrics["log_likelihood"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sampling", {"free_bits": 0.5, "free_bits_of_batch": True}),
+        ("bilbo", {"posterior_variance": 0.4}),
+        ("wae_mmd", {}),
+    ],
+)
+def test_a_shared_batch_is_the_whole_batch(name, options):
+    """Two shares on a mapped axis: the mean of their losses."""
+
+    def of_share(x, q):
+        return _loss(name, q, x=x, axis_name="batch", **options)[0]
+
+    shares = jax.tree.map(lambda leaf: leaf.reshape(2, BATCH // 2, -1), (X, Q))
+    losses = jax.vmap(of_share, axis_name="batch")(*shares)
+    np.testing.assert_allclose(losses.mean(), _loss(name, **options)[0], rtol=1e-6)
+
+
+def test_squared_errors_need_no_likelihood_and_only_codes():
+    codes = posteriors.Point(MEANS)
+    for name in ("rae", "wae_mmd", "cv_vae", "bilbo_baggins"):
+        obtained, _ = _loss(name, codes, None)
+        np.testing.assert_array_equal(obtained, _loss(name)[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "elbo"}, "unknown objective 'elbo'; expected one of sampling, "),
+        ({"name": "sampling", "gamma": 0.9}, "gamma only applies to sampling_free; leave it out"),
+        ({"name": "bilbo", "beta": 2.0}, "beta only applies to sampling, "),
+        ({"name": "rae", "penalty_weight": 1.0}, "applies to rae_l2, rae_gp, wae_mmd; leave"),
+        ({"name": "sampling", "posterior_variance": 2.0}, "applies to constant_variance, bilbo, "),
+        ({"name": "iwae", "free_bits": 1.0}, "free_bits only applies to sampling, "),
+        ({"name": "sampling", "likelihood": None}, "'sampling' requires a likelihood, such as"),
+        (
+            {"name": "sampling_free", "likelihood": likelihoods.Bernoulli()},
+            "'sampling_free' does not take this likelihood, a Bernoulli; it takes a Gaussian",
+        ),
+        (
+            {"name": "rae", "likelihood": likelihoods.HeteroscedasticGaussian()},
+            "does not take this likelihood, a HeteroscedasticGaussian",
+        ),
+        (
+            {
+                "name": "linearized",
+                "posterior": posteriors.FullCovarianceGaussian(MEANS, jnp.zeros((BATCH, M, M))),
+            },
+            "posterior must have a method kl_per_dimension, as posteriors.DiagonalGaussian",
+        ),
+        ({"name": "sampling", "posterior": posteriors.Point(MEANS)}, "sample_and_log_prob"),
+        ({"name": "rae", "posterior": MEANS}, "requires a posterior with a mean, such as"),
+        (
+            {"name": "sampling", "posterior": posteriors.DiagonalGaussian(MEANS, 0.1)},
+            "must have a leading axis of 4, one entry for each example, got shape ()",
+        ),
+        ({"name": "sampling", "posterior": FLOW, "free_bits": 1.0}, "KL divergence in closed form"),
+        (
+            {"name": "sticking_the_landing", "free_bits": 1.0},
+            "free_bits only applies to sampling, ",
+        ),
+        ({"name": "rae_l2", "decoder_params": None}, "'rae_l2' requires decoder_params"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, message):
+    given = {"posterior": Q, "likelihood": GAUSSIAN, "decoder_params": WEIGHTS} | arguments
+    with pytest.raises(objectives.ArgumentError, match=re.escape(message)):
+        call(rng=jax.random.key(0), decode=_decode, x=X, **given)
