@@ -13,38 +13,14 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from finished_runs import RUNS, finished_run, write_runs
 from helpers import load_config
 
 from sfvae_jax import report
-from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.pictures.bars import draw_report
-from sfvae_jax.reporting.runs import read_runs
 from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runs.published import with_differences
-
-
-def _run(objective, seed, collapse, **changes):
-    config = load_config("mnist_collapse").get_config("laptop")
-    small = {"model.latent_size": 100, "train.steps": 200, "evaluations.steps": (100, 200)}
-    changes = {"objective.name": objective, "seed": seed, **small, **changes}
-    config.update_from_flattened_dict(changes)
-    last = {"collapse_fraction": collapse, "reconstruction_error_at_sample": 30.0 + seed}
-    return {
-        "config": plain(config),
-        "step": 200,
-        "metrics": last,
-        "history": {"100": {**last, "collapse_fraction": 1.0}, "200": last},
-        "published": json.loads(json.dumps(with_differences(config))),
-    }
-
-
-RUNS = [
-    _run("sampling", 0, 0.2),
-    _run("sampling", 1, 0.4),
-    _run("sampling", 2, 0.6),
-    _run("sampling_free", 0, 0.0),
-]
 
 
 def test_mean_and_standard_deviation_over_seeds():
@@ -93,7 +69,7 @@ EXPRESSIONS = {
 def _searched(seed, valid, score):
     """A run's results, and a paper's row with deviations over its trials (RAE Figure 2)."""
     rows = {name: {"end": list(value)} for name, value in EXPRESSIONS.items()}
-    config = _run("sampling", seed, 0.0)["config"]
+    config = finished_run("sampling", seed, 0.0)["config"]
     metrics = {"search_valid": valid, "search_valid_deviation": 0.03}
     metrics |= {"search_score": score, "search_score_deviation": 0.5, "search_best_1": 0.4321}
     published = {"source": "RAE, Figure 2", "num_runs": 1, "rows": {"sampling": rows}}
@@ -139,7 +115,7 @@ def test_many_measures_are_rows():
 
 
 def test_runs_of_other_settings_are_other_methods():
-    runs = [*RUNS[:2], _run("sampling", 0, 0.1, **{"objective.num_samples": 5})]
+    runs = [*RUNS[:2], finished_run("sampling", 0, 0.1, **{"objective.num_samples": 5})]
     labels = [method["method"] for method in report.summarize(runs)["methods"]]
     assert labels == [
         "sampling (objective.num_samples=1)",
@@ -149,7 +125,7 @@ def test_runs_of_other_settings_are_other_methods():
 
 def test_details_are_shown_for_the_objective_that_they_tell_apart():
     several = {"objective.num_samples": 5}
-    runs = [RUNS[0], _run("sampling", 0, 0.1, **several), RUNS[3]]
+    runs = [RUNS[0], finished_run("sampling", 0, 0.1, **several), RUNS[3]]
     labels = [method["method"] for method in report.summarize(runs)["methods"]]
     assert labels[2] == "sampling_free"
     assert labels[1] == "sampling (objective.num_samples=5)"
@@ -157,7 +133,7 @@ def test_details_are_shown_for_the_objective_that_they_tell_apart():
 
 def test_data_that_changed_under_the_same_name_are_another_method():
     runs = [
-        _run("sampling", 0, 0.1, **{"data.name": name, "data.fingerprint": print_})
+        finished_run("sampling", 0, 0.1, **{"data.name": name, "data.fingerprint": print_})
         for name, print_ in (
             ("npz:a", "train 4 1f"),
             ("npz:b", "train 4 2f"),
@@ -174,7 +150,7 @@ def test_published_rows_are_found_by_their_where(tmp_path):
     """mnist_estimators: one row for each number of samples, at the end whatever the step."""
     runs = []
     for num_samples in (1, 20):
-        run = _run("iwae", 0, 0.1, **{"objective.num_samples": num_samples})
+        run = finished_run("iwae", 0, 0.1, **{"objective.num_samples": num_samples})
         config = load_config("mnist_estimators").get_config("laptop")
         run["published"] = json.loads(json.dumps(config.published.to_dict()))
         run["metrics"] = {"nll_without_constant": 30.0, "collapse_fraction": None}
@@ -194,7 +170,7 @@ def test_published_rows_are_found_by_their_where(tmp_path):
 
 
 def test_methods_may_have_different_measures(tmp_path):
-    deterministic = _run("rae", 0, None)
+    deterministic = finished_run("rae", 0, None)
     deterministic["history"] = {}
     summary = report.summarize([RUNS[0], deterministic])
     text = report.to_markdown(summary)
@@ -204,54 +180,15 @@ def test_methods_may_have_different_measures(tmp_path):
     assert (tmp_path / "report.png").exists()
 
 
-def test_unfinished_runs_are_refused(tmp_path):
-    path = tmp_path / "run" / "results.json"
-    path.parent.mkdir()
-    for content, message in (
-        ({"config": RUNS[0]["config"], "history": {}}, "has no final measures"),
-        ({**RUNS[0], "step": 100}, "holds measures of step 100 of 200; let the run end first"),
-        ([], "does not hold a JSON object"),
-    ):
-        path.write_text(json.dumps(content))
-        with pytest.raises(UsageError, match=message):
-            report.read_run(path)
-    path.unlink()
-    path.parent.rmdir()
-    with pytest.raises(UsageError, match="holds no results.json"):
-        report.find_runs([tmp_path])
-
-
-def test_a_run_that_stopped_early_has_the_step_that_was_measured(tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps({**RUNS[0], "step": 100, "ended_at": 150}))
-    run = report.read_run(path)
-    assert (run["step"], run["measured_step"]) == (200, 100)
-    path.write_text(json.dumps(RUNS[0]))
-    assert report.read_run(path) == {**RUNS[0], "measured_step": 200}
-
-
-def test_the_same_run_twice_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="have the same seed"):
-        report.summarize([RUNS[0], RUNS[0]])
-    (tmp_path / "results.json").write_text("{}")
-    assert len(report.find_runs([tmp_path, tmp_path / ".." / tmp_path.name])) == 1
-
-
 def test_every_difference_from_the_paper_is_listed():
-    runs = [RUNS[0], _run("sampling", 1, 0.1, **{"train.learning_rate": 1e-2})]
+    runs = [RUNS[0], finished_run("sampling", 1, 0.1, **{"train.learning_rate": 1e-2})]
     text = report.to_markdown(report.summarize(runs))
     assert "train.learning_rate 0.001 and 0.01 (paper: 0.001)" in text
 
 
-def _write_runs(folder, runs=RUNS):
-    for i, run in enumerate(runs):
-        (folder / f"run{i}").mkdir(parents=True, exist_ok=True)
-        (folder / f"run{i}" / "results.json").write_text(json.dumps(run))
-
-
 def test_command_writes_three_files_and_says_what_it_left_out(tmp_path):
     """In an ASCII locale, and with a pipe whose reader leaves."""
-    _write_runs(tmp_path)
+    write_runs(tmp_path)
     (tmp_path / "run4").mkdir()
     (tmp_path / "run4" / "results.json").write_text('{"step": NaN}')
     command = [sys.executable, "-m", "sfvae_jax.report", str(tmp_path)]
@@ -309,12 +246,12 @@ def no_pictures(monkeypatch):
 def test_curves_are_drawn_if_there_are_any_and_those_of_an_earlier_report_removed(
     tmp_path, no_pictures
 ):
-    wide = _run("sampling", 0, 0.1, **{"model.latent_size": 7})
-    _write_runs(tmp_path, [RUNS[0], wide])
+    wide = finished_run("sampling", 0, 0.1, **{"model.latent_size": 7})
+    write_runs(tmp_path, [RUNS[0], wide])
     files = (*TEXTS, "report.png", "report_curves.png", "report_sweep.png")
     assert report.write_report(report.find_runs([tmp_path]), tmp_path).files == files
     assert {path.name for path in tmp_path.iterdir()} == {*files, "run0", "run1"}
-    _write_runs(tmp_path, [{**RUNS[0], "history": {}}])
+    write_runs(tmp_path, [{**RUNS[0], "history": {}}])
     files = (*TEXTS, "report.png")
     assert report.write_report([tmp_path / "run0" / "results.json"], tmp_path).files == files
     assert {path.name for path in tmp_path.iterdir()} == {*files, "run0", "run1"}
@@ -330,7 +267,7 @@ def test_a_run_to_which_no_measure_applies_has_a_report_without_pictures(tmp_pat
 
 def test_latex_is_printed_on_request_and_written_always(tmp_path, capsys, no_pictures):
     """It replaces that of an earlier report."""
-    _write_runs(tmp_path, RUNS[:1])
+    write_runs(tmp_path, RUNS[:1])
     (tmp_path / "report.tex").write_text("of an earlier report")
     for options, name in (([], "report.md"), (["--latex"], "report.tex")):
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
@@ -341,7 +278,7 @@ def test_latex_is_printed_on_request_and_written_always(tmp_path, capsys, no_pic
 
 
 def test_two_reports_in_one_folder_take_turns(tmp_path):
-    _write_runs(tmp_path, RUNS[:1])
+    write_runs(tmp_path, RUNS[:1])
     paths = report.find_runs([tmp_path])
     writer = threading.Thread(target=report.write_report, args=(paths, tmp_path))
     with report._alone_in(tmp_path):
@@ -353,88 +290,10 @@ def test_two_reports_in_one_folder_take_turns(tmp_path):
     assert (tmp_path / "report.png").exists()
 
 
-def test_a_copy_of_a_run_is_counted_once(tmp_path):
-    older = {**RUNS[0], "config": {**RUNS[0]["config"]}}
-    older["config"]["data"] = {k: v for k, v in older["config"]["data"].items() if k != "scale"}
-    _write_runs(tmp_path, [RUNS[0], older, RUNS[1]])
-    runs, left_out = read_runs(report.find_runs([tmp_path]))
-    assert [path.parent.name for path in runs] == ["run0", "run2"]
-    ((path, reason),) = left_out.items()
-    assert path.parent.name == "run1"
-    assert f"same config and seed as {tmp_path}/run0/results.json, which is counted" in reason
-    assert report.summarize(list(runs.values()))["methods"][0]["seeds"] == [0, 1]
-
-
-def test_a_run_that_was_evaluated_again_is_the_same_method():
-    more = _run("sampling", 0, 0.2, **{"evaluations.names": ("collapse", "bias")})
-    (method,) = report.summarize([more, RUNS[1]])["methods"]
-    assert method["seeds"] == [0, 1]
-    assert method["method"] == "sampling"
-
-
-def test_there_is_no_report_if_no_run_can_be_read(tmp_path):
-    (tmp_path / "results.json").write_text('{"a":' * 10_000 + "1" + "}" * 10_000)
-    with pytest.raises(UsageError, match="cannot read .*nested more than"):
-        report.write_report([tmp_path / "results.json"], tmp_path / "report")
-    assert not (tmp_path / "report").exists()
-
-
-def test_linked_runs_are_found_once_and_loops_end(tmp_path):
-    _write_runs(tmp_path / "far")
-    near = tmp_path / "near"
-    near.mkdir()
-    (near / "own").symlink_to(tmp_path / "far" / "run0")
-    (near / "again").symlink_to(tmp_path / "far" / "run0")
-    (near / "all").symlink_to(tmp_path / "far")
-    (near / "loop").symlink_to(near)
-    (near / "file").mkdir()
-    (near / "file" / "results.json").symlink_to(tmp_path / "far" / "run1" / "results.json")
-    (near / "gone").symlink_to(tmp_path / "nowhere")
-    found = report.find_runs([near])
-    assert found == [tmp_path / "far" / f"run{i}" / "results.json" for i in range(4)]
-    assert report.find_runs([near / "own", near, tmp_path / "far"]) == found
-
-
-def _paths(tree, path=()):
-    yield path
-    if isinstance(tree, dict):
-        for key in tree:
-            yield from _paths(tree[key], (*path, key))
-
-
-def _replaced(tree, path, value):
-    if not path:
-        return value
-    return {**tree, path[0]: _replaced(tree[path[0]], path[1:], value)}
-
-
-def test_damaged_results_do_not_stop_the_others(tmp_path):
-    """Each entry in turn has values of all kinds: the run is left out, or its report is right."""
-    doubtful = {"caveats": {"collapse_fraction": "c"}, "texts": {"collapse_fraction": "t"}}
-    whole = {**RUNS[0], **doubtful, "history_caveats": {"100": {"collapse_fraction": "c"}}}
-    row = {"collapse_fraction": {"100": [0.99, 0.015], "end": [0.6, None]}, "where": {}}
-    whole["published"] = {**whole["published"], "note": "n", "rows": {"sampling": row}}
-    read = {"seed", "name", "names", "steps", "data", "train", "objective", "evaluations"}
-    left_out = 0
-    for path in _paths(whole):
-        settings = path[:1] == ("config",) or path[:2] == ("published", "setting")
-        if settings and len(path) > 1 and path[-1] not in read:
-            continue
-        for value in (None, {"a": []}, {"1": {"b": None}}, "x", True):
-            (tmp_path / "results.json").write_text(json.dumps(_replaced(whole, path, value)))
-            runs, reasons = read_runs([tmp_path / "results.json"])
-            assert len(runs) + len(reasons) == 1
-            assert all("\n" not in reason for reason in reasons.values())
-            left_out += len(reasons)
-            if runs:
-                assert report.to_markdown(report.summarize([RUNS[3], *runs.values()]))
-    assert left_out > 70
-
-
 def test_published_figures_for_other_data_name_the_data_set(tmp_path):
     """Also a folder whose path is full of markup."""
     data = "folder:/a|b/`c`_$d$_<e>"
-    runs = [_run("sampling", 0, 0.2, **{"data.name": data}), RUNS[0]]
+    runs = [finished_run("sampling", 0, 0.2, **{"data.name": data}), RUNS[0]]
     summary = report.summarize(runs)
     text = report.to_markdown(summary)
     row = next(line for line in text.splitlines() if line.startswith("| ``sampling"))
@@ -471,7 +330,7 @@ def test_all_differences_from_the_config_files_setting_are_listed():
         "evaluations.reconstruction.num_samples": 7,
         "evaluations.iwae_bound.num_samples": 9,
     }
-    text = report.to_markdown(report.summarize([_run("sampling", 0, 0.2, **changes)]))
+    text = report.to_markdown(report.summarize([finished_run("sampling", 0, 0.2, **changes)]))
     assert "likelihood.variance 0.1 (paper: 0.5)" in text
     assert "model.activation tanh (paper: relu)" in text
     assert "evaluations.reconstruction.num_samples 7 (paper: 1)" in text

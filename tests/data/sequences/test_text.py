@@ -1,8 +1,5 @@
-"""Equations and molecules: drawn, shipped, and in files; and what is refused."""
+"""Files of equations and molecules: what is read, and what is refused."""
 
-import functools
-import importlib.resources
-import json
 import os
 import shutil
 import tracemalloc
@@ -10,143 +7,15 @@ import tracemalloc
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import load_config, text_file
+from helpers import text_file
+from sequence_data import group, refused, texts
 
 from sfvae_jax import data
-from sfvae_jax.config import base_config, resolve, validate
+from sfvae_jax.config import base_config, validate
 from sfvae_jax.errors import UsageError
-from sfvae_jax.grammars import COMMON_SMILES, EXPRESSIONS, SMILES
-from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.grammars import EXPRESSIONS
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-def group(name, **changes):
-    config = base_config().data
-    config.update({"name": name, **changes})
-    return config
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a file of equations or molecules; returns its `data.name`."""
-
-    def make(content, kind="equations"):
-        path = tmp_path / f"{kind}.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return f"{kind}:{path}"
-
-    return make
-
-
-def texts(config, part="train"):
-    language = data.language(config)
-    return [language.write(example) for example in data.load(config, part)]
-
-
-# ---- drawn equations ----
-
-
-@functools.cache
-def all_drawn():
-    """Returns the training split and the test split, one after the other."""
-    parts = [data.load(group("equations"), part) for part in ("train", "test")]
-    assert [part.shape for part in parts] == [(90_000, 15), (10_000, 15)]
-    return np.concatenate(parts)
-
-
-def test_drawn_equations_are_different():
-    assert all_drawn().dtype == np.int16
-    assert len({example.tobytes() for example in all_drawn()}) == 100_000
-
-
-@pytest.mark.parametrize("every", [200, pytest.param(1, marks=pytest.mark.slow)])
-def test_drawn_equations_are_sentences_that_fit(every):
-    for example in all_drawn()[::every]:
-        text = EXPRESSIONS.write(example)
-        assert len(text.replace(" ", "")) <= 19
-        rules = EXPRESSIONS.parse(text)
-        np.testing.assert_array_equal(rules, example[: len(rules)])
-        assert np.all(example[len(rules) :] == EXPRESSIONS.padding)
-
-
-def test_drawn_equations_are_uniform_over_rules_and_characters():
-    """Counts by rules and characters are compared with generating functions worked out by hand."""
-    drawn = all_drawn()
-    s, t = np.zeros((2, 16, 60))  # [rules, characters]
-
-    def join(a, b, n, more):
-        """Numbers of pairs of n rules in all, each pair with more characters."""
-        sums = sum(np.convolve(a[k], b[n - k])[:60] for k in range(n + 1))
-        return np.concatenate([np.zeros(more), sums[: 60 - more]])
-
-    nothing = np.zeros((16, 60))
-    nothing[0, 0] = 1  # one way, of no rules and no characters
-    for n in range(1, 16):
-        s[n] = t[n - 1] + 3 * join(s, t, n - 1, 1)
-        t[n] = join(s, nothing, n - 1, 2) + 2 * join(s, nothing, n - 1, 5)
-        t[n, 1] += 4 * (n == 1)
-    ways = s[:, :20]
-    expected = len(drawn) * ways / ways.sum()
-    assert round(s.sum()) == 199_941_076
-
-    lengths = np.sum(drawn != EXPRESSIONS.padding, axis=1)
-    # s -> s + t and its like, s -> t; t -> ( s ), sin( s ), exp( s ) and the four leaves; padding.
-    characters = np.array([1, 1, 1, 0, 2, 5, 5, 1, 1, 1, 1, 0])[drawn].sum(axis=1)
-    counts = np.zeros_like(expected)
-    np.add.at(counts, (lengths, characters), 1)
-    assert np.all(counts[expected == 0] == 0)
-    common = expected > 10
-    statistic = np.sum((counts - expected)[common] ** 2 / expected[common])
-    freedom = common.sum() - 1
-    assert freedom >= 8
-    assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
-
-
-def test_drawn_equations_are_the_same_everywhere():
-    source = data.open_source(group("equations", seed=3))
-    drawn = [EXPRESSIONS.write(source["test"][i]) for i in range(3)]
-    assert drawn == [
-        "exp( sin( 3 * 2 / 1 * x * 3 ) )",
-        "2 / ( 2 * 2 * x ) * 1 + 1",
-        "1 + sin( 3 ) + ( 2 ) * 2 + 1",
-    ]
-
-
-def test_characters_are_the_same_equations():
-    config, characters = (
-        group("equations", tokens=tokens, num_examples=300) for tokens in ("grammar", "characters")
-    )
-    language = data.language(characters)
-    examples = data.load(characters, "train")
-    assert examples.shape == (300, 20)
-    expected = [text.replace(" ", "") for text in texts(config)]
-    assert [language.write(example) for example in examples] == expected
-    np.testing.assert_array_equal([language.encode(text) for text in expected], examples)
-    np.testing.assert_array_equal(language.encode("x + 1"), language.encode("x+1"))
-
-
-# ---- well-known molecules ----
-
-
-@pytest.mark.parametrize("tokens", ["grammar", "characters"])
-def test_well_known_molecules(tokens):
-    config = group("molecules", tokens=tokens, num_test=50)
-    found = texts(config) + texts(config, "test")
-    assert "CC(=O)Oc1ccccc1C(=O)O" in found  # aspirin
-    assert len(set(found)) == len(found) >= 200
-    assert data.load_labels(config, "train") is None
-
-
-@pytest.mark.parametrize("tokens", ["grammar", "characters"])
-def test_all_well_known_molecules_in_their_order(tokens):
-    config = group("molecules", tokens=tokens)
-    part, language = data.open_source(config)["train"], data.language(config)
-    package = importlib.resources.files("sfvae_jax.data.sequences")
-    lines = package.joinpath("molecules.smi").read_text().splitlines()
-    expected = [line.split("\t")[0] for line in lines]
-    assert len(part) == 350
-    assert [language.write(part[i]) for i in range(len(part))] == expected
 
 
 # ---- files ----
@@ -237,13 +106,6 @@ def test_progress_reaches_the_end_of_the_file(write, capsys, number):
 
 
 # ---- what is refused ----
-
-
-def refused(config, part="train"):
-    with pytest.raises(UsageError) as caught:
-        data.load(config, part)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_line_that_is_not_a_sentence(write, tmp_path):
@@ -379,39 +241,3 @@ def test_more_examples_than_there_are(write):
     assert "has only 3 training sequences; lower" in message
     assert "hold some sequences out with" in refused(group(name), "test")
     assert len(data.load(group(name, num_test=1), "test")) == 1
-
-
-@pytest.mark.parametrize("tokens", ["grammar", "characters"])
-def test_elements_of_molecules(write, tokens):
-    name = write("[Cs+].[Cl-]\nCC[Na]\n", "molecules")
-    for elements in ("", "all"):
-        config = group(name, elements=elements, tokens=tokens)
-        assert sorted(texts(config)) == ["CC[Na]", "[Cs+].[Cl-]"]
-    config = group(name, elements="common", tokens=tokens)
-    if tokens == "grammar":
-        assert "line 1, column 3: unexpected 's'" in refused(config)
-        assert data.language(config).grammar is COMMON_SMILES
-        assert data.language(group("molecules")).grammar is SMILES
-    else:
-        assert data.language(config).grammar.size < data.language(group(name)).grammar.size
-
-
-def test_elements_are_kept_with_a_run(write, tmp_path):
-    """A run from before the option existed has the common elements and can be resumed."""
-    config = load_config("molecules").get_config("laptop")
-    assert config.data.elements == ""
-    resolved = resolve(config)
-    assert resolved.data.elements == "all"
-    assert resolve(resolved) == resolved
-    assert resolve(load_config("equations").get_config("laptop")).data.elements == ""
-    files = Workdir(tmp_path)
-    files.claim(resolved)
-    kept = json.loads(files.config.read_text())
-    del kept["data"]["elements"]
-    files.config.write_text(json.dumps(kept))
-    with pytest.raises(
-        UsageError, match="data.elements is 'common' in that run and 'all' in this one"
-    ):
-        files.check(resolved, base_config())
-    config.data.elements = "common"
-    files.check(resolve(config), base_config())
