@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -97,27 +98,38 @@ def test_links_become_absolute():
     assert setup_file.absolute_links(page, "") == "a, c [d], [f](https://g), [h](#i), j `k[0]`"
 
 
-@pytest.fixture
-def installed(wheel, tmp_path):
-    """Runs Python with the installed wheel in an empty folder."""
-    site, folder = tmp_path / "site", tmp_path / "empty"
-    folder.mkdir()
-    command = "pip install --no-deps --no-index --quiet --target"
-    subprocess.run([sys.executable, "-m", *command.split(), str(site), str(wheel)], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(site), "HOME": str(tmp_path)}
+def _runner(python, folder, **environment):
+    """Runs a Python in an empty folder of its own, and returns what it prints."""
+    (folder / "empty").mkdir()
+    variables = {**os.environ, "PYTHONPATH": "", "HOME": str(folder), **environment}
 
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [python, *arguments],
             capture_output=True,
             text=True,
-            cwd=folder,
-            env=environment,
+            cwd=folder / "empty",
+            env=variables,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run.folder, run.site = folder, site
+    run.folder = folder / "empty"
+    return run
+
+
+def _install_alone(python, wheel, site):
+    """Installs the wheel without the packages that it needs."""
+    command = "pip install --no-deps --no-index --no-compile --quiet --target"
+    subprocess.run([python, "-m", *command.split(), str(site), str(wheel)], check=True)
+
+
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """Runs Python with the installed wheel in an empty folder."""
+    _install_alone(sys.executable, wheel, tmp_path / "site")
+    run = _runner(sys.executable, tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    run.site = tmp_path / "site"
     return run
 
 
@@ -158,3 +170,61 @@ def test_the_installed_wheel_sweeps_in_an_empty_folder(installed):
     table = installed("-m", "sfvae_jax", "sweep", *flags, *_TRAIN_BRIEFLY, *_EVALUATE_BRIEFLY)
     assert "collapse" in table
     assert "sfvae-table4" in installed("-m", "sfvae_jax", "reproduce", "--list")
+
+
+VERSIONS = ("3.11", "3.12", "3.13")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _python(version):
+    """The path of a Python of this version, on the PATH or by pyenv; skips where there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [sys.executable, shutil.which(f"python{version}")]
+    found += sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
+    code = "import sys, pip, venv; print(sys.version_info[:2] == tuple(map(int, sys.argv[1:])))"
+    for path in filter(None, found):
+        command = [str(path), "-c", code, *version.split(".")]
+        if subprocess.run(command, capture_output=True, text=True).stdout == "True\n":
+            return str(path)
+    pytest.skip(f"there is no Python {version} with pip on this machine")
+
+
+def test_every_supported_python_is_named(metadata):
+    assert metadata["Requires-Python"] == f">={VERSIONS[0]}"
+    prefix = "Programming Language :: Python :: 3."
+    named = [line for line in metadata.get_all("Classifier") if line.startswith(prefix)]
+    assert [f"3.{line.removeprefix(prefix)}" for line in named] == list(VERSIONS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_python_at_hand_installs_the_wheel(wheel, metadata, tmp_path, version):
+    """Without the packages that it needs: all modules compile, and the package is imported."""
+    python, site = _python(version), tmp_path / "site"
+    _install_alone(python, wheel, site)
+    subprocess.run([python, "-m", "compileall", "-q", str(site)], check=True)
+    code = "import sys, sfvae_jax; print(*sys.version_info[:2], sfvae_jax.__version__)"
+    found = _runner(python, tmp_path, PYTHONPATH=str(site))("-c", code)
+    assert found == f"{version.replace('.', ' ')} {metadata['Version']}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != RUNNING])
+def test_other_pythons_at_hand_train_with_the_wheel(wheel, tmp_path, version):
+    """In a fresh environment with all packages, which takes minutes and a gigabyte."""
+    environment = tmp_path / "environment"
+    subprocess.run([_python(version), "-m", "venv", str(environment)], check=True)
+    pip = [str(environment / "bin" / "pip"), "--disable-pip-version-check"]
+    reachable = subprocess.run(
+        [*pip, "download", "--quiet", "--no-deps", "--dest", str(tmp_path / "any"), "absl-py"],
+        capture_output=True,
+        text=True,
+    )
+    if reachable.returncode:
+        pytest.skip("there is no package index here")
+    subprocess.run([*pip, "install", "--quiet", str(wheel)], check=True)
+    run = _runner(str(environment / "bin" / "python"), tmp_path)
+    flags = ("--config=mnist_collapse:laptop", *_TRAIN_BRIEFLY, *_EVALUATE_BRIEFLY)
+    run("-m", "sfvae_jax", *flags)
+    (workdir,) = (run.folder / "runs").iterdir()
+    assert "collapse" in run("-m", "sfvae_jax", "report", str(workdir))
+    assert "mnist_collapse" in run("-m", "sfvae_jax", "list", "configs")
