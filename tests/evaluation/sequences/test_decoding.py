@@ -111,5 +111,5 @@ def test_sentences_are_the_texts_of_a_split():
     trained = trained_copy(EQUATIONS, X, parts={"train": X[2:4], "test": X})
     assert evaluation.sentences(trained, "train") == TEXTS[2:4]
     assert evaluation.sentences(trained, "test") == TEXTS
-    with pytest.raises(evaluation.NotApplicable, match="no other"):
+    with pytest.raises(evaluation.NotApplicable, match="only the evaluated examples"):
         evaluation.sentences(trained_copy(EQUATIONS, X), "train")
