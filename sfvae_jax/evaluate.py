@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
@@ -14,6 +15,7 @@ import ml_collections
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation.figures import Drawing
 from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.measuring import final_measures
 from sfvae_jax.measuring.trained import measure, trained_model
@@ -28,6 +30,8 @@ from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
 from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
+from sfvae_jax.watching import event_folder
+from sfvae_jax.watching.event_file import require_tensorboard
 
 log = logging.getLogger("sfvae_jax")
 
@@ -37,6 +41,7 @@ def evaluate(
     config: ml_collections.ConfigDict,
     workdir: str | os.PathLike,
     *,
+    tensorboard: bool = False,
     began: float | None = None,
 ) -> dict[str, float | None]:
     """Runs the config's evaluations on the last checkpoint, and draws the run's pictures.
@@ -44,6 +49,8 @@ def evaluate(
     Args:
         config: the config that the run was trained with.
         workdir: the run's folder.
+        tensorboard: whether measures and pictures are added to the event files of the run, in
+            workdir/tensorboard.
         began: when the command began, on the clock of `time.monotonic`, if it does nothing else;
             None: now. The run's provenance counts time from then on.
 
@@ -51,12 +58,15 @@ def evaluate(
         The measures, as results.json has them under "metrics".
 
     Raises:
-        UsageError: if the workdir holds no checkpoint of this config.
+        UsageError: if the workdir holds no checkpoint of this config, or tensorboardX is asked for
+            and is not installed.
     """
     # ---- the run ----
     provenance = Provenance(began)
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
         config = resolve(config)
+        if tensorboard:
+            require_tensorboard()
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
         files = Workdir(workdir)
@@ -94,6 +104,8 @@ def evaluate(
         with processes.agreed():
             if processes.is_main():
                 draw(config, files, trained)
+                if tensorboard:
+                    event_folder.add_results(config, files, int(last.step), entries)
     log.info("results: %s; pictures: %s", shown(files.results), shown(files.figures))
     return entries["metrics"]
 
@@ -185,11 +197,15 @@ def draw(
     with files.drawing() as folder:
         if not run_pictures.draw_training(files.read_metrics(), title, folder):
             log.warning("%s holds no records: there is no training.png", shown(files.metrics))
-    with files.drawing() as folder:
-        run_pictures.draw_latent_kl(trained, title, folder)
+    _draw(run_pictures.latent_kl(trained, title), files)
     for name in config.evaluations.names:
         with files.drawing() as folder:
             evaluation.draw(trained, name, results, title, folder)
     if trained.language is None:
+        _draw(run_pictures.images(trained, config.model.latent_size, title), files)
+
+
+def _draw(drawings: Iterable[Drawing], files: Workdir) -> None:
+    for name, draw in drawings:
         with files.drawing() as folder:
-            run_pictures.draw_images(trained, config.model.latent_size, title, folder)
+            draw(folder / name)

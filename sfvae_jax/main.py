@@ -18,7 +18,8 @@ command line changes about the training; the first line of the log shows it. The
 resumes from the last checkpoint. --workdir=DIR --mode=evaluate measures a run that is there; it
 needs no --config, and --config.evaluations.names=... chooses other measures.
 A workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
-provenance.jsonl (versions, machine, time taken). Nothing is written outside of it except compiled
+provenance.jsonl (versions, machine, time taken), with --tensorboard also tensorboard/, and with
+--profile=100:110 a trace of these steps in profile/ (docs/watching.md). Nothing is written outside of it except compiled
 programs, which are kept in ~/.cache/sfvae_jax unless --config.train.compilation_cache=false.
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 
@@ -57,6 +58,7 @@ from sfvae_jax.runtime.lock import check_free
 from sfvae_jax.runtime.memory import keep_freed_memory
 from sfvae_jax.runtime.quiet_orbax import hush
 from sfvae_jax.shipped import config_name, find_shipped_configs
+from sfvae_jax.watching.profile import Steps, parse_steps
 
 log = logging.getLogger("sfvae_jax")
 
@@ -90,6 +92,17 @@ _MODE = flags.DEFINE_enum(
     "Whether to train, to evaluate the last checkpoint, or both.",
 )
 
+_TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard",
+    False,
+    "Whether to write event files for TensorBoard to WORKDIR/tensorboard; requires tensorboardX.",
+)
+_PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "FIRST:LAST, the steps that JAX's profiler traces, such as 100:110; to WORKDIR/profile.",
+)
+
 _RESUMES = "the same command resumes from the last checkpoint"
 
 
@@ -105,11 +118,12 @@ def main(argv: list[str]) -> None:
         )
     _set_up_logging()
     try:
+        profile = _profile()
         workdir = _workdir()
         _join_processes(workdir)
         # Not earlier, because JAX installs handlers of its own when it joins processes.
         with StopSignals(_end_at_once) as signals:
-            _run(workdir, signals)
+            _run(workdir, profile, signals)
     except (UsageError, RunError) as error:
         _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, or a folder in place of a file
@@ -122,7 +136,7 @@ def main(argv: list[str]) -> None:
         _fail(processes.failure(error), RunError.exit_status)
 
 
-def _run(workdir: Path, signals: StopSignals) -> None:
+def _run(workdir: Path, profile: Steps | None, signals: StopSignals) -> None:
     check_devices()
     # Imported here so that a mistyped flag does not wait for Orbax.
     from sfvae_jax.evaluate import evaluate
@@ -137,10 +151,26 @@ def _run(workdir: Path, signals: StopSignals) -> None:
         use_compilation_cache()
     began: float | None = process_start()
     if _MODE.value != "evaluate":
-        train(_CONFIG.value, workdir, began=began, signals=signals)
+        train(
+            _CONFIG.value,
+            workdir,
+            tensorboard=_TENSORBOARD.value,
+            profile=profile,
+            began=began,
+            signals=signals,
+        )
         began = None  # training has recorded the time so far
     if _MODE.value != "train":
-        evaluate(_CONFIG.value, workdir, began=began)
+        evaluate(_CONFIG.value, workdir, tensorboard=_TENSORBOARD.value, began=began)
+
+
+def _profile() -> Steps | None:
+    """Returns the steps to trace, if any."""
+    if _PROFILE.value is None:
+        return None
+    if _MODE.value == "evaluate":
+        raise UsageError("--profile traces training, and --mode=evaluate does not train")
+    return parse_steps(_PROFILE.value)
 
 
 def _workdir() -> Path:

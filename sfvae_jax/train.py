@@ -44,6 +44,8 @@ from sfvae_jax.training.state import (
 )
 from sfvae_jax.training.step import is_recorded, make_train_step
 from sfvae_jax.training.validation import Validation
+from sfvae_jax.watching.profile import Steps
+from sfvae_jax.watching.watchers import OnMetrics, Watchers
 
 log = logging.getLogger("sfvae_jax")
 
@@ -61,6 +63,9 @@ def train(
     config: ml_collections.ConfigDict,
     workdir: str | os.PathLike,
     *,
+    on_metrics: OnMetrics | None = None,
+    tensorboard: bool = False,
+    profile: Steps | None = None,
     began: float | None = None,
     signals: StopSignals | None = None,
 ) -> None:
@@ -71,6 +76,11 @@ def train(
     Args:
         config: the configuration, as a file in configs/ returns it.
         workdir: folder for everything that is written.
+        on_metrics: is called with each step that metrics.jsonl records and a dictionary of its
+            values, and with each step in `evaluations.steps` and its measures, "measures/NAME". If
+            it raises an error, training saves, stops and raises that error.
+        tensorboard: whether event files are written to workdir/tensorboard.
+        profile: the first and the last step of a trace by JAX's profiler, in workdir/profile.
         began: when the command began, on the clock of `time.monotonic`; None: now. The log shows
             the time from then to the first steps.
         signals: entered by the caller; at one of them training saves and stops. None: no signals.
@@ -92,6 +102,7 @@ def train(
         files.check(config, base_config())
         refuse_changes(config.data, splits, files)
         files.check_checkpoints(config.train.checkpoint_every)
+        watchers = Watchers(config, files, on_metrics, tensorboard=tensorboard, profile=profile)
         stored = splits.open_examples("train")
         shape, batch_size = stored.shape[1:], config.train.batch_size or len(stored)
         _check_batches(config, stored, batch_size)
@@ -130,15 +141,19 @@ def train(
         claim,
         provenance,
         saving,
+        watchers,
         Checkpoints(files.checkpoints, kept, files.check_owner) as checkpoints,
     ):
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
         start = int(state.step)
+        watchers.begin(start)
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         provenance.begin(files, "train", start)
-        measurements = StepMeasures(config, model, files, splits, for_prior)
+        measurements = StepMeasures(
+            config, model, files, splits, for_prior, when_taken=watchers.measured
+        )
         _log_run(config, examples, state.params, files, start)
         with signals.at_once():
             measurements.take_lost(state)
@@ -152,7 +167,8 @@ def train(
             config.train.checkpoint_every,
             config.train.validate_every or config.train.steps,
         )
-        total = start if has_stopped(state, config.train) else config.train.steps
+        is_over = has_stopped(state, config.train) or watchers.failed()
+        total = start if is_over else config.train.steps
         at = config.evaluations.steps
         ends = functools.partial(call_ends, start, total, every=every, at=at)
         order = data.BatchOrder(config.seed, len(examples), batch_size, steps.share)
@@ -165,8 +181,9 @@ def train(
             )
         with Progress(start, total) as progress, closing(calls) as batches:
             for end, batch in zip(ends(), batches, strict=True):
-                state, metrics = steps(state, batch)
-                metrics = jax.device_get(metrics)
+                with watchers.call(step, end):
+                    state, metrics = steps(state, batch)
+                    metrics = jax.device_get(metrics)
                 if step == start:
                     log.info("first steps after %s", start_up)
                 _stop_if_not_finite(metrics, state, step, config, checkpoints)
@@ -176,10 +193,14 @@ def train(
                     held_out_loss = validation.loss(state)
                     _stop_if_no_loss(held_out_loss, end, checkpoints)
                     state = steps.place(validation.observe(state, held_out_loss))
-                files.append_metrics(_records(metrics, step, rate, config.train, held_out_loss))
-                stopping, ended = signals.came(), has_stopped(state, config.train)
+                records = _records(metrics, step, rate, config.train, held_out_loss)
+                files.append_metrics(records)
+                watchers.recorded(end, records)
+                stopping = signals.came() or watchers.failed()
+                ended = has_stopped(state, config.train)
                 if stopping or ended or _is_saved(end, config):
                     files.sync_metrics()
+                    watchers.saved()
                     checkpoints.save(state)
                 if stopping:
                     log.info("saved at step %d of %d", end, config.train.steps)
@@ -188,6 +209,7 @@ def train(
                     checkpoints.wait()  # results.json never holds a step that is not saved
                     with signals.at_once():
                         measurements.take(state)
+                    ended |= watchers.failed()
                 if ended:
                     break
                 step = end

@@ -26,6 +26,7 @@ TINY = {
     "train.log_every": 2,
     "train.checkpoint_every": 4,
     "evaluations.steps": (5, 12),
+    "evaluations.step_pictures": False,
 }
 
 

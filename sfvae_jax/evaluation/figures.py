@@ -12,9 +12,10 @@ import math
 import os
 import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+class Drawing(NamedTuple):
+    """A picture whose values are computed: any thread can draw it while the model trains on.
+
+    Attributes:
+        name: the name of its file.
+        draw: writes it to a path; needs neither the model nor JAX.
+    """
+
+    name: str
+    draw: Callable[[Path], None]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -52,6 +65,7 @@ def _font_cache() -> tempfile.TemporaryDirectory | None:
 
 _DOTS = 120  # per inch
 _MOST_PIXELS = 30_000  # in either direction
+_saving = threading.Lock()  # settings of matplotlib change while a figure is written
 PANEL = "Panel"  # the text in a PNG that says where its own picture is
 
 
@@ -80,7 +94,7 @@ def save(
 
     picture = io.BytesIO()
     dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
-    with texts_as_given(figure):
+    with _saving, texts_as_given(figure):
         texts = {**(metadata or {}), **({} if panel is None else {PANEL: _place(figure, panel)})}
         figure.savefig(picture, format="png", dpi=dots, metadata=texts)
     path.parent.mkdir(parents=True, exist_ok=True)

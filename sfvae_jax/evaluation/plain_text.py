@@ -36,10 +36,12 @@ def texts_as_given(figure: Figure) -> Iterator[None]:
         text.set_parse_math(False)
         shown = _encodable(content)
         text.set_text(_broken(shown, text, figure) if id(text) in titles else shown)
+    before = {key: matplotlib.rcParams[key] for key in _PARSED}
+    matplotlib.rcParams.update(_PARSED)  # no others: another thread may be changing them
     try:
-        with matplotlib.rc_context(_PARSED):
-            yield
+        yield
     finally:
+        matplotlib.rcParams.update(before)
         for text, content in given:
             text.set_text(content)
 

@@ -34,7 +34,7 @@ from sfvae_jax.evaluation.sequences.measures import SEQUENCE_RECONSTRUCTION, SEQ
 from sfvae_jax.evaluation.sequences.pictures import SEQUENCE_PICTURES
 from sfvae_jax.evaluation.spec import Evaluation, Measure, in_words
 from sfvae_jax.evaluation.trained_model import TrainedModel
-from sfvae_jax.options import COUNT, DRAWN, STEPS, Group, Option, one_of, some_of
+from sfvae_jax.options import COUNT, DRAWN, FLAG, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
 from sfvae_jax.runtime.devices import memory_for
 
@@ -71,6 +71,9 @@ def option_group() -> Group:
             "Evaluations that measure or draw something at the end of a run",
         ),
         "steps": Option((), STEPS, "Training steps at which the run is measured as well"),
+        "step_pictures": Option(
+            True, FLAG, "Whether pictures of these steps are drawn, while training goes on"
+        ),
         "part": Option("test", one_of("split", SPLITS), "Split that is measured"),
         "batch_size": Option(500, COUNT, "Examples that are measured at once"),
         **{name: entry.options for name, entry in EVALUATIONS.items()},

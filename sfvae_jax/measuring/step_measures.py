@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
 from sfvae_jax import data
+from sfvae_jax.errors import in_one_line
+from sfvae_jax.evaluation.figures import Drawing
+from sfvae_jax.evaluation.pictures import run_pictures
+from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.models import Model
 from sfvae_jax.runs.checkpoints.restoring import read_step
@@ -18,6 +23,13 @@ from sfvae_jax.runtime import processes
 from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")
+
+WhenTaken = Callable[[int, Mapping[str, float | None], Sequence[Drawing]], None]
+"""Takes a step, its measures, and its pictures, whose values are computed."""
+
+
+def _nothing(step: int, measures: Mapping[str, float | None], drawings: Sequence[Drawing]) -> None:
+    """Does nothing."""
 
 
 class StepMeasures:
@@ -30,6 +42,7 @@ class StepMeasures:
         files: Workdir,
         splits: data.Splits,
         training_examples: np.ndarray | data.StoredExamples | None,
+        when_taken: WhenTaken = _nothing,
     ) -> None:
         """Continues with the measures in results.json.
 
@@ -40,7 +53,9 @@ class StepMeasures:
             splits: the splits of its data set.
             training_examples: the stored ones, to which a floating prior is fitted; None: they are
                 read if they are needed.
+            when_taken: is called after the measures of a step are in results.json.
         """
+        self._when_taken = when_taken
         self._config, self._model, self._files = config, model, files
         self._splits, self._training_examples = splits, training_examples
         self._programs: dict = {}  # compiled at the first named step, for all of them
@@ -92,6 +107,7 @@ class StepMeasures:
             self._programs,
         )
         measured = measure(trained)
+        drawings = self._drawings(trained, step)
         trained.shared.clear()  # frees it, although compiled functions still refer to this model
         for caveat in dict.fromkeys(measured["caveats"].values()):
             log.warning("evaluations at step %d: %s", step, caveat)
@@ -100,6 +116,20 @@ class StepMeasures:
         self._files.write_results(
             self._config, history=_in_order(self._history), history_caveats=_in_order(self._caveats)
         )
+        self._when_taken(step, measured["metrics"], drawings)
+
+    def _drawings(self, trained: TrainedModel, step: int) -> list[Drawing]:
+        """Computes the pictures of a step; the main process draws them while training goes on."""
+        config = self._config
+        if not (config.evaluations.step_pictures and processes.is_main()):
+            return []
+        title = f"{config.objective.name} on {config.data.name}"
+        try:
+            return list(run_pictures.at_a_step(trained, config.model.latent_size, title))
+        except Exception as error:  # such as too little memory; the measures are there
+            reason = in_one_line(error)
+            log.warning("the pictures of step %d are not drawn: %s; training goes on", step, reason)
+            return []
 
 
 def _in_order(history: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,10 @@ _NO_SETTING |= {
         "checkpoints_kept",
     )
 }
-_NO_SETTING |= {f"evaluations.{key}" for key in ("names", "steps", "batch_size", "num_pictured")}
+_NO_SETTING |= {
+    f"evaluations.{key}"
+    for key in ("names", "steps", "step_pictures", "batch_size", "num_pictured")
+}
 _OF_PICTURES = ("evaluations.pictures.", "evaluations.sequence_pictures.")
 # The last words of options of evaluations that choose what is measured or drawn, and how much at a
 # time, but not the value of any measure.

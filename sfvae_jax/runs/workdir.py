@@ -338,8 +338,8 @@ class Workdir:
             log.info("the figures of another checkpoint are now in %s", shown(aside))
 
     @contextmanager
-    def drawing(self) -> Iterator[Path]:
-        """Yields a folder to draw into, whose files become figures of the run at the end.
+    def drawing(self, step: int | None = None) -> Iterator[Path]:
+        """Yields a folder to draw into, whose files become figures of the run, or of a step of it.
 
         Raises:
             RunError: as `check_owner` does, or if they cannot be written.
@@ -350,7 +350,7 @@ class Workdir:
             finally:
                 for path in sorted(Path(folder).iterdir()):
                     with self._writing(self.figures / path.name):
-                        figures.publish(path, self.figures)
+                        figures.publish(path, self.figures, step)
 
     def _make(self) -> None:
         try:

@@ -33,16 +33,19 @@ ROOMS = {
     "config": "errors options objectives posteriors likelihoods data models evaluation training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
     " evaluation runs",
-    "measuring": "runtime objectives likelihoods data models evaluation training runs config",
+    "measuring": "errors runtime objectives likelihoods data models evaluation training runs"
+    " config",
+    "watching": "errors options paths runtime evaluation runs config",
     "train": "errors runtime objectives likelihoods data models evaluation training runs config"
-    " measuring",
-    "evaluate": "errors paths runtime data models evaluation training runs config measuring",
+    " measuring watching",
+    "evaluate": "errors paths runtime data models evaluation training runs config measuring"
+    " watching",
     "report": "errors paths runtime reporting",
     "command_line": "errors options shipped runtime objectives posteriors likelihoods models data"
     " evaluation runs config",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "",
-    "main": "errors paths shipped runtime runs command_line train evaluate",
+    "main": "errors paths shipped runtime runs command_line watching train evaluate",
     "__main__": "runtime command_line",
 }
 

@@ -16,7 +16,7 @@ from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import interpolated_codes
 from sfvae_jax.evaluation.generation.sources import generate
 from sfvae_jax.evaluation.measured import NotApplicable
-from sfvae_jax.evaluation.pictures.latent_codes import draw_varied
+from sfvae_jax.evaluation.pictures.latent_codes import varied
 from sfvae_jax.evaluation.pictures.prior_images import manifold
 from sfvae_jax.evaluation.pictures.traversals import latent_order, nearest, traversals
 from sfvae_jax.evaluation.spec import Evaluation, no_measures
@@ -92,7 +92,8 @@ def draw_gallery(
     if latent_size(trained) == 2:
         _draw_manifold(trained, options, title, folder)
     else:
-        draw_varied(trained, title, folder)
+        for name, draw in varied(trained, title):
+            draw(folder / name)
 
 
 def _draw_traversals(

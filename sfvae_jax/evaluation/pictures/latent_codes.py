@@ -5,7 +5,8 @@ BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax.evaluation.figures import new_figure, save
+from sfvae_jax.evaluation.figures import Drawing, new_figure, save
 from sfvae_jax.evaluation.pictures.traversals import latent_order
 from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_checkpoint
 from sfvae_jax.posteriors import DiagonalGaussian
@@ -90,26 +91,26 @@ def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, p
     save(figure, path, panel=panels[0])
 
 
-def draw_varied(trained: TrainedModel, title: str, folder: Path) -> None:
-    """Draws posterior_variances.png of the most informative latents, if the variances differ.
+def varied(trained: TrainedModel, title: str) -> Iterator[Drawing]:
+    """Yields posterior_variances.png of the most informative latents, if the variances differ.
 
     Args:
         trained: the model and its images.
         title: what the figure's title begins with.
-        folder: where the picture is written.
     """
     posteriors = encoded(trained)
     if trained.prior_stddev is None or not posteriors.are_varied:
         return
     order, _, _ = latent_order(trained)
-    draw_posterior_variances(
+    draw = functools.partial(
+        draw_posterior_variances,
         posteriors,
         np.broadcast_to(trained.prior_stddev, posteriors.means.shape[1:]),
         sorted(order[:_MOST_DIMENSIONS]),
         labels_of(trained),
         f"{title}: posterior variances against means, in units of the prior",
-        folder / "posterior_variances.png",
     )
+    yield Drawing("posterior_variances.png", draw)
 
 
 def draw_posterior_variances(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from sfvae_jax.evaluation.figures import Drawing
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import interpolated_codes
 from sfvae_jax.evaluation.measured import NotApplicable
@@ -58,41 +60,54 @@ def draw_sequence_gallery(
         folder: where reconstructions.png, sentences.png and interpolations.png are written.
     """
     del results
-    _draw_reconstructions(trained, title, folder)
-    _draw_sentences(trained, options, title, folder)
+    for name, draw in sequence_tables(trained, options.sources, title):
+        draw(folder / name)
     _draw_interpolations(trained, options, title, folder)
 
 
-def _draw_reconstructions(trained: TrainedModel, title: str, folder: Path) -> None:
+def sequence_tables(trained: TrainedModel, sources: Sequence[str], title: str) -> Iterator[Drawing]:
+    """Yields reconstructions.png and sentences.png.
+
+    Args:
+        trained: the model and the examples.
+        sources: the densities that the latents of random sequences are drawn from; those that the
+            model does not have are left out.
+        title: what the titles begin with.
+    """
+    yield _reconstructions(trained, title)
+    yield from _sentences(trained, sources, title)
+
+
+def _reconstructions(trained: TrainedModel, title: str) -> Drawing:
     language, examples = language_of(trained), trained.images[: trained.config.num_pictured]
     rebuilt = decode_examples(trained, centers(trained, examples))
     wrong = np.any(rules_of(language, examples) != rules_of(language, rebuilt), axis=1)
     written = zip(texts(language, examples), texts(language, rebuilt), wrong, strict=True)
-    draw_table(
+    draw = functools.partial(
+        draw_table,
         ("sequence", "decoded from its code"),
         [(Cell(original), Cell(other, marked=differs)) for original, other, differs in written],
         f"{title}: {np.sum(~wrong)} of {len(wrong)} sequences decoded as they were",
-        folder / "reconstructions.png",
     )
+    return Drawing("reconstructions.png", draw)
 
 
-def _draw_sentences(
-    trained: TrainedModel, options: ml_collections.ConfigDict, title: str, folder: Path
-) -> None:
+def _sentences(trained: TrainedModel, sources: Sequence[str], title: str) -> Iterator[Drawing]:
     columns = {}
-    for source in options.sources:
+    for source in sources:
         try:
             found = random_sentences(trained, source, trained.config.num_pictured)
         except NotApplicable:
             continue
         columns[source] = [Cell(text, not is_valid(language_of(trained), text)) for text in found]
     if columns:
-        draw_table(
+        draw = functools.partial(
+            draw_table,
             [f"from {source.replace('_', ' ')}" for source in columns],
             list(zip(*columns.values(), strict=True)),
             f"{title}: sequences decoded from random codes; a cross marks those that are not valid",
-            folder / "sentences.png",
         )
+        yield Drawing("sentences.png", draw)
 
 
 def _draw_interpolations(

@@ -1,4 +1,7 @@
-"""figures/: pictures of one checkpoint only, each written whole or not at all."""
+"""figures/: pictures of one checkpoint, each written whole or not at all.
+
+Those of other steps are in folders beside them.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,30 @@ def set_aside(figures: Path, step: int | None) -> Path | None:
     found = [path for path in figures.iterdir() if path.is_file()]
     if not found:
         return None
-    aside = figures / ("step_unknown" if step is None else f"step_{step}")
+    aside = figures / "step_unknown" if step is None else of_step(figures, step)
     aside.mkdir(exist_ok=True)
     for path in found:
         os.replace(path, aside / path.name)
     return aside
 
 
-def publish(drawn: Path, figures: Path) -> None:
+def publish(drawn: Path, figures: Path, step: int | None = None) -> None:
     """Copies a drawn file into the folder of figures, which is made if its parent exists.
+
+    Args:
+        drawn: the file.
+        figures: the folder.
+        step: the step whose folder it goes to; None: none.
 
     Raises:
         OSError: if it cannot be written.
     """
     figures.mkdir(exist_ok=True)
-    write_bytes(figures / drawn.name, drawn.read_bytes())
+    folder = figures if step is None else of_step(figures, step)
+    folder.mkdir(exist_ok=True)
+    write_bytes(folder / drawn.name, drawn.read_bytes())
+
+
+def of_step(figures: Path, step: int) -> Path:
+    """Returns the folder of the pictures of a step."""
+    return figures / f"step_{step}"
