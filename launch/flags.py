@@ -95,6 +95,11 @@ def _sweep_parser(description: str) -> _Parser:
         action="store_true",
         help="print the command of each run and carry out none",
     )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write event files of each run; tensorboard --logdir=DIR shows all of them",
+    )
     _add_backends(parser)
     return parser
 

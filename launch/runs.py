@@ -35,6 +35,7 @@ class Run:
         config_file: FILE.py[:PRESET].
         overrides: --config.KEY=VALUE, those of the sweep before the run's own.
         step_weight: how long a step takes, relative to those of the other runs.
+        flags: other flags of the run, such as --tensorboard.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Run:
     config_file: str
     overrides: tuple[str, ...]
     step_weight: float = 1.0
+    flags: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -52,7 +54,8 @@ class Run:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The arguments of `python -m sfvae_jax.main`."""
-        return (f"--config={self.config_file}", f"--workdir={self.workdir}", *self.overrides)
+        config, workdir = f"--config={self.config_file}", f"--workdir={self.workdir}"
+        return (config, workdir, *self.overrides, *self.flags)
 
 
 def expand(

@@ -10,7 +10,8 @@ given, instead of the runs of sweep(add). Tuples stand in parentheses, as in
 --grid.model.hidden_sizes='(64,32),(128,)'; a text with commas stands in quotes.
 --filter='seed=[0-4]' chooses runs by what they change; several filters, with commas between them or
 by repeating the flag, must all match.
---dry-run prints the commands of the runs.
+--dry-run prints the commands of the runs. --tensorboard is passed to each of them;
+tensorboard --logdir=DIR then shows all runs together.
 
 The same command goes on where it was stopped: finished runs are left alone, others go on from
 their checkpoints. Ctrl-C lets the active runs save; a second Ctrl-C kills them. A run that fails
@@ -29,6 +30,7 @@ if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -57,9 +59,14 @@ def _sweep(flags: argparse.Namespace) -> int:
     from launch.backends.choice import backend_of
     from launch.drive import carry_out, find_ended
     from launch.runs import expand
+    from sfvae_jax.watching.event_file import require_tensorboard
 
     folder = local_path(flags.workdir, "--workdir")
     runs = expand(flags.config, folder, flags.overrides, flags.filter, flags.grid)
+    if flags.tensorboard:
+        if flags.backend == "local":
+            require_tensorboard()
+        runs = [dataclasses.replace(run, flags=("--tensorboard",)) for run in runs]
     if flags.dry_run:
         for run in runs:
             say(shlex.join(["python", "-m", "sfvae_jax.main", *run.arguments]))

@@ -191,10 +191,8 @@ def _module(name: str) -> Any:
 
 
 # Hyperparameters that are shown even if they have their default values.
-_MAIN = frozenset(
-    "seed data.name model.name model.latent_size posterior.name likelihood.name objective.name"
-    " train.batch_size train.learning_rate".split()
-)
+_MAIN = {"seed", "data.name", "model.name", "model.latent_size", "posterior.name"}
+_MAIN |= {"likelihood.name", "objective.name", "train.batch_size", "train.learning_rate"}
 
 
 def _changed(

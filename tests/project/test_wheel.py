@@ -70,7 +70,17 @@ def test_the_wheel_holds_the_library_the_configs_and_launch_and_nothing_else(whe
 def test_metadata(wheel, metadata):
     assert metadata["Author"] == "The sfvae_jax authors"
     extras = set(metadata.get_all("Provides-Extra"))
-    assert extras >= {"molecules", "sweep", "cuda12", "cuda13", "tpu", "test", "lint", "bench"}
+    assert extras >= {
+        "molecules",
+        "sweep",
+        "tensorboard",
+        "cuda12",
+        "cuda13",
+        "tpu",
+        "test",
+        "lint",
+        "bench",
+    }
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     packages = {line.partition(">=")[0].strip() for line in required}
     assert not packages & {"mlxtend", "pandas", "bayesian-optimization", "ray", "rdkit", "torch"}

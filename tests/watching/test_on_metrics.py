@@ -21,7 +21,7 @@ def values(record):
 
 
 def expected(workdir):
-    """What a function is told of a whole run: all records, and each step's measures after its own."""
+    """What a function is told of a whole run: records, and measures after those of their step."""
     history = json.loads((workdir / "results.json").read_text())["history"]
     told = []
     for record in records(workdir):
