@@ -7,6 +7,8 @@ import types
 import pytest
 from helpers import ROOT, records
 
+from sfvae_jax.watching.event_file import tag_of
+
 SMALL = "--config.train.steps=4", "--config.evaluations.steps=(4,)", "--config.model.latent_size=4"
 SMALL += "--config.model.hidden_sizes=16,8", "--config.data.num_examples=40"
 
@@ -62,8 +64,6 @@ def test_weights_and_biases_in_ten_lines(snippets, tmp_path, monkeypatch):
 
 
 def test_tags_of_the_page_are_those_of_the_files():
-    from sfvae_jax.watching.event_file import tag_of
-
     text = (ROOT / "docs" / "watching.md").read_text()
     tags = re.findall(r"`((?:loss|schedules|norms|speed)/\w+)`", text)
     assert len(tags) > 9
