@@ -92,7 +92,6 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "train_and_evaluate"],
     "Whether to train, to evaluate the last checkpoint, or both.",
 )
-
 _TENSORBOARD = flags.DEFINE_bool(
     "tensorboard",
     False,

@@ -10,10 +10,12 @@ import pytest
 from helpers import checkpoint_steps, records
 
 from sfvae_jax.config import resolve
+from sfvae_jax.errors import RunError
 from sfvae_jax.evaluate import restore
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.signals import Stopped, StopSignals
 from sfvae_jax.train import train
+from sfvae_jax.watching.watchers import Watchers
 
 
 def values(record):
@@ -155,3 +157,27 @@ def test_measures_that_do_not_apply_are_left_out(tiny_config, tmp_path):
     assert history["kl_divergence"] is None
     assert "measures/kl_divergence" not in told
     assert told["measures/reconstruction_error"] == history["reconstruction_error"]
+
+
+def test_only_the_main_process_tells_anything(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("sfvae_jax.runtime.processes.is_main", lambda: False)
+    files = Workdir(tmp_path / "run")
+    given = {"tensorboard": True, "profile": (1, 2)}
+    told = []
+    with Watchers(resolve(tiny_config()), files, lambda *of: told.append(of), **given) as watchers:
+        watchers.begin(0)
+        with watchers.call(0, 3):
+            pass
+        watchers.recorded(3, [{"step": 1, "loss": 2.0}])
+        watchers.measured(3, {"kl_divergence": 1.0}, [])
+        watchers.saved()
+    assert told == list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_one_process_stops_all(tiny_config, tmp_path, monkeypatch):
+    """Another one has seen none itself, and saves and stops with it."""
+    watchers = Watchers(resolve(tiny_config()), Workdir(tmp_path), lambda *of: None)
+    monkeypatch.setattr("sfvae_jax.runtime.processes.any_of", lambda flag: True)
+    assert watchers.failed()
+    with pytest.raises(RunError, match="another process of this run stopped"), watchers:
+        pass
