@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -31,17 +32,12 @@ def make_schedules(objective: ml_collections.ConfigDict, num_steps: int) -> Sche
     Raises:
         UsageError: naming a schedule whose options contradict each other.
     """
-    makers = {
-        "gamma_schedule": gamma_schedule,
-        "beta_schedule": _beta_schedule,
-        "entropy_schedule": _entropy_schedule,
-    }
     found = []
-    for key, make in makers.items():
+    for key, makers in SCHEDULES.items():
+        name = objective[key]
         try:
-            found.append(make(objective, num_steps))
+            found.append(makers[name](objective, num_steps))
         except ValueError as error:
-            name = objective[key]
             raise UsageError(f"objective.{key} {name!r}: {error}") from error
     return Schedules(*found)
 
@@ -69,31 +65,49 @@ def settled_after(schedules: Schedules, num_steps: int, every: int) -> int:
 
 def gamma_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
     """Returns gamma as a function of the step."""
-    if objective.gamma_schedule == "linear":
-        steps = objective.gamma_steps or num_steps
-        return objectives.linear_gamma(objective.gamma_start, objective.gamma, steps)
-    if objective.gamma_schedule == "piecewise":
-        values = objective.gamma_values
-        boundaries = objective.gamma_boundaries or objectives.equal_boundaries(
-            len(values), num_steps
-        )
-        return objectives.piecewise_gamma(values, boundaries)
-    return objectives.constant_gamma(objective.gamma)
+    return _GAMMA[objective.gamma_schedule](objective, num_steps)
 
 
-def _beta_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
-    start, end = objective.beta_start, 1.0 if objective.beta is None else objective.beta
-    steps = objective.beta_steps or num_steps
-    if objective.beta_schedule == "linear":
-        return objectives.linear_weight(start, end, steps)
-    if objective.beta_schedule == "cyclic":
-        cycles = {"num_cycles": objective.beta_cycles, "ramp": objective.beta_ramp}
-        return objectives.cyclic_weight(start, end, steps, **cycles)
-    return objectives.constant_weight(end)
+def _piecewise_gamma(group: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
+    values = group.gamma_values
+    boundaries = group.gamma_boundaries or objectives.equal_boundaries(len(values), num_steps)
+    return objectives.piecewise_gamma(values, boundaries)
 
 
-def _entropy_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
-    if objective.entropy_schedule == "linear":
-        steps = objective.entropy_steps or num_steps
-        return objectives.linear_weight(objective.entropy_start, objective.entropy_weight, steps)
-    return objectives.constant_weight(objective.entropy_weight)
+def _last_beta(group: ml_collections.ConfigDict) -> float:
+    return 1.0 if group.beta is None else group.beta
+
+
+def _cyclic_beta(group: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
+    return objectives.cyclic_weight(
+        group.beta_start,
+        _last_beta(group),
+        group.beta_steps or num_steps,
+        num_cycles=group.beta_cycles,
+        ramp=group.beta_ramp,
+    )
+
+
+_Make = Callable[[ml_collections.ConfigDict, int], objectives.Schedule]
+_GAMMA: dict[str, _Make] = {
+    "constant": lambda group, _: objectives.constant_gamma(group.gamma),
+    "linear": lambda group, num_steps: objectives.linear_gamma(
+        group.gamma_start, group.gamma, group.gamma_steps or num_steps
+    ),
+    "piecewise": _piecewise_gamma,
+}
+_BETA: dict[str, _Make] = {
+    "constant": lambda group, _: objectives.constant_weight(_last_beta(group)),
+    "linear": lambda group, num_steps: objectives.linear_weight(
+        group.beta_start, _last_beta(group), group.beta_steps or num_steps
+    ),
+    "cyclic": _cyclic_beta,
+}
+_ENTROPY: dict[str, _Make] = {
+    "constant": lambda group, _: objectives.constant_weight(group.entropy_weight),
+    "linear": lambda group, num_steps: objectives.linear_weight(
+        group.entropy_start, group.entropy_weight, group.entropy_steps or num_steps
+    ),
+}
+# The makers of each weight, by the values of its option.
+SCHEDULES = {"gamma_schedule": _GAMMA, "beta_schedule": _BETA, "entropy_schedule": _ENTROPY}

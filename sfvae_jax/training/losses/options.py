@@ -24,10 +24,11 @@ from sfvae_jax.options import (
     optional,
     tuple_of,
 )
+from sfvae_jax.training.schedules import SCHEDULES
 
-GAMMA_SCHEDULES = ("constant", "linear", "piecewise")
-BETA_SCHEDULES = ("constant", "linear", "cyclic")
-ENTROPY_SCHEDULES = ("constant", "linear")
+GAMMA_SCHEDULES = tuple(SCHEDULES["gamma_schedule"])
+BETA_SCHEDULES = tuple(SCHEDULES["beta_schedule"])
+ENTROPY_SCHEDULES = tuple(SCHEDULES["entropy_schedule"])
 JACOBIAN_DTYPES = ("float32", "bfloat16")
 
 _GAMMAS = tuple_of(
