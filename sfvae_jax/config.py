@@ -8,7 +8,16 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax import data, evaluation, likelihoods, models, objectives, options, posteriors
+from sfvae_jax import (
+    data,
+    evaluation,
+    left_open,
+    likelihoods,
+    models,
+    objectives,
+    options,
+    posteriors,
+)
 from sfvae_jax.data.options import DATA
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.likelihoods.options import LIKELIHOOD, check_likelihood
@@ -86,11 +95,15 @@ def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns the configuration with everything filled in that follows from the rest.
 
-    A resolved configuration is returned as it is.
+    A resolved configuration is returned as it is. If a config file has left keys to the data, the
+    data are looked at.
 
     Raises:
         UsageError: if the configuration breaks a rule; nothing has been loaded or written.
     """
+    if left_open.open_keys(config):
+        _check_options(config)
+        config = left_open.choose_open(config)
     validate(config)
     config = config.copy_and_resolve_references()
     objective = config.objective
@@ -115,10 +128,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: with the key, its value and what was expected.
     """
-    known = groups()
-    options.check_keys(known, config)
-    options.check({name: group for name, group in known.items() if name != "evaluations"}, config)
-    evaluation.check_options(config.evaluations)
+    _check_options(config)
     for name, check in _CHECKS.items():
         check(config[name])
     _check_objective_fits(config)
@@ -133,6 +143,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_language(config)
     _check_values(config)
     evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
+
+
+def _check_options(config: ml_collections.ConfigDict) -> None:
+    """Checks the keys, and the rules of single options."""
+    known = groups()
+    options.check_keys(known, config)
+    options.check({name: group for name, group in known.items() if name != "evaluations"}, config)
+    evaluation.check_options(config.evaluations)
 
 
 def unreached(config: ml_collections.ConfigDict) -> list[str]:

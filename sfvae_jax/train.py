@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sfvae_jax import data, evaluation, models, objectives
+from sfvae_jax import data, evaluation, left_open, models, objectives
 from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.likelihoods import LIKELIHOODS
@@ -95,6 +95,7 @@ def train(
     start_up, provenance = StartUp(began), Provenance(began)
     signals = signals or StopSignals()
     with processes.agreed(), memory_for("the data set", SMALLER_DATA):
+        chosen = left_open.open_keys(config)
         config = resolve(config)
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
@@ -155,6 +156,8 @@ def train(
             config, model, files, splits, for_prior, when_taken=watchers.measured
         )
         _log_run(config, examples, state.params, files, start)
+        if chosen:
+            log.info("chosen by the data: %s", left_open.told(config, chosen))
         with signals.at_once():
             measurements.take_lost(state)
             if measurements.are_due(start):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from sfvae_jax import config, options
+from sfvae_jax import config, left_open, options
 from sfvae_jax.command_line.flag_config import parse_config
 
 _WIDTH = 100  # columns of a line
@@ -22,12 +22,14 @@ class Setting(NamedTuple):
         value: its value.
         default: its value if a config file changes nothing.
         help: what it does.
+        is_chosen: whether the config file left it to the data.
     """
 
     key: str
     value: Any
     default: Any
     help: str
+    is_chosen: bool = False
 
     @property
     def is_changed(self) -> bool:
@@ -46,9 +48,11 @@ def shown(config_file: str, overrides: Sequence[str] = (), *, only_changed: bool
     Raises:
         UsageError: if the configuration cannot be read or is refused.
     """
-    resolved = config.resolve(parse_config([f"--config={config_file}", *overrides]))
+    given = parse_config([f"--config={config_file}", *overrides])
+    chosen, resolved = left_open.open_keys(given), config.resolve(given)
     lines = [f"{config_file}, resolved; * marks what differs from the default"]
     for setting in settings(config.groups(), resolved):
+        setting = setting._replace(is_chosen=setting.key in chosen)
         if setting.is_changed or not only_changed:
             lines += _lines(setting)
     return "\n".join(lines)
@@ -73,8 +77,10 @@ def settings(
 
 def _lines(setting: Setting) -> list[str]:
     mark = "*" if setting.is_changed else " "
-    default = f"  (default: {_text(setting.default)})" if setting.is_changed else ""
-    line = f"{mark} {setting.key} = {_text(setting.value)}{default}"
+    notes = ["chosen by the data"] * setting.is_chosen
+    notes += [f"default: {_text(setting.default)}"] * setting.is_changed
+    told = f"  ({'; '.join(notes)})" if notes else ""
+    line = f"{mark} {setting.key} = {_text(setting.value)}{told}"
     return [
         line,
         textwrap.fill(setting.help, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6),

@@ -19,6 +19,7 @@ ROOMS = {
     "options": "errors",
     "paths": "errors",
     "shipped": "",
+    "left_open": "",
     "runtime": "errors paths",
     "objectives": "",
     "grammars": "objectives",
@@ -30,21 +31,22 @@ ROOMS = {
     " models",
     "training": "errors options runtime objectives posteriors likelihoods data models",
     "runs": "errors paths runtime objectives data models training",
-    "config": "errors options objectives posteriors likelihoods data models evaluation training",
+    "config": "errors options left_open objectives posteriors likelihoods data models evaluation"
+    " training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
     " evaluation runs",
     "measuring": "errors runtime objectives likelihoods data models evaluation training runs"
     " config",
     "watching": "errors options paths runtime evaluation runs config",
-    "train": "errors runtime objectives likelihoods data models evaluation training runs config"
-    " measuring watching",
+    "train": "errors left_open runtime objectives likelihoods data models evaluation training runs"
+    " config measuring watching",
     "evaluate": "errors paths runtime data models evaluation training runs config measuring"
     " watching",
     "report": "errors paths runtime reporting",
-    "command_line": "errors options shipped runtime objectives posteriors likelihoods models data"
-    " evaluation runs config",
+    "command_line": "errors options shipped left_open runtime objectives posteriors likelihoods"
+    " models data evaluation runs config",
     "reference": "errors paths runtime config reporting command_line",
-    "experiments": "",
+    "experiments": "errors left_open objectives likelihoods data",
     "main": "errors paths shipped runtime runs command_line watching train evaluate",
     "__main__": "runtime command_line",
 }
