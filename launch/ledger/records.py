@@ -106,13 +106,13 @@ def _changes(record: Mapping[str, Any], entry: Entry) -> list[str]:
     Raises:
         UsageError: if the run cannot be made.
     """
-    now, there = settings_of(entry.config), dict(record["settings"])
-    for key in now.keys() - there.keys():
+    now, recorded = settings_of(entry.config), dict(record["settings"])
+    for key in now.keys() - recorded.keys():
         default = without_folders(defaults().get(key))
-        there[key] = now[key] if default in _OPEN else default
+        recorded[key] = now[key] if default in _OPEN else default
     common = set(record["evaluations"]) & set(entry.config.evaluations.names)
-    taken = {"evaluations.names": common, **dict.fromkeys((*now, *there))}
-    return differences(there, now, lambda key: uses(taken, key), _PLACES)
+    taken = {"evaluations.names": common, **dict.fromkeys((*now, *recorded))}
+    return differences(recorded, now, lambda key: uses(taken, key), _PLACES)
 
 
 def _lacks(record: Mapping[str, Any], entry: Entry) -> str:

@@ -173,11 +173,11 @@ def _lacks_measures_during_training(files: Workdir, config: ml_collections.Confi
             return True
     if not history:
         return False
-    there, here = flatten(found.get("config", {})), flatten(plain(config))
-    common = set(there.get("evaluations.names", ())) & set(here["evaluations.names"])
-    taken = {**here, "evaluations.names": common}
+    kept, asked = flatten(found.get("config", {})), flatten(plain(config))
+    common = set(kept.get("evaluations.names", ())) & set(asked["evaluations.names"])
+    taken = {**asked, "evaluations.names": common}
 
     def matters(key: str) -> bool:
         return key.startswith("evaluations.") and may_matter(key) and uses(taken, key)
 
-    return bool(differences(of_earlier(there, defaults()), here, matters))
+    return bool(differences(of_earlier(kept, defaults()), asked, matters))

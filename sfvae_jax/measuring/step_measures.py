@@ -67,7 +67,7 @@ class StepMeasures:
         """Returns whether this step still has to be measured, as the main process sees it."""
         if step not in self._config.evaluations.steps:
             return False
-        return not processes.of_main([str(step) in self._history])[0]
+        return not processes.broadcast_numbers([str(step) in self._history])[0]
 
     def take_lost(self, like: TrainState) -> None:
         """Takes the measures of earlier steps that results.json should have but lacks.
@@ -79,7 +79,7 @@ class StepMeasures:
         """
         steps = self._config.evaluations.steps
         lost = not_measured(self._history, steps, int(like.step) - 1)
-        for step in processes.of_main(lost):
+        for step in processes.broadcast_numbers(lost):
             state = read_step(self._files.checkpoints, step, like)
             if state is not None:
                 log.warning(

@@ -89,8 +89,8 @@ def _differences(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Ma
         return markup.prose(str(given)) if given != "" else "empty"
 
     differences = [
-        f"{markup.stated(key)} {' and '.join(map(value, here))} (paper: {value(there)})"
-        for key, (here, there) in paper["differences"].items()
+        f"{markup.stated(key)} {' and '.join(map(value, own))} (paper: {value(expected)})"
+        for key, (own, expected) in paper["differences"].items()
     ]
     if not differences:
         return ""

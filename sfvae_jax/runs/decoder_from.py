@@ -53,7 +53,7 @@ def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> T
     networks = state.params["params"]
     wanted = layout_of(decoder_of(networks))
     found = read_params(
-        source.checkpoints, _is_of_decoder, lambda there: _check_arrays(source, there, wanted)
+        source.checkpoints, _is_of_decoder, lambda kept: _check_arrays(source, kept, wanted)
     )
     found = jax.tree.map(jnp.asarray, found)
     return dataclasses.replace(state, params={"params": networks | found})
@@ -84,13 +84,13 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         raise UsageError(
             f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
         )
-    there, here = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
-    name = there.get("objective.name")
-    if not isinstance(name, str) or not isinstance(there.get("data.name"), str):
+    kept, asked = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
+    name = kept.get("objective.name")
+    if not isinstance(name, str) or not isinstance(kept.get("data.name"), str):
         raise UsageError(f"train.decoder_from: {source.config} is not the config.json of a run")
     # The config.json of an earlier version lacks the keys of sequences.
-    differing = differences(there, here, lambda key: key.startswith(_SHARED) and key in there)
-    differing += _other_sequences(there["data.name"], here["data.name"])
+    differing = differences(kept, asked, lambda key: key.startswith(_SHARED) and key in kept)
+    differing += _other_sequences(kept["data.name"], asked["data.name"])
     info = objectives.OBJECTIVES.get(name)
     if info is not None and info.normalizes_decoder:
         differing.append(f"objective {name!r} of that run normalises it")
@@ -102,16 +102,16 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         raise _another_decoder(source, "; ".join(differing))
 
 
-def _other_sequences(there: str, here: str) -> list[str]:
+def _other_sequences(kept: str, asked: str) -> list[str]:
     """Says in words how the names of two data sets of sequences differ, apart from the file."""
-    sources = [data.source_of(name) for name in (there, here)]
+    sources = [data.source_of(name) for name in (kept, asked)]
     if sources[0].stem == sources[1].stem or not any(source.kind for source in sources):
         return []
-    return [f"data.name is {there!r} in that run and {here!r} in this one"]
+    return [f"data.name is {kept!r} in that run and {asked!r} in this one"]
 
 
-def _check_arrays(source: Workdir, there: Layout, here: Layout) -> None:
-    difference = first_difference(there, here)
+def _check_arrays(source: Workdir, kept: Layout, asked: Layout) -> None:
+    difference = first_difference(kept, asked)
     if difference is not None:
         name, found, wanted = difference
         raise _another_decoder(source, f"{name} is {found} in that run and {wanted} in this one")

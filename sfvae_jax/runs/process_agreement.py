@@ -39,7 +39,7 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     digests = processes.gathered(_digest(here))
     if np.all(digests == digests[0]):
         return
-    there = _of_main(here)
+    there = _broadcast_facts(here)
     keys = sorted(there)
     differs = [here.get(key) != there[key] for key in keys]
     # The last entry: this process has settings that the main one lacks; its version differs.
@@ -89,7 +89,7 @@ def _digest(facts: dict) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint32)
 
 
-def _of_main(facts: dict) -> dict:
+def _broadcast_facts(facts: dict) -> dict:
     """Returns the facts of the main process."""
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    return json.loads(processes.arrays_of_main({"facts": text})["facts"].tobytes())
+    return json.loads(processes.broadcast_arrays({"facts": text})["facts"].tobytes())

@@ -76,7 +76,7 @@ def with_differences(config: ml_collections.ConfigDict) -> dict[str, Any]:
     if not figures:
         return {}
     found = differences([flatten(plain(config))], figures)
-    pairs = {key: [here[0], there] for key, (here, there) in found.items()}
+    pairs = {key: [own[0], paper] for key, (own, paper) in found.items()}
     return {**figures, "differences": pairs}
 
 
@@ -100,12 +100,12 @@ def differences(
         concerned = [config for config in configs if uses(config, key)]
         if key in told_apart or not concerned:
             continue
-        here: list[Any] = []
+        own: list[Any] = []
         for config in concerned:
-            if _comparable(config.get(key)) not in map(_comparable, here):
-                here.append(config.get(key))
-        if [_comparable(one) for one in here] != [_comparable(value)]:
-            found[key] = (here, value)
+            if _comparable(config.get(key)) not in map(_comparable, own):
+                own.append(config.get(key))
+        if [_comparable(one) for one in own] != [_comparable(value)]:
+            found[key] = (own, value)
     if "data.name" in told_apart:
         for name in (str(config.get("data.name")) for config in configs):
             if source_of(name).subset_of:
@@ -123,11 +123,11 @@ def other_data(config: Mapping[str, Any], figures: Mapping[str, Any]) -> str | N
         figures: with "setting" and "rows"; if the rows tell data sets apart, the row of a run has
             the same data.
     """
-    there = flatten(figures.get("setting", {})).get("data.name")
+    paper = flatten(figures.get("setting", {})).get("data.name")
     of_rows = "data.name" in _told_apart(figures)
-    if there is None or of_rows or _data(there) == _data(config.get("data.name")):
+    if paper is None or of_rows or _data(paper) == _data(config.get("data.name")):
         return None
-    return str(there)
+    return str(paper)
 
 
 def meets(config: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

@@ -31,11 +31,11 @@ def check_writable(folder: Path, inner: str = "") -> None:
     """
     wanted = folder / inner
     try:
-        there = next(path for path in (wanted, *wanted.parents) if path.exists())
+        nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
     except OSError as error:
         raise not_writable(folder, error) from error
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write to workdir {shown(folder)}: {there} is not writable")
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to workdir {shown(folder)}: {nearest} is not writable")
 
 
 def not_writable(folder: Path, error: OSError) -> UsageError:

@@ -93,14 +93,14 @@ def any_of(flag: bool) -> bool:
     return bool(gathered(flag).any())
 
 
-def of_main(numbers: Sequence[int]) -> list[int]:
+def broadcast_numbers(numbers: Sequence[int]) -> list[int]:
     """Returns the numbers of the main process; all processes must call this."""
     if jax.process_count() == 1:
         return list(numbers)
     return _broadcast(np.array(numbers, np.int32)).tolist()
 
 
-def arrays_of_main(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def broadcast_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the named arrays of the main process; all must call this, with any arrays."""
     if jax.process_count() == 1:
         return dict(arrays)

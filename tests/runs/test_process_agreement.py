@@ -29,7 +29,7 @@ def run_all(monkeypatch):
             barrier.wait()
             return found
 
-        def arrays_of_main(arrays):
+        def broadcast_arrays(arrays):
             given[own.index] = arrays
             barrier.wait()
             found = given[0]
@@ -44,7 +44,7 @@ def run_all(monkeypatch):
                 return error
 
         monkeypatch.setattr(processes, "gathered", gathered)
-        monkeypatch.setattr(processes, "arrays_of_main", arrays_of_main)
+        monkeypatch.setattr(processes, "broadcast_arrays", broadcast_arrays)
         monkeypatch.setattr(jax, "process_count", lambda: number)
         monkeypatch.setattr(jax, "process_index", lambda: own.index)
         with ThreadPoolExecutor(number) as pool:

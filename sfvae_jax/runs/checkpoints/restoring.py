@@ -38,7 +38,7 @@ def last_step(folder: Path) -> int | None:
 
     It is the one that the main process sees; all processes must call this.
     """
-    return next(iter(processes.of_main(checkpoint_steps(folder))), None)
+    return next(iter(processes.broadcast_numbers(checkpoint_steps(folder))), None)
 
 
 def read_state(folder: Path, like: TrainState) -> TrainState:
@@ -72,7 +72,7 @@ def read_step(folder: Path, step: int, like: TrainState) -> TrainState | None:
                 arrays, _ = _read_one(folder, step, _fits(like), _is_any)
             except (proof.Damaged, FileNotFoundError) as error:
                 log.warning("checkpoint %d is damaged: %s", step, proof.one_line(error))
-    arrays = processes.arrays_of_main(arrays)
+    arrays = processes.broadcast_arrays(arrays)
     return _placed(arrays, like) if arrays else None
 
 
@@ -108,12 +108,12 @@ def read_params(folder: Path, wanted: Wanted, check: Callable[[Layout], None]) -
     return unflatten_dict(of_networks(arrays, prefix), sep=".")
 
 
-def first_difference(there: Layout, here: Layout) -> tuple[str, str, str] | None:
+def first_difference(stored: Layout, expected: Layout) -> tuple[str, str, str] | None:
     """Returns the name of an array that differs in shape or type, and both in words."""
-    names = sorted(there.keys() | here.keys(), key=lambda name: (name[:6] != "params", name))
+    names = sorted(stored.keys() | expected.keys(), key=lambda name: (name[:6] != "params", name))
     for place in (1, 0):
         for name in names:
-            found, wanted = (_in_words(layout, name, place) for layout in (there, here))
+            found, wanted = (_in_words(layout, name, place) for layout in (stored, expected))
             if found != wanted:
                 return name, found, wanted
     return None
@@ -149,7 +149,7 @@ def _newest_whole(
     with processes.agreed():
         if processes.is_main():
             arrays, damaged = _read_newest_whole(folder, check, wanted)
-    return processes.arrays_of_main(arrays), processes.of_main(damaged)
+    return processes.broadcast_arrays(arrays), processes.broadcast_numbers(damaged)
 
 
 def _read_newest_whole(
@@ -199,10 +199,10 @@ def _read_one(
 
 def _fits(like: TrainState) -> Check:
     """Returns a check that the arrays of a checkpoint have the architecture of a state."""
-    here = proof.layout_of(like)
+    expected = proof.layout_of(like)
 
-    def check(step: int, there: Layout) -> None:
-        difference = first_difference(there, here)
+    def check(step: int, stored: Layout) -> None:
+        difference = first_difference(stored, expected)
         if difference is not None:
             name, found, wanted = difference
             raise RunError(

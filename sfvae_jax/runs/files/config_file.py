@@ -65,16 +65,16 @@ def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
 
 
 def differences(
-    there: dict[str, Any],
-    here: dict[str, Any],
+    kept: dict[str, Any],
+    asked: dict[str, Any],
     matters: Callable[[str], bool],
     places: tuple[str, str] = ("in that run", "in this one"),
 ) -> list[str]:
     """Says in words what differs under the keys that matter; `places` are the words for the two."""
     return [
-        f"{key} is {_shown(there, key)} {places[0]} and {_shown(here, key)} {places[1]}"
-        for key in sorted(there.keys() | here.keys())
-        if matters(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
+        f"{key} is {_shown(kept, key)} {places[0]} and {_shown(asked, key)} {places[1]}"
+        for key in sorted(kept.keys() | asked.keys())
+        if matters(key) and kept.get(key, _ABSENT) != asked.get(key, _ABSENT)
     ]
 
 
