@@ -9,6 +9,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax.data import source_of
+from sfvae_jax.evaluation.registry import EVALUATIONS
 from sfvae_jax.runs.files.config_file import flatten, nest, plain
 
 # Keys that no figure depends on.
@@ -42,9 +43,6 @@ _DERIVED = {
     "data.fingerprint",
 }
 _OPEN: tuple[Any, ...] = (None, "", [], ())
-# The evaluations with published measures that depend on the group evaluations.generated. Others
-# also read it (`uses_generated`), but no config file quotes published measures of theirs.
-_OF_GENERATED = {"frechet", "precision_recall"}
 
 
 def with_setting(
@@ -181,8 +179,13 @@ def uses(config: Mapping[str, Any], key: str) -> bool:
     name = rest.partition(".")[0]
     if group != "evaluations" or name == rest:
         return key in config
-    takers = _OF_GENERATED if name == "generated" else {name}
+    takers = _measures_generated() if name == "generated" else {name}
     return key in config and not takers.isdisjoint(config.get("evaluations.names", ()))
+
+
+def _measures_generated() -> set[str]:
+    """Returns the evaluations whose measures depend on the group evaluations.generated."""
+    return {name for name, spec in EVALUATIONS.items() if spec.uses_generated and spec.measures}
 
 
 def _comparable(value: Any) -> Any:

@@ -30,7 +30,7 @@ ROOMS = {
     "evaluation": "errors options paths runtime objectives grammars posteriors likelihoods data"
     " models",
     "training": "errors options runtime objectives posteriors likelihoods data models",
-    "runs": "errors paths runtime objectives data models training",
+    "runs": "errors paths runtime objectives data models evaluation training",
     "config": "errors options left_open objectives posteriors likelihoods data models evaluation"
     " training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"

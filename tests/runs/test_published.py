@@ -9,7 +9,8 @@ from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.published import meets, other_data, with_differences
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+# All but the one for a user's own data, which quotes no paper.
+CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - {"vae"})
 
 
 @pytest.mark.parametrize("name", CONFIGS)
