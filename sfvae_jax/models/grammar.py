@@ -8,7 +8,7 @@ lead to sentences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,34 +16,13 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
+from sfvae_jax import data
+from sfvae_jax.data.sequences.kind import GrammarSizes
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
 from sfvae_jax.models.convolutional.conv_bn import normalize
 from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec
-
-
-class Sizes(NamedTuple):
-    """The sizes of all layers except the dense layers.
-
-    Attributes:
-        channels: the number of filters of each of the encoder's convolutions.
-        kernel_sizes: the length of each of these convolutions, in places.
-        decoder_sizes: the number of units of each of the decoder's recurrent layers.
-    """
-
-    channels: tuple[int, ...]
-    kernel_sizes: tuple[int, ...]
-    decoder_sizes: tuple[int, ...]
-
-
-# The sizes in the authors' code, for expressions and for molecules. Their dense layers have 100 and
-# 435 units.
-_DEFAULT = Sizes((2, 3, 4), (2, 3, 4), (100, 100, 100))
-_RELEASED = {
-    "equations": _DEFAULT,
-    "molecules": Sizes((9, 9, 10), (9, 9, 11), (501, 501, 501)),
-}
 
 
 class GrammarEncoder(nn.Module):
@@ -124,13 +103,13 @@ def networks(
 ) -> tuple[nn.Module, nn.Module]:
     """Makes an encoder and a decoder for sequences.
 
-    The default sizes are those of the authors' code: for molecules those of its model of molecules,
-    otherwise those of its model of expressions. Its model of expressions has BatchNorm, its model
-    of molecules does not.
+    The sizes that the config leaves open are those of the kind of sequences (`GrammarSizes`), for
+    expressions and molecules those of the authors' code. In that code the dense layers have 100 and
+    435 units, and only the model of expressions has BatchNorm.
 
     Args:
-        config: the `model` group: channels and kernel_sizes (empty: the released ones),
-            hidden_sizes, decoder_sizes (None: the released ones), activation, initializer,
+        config: the `model` group: channels and kernel_sizes (empty: those of the kind),
+            hidden_sizes, decoder_sizes (None: those of the kind), activation, initializer,
             batch_norm.
         num_outputs: the number of outputs of the encoder.
         language: the language of the sequences.
@@ -138,11 +117,12 @@ def networks(
     Raises:
         UsageError: if the layers do not fit the sequences.
     """
-    released = _RELEASED.get(language.kind, _DEFAULT)
-    channels = tuple(config.channels) or released.channels
-    kernel_sizes = tuple(config.kernel_sizes) or released.kernel_sizes
+    kind = data.sequence_kind(language.kind)
+    defaults = kind.grammar_sizes if kind else GrammarSizes()
+    channels = tuple(config.channels) or defaults.channels
+    kernel_sizes = tuple(config.kernel_sizes) or defaults.kernel_sizes
     sizes = config.decoder_sizes
-    sizes = released.decoder_sizes if sizes is None else tuple(sizes)
+    sizes = defaults.decoder_sizes if sizes is None else tuple(sizes)
     _check(channels, kernel_sizes, sizes, language.num_places)
     style = (config.activation, config.initializer, config.batch_norm)
     num_rules, hidden_sizes = language.grammar.size, tuple(config.hidden_sizes)

@@ -78,6 +78,23 @@ class Blocks:
     blocks: Callable[[str], list[tuple[str, float]]]
 
 
+@dataclasses.dataclass(frozen=True)
+class GrammarSizes:
+    """The sizes of the layers of model 'grammar', except its dense layers.
+
+    The defaults are those of the GrammarVAE's authors for expressions.
+
+    Attributes:
+        channels: the number of filters of each of the encoder's convolutions.
+        kernel_sizes: the length of each of these convolutions, in places.
+        decoder_sizes: the number of units of each of the decoder's recurrent layers.
+    """
+
+    channels: tuple[int, ...] = (2, 3, 4)
+    kernel_sizes: tuple[int, ...] = (2, 3, 4)
+    decoder_sizes: tuple[int, ...] = (100, 100, 100)
+
+
 def _is_written(text: str) -> bool:
     return bool(text.strip())
 
@@ -118,6 +135,7 @@ class SequenceKind:
             has none. By it, evaluations count different and new texts.
         score: how good a text is; None if there is no such measure.
         drawing: how examples are drawn; None: as texts alone.
+        grammar_sizes: the sizes of model 'grammar' where a config leaves them open.
         missing: returns why this machine cannot tell validity, score and drawing, for instance
             because a package is not installed, and what to do; empty if it can.
     """
@@ -134,4 +152,5 @@ class SequenceKind:
     canonical: Callable[[str], str | None] = _without_spaces
     score: Score | None = None
     drawing: Curves | Images | Blocks | None = None
+    grammar_sizes: GrammarSizes = dataclasses.field(default_factory=GrammarSizes)
     missing: Callable[[], str] = _nothing_missing

@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax.data.sequences.kind import Images, NoScore, Score, SequenceKind
+from sfvae_jax.data.sequences.kind import GrammarSizes, Images, NoScore, Score, SequenceKind
 from sfvae_jax.data.sequences.text import (
     TEXT_OPTIONS,
     TextFormat,
@@ -67,6 +67,7 @@ MOLECULES = SequenceKind(
         )
     },
     drawing=Images(chemistry.molecule_image),
+    grammar_sizes=GrammarSizes((9, 9, 10), (9, 9, 11), (501, 501, 501)),
     missing=chemistry.rdkit_missing,
 )
 SOURCES = (
