@@ -142,6 +142,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_microbatch(config)
     _check_language(config)
     _check_values(config)
+    _check_average(config)
     evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
 
 
@@ -311,6 +312,16 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
             f"data {config.data.name!r} have the value {outside[0]!r}, and"
             f" model.value_activation {name!r} gives values in [{low:g}, {high:g}]; scale them to"
             f" lie there{cure}"
+        )
+
+
+def _check_average(config: ml_collections.ConfigDict) -> None:
+    """Checks that there is an average of the parameters, if it is to be measured."""
+    if config.evaluations.use_ema and not config.train.ema_decay:
+        raise UsageError(
+            "evaluations.use_ema measures a moving average of the parameters, and this run keeps"
+            " none, because train.ema_decay is 0; set evaluations.use_ema=false, or train a new run"
+            " with train.ema_decay, such as 0.999"
         )
 
 

@@ -89,6 +89,8 @@ def evaluate(
         if state is not last:
             best = "evaluating step %d, which has the best validation loss up to step %d"
             log.info(best, int(state.step), int(last.step))
+        if config.evaluations.use_ema:
+            log.info("evaluating the moving average of the parameters")
         provenance.begin(files, "evaluate", int(last.step))
         trained = trained_model(config, model, state, examples, splits=splits)
 
@@ -143,7 +145,7 @@ def _write(
     found = files.read_results()
     if final_measures.still_valid(found, config, entries["step"], entries["checkpoint"]) is None:
         if "metrics" in found:
-            log.info("replacing the measures of another checkpoint, or of other data")
+            log.info("replacing the measures of another checkpoint, other parameters or other data")
         files.set_figures_aside()
     entries = final_measures.combined(found, config, entries)
     files.write_results(config, **entries)

@@ -45,6 +45,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "likelihoods": spec_tables.likelihoods,
     },
     "docs/sample_quality.md": {"sources": spec_tables.generated_images},
+    "docs/training.md": {"optimizers": spec_tables.optimizers},
     "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},
 }
 

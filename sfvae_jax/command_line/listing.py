@@ -59,12 +59,15 @@ def _sequences() -> list[Row]:
     ]
 
 
+_OPTIMIZERS = "sfvae_jax.training.updates.optimizers"
+
 _ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "configs": ("--config=NAME[:PRESET]", _configs),
     "objectives": ("objective.name", _of_table("sfvae_jax.objectives", "OBJECTIVES")),
     "posteriors": ("posterior.name", _of_table("sfvae_jax.posteriors", "POSTERIORS")),
     "likelihoods": ("likelihood.name", _of_table("sfvae_jax.likelihoods", "LIKELIHOODS")),
     "models": ("model.name", _of_table("sfvae_jax.models", "MODELS")),
+    "optimizers": ("train.optimizer", _of_table(_OPTIMIZERS, "OPTIMIZERS")),
     "data": ("data.name", _data),
     "sequences": ("kinds of sequences", _sequences),
     "evaluations": ("evaluations.names", _of_table("sfvae_jax.evaluation", "EVALUATIONS")),

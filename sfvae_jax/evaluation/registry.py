@@ -76,6 +76,12 @@ def option_group() -> Group:
         ),
         "part": Option("test", one_of("split", SPLITS), "Split that is measured"),
         "batch_size": Option(500, COUNT, "Examples that are measured at once"),
+        "use_ema": Option(
+            False,
+            FLAG,
+            "Whether the moving average of the parameters is measured and drawn, which"
+            " train.ema_decay keeps; False: the parameters themselves",
+        ),
         **{name: entry.options for name, entry in EVALUATIONS.items()},
         "generated": GENERATED,  # whichever evaluation asks for generated images
         "num_pictured": Option(10, DRAWN, "Images in figures/reconstructions.png"),

@@ -59,17 +59,21 @@ def still_valid(
         checkpoint: the checkpoint's digest. Files of an earlier version lack it; their step counts.
 
     Returns:
-        None if the whole file belongs to another checkpoint, or to other data.
+        None if the whole file belongs to another checkpoint, to the other of its parameters and
+        their moving average, or to other data.
     """
     before = _group(found)
-    if before is None or found.get("step") != step or before.part != config.evaluations.part:
+    now = config.evaluations
+    if before is None or found.get("step") != step:
+        return None
+    if before.part != now.part or before.use_ema != now.use_ema:
         return None
     if found.get("checkpoint", checkpoint) != checkpoint:
         return None
     if _fingerprint(found["config"]) not in (None, config.data.fingerprint):
         return None
     known = evaluation.EVALUATIONS
-    others = before.generated.to_dict() != config.evaluations.generated.to_dict()
+    others = before.generated.to_dict() != now.generated.to_dict()
     return {
         name: evaluation.metric_names(before, name)
         for name in before.names

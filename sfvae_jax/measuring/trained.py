@@ -13,7 +13,7 @@ from sfvae_jax import data, evaluation, likelihoods, objectives
 from sfvae_jax.models import Model
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import gamma_schedule
-from sfvae_jax.training.state import TrainState, make_keys
+from sfvae_jax.training.state import TrainState, averaged, make_keys
 
 
 def trained_model(
@@ -28,7 +28,8 @@ def trained_model(
     """Returns a checkpoint's model with the examples to measure, and its objective's prior.
 
     Args:
-        config: the run's resolved configuration.
+        config: the run's resolved configuration; with `evaluations.use_ema` the model's parameters
+            are their moving average.
         model: the run's model.
         state: the checkpoint.
         examples: the stored examples to measure, [N, ...].
@@ -66,7 +67,7 @@ def without_floating_prior(
     gamma, weight = _last_gamma(config, int(state.step)), config.objective.log_det_weight
     return evaluation.TrainedModel(
         model=model,
-        params=_variables(state),
+        params=_variables(averaged(state) if config.evaluations.use_ema else state),
         images=examples,
         rng=make_keys(config.seed).evaluation,
         config=config.evaluations,

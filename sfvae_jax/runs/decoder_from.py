@@ -17,7 +17,7 @@ from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, p
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 from sfvae_jax.training.frozen_decoder import DECODER_PARTS, decoder_of
-from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.state import TrainState, with_average
 
 # The settings that, besides its parameters, make a decoder what it is.
 _SHARED = (
@@ -56,7 +56,8 @@ def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> T
         source.checkpoints, _is_of_decoder, lambda kept: _check_arrays(source, kept, wanted)
     )
     found = jax.tree.map(jnp.asarray, found)
-    return dataclasses.replace(state, params={"params": networks | found})
+    state = dataclasses.replace(state, params={"params": networks | found})
+    return with_average(state) if config.train.ema_decay else state
 
 
 def _is_of_decoder(name: str) -> bool:

@@ -30,6 +30,7 @@ class Best:
         params: the model's parameters at that step.
         vectors: the vectors of spectral normalisation at that step.
         batch_stats: the running averages of BatchNorm's moments at that step.
+        average: the moving average of the parameters at that step; empty without one.
     """
 
     loss: Array
@@ -38,19 +39,19 @@ class Best:
     params: Any
     vectors: Any
     batch_stats: Any
+    average: Any = dataclasses.field(default_factory=dict)
 
 
 def with_best(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
     """Returns a fresh state that keeps its best validation if the group `train` stops early."""
     if not config.stop_patience:
         return state
-    model = (state.params, state.vectors, state.batch_stats)
     best = Best(
         jnp.asarray(np.finfo(np.float32).max),  # not infinity: see `start_plateau`
         jnp.zeros((), jnp.int32),
         jnp.zeros((), jnp.int32),
         # Copies, because each call donates the buffers of the state.
-        *jax.tree.map(jnp.copy, model),
+        *jax.tree.map(jnp.copy, _model(state)),
     )
     return dataclasses.replace(state, best=best)
 
@@ -66,9 +67,8 @@ def note(state: TrainState, loss: Array, counts: Array) -> Best:
         loss: its loss on the valid split, float32 scalar.
         counts: whether the validation counts as stale if it is no better.
     """
-    model = (state.params, state.vectors, state.batch_stats)
     stale = state.best.stale + jnp.asarray(counts, jnp.int32)
-    now = Best(loss, state.step, jnp.zeros((), jnp.int32), *model)
+    now = Best(loss, state.step, jnp.zeros((), jnp.int32), *_model(state))
     before = dataclasses.replace(state.best, stale=stale)
     better = loss < state.best.loss
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), now, before)
@@ -88,4 +88,16 @@ def best_of(state: TrainState) -> TrainState:
     best = state.best
     if not isinstance(best, Best) or int(best.step) == 0:
         return state
-    return TrainState(best.step, best.params, (), best.vectors, best.batch_stats, plateau=())
+    return TrainState(
+        best.step,
+        best.params,
+        (),
+        best.vectors,
+        best.batch_stats,
+        plateau=(),
+        average=best.average,
+    )
+
+
+def _model(state: TrainState) -> tuple[Any, ...]:
+    return state.params, state.vectors, state.batch_stats, state.average

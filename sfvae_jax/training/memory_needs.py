@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -13,9 +13,10 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.models import Model
 from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
+from sfvae_jax.training.state import make_optimizer
 
 _WIDE = 10_000  # narrower layers fit any machine, so that their parameters are not counted
-_COPIES = 5  # the parameters, two moments of Adam, the gradient and the update
+_COPIES = 3  # the parameters, the gradient and the update; the optimizer's state comes on top
 _FLOAT = 4  # bytes
 _INDEX = 12  # bytes for each example of a batch: in the order of its epoch and on the device
 _WIDTHS = (
@@ -90,9 +91,18 @@ def _parameters(
         return None
     example = jax.ShapeDtypeStruct(shape, model.data_dtype)
     tree = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), example)
-    number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-    what = f"{number:,} parameters with their gradient and Adam's moments take"
-    return _Need(_COPIES * _FLOAT * number, device_memory(), what, key)
+    params = {"params": tree["params"]}
+    moments = _numbers(jax.eval_shape(make_optimizer(config.train).init, params))
+    number, train = _numbers(tree), config.train
+    copies = _COPIES + bool(train.ema_decay)
+    average = ", their average" if train.ema_decay else ""
+    what = f"{number:,} parameters with their gradient{average} and the state of {train.optimizer}"
+    num_bytes = _FLOAT * (copies * number + moments)
+    return _Need(num_bytes, device_memory(), f"{what} take", key)
+
+
+def _numbers(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def _batches(train: ml_collections.ConfigDict, batch_size: int, bytes_each: int) -> _Need:

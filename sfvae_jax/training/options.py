@@ -17,6 +17,7 @@ from sfvae_jax.options import (
     one_of,
 )
 from sfvae_jax.training.learning_rate import SCHEDULES
+from sfvae_jax.training.updates.options import UPDATES, check_updates
 
 MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
@@ -45,6 +46,7 @@ TRAIN = {
         "How the learning rate changes: constant; burda falls to a tenth in the eight stages of"
         " Burda et al. (2016), scaled to train.steps; cosine falls to 0 at train.steps",
     ),
+    **UPDATES,
     "decoder_from": Option(
         "",
         TEXT,
@@ -99,3 +101,4 @@ def check_train(train: ml_collections.ConfigDict) -> None:
     for key in ("plateau_patience", "stop_patience"):
         if train[key] and not train.validate_every:
             raise UsageError(f"train.{key} counts validations; set train.validate_every too")
+    check_updates(train)

@@ -16,6 +16,8 @@ from sfvae_jax.models import Model
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
+from sfvae_jax.training.updates import ema
+from sfvae_jax.training.updates.transformation import transformation
 
 
 @jax.tree_util.register_dataclass
@@ -32,6 +34,7 @@ class TrainState:
         batch_stats: running averages of BatchNorm's moments; empty without it.
         plateau: state of the rule that reduces the learning rate; its `scale` multiplies updates.
         best: the best validation so far, `early_stopping.Best`; empty if the run cannot stop early.
+        average: moving average of the parameters, `ema.Average`; empty without `train.ema_decay`.
     """
 
     step: Array
@@ -41,6 +44,7 @@ class TrainState:
     batch_stats: Any = dataclasses.field(default_factory=dict)
     plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
     best: Any = dataclasses.field(default_factory=dict)
+    average: Any = dataclasses.field(default_factory=dict)
 
 
 @jax.jit
@@ -88,8 +92,9 @@ def make_keys(seed: int) -> Keys:
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """Returns the optimiser that the group `train` describes."""
     if config.learning_rate_schedule == "constant":
-        return optax.adam(config.learning_rate)  # a schedule would add a step count to its state
-    return optax.adam(learning_rate(config))
+        # A schedule would add a step count to its state.
+        return transformation(config, config.learning_rate)
+    return transformation(config, learning_rate(config))
 
 
 def create_state(
@@ -111,10 +116,30 @@ def create_state(
     variables, opt_state = start(rng)
     params = {"params": variables["params"]}
     normalized = OBJECTIVES[config.objective.name].normalizes_decoder
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=opt_state,
         vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
         batch_stats=variables.get("batch_stats", {}),
     )
+    return with_average(state) if config.train.ema_decay else state
+
+
+def with_average(state: TrainState) -> TrainState:
+    """Returns the state with a new average of its parameters, which begins at their values."""
+    average = ema.start(state.params, state.vectors, state.batch_stats)
+    return dataclasses.replace(state, average=average)
+
+
+def averaged(state: TrainState) -> TrainState:
+    """Returns the state with the averaged model in place of the last one.
+
+    Args:
+        state: of a run with `train.ema_decay`.
+    """
+    model = {field.name: getattr(state.average, field.name) for field in _OF_AVERAGE}
+    return dataclasses.replace(state, **model)
+
+
+_OF_AVERAGE = dataclasses.fields(ema.Average)

@@ -30,6 +30,7 @@ from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_av
 from sfvae_jax.training.normalization.spectral import Vectors, normalize
 from sfvae_jax.training.schedules import make_schedules
 from sfvae_jax.training.state import TrainState, make_keys
+from sfvae_jax.training.updates import ema
 
 log = logging.getLogger("sfvae_jax")
 
@@ -68,16 +69,20 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         scale = state.plateau.scale
         params = optax.apply_updates(state.params, optax.tree.scale(scale, updates))
+        batch_stats = moving_average(
+            state.batch_stats, moments, state.step, config.train.moments_decay
+        )
         following = TrainState(
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
             vectors=vectors,
-            batch_stats=moving_average(
-                state.batch_stats, moments, state.step, config.train.moments_decay
-            ),
+            batch_stats=batch_stats,
             plateau=state.plateau,
             best=state.best,
+            average=ema.advance(
+                state.average, params, batch_stats, state.step, config.train.ema_decay
+            ),
         )
         norms = _norms_if(is_recorded(following.step, config.train), grads, params)
         return following, metrics | norms | {"learning_rate_scale": scale}

@@ -20,7 +20,7 @@ from sfvae_jax.training.losses.base import build_loss, weights_at
 from sfvae_jax.training.losses.model_functions import model_functions
 from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import make_schedules, settled_after
-from sfvae_jax.training.state import TrainState, make_keys
+from sfvae_jax.training.state import TrainState, averaged, make_keys
 
 _LEAST = 1e-30  # any smaller loss is an improvement; optax requires a positive threshold
 
@@ -52,6 +52,8 @@ class Validation:
 
         @jax.jit
         def loss(state: TrainState, rng: Array, stored: Array) -> Array:
+            if config.train.validate_ema:
+                state = averaged(state)
             params, _ = normalize(state.params, state.vectors)
             functions = model_functions(
                 model, params, state.batch_stats, config.objective.jacobian_dtype

@@ -34,7 +34,7 @@ ROOMS = {
     "config": "errors options left_open objectives posteriors likelihoods data models evaluation"
     " training",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
-    " evaluation runs",
+    " evaluation training runs",
     "measuring": "errors runtime objectives likelihoods data models evaluation training runs"
     " config",
     "watching": "errors options paths runtime evaluation runs config",
@@ -44,7 +44,7 @@ ROOMS = {
     " watching",
     "report": "errors paths runtime reporting",
     "command_line": "errors options shipped left_open runtime objectives posteriors likelihoods"
-    " models data evaluation runs config",
+    " models data evaluation training runs config",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "errors left_open objectives likelihoods data",
     "main": "errors paths shipped runtime runs command_line watching train evaluate",

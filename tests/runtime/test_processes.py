@@ -28,6 +28,10 @@ BATCH_NORM = {
     "train.validate_every": 6,
     "train.plateau_patience": 1,
     "train.stop_patience": 9,
+    "train.optimizer": "adamw",
+    "train.clip_norm": 50.0,
+    "train.ema_decay": 0.9,
+    "train.validate_ema": True,
     "evaluations.batch_size": 4,
 }
 BILBO = {"objective.name": "bilbo", "posterior.variance": 0.1}
@@ -59,7 +63,7 @@ def final_params(workdir, config):
     _, state = evaluate.restore(resolve(config), Workdir(workdir), (side, side, 1))
     assert int(state.step) == config.train.steps
     best = (state.best.step, state.best.params) if config.train.stop_patience else ()
-    return jax.device_get((state.params, state.batch_stats, best))
+    return jax.device_get((state.params, state.batch_stats, state.average, best))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def _check(config, *, batch_size=40, streamed=False):
     [
         (
             {"model.hidden_sizes": (10**6, 10**6)},
-            r"^2,001,\d\d\d,\d\d\d,\d\d\d parameters with their gradient and Adam's moments take"
+            r"^2,001,\d\d\d,\d\d\d,\d\d\d parameters with their gradient and the state of adam take"
             r" 37,\d\d\d GiB, more than the \d+ GiB of this machine; lower model.hidden_sizes \(1",
         ),
         ({"model.latent_size": 2**31 - 1}, "lower model.latent_size 2147483647$"),

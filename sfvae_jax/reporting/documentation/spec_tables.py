@@ -14,6 +14,7 @@ from sfvae_jax.models import MODELS
 from sfvae_jax.objectives import OBJECTIVES
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.reporting.markdown import code, lines_of
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS
 
 _DENSITIES = [name for name, spec in POSTERIORS.items() if spec.has_density]
 
@@ -99,6 +100,19 @@ def models() -> str:
     ]
     heads = ("name in a config", "what it is", "examples", "BatchNorm", "own options")
     return lines_of(heads, rows) + "\n"
+
+
+def optimizers() -> str:
+    """Every optimizer: what it does, its own defaults, and what its weight decay is."""
+    heads = ("name in a config", "what it does", "options and their defaults", "weight decay")
+    rows = []
+    for name, spec in OPTIMIZERS.items():
+        options = ", ".join(
+            f"{code(f'train.{key}')} {str(value).lower()}" for key, value in spec.options.items()
+        )
+        decay = f"{'decoupled' if spec.decoupled else 'in the gradient'}, {spec.weight_decay:g}"
+        rows.append([code(name), spec.summary, options, decay, spec.source])
+    return lines_of((*heads, "source"), rows) + "\n"
 
 
 def image_sources() -> str:

@@ -1,0 +1,1 @@
+"""Updates of the parameters: optimizers, weight decay, clipping, and their moving average."""
