@@ -17,6 +17,7 @@ from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.models import Model
 from sfvae_jax.runs.checkpoints.restoring import read_step
+from sfvae_jax.runs.files import figures
 from sfvae_jax.runs.files.results_file import not_measured
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -95,17 +96,7 @@ class StepMeasures:
 
     def take(self, state: TrainState) -> None:
         """Takes the measures of a state, which must have been saved before."""
-        step = int(state.step)
-        examples = self._splits.examples(self._config.evaluations.part)
-        trained = trained_model(
-            self._config,
-            self._model,
-            state,
-            examples,
-            self._training_examples,
-            self._splits,
-            self._programs,
-        )
+        step, trained = int(state.step), self._trained(state)
         measured = measure(trained)
         drawings = self._drawings(trained, step)
         trained.shared.clear()  # frees it, although compiled functions still refer to this model
@@ -117,6 +108,35 @@ class StepMeasures:
             self._config, history=_in_order(self._history), history_caveats=_in_order(self._caveats)
         )
         self._when_taken(step, measured["metrics"], drawings)
+
+    def draw_lost(self, like: TrainState) -> None:
+        """Draws the pictures of measured steps that are missing, if the checkpoints are there.
+
+        A process that was killed may have left them undrawn.
+
+        Args:
+            like: the state from which the run continues.
+        """
+        if not self._config.evaluations.step_pictures:
+            return
+        steps = [step for step in self._config.evaluations.steps if step <= int(like.step)]
+        measured = [step for step in steps if str(step) in self._history]
+        lost = [s for s in measured if not figures.of_step(self._files.figures, s).is_dir()]
+        for step in processes.broadcast_numbers(lost):
+            state = read_step(self._files.checkpoints, step, like)
+            if state is not None and processes.is_main():
+                self._when_taken(step, {}, self._drawings(self._trained(state), step))
+
+    def _trained(self, state: TrainState) -> TrainedModel:
+        return trained_model(
+            self._config,
+            self._model,
+            state,
+            self._splits.examples(self._config.evaluations.part),
+            self._training_examples,
+            self._splits,
+            self._programs,
+        )
 
     def _drawings(self, trained: TrainedModel, step: int) -> list[Drawing]:
         """Computes the pictures of a step; the main process draws them while training goes on."""

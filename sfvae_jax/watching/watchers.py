@@ -136,9 +136,11 @@ class Watchers:
         return processes.any_of(self._error is not None)
 
     def _tell(self, step: int, values: dict[str, float]) -> None:
+        if not values:
+            return
         if self._events is not None:
             self._events.scalars(step, values)
-        if self._on_metrics is None or self._error is not None or not values:
+        if self._on_metrics is None or self._error is not None:
             return
         try:
             self._on_metrics(step, values)

@@ -1,5 +1,6 @@
 """The pictures of evaluations.steps are drawn while training goes on, and never end a run."""
 
+import shutil
 import threading
 import time
 
@@ -104,6 +105,24 @@ def test_an_error_of_training_waits_for_the_pictures(pictured, tmp_path):
     with pytest.raises(KeyError):
         train(pictured(), tmp_path, on_metrics=fail)
     assert drawn(tmp_path, 5) == PICTURES
+
+
+def test_those_of_a_killed_process_are_drawn_when_the_run_goes_on(pictured, tmp_path):
+    """That of step 5 was measured and saved, and step 6 is the last that was taken."""
+
+    def fail(step, metrics):
+        if step == 6:
+            raise KeyError(step)
+
+    with pytest.raises(KeyError):
+        train(pictured(), tmp_path, on_metrics=fail)
+    folder = tmp_path / "figures" / "step_5"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    told = []
+    train(pictured(), tmp_path, on_metrics=lambda step, _: told.append(step))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert told == [8, 10, 12, 12]
 
 
 def test_sequences_have_tables(tmp_path):
