@@ -14,8 +14,8 @@ from sfvae_jax.shipped import config_path
 
 __all__ = ["Overrides", "load_sweep", "parse_config"]
 
+# What a run of a sweep changes, by whole keys such as "objective.name".
 Overrides = dict[str, Any]
-"""What a run of a sweep changes, by whole keys such as "objective.name"."""
 
 
 def load_sweep(config_file: str) -> list[Overrides]:

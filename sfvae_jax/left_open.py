@@ -13,11 +13,11 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+# Sets a key of the configuration to a value if it is open, and does nothing otherwise.
 Settle = Callable[[str, Any], None]
-"""Sets a key of the configuration to a value if it is open, and does nothing otherwise."""
 
+# Chooses all open keys; it may read the values of the configuration, also those just settled.
 Choose = Callable[[ml_collections.ConfigDict, Settle], None]
-"""Chooses all open keys; it may read the values of the configuration, also those just settled."""
 
 
 class _Open(config_dict.FieldReference):

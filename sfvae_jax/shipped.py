@@ -15,11 +15,11 @@ from absl import flags
 
 _COPIES = Path(__file__).resolve().parent / "_shipped"
 
+# Whether the library is installed from a wheel, without its repository.
 IS_INSTALLED = _COPIES.is_dir()
-"""Whether the library is installed from a wheel, without its repository."""
 
+# The folder that holds `configs` and `launch`.
 FOLDER = _COPIES if IS_INSTALLED else Path(__file__).resolve().parents[1]
-"""The folder that holds `configs` and `launch`."""
 
 
 def config_name(given: str) -> str:

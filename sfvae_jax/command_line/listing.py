@@ -19,8 +19,8 @@ CONFIGS = FOLDER / "configs"
 
 _WIDTH = 100  # columns of a line
 
+# A name and its description.
 Row = tuple[str, str]
-"""A name and its description."""
 
 
 def _configs() -> list[Row]:
@@ -73,8 +73,8 @@ _ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "evaluations": ("evaluations.names", _of_table("sfvae_jax.evaluation", "EVALUATIONS")),
 }
 
+# What can be listed.
 KINDS = tuple(_ROWS)
-"""What can be listed."""
 
 
 def listed(kinds: Sequence[str] = ()) -> str:

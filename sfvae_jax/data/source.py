@@ -12,8 +12,8 @@ import numpy as np
 
 from sfvae_jax.data.sequences.kind import SequenceKind
 
+# The options of `data` that every source of images takes, and no other source.
 IMAGE_OPTIONS = ("crop", "channels", "image_size", "pad_to", "scale", "binarization")
-"""The options of `data` that every source of images takes, and no other source."""
 
 
 class SourceSplit(Protocol):

@@ -13,8 +13,8 @@ from sfvae_jax.data.preprocessing import binarize_once
 from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
 
+# The largest array of examples, as they are after preparation, that is held in host memory.
 MAX_BYTES = 8 * 2**30
-"""The largest array of examples, as they are after preparation, that is held in host memory."""
 
 _READ_TOGETHER = 64  # examples that one thread reads before it takes more
 

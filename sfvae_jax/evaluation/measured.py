@@ -39,8 +39,8 @@ class OfText(float):
         return number
 
 
+# A measure's value; `Doubtful` and `OfText` are floats.
 Value = float | NotApplicable
-"""A measure's value; `Doubtful` and `OfText` are floats."""
 
+# Values by the names of their measures.
 Measured = dict[str, Value]
-"""Values by the names of their measures."""

@@ -33,8 +33,8 @@ from sfvae_jax.evaluation.measured import Measured, Value
 from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Group, require_rules
 
+# The split that `evaluations.part` names.
 EVALUATED = "evaluated"
-"""The split that `evaluations.part` names."""
 _PLACEHOLDER = re.compile(r"(?<![A-Za-z0-9])[A-Z]+(?![A-Za-z0-9])")
 _ACRONYMS = re.compile(r"\b(ais|elbo|fid|gmm|iwae|kl|nll|prd)\b")
 

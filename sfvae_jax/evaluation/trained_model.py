@@ -25,8 +25,8 @@ from sfvae_jax.posteriors import DiagonalGaussian
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# The options of the group `posterior` that say how large a flow is.
 FLOW_SIZES = ("num_flows", "hidden_sizes", "reverse_sizes", "auxiliary_start")
-"""The options of the group `posterior` that say how large a flow is."""
 
 
 @dataclasses.dataclass(frozen=True)

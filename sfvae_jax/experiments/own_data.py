@@ -15,8 +15,8 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.objectives import OBJECTIVES
 
+# Channels of the model conv by the side of the images; (): the paper's.
 CHANNELS = {32: (32, 64, 64, 256), 64: (), 128: (32, 32, 64, 64, 128, 256)}
-"""Channels of the model conv by the side of the images; (): the paper's."""
 
 _FEW = 1024  # values of an example: up to so many, fully connected layers are enough
 _LARGEST = 64  # side of images in pixels; larger ones are resized to it
@@ -24,6 +24,7 @@ _LOOKED_AT = 500  # examples
 _UNEXPLAINED = 0.1  # share of the data's variance that the likelihood takes for noise
 _NEAR = 1e-3  # the smallest likelihood.variance
 
+# What `choose` chooses.
 KEYS = (
     "data.channels",
     "data.image_size",
@@ -40,7 +41,6 @@ KEYS = (
     "train.batch_size",
     "train.learning_rate",
 )
-"""What `choose` chooses."""
 
 
 class Examples(NamedTuple):

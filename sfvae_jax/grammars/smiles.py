@@ -59,6 +59,7 @@ def _smiles(elements: str, bonds: str, chirality: str, charge: str) -> Grammar:
 _TWO_WAYS = '| "@" | "@@"'
 _ONE_DIGIT = '| "+" | "-" | "+" digit | "-" digit | "++" | "--"'
 
+# OpenSMILES, with all elements, isotopes, charges, chirality and atom classes in brackets.
 SMILES = _smiles(
     f"{_PERIODIC_TABLE} {_AROMATIC} *",
     bonds=r"- = # $ / \ :",
@@ -67,9 +68,8 @@ SMILES = _smiles(
     + ' | "@TB" digit | "@TB" digit digit | "@OH" digit | "@OH" digit digit',
     charge=_ONE_DIGIT + ' | "+" digit digit | "-" digit digit',
 )
-"""OpenSMILES, with all elements, isotopes, charges, chirality and atom classes in brackets."""
 
+# SMILES of common elements, with tetrahedral chirality and charges up to 9.
 COMMON_SMILES = _smiles(
     _COMMON_ELEMENTS, bonds=r"- = # / \ :", chirality=_TWO_WAYS, charge=_ONE_DIGIT
 )
-"""SMILES of common elements, with tetrahedral chirality and charges up to 9."""

@@ -25,8 +25,8 @@ from sfvae_jax.training.state import TrainState
 
 log = logging.getLogger("sfvae_jax")
 
+# Takes a step, its measures, and its pictures, whose values are computed.
 WhenTaken = Callable[[int, Mapping[str, float | None], Sequence[Drawing]], None]
-"""Takes a step, its measures, and its pictures, whose values are computed."""
 
 
 def _nothing(step: int, measures: Mapping[str, float | None], drawings: Sequence[Drawing]) -> None:

@@ -25,11 +25,11 @@ from sfvae_jax.models.mlp import ACTIVATIONS, INITIALIZERS
 from sfvae_jax.models.spec import Axes, ModelSpec
 
 VALUE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": nn.sigmoid, "relu": nn.relu}
+# The range of the values that each activation can give.
 VALUE_RANGES = {"sigmoid": (0.0, 1.0), "relu": (0.0, math.inf)}
-"""The least and the greatest value that each activation can give."""
 
+# The logit of the padding, for which the network has no output and which no likelihood scores.
 PADDING_LOGIT = -1e9
-"""The logit of the padding, for which the network has no output and which no likelihood scores."""
 
 
 def inputs_of(x: Array, num_rules: int) -> Array:

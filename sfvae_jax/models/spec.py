@@ -11,8 +11,8 @@ from jax import Array
 
 from sfvae_jax.posteriors import Code
 
+# Names of the axes over which BatchNorm takes its moments; None: it uses the moments it has.
 Axes = tuple[str, ...] | None
-"""Names of the axes over which BatchNorm takes its moments; None: it uses the moments it has."""
 
 
 class Model(Protocol):

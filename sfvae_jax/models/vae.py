@@ -16,11 +16,11 @@ from sfvae_jax.models.mlp import Mlp
 from sfvae_jax.models.spec import Axes
 from sfvae_jax.posteriors import Code
 
+# Activations of the mean that a decoder of images gives; None for the identity.
 OUTPUT_ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
     "identity": None,
     "sigmoid": nn.sigmoid,
 }
-"""Activations of the mean that a decoder of images gives; None for the identity."""
 
 _SCALE_SIZES = (64, 32)  # hidden layers of the network of scales (GAPS Table 9)
 

@@ -223,8 +223,8 @@ class Loss(NamedTuple):
     terms: dict[str, Array]
 
 
+# An `Elbo` or a bound, which training maximises, or a `Loss`, which it minimises.
 Value = Elbo | Array | Loss
-"""An `Elbo` or a bound, which training maximises, or a `Loss`, which it minimises."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.precision import normal_like, wide
 from sfvae_jax.objectives.spec import Batch, Loss, ObjectiveInfo, is_code, is_squared_error
 
+# Scales of the kernels of `maximum_mean_discrepancy`, in multiples of 2 m.
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Scales of the kernels of `maximum_mean_discrepancy`, in multiples of 2 m."""
 
 
 def wae_mmd_loss(

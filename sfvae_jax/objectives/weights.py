@@ -21,8 +21,8 @@ from sfvae_jax.objectives.numerics.precision import wide
 
 Schedule = Callable[[Array | int], Array | float]
 
+# The values that SFVAE's Figure 1 steps gamma through.
 FIGURE_1_GAMMAS = (0.95, 0.9, 0.8, 0.67, 0.5)
-"""The values that SFVAE's Figure 1 steps gamma through."""
 
 
 def constant_gamma(gamma: float) -> Schedule:

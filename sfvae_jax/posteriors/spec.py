@@ -12,11 +12,11 @@ from jax import Array
 
 from sfvae_jax.posteriors.protocol import Code
 
+# How a standard deviation is made from an output of the encoder.
 STDDEVS: dict[str, Callable[[Array], Array]] = {
     "exp": lambda raw: jnp.exp(0.5 * raw),  # the output is a log variance
     "softplus": jax.nn.softplus,
 }
-"""How a standard deviation is made from an output of the encoder."""
 
 
 class Settings(Protocol):
@@ -33,12 +33,10 @@ class Settings(Protocol):
     auxiliary_start: str
 
 
+# Declares parameters that all examples share.
+# It takes their name in the module and a function from a key to their initial value, and returns
+# their present value.
 Declare = Callable[[str, Callable[[Array], Any]], Any]
-"""Declares parameters that all examples share.
-
-It takes their name in the module and a function from a key to their initial value, and returns
-their present value.
-"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sfvae_jax.evaluation import measure_named
 
+# The ending of a measure that is the standard deviation of another over a run's own trials.
 DEVIATION = "_deviation"
-"""The ending of a measure that is the standard deviation of another over a run's own trials."""
 
 
 def title(measure: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
+# Names of the modules of a model that together are its decoder.
 DECODER_PARTS = ("decoder", "decoder_scales")
-"""Names of the modules of a model that together are its decoder."""
 
 
 def without_gradient(params: Any) -> Any:

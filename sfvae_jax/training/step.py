@@ -34,8 +34,8 @@ from sfvae_jax.training.updates import ema
 
 log = logging.getLogger("sfvae_jax")
 
+# Stands for a norm that is not computed. A nan would end a run with JAX_DEBUG_NANS.
 NOT_RECORDED = -1.0
-"""Stands for a norm that is not computed. A nan would end a run with JAX_DEBUG_NANS."""
 
 _PIXELS = 2**31 - 1  # folded into an example's key: its pixels are independent of other noise
 

@@ -23,10 +23,10 @@ from sfvae_jax.runs.files.config_file import flatten, of_training, plain
 
 log = logging.getLogger("sfvae_jax")
 
+# The group of the measures of `evaluate`.
 FINAL = "final"
-"""The group of the measures of `evaluate`."""
+# The group of the measures at `evaluations.steps`.
 MEASURES = "measures"
-"""The group of the measures at `evaluations.steps`."""
 _SECONDS_BETWEEN_FLUSHES = 5.0
 _RGBA = 4  # what TensorBoard calls the colours of matplotlib's PNGs
 # The groups of the values of metrics.jsonl; those that are not named are parts of the loss.

@@ -17,8 +17,8 @@ from sfvae_jax.paths import shown
 
 log = logging.getLogger("sfvae_jax")
 
+# The first and the last step of a trace.
 Steps = tuple[int, int]
-"""The first and the last step of a trace."""
 
 
 def parse_steps(text: str) -> Steps:

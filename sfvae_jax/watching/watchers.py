@@ -27,8 +27,8 @@ from sfvae_jax.watching.profile import Profile, Steps, checked
 
 log = logging.getLogger("sfvae_jax")
 
+# A function of the caller, which takes a step and its values by name.
 OnMetrics = Callable[[int, dict[str, float]], Any]
-"""A function of the caller, which takes a step and its values by name."""
 
 
 class Watchers:

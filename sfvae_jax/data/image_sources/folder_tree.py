@@ -13,6 +13,7 @@ from pathlib import Path
 from sfvae_jax.data.image_sources.image_files import SUFFIXES
 from sfvae_jax.errors import UsageError
 
+# The split to which the images in a folder of this name belong, in upper or lower case.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -22,7 +23,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""The split to which the images in a folder of this name belong, in upper or lower case."""
 
 # Folders that archives, file systems and network storage leave behind; names that begin with a dot
 # are left out as well.

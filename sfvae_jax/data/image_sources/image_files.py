@@ -15,16 +15,16 @@ import numpy as np
 from sfvae_jax.data.geometry import Shape
 from sfvae_jax.paths import not_regular
 
+# The decoders of Pillow that are used, whatever the name of a file; others may start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""The decoders of Pillow that are used, whatever a file is called; others may start programs."""
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 
+# How many bits may be used by the pixels of images that are stored with 16 bits.
 DEPTHS = (1, 8, 10, 12, 14, 16)
-"""How many bits may be used by the pixels of images that are stored with 16 bits."""
 
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

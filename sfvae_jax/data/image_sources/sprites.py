@@ -28,6 +28,7 @@ PALETTE = np.array(
 )
 GROUND = np.array((20, 24, 44), np.int32)
 
+# The number of values of each factor; gray sprites have no colour.
 FACTORS = {
     "shape": len(SHAPES),
     "scale": 32,
@@ -36,7 +37,6 @@ FACTORS = {
     "y": 112,
     "colour": len(PALETTE),
 }
-"""The number of values of each factor; gray sprites have no colour."""
 
 _NUM_IMAGES = {"train": 10_000, "test": 2_000}
 _SEEDS = {"train": 1, "test": 2}

@@ -13,11 +13,11 @@ import numpy as np
 
 from sfvae_jax.errors import UsageError
 
+# The operations of ENAS's search space of whole networks (Pham et al. 2018), by number.
 ENAS_TYPES = ("conv3x3", "sep_conv3x3", "conv5x5", "sep_conv5x5", "avg_pool3x3", "max_pool3x3")
-"""The operations of ENAS's search space of whole networks (Pham et al. 2018), by number."""
 
+# What a layer type is, in words; see `is_layer_type`.
 LAYER_TYPE = "printable text without white space, double quotes and ->"
-"""What a layer type is, in words; see `is_layer_type`."""
 
 _MOST_SKIPS = 24  # as many as a float32's fraction has bits
 _LARGEST = float(np.finfo(np.float32).max)

@@ -20,8 +20,8 @@ from sfvae_jax.data.source import DataSource
 from sfvae_jax.grammars import COMMON_SMILES, SMILES, Language, chemistry
 from sfvae_jax.options import Option, one_of
 
+# The grammars that `data.elements` chooses from.
 GRAMMARS = {"all": SMILES, "common": COMMON_SMILES}
-"""The grammars that `data.elements` chooses from."""
 
 # Drug-like molecules (ZINC) take up to 112 rules, 47 on average.
 _MOST_RULES, _MOST_CHARACTERS = 128, 120

@@ -25,8 +25,8 @@ LAYER_TYPES = (
     "max_pool",
     "relu",
 )
+# The side of the images that a network takes, in pixels.
 SIDE = 32
-"""The side of the images that a network takes, in pixels."""
 MAX_LAYERS = 31
 NUM_NETWORKS = {"train": 10_000, "test": 1_000}
 

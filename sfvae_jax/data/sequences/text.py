@@ -21,15 +21,15 @@ from sfvae_jax.grammars import Grammar, Language, sequence_grammar
 from sfvae_jax.options import Option, one_of
 from sfvae_jax.paths import file_stamp, regular_file
 
+# What `data.tokens` makes sequences of: rules of the grammar, or characters of the text.
 TOKENS = ("grammar", "characters")
-"""What `data.tokens` makes sequences of: rules of the grammar, or characters of the text."""
 TOKENS_OPTION = Option(
     "grammar",
     one_of("tokens", TOKENS),
     "For equations and molecules: what a sequence is made of, rules of the grammar or characters",
 )
+# The options of `data` that `text_language` reads.
 TEXT_OPTIONS = ("tokens", "max_length")
-"""The options of `data` that `text_language` reads."""
 
 log = logging.getLogger("sfvae_jax")
 

@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("sfvae_jax")
 
+# The split of the real images. Given instead of a source, it means the real images themselves.
 REAL = "test"
-"""The split of the real images; in the place of a source it stands for them."""
 
 
 @once_per_checkpoint

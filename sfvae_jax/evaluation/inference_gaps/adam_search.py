@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+# The best value before the first one. JAX_DEBUG_INFS would stop the run at -inf.
 NONE_YET = float(jnp.finfo(jnp.float32).min)
-"""The best value before there is one. It is not -inf, at which JAX_DEBUG_INFS would stop."""
 
 _OUTLIER = 5.0  # the longest gradient, in root mean square norms of the earlier ones
 _SLOWER = 0.5  # factor that lowers the learning rate

@@ -180,6 +180,7 @@ def _is_network(node: Any) -> bool:
     return isinstance(node, tuple) and "kernel" in node[0]
 
 
+# The families by the names that a config accepts; each search follows those listed before it.
 FAMILIES: dict[str, Family] = {
     "constant": Family(
         "constant variance",
@@ -225,7 +226,6 @@ FAMILIES: dict[str, Family] = {
         holds_factorised=True,
     ),
 }
-"""The families by the names that a config accepts; each search follows those listed before it."""
 
+# The searches of the families listed after this one start from its optimum.
 FACTORISED = "diagonal"
-"""The family that the searches of the families after it start from."""

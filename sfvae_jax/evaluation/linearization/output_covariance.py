@@ -28,8 +28,8 @@ from jax import Array
 from sfvae_jax import objectives
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
+# Up to this number of outputs n, |Sigma|_F^2 comes from all pairs of chunks, by an n x n matrix.
 DENSE_OUTPUTS = 1024
-"""With at most so many outputs, |Sigma|_F^2 comes from all pairs of chunks by an n x n matrix."""
 
 
 class CovarianceStatistics(NamedTuple):

@@ -23,8 +23,8 @@ from sfvae_jax.grammars import Language
 from sfvae_jax.likelihoods import SequenceLikelihood
 from sfvae_jax.objectives.numerics.batch import example_keys
 
+# How a latent is decoded: to the mode of p(x|z), or to a sample of it.
 DECODINGS = ("mode", "sample")
-"""How a latent is decoded: to the mode of p(x|z), or to a sample of it."""
 
 
 def language_of(trained: TrainedModel) -> Language:

@@ -23,8 +23,8 @@ from sfvae_jax.posteriors.spec import Declare, PosteriorSpec, Settings, mean_and
 _LARGEST_LOG_VARIANCE = 20.0
 _MAPS = ("log_scale_v", "shift_v", "log_scale_z", "shift_z")
 
+# The distribution of v_0: a Gaussian q(v_0|z_0) given by a network, or N(0, I).
 AUXILIARY_STARTS = ("conditional", "standard_normal")
-"""The distribution of v_0: a Gaussian q(v_0|z_0) given by a network, or N(0, I)."""
 
 
 def init_auxiliary_flow(

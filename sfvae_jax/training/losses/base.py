@@ -16,11 +16,9 @@ from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.spec import Value
 from sfvae_jax.training.losses.model_functions import Functions
 
+# Maps the key of a step, a model's functions, x [b, ...] and weights to a loss and metrics.
+# Loss and metrics of the whole batch are the means of theirs over the devices.
 BatchLoss = Callable[[Array, Functions, Array, Weights], tuple[Array, Metrics]]
-"""Maps the key of a step, a model's functions, x [b, ...] and weights to a loss and metrics.
-
-Loss and metrics of the whole batch are the means of theirs over the devices.
-"""
 
 
 def weights_at(schedules: Sequence[objectives.Schedule], step: Array) -> Weights:

@@ -16,8 +16,8 @@ from sfvae_jax.evaluation.spec import Measure
 from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import Group, require_rules
 
+# Maps stored images [N, H, W, 1 or 3] to their features [N, d].
 Extractor = Callable[[np.ndarray], np.ndarray]
-"""Maps stored images [N, H, W, 1 or 3] to their features [N, d]."""
 
 
 def _no_measures(trained: TrainedModel) -> Measured:
