@@ -216,9 +216,9 @@ def _linen():
 
 def _nnx():
     nnx = importlib.import_module("flax.nnx")
-    definition, params = nnx.split(nnx.Linear(M, N, rngs=nnx.Rngs(0)))
-    params["kernel"].set_value(jnp.float32(WEIGHTS.T))
-    params["bias"].set_value(jnp.float32(BIAS))
+    layer = nnx.Linear(M, N, rngs=nnx.Rngs(0))
+    layer.kernel, layer.bias = nnx.Param(jnp.float32(WEIGHTS.T)), nnx.Param(jnp.float32(BIAS))
+    definition, params = nnx.split(layer)
     return Decoder(params, lambda params: nnx.merge(definition, params))
 
 
