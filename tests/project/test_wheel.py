@@ -3,6 +3,7 @@
 import email
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,13 @@ def test_metadata(wheel, metadata):
         assert b"sfvae_jax = sfvae_jax.command_line.console:main" in archive.read(name)
     licences = metadata.get_all("License-File")
     assert licences == ["LICENSE", "sfvae_jax/data/image_sources/mnist_5k.LICENSE.txt"]
+
+
+def test_the_page_on_installation_names_every_extra(metadata):
+    page = (ROOT / "docs" / "installation.md").read_text()
+    table = page.partition("## Extras")[2].partition("## Size")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[:30])}
+    assert named == set(metadata.get_all("Provides-Extra"))
 
 
 def test_the_long_description_is_readme_without_relative_links(metadata):
@@ -238,3 +246,6 @@ def test_other_pythons_at_hand_train_with_the_wheel(wheel, tmp_path, version):
     (workdir,) = (run.folder / "runs").iterdir()
     assert "collapse" in run("-m", "sfvae_jax", "report", str(workdir))
     assert "mnist_collapse" in run("-m", "sfvae_jax", "list", "configs")
+    assert "sfvae-table4" in run("-m", "sfvae_jax", "reproduce", "--list")
+    sweep = ("sweep", "--config=mnist_collapse:laptop", "--workdir=runs/table4", "--dry-run")
+    assert "sfvae_jax.main --config=mnist_collapse:laptop" in run("-m", "sfvae_jax", *sweep)
