@@ -83,7 +83,7 @@ def best_of(state: TrainState) -> TrainState:
     """Returns the state with the model and the step of the best validation.
 
     This is the state itself if nothing was validated or the run does not stop early. What belongs
-    to the last step alone, such as the optimiser's moments, is left out.
+    to the last step alone, such as the optimizer's moments, is left out.
     """
     best = state.best
     if not isinstance(best, Best) or int(best.step) == 0:

@@ -1,4 +1,4 @@
-"""The train state, the optimiser, and the random keys of a seed."""
+"""The train state, the optimizer, and the random keys of a seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrainState:
     Attributes:
         step: number of updates taken, int32 scalar.
         params: the model's parameters.
-        opt_state: the optimiser's state.
+        opt_state: the optimizer's state.
         vectors: singular vectors for the spectral normalisation of the decoder's kernels, by the
             path of the kernel; empty without this normalisation.
         batch_stats: running averages of BatchNorm's moments; empty without it.
@@ -90,7 +90,7 @@ def make_keys(seed: int) -> Keys:
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Returns the optimiser that the group `train` describes."""
+    """Returns the optimizer that the group `train` describes."""
     if config.learning_rate_schedule == "constant":
         # A schedule would add a step count to its state.
         return transformation(config, config.learning_rate)
@@ -138,8 +138,7 @@ def averaged(state: TrainState) -> TrainState:
     Args:
         state: of a run with `train.ema_decay`.
     """
-    model = {field.name: getattr(state.average, field.name) for field in _OF_AVERAGE}
-    return dataclasses.replace(state, **model)
-
-
-_OF_AVERAGE = dataclasses.fields(ema.Average)
+    model = state.average
+    return dataclasses.replace(
+        state, params=model.params, vectors=model.vectors, batch_stats=model.batch_stats
+    )

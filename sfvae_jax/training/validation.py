@@ -28,9 +28,10 @@ _LEAST = 1e-30  # any smaller loss is an improvement; optax requires a positive 
 class Validation:
     """The training loss on the valid split, and what follows from it.
 
-    BatchNorm uses its running averages, the noise is the same each time, and annealed weights have
-    the values of the last step, so that no schedule looks like a plateau. The loss is computed on
-    batches of about `evaluations.batch_size`.
+    With `train.validate_ema` the model is the moving average of its parameters. BatchNorm uses its
+    running averages, the noise is the same each time, and annealed weights have the values of the
+    last step, so that no schedule looks like a plateau. The loss is computed on batches of about
+    `evaluations.batch_size`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The learning rate's schedules, written out step by step, and what the optimiser makes of them."""
+"""The learning rate's schedules, written out step by step, and what the optimizer makes of them."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def test_cosine(tiny_config):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "burda", "cosine"])
-def test_the_optimiser_steps_by_the_rate(tiny_config, schedule):
+def test_the_optimizer_steps_by_the_rate(tiny_config, schedule):
     """Adam's update of a gradient that never changes is the rate itself, against its sign."""
     config = tiny_config(**{"train.learning_rate_schedule": schedule, "train.steps": 20}).train
     optimizer, gradient = make_optimizer(config), jnp.array([2.0, -3.0])
