@@ -335,7 +335,7 @@ class Workdir:
         with self._writing(self.figures):
             aside = figures.set_aside(self.figures, self.read_results().get("step"))
         if aside is not None:
-            log.info("the figures of another checkpoint are now in %s", shown(aside))
+            log.info("the earlier figures are now in %s", shown(aside))
 
     @contextmanager
     def drawing(self, step: int | None = None) -> Iterator[Path]:
