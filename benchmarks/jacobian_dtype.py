@@ -66,7 +66,10 @@ def errors(seed: int, params: Any, images: np.ndarray) -> str:
         found[dtype] = step(params, jax.random.key(0), jnp.asarray(images))
     (value, gradient), (low_value, low_gradient) = found.values()
     apart = optax.tree.norm(optax.tree.sub(gradient, low_gradient)) / optax.tree.norm(gradient)
-    return f"loss {value:.3f} nats, apart by {low_value - value:+.4f}; gradient by {apart:.2%}"
+    return (
+        f"loss {value:.3f} nats, which differs by {low_value - value:+.4f}; the gradient differs"
+        f" by {apart:.2%}"
+    )
 
 
 def main() -> None:

@@ -150,7 +150,8 @@ def _check_kept(config: ml_collections.ConfigDict, changes: Overrides) -> None:
     for key, value in changes.items():
         if key not in given or _comparable(given[key]) != _comparable(value):
             raise UsageError(
-                f"{key}={value!r} cannot be given on the command line; call add() with plain values"
+                f"{key}={value!r} cannot be given on the command line; call add() with plain"
+                " values, such as numbers, texts and tuples"
             )
 
 

@@ -198,7 +198,9 @@ def draw(
     results = files.read_results()
     with files.drawing() as folder:
         if not run_pictures.draw_training(files.read_metrics(), title, folder):
-            log.warning("%s holds no records: there is no training.png", shown(files.metrics))
+            log.warning(
+                "%s holds no records, so that training.png is not drawn", shown(files.metrics)
+            )
     _draw(run_pictures.latent_kl(trained, title), files)
     for name in config.evaluations.names:
         with files.drawing() as folder:

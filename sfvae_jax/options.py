@@ -99,7 +99,7 @@ def some_of(kind: str, names: Iterable[str], *, least: int = 1) -> Rule:
         given = is_tuple_of(value, lambda name: isinstance(name, str) and name in names)
         return given and len(value) >= least and len(set(value)) == len(value)
 
-    number = f"{least} or more" if least else "different ones"
+    number = f"{least} or more" if least else "any"
     return Rule(holds, f"{number} of {', '.join(names)}, none of them twice", names, kind)
 
 

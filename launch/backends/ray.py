@@ -115,9 +115,9 @@ class RayBackend:
             return Ended(run, *ray.get(task))
         except ray_task.Killed as error:
             cause = getattr(error, "cause", error)  # Ray raises a subclass with the cause
-            return Ended(run, -9, f"{first_line(cause)}, in the last of its tries")
+            return Ended(run, -9, f"{first_line(cause)}, on its last try")
         except ray.exceptions.WorkerCrashedError:
-            return Ended(run, -9, "its worker died in the last of its tries")
+            return Ended(run, -9, "its worker died on its last try")
         except ray.exceptions.TaskCancelledError:
             return Ended(run, -15, "stopped")
         except ray.exceptions.RayError as error:

@@ -27,7 +27,7 @@ def main(name: str, argv: Sequence[str]) -> int:
 
 
 def _list(argv: Sequence[str]) -> int:
-    parser = _make("list", "Lists what there is, with a line each.")
+    parser = _make("list", "Lists configs, objectives, models, data sets and more, one per line.")
     parser.add_argument(
         "kinds", nargs="*", metavar="KIND", help=f"{', '.join(listing.KINDS)}; default: all"
     )

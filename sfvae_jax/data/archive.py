@@ -135,7 +135,7 @@ def _read_header(stream: IO[bytes]) -> Header:
     version = stream.read(2)
     width = _LENGTH_BYTES.get(version[0])
     if width is None:
-        raise Unreadable(f"arrays of numbers do not have its format version {version[0]}")
+        raise Unreadable(f"it has the unknown format version {version[0]}")
     length = int.from_bytes(stream.read(width), "little")
     if length > _LONGEST_HEADER:
         raise Unreadable(f"its header of {length} bytes is too long for an array of numbers")

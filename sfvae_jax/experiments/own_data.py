@@ -18,13 +18,13 @@ from sfvae_jax.objectives import OBJECTIVES
 # Channels of the model conv by the side of the images; (): the paper's.
 CHANNELS = {32: (32, 64, 64, 256), 64: (), 128: (32, 32, 64, 64, 128, 256)}
 
-_FEW = 1024  # values of an example: up to so many, fully connected layers are enough
+_FEW = 1024  # up to this number of values in an example, fully connected layers are enough
 _LARGEST = 64  # side of images in pixels; larger ones are resized to it
 _LOOKED_AT = 500  # examples
 _UNEXPLAINED = 0.1  # share of the data's variance that the likelihood takes for noise
 _NEAR = 1e-3  # the smallest likelihood.variance
 
-# What `choose` chooses.
+# The keys that `choose` settles.
 KEYS = (
     "data.channels",
     "data.image_size",

@@ -120,7 +120,7 @@ class Grammar:
             raise ParseError(error.column, f"unexpected {error.char!r}") from error
         except lark.UnexpectedToken as error:
             if error.token.type == "$END":
-                raise ParseError(len(text) + 1, "the text ends too soon") from error
+                raise ParseError(len(text) + 1, "unexpected end of the text") from error
             reason = f"unexpected {str(error.token)!r}"
             raise ParseError(error.token.column, reason) from error
         rules, pending = [], [tree]

@@ -225,7 +225,7 @@ class Workdir:
             return
         records, num_damaged = metrics_file.read(self.metrics)
         if step == 0 and records:
-            log.warning("there is no checkpoint yet; all steps in metrics.jsonl are taken again")
+            log.warning("there is no checkpoint yet; all steps in metrics.jsonl are repeated")
         kept = [record for record in records if record["step"] <= step]
         if num_damaged:
             self._keep_damaged(self.metrics)

@@ -83,7 +83,7 @@ class Watchers:
         records = self._files.read_metrics()
         last = records[-1]["step"] if records else 0
         if self._on_metrics is not None and last > start:
-            again = "on_metrics is told steps %d to %d again, which are taken again"
+            again = "on_metrics receives steps %d to %d again, because they are repeated"
             log.info(again, start + 1, last)
         if self._has_events:
             self._events = event_folder.go_on(self._config, self._files, start, records)

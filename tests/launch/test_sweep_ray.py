@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path):
     kill_in_the_middle(workdir, process, lambda pid: pid)
     _, err = process.communicate()
     assert process.returncode == 1, err
-    assert "as when memory runs out, in the last of its tries; log: " in err
+    assert "as when memory runs out, on its last try; log: " in err
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, cap
     checkpoints = run / "checkpoints"
     before = _content(checkpoints)
     evaluate.evaluate(config, run)
-    assert "metrics.jsonl holds no records: there is no training.png" in caplog.text
+    assert "metrics.jsonl holds no records, so that training.png is not drawn" in caplog.text
     assert "latent_kl.png" in _names(run / "figures")
     assert "training.png" not in _names(run / "figures")
     assert "checkpoint 12 is damaged: " in caplog.text

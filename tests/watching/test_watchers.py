@@ -143,7 +143,7 @@ def test_steps_behind_the_last_checkpoint_are_told_again_and_that_is_said(
     told = []
     with caplog.at_level("INFO", "sfvae_jax"):
         train(tiny_config(), tmp_path, on_metrics=lambda step, _: told.append(step))
-    assert "on_metrics is told steps 6 to 6 again, which are taken again" in caplog.text
+    assert "on_metrics receives steps 6 to 6 again, because they are repeated" in caplog.text
     assert told == [6, 8, 10, 12, 12]
 
 

@@ -83,7 +83,9 @@ def _open(group: ml_collections.ConfigDict) -> _Opened:
     if not (colon or source == "enas"):
         return _drawn(group.max_length)
     if not path:
-        raise UsageError(f"give {source}:PATH of a file of architectures, one per line")
+        raise UsageError(
+            f"data.name={source}:PATH requires the PATH of a file of architectures, one per line"
+        )
     file = regular_file(path, f"data.name={source}:")
     read = functools.partial(
         _read, _FORMATS[source], file, file_stamp(file), group.max_length, group.skip_corrupt

@@ -122,7 +122,7 @@ def open_text(
     Raises:
         UsageError: if the file cannot be read or is empty, or one of its lines cannot be used.
     """
-    expected = f"give {text_format.source}:PATH of {text_format.file}"
+    expected = f"data.name={text_format.source}:PATH requires the PATH of {text_format.file}"
     if not path:
         raise UsageError(expected)
     file = regular_file(path, f"data.name={text_format.source}:")

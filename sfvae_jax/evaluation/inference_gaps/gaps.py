@@ -222,7 +222,7 @@ def with_caveats(
     if reasons:
         caveat = unmixed(reasons)
         _mark(marked, ("ais_bound",), caveat)
-        alone = "log p^(x) rests on the IWAE bound alone, the gaps are at least these"
+        alone = "log p^(x) rests on the IWAE bound alone, so that the gaps are lower bounds"
         _mark(marked, of_evidence, caveat if evidence is bounds.ais else f"{caveat}; {alone}")
     for family, optimal in bounds.optimal.items():
         lead = _lead(optimal, evidence)

@@ -257,8 +257,8 @@ def _with_caveats(measured: Measured, components: float) -> Measured:
     if components >= _FEW:
         return measured
     caveat = (
-        f"there are only {components:.2f} posteriors of training images around a code, where the"
-        " optimal decoder repeats single images"
+        f"around a code there are only {components:.2f} posteriors of training images on average,"
+        " so that the optimal decoder repeats single images"
     )
     names = ("optimal_decoder_distance", "optimal_decoder_jacobian_distance")
     doubtful = {

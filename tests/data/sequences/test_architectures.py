@@ -239,8 +239,8 @@ def test_bad_lines(write, caplog, line, reason):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("architectures:", "give architectures:PATH"),
-        ("enas:", "give enas:PATH"),
+        ("architectures:", "architectures:PATH requires"),
+        ("enas:", "enas:PATH requires"),
         ("architectures:/no/such/file", "architectures:/no/such/file: there is no file"),
         ("architectures:/", "data.name=architectures:/ is a folder; expected a regular file"),
         ("enas:/dev/zero", "data.name=enas:/dev/zero is a device"),

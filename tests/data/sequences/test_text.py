@@ -115,7 +115,7 @@ def test_a_line_that_is_not_a_sentence(write, tmp_path):
         " such lines out with --config.data.skip_corrupt=True"
     )
     message = refused(group(write("CCO ethanol\nC(C\n", "molecules")))
-    assert "molecules.txt line 2, column 4: the text ends too soon" in message
+    assert "molecules.txt line 2, column 4: unexpected end of the text" in message
     message = refused(group(write("x\n  x + y"), tokens="characters"))
     assert "line 2, column 7: unexpected 'y'" in message
 
@@ -181,7 +181,7 @@ def test_files_that_cannot_be_used(write, tmp_path):
     assert "is a named pipe; expected a reg" in refused(group(f"molecules:{tmp_path}/pipe"))
     assert "is a folder; expected a regular file" in refused(group(f"equations:{tmp_path}"))
     assert "data.name=molecules:gs://b/x.smi is a URL" in refused(group("molecules:gs://b/x.smi"))
-    assert refused(group("equations:")).startswith("give equations:PATH")
+    assert refused(group("equations:")).startswith("data.name=equations:PATH requires")
     message = refused(group("molecules:~no_such_user/x.smi"))
     assert "data.name=molecules:'~no_such_user/x.smi' is not a usable path" in message
     for name in ("equations", "architectures", "enas", "npz", "folder"):
