@@ -16,6 +16,7 @@ from launch.grid import grid_of
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.measuring.final_measures import has_measures
+from sfvae_jax.runs import going_on
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.run_names import names_of
 from sfvae_jax.runs.workdir import Workdir
@@ -135,13 +136,16 @@ def select(changes: Sequence[Overrides], filters: Sequence[str]) -> list[Overrid
 def is_finished(run: Run) -> bool:
     """Returns whether the workdir of a run holds all final measures that the run now asks for.
 
+    A run that goes on to more steps is not finished.
+
     Raises:
         UsageError: if the workdir cannot be used, or holds a run with another configuration.
         OSError: if it cannot be read.
     """
     files = Workdir(run.workdir)
-    files.check(run.config, base_config())
-    return has_measures(files.read_results(), run.config)
+    before = going_on.check(files, run.config, base_config())
+    has_its_steps = before.train.steps == run.steps
+    return has_its_steps and has_measures(files.read_results(), run.config)
 
 
 def _check_kept(config: ml_collections.ConfigDict, changes: Overrides) -> None:

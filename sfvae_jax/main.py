@@ -15,8 +15,9 @@ can be changed:
 
 Without --workdir a run goes to runs/NAME, where NAME is made of the config, its preset and what the
 command line changes about the training; the first line of the log shows it. The same command again
-resumes from the last checkpoint. --workdir=DIR --mode=evaluate measures a run that is there; it
-needs no --config, and --config.evaluations.names=... chooses other measures.
+resumes from the last checkpoint; with a larger --config.train.steps a run in --workdir goes on to
+them. --workdir=DIR --mode=evaluate measures a run that is there; it needs no --config, and
+--config.evaluations.names=... chooses other measures.
 A workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
 provenance.jsonl (versions, machine, time taken). --tensorboard adds event files in tensorboard/,
 and --profile=100:110 a trace of these steps in profile/. Nothing is written outside of it except

@@ -18,6 +18,7 @@ from sfvae_jax.config import base_config, resolve, unreached
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.measuring.step_measures import StepMeasures
+from sfvae_jax.runs import going_on
 from sfvae_jax.runs.checkpoints.restoring import last_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
@@ -100,7 +101,7 @@ def train(
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
         files = Workdir(workdir)
-        files.check(config, base_config())
+        before = going_on.check(files, config, base_config())
         refuse_changes(config.data, splits, files)
         files.check_checkpoints(config.train.checkpoint_every)
         watchers = Watchers(config, files, on_metrics, tensorboard=tensorboard, profile=profile)
@@ -136,7 +137,7 @@ def train(
 
     # ---- the workdir, and the checkpoint from which to resume ----
     kept = config.train.checkpoints_kept
-    claim = files.claimed(config, base_config())
+    claim = files.claimed(before, base_config())
     saving = signals.deferred()
     with (
         claim,
@@ -147,11 +148,12 @@ def train(
     ):
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
+        steps_before = going_on.begin(files, before, config, state)
         start = int(state.step)
         watchers.begin(start)
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
-        provenance.begin(files, "train", start)
+        provenance.begin(files, "train", start, steps_before=steps_before)
         measurements = StepMeasures(
             config, model, files, splits, for_prior, when_taken=watchers.measured
         )

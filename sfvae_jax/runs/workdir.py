@@ -202,7 +202,7 @@ class Workdir:
             "; ".join(faults),
             self.results.name + DAMAGED,
         )
-        with self._writing(self.results):
+        with self.writing(self.results):
             write_json(self.results, found)
 
     def read_metrics(self) -> list[metrics_file.Record]:
@@ -237,7 +237,7 @@ class Workdir:
             )
         if is_recorded is not None:
             self._tell_lost(step, *metrics_file.lacking(kept, step, is_recorded))
-        with self._writing(self.metrics):
+        with self.writing(self.metrics):
             metrics_file.write(self.metrics, kept)
 
     def append_metrics(self, records: Iterable[metrics_file.Record]) -> None:
@@ -247,7 +247,7 @@ class Workdir:
             RunError: if they cannot be written.
         """
         if processes.is_main():
-            with self._writing(self.metrics):
+            with self.writing(self.metrics):
                 metrics_file.append(self.metrics, records)
 
     def sync_metrics(self) -> None:
@@ -257,7 +257,7 @@ class Workdir:
             RunError: if the file cannot be written.
         """
         if processes.is_main():
-            with self._writing(self.metrics):
+            with self.writing(self.metrics):
                 metrics_file.sync(self.metrics)
 
     def write_provenance(self, text: str) -> None:
@@ -266,7 +266,7 @@ class Workdir:
         Raises:
             RunError: if it cannot be written; it stays as it was.
         """
-        with self._writing(self.provenance):
+        with self.writing(self.provenance):
             write_text(self.provenance, text)
 
     def read_results(self) -> results_file.Results:
@@ -302,7 +302,7 @@ class Workdir:
             settings = found.get("config", settings)
         published = with_differences(config)
         content = {**found, "config": settings, "published": published, **entries}
-        with self._writing(self.results):
+        with self.writing(self.results):
             write_json(self.results, content)
 
     def cut_results(self, step: int) -> None:
@@ -321,7 +321,7 @@ class Workdir:
             return
         if "step" in found and "step" not in kept:
             self.set_figures_aside()
-        with self._writing(self.results):
+        with self.writing(self.results):
             write_json(self.results, kept)
 
     def set_figures_aside(self) -> None:
@@ -332,7 +332,7 @@ class Workdir:
         """
         if not processes.is_main():
             return
-        with self._writing(self.figures):
+        with self.writing(self.figures):
             aside = figures.set_aside(self.figures, self.read_results().get("step"))
         if aside is not None:
             log.info("the earlier figures are now in %s", shown(aside))
@@ -349,7 +349,7 @@ class Workdir:
                 yield Path(folder)
             finally:
                 for path in sorted(Path(folder).iterdir()):
-                    with self._writing(self.figures / path.name):
+                    with self.writing(self.figures / path.name):
                         figures.publish(path, self.figures, step)
 
     def _make(self) -> None:
@@ -365,7 +365,7 @@ class Workdir:
             raise workdir_checks.not_writable(self.folder, error) from error
 
     @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
+    def writing(self, path: Path) -> Iterator[None]:
         """Wraps writing to a file of the folder, which must still belong to this run."""
         self.check_owner()
         try:
@@ -384,7 +384,7 @@ class Workdir:
 
     def _keep_damaged(self, path: Path) -> None:
         aside = path.with_name(path.name + DAMAGED)
-        with self._writing(aside):
+        with self.writing(aside):
             write_bytes(aside, read_regular(path))
 
     def _tell_lost(self, step: int, number: int, first: int) -> None:

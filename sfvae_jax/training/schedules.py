@@ -63,6 +63,46 @@ def settled_after(schedules: Schedules, num_steps: int, every: int) -> int:
     return int(validated[moving].max(initial=0))
 
 
+def obstacles_to_more_steps(config: ml_collections.ConfigDict, steps: int) -> list[str]:
+    """Says in words which settings would have made the first steps of a longer run others.
+
+    Args:
+        config: the resolved configuration of the longer run.
+        steps: number of steps of the shorter one, whose other settings are the same.
+    """
+    train, objective = config.train, config.objective
+    found = []
+    if train.learning_rate_schedule != "constant":
+        rate = train.learning_rate_schedule
+        found.append(f"train.learning_rate_schedule {rate!r} is scaled to train.steps")
+    for name in ("gamma", "beta", "entropy"):
+        schedule = objective[f"{name}_schedule"]
+        length = "gamma_boundaries" if schedule == "piecewise" else f"{name}_steps"
+        if schedule != "constant" and not objective[length]:
+            found.append(
+                f"objective.{name}_schedule {schedule!r} is scaled to train.steps, because"
+                f" objective.{length} is {objective[length]!r}"
+            )
+    if not found and _is_validated_otherwise(config, steps):
+        found.append(
+            "train.validate_every validates with the weights of the last step, and a schedule of"
+            f" the group objective still changes them after step {steps}"
+        )
+    return found
+
+
+def _is_validated_otherwise(config: ml_collections.ConfigDict, steps: int) -> bool:
+    """Whether validations up to `steps` have other weights, or count otherwise, in a longer run."""
+    train = config.train
+    if not train.validate_every:
+        return False
+    schedules = make_schedules(config.objective, train.steps)
+    if any(float(of(steps - 1)) != float(of(train.steps - 1)) for of in schedules):
+        return True
+    settled = {settled_after(schedules, end, train.validate_every) for end in (steps, train.steps)}
+    return train.stop_patience > 0 and len(settled) > 1
+
+
 def gamma_schedule(objective: ml_collections.ConfigDict, num_steps: int) -> objectives.Schedule:
     """Returns gamma as a function of the step."""
     return _GAMMA[objective.gamma_schedule](objective, num_steps)

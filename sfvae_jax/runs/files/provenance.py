@@ -50,13 +50,17 @@ class Provenance:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, files: Workdir, work: str, step: int) -> None:
+    def begin(
+        self, files: Workdir, work: str, step: int, *, steps_before: int | None = None
+    ) -> None:
         """Adds the line and keeps it up to date; of several processes only the main one does.
 
         Args:
             files: those of the run, which has locked them.
             work: "train" or "evaluate".
             step: the step from which the work begins.
+            steps_before: the former `train.steps` of a run that now goes on to more; None if it
+                stays.
 
         Raises:
             RunError: if the file cannot be written.
@@ -68,6 +72,7 @@ class Provenance:
         self._piece = {
             "work": work,
             "from_step": step,
+            **({} if steps_before is None else {"steps_before": steps_before}),
             "began": datetime.fromtimestamp(date, UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "processes": jax.process_count(),
