@@ -96,11 +96,11 @@ def _value(parse: Sequence[str], key: str, entry: str) -> Any:
 
 
 def _is_tuple(key: str) -> bool:
-    option = options.entry_of(config.groups(), key)
+    option = options.entry_of(config.groups(None), key)
     return isinstance(_default(key), tuple) or getattr(option, "of", None) is tuple
 
 
 def _default(key: str) -> Any:
     """Returns the default of an option; None for a group and an unknown key."""
-    option = options.entry_of(config.groups(), key)
+    option = options.entry_of(config.groups(None), key)
     return option.default if isinstance(option, options.Option) else None

@@ -143,7 +143,7 @@ def is_finished(run: Run) -> bool:
         OSError: if it cannot be read.
     """
     files = Workdir(run.workdir)
-    before = going_on.check(files, run.config, base_config())
+    before = going_on.check(files, run.config, base_config(plugins=run.config.plugins))
     has_its_steps = before.train.steps == run.steps
     return has_its_steps and has_measures(files.read_results(), run.config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,15 +17,17 @@ from sfvae_jax import (
     models,
     objectives,
     options,
+    plugins,
     posteriors,
 )
-from sfvae_jax.data.options import DATA
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.likelihoods.options import LIKELIHOOD, check_likelihood
-from sfvae_jax.models.options import MODEL, check_model, check_output_activation
+from sfvae_jax.likelihoods.options import DEFAULT as DEFAULT_LIKELIHOOD
+from sfvae_jax.likelihoods.options import check_likelihood
+from sfvae_jax.models.options import check_model, check_output_activation
 from sfvae_jax.options import Option, Rule
-from sfvae_jax.posteriors.options import POSTERIOR, check_posterior
-from sfvae_jax.training.losses.options import OBJECTIVE, check_objective
+from sfvae_jax.plugins.options import DIGESTS, PLUGINS
+from sfvae_jax.posteriors.options import check_posterior
+from sfvae_jax.training.losses.options import check_objective
 from sfvae_jax.training.options import TRAIN, check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
 
@@ -49,8 +52,16 @@ _CHECKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
 _PUBLISHED = Rule(_is_json, "a group of plain numbers and texts")
 
 
-def groups() -> options.Group:
-    """Returns the options of all groups, including those of every registered evaluation."""
+def groups(names: Sequence[str] | None = ()) -> options.Group:
+    """Returns the options of all groups, including those that plugins add.
+
+    Args:
+        names: the plugins, which are imported; None: those that this process has imported.
+
+    Raises:
+        UsageError: if a plugin cannot be imported.
+    """
+    rooms = plugins.option_groups(names)
     return {
         "preset": Option(
             "", options.TEXT, "Variant of the config file; empty for the paper's own setting"
@@ -60,13 +71,15 @@ def groups() -> options.Group:
             options.whole(0, 2**32 - 1),
             "Decides the initialisation, the order of batches and the noise",
         ),
-        "data": DATA,
-        "model": MODEL,
-        "posterior": POSTERIOR,
-        "likelihood": LIKELIHOOD,
-        "objective": OBJECTIVE,
+        "data": rooms["data"],
+        "model": rooms["model"],
+        "posterior": rooms["posterior"],
+        "likelihood": rooms["likelihood"],
+        "objective": rooms["objective"],
         "train": TRAIN,
-        "evaluations": evaluation.option_group(),
+        "evaluations": rooms["evaluations"],
+        "plugins": PLUGINS,
+        "plugin_digests": DIGESTS,
         "published": Option(
             ml_collections.ConfigDict(),
             _PUBLISHED,
@@ -75,32 +88,51 @@ def groups() -> options.Group:
     }
 
 
-def base_config(preset: str = "", presets: Sequence[str] = ()) -> ml_collections.ConfigDict:
+def base_config(
+    preset: str = "", presets: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> ml_collections.ConfigDict:
     """Returns all groups with their defaults; a config file changes what its experiment needs.
 
     Args:
         preset: the requested variant of the config file; "" for the paper's setting.
         presets: the variants that the config file has.
+        plugins: files and modules to import; a config file may as well set `config.plugins`.
 
     Raises:
-        UsageError: if it has no variant of that name.
+        UsageError: if it has no variant of that name, or a plugin cannot be imported.
     """
     if preset and preset not in presets:
         raise unknown_name("preset", preset, presets)
-    config = options.defaults(groups())
-    config.preset = preset
+    config = options.defaults(groups(plugins))
+    config.preset, config.plugins = preset, tuple(plugins)
     return config
+
+
+def add_plugins(config: ml_collections.ConfigDict) -> None:
+    """Imports the plugins that a configuration names, and adds their options where they lack.
+
+    Raises:
+        UsageError: if `plugins` is no tuple of names, or one of them cannot be imported.
+    """
+    names = config.get("plugins", ())
+    options.check_value("plugins", names, PLUGINS.rule)
+    if names:
+        with config.unlocked():
+            options.complete(groups(names), groups(), config)
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns the configuration with everything filled in that follows from the rest.
 
-    A resolved configuration is returned as it is. If a config file has left keys to the data, the
-    data are looked at.
+    A resolved configuration is returned as it is. The plugins that it names are imported first. If
+    a config file has left keys to the data, the data are looked at.
 
     Raises:
         UsageError: if the configuration breaks a rule; nothing has been loaded or written.
     """
+    if config.get("plugins"):
+        config = copy.deepcopy(config)  # which keeps open keys open
+        add_plugins(config)
     if left_open.open_keys(config):
         _check_options(config)
         config = left_open.choose_open(config)
@@ -109,6 +141,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     objective = config.objective
     with config.unlocked():
         _make_plain(config)
+        config.plugins, config.plugin_digests = plugins.identified(config.plugins)
         # Kept with the run, so that a changed file cannot change the meaning of an index.
         config.data.update(data.filled_in(config.data))
         config.posterior.name = _posterior_name(config)
@@ -148,10 +181,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 def _check_options(config: ml_collections.ConfigDict) -> None:
     """Checks the keys, and the rules of single options."""
-    known = groups()
+    names = config.get("plugins", ())
+    options.check_value("plugins", names, PLUGINS.rule)
+    known = groups(names)
     options.check_keys(known, config)
     options.check({name: group for name, group in known.items() if name != "evaluations"}, config)
     evaluation.check_options(config.evaluations)
+    plugins.check_source(config.data.name, names)
 
 
 def unreached(config: ml_collections.ConfigDict) -> list[str]:
@@ -263,7 +299,7 @@ def _check_language(config: ml_collections.ConfigDict) -> None:
         if likelihoods.LIKELIHOODS[likelihood].of_sequences:
             raise UsageError(
                 f"likelihood {likelihood!r} requires sequences, but data {source!r} are images;"
-                f" choose a data.name of sequences, or likelihood.name={LIKELIHOOD['name'].default}"
+                f" choose a data.name of sequences, or likelihood.name={DEFAULT_LIKELIHOOD}"
             )
         return
     _check_sequences(config, language.has_values)

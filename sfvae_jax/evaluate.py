@@ -24,6 +24,7 @@ from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
 from sfvae_jax.runs.data_fingerprint import data_changes, with_fingerprint
 from sfvae_jax.runs.files.provenance import Provenance
+from sfvae_jax.runs.plugin_files import tell_changed_plugins
 from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -72,8 +73,9 @@ def evaluate(
         files = Workdir(workdir)
         if not files.config.exists():
             raise UsageError(f"workdir {files.name} holds no run; train first (--mode=train)")
-        files.check(config, base_config())
+        files.check(config, base_config(plugins=config.plugins))
         files.check_checkpoints(config.train.checkpoint_every)
+        tell_changed_plugins(config, files)
         changed = data_changes(config.data, splits, files)
     require_same(config, "evaluate")
 

@@ -50,6 +50,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from sfvae_jax.command_line.flag_errors import check_overrides, one_line
+from sfvae_jax.command_line.plugin_flags import import_named_plugins, import_plugins_of_config
 from sfvae_jax.command_line.tuples import with_tuples
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.paths import local_path, shown
@@ -217,7 +218,10 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit()
     try:
         check_overrides(argv)
-        rest = flags.FLAGS(_with_config(with_tuples(argv)))
+        import_named_plugins(argv)
+        argv = _with_config(argv)
+        import_plugins_of_config(flags.FLAGS["config"], argv)
+        rest = flags.FLAGS(with_tuples(argv))
         if _CONFIG.value is not None:
             _CONFIG.value.keys()  # a file that cannot be read only fails when it is used
     except Exception as error:  # a bad flag or value, or any error in the config file

@@ -11,7 +11,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Protocol, Union
 
 import ml_collections
 import numpy as np
@@ -160,13 +160,81 @@ def defaults(group: Group) -> ml_collections.ConfigDict:
     """Returns a group with the defaults of all its options."""
     made = ml_collections.ConfigDict()
     for name, entry in group.items():
-        if not isinstance(entry, Option):
-            made[name] = defaults(entry)
-        elif entry.of is not None:
-            made[name] = config_dict.FieldReference(entry.default, field_type=entry.of)
-        else:
-            made[name] = entry.default
+        set_default(made, name, entry)
     return made
+
+
+def set_default(values: ml_collections.ConfigDict, name: str, entry: Option | Group) -> None:
+    """Gives an option or a group of options its default."""
+    if not isinstance(entry, Option):
+        values[name] = defaults(entry)
+    elif entry.of is not None:
+        values[name] = config_dict.FieldReference(entry.default, field_type=entry.of)
+    else:
+        values[name] = entry.default
+
+
+def complete(whole: Group, known: Group, values: ml_collections.ConfigDict) -> None:
+    """Adds options to a group: with their defaults or, where they are set already, their types.
+
+    Args:
+        whole: all options.
+        known: those that are not added.
+        values: the group.
+    """
+    for name, entry in whole.items():
+        given, before = values.get(name), known.get(name)
+        if isinstance(given, ml_collections.ConfigDict):
+            if not isinstance(entry, Option) and not isinstance(before, Option):
+                complete(entry, before or {}, given)
+        elif before is None:
+            if name in values:
+                del values[name]
+            set_default(values, name, entry)
+            if given is not None:
+                try:
+                    values[name] = given
+                except TypeError:  # its rule refuses it, in words
+                    del values[name]
+                    values[name] = given
+
+
+class Owner(Protocol):
+    """A spec that may add options to the group of its table."""
+
+    @property
+    def own_options(self) -> Mapping[str, Any]:
+        """The `Option`s that it adds, by name."""
+
+
+def own_options(specs: Mapping[str, Owner]) -> dict[str, Option]:
+    """Returns the options that the specs of a table add to its group."""
+    return {name: option for spec in specs.values() for name, option in spec.own_options.items()}
+
+
+def check_own_options(
+    group: str, values: Mapping[str, Any], specs: Mapping[str, Owner], chosen: str
+) -> None:
+    """Checks that options which only other specs have keep their defaults.
+
+    Args:
+        group: the name of the group, such as "objective".
+        values: the group.
+        specs: the table.
+        chosen: the name of the spec that is used.
+
+    Raises:
+        UsageError: naming the option and the specs that have it.
+    """
+    for key, option in own_options(specs).items():
+        if key not in values or key in specs[chosen].own_options:
+            continue
+        if plain(values[key]) != plain(option.default):
+            owners = [repr(name) for name, spec in specs.items() if key in spec.own_options]
+            raise UsageError(
+                f"{group}.{key} only applies to {group} {' or '.join(owners)}; {group}.name is"
+                f" {chosen!r}, so leave {group}.{key} at {option.default!r}"
+            )
 
 
 def require_rules(group: Group) -> None:

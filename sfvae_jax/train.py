@@ -24,6 +24,7 @@ from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
 from sfvae_jax.runs.decoder_from import with_decoder_from
 from sfvae_jax.runs.files.provenance import Provenance
+from sfvae_jax.runs.plugin_files import keep_plugins, tell_changed_plugins
 from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -101,8 +102,9 @@ def train(
         splits = data.Splits(config.data)
         config = with_fingerprint(config, splits)
         files = Workdir(workdir)
-        before = going_on.check(files, config, base_config())
+        before = going_on.check(files, config, base_config(plugins=config.plugins))
         refuse_changes(config.data, splits, files)
+        tell_changed_plugins(config, files)
         files.check_checkpoints(config.train.checkpoint_every)
         watchers = Watchers(config, files, on_metrics, tensorboard=tensorboard, profile=profile)
         stored = splits.open_examples("train")
@@ -137,7 +139,7 @@ def train(
 
     # ---- the workdir, and the checkpoint from which to resume ----
     kept = config.train.checkpoints_kept
-    claim = files.claimed(before, base_config())
+    claim = files.claimed(before, base_config(plugins=config.plugins))
     saving = signals.deferred()
     with (
         claim,
@@ -154,6 +156,7 @@ def train(
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
         provenance.begin(files, "train", start, steps_before=steps_before)
+        keep_plugins(config, files)
         measurements = StepMeasures(
             config, model, files, splits, for_prior, when_taken=watchers.measured
         )

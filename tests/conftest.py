@@ -33,6 +33,8 @@ import jax
 import pytest
 from helpers import HANG, ROOT, TINY, make_tiny_config
 
+from sfvae_jax import plugins
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(50_000, 20, 50)  # what JAX keeps of a program is walked through less often
 
@@ -107,6 +109,13 @@ def own_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("user") / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def no_plugins():
+    """What plugins register in a test is forgotten at its end."""
+    with plugins.isolated():
+        yield
 
 
 @pytest.fixture(scope="session")

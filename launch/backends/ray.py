@@ -12,6 +12,7 @@ from launch.backends import ray_cluster, ray_task
 from launch.backends.base import Ended
 from launch.runs import Run
 from sfvae_jax.errors import UsageError, first_line
+from sfvae_jax.plugins import is_file
 from sfvae_jax.shipped import config_path
 
 _PASSED = ("JAX_", "XLA_", "TFDS_DATA_DIR")
@@ -151,12 +152,22 @@ def _options(resources: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _shipped_arguments(run: Run) -> tuple[str, ...]:
-    """Returns the arguments of a run for shipped code, in which the config file is a path."""
+    """Returns the arguments of a run for shipped code, in which files are paths in its folder."""
     file, colon, preset = config_path(run.config_file).partition(":")
+    config = f"--config={_in_shipped_folder(file, '--config')}{colon}{preset}"
+    named = [
+        _in_shipped_folder(name, "plugins") if is_file(name) else name
+        for name in run.config.plugins
+    ]
+    plugins = (f"--config.plugins={tuple(named)!r}",) if named else ()
+    others = (flag for flag in run.arguments[1:] if not flag.startswith("--config.plugins="))
+    return (config, *others, *plugins)
+
+
+def _in_shipped_folder(file: str, flag: str) -> str:
     path = Path(file).resolve()
     if not path.is_relative_to(ray_cluster.ROOT):
         raise UsageError(
-            f"--config={file} is not in {ray_cluster.ROOT}, which is shipped to the cluster"
+            f"{flag}={file} is not in {ray_cluster.ROOT}, which is shipped to the cluster"
         )
-    config = f"--config={path.relative_to(ray_cluster.ROOT)}{colon}{preset}"
-    return (config, *run.arguments[1:])
+    return str(path.relative_to(ray_cluster.ROOT))

@@ -5,7 +5,8 @@
   sfvae_jax sweep --config=...             carries out many runs: python -m launch.sweep
   sfvae_jax reproduce TABLE                the tables of the papers: python -m launch.reproduce
   sfvae_jax list [KIND ...]                configs, objectives, posteriors, likelihoods, models,
-                                           data, sequences, evaluations: names with a line each
+                                           data, sequences, evaluations, plugins: names with a
+                                           line each
   sfvae_jax show FILE.py[:PRESET]          every key of a configuration: its value, whether it
                                            differs from the default, and what it does
 

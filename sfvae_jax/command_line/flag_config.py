@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sfvae_jax.command_line.flag_errors import check_overrides, one_line
+from sfvae_jax.command_line.plugin_flags import import_named_plugins, import_plugins_of_config
 from sfvae_jax.command_line.tuples import with_tuples
 from sfvae_jax.errors import UsageError
 from sfvae_jax.shipped import find_shipped_configs
@@ -29,6 +30,8 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     find_shipped_configs(values["config"])
     try:
         check_overrides(argv)
+        import_named_plugins(argv)
+        import_plugins_of_config(values["config"], argv)
         values(with_tuples(argv))
         values.config.keys()  # a file that cannot be read shows only now
     except Exception as error:  # a bad flag, a bad value, or an error in the config file

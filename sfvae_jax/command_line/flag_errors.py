@@ -100,7 +100,7 @@ def _unknown_override(argv: Sequence[str]) -> str:
     """Returns the message for a flag with an unknown key; "" if there is none."""
     from sfvae_jax import config, options  # the config file has imported them already
 
-    known = options.keys(config.groups())
+    known = options.keys(config.groups(None))
     unknown = [key for key, _ in _overrides(argv) if key not in known]
     return str(options.unknown_key(unknown[0], known)) if unknown else ""
 
@@ -112,7 +112,7 @@ def _refused_value(lines: Sequence[str], argv: Sequence[str]) -> str:
     for key, text in reversed([*_overrides(argv)]):  # the last of several equal flags counts
         if not lines[0].startswith(f"flag --config.{key}="):
             continue
-        entry = options.entry_of(config.groups(), key)
+        entry = options.entry_of(config.groups(None), key)
         expected = "given key by key, as --config.KEY.NAME"
         if isinstance(entry, options.Option):
             expected = entry.rule.expected
@@ -128,7 +128,7 @@ def _config_file_message(error: Exception) -> str:
     if place is None:
         return ""
     key, value = place
-    groups = config.groups()
+    groups = config.groups(None)
     entry = options.entry_of(groups, key)
     if entry is None:
         return str(options.unknown_key(key, options.keys(groups)))

@@ -31,7 +31,15 @@ def _list(argv: Sequence[str]) -> int:
     parser.add_argument(
         "kinds", nargs="*", metavar="KIND", help=f"{', '.join(listing.KINDS)}; default: all"
     )
-    say(listing.listed(parser.parse_args(argv).kinds))
+    parser.add_argument(
+        "--plugins",
+        default="",
+        metavar="FILE,...",
+        help="files and modules whose parts are listed too",
+    )
+    flags = parser.parse_args(argv)
+    names = [name.strip() for name in flags.plugins.split(",") if name.strip()]
+    say(listing.listed(flags.kinds, names))
     return 0
 
 

@@ -59,7 +59,20 @@ def _sequences() -> list[Row]:
     ]
 
 
+def _plugins() -> list[Row]:
+    from sfvae_jax.plugins import ROOMS, imported
+
+    rows: list[Row] = []
+    for plugin in imported():
+        for spec in plugin.specs:
+            noun = next(room.noun for room in ROOMS if isinstance(spec, room.spec))
+            text = getattr(spec, "summary", "") or spec.help
+            rows.append((f"{noun} {spec.name}", f"{text} ({plugin.name})"))
+    return rows or [("none", "`sfvae_jax list plugins --plugins=FILE` shows what a file adds")]
+
+
 _OPTIMIZERS = "sfvae_jax.training.updates.optimizers"
+
 
 _ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "configs": ("--config=NAME[:PRESET]", _configs),
@@ -71,21 +84,28 @@ _ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "data": ("data.name", _data),
     "sequences": ("kinds of sequences", _sequences),
     "evaluations": ("evaluations.names", _of_table("sfvae_jax.evaluation", "EVALUATIONS")),
+    "plugins": ("plugins", _plugins),
 }
 
 # What can be listed.
 KINDS = tuple(_ROWS)
 
 
-def listed(kinds: Sequence[str] = ()) -> str:
+def listed(kinds: Sequence[str] = (), plugins: Sequence[str] = ()) -> str:
     """Returns the names of some kinds with their descriptions, below a heading for each kind.
 
     Args:
         kinds: from KINDS; empty: all of them.
+        plugins: files and modules to import, whose parts are listed too.
 
     Raises:
-        UsageError: if a kind is unknown.
+        UsageError: if a kind is unknown, or a plugin cannot be imported.
     """
+    if plugins:
+        # Imported here so that other lists do not wait for it.
+        from sfvae_jax.plugins import import_plugins
+
+        import_plugins(plugins)
     for kind in kinds:
         if kind not in _ROWS:
             raise unknown_name("kind", kind, KINDS)

@@ -15,6 +15,7 @@ from sfvae_jax import config
 from sfvae_jax.errors import UsageError
 from sfvae_jax.options import entry_of, plain, unknown_key
 from sfvae_jax.runs.files import config_file
+from sfvae_jax.runs.plugin_files import recorded_plugins
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 
@@ -50,9 +51,11 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
     files = Workdir(workdir)
     if not files.config.is_file():
         raise UsageError(f"workdir {files.name} holds no run; train first, with --config=FILE.py")
-    made, known = config.base_config(), config.groups()
+    content = read_json(files.config)
+    names = recorded_plugins(content, files)
+    made, known = config.base_config(plugins=names), config.groups(names)
     defaults = config_file.flatten(config_file.plain(made))
-    kept = config_file.of_earlier(config_file.flatten(read_json(files.config)), defaults)
+    kept = config_file.of_earlier(config_file.flatten(content | {"plugins": names}), defaults)
     for key, value in kept.items():
         if entry_of(known, key) is None:
             raise unknown_key(key, defaults)

@@ -51,7 +51,7 @@ def shown(config_file: str, overrides: Sequence[str] = (), *, only_changed: bool
     given = parse_config([f"--config={config_file}", *overrides])
     chosen, resolved = left_open.open_keys(given), config.resolve(given)
     lines = [f"{config_file}, resolved; * marks what differs from the default"]
-    for setting in settings(config.groups(), resolved):
+    for setting in settings(config.groups(resolved.plugins), resolved):
         setting = setting._replace(is_chosen=setting.key in chosen)
         if setting.is_changed or not only_changed:
             lines += _lines(setting)

@@ -38,7 +38,7 @@ def _is_tuple(key: str) -> bool:
     # Imported here because most flags are no lists, and errors in them need not wait for JAX.
     from sfvae_jax import config, options
 
-    entry = options.entry_of(config.groups(), key)
+    entry = options.entry_of(config.groups(None), key)
     return isinstance(entry, options.Option) and (
         isinstance(entry.default, tuple) or entry.of is tuple
     )

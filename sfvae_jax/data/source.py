@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.sequences.kind import SequenceKind
+from sfvae_jax.options import Option
 
 # The options of `data` that every source of images takes, and no other source.
 IMAGE_OPTIONS = ("crop", "channels", "image_size", "pad_to", "scale", "binarization")
@@ -57,6 +58,8 @@ class DataSource:
             data cannot be read.
         kind: what its sequences are made of; None for images.
         options: the options of `data` that apply to it, but not to every source.
+        own_options: options that it adds to the group `data`, which `open` takes; a kind of
+            sequences may add options too.
         splits: which of "train", "valid" and "test" it always has; empty if that depends on PATH or
             on the set.
         shape: the shape of an example, where it is known before the source is opened.
@@ -76,11 +79,17 @@ class DataSource:
     held_out_by: str = ""
     subset_of: str = ""
     downloads: bool = False
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
     @property
     def stem(self) -> str:
         """The name without its colon."""
         return self.name.removesuffix(":")
+
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        """The options of `data` that apply to it, but not to every source, with its own."""
+        return (*self.options, *self.own_options)
 
     @property
     def noun(self) -> str:

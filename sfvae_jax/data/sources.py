@@ -17,13 +17,13 @@ from sfvae_jax.data.image_sources.mnist_5k import MNIST_5K
 from sfvae_jax.data.image_sources.npz import NPZ
 from sfvae_jax.data.image_sources.sprites import SPRITES, SPRITES_GRAY
 from sfvae_jax.data.image_sources.tfds import TFDS, UnknownSet
-from sfvae_jax.data.options import DATA
+from sfvae_jax.data.options import option_group
 from sfvae_jax.data.sequences import kinds
 from sfvae_jax.data.sequences.kind import SequenceKind
 from sfvae_jax.data.source import IMAGE_OPTIONS, DataSource, SourceSplit
 from sfvae_jax.errors import UsageError
 from sfvae_jax.grammars import Language
-from sfvae_jax.options import plain
+from sfvae_jax.options import plain, shown
 
 SOURCES: dict[str, DataSource] = {
     source.name: source for source in (MNIST_5K, SPRITES, SPRITES_GRAY, NPZ, FOLDER, *kinds.SOURCES)
@@ -51,9 +51,21 @@ def open_source(group: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
     check_options(group)
     source = source_of(group.name)
     try:
-        return source.open(group, source.path_in(group.name))
+        splits = source.open(group, source.path_in(group.name))
     except UnknownSet as error:
         raise _unknown(group.name, error.known) from error
+    if not isinstance(splits, Mapping) or "train" not in splits:
+        raise UsageError(
+            f"data.name {group.name!r}: its source must return a dictionary of splits with 'train',"
+            f" got {shown(splits)}"
+        )
+    for name, split in splits.items():
+        if not hasattr(split, "digest"):
+            raise UsageError(
+                f"data.name {group.name!r}: split {name!r} must be an ArraySplit(examples), or have"
+                f" the methods of SourceSplit, got {shown(split)}"
+            )
+    return splits
 
 
 def check_options(group: ml_collections.ConfigDict) -> None:
@@ -65,15 +77,19 @@ def check_options(group: ml_collections.ConfigDict) -> None:
     name, source = group.name, source_of(group.name)
     if "\0" in name:
         raise UsageError(f"data.name {name!r} contains a NUL character; remove it")
-    keys = dict.fromkeys(key for known in SOURCES.values() for key in known.options)
+    options = option_group(SOURCES)
+    keys = dict.fromkeys(key for known in SOURCES.values() for key in known.all_options)
     wrong = [
-        key for key in keys if key not in source.options and plain(group[key]) != DATA[key].default
+        key
+        for key in keys
+        if key in group and key not in source.all_options
+        if plain(group[key]) != options[key].default
     ]
     if wrong:
         takers = _takers(wrong[0])
         together = [key for key in wrong if _takers(key) == takers]
         given = " and ".join(f"data.{key}" for key in together)
-        defaults = " and ".join(f"data.{key} at {DATA[key].default!r}" for key in together)
+        defaults = " and ".join(f"data.{key} at {options[key].default!r}" for key in together)
         raise UsageError(
             f"{given} only {'apply' if len(together) > 1 else 'applies'} to {takers}; data.name is"
             f" {name!r}, so leave {defaults}"
@@ -144,7 +160,7 @@ def _takers(key: str) -> str:
     if key in IMAGE_OPTIONS:
         return "images"
     of_sequences = [source for source in SOURCES.values() if source.kind is not None]
-    takers = [source for source in of_sequences if key in source.options]
+    takers = [source for source in SOURCES.values() if key in source.all_options]
     if takers == of_sequences:
         return "sequences"
     alone = [source.name for source in takers if not source.takes_path]

@@ -62,12 +62,12 @@ EVALUATIONS: dict[str, Evaluation] = {
 _DEFAULT_NAMES = ("collapse", "kl_divergence", "reconstruction", "lower_bound")
 
 
-def option_group() -> Group:
-    """Returns the config group `evaluations`, which has a group for each evaluation."""
+def option_group(table: Mapping[str, Evaluation] = EVALUATIONS) -> Group:
+    """Returns the config group `evaluations`, which has a group for each evaluation of a table."""
     return {
         "names": Option(
             _DEFAULT_NAMES,
-            some_of("evaluation", EVALUATIONS),
+            some_of("evaluation", table),
             "Evaluations that measure or draw something at the end of a run",
         ),
         "steps": Option((), STEPS, "Training steps at which the run is measured as well"),
@@ -82,7 +82,7 @@ def option_group() -> Group:
             "Whether the moving average of the parameters is measured and drawn, which"
             " train.ema_decay keeps; False: the parameters themselves",
         ),
-        **{name: entry.options for name, entry in EVALUATIONS.items()},
+        **{name: entry.options for name, entry in table.items()},
         "generated": GENERATED,  # whichever evaluation asks for generated images
         "num_pictured": Option(10, DRAWN, "Images in figures/reconstructions.png"),
     }
@@ -176,8 +176,9 @@ def check_options(config: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: naming the key.
     """
-    check_rules(option_group(), config, "evaluations.")
-    for name, entry in EVALUATIONS.items():
+    table = {name: entry for name, entry in EVALUATIONS.items() if name in config}
+    check_rules(option_group(table), config, "evaluations.")
+    for name, entry in table.items():
         if entry.check is not None:
             try:
                 entry.check(config[name])

@@ -205,6 +205,7 @@ class Evaluation:
         check_language: takes a kind of sequences, such as "molecules", and raises a `UsageError` if
             this machine cannot measure it; the message goes on after the evaluation's name.
         draw: draws its pictures.
+        name: its name in a config, for one from outside; `registry.py` names the others.
 
     Raises:
         TypeError: if an option has no rule.
@@ -229,6 +230,7 @@ class Evaluation:
     )
     check_language: Callable[[str], None] | None = None
     draw: Draw | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Checks that every option has a rule."""

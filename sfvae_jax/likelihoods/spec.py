@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jax import Array
 
 from sfvae_jax.likelihoods.protocol import Likelihood
+from sfvae_jax.options import Option
 
 if TYPE_CHECKING:
     from sfvae_jax.grammars import Language
@@ -69,6 +70,7 @@ class LikelihoodSpec:
             advice on a loss that is not finite.
         advice: what to change in this likelihood if the loss is not finite, in words that follow
             "or"; empty if nothing.
+        own_options: options that it adds to the group `likelihood`, where `build` finds them.
     """
 
     name: str
@@ -85,3 +87,4 @@ class LikelihoodSpec:
     requires_bytes: bool = False
     loss_scales: tuple[str, ...] = ()
     advice: str = ""
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -62,7 +62,7 @@ def still_valid(
         None if the whole file belongs to another checkpoint, to the other of its parameters and
         their moving average, or to other data.
     """
-    before = _group(found)
+    before = _group(found, config.plugins)
     now = config.evaluations
     if before is None or found.get("step") != step:
         return None
@@ -88,7 +88,7 @@ def has_measures(found: Mapping[str, Any], config: ml_collections.ConfigDict) ->
         found: the entries in results.json.
         config: the resolved configuration.
     """
-    before, now = _group(found), config.evaluations
+    before, now = _group(found, config.plugins), config.evaluations
     at_end = is_at_end(found, config.train.steps)
     if before is None or not found.get("metrics") or not at_end:
         return False
@@ -106,12 +106,12 @@ def _fingerprint(settings: Mapping[str, Any]) -> Any:
     return data.get("fingerprint") if isinstance(data, dict) else None
 
 
-def _group(found: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
+def _group(found: Mapping[str, Any], plugins: Sequence[str]) -> ml_collections.ConfigDict | None:
     """The group `evaluations` of results.json, with defaults for missing keys.
 
     None if the file has no valid group.
     """
-    group = base_config().evaluations
+    group = base_config(plugins=plugins).evaluations
     given = found.get("config", {}).get("evaluations")
     if not isinstance(given, dict):
         return None

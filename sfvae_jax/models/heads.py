@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import flax.linen as nn
 from jax import Array
 
 from sfvae_jax.posteriors import POSTERIORS, Code
+
+_OF_FLAX = ("parent", "name")  # fields of every module
 
 
 class PosteriorHead(nn.Module):
@@ -31,6 +36,7 @@ class PosteriorHead(nn.Module):
             hidden_sizes.
         auxiliary_start: the distribution of the auxiliary flow's v_0, one of
             `posteriors.AUXILIARY_STARTS`.
+        own_options: values of the options that the family adds, by their names.
     """
 
     family: str
@@ -43,13 +49,22 @@ class PosteriorHead(nn.Module):
     amortized_flow: bool = True
     reverse_sizes: Sequence[int] | None = None
     auxiliary_start: str = "conditional"
+    own_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def num_outputs(self) -> int:
         """The number of outputs that the encoder must have."""
-        return POSTERIORS[self.family].num_outputs(self)
+        return POSTERIORS[self.family].num_outputs(self._settings)
 
     @nn.compact
     def __call__(self, raw: Array) -> Code:
         """Makes a posterior from the encoder's output, [num_outputs]."""
-        return POSTERIORS[self.family].build(self, raw, self.param)
+        return POSTERIORS[self.family].build(self._settings, raw, self.param)
+
+    @property
+    def _settings(self) -> Any:
+        """The options of the family, with those that it adds itself."""
+        if not self.own_options:
+            return self
+        names = [f.name for f in dataclasses.fields(self) if f.name not in _OF_FLAX]
+        return SimpleNamespace(**{name: getattr(self, name) for name in names}, **self.own_options)

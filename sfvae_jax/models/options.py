@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
 import ml_collections
 
@@ -15,6 +16,7 @@ from sfvae_jax.models import (
     MODELS,
     OUTPUT_ACTIVATIONS,
     VALUE_ACTIVATIONS,
+    ModelSpec,
 )
 from sfvae_jax.options import (
     COUNT,
@@ -22,9 +24,11 @@ from sfvae_jax.options import (
     POSITIVE,
     SIZES,
     Option,
+    check_own_options,
     is_whole,
     one_of,
     optional,
+    own_options,
     plain,
     tuple_of,
     whole,
@@ -37,65 +41,75 @@ _KERNELS = tuple_of(
     f"positive sizes, {MOST_KERNEL} at most, such as (2, 3)",
 )
 
-MODEL = {
-    "name": Option(
-        "mlp",
-        one_of("model", MODELS),
-        "Networks: " + "; ".join(f"{spec.name}, {spec.summary}" for spec in MODELS.values()),
-    ),
-    "latent_size": Option(16, COUNT, "Number of latents, m"),
-    "hidden_sizes": Option(
-        (512, 256),
-        SIZES,
-        "Widths of the encoder's layers in mlp, grammar and recurrent, from the data inwards; in"
-        " recurrent the first is an LSTM",
-    ),
-    "decoder_sizes": Option(
-        None,
-        optional(SIZES),
-        "Widths of the decoder's layers in mlp, grammar and recurrent, from the latents"
-        " outwards; None: those of the encoder reversed, or in grammar those of the paper; ():"
-        " no hidden layer",
-        of=tuple,
-    ),
-    "channels": Option((), SIZES, "Channels of the encoder's convolutions; (): the paper's"),
-    "kernel_size": Option(
-        0,
-        whole(0, MOST_KERNEL),
-        "Side in pixels of the kernels of convolutions of images; 0: the paper's",
-    ),
-    "kernel_sizes": Option(
-        (), _KERNELS, "Length of each convolution's kernel in the model grammar; (): the paper's"
-    ),
-    "batch_norm": Option(False, FLAG, "Whether the model grammar has BatchNorm"),
-    "lowering": Option(
-        "auto",
-        one_of("lowering", LOWERINGS),
-        "How the products of mlp and of convolutions of images are computed: native, by XLA;"
-        " patches, by this library; auto: patches on the CPU, else native",
-    ),
-    "activation": Option("relu", one_of("activation", ACTIVATIONS), "Activation of hidden layers"),
-    "output_activation": Option(
-        "identity",
-        one_of("output activation", OUTPUT_ACTIVATIONS),
-        "Activation of the mean of an image under"
-        f" {' and '.join(spec.name for spec in LIKELIHOODS.values() if spec.activates_mean)}; it is"
-        " part of the decoder and its Jacobian",
-    ),
-    "value_activation": Option(
-        "sigmoid",
-        one_of("value activation", VALUE_ACTIVATIONS),
-        "Activation of the values of recurrent; with relu they may be larger than 1",
-    ),
-    "initializer": Option(
-        "lecun_normal", one_of("initializer", INITIALIZERS), "Distribution of the initial kernels"
-    ),
-    "latent_scale": Option(
-        1.0,
-        POSITIVE,
-        "Number by which the encoder's means are multiplied and the decoder's input is divided",
-    ),
-}
+
+def option_group(specs: Mapping[str, ModelSpec] = MODELS) -> dict[str, Option]:
+    """Returns the options of the group, with those that the models of a table add."""
+    return {
+        "name": Option(
+            "mlp",
+            one_of("model", specs),
+            "Networks: " + "; ".join(f"{spec.name}, {spec.summary}" for spec in specs.values()),
+        ),
+        "latent_size": Option(16, COUNT, "Number of latents, m"),
+        "hidden_sizes": Option(
+            (512, 256),
+            SIZES,
+            "Widths of the encoder's layers in mlp, grammar and recurrent, from the data inwards;"
+            " in recurrent the first is an LSTM",
+        ),
+        "decoder_sizes": Option(
+            None,
+            optional(SIZES),
+            "Widths of the decoder's layers in mlp, grammar and recurrent, from the latents"
+            " outwards; None: those of the encoder reversed, or in grammar those of the paper; ():"
+            " no hidden layer",
+            of=tuple,
+        ),
+        "channels": Option((), SIZES, "Channels of the encoder's convolutions; (): the paper's"),
+        "kernel_size": Option(
+            0,
+            whole(0, MOST_KERNEL),
+            "Side in pixels of the kernels of convolutions of images; 0: the paper's",
+        ),
+        "kernel_sizes": Option(
+            (),
+            _KERNELS,
+            "Length of each convolution's kernel in the model grammar; (): the paper's",
+        ),
+        "batch_norm": Option(False, FLAG, "Whether the model grammar has BatchNorm"),
+        "lowering": Option(
+            "auto",
+            one_of("lowering", LOWERINGS),
+            "How the products of mlp and of convolutions of images are computed: native, by XLA;"
+            " patches, by this library; auto: patches on the CPU, else native",
+        ),
+        "activation": Option(
+            "relu", one_of("activation", ACTIVATIONS), "Activation of hidden layers"
+        ),
+        "output_activation": Option(
+            "identity",
+            one_of("output activation", OUTPUT_ACTIVATIONS),
+            "Activation of the mean of an image under"
+            f" {' and '.join(spec.name for spec in LIKELIHOODS.values() if spec.activates_mean)};"
+            " it is part of the decoder and its Jacobian",
+        ),
+        "value_activation": Option(
+            "sigmoid",
+            one_of("value activation", VALUE_ACTIVATIONS),
+            "Activation of the values of recurrent; with relu they may be larger than 1",
+        ),
+        "initializer": Option(
+            "lecun_normal",
+            one_of("initializer", INITIALIZERS),
+            "Distribution of the initial kernels",
+        ),
+        "latent_scale": Option(
+            1.0,
+            POSITIVE,
+            "Number by which the encoder's means are multiplied and the decoder's input is divided",
+        ),
+        **own_options(specs),
+    }
 
 
 def check_model(group: ml_collections.ConfigDict) -> None:
@@ -107,10 +121,11 @@ def check_model(group: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: if one does not; the error names the option and the models that have it.
     """
-    chosen = MODELS[group.name]
+    check_own_options("model", group, MODELS, group.name)
+    chosen, known = MODELS[group.name], option_group()
     special = dict.fromkeys(key for spec in MODELS.values() for key in spec.options)
     for key in special:
-        if key in chosen.options or plain(group[key]) == MODEL[key].default:
+        if key in chosen.options or plain(group[key]) == known[key].default:
             continue
         owners = [repr(spec.name) for spec in MODELS.values() if key in spec.options]
         near = difflib.get_close_matches(key, chosen.options, n=1)

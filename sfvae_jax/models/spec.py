@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import flax.linen as nn
 from jax import Array
 
+from sfvae_jax.options import Option
 from sfvae_jax.posteriors import Code
 
 # Names of the axes over which BatchNorm takes its moments; None: it uses the moments it has.
@@ -59,6 +60,7 @@ class ModelSpec:
         batch_norm: whether it has BatchNorm, in words that begin with yes, no or optional.
         options: the options of the group `model` that this model has and not every model has. A
             model without such an option requires its default.
+        own_options: options that it adds to the group `model`.
     """
 
     name: str
@@ -69,3 +71,4 @@ class ModelSpec:
     takes_values: bool = False
     batch_norm: str = "no"
     options: tuple[str, ...] = ()
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)

@@ -234,8 +234,8 @@ class ObjectiveInfo:
     Attributes:
         name: the value of `objective.name`.
         summary: what it is, in one line.
-        function: the name of its function in this package.
-        source: paper and equations.
+        function: the name of its function in this package; empty for one from outside.
+        source: paper and equations; may be empty.
         takes_posterior: which families of posteriors it accepts.
         takes_likelihood: which likelihoods it accepts.
         default_posterior: name of the posterior that is taken if a config leaves it open.
@@ -247,10 +247,11 @@ class ObjectiveInfo:
         prior: "fixed", N(0, I); "floating", N(0, S^2) with S^2 from the codes; or "none".
         density: whether it trains a density p(x|z), not only a reconstruction.
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
-        decoder_passes: cost of one example, in passes through the decoder.
+        decoder_passes: cost of one example, in passes through the decoder; may be empty.
         has_tangents: whether these include m tangents of the decoder.
         of_sequences: the name of the function for sequences, if that is another one.
         options: options of the group `objective` that only apply to objectives that name them.
+        own_options: options that it adds to the group `objective`, each an `Option` by its name.
         default_beta: `objective.beta` if a config leaves it open; None if beta weights nothing.
         default_penalty_weight: `objective.penalty_weight` if a config leaves it open; None for an
             objective without a penalty.
@@ -267,13 +268,13 @@ class ObjectiveInfo:
 
     name: str
     summary: str
-    function: str
-    source: str
+    function: str = ""
+    source: str = ""
     takes_posterior: Callable[[PosteriorTraits], bool]
     takes_likelihood: Callable[[LikelihoodTraits], bool]
     default_posterior: str
     bound: str
-    decoder_passes: str
+    decoder_passes: str = ""
     of_example: Callable[[Example], Value] | None = None
     of_batch: Callable[[Batch], Value] | None = None
     deterministic: bool = False
@@ -284,6 +285,7 @@ class ObjectiveInfo:
     has_tangents: bool = False
     of_sequences: str = ""
     options: tuple[str, ...] = ()
+    own_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     default_beta: float | None = None
     default_penalty_weight: float | None = None
     term_weights: Callable[[Options], Mapping[str, float]] | None = None

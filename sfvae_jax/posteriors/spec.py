@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.options import Option
 from sfvae_jax.posteriors.protocol import Code
 
 # How a standard deviation is made from an output of the encoder.
@@ -61,6 +62,8 @@ class PosteriorSpec:
             `posterior.amortized_flow=false`.
         loss_scales: options of the group `posterior` that scale the loss. They are named in the
             advice on a loss that is not finite.
+        own_options: options that it adds to the group `posterior`; `build` and `num_outputs` find
+            them in their settings.
     """
 
     name: str
@@ -76,6 +79,7 @@ class PosteriorSpec:
     shares_networks: bool = False
     can_share_flow: bool = False
     loss_scales: tuple[str, ...] = ()
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
 
 def mean_and_stddev(settings: Settings, raw: Array) -> tuple[Array, Array, Array]:

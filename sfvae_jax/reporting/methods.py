@@ -53,7 +53,8 @@ def _varying_keys(configs: list[Config], aside: set[str | None]) -> dict[str, li
 
     Evaluating a run again does not make it another method.
     """
-    keys = sorted(set().union(*configs) - aside - {"objective.name", WHAT_IS_MEASURED})
+    aside = aside | {"objective.name", "plugins", WHAT_IS_MEASURED}  # their digests tell plugins
+    keys = sorted(set().union(*configs) - aside)
     by_objective: dict[str, list[Config]] = {}
     for config in configs:
         by_objective.setdefault(config["objective.name"], []).append(config)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfvae_jax import plugins
 from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.paths import local_path, shown
 from sfvae_jax.runs.checkpoints.folders import is_step
 from sfvae_jax.runs.files import results_file
 from sfvae_jax.runs.files.config_file import flatten
 from sfvae_jax.runs.files.results_file import is_at_end, is_number, is_whole_number
+from sfvae_jax.runs.plugin_files import recorded_plugins
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 
 log = logging.getLogger("sfvae_jax")
@@ -57,6 +60,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, Run], dict[Path, str]]:
     for path in paths:
         try:
             run = read_run(path)
+            _import_plugins(run, path)
         except UsageError as error:
             left_out[path] = in_one_line(error)
             continue
@@ -112,6 +116,16 @@ def check_results(run: Run, path: Path) -> None:
             faults.append(f"{key!r} must be {expected}")
     if faults:
         raise UsageError(f"{path} is damaged: {faults[0]}; measure again with --mode=evaluate")
+
+
+def _import_plugins(run: Run, path: Path) -> None:
+    """Imports the plugins of a run, whose evaluations tell how their measures are shown."""
+    try:
+        plugins.import_plugins(
+            recorded_plugins(run["config"], Workdir(path.parent), unchanged=True)
+        )
+    except UsageError as error:
+        log.warning("measures of %s that a plugin describes have no unit: %s", shown(path), error)
 
 
 def _is_same(one: Run, other: Run) -> bool:

@@ -10,7 +10,7 @@ import ml_collections
 
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models.options import MODEL
+from sfvae_jax.models.options import option_group
 from sfvae_jax.runs.checkpoints.proof import Layout, layout_of
 from sfvae_jax.runs.checkpoints.restoring import first_difference, last_step, read_params
 from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
@@ -34,7 +34,7 @@ _SHARED = (
     "model.value_activation",
 )
 # The values of keys that earlier versions did not have.
-_BEFORE = {"model.output_activation": MODEL["output_activation"].default}
+_BEFORE = {"model.output_activation": option_group()["output_activation"].default}
 
 
 def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:

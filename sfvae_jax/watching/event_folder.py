@@ -47,7 +47,7 @@ def go_on(
     if not is_new:
         events.purge(start + 1)
         return events
-    events.settings(config, base_config())
+    events.settings(config, base_config(plugins=config.plugins))
     for record in records:
         if record["step"] <= start:
             events.scalars(record["step"], values_of(record))

@@ -30,11 +30,13 @@ ROOMS = {
     "evaluation": "errors options paths runtime objectives grammars posteriors likelihoods data"
     " models",
     "training": "errors options runtime objectives posteriors likelihoods data models",
-    "runs": "errors paths runtime objectives data models evaluation training",
+    "plugins": "errors options paths objectives grammars posteriors likelihoods data models"
+    " evaluation training",
+    "runs": "errors paths runtime objectives data models evaluation training plugins",
     "config": "errors options left_open objectives posteriors likelihoods data models evaluation"
-    " training",
+    " training plugins",
     "reporting": "errors options paths runtime objectives posteriors likelihoods data models"
-    " evaluation training runs",
+    " evaluation training plugins runs",
     "measuring": "errors runtime objectives likelihoods data models evaluation training runs"
     " config",
     "watching": "errors options paths runtime evaluation runs config",
@@ -44,7 +46,7 @@ ROOMS = {
     " watching",
     "report": "errors paths runtime reporting",
     "command_line": "errors options shipped left_open runtime objectives posteriors likelihoods"
-    " models data evaluation training runs config",
+    " models data evaluation training plugins runs config",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "errors left_open objectives likelihoods data",
     "main": "errors paths shipped runtime runs command_line watching train evaluate",
@@ -58,6 +60,7 @@ LAZY = {
     "sfvae_jax.command_line.guide": "`list` does not wait for the options of all rooms",
     "sfvae_jax.command_line.listing": "`list configs` does not wait for JAX",
     "sfvae_jax.command_line.tuples": "most flags need no options",
+    "sfvae_jax.command_line.plugin_flags": "a command without plugins needs no options",
     "sfvae_jax.command_line.flag_errors": "only an error needs the options of all rooms",
     "sfvae_jax.runtime.signals": "Ctrl-C does not wait for JAX",
     "sfvae_jax.evaluation.figures": "training does not wait for Matplotlib",

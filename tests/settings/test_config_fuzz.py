@@ -208,7 +208,13 @@ _SMALL = {
     "evaluations.generated.num_samples": (2, 3, 30),
     "evaluations.generated.second_stage_hidden_sizes": ((), (4,)),
 }
-_FIXED = ("data.fingerprint", "data.skip_corrupt", "evaluations.generated.inception_path")
+_FIXED = (
+    "data.fingerprint",
+    "data.skip_corrupt",
+    "evaluations.generated.inception_path",
+    "plugins",
+    "plugin_digests",
+)
 _ALWAYS = {"evaluations.generated.features": "classifier", "train.compilation_cache": False}
 
 

@@ -16,9 +16,10 @@ _ABSENT = object()
 def of_training(key: str) -> bool:
     """Whether a key decides what is trained; the measures taken afterwards may change.
 
-    `data_fingerprint` tells changes of the data themselves apart from changes of the settings.
+    `data_fingerprint` tells changes of the data themselves apart from changes of the settings, and
+    `plugin_files` those of plugins.
     """
-    if key in ("train.compilation_cache", "data.fingerprint"):
+    if key in ("train.compilation_cache", "data.fingerprint", "plugins", "plugin_digests"):
         return False
     return not key.startswith("evaluations.") or key == "evaluations.steps"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import ml_collections
 
@@ -18,10 +18,12 @@ from sfvae_jax.options import (
     SIZES,
     Option,
     Rule,
+    check_own_options,
     is_number,
     is_whole,
     one_of,
     optional,
+    own_options,
     tuple_of,
 )
 from sfvae_jax.training.schedules import SCHEDULES
@@ -41,131 +43,149 @@ _LOG_DET_WEIGHT = Rule(
 _BOUNDARIES = tuple_of(lambda step: is_whole(step), "steps, such as (100, 200)")
 
 
-def _names(holds: Callable[[objectives.ObjectiveInfo], bool]) -> str:
+_Specs = Mapping[str, objectives.ObjectiveInfo]
+
+
+def _names(specs: _Specs, holds: Callable[[objectives.ObjectiveInfo], bool]) -> str:
     """Lists the names of the objectives whose spec has a property."""
-    return ", ".join(name for name, info in objectives.OBJECTIVES.items() if holds(info))
+    return ", ".join(name for name, info in specs.items() if holds(info))
 
 
-_WITH_PENALTY = _names(lambda info: info.default_penalty_weight is not None)
-_WITH_CODE_NORM = _names(lambda info: info.default_beta is not None and not info.parts)
-_WITH_TANGENTS = _names(lambda info: info.has_tangents)
+def _with_penalty(specs: _Specs) -> str:
+    return _names(specs, lambda info: info.default_penalty_weight is not None)
 
 
-def _readers(option: str) -> str:
+def _with_code_norm(specs: _Specs) -> str:
+    return _names(specs, lambda info: info.default_beta is not None and not info.parts)
+
+
+def _with_tangents(specs: _Specs) -> str:
+    return _names(specs, lambda info: info.has_tangents)
+
+
+def _readers(specs: _Specs, option: str) -> str:
     """Lists the names of the objectives that read an option."""
-    return _names(lambda info: option in info.options)
+    return _names(specs, lambda info: option in info.options)
 
 
-OBJECTIVE = {
-    "name": Option(
-        "sampling_free",
-        one_of("objective", objectives.OBJECTIVES),
-        "Training objective; docs/objectives.md explains each",
-    ),
-    "num_samples": Option(
-        1, COUNT, f"Number of posterior samples per example ({_readers('num_samples')})"
-    ),
-    "gamma": Option(0.5, IN_0_1, f"Weight of the quadratic correction ({_readers('gamma')})"),
-    "gamma_schedule": Option(
-        "constant",
-        one_of("gamma schedule", GAMMA_SCHEDULES),
-        "How gamma changes: constant; linear runs from gamma_start to gamma; piecewise takes"
-        " gamma_values in turn",
-    ),
-    "gamma_start": Option(0.95, IN_0_1, "First gamma of the linear schedule"),
-    "gamma_steps": Option(
-        0, COUNT_OR_0, "Number of steps in the linear schedule of gamma; 0 = train.steps"
-    ),
-    "gamma_values": Option(
-        objectives.FIGURE_1_GAMMAS, _GAMMAS, "Values of gamma in the piecewise schedule"
-    ),
-    "gamma_boundaries": Option(
-        (),
-        _BOUNDARIES,
-        "Steps at which the piecewise schedule takes its next gamma; () gives all values equally"
-        " many steps",
-    ),
-    "log_det_weight": Option(
-        1.0,
-        _LOG_DET_WEIGHT,
-        f"Weight of the log determinant ({_readers('log_det_weight')}): a number, or 'gamma' to"
-        " follow objective.gamma and its schedule",
-        of=object,
-    ),
-    "beta": Option(
-        None,
-        optional(NOT_NEGATIVE),
-        f"Weight of the KL divergence, or of the codes' squared norm ({_WITH_CODE_NORM}); None"
-        " takes the objective's own, which docs/objectives.md lists",
-        of=float,
-    ),
-    "beta_schedule": Option(
-        "constant",
-        one_of("beta schedule", BETA_SCHEDULES),
-        "How beta changes: constant; linear runs from beta_start to beta; cyclic does so"
-        " beta_cycles times",
-    ),
-    "beta_start": Option(0.0, NOT_NEGATIVE, "First beta of the linear and cyclic schedules"),
-    "beta_steps": Option(
-        0, COUNT_OR_0, "Number of steps in the linear or cyclic schedule of beta; 0 = train.steps"
-    ),
-    "beta_cycles": Option(4, COUNT, "Number of cycles in the cyclic schedule of beta"),
-    "beta_ramp": Option(0.5, IN_0_1, "Share of each cycle in which beta rises"),
-    "entropy_weight": Option(
-        1.0, NOT_NEGATIVE, "Weight of the posterior's entropy in the KL divergence"
-    ),
-    "entropy_schedule": Option(
-        "constant",
-        one_of("entropy schedule", ENTROPY_SCHEDULES),
-        "How the weight of the entropy changes: constant; linear runs from entropy_start to"
-        " entropy_weight",
-    ),
-    "entropy_start": Option(
-        0.0, NOT_NEGATIVE, "First weight of the entropy in the linear schedule"
-    ),
-    "entropy_steps": Option(
-        0,
-        COUNT_OR_0,
-        "Number of steps in the linear schedule of the entropy's weight; 0 = train.steps",
-    ),
-    "free_bits": Option(
-        0.0,
-        NOT_NEGATIVE,
-        "Floor under the KL divergence of each group of latent dimensions, in nats; 0 = none",
-    ),
-    "free_bits_groups": Option(
-        (),
-        SIZES,
-        "Sizes of consecutive groups of dimensions that share a floor; () makes each dimension a"
-        " group. The dimensions of a full covariance are always one group",
-    ),
-    "free_bits_of_batch": Option(
-        False,
-        FLAG,
-        "Whether the floor applies to the mean divergence of the batch instead of that of each"
-        " example",
-    ),
-    "tau": Option(0.2, POSITIVE, f"Information factor ({_readers('tau')})"),
-    "penalty_weight": Option(
-        None,
-        optional(NOT_NEGATIVE),
-        f"Weight of the penalty or discrepancy ({_WITH_PENALTY}); None takes the objective's own,"
-        " which docs/objectives.md lists",
-        of=float,
-    ),
-    "num_probes": Option(
-        0,
-        COUNT_OR_0,
-        f"Number of random directions from which a Jacobian's norm is estimated"
-        f" ({_readers('num_probes')}); 0 takes the whole Jacobian",
-    ),
-    "jacobian_dtype": Option(
-        "float32",
-        one_of("Jacobian dtype", JACOBIAN_DTYPES),
-        "Dtype of the decoder's Jacobian and the factors of its products, whose sums are always in"
-        " float32; only for images",
-    ),
-}
+def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
+    """Returns the options of the group, with those that the objectives of a table add."""
+    return {
+        "name": Option(
+            "sampling_free",
+            one_of("objective", specs),
+            "Training objective; docs/objectives.md explains each",
+        ),
+        "num_samples": Option(
+            1, COUNT, f"Number of posterior samples per example ({_readers(specs, 'num_samples')})"
+        ),
+        "gamma": Option(
+            0.5, IN_0_1, f"Weight of the quadratic correction ({_readers(specs, 'gamma')})"
+        ),
+        "gamma_schedule": Option(
+            "constant",
+            one_of("gamma schedule", GAMMA_SCHEDULES),
+            "How gamma changes: constant; linear runs from gamma_start to gamma; piecewise takes"
+            " gamma_values in turn",
+        ),
+        "gamma_start": Option(0.95, IN_0_1, "First gamma of the linear schedule"),
+        "gamma_steps": Option(
+            0, COUNT_OR_0, "Number of steps in the linear schedule of gamma; 0 = train.steps"
+        ),
+        "gamma_values": Option(
+            objectives.FIGURE_1_GAMMAS, _GAMMAS, "Values of gamma in the piecewise schedule"
+        ),
+        "gamma_boundaries": Option(
+            (),
+            _BOUNDARIES,
+            "Steps at which the piecewise schedule takes its next gamma; () gives all values"
+            " equally many steps",
+        ),
+        "log_det_weight": Option(
+            1.0,
+            _LOG_DET_WEIGHT,
+            f"Weight of the log determinant ({_readers(specs, 'log_det_weight')}): a number, or"
+            " 'gamma' to follow objective.gamma and its schedule",
+            of=object,
+        ),
+        "beta": Option(
+            None,
+            optional(NOT_NEGATIVE),
+            "Weight of the KL divergence, or of the codes' squared norm"
+            f" ({_with_code_norm(specs)}); None takes the objective's own, which docs/objectives.md"
+            " lists",
+            of=float,
+        ),
+        "beta_schedule": Option(
+            "constant",
+            one_of("beta schedule", BETA_SCHEDULES),
+            "How beta changes: constant; linear runs from beta_start to beta; cyclic does so"
+            " beta_cycles times",
+        ),
+        "beta_start": Option(0.0, NOT_NEGATIVE, "First beta of the linear and cyclic schedules"),
+        "beta_steps": Option(
+            0,
+            COUNT_OR_0,
+            "Number of steps in the linear or cyclic schedule of beta; 0 = train.steps",
+        ),
+        "beta_cycles": Option(4, COUNT, "Number of cycles in the cyclic schedule of beta"),
+        "beta_ramp": Option(0.5, IN_0_1, "Share of each cycle in which beta rises"),
+        "entropy_weight": Option(
+            1.0, NOT_NEGATIVE, "Weight of the posterior's entropy in the KL divergence"
+        ),
+        "entropy_schedule": Option(
+            "constant",
+            one_of("entropy schedule", ENTROPY_SCHEDULES),
+            "How the weight of the entropy changes: constant; linear runs from entropy_start to"
+            " entropy_weight",
+        ),
+        "entropy_start": Option(
+            0.0, NOT_NEGATIVE, "First weight of the entropy in the linear schedule"
+        ),
+        "entropy_steps": Option(
+            0,
+            COUNT_OR_0,
+            "Number of steps in the linear schedule of the entropy's weight; 0 = train.steps",
+        ),
+        "free_bits": Option(
+            0.0,
+            NOT_NEGATIVE,
+            "Floor under the KL divergence of each group of latent dimensions, in nats; 0 = none",
+        ),
+        "free_bits_groups": Option(
+            (),
+            SIZES,
+            "Sizes of consecutive groups of dimensions that share a floor; () makes each dimension"
+            " a group. The dimensions of a full covariance are always one group",
+        ),
+        "free_bits_of_batch": Option(
+            False,
+            FLAG,
+            "Whether the floor applies to the mean divergence of the batch instead of that of each"
+            " example",
+        ),
+        "tau": Option(0.2, POSITIVE, f"Information factor ({_readers(specs, 'tau')})"),
+        "penalty_weight": Option(
+            None,
+            optional(NOT_NEGATIVE),
+            f"Weight of the penalty or discrepancy ({_with_penalty(specs)}); None takes the"
+            " objective's own, which docs/objectives.md lists",
+            of=float,
+        ),
+        "num_probes": Option(
+            0,
+            COUNT_OR_0,
+            f"Number of random directions from which a Jacobian's norm is estimated"
+            f" ({_readers(specs, 'num_probes')}); 0 takes the whole Jacobian",
+        ),
+        "jacobian_dtype": Option(
+            "float32",
+            one_of("Jacobian dtype", JACOBIAN_DTYPES),
+            "Dtype of the decoder's Jacobian and the factors of its products, whose sums are always"
+            " in float32; only for images",
+        ),
+        **own_options(specs),
+    }
 
 
 def check_objective(options: ml_collections.ConfigDict) -> None:
@@ -174,22 +194,24 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: if a rule is broken; the error names the keys and what to set.
     """
+    check_own_options("objective", options, objectives.OBJECTIVES, options.name)
     info = objectives.OBJECTIVES[options.name]
+    specs = objectives.OBJECTIVES
     _check_weights(options, info)
     if options.log_det_weight != 1.0 and "log_det_weight" not in info.options:
         raise UsageError(
-            f"objective.log_det_weight only applies to {_readers('log_det_weight')}; objective.name"
-            f" is {options.name!r}"
+            f"objective.log_det_weight only applies to {_readers(specs, 'log_det_weight')};"
+            f" objective.name is {options.name!r}"
         )
     # In a resolved config, an objective without a penalty has the weight 0.
     if options.penalty_weight and info.default_penalty_weight is None:
         raise UsageError(
-            f"objective.penalty_weight only applies to {_WITH_PENALTY}; objective"
+            f"objective.penalty_weight only applies to {_with_penalty(specs)}; objective"
             f" {options.name!r} has no penalty"
         )
     if options.jacobian_dtype != "float32" and not info.forms_jacobian(options):
         raise UsageError(
-            f"objective.jacobian_dtype only applies to {_WITH_TANGENTS}, without"
+            f"objective.jacobian_dtype only applies to {_with_tangents(specs)}, without"
             f" objective.num_probes; objective {options.name!r} does not take the decoder's whole"
             " Jacobian here"
         )

@@ -10,25 +10,27 @@ from sequence_models import trained_copy
 from sfvae_jax import data, evaluation
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.grammars import Language, sequence_grammar
+from sfvae_jax.plugins import import_plugins
 
 LINES = ("ab", "aab", "b", "abba", "bb", "a")
 
 
 @pytest.fixture
-def words(tmp_path, own_cache):
-    """The name of a data set of the kind that the page defines."""
+def words(tmp_path, own_cache, no_plugins, monkeypatch):
+    """The name of a data set of the kind that the page defines, in words.py of this folder."""
     page = (ROOT / "docs" / "sequences.md").read_text().split("## A kind of your own")[1]
-    before = dict(data.SOURCES)
-    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], {})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.py").write_text(re.search(r"```python\n(.*?)```", page, re.S)[1])
+    import_plugins(["words.py"])
     path = tmp_path / "words.txt"
     path.write_text("\n".join(LINES))
-    yield f"words:{path}"
-    data.SOURCES.clear()
-    data.SOURCES.update(before)
+    return f"words:{path}"
 
 
 def test_it_is_read_checked_and_told_in_a_config(words):
     config = load_config("equations").get_config("laptop")
+    config.unlock()
+    config.plugins = ("words.py",)
     config.data.update(name=words, num_test=2)
     resolved = resolve(config)
     language = data.language(resolved.data)

@@ -1,0 +1,115 @@
+"""The plugins of a run: copies of their files, whether they changed, and where they are now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from sfvae_jax import plugins
+from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.paths import shown
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime import processes
+from sfvae_jax.runtime.files import read_json, write_bytes
+
+log = logging.getLogger("sfvae_jax")
+
+_FOLDER = "plugins"
+
+
+def keep_plugins(config: ml_collections.ConfigDict, files: Workdir) -> None:
+    """Copies the files of a run's plugins into its workdir, which nothing there ever executes.
+
+    Args:
+        config: resolved.
+        files: those of the run, which has locked them.
+
+    Raises:
+        RunError: if they cannot be written.
+    """
+    if not processes.is_main():
+        return
+    for plugin in plugins.import_plugins(config.plugins):
+        path = files.folder / _FOLDER / f"{plugin.file.stem}-{plugin.digest}.py"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                write_bytes(path, plugin.content)
+        except OSError as error:
+            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
+
+
+def tell_changed_plugins(config: ml_collections.ConfigDict, files: Workdir) -> None:
+    """Warns of plugins that are not what they were when the run began.
+
+    Args:
+        config: resolved.
+        files: those of the run, which may not have begun.
+    """
+    if not files.config.exists() or not processes.is_main():
+        return
+    for name, digest in _recorded(read_json(files.config)):
+        if digest not in config.plugin_digests:
+            log.warning(
+                "plugin %s is not what it was when this run began; it is used as it is now, and"
+                " %s keeps what it was",
+                shown(Path(name)),
+                shown(files.folder / _FOLDER),
+            )
+
+
+def recorded_plugins(
+    content: Mapping[str, Any], files: Workdir, *, unchanged: bool = False
+) -> tuple[str, ...]:
+    """Returns the names of the plugins that a run needs, as they are found here.
+
+    A plugin is a file with the same content that this process has imported; or the file that the
+    run names; or a file of that name and content in the current folder; or an imported file of that
+    name. A file inside the workdir is never taken: who writes a workdir does not choose what code
+    is executed.
+
+    Args:
+        content: the run's configuration, as config.json and results.json have it.
+        files: those of the run.
+        unchanged: whether the content must be that with which the run began.
+
+    Raises:
+        UsageError: if one is not found, with what to do.
+    """
+    return tuple(_found(name, digest, files, unchanged) for name, digest in _recorded(content))
+
+
+def _recorded(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names, digests = content.get("plugins", ()), content.get("plugin_digests", ())
+    if not _are_texts(names) or not _are_texts(digests):
+        return []
+    return [*zip(names, [*digests, *[""] * len(names)], strict=False)]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(entry, str) for entry in value)
+
+
+def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
+    here = plugins.imported()
+    same = [plugin.name for plugin in here if plugin.digest == digest]
+    if same or not plugins.is_file(name):
+        return same[0] if same else name
+    for path in (Path(name), Path.cwd() / Path(name).name):
+        if path.resolve().is_relative_to(files.folder) or not path.is_file():
+            continue
+        if plugins.digest_of(path) == digest or (path == Path(name) and not unchanged):
+            return str(path)
+    of_name = [plugin.name for plugin in here if plugin.file.name == Path(name).name]
+    if of_name and not unchanged:
+        return of_name[0]
+    copy = f"{files.name}/{_FOLDER}/{Path(name).stem}-{digest}.py"
+    raise UsageError(
+        f"{files.name} needs the plugin {name}, which is not there. Give its path now, as"
+        " --config.plugins=PATH or load(..., plugins=(PATH,));"
+        f" if you trust this run, that of its copy {copy}"
+    )

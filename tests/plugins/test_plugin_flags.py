@@ -1,0 +1,223 @@
+"""Plugins on the command line: their options are keys, in whatever order the flags come."""
+
+import json
+import re
+import shutil
+
+import pytest
+from helpers import ROOT, TINY
+
+from launch.backends import ray
+from launch.runs import expand
+from launch.sweep import main as sweep
+from sfvae_jax import evaluate, plugins, train
+from sfvae_jax.command_line import console
+from sfvae_jax.command_line.flag_config import parse_config
+from sfvae_jax.command_line.recorded import get_config
+from sfvae_jax.config import resolve
+from sfvae_jax.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("no_plugins")
+
+CONFIG = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
+FOLDER = ROOT / "examples/plugins"
+RENYI, UNITS = FOLDER / "renyi_objective.py", FOLDER / "active_units.py"
+
+OWN = """
+from sfvae_jax.config import base_config
+
+def get_config(preset=""):
+    config = base_config(preset)
+    config.plugins = ("parts.py",)
+    config.objective.name = "renyi"
+    config.objective.alpha = 0
+    return config.lock()
+
+def sweep(add):
+    for alpha in (0.0, 0.5):
+        add(**{"objective.alpha": alpha})
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a config file and the plugin that it names; the current folder is another."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "own_config.py").write_text(OWN)
+    shutil.copy(RENYI, folder / "parts.py")
+    return folder
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_flags_in_any_order(first):
+    flags = [
+        f"--config.plugins={RENYI},{UNITS}",
+        "--config.objective.name=renyi",
+        "--config.objective.alpha=0",
+    ]
+    flags = flags[first:] + flags[:first]
+    names = "--config.evaluations.names=active_units,reconstruction"
+    found = resolve(parse_config([CONFIG, *flags, names]))
+    assert repr(found.objective.alpha) == "0.0"
+    assert found.plugins == (str(RENYI), str(UNITS))
+    assert found.evaluations.names == ("active_units", "reconstruction")
+    assert found.evaluations.active_units.threshold == 0.01
+
+
+def test_a_plugin_lies_beside_its_config_file(own):
+    config = parse_config([f"--config={own}/own_config.py"])
+    assert resolve(config).plugins == (str(own / "parts.py"),)
+    assert repr(config.objective.alpha) == "0.0"
+    changed = parse_config([f"--config={own}/own_config.py", "--config.objective.alpha=0.75"])
+    assert changed.objective.alpha == 0.75
+    with pytest.raises(
+        UsageError, match=r"plugins=parts\.py: there is no file '.*/here/parts\.py'"
+    ):
+        parse_config([f"--config={own}/own_config.py", "--config.plugins=parts.py"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("objective.alhpa=1", "unknown config key objective.alhpa; did you mean objective.alpha?"),
+        ("objective.alpha=low", "objective.alpha must be a number in [0, 1), got 'low'"),
+        ("objective.alpha=2", "objective.alpha must be a number in [0, 1), got 2.0"),
+        ("objective.name=renj", "unknown objective 'renj'; did you mean 'renyi'?"),
+    ],
+)
+def test_slips_are_told_as_for_a_built_in_option(flag, told):
+    flags = [CONFIG, f"--config.{flag}", f"--config.plugins={RENYI}"]
+    with pytest.raises(UsageError) as caught:
+        resolve(parse_config(flags))
+    assert told in str(caught.value)
+
+
+def test_a_plugin_that_fails_is_told_with_its_line(own, tmp_path):
+    (tmp_path / "here" / "bad.py").write_text("import sfvae_jax\nsfvae_jax.nothing\n")
+    with pytest.raises(UsageError) as caught:
+        parse_config([CONFIG, "--config.plugins=bad.py"])
+    assert str(caught.value).startswith("plugin bad.py, line 2: AttributeError: ")
+    (own / "parts.py").write_text("1 +")
+    with pytest.raises(UsageError, match=r"^plugin .*parts\.py, line 1: SyntaxError"):
+        parse_config([f"--config={own}/own_config.py"])
+
+
+def test_show_and_list_have_what_a_plugin_adds(capsys):
+    assert (
+        console.main(["show", CONFIG.removeprefix("--config="), f"--config.plugins={RENYI}"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert re.search(r"objective\.alpha = 0\.5\n +Order of the Renyi divergence", out)
+    assert console.main(["list", "objectives", "plugins", f"--plugins={RENYI}"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  renyi +the variational Renyi bound$", out, re.MULTILINE)
+    assert re.search(r"^  objective renyi +the variational Renyi bound \(", out, re.MULTILINE)
+    assert str(RENYI) in out.replace("\n", "").replace(" ", "")
+
+
+def test_list_says_when_there_are_none(capsys):
+    console.main(["list", "plugins"])
+    assert "--plugins=FILE" in capsys.readouterr().out
+
+
+def test_the_runs_of_a_sweep_have_the_options(own, tmp_path):
+    runs = expand(f"{own}/own_config.py", tmp_path / "sweep")
+    assert [run.config.objective.alpha for run in runs] == [0.0, 0.5]
+    assert {run.config.plugins for run in runs} == {(str(own / "parts.py"),)}
+
+
+def test_a_cluster_is_shipped_plugins_of_the_repository_alone(own, tmp_path):
+    name = "examples/plugins/renyi_objective.py"
+    added = [f"--config.plugins={RENYI}", "--config.objective.name=renyi"]
+    run = expand("configs/mnist_collapse.py:laptop", tmp_path / "sweep", added, ["seed=0"])[0]
+    arguments = ray._shipped_arguments(run)
+    assert arguments[-1] == f"--config.plugins=('{name}',)"
+    assert [flag for flag in arguments if "plugins" in flag] == [arguments[-1]]
+    other = expand(f"{own}/own_config.py", tmp_path / "sweep")[0]
+    with pytest.raises(UsageError, match="is not in .*, which is shipped to the cluster"):
+        ray._shipped_arguments(other)
+
+
+def test_a_sweep_over_an_option_of_a_plugin(tmp_path, capfd):
+    """In processes of their own, with a table at the end that knows the plugin's measure."""
+    tiny = {**TINY, "evaluations.steps": (), "train.steps": 2, "plugins": (str(RENYI), str(UNITS))}
+    tiny |= {"objective.name": "renyi", "evaluations.names": ("active_units",)}
+    tiny["evaluations.part"] = "train"
+    text = OWN.replace('("parts.py",)', "()").replace(
+        'config.objective.name = "renyi"', f"config.update_from_flattened_dict({tiny!r})"
+    )
+    (tmp_path / "own_config.py").write_text(text)
+    flags = [f"--config={tmp_path}/own_config.py", f"--workdir={tmp_path}/sweep"]
+    assert sweep(flags) == 0
+    out = capfd.readouterr().out
+    assert "objective.alpha=0.0" in out
+    assert "objective.alpha=0.5" in out
+    assert "active units" in out
+    results = sorted((tmp_path / "sweep").glob("objective.alpha=*/results.json"))
+    kept = [json.loads(path.read_text())["config"]["objective"]["alpha"] for path in results]
+    assert kept == [0.0, 0.5]
+
+
+def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
+    """With its plugin where it was, elsewhere under its name, or given; else it is told."""
+    (tmp_path / "a").mkdir()
+    path = shutil.copy(RENYI, tmp_path / "a" / "parts.py")
+    tiny = {
+        **TINY,
+        "train.steps": 2,
+        "evaluations.steps": (),
+        "evaluations.names": ("lower_bound",),
+    }
+    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
+    given = [f"--config.plugins={path}", "--config.objective.name=renyi"]
+    run = tmp_path / "run"
+    with plugins.isolated():
+        train.train(parse_config([CONFIG, *flags, *given]), run)
+    with plugins.isolated():
+        assert get_config(str(run)).objective.alpha == 0.5
+    path = shutil.move(path, tmp_path / "parts.py")
+    monkeypatch.chdir(tmp_path)  # the same content under the same name
+    with plugins.isolated():
+        config = get_config(str(run))
+        assert config.plugins == (str(path),)
+        assert evaluate.evaluate(config, run)["lower_bound"] < 0.0
+    path = shutil.move(path, tmp_path / "a" / "other.py")
+    with plugins.isolated(), pytest.raises(UsageError) as caught:
+        get_config(str(run))
+    told = str(caught.value)
+    assert f"needs the plugin {tmp_path}/a/parts.py, which is not there" in told
+    copy = re.search(r"that of its copy (\S+)$", told)[1]
+    assert (tmp_path / copy).read_bytes() == RENYI.read_bytes()
+    with plugins.isolated():
+        plugins.import_plugins([path])
+        assert get_config(str(run)).objective.name == "renyi"
+
+
+def test_no_code_inside_a_workdir_is_executed(tmp_path):
+    """Whatever its config.json says."""
+    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
+    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
+    run = tmp_path / "run"
+    train.train(parse_config([CONFIG, *flags]), run)
+    (run / "evil.py").write_text("raise SystemExit('executed')")
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**content, "plugins": [str(run / "evil.py")]}))
+    with pytest.raises(UsageError, match="which is not there"):
+        get_config(str(run))
+
+
+def test_a_run_of_an_earlier_version_has_no_plugins(tmp_path):
+    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
+    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
+    config, run = parse_config([CONFIG, *flags]), tmp_path / "run"
+    train.train(config, run)
+    content = json.loads((run / "config.json").read_text())
+    for key in ("plugins", "plugin_digests"):
+        del content[key]
+    (run / "config.json").write_text(json.dumps(content))
+    assert get_config(str(run)).plugins == ()
+    train.train(config, run)  # it goes on
+    evaluate.evaluate(config, run)
