@@ -114,6 +114,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch,
         for two, one in zip(steps, records(tmp_path / "one" / name), strict=True):
             two.pop("steps_per_second"), one.pop("steps_per_second")
             assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
+        # Only process 0 tells anybody of them.
+        folder = tmp_path / "two"
+        files = [folder / f"{name}.told.{index}" for index in range(2)]
+        told, nothing = (json.loads(file.read_text()) for file in files)
+        assert (sorted({*told, 5}), nothing) == ([1, 2, 4, 5, 6, 8, 10, 12], [])
+        assert len(list((folder / name / "tensorboard").iterdir())) == 1
         if config.evaluations.steps:
             results = json.loads((tmp_path / "two" / name / "results.json").read_text())
             assert set(results["history"]) == {"5", "12"}
