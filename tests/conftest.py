@@ -64,7 +64,7 @@ def _most_kept():
 
 @pytest.fixture(autouse=True)
 def _bounded_memory(_most_kept):
-    """Programs that earlier tests compiled are let go before they fill the machine."""
+    """Drops the programs that earlier tests compiled before they fill the memory."""
     yield
     if _resident_memory() > _most_kept["bytes"]:
         jax.clear_caches()
@@ -92,20 +92,20 @@ def _return_freed_memory():
 
 @pytest.fixture
 def keys():
-    """Fresh keys, one a `next`, the same in every run."""
+    """Yields fresh keys, the same in every run; `next` takes one."""
     return map(jax.random.key, itertools.count(1234))
 
 
 @pytest.fixture
 def float64():
-    """Double precision for the length of a test."""
+    """Enables double precision during a test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def own_cache(tmp_path_factory, monkeypatch):
-    """A user's cache folder of the test's own; returns it."""
+    """Gives the test a user's cache folder of its own; returns it."""
     folder = tmp_path_factory.mktemp("user") / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder

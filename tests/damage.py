@@ -4,7 +4,7 @@ import numpy as np
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """The content with one kind of damage somewhere, or two."""
+    """Returns the content with one or two kinds of damage at random places."""
     content = bytearray(content)
     for _ in range(rng.integers(1, 3)):
         kind, place = rng.integers(6), int(rng.integers(len(content) + 1))

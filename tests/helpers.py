@@ -12,7 +12,7 @@ import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Guards against a hang alone: ten times what the slowest machine needs and more.
+# Only guards against a hang: more than ten times what the slowest machine needs.
 HANG = 600
 
 TINY = {
@@ -31,7 +31,7 @@ TINY = {
 
 
 def make_tiny_config(**changes):
-    """What the fixture `tiny_config` makes."""
+    """Returns the config of the fixture `tiny_config`."""
     config = load_config("mnist_collapse").get_config("laptop")
     for key, value in {**TINY, **changes}.items():
         value = tuple(value) if isinstance(value, list) else value  # as JSON has it
@@ -48,7 +48,7 @@ def text_file(name):
 
 
 def wait_for(holds, *processes):
-    """Until `holds()`; fails when it takes far too long, or one of the processes ends before."""
+    """Waits until `holds()`; fails if that takes far too long or a process ends first."""
     deadline = time.monotonic() + HANG
     while not holds():
         for process in processes:
@@ -59,7 +59,7 @@ def wait_for(holds, *processes):
 
 @contextmanager
 def largest_file(size):
-    """No file of this process may grow beyond so many bytes, as if the disk were full."""
+    """Limits the files of this process to this number of bytes, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -69,17 +69,17 @@ def largest_file(size):
 
 
 def checkpoint_steps(workdir):
-    """The steps of the checkpoints of a run that are whole by their names."""
+    """Returns the steps of a run's checkpoints whose names are those of complete ones."""
     return {int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()}
 
 
 def records(workdir):
-    """What metrics.jsonl of a run holds."""
+    """Returns the records in metrics.jsonl of a run."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def load_config(name):
-    """A file of configs/ as a module, found by path as the command line does."""
+    """Imports a file of configs/ by its path, as the command line does."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -87,7 +87,7 @@ def load_config(name):
 
 
 def equations(jaxpr):
-    """All equations of a jaxpr, those of called functions too."""
+    """Yields all equations of a jaxpr, including those of called functions."""
     for eqn in jaxpr.eqns:
         yield eqn
         for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns")):

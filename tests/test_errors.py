@@ -1,4 +1,4 @@
-"""The words that errors are made of."""
+"""The functions that put errors into words."""
 
 from sfvae_jax.errors import in_one_line, listed, readable
 

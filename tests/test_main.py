@@ -1,4 +1,4 @@
-"""The command as a user types it, in real processes; what needs none, by its two functions."""
+"""The command as a user types it, in real processes, or its two functions if these suffice."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
 
 @pytest.mark.slow  # as two processes do, by default
 def test_two_devices_take_the_steps_of_one(run_main, tmp_path, tiny_config):
-    """One in a process of its own, which trains and does no more; two in this one."""
+    """One device in a process of its own, which only trains; two devices in this process."""
     done = run_main(tmp_path / "1", "--config.objective.name=sampling", "--mode=train")
     assert done.returncode == 0, done.stderr
     assert "device: 1 x cpu" in done.stderr
@@ -113,8 +113,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_main, tmp_path):
 
 
 def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
-    """An objective that breaks at step 7, where gamma changes: that of step 5, which is evaluated,
-    stays and is good."""
+    """The objective breaks at step 7; the checkpoint of step 5 is kept and can be evaluated."""
     config = tiny_config(
         **{"objective.gamma_schedule": "piecewise", "objective.gamma_values": (0.9, 0.5)}
     )
@@ -138,7 +137,7 @@ def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
 
 
 def test_a_workdir_at_work_is_refused(tmp_path, tiny_config):
-    """Training and evaluation alike; nothing is changed."""
+    """Both training and evaluation are refused, and nothing is changed."""
     config = tiny_config()
     with Workdir(tmp_path).claimed(resolve(config)):
         for work in (train, evaluate.evaluate):
@@ -197,9 +196,9 @@ def test_a_bucket_is_no_workdir(run_main, tmp_path, monkeypatch):
 
 
 def test_without_a_workdir_a_run_is_named_by_how_it_is_trained(tmp_path):
-    """The log says so before anything else; here JAX has no device, and nothing is written.
+    """The log says so first; here JAX has no device, and nothing is written.
 
-    What is measured is no part of the name: a run that is trained can be evaluated once more.
+    What is measured is not part of the name: a trained run can be evaluated again.
     """
     done = subprocess.run(
         [
@@ -265,7 +264,7 @@ def test_nothing_to_evaluate(tmp_path, tiny_config):
 
 
 def test_a_users_own_arrays(tmp_path, tiny_config, caplog):
-    """Vectors of 20 numbers, mini-batches that do not divide them, a test part, linear gamma."""
+    """Vectors of 20 numbers, mini-batches that do not divide them, a test split, linear gamma."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", x_train=rng.random((30, 20)), x_test=rng.random((10, 20)))
     changes = {

@@ -147,7 +147,7 @@ def test_data_that_changed_under_the_same_name_are_another_method():
 
 
 def test_published_rows_are_found_by_their_where(tmp_path):
-    """mnist_estimators: one row for each number of samples, at the end whatever the step."""
+    """mnist_estimators: one row for each number of samples, for the end of runs of any length."""
     runs = []
     for num_samples in (1, 20):
         run = finished_run("iwae", 0, 0.1, **{"objective.num_samples": num_samples})

@@ -1,4 +1,4 @@
-"""Runs that are killed or told to stop, as real processes: nothing is lost, nothing is a lie."""
+"""Runs that are killed or stopped, as real processes: nothing is lost, and no file is wrong."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def start(run_main, tmp_path):
 
 
 def stop(process, number):
-    """Sends a signal; returns what the process said. It must end as that signal's processes do."""
+    """Sends a signal; returns the output. The process must end with the status of that signal."""
     process.send_signal(number)
     said = process.communicate(timeout=HANG)[1]
     wanted = -number if number == signal.SIGKILL else 128 + number
@@ -57,7 +57,7 @@ def stop(process, number):
 
 
 def assert_no_lie(workdir):
-    """What results.json has, a checkpoint has been of; both can be read."""
+    """Checks that results.json holds no step beyond the checkpoints; both can be read."""
     path = workdir / "results.json"
     if not path.exists():
         return
@@ -112,7 +112,7 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
         assert process.returncode == 0, said
     assert_the_same_run(stopped, whole, tiny_config(**LONG))
 
-    # What each process took is told, that of the killed one too.
+    # The time of each process is recorded, that of the killed one too.
     pieces = provenance.read(Workdir(stopped).provenance)
     first, second, third = (piece["from_step"] for piece in pieces)
     assert first == 0 < second < third < 1200
@@ -171,7 +171,7 @@ def test_killed_again_and_again(start, tmp_path, tiny_config, kind):
         assert_no_lie(killed)
         reached.append(max(checkpoint_steps(killed), default=0))
         assert sorted(reached) == reached, kill  # no finished step is lost
-    assert max(reached) > 0  # kills met it at work
+    assert max(reached) > 0  # it was killed while it worked
     process = start(killed, changes, "train_and_evaluate")
     said = process.communicate()[1]
     assert process.returncode == 0, said
@@ -179,7 +179,7 @@ def test_killed_again_and_again(start, tmp_path, tiny_config, kind):
 
 
 def stop_or_kill(process, number):
-    """As `stop`; before its handlers are there, Python ends at SIGTERM as the system does."""
+    """Does the same as `stop`; before the handlers are installed, SIGTERM ends Python at once."""
     process.send_signal(number)
     said = process.communicate(timeout=HANG)[1]
     assert process.returncode in (-number, 128 + number, 0), said

@@ -18,7 +18,7 @@ _SECONDS_IN_SILENCE = 2.0
 class Background:
     """Does work for one step after another in one thread.
 
-    Work that fails is told, and changes nothing else.
+    Work that fails is reported, and nothing else changes.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Background:
 def _told(step: int, work: Callable[[], None]) -> None:
     try:
         work()
-    except Exception as error:  # whatever it is, training is worth more than a picture
+    except Exception as error:  # of any kind: a picture must not stop training
         log.warning(
             "the pictures of step %d are not drawn: %s; training goes on", step, in_one_line(error)
         )

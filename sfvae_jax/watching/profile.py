@@ -57,7 +57,7 @@ def checked(steps: Any, num_steps: int | None = None) -> Steps:
 class Profile:
     """Traces the calls that take certain steps. A call of several steps is traced as a whole.
 
-    A trace that cannot be made or written is told, and training goes on.
+    A trace that cannot be made or written is reported, and training continues.
     """
 
     def __init__(self, steps: Steps, folder: Path) -> None:

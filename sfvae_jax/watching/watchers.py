@@ -1,4 +1,4 @@
-"""All who watch a run train: they are told what it writes, and never change what it computes."""
+"""Watchers of a training run receive what it writes, and never change what it computes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Watchers:
         Args:
             config: the run's resolved configuration.
             files: its workdir.
-            on_metrics: is told the values of each recorded step.
+            on_metrics: receives the values of each recorded step.
             tensorboard: whether event files are written.
             profile: the first and the last step of a trace.
 

@@ -101,7 +101,7 @@ def test_labels_do_not_separate_architectures(tmp_path):
 
 
 def test_the_seed_and_the_names_of_files_decide(tmp_path):
-    """These numbers must never change, or runs would go on with other test images."""
+    """These numbers must never change, or runs would resume with other test images."""
     ids = held_out.identities([b"0.png", b"1.png", b"2.png", b"3.png"])
     assert ids.tolist() == [
         *(265832436952625554, 16883858749844907321),

@@ -90,7 +90,7 @@ def test_a_record_reads_as_the_run_does(table, tmp_path):
 
 
 def test_what_a_run_took_in_several_pieces(table, tmp_path):
-    """Pieces by the same code on the same machine are one; the time is that of all."""
+    """Processes with the same code and machine are joined, and their times are added."""
     entry, other = entries_of(table)[:2]
     pieces = [
         PIECE,
@@ -105,7 +105,7 @@ def test_what_a_run_took_in_several_pieces(table, tmp_path):
     assert (first["work"], first["seconds"]) == ("train and evaluate", 20.3)
     assert second == pieces[3]
     assert record["calibration"] is None  # of another processor than this one
-    # Of a run that an earlier version began, the time is not known.
+    # The time of a run that an earlier version began is unknown.
     record = make_record(other, finish(other, tmp_path / "a", pieces[1:]), 8.0)
     assert record["seconds"] is record["processor_seconds"] is None
     here = {**PIECE, "machine": {**PIECE["machine"], "processor": provenance.processor()}}
@@ -114,7 +114,7 @@ def test_what_a_run_took_in_several_pieces(table, tmp_path):
 
 
 def test_no_path_of_this_machine_is_recorded(tmp_path):
-    """Of a data file, a decoder's run, and sentences about them; a molecule is no path."""
+    """Paths of a data file and a run are cut, in sentences too; a molecule is not a path."""
     data, decoder = tmp_path / "secret" / "data.npz", tmp_path / "secret" / "run"
     overrides = (f"data.name=npz:{data}", f"train.decoder_from={decoder}")
     table = own_table(tmp_path, part=((), overrides))
@@ -150,10 +150,10 @@ def test_a_record_is_stale_when_the_settings_that_decide_have_changed(table, tmp
         return look_up(entries_of(own_table(tmp_path, part=part, **changes))[0], records)
 
     assert look_up(entry, records).is_there
-    # What decides nothing: how often there is a record, a checkpoint; pictures.
+    # Settings that change no number: how often records and checkpoints are written; pictures.
     assert again(**{"train.log_every": 4, "train.checkpoint_every": 6}).is_there
     assert again(**{"evaluations.num_pictured": 3, "data.device_bytes": 10**6}).is_there
-    # An option of an evaluation that is not taken.
+    # An option of an evaluation that is not named.
     assert again(**{"evaluations.marginal_likelihood.num_samples": 7}).is_there
     stale = again(**{"train.learning_rate": 0.5})
     assert stale.record is None
@@ -172,7 +172,7 @@ def test_a_record_is_stale_when_the_settings_that_decide_have_changed(table, tmp
 
 
 def test_measures_that_are_wanted_now_and_were_not_then(table, tmp_path):
-    """The record holds all the same."""
+    """The record is still valid."""
     records = tmp_path / "records"
     filed(entries_of(table)[0], tmp_path / "work", records)
     more = {"evaluations.names": ("kl_divergence", "collapse"), "evaluations.steps": (5, 7, 12)}
@@ -218,7 +218,7 @@ def test_a_damaged_record_is_told_and_left_out(table, tmp_path, damage):
 
 
 def test_a_record_that_is_damaged_at_random_ends_nothing(table, tmp_path):
-    """It is told as damaged or stale, or what is left of it can be tabled."""
+    """It is reported as damaged or stale, or the rest of it can be shown in a table."""
     entry, records = entries_of(table)[0], tmp_path / "records"
     path = filed(entry, tmp_path / "work", records)
     whole, rng, told = path.read_bytes(), np.random.default_rng(0), 0
@@ -327,7 +327,7 @@ def test_the_calibration_is_measured_once_and_kept(own_cache, monkeypatch):
 
 
 def test_the_time_left_counts_what_a_step_takes(tmp_path):
-    """And of a run of which nothing is known, what is usual."""
+    """A run about which nothing is known gets the usual time."""
     runs = [{"seed": 0, "objective.name": name} for name in ("sampling", "iwae", "rae")]
     entries = entries_of(own_table(tmp_path, runs))
     seconds = (12.0, 36.0, np.inf)

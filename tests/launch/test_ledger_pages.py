@@ -62,7 +62,7 @@ def ledger(tmp_path):
 
 
 def _change(path, **changes):
-    """Of entries of a record, each by the keys that lead to it."""
+    """Changes entries of a record, each given by the keys that lead to it."""
     record = json.loads(path.read_text())
     for keys, value in changes.items():
         *groups, last = keys.split("__")

@@ -1,4 +1,4 @@
-"""The list of tables: none of the papers' is missing, and what it names is there."""
+"""The list of tables has all tables of the papers, and what it refers to exists."""
 
 import re
 from pathlib import Path

@@ -173,7 +173,7 @@ def write_finished(run):
 def test_runs_that_other_processes_train_are_waited_for(
     tmp_path, monkeypatch, capsys, finishes, known
 ):
-    """Known at the start or found later; finished there, or left to this sweep."""
+    """The other process is there at the start or found later; it finishes the run, or does not."""
     runs = expand(write_config(tmp_path, [{"seed": 0}, {"seed": 1}]), tmp_path / "sweep")
     for run in runs:
         run.workdir.mkdir(parents=True)

@@ -85,7 +85,7 @@ def poll_until_over(backend):
 
 def test_local_runs_take_turns_and_report_how_they_ended(tmp_path, shell):
     def work(own, other):
-        """Ends well only beside the other."""
+        """Returns a script that succeeds only while the other one runs."""
         met = f"[ -e {tmp_path}/{other}.began ] && met=yes && break; sleep 0.05"
         count = f"ls {tmp_path}/*.at_work | wc -l >> {tmp_path}/counts"
         begin = f"touch {tmp_path}/{own}.at_work {tmp_path}/{own}.began; {count}"

@@ -201,5 +201,5 @@ def test_extreme_stddev_is_finite_with_finite_gradients(below):
     entropy, prior = 1.5 * np.log(2 * np.pi * np.e) + log_det, -1.5 * np.log(2 * np.pi)
     expected = [0.5 * square - entropy - prior, entropy, prior - 0.5 * square]
     np.testing.assert_allclose(values[2:], expected, rtol=1e-5)
-    # log q of a sample is -m/2 log 2 pi - log det L - |e|^2 / 2, whatever L is.
+    # log q of a sample is -m/2 log 2 pi - log det L - |e|^2 / 2, for any L.
     assert np.all((prior - log_det - 8.0 < values[:2]) & (values[:2] < prior - log_det))

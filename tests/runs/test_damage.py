@@ -1,4 +1,4 @@
-"""What happens to a run's disk must not cost a finished step, nor leave a lie on it."""
+"""Damage to a run's files: no finished step is lost, and no file holds wrong results."""
 
 import collections
 import itertools
@@ -58,7 +58,7 @@ def _results(workdir):
 
 
 def _pieces(workdir):
-    """The pieces of work on a run, and the steps from which they went on."""
+    """Returns the processes of a run, and the steps from which they resumed."""
     found = provenance.read(Workdir(workdir).provenance)
     return [(piece["work"], piece["from_step"]) for piece in found]
 
@@ -114,7 +114,7 @@ def test_what_was_lost_is_told_and_measured_again(run, finished, config, caplog)
 
 
 def test_measures_of_a_checkpoint_add_up(run, tiny_config, monkeypatch):
-    """And those of another one do not."""
+    """The measures of another checkpoint replace them."""
 
     def draw(config, files, trained):
         with files.drawing() as folder:
@@ -156,7 +156,7 @@ def test_evaluation_takes_the_one_before_and_sets_nothing_aside(run, config, cap
     assert "checkpoint 12 is damaged: " in caplog.text
     assert _results(run)["step"] == 8
     assert _pieces(run) == [("train", 0), ("evaluate", 8)]
-    assert set(_results(run)["history"]) == {"5"}  # that of 12 is of no checkpoint any more
+    assert set(_results(run)["history"]) == {"5"}  # step 12 has no checkpoint any more
     assert _content(checkpoints) == before
 
 
@@ -189,7 +189,7 @@ def test_checkpoints_that_are_gone_are_no_new_beginning(run, config):
 
 
 def test_killed_before_its_first_checkpoint_a_run_begins_again(run, finished, config):
-    """What it may leave then: lines of metrics, half a checkpoint, half files, its lock."""
+    """A killed process may leave lines of metrics, half a checkpoint, half files and its lock."""
     files = Workdir(run)
     metrics = files.metrics.read_text().splitlines()
     files.metrics.write_text("\n".join([*metrics[:3], '{"step": 5, "lo']))
@@ -214,7 +214,7 @@ runpy.run_module("sfvae_jax.main", run_name="__main__")
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_command_in_one_line(run_main, run):
-    """Its files may not grow beyond a size that leaves no room for the arrays of a checkpoint."""
+    """The limit on the size of files leaves no room for the arrays of a checkpoint."""
     for step in (12, 8):
         shutil.rmtree(run / "checkpoints" / str(step))
     (run / "results.json").unlink()
@@ -243,7 +243,7 @@ DAMAGES = {"cut": _cut, "emptied": lambda path: path.write_bytes(b""), "deleted"
 
 
 def _refusal(config, run):
-    """What training says where it does not go on; None where it does."""
+    """Returns the error with which training refuses to resume; None if it resumes."""
     try:
         train(config, run)
     except (RunError, UsageError) as error:
@@ -254,7 +254,7 @@ def _refusal(config, run):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES)
 def test_each_file_of_a_run_damaged(finished, tmp_path, config, how):
-    """Training goes on to the same bits, or is refused in one line that changes nothing."""
+    """Training resumes to the same bits, or is refused in one line and changes nothing."""
     names = [path.relative_to(finished) for path in finished.rglob("*") if path.is_file()]
     assert len(names) > 20
     outcomes = collections.Counter()

@@ -1,4 +1,4 @@
-"""Data that change under their name are told before a run goes on."""
+"""Data that changed under the same name are reported before a run resumes."""
 
 import json
 
@@ -31,7 +31,7 @@ def settings(tiny_config, path, **changes):
 
 
 def opened_data(config):
-    """As a run that starts has them: its config, with the fingerprint, and the splits."""
+    """Returns what a starting run has: its config, with the fingerprint, and the splits."""
     config = resolve(config)
     splits = data.Splits(config.data)
     return with_fingerprint(config, splits), splits
@@ -79,7 +79,7 @@ def test_a_run_whose_data_change(tmp_path, tiny_config, caplog, monkeypatch):
 
 @pytest.mark.parametrize(("num_valid", "name"), [(4, "npz:"), (0, "npz:"), (4, "mnist_5k")])
 def test_a_run_of_an_earlier_version(tmp_path, tiny_config, num_valid, name):
-    """It goes on where it has the same training examples, and is refused where it may not."""
+    """It resumes if it has the same training examples, and is refused if it may have others."""
     path = tmp_path / "a.npz"
     np.savez(path, x_train=IMAGES, x_test=IMAGES)
     data_name = f"npz:{path}" if name == "npz:" else name

@@ -70,7 +70,7 @@ def test_the_decoder_is_the_sources_to_the_bit_and_the_encoder_is_trained(
         jax.device_get(fresh["params"]["encoder"]),
     )
 
-    # Once begun, a run has no need of the source.
+    # A run that has begun no longer needs the source.
     shutil.rmtree(lent)
     train(config, workdir)
     assert int(restore(resolved, Workdir(workdir), shape)[1].step) == 4

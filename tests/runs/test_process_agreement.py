@@ -1,4 +1,4 @@
-"""Processes of one run that were asked for different things: threads stand in for them."""
+"""Processes of one run with different settings; threads stand in for them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from sfvae_jax.runtime import processes
 
 @pytest.fixture
 def run_all(monkeypatch):
-    """Calls each function in a thread of its own, as process 0, 1, ...; what they raise."""
+    """Calls each function in a thread of its own, as process 0, 1, ...; returns their errors."""
     own = threading.local()
 
     def run(*functions):

@@ -1,4 +1,4 @@
-"""The setting that a paper's figures are of, and what is told of runs in another."""
+"""The setting of a paper's figures, and how runs with other settings are described."""
 
 import json
 

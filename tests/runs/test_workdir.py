@@ -1,4 +1,4 @@
-"""A run's files: whole, its own, and nothing of another run is lost."""
+"""The files of a run are complete and its own, and nothing of another run is lost."""
 
 import contextlib
 import json
@@ -199,7 +199,7 @@ def test_of_damaged_results_what_can_be_read_is_kept(tmp_path, tiny_config, capl
 
 
 def test_lost_records_are_told(tmp_path, tiny_config, caplog):
-    """Of steps 1, 2, 4, 6, 8 as `train.log_every` asks for them."""
+    """Returns records of steps 1, 2, 4, 6 and 8, as `train.log_every` asks for them."""
     files, train = Workdir(tmp_path), tiny_config().train
 
     def cut(step):
@@ -317,7 +317,7 @@ def test_a_partial_file_that_is_a_link_is_not_followed(tmp_path, tiny_config):
 
 
 def test_a_run_that_came_first_is_seen_under_the_lock(tmp_path, tiny_config):
-    """Both found the folder empty; one read its images longer."""
+    """Both found the folder empty, but one took longer to read its images."""
     second, first = tiny_config(**{"seed": 1}), tiny_config()
     Workdir(tmp_path).check(second)
     with Workdir(tmp_path).claimed(first):
@@ -329,7 +329,7 @@ def test_a_run_that_came_first_is_seen_under_the_lock(tmp_path, tiny_config):
 
 
 def test_a_folder_that_the_processes_do_not_share_is_refused(tmp_path, monkeypatch):
-    """This one is not the main one, whose lock it looks for."""
+    """This process is not the main one, and looks for the main one's lock."""
     monkeypatch.setattr(processes, "is_main", lambda: False)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     elsewhere, refused = Workdir(tmp_path / "elsewhere"), "is not the folder that process 0"

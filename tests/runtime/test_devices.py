@@ -1,4 +1,4 @@
-"""Devices and memory that are not there, told in one line."""
+"""Missing devices and missing memory are reported in one line."""
 
 import os
 
@@ -79,7 +79,7 @@ def test_a_run_says_which_key_makes_it_smaller(tmp_path, tiny_config, monkeypatc
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("No such backend 'cuda'. More")])
 def test_a_platform_without_devices(monkeypatch, error):
-    """JAX says nothing of a missing GPU."""
+    """JAX itself does not report a missing GPU."""
     check_devices()
     monkeypatch.setattr(jax, "devices", lambda: _raise(error))
     with pytest.raises(UsageError, match=r"^JAX_PLATFORMS=cpu: .* here: \w.*Unset JAX_PLATFORMS"):

@@ -60,7 +60,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
 
 
 def test_a_file_system_that_synchronises_no_folders(tmp_path, monkeypatch):
-    """As some that are mounted from a network: the file is written all the same."""
+    """Some network file systems are like this; the file is written anyway."""
     fsync = os.fsync
 
     def fail(error):

@@ -60,7 +60,7 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_taken_over(owner, tmp_
 
 
 def test_what_another_process_has_is_not_free(owner, tmp_path):
-    """As processes of a run find before they join; they do not keep each other out."""
+    """Processes of a run check this before they join, and do not keep each other out."""
     with pytest.raises(UsageError, match=f"another process is at work .*: pid {owner.pid} on"):
         lock.check_free(tmp_path / "run")
     assert lock.is_locked(tmp_path / "run")
@@ -75,7 +75,7 @@ def test_what_another_process_has_is_not_free(owner, tmp_path):
 
 
 def test_an_owner_on_another_host_may_be_dead_and_is_waited_for(tmp_path, monkeypatch, caplog):
-    """Its file server lets go while this process waits; without that it is refused in the end."""
+    """The file server releases the lock while this process waits; if not, it is refused."""
     path, slept = tmp_path / lock.NAME, []
     path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "since": "2026"}))
     other = path.open()
@@ -106,7 +106,7 @@ def test_the_lock_is_given_back_after_an_error(tmp_path):
 
 
 def test_a_file_removed_by_its_last_owner_is_not_taken_for_the_lock(tmp_path, monkeypatch):
-    """Between opening the file and locking it the owner removes it and lets go."""
+    """The owner removes the file and releases it after this process opened it."""
     path, opened = tmp_path / lock.NAME, []
     path.write_text("")
     real = fcntl.flock
@@ -164,7 +164,7 @@ _LOST = {
 
 @pytest.mark.parametrize("how", _LOST)
 def test_a_run_that_lost_its_folder_writes_no_more(tmp_path, tiny_config, how):
-    """Nor does it bring it back, or let go of a lock that is another's."""
+    """It neither restores the folder nor releases a lock of another process."""
     run, config, refused = tmp_path / "run", tiny_config(), []
     files = Workdir(run)
 
@@ -194,7 +194,7 @@ def test_a_run_that_lost_its_folder_writes_no_more(tmp_path, tiny_config, how):
                 assert "\n" not in str(caught.value)
 
     with pytest.raises(RunError, match="run no longer belongs to this run: .*The run stops"):
-        lose()  # told where nothing was written any more
+        lose()  # reported where nothing more was written
     assert [_content(tmp_path)] == refused
 
 

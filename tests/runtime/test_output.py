@@ -62,7 +62,7 @@ def test_a_reader_that_leaves_ends_nothing():
 
 
 def test_what_cannot_be_written_ends_no_progress(monkeypatch, capsys):
-    """As when a terminal is gone from under a run that goes on."""
+    """The output fails, as if the terminal of a running run were closed."""
 
     class Gone(io.StringIO):
         def write(self, text):

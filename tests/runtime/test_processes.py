@@ -1,4 +1,4 @@
-"""Several processes take the steps of one, whatever becomes of them: real ones on this machine."""
+"""Several real processes take the same steps as one, also if some of them end early."""
 
 import json
 import os
@@ -137,7 +137,7 @@ LONG = {
 
 
 def start_all(run_main, workdir, number, changes=(), **more):
-    """The command in so many processes; `changes` are those of the config of each."""
+    """Starts the command in several processes; `changes` has the changes of each config."""
     address = f"--coordinator_address=127.0.0.1:{free_port()}"
     return [
         run_main(
@@ -201,7 +201,7 @@ def test_processes_that_die_or_are_stopped_go_on(run_main, tmp_path, tiny_config
 
 @pytest.mark.slow
 def test_the_first_process_dies(run_main, tmp_path):
-    """It has the service that connects them."""
+    """Process 0 runs the service that connects the others."""
     both = start_all(run_main, tmp_path / "run", 2)
     wait_for_step(tmp_path / "run", 100, both)
     both[0].kill()
@@ -236,7 +236,7 @@ def test_a_folder_of_another_config_is_refused_by_all(run_main, tmp_path, tiny_c
 
 @pytest.mark.slow
 def test_processes_with_different_configs_do_not_train(run_main, tmp_path):
-    """They would, with another seed, to the end; test_process_agreement.py has more."""
+    """With different seeds they would train to the end; test_process_agreement.py has more."""
     both = start_all(run_main, tmp_path / "run", 2, changes=[{}, {"seed": 1}])
     messages = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [1, 2], messages

@@ -23,7 +23,7 @@ def port():
 
 
 def outcomes(port, *numbers, seconds=60.0, host="127.0.0.1"):
-    """What becomes of processes (--num_processes, --process_id) that start together."""
+    """Returns the outcomes of processes (--num_processes, --process_id) that start together."""
 
     def one(number):
         try:
@@ -91,7 +91,7 @@ def test_who_stays_away_is_named(port):
 
 @pytest.fixture
 def unknown_host(monkeypatch):
-    """The name of a host that nothing knows; no server is asked."""
+    """The name of the host is unknown; no name server is asked."""
 
     def refuse(place, timeout):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -29,13 +29,13 @@ def send(signals, *numbers):
 
 @pytest.fixture
 def ended():
-    """What the process would have been ended for."""
+    """Returns a list for the signals that would have ended the process."""
     return []
 
 
 @pytest.fixture
 def terminal():
-    """SIGHUP as a terminal's processes have it, though nohup started the tests."""
+    """Restores the default action for SIGHUP, even if nohup started the tests."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -108,7 +108,7 @@ def test_a_second_ctrl_c_does_not_wait(signals, ended, caplog):
 
 
 def test_one_is_noted_where_other_code_listens_too(signals, ended):
-    """As event loops do, with a descriptor of their own for the kernel to write to."""
+    """Event loops do so: they give the kernel a descriptor of their own to write to."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing)
@@ -133,7 +133,7 @@ with StopSignals(lambda stop: os._exit(stop.exit_status)) as signals, signals.de
 
 @pytest.mark.parametrize(("where", "times"), [("at_once", 1), ("deferred", 2)])
 def test_the_main_thread_need_not_be_there(root, where, times):
-    """It waits in a library that knows nothing of Python, as in a long compilation."""
+    """The process waits inside a library, as in a long compilation."""
     command = [sys.executable, "-c", WAITS_FOR_XLA, where]
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
@@ -145,7 +145,7 @@ def test_the_main_thread_need_not_be_there(root, where, times):
 
 
 def test_who_enters_it_not_is_not_disturbed():
-    """As `train` called from a notebook, or from a thread."""
+    """`train` may be called from a notebook or from a thread."""
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals().deferred():
         assert signal.getsignal(signal.SIGTERM) is before
@@ -176,7 +176,7 @@ JAX = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(
     ],
 )
 def test_ctrl_c_in_the_first_seconds_is_quiet(root, tmp_path, command):
-    """While JAX is imported, or whatever comes before it."""
+    """The signal comes while JAX is imported, or before."""
     (tmp_path / "jax.py").write_text(JAX)
     done = subprocess.run(
         [sys.executable, "-m", *command],

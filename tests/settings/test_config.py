@@ -1,4 +1,4 @@
-"""Configurations: the same groups everywhere, and what makes no sense is refused."""
+"""All configurations have the same groups, and settings that make no sense are refused."""
 
 import math
 
@@ -304,7 +304,7 @@ def test_what_does_not_fit_is_refused(tiny_config, objective, posterior, likelih
 
 
 def test_sizes_of_a_decoder_are_given_on_the_command_line(tiny_config):
-    """Nothing, no hidden layer, or so many; as absl hands the text over."""
+    """None, no hidden layer or several, given as text, as absl passes it."""
     for text, expected in (("()", ()), ("(200,)", (200,)), ("(200,100)", (200, 100))):
         holder, argv = flags.FlagValues(), ["main", f"--config.model.decoder_sizes={text}"]
         config_flags.DEFINE_config_dict("config", tiny_config(), flag_values=holder, sys_argv=argv)

@@ -95,7 +95,7 @@ def _mutate(rng, config, keys, known):
         return key, lambda: None
     old = holder[name]
     kind = rng.random()
-    if kind < 0.05:  # a key that there is not
+    if kind < 0.05:  # a key that does not exist
         own = rng.choice([name + "x", name[1:] or "z", name.upper(), "a b", rng.choice(keys)[-4:]])
         own = own.replace(".", "")
         if own in holder:
@@ -279,7 +279,7 @@ def _random_changes(rng, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(FIRST, FIRST + COUNT))
 def test_a_random_configuration_is_trained_and_evaluated(number, tmp_path):
-    """It ends well, or in one line."""
+    """Training succeeds, or ends with an error of one line."""
     images = np.random.default_rng(number).random((20, 16, 16, 1), np.float32)
     parts = {"x_train": images[:14], "x_test": images[14:]}
     np.savez(tmp_path / "images.npz", y_train=np.arange(14) % 2, y_test=np.arange(6) % 2, **parts)

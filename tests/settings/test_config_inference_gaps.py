@@ -81,7 +81,7 @@ def test_encoders_to_refit(preset, encoder, posterior):
 
 
 def test_cifar10_stops_early():
-    """Validated once an epoch of the 45,000 images that are left."""
+    """The model is validated once per epoch of the 45,000 remaining images."""
     config = resolve(load_config("inference_gaps").get_config("cifar10"))
     epoch = (50_000 - config.data.num_valid) // config.train.batch_size
     assert config.train.validate_every == epoch == 450
@@ -122,7 +122,7 @@ def test_figure_3_overfits_for_as_many_epochs():
     whole, few = get_config("figure3"), get_config("figure3_overfit")
     assert whole.train.steps == 60 * few.train.steps
     assert whole.published.source
-    assert not few.published  # the text has no number of it
+    assert not few.published  # the text gives no number for it
     assert whole.objective.entropy_steps == 60 * few.objective.entropy_steps
     assert whole.evaluations.steps == tuple(60 * step for step in few.evaluations.steps)
     assert few.data.num_examples == 1000

@@ -1,4 +1,4 @@
-"""Options and their rules: what each may be, and that none comes without a rule."""
+"""Options and their rules: what each accepts, and that none lacks a rule."""
 
 import fractions
 import math
@@ -53,7 +53,7 @@ def _leaves(group, prefix=""):
     "value", [object(), -3, ("zzz",), "zzz", math.nan, None, 2**140, [1.5], {}]
 )
 def test_every_option_is_checked_for_its_type_and_range(value):
-    """No option takes everything; where it is refused, resolve says so by its whole name."""
+    """No option accepts every value; `resolve` names the whole key of what it refuses."""
     taken = {
         "text": (
             "data.name",

@@ -171,7 +171,7 @@ def test_no_config_is_left_out():
     assert sorted(CHANGES) == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
 
-# What these run, others do as well.
+# Other presets run everything that these run.
 SLOW = (
     "architectures",
     "celeba",

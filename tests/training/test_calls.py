@@ -1,4 +1,4 @@
-"""Calls of the device end where they must, whatever step a run starts from."""
+"""Calls of the device end at the right steps, from any step that a run starts from."""
 
 import pytest
 

@@ -119,7 +119,7 @@ SERIES = {3: 5.0, 6: 4.0, 9: 3.0, 12: 3.5, 15: 3.0}
 
 @pytest.fixture(scope="module")
 def series():
-    """Validations that give the series, whatever the model."""
+    """Makes validations return this series, for any model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Validation, "loss", lambda self, state: SERIES[int(state.step)])
         patch.setattr(evaluate, "draw", lambda *unused: None)

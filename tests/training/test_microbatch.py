@@ -168,7 +168,7 @@ def test_a_chunk_that_does_not_divide_is_refused():
     ],
 )
 def test_chunks_fill_a_quarter_of_the_memory(share, bytes_each, expected):
-    """Of 2 GiB."""
+    """The memory is 2 GiB."""
     assert automatic_microbatch(share, bytes_each, 2**31) == expected
 
 

@@ -98,7 +98,7 @@ def test_devices_share_streamed_batches(tiny_config):
 
 
 def test_a_floating_prior_of_images_that_memory_does_not_hold(tiny_config, monkeypatch):
-    """It is of one pass over the training images, read batch by batch."""
+    """The prior is computed in one pass over the training images, read batch by batch."""
     changes = {"objective.name": "constant_variance", "evaluations.batch_size": 7}
     config = resolve(tiny_config(**CHANGES | changes))
     images = data.load(config.data, "train")

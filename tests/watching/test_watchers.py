@@ -1,4 +1,4 @@
-"""train(config, workdir, on_metrics=f): f is told what metrics.jsonl and results.json hold."""
+"""train(config, workdir, on_metrics=f): f receives what metrics.jsonl and results.json hold."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def values(record):
 
 
 def expected(workdir):
-    """What a function is told of a whole run: records, and measures after those of their step."""
+    """A function receives the records of a whole run, and measures after those of their step."""
     history = json.loads((workdir / "results.json").read_text())["history"]
     told = []
     for record in records(workdir):
@@ -131,7 +131,7 @@ def test_a_signal_saves_what_was_told(tiny_config, tmp_path, whole):
 def test_steps_behind_the_last_checkpoint_are_told_again_and_that_is_said(
     tiny_config, tmp_path, caplog
 ):
-    """As after SIGKILL: the last checkpoint is of step 5."""
+    """The run ends as after SIGKILL; its last checkpoint is that of step 5."""
 
     def kill(step, metrics):
         if step == 6:

@@ -84,7 +84,7 @@ def cache(file, own_cache):
 
 
 def test_damaged_cache_files_are_not_used(file, cache, monkeypatch):
-    """Whatever the bytes of the cache file, the result is that of the lines."""
+    """For any bytes in the cache file, the result is that of parsing the lines."""
     monkeypatch.setattr(parsed, "_save", lambda *arguments: None)
     whole, rng = cache.read_bytes(), np.random.default_rng(0)
     fresh = parsed.parse(LINES, EXPRESSIONS, go_on=True, label="")

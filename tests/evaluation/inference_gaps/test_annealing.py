@@ -287,7 +287,7 @@ def test_one_call_gives_the_evidence(keys):
     assert 1 <= estimate.effective_sample_size <= 100
     assert estimate.log_weights.shape == (100,)
     assert estimate.acceptance_rate.shape == estimate.step_sizes.shape == (30,)
-    # The step sizes are the pilot's own, whatever chains are weighed with them.
+    # The step sizes are those of the pilot run, for any chains.
     other = _estimate(rng, num_chains=7)
     np.testing.assert_array_equal(other.step_sizes, estimate.step_sizes)
     assert other.log_weights.shape == (7,)

@@ -1,4 +1,4 @@
-"""What cannot be taken is refused in one line; what can be broadcast is broadcast rightly."""
+"""Invalid arguments are refused in one line; what can be broadcast is broadcast correctly."""
 
 import dataclasses
 import functools

@@ -164,7 +164,7 @@ def test_with_none_whole_all_are_told_and_nothing_is_changed(tmp_path):
 
 
 def test_another_architecture_is_no_damage(tmp_path):
-    """It is told before anything is read, and a damaged one stays where it is."""
+    """It is reported before anything is read, and a damaged checkpoint stays where it is."""
     folder = tmp_path / "c"
     _save(folder, 4, 8)
     _damage(folder, 8)
@@ -185,7 +185,7 @@ def test_another_architecture_is_no_damage(tmp_path):
     ],
 )
 def test_damaged_metadata_of_any_checkpoint_stop_no_run(tmp_path, step, content):
-    """Orbax would read those of all when it begins."""
+    """Orbax would read the metadata of all checkpoints when it begins."""
     folder = tmp_path / "c"
     _save(folder, 4, 8)
     (folder / str(step) / "_CHECKPOINT_METADATA").write_text(content)
@@ -237,7 +237,7 @@ def test_a_first_save_is_compared_and_later_ones_are_not_waited_for(tmp_path, mo
 
 
 class _Owner:
-    """Whether the folder is this run's; until `lose` it is."""
+    """Says whether the folder belongs to this run, as it does until `lose` is called."""
 
     def __init__(self):
         self.lost = False
@@ -289,7 +289,7 @@ def test_killed_at_any_stage_of_a_save_the_one_before_is_used(tmp_path):
 
 
 def _limited(size):
-    """No file of this process may grow beyond so many bytes, as if the disk were full."""
+    """Limits the files of this process to this number of bytes, as if the disk were full."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
@@ -362,7 +362,7 @@ def test_an_error_on_its_way_is_not_hidden_by_a_save_that_fails(tmp_path, limite
 
 
 def test_a_full_disk(tmp_path):
-    """A real one, of 3 MB, which some checkpoints of 480 kB each fill."""
+    """A real file system of 3 MB, which a few checkpoints of 480 kB each fill."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]

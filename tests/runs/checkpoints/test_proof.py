@@ -1,4 +1,4 @@
-"""A checkpoint's files, changed in every way: it is found damaged, or is what was saved."""
+"""A checkpoint whose files are changed in any way is found damaged, or is what was saved."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def test_each_file_and_folder_removed(copy, tmp_path):
 
 
 def test_numbers_of_another_checkpoint_are_told_by_name(copy, tmp_path):
-    """All whole by themselves, and not what was saved here."""
+    """The files are complete by themselves, but are not those that were saved here."""
     with Checkpoints(tmp_path / "other", 1) as checkpoints:
         checkpoints.save(_state(6))
     shutil.rmtree(copy / "default")
@@ -193,9 +193,9 @@ def _crc32c(content):
 
 
 def _write_plain_checkpoint(folder, numbers, shape=(100,)):
-    """As Orbax has it, one database by way of another, but without compression.
+    """Writes a checkpoint as Orbax does, one database inside another, but without compression.
 
-    Of a declared shape that is not the numbers' own nothing is written.
+    If the declared shape is not that of the numbers, nothing is written.
     """
     context = ts.Context()
 
@@ -277,7 +277,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(copy, monkeypatch):
 
 
 def test_a_read_that_the_system_refuses_is_no_damage(saved, monkeypatch):
-    """No file is to be had for a moment; the checkpoint is as whole as before."""
+    """Files cannot be opened for a moment, but the checkpoint is not damaged."""
     recorded = proof._recorded(saved)
     monkeypatch.setattr(proof, "_check_files", lambda folder: None)
     monkeypatch.setattr(proof, "_recorded", lambda folder: recorded)

@@ -40,7 +40,7 @@ def test_a_piece_of_work_tells_when_by_what_and_where(files):
 
 
 def test_the_processor_time_of_a_whole_process_or_of_the_work_alone(files):
-    """Burnt before the work began: counted where the process does nothing else."""
+    """Time used before the work began counts only if the process does nothing else."""
     before = sum(os.times()[:4])
     with Provenance() as work:
         work.begin(files, "train", 0)
@@ -53,7 +53,7 @@ def test_the_processor_time_of_a_whole_process_or_of_the_work_alone(files):
 
 
 def test_what_it_took_is_kept_true_while_it_lasts(files, monkeypatch):
-    """So that a process that is killed has told almost all."""
+    """A process that is killed has recorded almost all of it."""
     monkeypatch.setattr(provenance, "_SECONDS_BETWEEN_WRITES", 0.01)
     with Provenance() as work:
         work.begin(files, "train", 0)
@@ -76,7 +76,7 @@ def test_damaged_lines_are_left_out(files):
 
 
 def test_a_workdir_that_is_lost_meanwhile_is_not_written(files, monkeypatch):
-    """Neither while it lasts nor at its end; it is the run itself that tells the error."""
+    """It ends neither during the run nor at its end; the run itself reports the error."""
     monkeypatch.setattr(provenance, "_SECONDS_BETWEEN_WRITES", 0.01)
 
     def lose():

@@ -1,4 +1,4 @@
-"""What is not finite is neither trained on nor kept."""
+"""Losses and gradients that are not finite are neither trained on nor kept."""
 
 import dataclasses
 import shutil

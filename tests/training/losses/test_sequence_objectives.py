@@ -150,7 +150,7 @@ def test_gradients_of_whole_numbers(float64, name):
 
 
 class _Forced(nn.Module):
-    """The least of a model whose decoder is fed x."""
+    """The smallest model whose decoder is fed x."""
 
     decoder: nn.Module
     likelihood: str = "categorical"
