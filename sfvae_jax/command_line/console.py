@@ -7,8 +7,8 @@
   sfvae_jax list [KIND ...]                configs, objectives, posteriors, likelihoods, models,
                                            data, sequences, evaluations, plugins: names with a
                                            line each
-  sfvae_jax show FILE.py[:PRESET]          every key of a configuration: its value, whether it
-                                           differs from the default, and what it does
+  sfvae_jax show FILE.py[:PRESET] [KEY ..] every key of a configuration, or these: its value,
+                                           whether it differs from the default, and what it does
 
 `python -m sfvae_jax` is the same command. --help after a subcommand shows its flags, and
 `sfvae_jax --helpfull` those of a run.

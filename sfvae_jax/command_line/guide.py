@@ -45,12 +45,19 @@ def _list(argv: Sequence[str]) -> int:
 
 def _show(argv: Sequence[str]) -> int:
     parser = _make("show", "Shows every key of a resolved configuration.")
-    parser.add_argument("config", metavar="FILE.py[:PRESET]", help="the config file")
+    parser.add_argument(
+        "config", metavar="FILE.py[:PRESET]", help="the config file, or the workdir of a run"
+    )
+    parser.add_argument(
+        "keys", nargs="*", metavar="KEY", help="show only these keys and groups, as in: train seed"
+    )
     parser.add_argument(
         "--changed", action="store_true", help="show only keys that differ from their defaults"
     )
     parser.add_argument_group("changes", "--config.KEY=VALUE, as for a run")
-    flags, overrides = parser.parse_known_args(argv)
+    flags, rest = parser.parse_known_args(argv)
+    keys = [*flags.keys, *(word for word in rest if not word.startswith("-"))]
+    overrides = [flag for flag in rest if flag.startswith("-")]
     for flag in overrides:
         if not flag.startswith(("--config.", "--noconfig.")):
             parser.error(f"unexpected argument {flag!r}; give values as --config.KEY=VALUE")
@@ -58,7 +65,7 @@ def _show(argv: Sequence[str]) -> int:
     from sfvae_jax.command_line import settings
 
     given = flags.config.removeprefix("--config=")
-    say(settings.shown(given, overrides, only_changed=flags.changed))
+    say(settings.shown(given, overrides, keys, only_changed=flags.changed))
     return 0
 
 

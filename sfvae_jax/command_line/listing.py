@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,12 +20,19 @@ CONFIGS = FOLDER / "configs"
 
 _WIDTH = 100  # columns of a line
 
+# A line of the paragraph "Presets:" in a config file that begins with a name, or with several.
+_PRESETS = re.compile(r"^    (\w+(?:, \w+)*)  ", re.MULTILINE)
+
 # A name and its description.
 Row = tuple[str, str]
 
 
 def _configs() -> list[Row]:
-    return [(f"configs/{path.name}", first_line(path)) for path in sorted(CONFIGS.glob("*.py"))]
+    rows = []
+    for path in sorted(CONFIGS.glob("*.py")):
+        text, presets = first_line(path), presets_of(path)
+        rows.append((f"configs/{path.name}", f"{text}; presets: {presets}" if presets else text))
+    return rows
 
 
 def _of_table(module: str, table: str) -> Callable[[], list[Row]]:
@@ -76,15 +84,21 @@ _OPTIMIZERS = "sfvae_jax.training.updates.optimizers"
 
 _ROWS: dict[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "configs": ("--config=NAME[:PRESET]", _configs),
-    "objectives": ("objective.name", _of_table("sfvae_jax.objectives", "OBJECTIVES")),
-    "posteriors": ("posterior.name", _of_table("sfvae_jax.posteriors", "POSTERIORS")),
-    "likelihoods": ("likelihood.name", _of_table("sfvae_jax.likelihoods", "LIKELIHOODS")),
-    "models": ("model.name", _of_table("sfvae_jax.models", "MODELS")),
-    "optimizers": ("train.optimizer", _of_table(_OPTIMIZERS, "OPTIMIZERS")),
-    "data": ("data.name", _data),
+    "objectives": ("--config.objective.name=NAME", _of_table("sfvae_jax.objectives", "OBJECTIVES")),
+    "posteriors": ("--config.posterior.name=NAME", _of_table("sfvae_jax.posteriors", "POSTERIORS")),
+    "likelihoods": (
+        "--config.likelihood.name=NAME",
+        _of_table("sfvae_jax.likelihoods", "LIKELIHOODS"),
+    ),
+    "models": ("--config.model.name=NAME", _of_table("sfvae_jax.models", "MODELS")),
+    "optimizers": ("--config.train.optimizer=NAME", _of_table(_OPTIMIZERS, "OPTIMIZERS")),
+    "data": ("--config.data.name=NAME", _data),
     "sequences": ("kinds of sequences", _sequences),
-    "evaluations": ("evaluations.names", _of_table("sfvae_jax.evaluation", "EVALUATIONS")),
-    "plugins": ("plugins", _plugins),
+    "evaluations": (
+        "--config.evaluations.names=NAME,NAME",
+        _of_table("sfvae_jax.evaluation", "EVALUATIONS"),
+    ),
+    "plugins": ("--config.plugins=FILE,...", _plugins),
 }
 
 # What can be listed.
@@ -114,8 +128,17 @@ def listed(kinds: Sequence[str] = (), plugins: Sequence[str] = ()) -> str:
 
 def first_line(path: Path) -> str:
     """Returns the first line of the docstring of a Python file, without its full stop."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0].removesuffix(".")
+    return _docstring(path).partition("\n")[0].removesuffix(".")
+
+
+def presets_of(path: Path) -> str:
+    """Returns the presets of a config file, as its docstring has them under "Presets:"."""
+    paragraph = _docstring(path).partition("\nPresets:\n")[2].partition("\n\n")[0]
+    return ", ".join(_PRESETS.findall(paragraph))
+
+
+def _docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def _section(kind: str) -> str:

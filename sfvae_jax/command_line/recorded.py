@@ -32,8 +32,17 @@ def with_recorded_config(argv: Sequence[str]) -> list[str]:
     workdir = _given(argv, "workdir")
     if workdir is None or _given(argv, "mode") != "evaluate" or _given(argv, "config") is not None:
         return [*argv]
+    return [argv[0], config_flag(workdir), *argv[1:]]
+
+
+def config_flag(workdir: str) -> str:
+    """Returns the flag --config for the configuration of a run.
+
+    Raises:
+        UsageError: as `get_config` does.
+    """
     get_config(workdir)  # so that an error is raised here and not by the flag
-    return [argv[0], f"--config={Path(__file__).resolve()}:{workdir}", *argv[1:]]
+    return f"--config={Path(__file__).resolve()}:{workdir}"
 
 
 def get_config(workdir: str) -> ml_collections.ConfigDict:

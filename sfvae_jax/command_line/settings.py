@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
 
 from sfvae_jax import config, left_open, options
+from sfvae_jax.command_line import recorded
 from sfvae_jax.command_line.flag_config import parse_config
 
 _WIDTH = 100  # columns of a line
@@ -37,23 +39,36 @@ class Setting(NamedTuple):
         return _plain(self.value) != _plain(self.default)
 
 
-def shown(config_file: str, overrides: Sequence[str] = (), *, only_changed: bool = False) -> str:
+def shown(
+    config_file: str,
+    overrides: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    *,
+    only_changed: bool = False,
+) -> str:
     """Returns every key of the configuration that a run would have, with a legend.
 
     Args:
-        config_file: FILE.py[:PRESET].
+        config_file: FILE.py[:PRESET], or the workdir of a run.
         overrides: --config.KEY=VALUE flags.
+        keys: the keys and groups that are shown; empty: all of them.
         only_changed: whether keys that have their defaults are left out.
 
     Raises:
-        UsageError: if the configuration cannot be read or is refused.
+        UsageError: if the configuration cannot be read or is refused, or a key is unknown.
     """
-    given = parse_config([f"--config={config_file}", *overrides])
+    flag = recorded.config_flag(config_file) if Path(config_file).is_dir() else ""
+    given = parse_config([flag or f"--config={config_file}", *overrides])
     chosen, resolved = left_open.open_keys(given), config.resolve(given)
+    known = options.keys(config.groups(resolved.plugins))
+    for key in keys:
+        if key not in known:
+            raise options.unknown_key(key, known)
     lines = [f"{config_file}, resolved; * marks what differs from the default"]
     for setting in settings(config.groups(resolved.plugins), resolved):
         setting = setting._replace(is_chosen=setting.key in chosen)
-        if setting.is_changed or not only_changed:
+        is_asked = not keys or any(f"{setting.key}.".startswith(f"{key}.") for key in keys)
+        if is_asked and (setting.is_changed or not only_changed):
             lines += _lines(setting)
     return "\n".join(lines)
 

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from helpers import load_config
 
 from sfvae_jax.command_line.console import main
 from sfvae_jax.command_line.listing import KINDS, listed
 from sfvae_jax.data import SOURCES
+from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import EVALUATIONS
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.models import MODELS
@@ -49,7 +51,19 @@ def test_every_config_file_has_a_line(root):
     rows = _rows("configs")
     assert set(rows) == {f"configs/{path.name}" for path in (root / "configs").glob("*.py")}
     for name, text in rows.items():
-        assert (root / name).read_text().startswith(f'"""{text}.')
+        assert (root / name).read_text().startswith(f'"""{text.partition("; presets: ")[0]}.')
+
+
+def test_a_config_file_is_listed_with_its_presets():
+    """They are those that it names when it refuses another one; the objectives have one word."""
+    for name, text in _rows("configs").items():
+        with pytest.raises(UsageError) as refused:
+            load_config(name.removeprefix("configs/").removesuffix(".py")).get_config("zzz")
+        known = set(str(refused.value).partition("Known: ")[2].split(", "))
+        listed = set(text.partition("; presets: ")[2].split(", "))
+        if name == "configs/vae.py":
+            known = known - set(OBJECTIVES) | {"OBJECTIVE"}
+        assert listed == known
 
 
 def test_all_kinds_or_some_in_the_order_asked_for(capsys):

@@ -9,6 +9,7 @@ from helpers import load_config
 from sfvae_jax.command_line.console import main
 from sfvae_jax.config import base_config, groups, resolve
 from sfvae_jax.runs.files.config_file import flatten
+from sfvae_jax.runs.workdir import Workdir
 
 _LINE = re.compile(r"([* ]) (\S+) = (.*?)(?:  \(default: (.*)\))?")
 
@@ -55,13 +56,36 @@ def test_changes_of_the_command_line_and_only_what_differs(capsys):
     assert "data.crop" not in shown
 
 
+def test_some_keys_and_groups(capsys):
+    flags = ("--config.seed=3", "train.steps", "posterior")
+    shown = _shown(capsys, "configs/mnist_collapse.py:laptop", "seed", *flags)
+    own = [f"posterior.{name}" for name in groups()["posterior"]]
+    assert sorted(shown) == sorted(["seed", "train.steps", *own])
+    assert shown["seed"][1] == 3
+
+
+def test_the_configuration_of_a_run(capsys, tmp_path, tiny_config):
+    config = resolve(tiny_config(**{"objective.gamma": 0.25}))
+    Workdir(tmp_path / "run").claim(config)
+    shown = _shown(capsys, str(tmp_path / "run"))
+    assert shown["objective.gamma"][:3] == ("*", 0.25, "0.5")
+    expected = flatten(config.to_dict())
+    assert all(value == expected[key] for key, (_, value, *_) in shown.items())
+    assert main(["show", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["configs/mnist_collapse.py:laptp"], "unknown preset 'laptp'; did you mean 'laptop'?"),
         (["configs/mnist_collapse.py", "--config.objective.gama=1"], "objective.gamma?"),
         (["configs/mnist_collapse.py", "--config.objective.gamma=2"], "a number in [0, 1], got 2"),
-        (["configs/mnist_collapse.py", "stray"], "unexpected argument 'stray'"),
+        (["configs/mnist_collapse.py", "--stray"], "unexpected argument '--stray'"),
+        (
+            ["configs/mnist_collapse.py", "train.step"],
+            "unknown config key train.step; did you mean",
+        ),
         ([], "FILE.py[:PRESET]"),
     ],
 )
