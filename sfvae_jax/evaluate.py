@@ -20,8 +20,9 @@ from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.measuring import final_measures
 from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.paths import shown
+from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import proof
-from sfvae_jax.runs.checkpoints.restoring import last_step, read_state
+from sfvae_jax.runs.checkpoints.restoring import last_step, read_state, read_step
 from sfvae_jax.runs.data_fingerprint import data_changes, with_fingerprint
 from sfvae_jax.runs.files.provenance import Provenance
 from sfvae_jax.runs.plugin_files import tell_changed_plugins
@@ -29,7 +30,7 @@ from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
-from sfvae_jax.training.early_stopping import best_of, has_stopped, with_best
+from sfvae_jax.training.early_stopping import Best, best_of, has_stopped, with_best
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.watching import event_folder
 from sfvae_jax.watching.event_file import require_tensorboard
@@ -168,24 +169,41 @@ def _log_measures(entries: dict[str, Any]) -> None:
 
 
 def restore(
-    config: ml_collections.ConfigDict, files: Workdir, data_shape: tuple
+    config: ml_collections.ConfigDict,
+    files: Workdir,
+    data_shape: tuple,
+    step: int | None = None,
 ) -> tuple[models.Model, TrainState]:
-    """Returns a run's model and the state of its last checkpoint.
+    """Returns a run's model and the state of a checkpoint.
 
     Args:
         config: the resolved config.
         files: the run's files.
         data_shape: shape of one example.
+        step: that of the checkpoint; None: the last. The last checkpoint also has the model of the
+            best validation of a run that may stop early, and is returned for the step of that.
 
     Raises:
-        UsageError: if there is no checkpoint yet.
+        UsageError: if there is no checkpoint yet, or not that of this step.
     """
     model = models.build(config, data_shape)
     fresh = create_state(config, model, make_optimizer(config.train), data_shape)
     fresh = with_best(fresh, config.train)
     if last_step(files.checkpoints) is None:
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
-    return model, read_state(files.checkpoints, fresh)
+    if step is None:
+        return model, read_state(files.checkpoints, fresh)
+    steps = checkpoint_steps(files.checkpoints)
+    found = read_step(files.checkpoints, step, fresh) if step in steps else None
+    if found is None:
+        found = read_state(files.checkpoints, fresh)
+        if not isinstance(found.best, Best) or int(found.best.step) != step:
+            why = "is damaged" if step in steps else "is not kept"
+            raise UsageError(
+                f"workdir {files.name}: the checkpoint of step {step} {why}; choose from"
+                f" {', '.join(map(str, sorted(steps)))}"
+            )
+    return model, found
 
 
 def draw(

@@ -18,10 +18,10 @@ command line changes about the training; the first line of the log shows it. The
 resumes from the last checkpoint; with a larger --config.train.steps a run in --workdir goes on to
 them. --workdir=DIR --mode=evaluate measures a run that is there; it needs no --config, and
 --config.evaluations.names=... chooses other measures.
-A workdir holds config.json, metrics.jsonl, checkpoints/, results.json, figures/*.png and
-provenance.jsonl (versions, machine, time taken). --tensorboard adds event files in tensorboard/,
-and --profile=100:110 a trace of these steps in profile/. Nothing is written outside of it except
-compiled programs, which are kept in ~/.cache/sfvae_jax unless
+A workdir holds config.json, example.json (the shape of an example), metrics.jsonl, checkpoints/,
+results.json, figures/*.png and provenance.jsonl (versions, machine, time taken). --tensorboard adds
+event files in tensorboard/, and --profile=100:110 a trace of these steps in profile/. Nothing is
+written outside of it except compiled programs, which are kept in ~/.cache/sfvae_jax unless
 --config.train.compilation_cache=false.
 Compare runs with: python -m sfvae_jax.report runs/A runs/B
 

@@ -23,6 +23,7 @@ from sfvae_jax.runs.checkpoints.restoring import last_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.runs.data_fingerprint import refuse_changes, with_fingerprint
 from sfvae_jax.runs.decoder_from import with_decoder_from
+from sfvae_jax.runs.files import example_file
 from sfvae_jax.runs.files.provenance import Provenance
 from sfvae_jax.runs.plugin_files import keep_plugins, tell_changed_plugins
 from sfvae_jax.runs.process_agreement import require_same
@@ -155,6 +156,7 @@ def train(
         watchers.begin(start)
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
+        example_file.write(files.folder, shape)
         provenance.begin(files, "train", start, steps_before=steps_before)
         keep_plugins(config, files)
         measurements = StepMeasures(

@@ -40,7 +40,7 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     done = run_main(workdir, HOME=str(home), TMPDIR=str(home))
     assert done.returncode == 0, done.stderr
     assert list(home.iterdir()) == []
-    files = {"config.json", "metrics.jsonl", "results.json", "provenance.jsonl"}
+    files = {"config.json", "example.json", "metrics.jsonl", "results.json", "provenance.jsonl"}
     assert {path.name for path in workdir.iterdir()} == files | {"checkpoints", "figures"}
 
     # First and last step, and every log_every = 2 between; every value finite.

@@ -11,13 +11,8 @@ from pathlib import Path
 
 import ml_collections
 
-from sfvae_jax import config
-from sfvae_jax.errors import UsageError
-from sfvae_jax.options import entry_of, plain, unknown_key
-from sfvae_jax.runs.files import config_file
-from sfvae_jax.runs.plugin_files import recorded_plugins
+from sfvae_jax.loading.recorded import recorded_config
 from sfvae_jax.runs.workdir import Workdir
-from sfvae_jax.runtime.files import read_json
 
 
 def with_recorded_config(argv: Sequence[str]) -> list[str]:
@@ -58,20 +53,7 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
         UsageError: if it holds no run, or its config.json cannot be read.
     """
     files = Workdir(workdir)
-    if not files.config.is_file():
-        raise UsageError(f"workdir {files.name} holds no run; train first, with --config=FILE.py")
-    content = read_json(files.config)
-    names = recorded_plugins(content, files)
-    made, known = config.base_config(plugins=names), config.groups(names)
-    defaults = config_file.flatten(config_file.plain(made))
-    kept = config_file.of_earlier(config_file.flatten(content | {"plugins": names}), defaults)
-    for key, value in kept.items():
-        if entry_of(known, key) is None:
-            raise unknown_key(key, defaults)
-        try:
-            made.update_from_flattened_dict({key: plain(value)})
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{files.name}/config.json: {key}: {error}") from error
+    made = recorded_config(files, "train first, with --config=FILE.py")
     made.data.fingerprint = ""  # data that have changed are measured, and results.json says so
     published = files.read_results().get("published", {})
     made.published = ml_collections.ConfigDict(

@@ -127,6 +127,7 @@ class TrainedModel:
         *extra: Any,
         batch_size: int | None = None,
         key: Hashable = None,
+        rng: Array | None = None,
     ) -> Any:
         """Returns `function(params, x, key, *extra_i)` of every example i.
 
@@ -138,6 +139,7 @@ class TrainedModel:
             batch_size: examples at once; None: `evaluations.batch_size`.
             key: names the function, and everything it closes over besides this model. With a key it
                 is compiled once for all checkpoints of a run (see `program`).
+            rng: the key from which those of the examples are made; None: that of this model.
 
         Returns:
             A pytree of NumPy arrays [N, ...].
@@ -147,7 +149,7 @@ class TrainedModel:
         """
         images = self.images if images is None else images
         batch_size = batch_size or self.config.batch_size
-        keys = example_keys(self.rng, len(images))
+        keys = example_keys(self.rng if rng is None else rng, len(images))
         counts = {len(leaf) for leaf in jax.tree.leaves(extra)}
         if not counts <= {len(images)}:
             raise ValueError(

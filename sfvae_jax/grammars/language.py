@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from sfvae_jax.grammars.grammar import Grammar
+from sfvae_jax.grammars.grammar import Grammar, ParseError
 from sfvae_jax.grammars.tables import RuleTables, rule_tables
 
 
@@ -37,7 +38,7 @@ class Language:
         return rule_tables(self.grammar)
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the example [T] that a text stands for.
+        """Returns the rules [T] of a text without values, whole numbers.
 
         Raises:
             ParseError: if the text is not a sentence of the grammar.
@@ -50,6 +51,21 @@ class Language:
         example[: len(rules)] = rules
         return example
 
+    def read(self, text: str) -> np.ndarray:
+        """Returns the example, [T] or with values [T, 2], that `write` writes as this text.
+
+        Raises:
+            ParseError: if the text is not a sentence of the grammar, or a value is missing.
+            TooLong: if the sentence takes more than T rules.
+        """
+        if not self.has_values:
+            return self.encode(text)
+        terminals, values = _without_values(text, self.grammar.separator)
+        rules = self.encode(terminals)
+        column = np.zeros(self.num_places, np.float32)
+        column[: len(values)] = values
+        return np.stack([rules.astype(np.float32), column], axis=1)
+
     def write(self, example: Sequence[int] | np.ndarray) -> str:
         """Returns the text of an example; with values, a terminal is written as terminal(value)."""
         example = np.asarray(example)
@@ -58,6 +74,28 @@ class Language:
         layers = self.grammar.write(example[:, 0].astype(int)).split(self.grammar.separator)
         pairs = zip(filter(None, layers), example[:, 1], strict=False)
         return self.grammar.separator.join(f"{layer}({value:.3g})" for layer, value in pairs)
+
+
+def _without_values(text: str, separator: str) -> tuple[str, list[float]]:
+    """Splits "a(0.5) b(2)" into "a b" and the values of its terminals.
+
+    Raises:
+        ParseError: at a terminal without a finite number in parentheses.
+    """
+    terminals, values, column = [], [], 1
+    for part in text.split(separator):
+        terminal, _, number = part.strip().rpartition("(")
+        if part.strip():
+            try:
+                value = float(number.removesuffix(")"))
+            except ValueError:
+                value = math.nan
+            if not terminal or not number.endswith(")") or not math.isfinite(value):
+                raise ParseError(column, f"{part.strip()!r} is not a name with a value in ()")
+            terminals.append(terminal)
+            values.append(value)
+        column += len(part) + len(separator)
+    return separator.join(terminals), values
 
 
 class TooLong(ValueError):

@@ -44,9 +44,13 @@ ROOMS = {
     " config measuring watching",
     "evaluate": "errors paths runtime data models evaluation training runs config measuring"
     " watching",
+    "loading": "errors options paths runtime grammars likelihoods data models evaluation runs"
+    " config",
+    "run": "errors objectives likelihoods data models evaluation training plugins runs measuring"
+    " evaluate loading",
     "report": "errors paths runtime reporting",
     "command_line": "errors options shipped left_open runtime objectives posteriors likelihoods"
-    " models data evaluation training plugins runs config",
+    " models data evaluation training plugins runs config loading",
     "reference": "errors paths runtime config reporting command_line",
     "experiments": "errors left_open objectives likelihoods data",
     "main": "errors paths shipped runtime runs command_line watching train evaluate",

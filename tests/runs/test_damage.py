@@ -18,7 +18,14 @@ from sfvae_jax.runs.files import provenance
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 
-TRAINED = {"config.json", "metrics.jsonl", "results.json", "provenance.jsonl", "checkpoints"}
+TRAINED = {
+    "config.json",
+    "example.json",
+    "metrics.jsonl",
+    "results.json",
+    "provenance.jsonl",
+    "checkpoints",
+}
 
 
 @pytest.fixture(scope="module")

@@ -179,8 +179,8 @@ def _packed(
     *,
     may_grow: bool = False,
 ) -> _Opened:
-    grammar = sequence_grammar(layer_types, separator=" ")
-    language = Language("architectures", grammar, num_places, has_values=True)
+    language = _language_of(tuple(layer_types), num_places)
+    grammar = language.grammar
     values = [value for found in splits.values() for one in found for value in one.values]
     return _Opened(
         language,
@@ -231,6 +231,23 @@ def _filled_in(group: ml_collections.ConfigDict) -> dict[str, Any]:
     return {"layer_types": _open(group).language.grammar.terminals}
 
 
+def _language(group: ml_collections.ConfigDict) -> Language:
+    """Returns the language; a run that recorded its types and length needs no file for it."""
+    source, colon, _ = group.name.partition(":")
+    text_format = _FORMATS.get(source) if colon else None
+    types = (text_format.layer_types or tuple(group.layer_types)) if text_format else ()
+    if not (types and group.max_length):
+        return _open(group).language
+    _check_layer_types(types)
+    return _language_of(types, group.max_length)
+
+
+@functools.cache  # one object, so that functions compiled with its tables are found again
+def _language_of(layer_types: tuple[str, ...], num_places: int) -> Language:
+    grammar = sequence_grammar(layer_types, separator=" ")
+    return Language("architectures", grammar, num_places, has_values=True)
+
+
 def layers(text: str) -> list[tuple[str, float]]:
     """Returns type and value of each layer of a text such as "conv(0.5) dense(1)"."""
     pairs = (layer.removesuffix(")").rpartition("(") for layer in text.split())
@@ -240,7 +257,7 @@ def layers(text: str) -> list[tuple[str, float]]:
 ARCHITECTURES = SequenceKind(
     "architectures",
     "architecture",
-    lambda group: _open(group).language,
+    _language,
     value_range=lambda group: _open(group).value_range,
     own_options={
         "layer_types": Option(

@@ -54,7 +54,7 @@ def bounds_of(
         ValueError: if num_samples or chunk_size is less than 1, or there are not as many posteriors
             as examples.
     """
-    sizes = {"num_samples": num_samples, "chunk_size": chunk_size}
+    sizes: dict[str, Any] = {"num_samples": num_samples, "chunk_size": chunk_size}
     return map_bound(trained, importance_statistics, images, 1, posterior, **sizes)
 
 

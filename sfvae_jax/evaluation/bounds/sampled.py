@@ -60,6 +60,7 @@ def map_bound(
     images: np.ndarray | None = None,
     batch_size: int | None = None,
     posteriors: Any = None,
+    rng: Array | None = None,
     **settings: Any,
 ) -> Any:
     """Returns a bound of every example, as `TrainedModel.map_images` returns it.
@@ -71,6 +72,7 @@ def map_bound(
         images: stored examples [N, ...]; None: those of the model.
         batch_size: how many examples are measured at once; None: `evaluations.batch_size`.
         posteriors: one for each example, a pytree of arrays [N, ...]; None: the model's own.
+        rng: the key of the noise; None: that of the model.
         **settings: what else the bound takes.
 
     Raises:
@@ -93,7 +95,7 @@ def map_bound(
         )
 
     key = ("map_bound", bound, *sorted(settings.items()))
-    return trained.map_images(value, images, posteriors, batch_size=batch_size, key=key)
+    return trained.map_images(value, images, posteriors, batch_size=batch_size, key=key, rng=rng)
 
 
 def _mean_bound(trained: TrainedModel, bound: Callable[..., Array], num_samples: int) -> float:

@@ -1,0 +1,1 @@
+"""What `sfvae_jax.load` reads of a folder, and what users give to and take from its `Run`."""

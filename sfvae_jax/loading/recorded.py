@@ -1,0 +1,50 @@
+"""The configuration of a run, from its own config.json alone."""
+
+from __future__ import annotations
+
+import ml_collections
+
+from sfvae_jax import config
+from sfvae_jax.errors import UsageError, listed
+from sfvae_jax.options import entry_of, plain, unknown_key
+from sfvae_jax.runs.files import config_file
+from sfvae_jax.runs.plugin_files import recorded_plugins
+from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runtime.files import read_json
+
+
+def recorded_config(files: Workdir, advice: str) -> ml_collections.ConfigDict:
+    """Returns the configuration that a run was trained with, without published figures.
+
+    Options that an earlier version did not have get the values that they had then.
+
+    Args:
+        files: the files of the run.
+        advice: what to say if the folder holds no run.
+
+    Raises:
+        UsageError: if it holds no run, or its config.json cannot be read.
+    """
+    if not files.config.is_file():
+        raise UsageError(f"workdir {files.name} holds no run; {advice}")
+    content = read_json(files.config)
+    names = recorded_plugins(content, files)
+    made, known = config.base_config(plugins=names), config.groups(names)
+    defaults = config_file.flatten(config_file.plain(made))
+    kept = config_file.of_earlier(config_file.flatten(content | {"plugins": names}), defaults)
+    for key, value in kept.items():
+        if entry_of(known, key) is None:
+            raise UsageError(f"{files.name}/config.json: {unknown_key(key, defaults)}")
+        try:
+            made.update_from_flattened_dict({key: plain(value)})
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{files.name}/config.json: {key}: {error}") from error
+    return made
+
+
+def without_run(files: Workdir) -> str:
+    """Returns what the folder is, for the error that it holds no run."""
+    if not files.folder.is_dir():
+        return "there is no such folder"
+    runs = sorted(path.parent.name for path in files.folder.glob("*/config.json"))
+    return f"it has the runs {listed(runs, 3)}" if runs else "it has no config.json"
