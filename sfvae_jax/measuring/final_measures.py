@@ -120,7 +120,8 @@ def _group(found: Mapping[str, Any], plugins: Sequence[str]) -> ml_collections.C
             value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
             group.update_from_flattened_dict({key: value})
         for name in group.names:
-            evaluation.metric_names(group, name)
+            if name in evaluation.EVALUATIONS:  # not one of a plugin that is no longer named
+                evaluation.metric_names(group, name)
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
     return group

@@ -56,7 +56,7 @@ def _try_posterior(spec: PosteriorSpec, settings: ml_collections.ConfigDict) -> 
     def look(raw: Array, rng: Array) -> Any:
         q = _posterior(spec, settings, raw)
         fields = [f.name for f in dataclasses.fields(q)] if dataclasses.is_dataclass(q) else []
-        if "mean" not in fields:
+        if "mean" not in fields or any(leaf is q for leaf in jax.tree.leaves(q)):
             raise UsageError(
                 "build must return a dataclass with a field `mean` [m], which is a pytree"
                 " (@jax.tree_util.register_dataclass)"

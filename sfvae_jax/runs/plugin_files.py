@@ -55,8 +55,8 @@ def tell_changed_plugins(config: ml_collections.ConfigDict, files: Workdir) -> N
     for name, digest in _recorded(read_json(files.config)):
         if digest not in config.plugin_digests:
             log.warning(
-                "plugin %s is not what it was when this run began; it is used as it is now, and"
-                " %s keeps what it was",
+                "plugin %s has changed since this run began, or is no longer named; plugins are"
+                " used as they are now, and %s keeps what they were",
                 shown(Path(name)),
                 shown(files.folder / _FOLDER),
             )
