@@ -77,7 +77,7 @@ def still_valid(
     return {
         name: evaluation.metric_names(before, name)
         for name in before.names
-        if name in known and not (others and known[name].uses_generated)
+        if name in before and not (others and known[name].uses_generated)
     }
 
 
@@ -109,7 +109,7 @@ def _fingerprint(settings: Mapping[str, Any]) -> Any:
 def _group(found: Mapping[str, Any], plugins: Sequence[str]) -> ml_collections.ConfigDict | None:
     """The group `evaluations` of results.json, with defaults for missing keys.
 
-    None if the file has no valid group.
+    It lacks the options of evaluations of plugins that are no longer named. None if the file has no valid group.
     """
     group = base_config(plugins=plugins).evaluations
     given = found.get("config", {}).get("evaluations")
@@ -118,9 +118,11 @@ def _group(found: Mapping[str, Any], plugins: Sequence[str]) -> ml_collections.C
     try:
         for key, value in flatten(given).items():
             value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+            if key.partition(".")[0] not in group:
+                continue
             group.update_from_flattened_dict({key: value})
         for name in group.names:
-            if name in evaluation.EVALUATIONS:  # not one of a plugin that is no longer named
+            if name in group:
                 evaluation.metric_names(group, name)
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
