@@ -12,6 +12,7 @@ import ml_collections
 from sfvae_jax import config, left_open, options
 from sfvae_jax.command_line import recorded
 from sfvae_jax.command_line.flag_config import parse_config
+from sfvae_jax.command_line.plugin_flags import import_named_plugins
 
 _WIDTH = 100  # columns of a line
 
@@ -57,6 +58,7 @@ def shown(
     Raises:
         UsageError: if the configuration cannot be read or is refused, or a key is unknown.
     """
+    import_named_plugins(overrides)
     flag = recorded.config_flag(config_file) if Path(config_file).is_dir() else ""
     given = parse_config([flag or f"--config={config_file}", *overrides])
     chosen, resolved = left_open.open_keys(given), config.resolve(given)

@@ -109,7 +109,8 @@ def _fingerprint(settings: Mapping[str, Any]) -> Any:
 def _group(found: Mapping[str, Any], plugins: Sequence[str]) -> ml_collections.ConfigDict | None:
     """The group `evaluations` of results.json, with defaults for missing keys.
 
-    It lacks the options of evaluations of plugins that are no longer named. None if the file has no valid group.
+    Evaluations of plugins that are no longer named are not in it. None if the file has no valid
+    group.
     """
     group = base_config(plugins=plugins).evaluations
     given = found.get("config", {}).get("evaluations")
