@@ -24,8 +24,6 @@ from sfvae_jax.models.sequence_vae import SequenceVae
 from sfvae_jax.models.spec import Model, ModelSpec
 from sfvae_jax.models.table import MODELS
 from sfvae_jax.models.vae import OUTPUT_ACTIVATIONS, Vae
-from sfvae_jax.options import own_options
-from sfvae_jax.posteriors import POSTERIORS
 
 
 def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae | SequenceVae:
@@ -36,10 +34,7 @@ def build(config: ml_collections.ConfigDict, data_shape: Sequence[int]) -> Vae |
     """
     language, settings = data.language(config.data), config.model
     posterior = dict(config.posterior.items())
-    family = POSTERIORS[posterior.pop("name")]
-    added = {name: posterior.pop(name) for name in own_options(POSTERIORS) if name in posterior}
-    own = {name: added[name] for name in family.own_options}
-    head = PosteriorHead(family.name, settings.latent_size, **posterior, own_options=own)
+    head = PosteriorHead(posterior.pop("name"), settings.latent_size, posterior)
     make_networks = MODELS[settings.name].networks
     if language is not None:
         encoder, decoder = make_networks(settings, head.num_outputs, language)

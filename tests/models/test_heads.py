@@ -21,7 +21,7 @@ FAMILIES = {
 
 
 def _head(family, **options):
-    return models.PosteriorHead(family, 3, hidden_sizes=(5,), context_size=4, **options)
+    return models.PosteriorHead(family, 3, {"hidden_sizes": (5,), "context_size": 4, **options})
 
 
 def _posterior(head, raw):
@@ -75,7 +75,7 @@ def test_cholesky_factor():
 
 @pytest.mark.parametrize("family", ["iaf", "auxiliary_flow"])
 def test_networks_are_parameters_and_the_context_may_be_left_out(family):
-    head = models.PosteriorHead(family, 3, hidden_sizes=(5,), context_size=0)
+    head = models.PosteriorHead(family, 3, {"hidden_sizes": (5,), "context_size": 0})
     raw = jnp.zeros(head.num_outputs)
     params = jax.jit(head.init)(jax.random.key(0), raw)
     posterior = jax.jit(head.apply)(params, raw)
@@ -86,7 +86,7 @@ def test_networks_are_parameters_and_the_context_may_be_left_out(family):
 
 def _shared_flow(**options):
     """A head whose planar flow all examples share, and its variables."""
-    head = models.PosteriorHead("planar", 2, amortized_flow=False, num_flows=2, **options)
+    head = models.PosteriorHead("planar", 2, {"amortized_flow": False, "num_flows": 2, **options})
     return head, jax.jit(head.init)(jax.random.key(0), jnp.zeros(head.num_outputs))
 
 
