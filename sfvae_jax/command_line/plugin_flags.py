@@ -104,7 +104,7 @@ def _named(argv: Sequence[str]) -> tuple[str, ...] | None:
 def _texts(argv: Sequence[str], flag: str) -> list[str]:
     """Returns every value of a flag, given as --flag=VALUE or --flag VALUE."""
     found = []
-    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+    for arg, following in zip(argv, [*argv[1:], ""], strict=False):
         name, equals, value = arg.partition("=")
         if name in (f"--{flag}", f"-{flag}"):
             found.append(value if equals else following)
