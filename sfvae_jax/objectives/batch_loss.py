@@ -58,6 +58,7 @@ def batch_loss(
     tangent_decode: Callable[[Array], Array] | None = None,
     decode_given: Callable[[Array], Callable[[Array], Any]] | None = None,
     axis_name: str | None = None,
+    **own_options: Any,
 ) -> tuple[Array, Metrics]:
     """The loss of a batch under the objective of this name in `OBJECTIVES`; it is minimised.
 
@@ -100,6 +101,7 @@ def batch_loss(
             are fed x; None if `decode` scores every x.
         axis_name: axis over which the batch is shared by several devices. Loss and metrics of the
             whole batch are then their means over the devices.
+        **own_options: the options that an objective from a plugin adds to its group.
 
     Returns:
         The loss, a scalar, and by name the means of its unweighted terms.
@@ -134,7 +136,8 @@ def batch_loss(
     beta = info.default_beta if beta is None else beta
     penalty_weight = info.default_penalty_weight if penalty_weight is None else penalty_weight
     options: Any = types.SimpleNamespace(
-        **{**values, "beta": beta, "penalty_weight": penalty_weight or 0.0}
+        **{**values, "beta": beta, "penalty_weight": penalty_weight or 0.0},
+        **_own_options(info, own_options),
     )
     weights = Weights(
         gamma=jnp.asarray(gamma, jnp.float32),
@@ -319,6 +322,17 @@ def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
             raise ArgumentError(
                 f"{option} only applies to {readers}; leave it out for {info.name!r}"
             )
+
+
+def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of the options that an objective adds, by default or as given."""
+    for name, value in given.items():
+        if name not in info.own_options:
+            raise ArgumentError(f"objective {info.name!r} has no option {name!r}")
+        rule = info.own_options[name].rule
+        if not isinstance(value, Array) and not rule.holds(value):
+            raise ArgumentError(f"{name} must be {rule.expected}, got {value!r}")
+    return {name: option.default for name, option in info.own_options.items()} | dict(given)
 
 
 def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> bool:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sfvae_jax import likelihoods, objectives, posteriors
+from sfvae_jax import likelihoods, objectives, plugins, posteriors
 from sfvae_jax.objectives import batch_loss as call
 from sfvae_jax.objectives.batch_loss import _reads
 from sfvae_jax.training.losses.options import option_group
@@ -150,6 +150,19 @@ def test_squared_errors_need_no_likelihood_and_only_codes():
     for name in ("rae", "wae_mmd", "cv_vae", "bilbo_baggins"):
         obtained, _ = _loss(name, codes, None)
         np.testing.assert_array_equal(obtained, _loss(name)[0])
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_an_objective_of_a_plugin_has_its_own_options(root):
+    """The Renyi bound of order 0 is the importance-weighted bound."""
+    plugins.import_plugins([root / "examples" / "plugins" / "renyi_objective.py"])
+    expected, _ = _loss("iwae", num_samples=3)
+    np.testing.assert_allclose(_loss("renyi", num_samples=3, alpha=0.0)[0], expected, rtol=1e-5)
+    assert _loss("renyi", num_samples=3)[0] > expected  # alpha is 0.5
+    with pytest.raises(objectives.ArgumentError, match="alpha must be a number .*, got 2"):
+        _loss("renyi", alpha=2)
+    with pytest.raises(objectives.ArgumentError, match="objective 'rae' has no option 'alpha'"):
+        _loss("rae", alpha=0.5)
 
 
 @pytest.mark.parametrize(
