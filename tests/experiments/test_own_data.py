@@ -2,14 +2,17 @@
 
 import json
 import logging
+import re
+import shlex
 
 import jax
 import numpy as np
 import pytest
-from helpers import load_config
+from helpers import ROOT, load_config
 from PIL import Image
 
 from sfvae_jax import data, models
+from sfvae_jax.command_line.console import main
 from sfvae_jax.command_line.flag_config import parse_config
 from sfvae_jax.command_line.settings import shown
 from sfvae_jax.config import resolve
@@ -174,6 +177,21 @@ def test_flags_may_come_in_any_order(tmp_path):
     made = [resolve(parse_config(["--config=vae.py", *order])) for order in (flags, flags[::-1])]
     assert made[0].to_dict() == made[1].to_dict()
     assert made[0].model.hidden_sizes == (128, 64)
+
+
+def test_the_commands_of_the_readme(tmp_path, monkeypatch, capsys):
+    arrays(tmp_path, (9,), "floats")
+    pictures(tmp_path, [(16, 16)])
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text().split("### Your own images")[1].split("###")[0]
+    commands = re.findall(r"^sfvae_jax (--config=.*)$|`sfvae_jax (show .*)`", text, re.MULTILINE)
+    trained = [shlex.split(flags, comments=True) for flags, _ in commands if flags]
+    found = [resolve(parse_config(flags)) for flags in trained]
+    assert [config.data.name for config in found] == ["folder:images/", "npz:my.npz"]
+    assert found[1].objective.name == "sampling"
+    (shows,) = [shlex.split(arguments) for _, arguments in commands if arguments]
+    assert main(shows) == 0
+    assert "model.name = 'mlp'  (chosen by the data)" in capsys.readouterr().out
 
 
 def test_data_that_cannot_be_used_are_refused(tmp_path):

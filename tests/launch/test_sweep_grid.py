@@ -117,3 +117,13 @@ def test_the_command_prints_its_runs(tmp_path, capsys, monkeypatch):
     assert main([*base, "--gird.seed=0"]) == 2
     assert "unexpected argument '--gird.seed=0'" in capsys.readouterr().err
     assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/launching.md"])
+def test_the_commands_of_the_pages(page, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    command = next(line for line in text.splitlines() if "sweep" in line and "--grid." in line)
+    flags = shlex.split(command.strip().removeprefix("sfvae_jax sweep"), comments=True)
+    assert main([*flags, "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
