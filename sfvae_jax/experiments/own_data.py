@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ _LARGEST = 64  # side of images in pixels; larger ones are resized to it
 _LOOKED_AT = 500  # examples
 _UNEXPLAINED = 0.1  # share of the data's variance that the likelihood takes for noise
 _NEAR = 1e-3  # the smallest likelihood.variance
+_ROUND = [float(f"{digit}e{power}") for power in range(-6, 7) for digit in (1, 2, 5)]
 
 # The keys that `choose` settles.
 KEYS = (
@@ -165,21 +165,14 @@ def _look(training: data.StoredExamples, becomes_binary: bool) -> Examples:
     return Examples(is_binary, has_levels, float(values.var(axis=0, dtype=np.float64).mean()))
 
 
-@functools.cache
-def _steps(largest: int) -> list[float]:
-    """Returns 1, 2, 5, 10, 20, 50, ... up to a power of ten."""
-    return [factor * 10.0**power for power in range(largest) for factor in (1, 2, 5)]
-
-
 def _rounded_down(number: float) -> int:
     """Returns the largest of 1, 2, 5, 10, ..., 1,000 up to a number; 1 for smaller numbers.
 
     So a data set that grows a little keeps its numbers, and its runs can go on.
     """
-    return max([int(step) for step in _steps(4)[:10] if step <= number], default=1)
+    return max([int(step) for step in _ROUND if 1 <= step <= min(number, 1000)], default=1)
 
 
 def _rounded(number: float) -> float:
-    """Returns the nearest of 1e-6, 2e-6, 5e-6, 1e-5, ... by ratio."""
-    steps = [step / 1e6 for step in _steps(12)]
-    return min(steps, key=lambda step: abs(math.log(step / max(number, 1e-6))))
+    """Returns the round number that is nearest by ratio."""
+    return min(_ROUND, key=lambda step: abs(math.log(step / max(number, _ROUND[0]))))
