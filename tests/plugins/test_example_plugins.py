@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 from helpers import ROOT, checkpoint_steps, make_tiny_config, records
 
-from sfvae_jax import data, likelihoods, models, objectives, plugins, posteriors
+from sfvae_jax import data, likelihoods, load, models, objectives, plugins, posteriors
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.evaluate import evaluate
 from sfvae_jax.evaluation import EVALUATIONS, measure_named
@@ -151,6 +151,11 @@ def test_a_run_is_trained_resumed_and_evaluated(changes, tmp_path, caplog):
     without_times = [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records(run)]
     assert without_times == [{k: v for k, v in r.items() if k != "steps_per_second"} for r in whole]
 
+    loaded = load(run)
+    x = data.load(loaded.config.data, "train")[:3]
+    assert loaded.encode(x).mean.shape == (3, 4)
+    assert loaded.reconstruct(x).shape == loaded.sample(0, 3).shape == x.shape
+
     metrics = evaluate(config, run)
     assert math.isfinite(metrics["lower_bound"])
     results = json.loads((run / "results.json").read_text())
@@ -183,6 +188,8 @@ def test_words_are_read_by_a_plugin(tmp_path, own_cache):
     assert data.language(found.data).num_places == 8
     train(config, tmp_path / "run")
     assert math.isfinite(evaluate(config, tmp_path / "run")["lower_bound"])
+    words = load(tmp_path / "run").sample(0, 5)
+    assert all(set(word) <= set("ab ") for word in words)
 
 
 def test_a_changed_plugin_is_told_and_an_evaluation_that_is_added_is_taken(tmp_path, caplog):

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from helpers import ROOT, TINY
 
+import sfvae_jax
 from launch.backends import ray
 from launch.runs import expand
 from launch.sweep import main as sweep
@@ -187,6 +188,8 @@ def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
     path = shutil.move(path, tmp_path / "a" / "other.py")
     with plugins.isolated(), pytest.raises(UsageError) as caught:
         get_config(str(run))
+    with plugins.isolated(), pytest.raises(UsageError, match="needs the plugin"):
+        sfvae_jax.load(run)
     told = str(caught.value)
     assert f"needs the plugin {tmp_path}/a/parts.py, which is not there" in told
     copy = re.search(r"that of its copy (\S+)$", told)[1]
@@ -194,6 +197,10 @@ def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
     with plugins.isolated():
         plugins.import_plugins([path])
         assert get_config(str(run)).objective.name == "renyi"
+    with plugins.isolated():
+        assert sfvae_jax.load(run, plugins=(path,)).config.objective.name == "renyi"
+    with plugins.isolated():  # the copy, if it is named
+        assert sfvae_jax.load(run, plugins=(tmp_path / copy,)).config.objective.alpha == 0.5
 
 
 def test_no_code_inside_a_workdir_is_executed(tmp_path):
