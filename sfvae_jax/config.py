@@ -28,7 +28,7 @@ from sfvae_jax.options import Option, Rule
 from sfvae_jax.plugins.options import DIGESTS, PLUGINS
 from sfvae_jax.posteriors.options import check_posterior
 from sfvae_jax.training.losses.options import check_objective
-from sfvae_jax.training.options import TRAIN, check_train
+from sfvae_jax.training.options import check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
 
 
@@ -76,7 +76,7 @@ def groups(names: Sequence[str] | None = ()) -> options.Group:
         "posterior": rooms["posterior"],
         "likelihood": rooms["likelihood"],
         "objective": rooms["objective"],
-        "train": TRAIN,
+        "train": rooms["train"],
         "evaluations": rooms["evaluations"],
         "plugins": PLUGINS,
         "plugin_digests": DIGESTS,

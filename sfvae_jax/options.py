@@ -213,7 +213,13 @@ def own_options(specs: Mapping[str, Owner]) -> dict[str, Option]:
 
 
 def check_own_options(
-    group: str, values: Mapping[str, Any], specs: Mapping[str, Owner], chosen: str
+    group: str,
+    values: Mapping[str, Any],
+    specs: Mapping[str, Owner],
+    chosen: str,
+    *,
+    noun: str = "",
+    name: str = "name",
 ) -> None:
     """Checks that options which only other specs have keep their defaults.
 
@@ -222,6 +228,8 @@ def check_own_options(
         values: the group.
         specs: the table.
         chosen: the name of the spec that is used.
+        noun: what a spec describes; empty: the name of the group.
+        name: the option that names the spec that is used.
 
     Raises:
         UsageError: naming the option and the specs that have it.
@@ -230,10 +238,10 @@ def check_own_options(
         if key not in values or key in specs[chosen].own_options:
             continue
         if plain(values[key]) != plain(option.default):
-            owners = [repr(name) for name, spec in specs.items() if key in spec.own_options]
+            owners = [repr(one) for one, spec in specs.items() if key in spec.own_options]
             raise UsageError(
-                f"{group}.{key} only applies to {group} {' or '.join(owners)}; {group}.name is"
-                f" {chosen!r}, so leave {group}.{key} at {option.default!r}"
+                f"{group}.{key} only applies to {noun or group} {' or '.join(owners)};"
+                f" {group}.{name} is {chosen!r}, so leave {group}.{key} at {option.default!r}"
             )
 
 

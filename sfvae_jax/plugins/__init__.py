@@ -64,6 +64,7 @@ from sfvae_jax.plugins.importing import (
 )
 from sfvae_jax.plugins.rooms import ROOMS, Room
 from sfvae_jax.posteriors import PosteriorSpec
+from sfvae_jax.training.updates.optimizers import OptimizerSpec
 
 __all__ = [
     "BELOW_1",
@@ -88,6 +89,7 @@ __all__ = [
     "ModelSpec",
     "NotApplicable",
     "ObjectiveInfo",
+    "OptimizerSpec",
     "Option",
     "Plugin",
     "PosteriorSpec",

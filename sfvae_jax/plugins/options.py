@@ -10,8 +10,8 @@ PLUGINS = Option(
         lambda name: isinstance(name, str) and bool(name.strip()) and "\0" not in name,
         "files and modules, such as ('my_parts.py',), or ()",
     ),
-    "Files and modules that add objectives, posteriors, likelihoods, models, data sources or"
-    " evaluations; docs/extending.md",
+    "Files and modules that add objectives, posteriors, likelihoods, models, data sources,"
+    " optimizers or evaluations; docs/extending.md",
 )
 DIGESTS = Option(
     (),

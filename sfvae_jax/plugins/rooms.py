@@ -21,6 +21,8 @@ from sfvae_jax.options import Group
 from sfvae_jax.posteriors import POSTERIORS, PosteriorSpec
 from sfvae_jax.posteriors.options import option_group as posterior_options
 from sfvae_jax.training.losses.options import option_group as objective_options
+from sfvae_jax.training.options import option_group as train_options
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OptimizerSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,7 @@ ROOMS = (
     Room("model", "model", ModelSpec, MODELS, model_options),
     Room("data source", "data", DataSource, SOURCES, data_options),
     Room("objective", "objective", ObjectiveInfo, OBJECTIVES, objective_options),
+    Room("optimizer", "train", OptimizerSpec, OPTIMIZERS, train_options),
     Room("evaluation", "evaluations", Evaluation, EVALUATIONS, evaluation_options),
 )
 

@@ -25,6 +25,8 @@ from sfvae_jax.objectives import Batch, Elbo, Example, Loss, ObjectiveInfo, Weig
 from sfvae_jax.options import defaults, shown
 from sfvae_jax.plugins.rooms import ROOMS, Room
 from sfvae_jax.posteriors import POSTERIORS, PosteriorSpec
+from sfvae_jax.training.updates.optimizers import OptimizerSpec
+from sfvae_jax.training.updates.transformation import transformation
 
 _LATENTS, _SHAPE, _BATCH = 3, (4, 5, 1), 4
 _IMAGE = (28, 28, 1)  # for models, some of which take no smaller ones
@@ -42,6 +44,7 @@ def try_spec(room: Room, spec: Any) -> None:
         LikelihoodSpec: lambda: _try_likelihood(spec, settings),
         ModelSpec: lambda: _try_model(spec, settings),
         ObjectiveInfo: lambda: _try_objective(spec, settings),
+        OptimizerSpec: lambda: _try_optimizer(spec, settings),
     }
     attempt = tries.get(type(spec))
     if attempt is None:
@@ -179,6 +182,17 @@ def _try_objective(info: ObjectiveInfo, settings: ml_collections.ConfigDict) -> 
     number = family.num_outputs(_with_latents(options["posterior"]))
     value = jax.eval_shape(look, _floats(*_SHAPE), _floats(number), jax.random.key(0))
     _check_value(info, settings, value)
+
+
+def _try_optimizer(spec: OptimizerSpec, settings: ml_collections.ConfigDict) -> None:
+    params = {"params": {"encoder": {"kernel": _floats(4, 3), "bias": _floats(3)}}}
+    optimizer = transformation(settings, 1e-3, spec)
+    state = jax.eval_shape(_attribute(optimizer, "init"), params)
+    updates, following = jax.eval_shape(_attribute(optimizer, "update"), params, state, params)
+    for what, tree, like in (("updates", updates, params), ("state", following, state)):
+        before, after = (jax.tree.map(lambda leaf: leaf.shape, one) for one in (like, tree))
+        if before != after:
+            raise UsageError(f"build: the shapes of the {what} of a step must be {before}")
 
 
 def _check_value(info: ObjectiveInfo, settings: ml_collections.ConfigDict, value: Any) -> None:

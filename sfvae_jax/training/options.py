@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ml_collections
 
 from sfvae_jax.errors import UsageError
@@ -17,11 +19,12 @@ from sfvae_jax.options import (
     one_of,
 )
 from sfvae_jax.training.learning_rate import SCHEDULES
-from sfvae_jax.training.updates.options import UPDATES, check_updates
+from sfvae_jax.training.updates import options as updates
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OptimizerSpec
 
 MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
-TRAIN = {
+_OPTIONS = {
     "steps": Option(1000, COUNT, "Number of updates of the parameters"),
     "batch_size": Option(0, COUNT_OR_0, "Number of examples in a step; 0 takes all of them"),
     "microbatch": Option(
@@ -46,7 +49,6 @@ TRAIN = {
         "How the learning rate changes: constant; burda falls to a tenth in the eight stages of"
         " Burda et al. (2016), scaled to train.steps; cosine falls to 0 at train.steps",
     ),
-    **UPDATES,
     "decoder_from": Option(
         "",
         TEXT,
@@ -87,6 +89,11 @@ TRAIN = {
 }
 
 
+def option_group(specs: Mapping[str, OptimizerSpec] = OPTIMIZERS) -> dict[str, Option]:
+    """Returns all options of the group, including those that the optimizers of a table add."""
+    return {**_OPTIONS, **updates.option_group(specs)}
+
+
 def check_train(train: ml_collections.ConfigDict) -> None:
     """Checks the rules that join several options of the group `train`.
 
@@ -101,4 +108,4 @@ def check_train(train: ml_collections.ConfigDict) -> None:
     for key in ("plateau_patience", "stop_patience"):
         if train[key] and not train.validate_every:
             raise UsageError(f"train.{key} counts validations; set train.validate_every too")
-    check_updates(train)
+    updates.check_updates(train)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from sfvae_jax import plugins
@@ -19,6 +20,7 @@ from sfvae_jax.plugins.checks import check_spec
 from sfvae_jax.plugins.rooms import ROOMS, enter, room_of
 from sfvae_jax.plugins.trials import try_spec
 from sfvae_jax.posteriors import POSTERIORS
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
@@ -229,3 +231,18 @@ def test_an_objective_may_take_a_posterior_of_the_same_plugin():
     plugins.register(mine, own)
     enter("my_parts.py", [mine, own])
     assert OBJECTIVES["mine"].posteriors_in(POSTERIORS)[0] == "own_posterior"
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (
+            lambda rate, **unused: optax.stateless(lambda g, params: jax.tree.map(jnp.sum, g)),
+            "build: the shapes of the updates of a step must be",
+        ),
+        (lambda rate, **unused: rate, "float must have `init`"),
+        (7, "build must be a function"),
+    ],
+)
+def test_a_wrong_optimizer_is_told(build, told):
+    assert f"optimizer 'mine': {told}" in _refused(OPTIMIZERS["adam"], build=build)

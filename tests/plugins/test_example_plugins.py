@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ from helpers import ROOT, checkpoint_steps, make_tiny_config, records
 
 from sfvae_jax import data, likelihoods, load, models, objectives, plugins, posteriors
 from sfvae_jax.config import base_config, resolve
+from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluate import evaluate
 from sfvae_jax.evaluation import EVALUATIONS, measure_named
 from sfvae_jax.train import train
+from sfvae_jax.training.state import make_optimizer
 
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
@@ -34,7 +37,7 @@ def test_each_example_is_short():
     for path in FOLDER.glob("*.py"):
         code = [line for line in path.read_text().splitlines() if line.strip()]
         assert len(code) <= 50, path
-        assert len({*FOLDER.glob("*.py")}) == 7
+        assert len({*FOLDER.glob("*.py")}) == 8
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
@@ -95,6 +98,22 @@ def test_active_units_are_latents_that_move(spec):
     function = spec("active_units").function
     assert function(trained, SimpleNamespace(threshold=0.01)) == {"active_units": 2}
     assert function(trained, SimpleNamespace(threshold=0.5)) == {"active_units": 1}
+
+
+def test_the_soft_sign_is_that_of_the_average_gradient():
+    """Two steps by hand; its option is refused with another optimizer."""
+    config = base_config(plugins=[str(FOLDER / "soft_sign_optimizer.py")])
+    config.train.update(optimizer="soft_sign", softness=0.5, b1=0.8)
+    optimizer, g = make_optimizer(config.train), {"w": jnp.array([0.3, -0.6])}
+    state = optimizer.init(g)
+    for scale in (1.0, 2.0):
+        updates, state = optimizer.update(jax.tree.map(lambda x, s=scale: s * x, g), state, g)
+    average = (0.8 * 0.2 * 1.0 + 0.2 * 2.0) / (1 - 0.8**2) * np.array([0.3, -0.6])
+    np.testing.assert_allclose(updates["w"], -1e-3 * np.tanh(average / 0.5), rtol=1e-5)
+    config.train.optimizer = "adam"
+    told = "train.softness only applies to optimizer 'soft_sign'; train.optimizer is 'adam', so"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        resolve(config)
 
 
 def _named(*names):

@@ -13,6 +13,7 @@ from typing import Any
 import optax
 
 from sfvae_jax.objectives import Schedule
+from sfvae_jax.options import Option
 
 OPTIONS = ("b1", "b2", "eps", "momentum", "nesterov")
 """Keys of the group `train` of which each optimizer takes its own choice."""
@@ -36,6 +37,7 @@ class OptimizerSpec:
             step moves a decayed parameter w by -learning_rate * weight_decay * w. Otherwise
             weight_decay * w is added to its gradient, as by a penalty weight_decay / 2 * w^2.
         weight_decay: the weight decay if a config leaves it open.
+        own_options: options that it adds to the group `train`; `build` takes their values by name.
 
     Raises:
         ValueError: if an option is not in `OPTIONS`.
@@ -49,6 +51,7 @@ class OptimizerSpec:
     source: str = ""
     decoupled: bool = False
     weight_decay: float = 0.0
+    own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the names of the options."""

@@ -10,13 +10,15 @@ import optax
 
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.training.frozen_decoder import DECODER_PARTS
-from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OPTIONS, Mask
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OPTIONS, Mask, OptimizerSpec
 
 _OF_POSTERIOR = "head"  # the module of a model in which a posterior declares its parameters
 
 
 def transformation(
-    train: ml_collections.ConfigDict, learning_rate: float | Schedule
+    train: ml_collections.ConfigDict,
+    learning_rate: float | Schedule,
+    spec: OptimizerSpec | None = None,
 ) -> optax.GradientTransformation:
     """Returns what turns gradients into updates of the parameters {"params": ...}.
 
@@ -25,10 +27,12 @@ def transformation(
     Args:
         train: the group of a config.
         learning_rate: a number, or a function of the step.
+        spec: that of the optimizer; None: the one that `train.optimizer` names.
     """
-    spec = OPTIMIZERS[train.optimizer]
+    spec = OPTIMIZERS[train.optimizer] if spec is None else spec
     given = {key: train[key] for key in OPTIONS if key in spec.options}
     options = {**spec.options, **{key: value for key, value in given.items() if value is not None}}
+    options |= {key: train[key] for key in spec.own_options}
     decay = spec.weight_decay if train.weight_decay is None else train.weight_decay
     mask = decay_mask(frozen=DECODER_PARTS if train.decoder_from else ())
     parts = []

@@ -26,7 +26,7 @@ from sfvae_jax.training.memory_needs import check_sizes
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import averaged, create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
-from sfvae_jax.training.updates.options import UPDATES
+from sfvae_jax.training.updates.options import option_group
 from sfvae_jax.training.validation import Validation
 
 # Beyond t = 4 of the 8 steps the decay is the smaller one of 0.35 and t / (t + 9).
@@ -263,7 +263,7 @@ def test_what_has_no_average_is_refused(tiny_config, changes, message):
 def test_a_run_of_an_earlier_version_has_none(tiny_config, tmp_path):
     """Its config.json lacks the keys and is that of the defaults; it has no average to measure."""
     kept = plain(resolve(tiny_config()))
-    for key in UPDATES:
+    for key in option_group():
         del kept["train"][key]
     del kept["evaluations"]["use_ema"]
     (tmp_path / "config.json").write_text(json.dumps(kept))
