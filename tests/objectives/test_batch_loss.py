@@ -145,6 +145,27 @@ def test_a_shared_batch_is_the_whole_batch(name, options):
     np.testing.assert_allclose(losses.mean(), _loss(name, **options)[0], rtol=1e-6)
 
 
+def test_sequences_have_their_own_forms():
+    """For sequences `linearized` is of second order, and `rae` in nats; a decoder may be fed x."""
+    x, likelihood = jnp.array([[0, 2], [1, 1], [2, 0], [0, 0]]), likelihoods.Categorical()
+    rng, weights = jax.random.key(0), WEIGHTS[:, :3]
+
+    def decoder_of(x):
+        return lambda z: jnp.tanh(z @ weights)[None] * (1.0 + x[:, None])
+
+    def second_order(x, q):
+        decode = decoder_of(x)
+        return objectives.second_order_elbo(decode, x, q.mean, q.stddev, likelihood).value
+
+    def rae(x, q):
+        return objectives.rae_loss(decoder_of(x), x, q.mean, beta=1.0, likelihood=likelihood)
+
+    for name, sign, of_one in (("linearized", -1, second_order), ("rae", 1, rae)):
+        loss, _ = call(name, rng, _decode, x, Q, likelihood, decode_given=decoder_of)
+        expected = sign * jnp.mean(jax.vmap(of_one)(x, Q))
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_squared_errors_need_no_likelihood_and_only_codes():
     codes = posteriors.Point(MEANS)
     for name in ("rae", "wae_mmd", "cv_vae", "bilbo_baggins"):
