@@ -180,11 +180,11 @@ def _workdir() -> Path:
     if _WORKDIR.value is not None:
         return local_path(_WORKDIR.value, "--workdir")
     # Imported here so that --help does not wait for the data sets.
-    from sfvae_jax.runs.files.config_file import of_training
+    from sfvae_jax.runs.files.config_file import decides_training
 
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)
-    changes = {key: value for key, value in given.items() if of_training(key)}
+    changes = {key: value for key, value in given.items() if decides_training(key)}
     name = name_of_command(config_name(config_flags.get_config_filename(flag)), changes)
     workdir = local_path(Path("runs", name), "--workdir")
     log.info("no --workdir is given: this run goes to %s", shown(workdir))

@@ -22,7 +22,7 @@ from launch.runs import Run
 from sfvae_jax.config import base_config
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.files.config_file import differences, flatten, plain, with_missing_keys
 from sfvae_jax.runs.files.results_file import is_at_end, not_measured
 from sfvae_jax.runs.published import may_matter, uses
 from sfvae_jax.runs.workdir import Workdir
@@ -180,4 +180,4 @@ def _lacks_measures_during_training(files: Workdir, config: ml_collections.Confi
     def matters(key: str) -> bool:
         return key.startswith("evaluations.") and may_matter(key) and uses(taken, key)
 
-    return bool(differences(of_earlier(kept, defaults()), asked, matters))
+    return bool(differences(with_missing_keys(kept, defaults()), asked, matters))

@@ -80,7 +80,7 @@ def option_group(table: Mapping[str, Evaluation] = EVALUATIONS) -> Group:
             False,
             FLAG,
             "Whether the moving average of the parameters is measured and drawn, which"
-            " train.ema_decay keeps; False: the parameters themselves",
+            " train.ema_decay keeps; False = the parameters themselves",
         ),
         **{name: entry.options for name, entry in table.items()},
         "generated": GENERATED,  # whichever evaluation asks for generated images

@@ -31,7 +31,9 @@ def recorded_config(files: Workdir, advice: str) -> ml_collections.ConfigDict:
     names = recorded_plugins(content, files)
     made, known = config.base_config(plugins=names), config.groups(names)
     defaults = config_file.flatten(config_file.plain(made))
-    kept = config_file.of_earlier(config_file.flatten(content | {"plugins": names}), defaults)
+    kept = config_file.with_missing_keys(
+        config_file.flatten(content | {"plugins": names}), defaults
+    )
     for key, value in kept.items():
         if entry_of(known, key) is None:
             raise UsageError(f"{files.name}/config.json: {unknown_key(key, defaults)}")

@@ -61,20 +61,20 @@ def option_group(specs: Mapping[str, ModelSpec] = MODELS) -> dict[str, Option]:
             None,
             optional(SIZES),
             "Widths of the decoder's layers in mlp, grammar and recurrent, from the latents"
-            " outwards; None: those of the encoder reversed, or in grammar those of the paper; ():"
-            " no hidden layer",
+            " outwards; None = those of the encoder reversed, or in grammar those of the paper; ()"
+            " = no hidden layer",
             of=tuple,
         ),
-        "channels": Option((), SIZES, "Channels of the encoder's convolutions; (): the paper's"),
+        "channels": Option((), SIZES, "Channels of the encoder's convolutions; () = the paper's"),
         "kernel_size": Option(
             0,
             whole(0, MOST_KERNEL),
-            "Side in pixels of the kernels of convolutions of images; 0: the paper's",
+            "Side in pixels of the kernels of convolutions of images; 0 = the paper's",
         ),
         "kernel_sizes": Option(
             (),
             _KERNELS,
-            "Length of each convolution's kernel in the model grammar; (): the paper's",
+            "Length of each convolution's kernel in the model grammar; () = the paper's",
         ),
         "batch_norm": Option(False, FLAG, "Whether the model grammar has BatchNorm"),
         "lowering": Option(

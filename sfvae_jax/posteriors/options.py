@@ -37,7 +37,7 @@ def option_group(specs: Mapping[str, PosteriorSpec] = POSTERIORS) -> dict[str, O
         "name": Option(
             "",
             name,
-            "Family of posteriors; empty: the objective's own. "
+            "Family of posteriors; empty = the objective's own. "
             + "; ".join(f"{spec.name}, {spec.summary}" for spec in specs.values()),
         ),
         "variance": Option(1.0, POSITIVE, "Variance of a constant posterior"),
@@ -62,13 +62,13 @@ def option_group(specs: Mapping[str, PosteriorSpec] = POSTERIORS) -> dict[str, O
         "amortized_flow": Option(
             True,
             FLAG,
-            "Whether the encoder gives u, w and b of planar for each example; False: all examples"
+            "Whether the encoder gives u, w and b of planar for each example; False = all examples"
             " share them (FLOW Eq. 26)",
         ),
         "reverse_sizes": Option(
             None,
             optional(SIZES),
-            "Hidden layers of auxiliary_flow's network for r(v|z); None: hidden_sizes",
+            "Hidden layers of auxiliary_flow's network for r(v|z); None = hidden_sizes",
             of=tuple,
         ),
         "auxiliary_start": Option(

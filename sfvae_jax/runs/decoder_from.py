@@ -13,7 +13,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.models.options import option_group
 from sfvae_jax.runs.checkpoints.proof import Layout, layout_of
 from sfvae_jax.runs.checkpoints.restoring import first_difference, last_step, read_params
-from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, plain
+from sfvae_jax.runs.files.config_file import differences, flatten, plain, with_missing_keys
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 from sfvae_jax.training.frozen_decoder import DECODER_PARTS, decoder_of
@@ -85,7 +85,8 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         raise UsageError(
             f"train.decoder_from: {source.name} holds no checkpoint yet; train it first"
         )
-    kept, asked = of_earlier(flatten(read_json(source.config)), _BEFORE), flatten(plain(config))
+    kept = with_missing_keys(flatten(read_json(source.config)), _BEFORE)
+    asked = flatten(plain(config))
     name = kept.get("objective.name")
     if not isinstance(name, str) or not isinstance(kept.get("data.name"), str):
         raise UsageError(f"train.decoder_from: {source.config} is not the config.json of a run")

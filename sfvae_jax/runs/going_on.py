@@ -7,7 +7,13 @@ import logging
 import ml_collections
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, of_training, plain
+from sfvae_jax.runs.files.config_file import (
+    decides_training,
+    differences,
+    flatten,
+    plain,
+    with_missing_keys,
+)
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.files import read_json, write_json
@@ -98,9 +104,9 @@ def _steps_before(
     """Returns the steps of the run that is there if they are fewer, and nothing else differs."""
     if not files.config.is_file():
         return None
-    found = of_earlier(flatten(read_json(files.config)), flatten(plain(defaults)))
+    found = with_missing_keys(flatten(read_json(files.config)), flatten(plain(defaults)))
     asked, steps = flatten(plain(config)), found.get(_STEPS)
     if not isinstance(steps, int) or not 0 < steps < config.train.steps:
         return None
-    others = differences(found, asked, lambda key: key != _STEPS and of_training(key))
+    others = differences(found, asked, lambda key: key != _STEPS and decides_training(key))
     return None if others else steps

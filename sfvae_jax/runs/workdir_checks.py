@@ -10,7 +10,13 @@ import ml_collections
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.folders import DAMAGED
-from sfvae_jax.runs.files.config_file import differences, flatten, of_earlier, of_training, plain
+from sfvae_jax.runs.files.config_file import (
+    decides_training,
+    differences,
+    flatten,
+    plain,
+    with_missing_keys,
+)
 from sfvae_jax.runs.files.metrics_file import Record
 from sfvae_jax.runs.files.results_file import Results
 from sfvae_jax.runtime.files import read_json
@@ -88,8 +94,8 @@ def config_differences(
         UsageError: if it cannot be read.
     """
     known = {} if defaults is None else flatten(plain(defaults))
-    found, asked = of_earlier(flatten(read_json(path)), known), flatten(plain(config))
-    return differences(found, asked, of_training)
+    found, asked = with_missing_keys(flatten(read_json(path)), known), flatten(plain(config))
+    return differences(found, asked, decides_training)
 
 
 def evidence_of_checkpoints(

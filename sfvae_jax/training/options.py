@@ -26,7 +26,7 @@ MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 _OPTIONS = {
     "steps": Option(1000, COUNT, "Number of updates of the parameters"),
-    "batch_size": Option(0, COUNT_OR_0, "Number of examples in a step; 0 takes all of them"),
+    "batch_size": Option(0, COUNT_OR_0, "Number of examples in a step; 0 = all of them"),
     "microbatch": Option(
         0,
         COUNT_OR_0,

@@ -19,7 +19,7 @@ import ml_collections
 from sfvae_jax import evaluation
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.files.config_file import flatten, of_training, plain
+from sfvae_jax.runs.files.config_file import decides_training, flatten, plain
 
 log = logging.getLogger("sfvae_jax")
 
@@ -212,4 +212,4 @@ def _changed(
 
 
 def _is_shown(key: str) -> bool:
-    return of_training(key) and not key.startswith("evaluations.")
+    return decides_training(key) and not key.startswith("evaluations.")

@@ -116,8 +116,8 @@ def _drawn(max_length: int) -> _Opened:
     num_places = max_length or MAX_LAYERS + 1
     if num_places <= MAX_LAYERS:
         raise UsageError(
-            f"data.max_length must be 0, or at least {MAX_LAYERS + 1}: the longest network of"
-            f" 'architectures' and its end take so many places; got {max_length}"
+            f"data.max_length must be 0, or at least {MAX_LAYERS + 1} for the longest network of"
+            f" 'architectures' and its end; got {max_length}"
         )
     drawn = {
         split: [_architecture(network) for network in of_split]

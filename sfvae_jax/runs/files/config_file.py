@@ -13,7 +13,7 @@ from sfvae_jax import data
 _ABSENT = object()
 
 
-def of_training(key: str) -> bool:
+def decides_training(key: str) -> bool:
     """Whether a key decides what is trained; the measures taken afterwards may change.
 
     `data_fingerprint` tells changes of the data themselves apart from changes of the settings, and
@@ -54,7 +54,7 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def of_earlier(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def with_missing_keys(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Completes the configuration of an earlier version with the keys that it lacks.
 
     Args:

@@ -98,7 +98,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         "gamma_boundaries": Option(
             (),
             _BOUNDARIES,
-            "Steps at which the piecewise schedule takes its next gamma; () gives all values"
+            "Steps at which the piecewise schedule takes its next gamma; () = all values for"
             " equally many steps",
         ),
         "log_det_weight": Option(
@@ -112,7 +112,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             None,
             optional(NOT_NEGATIVE),
             "Weight of the KL divergence, or of the codes' squared norm"
-            f" ({_with_code_norm(specs)}); None takes the objective's own, which docs/objectives.md"
+            f" ({_with_code_norm(specs)}); None = the objective's own, which docs/objectives.md"
             " lists",
             of=float,
         ),
@@ -168,7 +168,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         "penalty_weight": Option(
             None,
             optional(NOT_NEGATIVE),
-            f"Weight of the penalty or discrepancy ({_with_penalty(specs)}); None takes the"
+            f"Weight of the penalty or discrepancy ({_with_penalty(specs)}); None = the"
             " objective's own, which docs/objectives.md lists",
             of=float,
         ),
@@ -176,7 +176,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             0,
             COUNT_OR_0,
             f"Number of random directions from which a Jacobian's norm is estimated"
-            f" ({_readers(specs, 'num_probes')}); 0 takes the whole Jacobian",
+            f" ({_readers(specs, 'num_probes')}); 0 = the whole Jacobian",
         ),
         "jacobian_dtype": Option(
             "float32",

@@ -20,7 +20,7 @@ from sfvae_jax.options import (
 )
 from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OPTIONS, OptimizerSpec
 
-_OWN = "None: the optimizer's own, which docs/training.md lists"
+_OWN = "None = the optimizer's own, which docs/training.md lists"
 
 _Specs = Mapping[str, OptimizerSpec]
 
