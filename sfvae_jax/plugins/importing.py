@@ -49,11 +49,14 @@ class Plugin(NamedTuple):
     specs: tuple[Any, ...]
 
 
-_PLUGINS: dict[str, Plugin] = {}  # by their names
-_COLLECTING: list[
-    list[Any]
-] = []  # the specs of the plugins that are being imported, innermost last
-_ELSEWHERE: dict[str, list[Any]] = {}  # what modules registered while no config was read
+# The plugins that the tables have, by their names.
+_PLUGINS: dict[str, Plugin] = {}
+# The specs of the plugins that are being imported, the innermost last.
+_COLLECTING: list[list[Any]] = []
+# What modules registered while no plugin was imported, by the names of the modules.
+_ELSEWHERE: dict[str, list[Any]] = {}
+# What modules registered when they were imported as plugins; Python imports them once.
+_OF_MODULES: dict[str, tuple[Any, ...]] = {}
 _LOCK = threading.RLock()
 
 
@@ -155,7 +158,12 @@ def identified(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _whole(name: str) -> str:
     """Returns the absolute path of a plugin that is a file, or the name of a module."""
-    return str(regular_file(name, "plugins")) if is_file(name) else name
+    if not is_file(name):
+        return name
+    try:
+        return str(regular_file(name, "plugins"))
+    except UsageError as error:
+        raise UsageError(f"{error}; give its absolute path, or that from here") from error
 
 
 def is_file(name: str) -> bool:
@@ -179,14 +187,11 @@ def imported() -> tuple[Plugin, ...]:
 @contextmanager
 def isolated() -> Iterator[None]:
     """Forgets at the end what plugins have registered inside; for tests."""
-    before, modules = dict(_PLUGINS), set(sys.modules)
+    before = dict(_PLUGINS)
     with rooms.kept():
         try:
             yield
         finally:
-            for plugin in _PLUGINS.values():
-                if plugin not in before.values() and plugin.name not in modules:
-                    sys.modules.pop(plugin.name, None)
             _PLUGINS.clear()
             _PLUGINS.update(before)
 
@@ -199,30 +204,33 @@ def _imported(name: str) -> Plugin:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"plugins={name}: cannot read it: {error.strerror}") from error
-    digest = _digest([content])
-    same = (plugin for plugin in _PLUGINS.values() if plugin.digest == digest)
-    known = _PLUGINS.get(str(path))
+    digest, known = _digest([content]), _PLUGINS.get(str(path))
     if known is not None and known.digest == digest:
         return known
-    if (copy := next(same, None)) is not None:
-        return copy
+    for copy in _PLUGINS.values():
+        if copy.digest == digest:
+            return copy
     specs = _collected(path, lambda: _execute(path, content, digest))
     return _entered(Plugin(str(path), path, content, digest, specs), known)
 
 
 def _imported_module(name: str) -> Plugin:
     path = _file_of(name)
-    if name in sys.modules:
-        within = (name, f"{name}.")
-        found = [
-            s for m, specs in _ELSEWHERE.items() if f"{m}.".startswith(within[1]) for s in specs
-        ]
-        specs = tuple(found)
-    else:
-        specs = _collected(path, lambda: importlib.import_module(name))
+    if name not in _OF_MODULES:
+        _OF_MODULES[name] = _collected(path, lambda: _import_or_recall(name))
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     digest = _digest([file.read_bytes() for file in files])
-    return _entered(Plugin(name, path, path.read_bytes(), digest, specs), None)
+    return _entered(Plugin(name, path, path.read_bytes(), digest, _OF_MODULES[name]), None)
+
+
+def _import_or_recall(name: str) -> None:
+    """Imports a module; registers again what one that is imported already has registered."""
+    if name not in sys.modules:
+        importlib.import_module(name)
+        return
+    for module, specs in _ELSEWHERE.items():
+        if f"{module}.".startswith(f"{name}."):
+            _COLLECTING[-1].extend(specs)
 
 
 def _file_of(module: str) -> Path:

@@ -108,8 +108,9 @@ def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
     if of_name and not unchanged:
         return of_name[0]
     copy = f"{files.name}/{_FOLDER}/{Path(name).stem}-{digest}.py"
+    where = "which is not there as it was" if unchanged else "which is not there"
     raise UsageError(
-        f"{files.name} needs the plugin {name}, which is not there. Give its path now, as"
+        f"{files.name} needs the plugin {name}, {where}. Give its path now, as"
         " --config.plugins=PATH or load(..., plugins=(PATH,));"
         f" if you trust this run, that of its copy {copy}"
     )

@@ -145,7 +145,7 @@ def test_an_error_in_a_plugin_is_one_line_with_its_place(write, text, told):
 
 
 def test_what_is_missing_or_no_name_is_told(write, tmp_path):
-    with pytest.raises(UsageError, match=r"plugins=gone\.py: there is no file '.*/gone\.py'"):
+    with pytest.raises(UsageError, match=r"plugins=gone\.py: there is no file '.*/gone\.py'; give"):
         resolve(_with("gone.py"))
     with pytest.raises(
         UsageError, match="there is no module 'my_parts'; give the name of a module"
@@ -173,8 +173,12 @@ def test_a_module_is_imported_by_its_name(tmp_path, monkeypatch):
     shutil.copy(RENYI, package / "bounds.py")
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        found = resolve(_with("own_parts", **{"objective.name": "renyi"}))
+        with plugins.isolated():
+            found = resolve(_with("own_parts", **{"objective.name": "renyi"}))
         assert (found.plugins, len(found.plugin_digests)) == (("own_parts",), 1)
+        assert "renyi" not in OBJECTIVES
+        with plugins.isolated():  # Python does not import it again
+            assert resolve(_with("own_parts", **{"objective.name": "renyi"})) == found
     finally:
         for name in ("own_parts", "own_parts.bounds"):
             sys.modules.pop(name, None)
@@ -211,10 +215,8 @@ def test_a_plugin_of_its_own_process_only_checks(write, caplog):
 
 
 def test_nothing_is_left_of_a_plugin_that_a_test_imported():
-    names = set(sys.modules)
     with plugins.isolated():
         plugins.import_plugins([RENYI])
         assert "renyi" in OBJECTIVES
     assert "renyi" not in OBJECTIVES
     assert plugins.imported() == ()
-    assert [name for name in set(sys.modules) - names if "renyi" in name] == []

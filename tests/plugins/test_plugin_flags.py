@@ -17,6 +17,8 @@ from sfvae_jax.command_line.flag_config import parse_config
 from sfvae_jax.command_line.recorded import get_config
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.evaluation import measure_named
+from sfvae_jax.reporting.runs import read_runs
 
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
@@ -160,6 +162,30 @@ def test_a_sweep_over_an_option_of_a_plugin(tmp_path, capfd):
     results = sorted((tmp_path / "sweep").glob("objective.alpha=*/results.json"))
     kept = [json.loads(path.read_text())["config"]["objective"]["alpha"] for path in results]
     assert kept == [0.0, 0.5]
+
+
+def _results(folder, path, digest):
+    folder.mkdir()
+    config = {"seed": 0, "objective": {"name": "sampling"}, "train": {"steps": 2}}
+    config |= {"plugins": [str(path)], "plugin_digests": [digest]}
+    content = {"config": config, "step": 2, "metrics": {"active_units": 3.0}, "published": {}}
+    (folder / "results.json").write_text(json.dumps(content))
+    return folder / "results.json"
+
+
+def test_a_report_describes_the_measures_of_a_plugin(tmp_path, caplog):
+    """If its file is as it was; a report does not need it."""
+    found = _results(tmp_path / "a", UNITS, plugins.digest_of(UNITS))
+    with plugins.isolated():
+        assert len(read_runs([found])[0]) == 1
+        assert measure_named("active_units").better == "more"
+    assert measure_named("active_units").better == ""
+    changed = _results(tmp_path / "b", UNITS, "0" * 16)
+    with plugins.isolated():
+        assert len(read_runs([changed])[0]) == 1
+        assert plugins.imported() == ()
+    assert "measures of" in caplog.text
+    assert "which is not there as it was" in caplog.text
 
 
 def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
