@@ -25,7 +25,7 @@ from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state, read_step
 from sfvae_jax.runs.data_fingerprint import data_changes, with_fingerprint
 from sfvae_jax.runs.files.provenance import Provenance
-from sfvae_jax.runs.plugin_files import tell_changed_plugins
+from sfvae_jax.runs.plugin_files import keep_plugins, tell_changed_plugins
 from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -95,6 +95,7 @@ def evaluate(
         if config.evaluations.use_ema:
             log.info("evaluating the moving average of the parameters")
         provenance.begin(files, "evaluate", int(last.step))
+        keep_plugins(config, files)
         trained = trained_model(config, model, state, examples, splits=splits)
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----

@@ -14,7 +14,7 @@ from launch.sweep import main as sweep
 from sfvae_jax import evaluate, plugins, train
 from sfvae_jax.command_line import console
 from sfvae_jax.command_line.flag_config import parse_config
-from sfvae_jax.command_line.recorded import get_config
+from sfvae_jax.command_line.recorded import config_flag, get_config
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation import measure_named
@@ -227,6 +227,18 @@ def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
         assert sfvae_jax.load(run, plugins=(path,)).config.objective.name == "renyi"
     with plugins.isolated():  # the copy, if it is named
         assert sfvae_jax.load(run, plugins=(tmp_path / copy,)).config.objective.alpha == 0.5
+
+
+def test_an_evaluation_measures_a_run_that_was_trained_without_it(tmp_path):
+    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
+    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
+    run = tmp_path / "run"
+    train.train(parse_config([CONFIG, *flags]), run)
+    evaluate.evaluate(get_config(str(run)), run)
+    names = [f"--config.plugins={UNITS}", "--config.evaluations.names=active_units"]
+    config = parse_config([config_flag(str(run)), *names])
+    assert {"active_units", "collapse_fraction"} <= set(evaluate.evaluate(config, run))
+    assert [path.read_bytes() for path in (run / "plugins").iterdir()] == [UNITS.read_bytes()]
 
 
 def test_no_code_inside_a_workdir_is_executed(tmp_path):
