@@ -12,8 +12,9 @@ from sfvae_jax.data import source_of
 from sfvae_jax.evaluation.registry import EVALUATIONS
 from sfvae_jax.runs.files.config_file import flatten, nest, plain
 
-# Keys that no figure depends on.
+# Keys that no figure depends on. What plugins add is named by other keys.
 _NO_SETTING = {"preset", "seed", "data.device_bytes", "model.lowering"}
+_NO_SETTING |= {"plugins", "plugin_digests"}
 _NO_SETTING |= {
     f"train.{key}"
     for key in (

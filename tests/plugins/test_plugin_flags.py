@@ -70,6 +70,12 @@ def test_flags_in_any_order(first):
     assert found.evaluations.active_units.threshold == 0.01
 
 
+def test_the_setting_of_a_paper_names_no_plugins():
+    setting = parse_config([CONFIG, f"--config.plugins={RENYI}"]).published.setting
+    assert "objective" in setting
+    assert [key for key in setting if "plugin" in key] == []
+
+
 def test_a_plugin_lies_beside_its_config_file(own):
     config = parse_config([f"--config={own}/own_config.py"])
     assert resolve(config).plugins == (str(own / "parts.py"),)
