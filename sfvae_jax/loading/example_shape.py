@@ -70,8 +70,8 @@ def example_shape(
             )
             return shape
     raise UsageError(
-        f"the shape of an example is not recorded in {files.name}, and its data set does not tell"
-        f" it ({told}); give load(..., shape=...)"
+        f"the shape of an example is not recorded in {files.name}, and its data set does not say"
+        f" ({told}); give load(..., shape=...)"
     )
 
 

@@ -127,8 +127,8 @@ def _is_text(x: Any) -> bool:
 def _pixels(array: np.ndarray, as_bytes: bool) -> np.ndarray:
     if array.dtype.kind in "iu" and array.max() == 1:
         raise UsageError(
-            "x are whole numbers of which the largest is 1, so that all pixels of 0..255 would be"
-            " black; give booleans or 255 * x, or x / 255 for images as dark as that"
+            "x are whole numbers up to 1, so that all pixels of 0..255 would be nearly black;"
+            " give booleans or 255 * x, or x / 255 if the images really are that dark"
         )
     stored = as_stored(array, "x", one_bit=False)
     if not as_bytes or stored.dtype == np.uint8:
@@ -136,8 +136,8 @@ def _pixels(array: np.ndarray, as_bytes: bool) -> np.ndarray:
     levels = np.round(255.0 * stored)
     if np.abs(255.0 * stored - levels).max() > _SLACK:
         raise UsageError(
-            "x has values between the 256 levels k / 255, which are all that the likelihood of this"
-            " run has; give uint8"
+            "x has values between the 256 levels k / 255, and the likelihood of this run has no"
+            " others; give uint8"
         )
     return levels.astype(np.uint8)
 
@@ -149,7 +149,7 @@ def _of_texts(texts: list[str], shape: tuple[int, ...], language: Language) -> n
             examples.append(language.read(text))
         except (ParseError, TooLong) as error:
             raise UsageError(
-                f"x[{i}] {text!r} is no sentence of the {language.kind} of this run: {error}"
+                f"x[{i}] {text!r} is not a sentence of the {language.kind} of this run: {error}"
             ) from error
     return np.stack(examples) if examples else blank_example(shape, language)[:0]
 

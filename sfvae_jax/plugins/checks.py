@@ -43,7 +43,9 @@ def check_spec(room: Room, spec: Any) -> None:
     for field, allowed in _CHOICES.items():
         for value in _as_tuple(getattr(spec, field, ())):
             if isinstance(value, str) and value not in allowed:
-                raise UsageError(f"{what}: {field} must be of {', '.join(allowed)}, got {value!r}")
+                raise UsageError(
+                    f"{what}: {field} must be one of {', '.join(allowed)}, got {value!r}"
+                )
     if hasattr(spec, "networks"):
         problem = _arguments_problem(spec.networks, _NETWORKS[spec.of_sequences])
         if problem:
@@ -151,8 +153,8 @@ def _check_options(room: Room, what: str, spec: Any) -> None:
         for name in getattr(spec, field, ()):
             if name not in known:
                 raise UsageError(
-                    f"{what}: {field} names {room.group}.{name}, which is no option; describe it"
-                    " in own_options"
+                    f"{what}: {field} names {room.group}.{name}, which is not an option; describe"
+                    " it in own_options"
                 )
 
 
@@ -160,7 +162,9 @@ def _check_group(prefix: str, what: str, group: Mapping[str, Any]) -> None:
     for name, entry in group.items():
         key = f"{prefix}{name}"
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UsageError(f"{what}: option {key} must be named by letters, digits and _")
+            raise UsageError(
+                f"{what}: the name of option {key} must consist of letters, digits and _"
+            )
         if hasattr(ml_collections.ConfigDict, name) or name in ("latent_size", "name"):
             raise UsageError(f"{what}: an option cannot be named {name!r}; choose another name")
         if isinstance(entry, Mapping):

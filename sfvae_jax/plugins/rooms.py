@@ -190,8 +190,8 @@ def _check_new(room: Room, spec: Any) -> None:
         for other in room.table.values():
             if other.kind and other.kind.name == spec.kind.name and other.kind is not spec.kind:
                 raise UsageError(
-                    f"data source {spec.name!r}: there are sequences {spec.kind.name!r} already;"
-                    " choose another name for the kind"
+                    f"data source {spec.name!r}: there is a kind of sequences {spec.kind.name!r}"
+                    " already; choose another name for the kind"
                 )
 
 

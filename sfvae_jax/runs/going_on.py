@@ -54,7 +54,7 @@ def check(
     if found:
         raise UsageError(
             f"workdir {files.name} holds a run of {steps} steps, which cannot go on to"
-            f" {config.train.steps}, because its first steps would have been others:"
+            f" {config.train.steps}, because its first steps would have been different:"
             f" {'; '.join(found)}. Give another --workdir, or --config.{_STEPS}={steps}"
         )
     return before

@@ -56,7 +56,7 @@ def tell_changed_plugins(config: ml_collections.ConfigDict, files: Workdir) -> N
         if digest not in config.plugin_digests:
             log.warning(
                 "plugin %s has changed since this run began, or is no longer named; plugins are"
-                " used as they are now, and %s keeps what they were",
+                " used as they are now, and %s has copies of the earlier ones",
                 shown(Path(name)),
                 shown(files.folder / _FOLDER),
             )
@@ -108,9 +108,9 @@ def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
     if of_name and not unchanged:
         return of_name[0]
     copy = f"{files.name}/{_FOLDER}/{Path(name).stem}-{digest}.py"
-    where = "which is not there as it was" if unchanged else "which is not there"
+    where = "which was not found unchanged" if unchanged else "which was not found"
     raise UsageError(
-        f"{files.name} needs the plugin {name}, {where}. Give its path now, as"
-        " --config.plugins=PATH or load(..., plugins=(PATH,));"
-        f" if you trust this run, that of its copy {copy}"
+        f"{files.name} needs the plugin {name}, {where}. Give its path, as"
+        " --config.plugins=PATH or load(..., plugins=(PATH,)); if you trust this run, give the"
+        f" path of its copy {copy}"
     )

@@ -35,20 +35,20 @@ def require_same(config: ml_collections.ConfigDict, mode: str) -> None:
     """
     if jax.process_count() == 1:
         return
-    here = {**flatten(plain(config)), "--mode": mode, **_versions(), **_of_jax()}
-    del here["plugins"]  # they may be in another folder; their digests tell their content
-    digests = processes.gathered(_digest(here))
+    own = {**flatten(plain(config)), "--mode": mode, **_versions(), **_of_jax()}
+    del own["plugins"]  # they may be in another folder; their digests tell their content
+    digests = processes.gathered(_digest(own))
     if np.all(digests == digests[0]):
         return
-    there = _broadcast_facts(here)
-    keys = sorted(there)
-    differs = [here.get(key) != there[key] for key in keys]
+    main = _broadcast_facts(own)
+    keys = sorted(main)
+    differs = [own.get(key) != main[key] for key in keys]
     # The last entry: this process has settings that the main one lacks; its version differs.
-    differs.append(bool(here.keys() - there.keys()))
+    differs.append(bool(own.keys() - main.keys()))
     by_process = processes.gathered(np.array(differs))
     index = jax.process_index()
     if np.any(by_process[index]):
-        found = differences(there, here, lambda key: True, ("in process 0", f"in process {index}"))
+        found = differences(main, own, lambda key: True, ("in process 0", f"in process {index}"))
         raise UsageError(
             f"process {index} of this run differs from process 0:"
             f" {listed(found, _NAMED_AT_MOST)}. {_ADVICE}"

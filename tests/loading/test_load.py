@@ -278,7 +278,7 @@ def test_a_wrong_step_is_told(trained, step):
         (lambda run, x: run.encode(x / 255 + np.nan), "not finite"),
         (
             lambda run, x: run.encode((x > 9).astype(int)),
-            "the largest is 1, .*give booleans or 255",
+            "whole numbers up to 1, .*give booleans or 255",
         ),
         (lambda run, x: run.encode(["a"]), "x must be images"),
         (lambda run, x: run.encode("a"), "x must be images"),

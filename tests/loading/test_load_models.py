@@ -284,5 +284,5 @@ def test_a_shape_that_nothing_tells_is_asked_for(tmp_path):
     with pytest.raises(UsageError, match=r"\[3, 5, 1\], which its parameters do not fit.*shape="):
         sfvae_jax.load(folder)
     path.unlink()
-    with pytest.raises(UsageError, match=r"does not tell it .*my\.npz.*; give load\(\.\.\., shap"):
+    with pytest.raises(UsageError, match=r"does not say .*my\.npz.*; give load\(\.\.\., shap"):
         sfvae_jax.load(folder)

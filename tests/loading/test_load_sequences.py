@@ -74,7 +74,7 @@ def test_texts_go_in_and_come_out(kind, tmp_path, monkeypatch):
         assert nothing == []
     assert run.encode([]).mean.shape == (0, 3)
 
-    with pytest.raises(UsageError, match=r"x\[1\] '§' is no sentence of the") as caught:
+    with pytest.raises(UsageError, match=r"x\[1\] '§' is not a sentence of the") as caught:
         run.encode([texts[0], "§"])
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"x must be a list of texts, such as \[x\]; got one text"):
@@ -95,7 +95,7 @@ def test_texts_that_are_too_long_or_lack_a_value(tmp_path):
     with pytest.raises(UsageError, match="it takes 5 rules, more than the 4 places"):
         run.encode(["conv(1) conv(1) conv(1) conv(1)"])
     for text in ("conv", "conv(", "conv(x)", "conv(inf)", "(1)"):
-        with pytest.raises(UsageError, match=r"x\[0\] .* is no sentence of the architectures"):
+        with pytest.raises(UsageError, match=r"x\[0\] .* is not a sentence of the architectures"):
             run.encode([text])
 
 

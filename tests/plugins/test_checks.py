@@ -60,9 +60,9 @@ def test_every_spec_of_the_library_passes(room):
         (
             SAMPLING,
             {"options": ("samples",)},
-            "options names objective.samples, which is no option",
+            "options names objective.samples, which is not an option",
         ),
-        (SAMPLING, {"prior": "none at all"}, "prior must be of fixed, floating, none, got"),
+        (SAMPLING, {"prior": "none at all"}, "prior must be one of fixed, floating, none, got"),
         (SAMPLING, {"of_example": 5}, "of_example must be a function of 1 argument, got 5"),
         (
             SAMPLING,
@@ -77,7 +77,7 @@ def test_every_spec_of_the_library_passes(room):
         (
             SPRITES,
             {"splits": ("train", "tests")},
-            "splits must be of train, valid, test, got 'tests'",
+            "splits must be one of train, valid, test, got 'tests'",
         ),
         (SPRITES, {"kind": "words"}, "kind must be of class SequenceKind, got 'words'"),
         (SPRITES, {"shape": (1.5,)}, "shape has an entry that must be a whole number, got 1.5"),
@@ -95,7 +95,10 @@ def test_a_field_of_the_wrong_kind_is_named(spec, changes, told):
     ("own", "told"),
     [
         ({"tau2": 5}, "objective.tau2 must be Option(default, rule, help), got 5"),
-        ({"a b": Option(1, COUNT, "x")}, "option objective.a b must be named by letters"),
+        (
+            {"a b": Option(1, COUNT, "x")},
+            "the name of option objective.a b must consist of letters",
+        ),
         ({"items": Option(1, COUNT, "x")}, "an option cannot be named 'items'"),
         ({"size": Option(1, COUNT, "")}, "objective.size must have a help text"),
         (
@@ -211,7 +214,7 @@ def test_an_error_of_ones_own_keeps_its_words():
         (
             EQUATIONS,
             {"kind": dataclasses.replace(EQUATIONS.kind, singular="text")},
-            "there are sequences 'equations' already; choose another name for the kind",
+            "there is a kind of sequences 'equations' already; choose another name for the kind",
         ),
     ],
 )

@@ -191,7 +191,7 @@ def test_a_report_describes_the_measures_of_a_plugin(tmp_path, caplog):
         assert len(read_runs([changed])[0]) == 1
         assert plugins.imported() == ()
     assert "measures of" in caplog.text
-    assert "which is not there as it was" in caplog.text
+    assert "which was not found unchanged" in caplog.text
 
 
 def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
@@ -223,8 +223,8 @@ def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
     with plugins.isolated(), pytest.raises(UsageError, match="needs the plugin"):
         sfvae_jax.load(run)
     told = str(caught.value)
-    assert f"needs the plugin {tmp_path}/a/parts.py, which is not there" in told
-    copy = re.search(r"that of its copy (\S+)$", told)[1]
+    assert f"needs the plugin {tmp_path}/a/parts.py, which was not found" in told
+    copy = re.search(r"give the path of its copy (\S+)$", told)[1]
     assert (tmp_path / copy).read_bytes() == RENYI.read_bytes()
     with plugins.isolated():
         plugins.import_plugins([path])
@@ -256,7 +256,7 @@ def test_no_code_inside_a_workdir_is_executed(tmp_path):
     (run / "evil.py").write_text("raise SystemExit('executed')")
     content = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**content, "plugins": [str(run / "evil.py")]}))
-    with pytest.raises(UsageError, match="which is not there"):
+    with pytest.raises(UsageError, match="which was not found"):
         get_config(str(run))
 
 
