@@ -138,6 +138,17 @@ def test_the_runs_of_a_sweep_have_the_options(own, tmp_path):
     assert {run.config.plugins for run in runs} == {(str(own / "parts.py"),)}
 
 
+def test_the_runs_of_a_grid_have_the_options(tmp_path):
+    config, given = CONFIG.removeprefix("--config="), [f"--config.plugins={RENYI}"]
+    grid = ["--grid.objective.alpha=0,0.5", "--grid.seed=0,1"]
+    given.append("--config.objective.name=renyi")
+    runs = expand(config, tmp_path / "sweep", given, grid=grid)
+    found = [(run.config.objective.alpha, run.config.seed) for run in runs]
+    assert found == [(0.0, 0), (0.0, 1), (0.5, 0), (0.5, 1)]
+    with pytest.raises(UsageError, match="did you mean objective.alpha"):
+        expand(config, tmp_path / "sweep", given, grid=["--grid.objective.alhpa=0,0.5"])
+
+
 def test_a_cluster_is_shipped_plugins_of_the_repository_alone(own, tmp_path):
     name = "examples/plugins/renyi_objective.py"
     added = [f"--config.plugins={RENYI}", "--config.objective.name=renyi"]
