@@ -175,7 +175,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_microbatch(config)
     _check_language(config)
     _check_values(config)
-    _check_average(config)
+    check_average(config)
     evaluation.check_kind(config.evaluations, data.language(config.data) is not None)
 
 
@@ -351,8 +351,12 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_average(config: ml_collections.ConfigDict) -> None:
-    """Checks that there is an average of the parameters, if it is to be measured."""
+def check_average(config: ml_collections.ConfigDict) -> None:
+    """Checks that there is an average of the parameters, if it is to be measured.
+
+    Raises:
+        UsageError: if there is none.
+    """
     if config.evaluations.use_ema and not config.train.ema_decay:
         raise UsageError(
             "evaluations.use_ema measures a moving average of the parameters, and this run keeps"

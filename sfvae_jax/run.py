@@ -31,7 +31,7 @@ from sfvae_jax.loading.example_shape import example_shape, with_length
 from sfvae_jax.loading.exporting import write_model
 from sfvae_jax.loading.given import blank_example, count_of, key_of, latents, stored_examples
 from sfvae_jax.loading.posteriors import in_batches
-from sfvae_jax.loading.recorded import recorded_config, without_run
+from sfvae_jax.loading.recorded import recorded_config, recorded_prior, without_run
 from sfvae_jax.measuring.trained import measure, trained_model, without_floating_prior
 from sfvae_jax.models import Model
 from sfvae_jax.plugins import identified, import_plugins
@@ -51,6 +51,7 @@ def load(
     *,
     shape: Sequence[int] | None = None,
     plugins: Sequence[str] = (),
+    use_ema: bool | None = None,
 ) -> Run:
     """Loads a trained run from its folder, which may be a copy and needs no data set.
 
@@ -64,15 +65,16 @@ def load(
             (T, 2) for those with values; None: the run's files tell it, which those of an early
             version may not.
         plugins: where plugins of the run are now, if they have moved.
+        use_ema: whether the parameters are their moving average; None: `evaluations.use_ema`.
 
     Raises:
-        UsageError: if there is no run or no such step, a plugin is missing, or nothing tells the
-            shape.
+        UsageError: if there is no run or no such step, a plugin is missing, the run keeps no
+            moving average, or nothing tells the shape.
         RunError: if no checkpoint is whole.
     """
     files = Workdir(workdir, "workdir")
     import_plugins((plugins,) if isinstance(plugins, (str, os.PathLike)) else plugins)
-    config = recorded_config(files, without_run(files))
+    config = recorded_config(files, without_run(files), use_ema)
     config.plugins, config.plugin_digests = identified(config.plugins)
     tell_changed_plugins(config, files)
     _check_step(files, step)
@@ -346,12 +348,8 @@ class Run:
         """The model with its prior, which floats with some objectives."""
         if objectives.OBJECTIVES[self.config.objective.name].prior != "floating":
             return self._bare
-        found = self.results
-        measured = found.get("history", {}).get(str(self.step), {})
-        if found.get("checkpoint") == proof(self._state)["digest"]:
-            measured = found
-        if "prior_stddev" in measured:
-            prior = np.asarray(measured["prior_stddev"])
+        prior = recorded_prior(self._files, self._settings, proof(self._state)["digest"])
+        if prior is not None:
             return dataclasses.replace(self._bare, prior_stddev=prior, programs={})
         try:
             return trained_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ml_collections
+import numpy as np
 
 from sfvae_jax import config
 from sfvae_jax.errors import UsageError, listed
@@ -13,7 +14,9 @@ from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
 
 
-def recorded_config(files: Workdir, advice: str) -> ml_collections.ConfigDict:
+def recorded_config(
+    files: Workdir, advice: str, use_ema: bool | None = None
+) -> ml_collections.ConfigDict:
     """Returns the configuration that a run was trained with, without published figures.
 
     Options that an earlier version did not have get the values that they had then.
@@ -21,9 +24,11 @@ def recorded_config(files: Workdir, advice: str) -> ml_collections.ConfigDict:
     Args:
         files: the files of the run.
         advice: what to say if the folder holds no run.
+        use_ema: the value of `evaluations.use_ema`; None: the recorded one.
 
     Raises:
-        UsageError: if it holds no run, or its config.json cannot be read.
+        UsageError: if it holds no run, its config.json cannot be read, or there is no average of
+            the parameters to use.
     """
     if not files.config.is_file():
         raise UsageError(f"workdir {files.name} holds no run; {advice}")
@@ -41,7 +46,30 @@ def recorded_config(files: Workdir, advice: str) -> ml_collections.ConfigDict:
             made.update_from_flattened_dict({key: plain(value)})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{files.name}/config.json: {key}: {error}") from error
+    made.evaluations.use_ema = made.evaluations.use_ema if use_ema is None else bool(use_ema)
+    config.check_average(made)
     return made
+
+
+def recorded_prior(
+    files: Workdir, config: ml_collections.ConfigDict, checkpoint: str
+) -> np.ndarray | None:
+    """Returns the standard deviations [m] of a prior that floats, as an evaluation found them.
+
+    Args:
+        files: the files of the run.
+        config: its configuration.
+        checkpoint: the digest of its checkpoint.
+
+    Returns:
+        None if results.json does not have them for this model.
+    """
+    found = files.read_results()
+    of_average = found.get("config", {}).get("evaluations", {}).get("use_ema", False)
+    same = of_average == config.evaluations.use_ema
+    if "prior_stddev" not in found or not same or found.get("checkpoint") != checkpoint:
+        return None
+    return np.asarray(found["prior_stddev"])
 
 
 def without_run(files: Workdir) -> str:

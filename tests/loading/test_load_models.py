@@ -103,7 +103,7 @@ def test_it_measures_what_its_evaluation_did(kind, tmp_path):
         np.testing.assert_allclose(decoded, rebuilt, rtol=1e-4, atol=1e-5)
 
     if not objectives.OBJECTIVES[config.objective.name].density:
-        with pytest.raises(UsageError, match="log_prob does not apply .* no density"):
+        with pytest.raises(UsageError, match="log_prob does not apply .* does not train a density"):
             run.log_prob(0, few)
         if objectives.OBJECTIVES[config.objective.name].prior == "none":
             with pytest.raises(UsageError, match="density 'prior' does not apply"):

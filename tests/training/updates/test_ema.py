@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sfvae_jax
 from sfvae_jax import data, evaluate, models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.loading.recorded import recorded_prior
 from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.runs.checkpoints.proof import by_name
 from sfvae_jax.runs.checkpoints.restoring import read_step
@@ -304,3 +306,49 @@ def test_reports_name_the_settings_that_are_not_the_papers(tiny_config):
     assert found["train.clip_norm"] == [3.0, 0.0]
     assert found["train.ema_decay"] == [0.9, 0.0]
     assert found["evaluations.use_ema"] == [True, False]
+
+
+def test_a_loaded_run_is_the_average_where_asked(run, tiny_config, tmp_path):
+    config = resolve(tiny_config(**RUN))
+    _, fresh = _fresh(config)
+    state = read_step(run / "checkpoints", 8, fresh)
+    for asked, expected in ((None, state), (False, state), (True, averaged(state))):
+        loaded = sfvae_jax.load(run, use_ema=asked)
+        jax.tree.map(np.testing.assert_array_equal, loaded.params, expected.params)
+        assert loaded.config.evaluations.use_ema is bool(asked)
+    images = data.load(config.data, config.evaluations.part)
+    expected = measure(trained_model(config, loaded.model, averaged(state), images))["metrics"]
+    assert loaded.measure(images) == pytest.approx(expected, rel=1e-5)
+
+    plain_config = plain(config)
+    for value, asked in ((0.35, True), (0.0, False)):
+        workdir = tmp_path / str(value)
+        shutil.copytree(run, workdir)
+        plain_config["train"]["ema_decay"] = value
+        plain_config["evaluations"]["use_ema"] = asked
+        (workdir / "config.json").write_text(json.dumps(plain_config))
+    recorded = sfvae_jax.load(tmp_path / "0.35")
+    jax.tree.map(np.testing.assert_array_equal, recorded.params, state.average.params)
+    with pytest.raises(UsageError, match="this run keeps none") as caught:
+        sfvae_jax.load(tmp_path / "0.0", use_ema=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prior_that_floats_is_that_of_the_loaded_parameters(tiny_config, tmp_path, monkeypatch):
+    """An evaluation of the parameters does not give the average its prior."""
+    monkeypatch.setattr(evaluate, "draw", lambda *unused: None)
+    changes = {"objective.name": "constant_variance", "train.ema_decay": 0.9, "train.steps": 2}
+    changes |= {"evaluations.steps": (), "evaluations.names": ("kl_divergence",)}
+    train(tiny_config(**changes), tmp_path / "run")
+    priors = {}
+    for use_ema in (False, True):
+        config = tiny_config(**changes, **{"evaluations.use_ema": use_ema})
+        evaluate.evaluate(config, tmp_path / "run")
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        priors[use_ema] = np.asarray(results["prior_stddev"])
+        digest = results["checkpoint"]
+        for asked in (False, True):
+            asked_config = resolve(tiny_config(**changes, **{"evaluations.use_ema": asked}))
+            found = recorded_prior(Workdir(tmp_path / "run"), asked_config, digest)
+            assert (found is not None) == (asked == use_ema)
+    assert np.abs(priors[True] - priors[False]).max() > 1e-4
