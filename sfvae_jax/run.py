@@ -98,9 +98,10 @@ class Run:
         step: the step of the loaded model.
         params: its variables as they are applied: normalised kernels, and BatchNorm's averages.
         likelihood: p(x|z), with `log_prob(x, parameters)` in nats, `sample(rng, parameters)` and
-            more for one example; see `likelihood_parameters`.
-        example_shape: the shape of one stored example.
-        model: its Flax module, as in `model.apply(params, x, method="encode")`.
+            more for one example, whose pixels are in [0, config.data.scale]; see
+            `likelihood_parameters`.
+        example_shape: the shape of one example.
+        model: its Flax module for such an example: `model.apply(params, x, method="encode")`.
     """
 
     def __init__(

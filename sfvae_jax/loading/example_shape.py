@@ -63,8 +63,8 @@ def example_shape(
     for shape in _candidates(config, layout) if source.kind is None else ():
         if _fits(config, shape, layout):
             log.warning(
-                "the shape of an example is not recorded in %s; its parameters fit %s, and"
-                " load(..., shape=...) takes another",
+                "the shape of an example is not recorded in %s; its parameters fit %s. If it was"
+                " another, give load(..., shape=...)",
                 files.name,
                 list(shape),
             )

@@ -7,7 +7,7 @@ import numpy as np
 
 from sfvae_jax import config
 from sfvae_jax.errors import UsageError, listed
-from sfvae_jax.options import entry_of, plain, unknown_key
+from sfvae_jax.options import Option, check_value, entry_of, plain, unknown_key
 from sfvae_jax.runs.files import config_file
 from sfvae_jax.runs.plugin_files import recorded_plugins
 from sfvae_jax.runs.workdir import Workdir
@@ -40,10 +40,15 @@ def recorded_config(
         config_file.flatten(content | {"plugins": names}), defaults
     )
     for key, value in kept.items():
-        if entry_of(known, key) is None:
-            raise UsageError(f"{files.name}/config.json: {unknown_key(key, defaults)}")
+        entry, value = entry_of(known, key), plain(value)
         try:
-            made.update_from_flattened_dict({key: plain(value)})
+            if entry is None:
+                raise unknown_key(key, defaults)
+            if isinstance(entry, Option) and config_file.of_training(key):
+                check_value(key, value, entry.rule)
+            made.update_from_flattened_dict({key: value})
+        except UsageError as error:
+            raise UsageError(f"{files.name}/config.json: {error}") from error
         except (TypeError, ValueError) as error:
             raise UsageError(f"{files.name}/config.json: {key}: {error}") from error
     made.evaluations.use_ema = made.evaluations.use_ema if use_ema is None else bool(use_ema)

@@ -231,6 +231,10 @@ WRONG_FOLDERS = {
         lambda f, t: _broken(f, t / "run", "config.json", '{"train": {"stepz": 1}}'),
         "run/config.json: unknown config key train.stepz; did you mean train.steps",
     ),
+    "of an objective that is gone": (
+        lambda f, t: _broken(f, t / "run", "config.json", '{"objective": {"name": "rea"}}'),
+        "run/config.json: objective.name: unknown objective 'rea'; did you mean 'rae'",
+    ),
     "no JSON object": (
         lambda f, t: _broken(f, t / "run", "config.json", "[1]"),
         "cannot read .*run/config.json: ",
