@@ -44,7 +44,7 @@ def recorded_config(
         try:
             if entry is None:
                 raise unknown_key(key, defaults)
-            if isinstance(entry, Option) and config_file.of_training(key):
+            if isinstance(entry, Option) and config_file.decides_training(key):
                 check_value(key, value, entry.rule)
             made.update_from_flattened_dict({key: value})
         except UsageError as error:
