@@ -231,6 +231,11 @@ def _import_or_recall(name: str) -> None:
     for module, specs in _ELSEWHERE.items():
         if f"{module}.".startswith(f"{name}."):
             _COLLECTING[-1].extend(specs)
+    if not _COLLECTING[-1]:
+        raise UsageError(
+            f"{name} registers nothing, or Python imported it for another plugin, which then has"
+            " its parts; leave it out, or name it before the other"
+        )
 
 
 def _file_of(module: str) -> Path:

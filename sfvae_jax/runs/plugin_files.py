@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,8 +71,8 @@ def recorded_plugins(
 
     A plugin is a file with the same content that this process has imported; or the file that the
     run names; or a file of that name and content in the current folder; or an imported file of that
-    name. A file inside the workdir is never taken: who writes a workdir does not choose what code
-    is executed.
+    name; or the module that the run names. A file or module inside the workdir is never taken: who
+    writes a workdir does not choose what code is executed.
 
     Args:
         content: the run's configuration, as config.json and results.json have it.
@@ -97,8 +99,17 @@ def _are_texts(value: Any) -> bool:
 def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
     here = plugins.imported()
     same = [plugin.name for plugin in here if plugin.digest == digest]
-    if same or not plugins.is_file(name):
-        return same[0] if same else name
+    if same:
+        return same[0]
+    if not plugins.is_file(name):
+        is_imported = name in [plugin.name for plugin in here]
+        if not is_imported and _holds_module(files.folder, name):
+            raise UsageError(
+                f"{files.name} needs the plugin {name}, a module that lies inside this workdir,"
+                " from which no code is executed unasked; if you trust this run, give"
+                f" --config.plugins={name} or load(..., plugins=({name!r},))"
+            )
+        return name
     for path in (Path(name), Path.cwd() / Path(name).name):
         if path.resolve().is_relative_to(files.folder) or not path.is_file():
             continue
@@ -114,3 +125,18 @@ def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
         " --config.plugins=PATH or load(..., plugins=(PATH,)); if you trust this run, give the"
         f" path of its copy {copy}"
     )
+
+
+def _holds_module(folder: Path, name: str) -> bool:
+    """Whether a module, or a package that it is in, could be imported from a folder."""
+    parts = name.split(".")
+    for start in sys.path:
+        for number in range(1, len(parts) + 1):
+            try:
+                path = Path(start, *parts[:number]).resolve()
+            except (OSError, ValueError):  # such as a NUL: nothing has this name
+                continue
+            is_there = path.is_dir() or any(path.parent.glob(f"{glob.escape(path.name)}.*"))
+            if is_there and path.is_relative_to(folder):
+                return True
+    return False

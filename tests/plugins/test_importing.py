@@ -198,6 +198,27 @@ def test_a_module_that_was_imported_before_is_a_plugin_too(tmp_path, monkeypatch
         sys.modules.pop("own_laplace", None)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_module_that_another_plugin_imports(is_first, tmp_path, monkeypatch):
+    """Its parts come with the other, unless it is named before."""
+    inner, outer = (f"{name}_{is_first}" for name in ("inner", "outer"))
+    shutil.copy(LAPLACE, tmp_path / f"{inner}.py")
+    (tmp_path / f"{outer}.py").write_text(f"{RENYI_TEXT}\nimport {inner}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        if is_first:
+            found = [p.specs for p in plugins.import_plugins([inner, outer])]
+            assert [[spec.name for spec in specs] for specs in found] == [["laplace"], ["renyi"]]
+            return
+        (found,) = plugins.import_plugins([outer])
+        assert [spec.name for spec in found.specs] == ["renyi", "laplace"]
+        with pytest.raises(UsageError, match="another plugin.*name it before the other"):
+            plugins.import_plugins([outer, inner])
+    finally:
+        for name in (inner, outer):
+            sys.modules.pop(name, None)
+
+
 def _scale(scale):
     settings = base_config().likelihood
     settings.scale = scale

@@ -271,6 +271,24 @@ def test_no_code_inside_a_workdir_is_executed(tmp_path):
         get_config(str(run))
 
 
+@pytest.mark.parametrize("inner", ["evil.py", "evil/__init__.py", "__init__.py"])
+def test_no_module_inside_a_workdir_is_executed(inner, tmp_path, monkeypatch):
+    """The current folder is one where Python looks for modules; a workdir may be below it."""
+    file = tmp_path / "run" / inner
+    file.parent.mkdir(parents=True)
+    file.write_text("raise SystemExit('executed')")
+    names = {"plugins": ["run.evil"], "plugin_digests": ["0" * 16]}
+    (tmp_path / "run/config.json").write_text(json.dumps(names))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    with pytest.raises(UsageError, match=r"the plugin run\.evil, a module that lies inside this"):
+        get_config(str(tmp_path / "run"))
+    names["plugins"] = ["json"]  # one that is elsewhere is imported, and is no plugin
+    (tmp_path / "run/config.json").write_text(json.dumps(names))
+    with pytest.raises(UsageError, match="registers nothing"):
+        get_config(str(tmp_path / "run"))
+
+
 def test_a_run_of_an_earlier_version_has_no_plugins(tmp_path):
     tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
     flags = [f"--config.{key}={value}" for key, value in tiny.items()]

@@ -34,8 +34,9 @@ class OptimizerSpec:
         options: the keys in `OPTIONS` that it takes, with its own defaults.
         source: the paper that it is from.
         decoupled: whether its weight decay does not pass through the moments of the gradient: each
-            step moves a decayed parameter w by -learning_rate * weight_decay * w. Otherwise
-            weight_decay * w is added to its gradient, as by a penalty weight_decay / 2 * w^2.
+            step moves a decayed parameter w by -learning_rate * weight_decay * w (lamb scales
+            this with the rest of its update). Otherwise weight_decay * w is added to its gradient,
+            as by a penalty weight_decay / 2 * w^2.
         weight_decay: the weight decay if a config leaves it open.
         own_options: options that it adds to the group `train`; `build` takes their values by name.
 

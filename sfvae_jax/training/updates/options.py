@@ -77,7 +77,8 @@ def option_group(specs: _Specs = OPTIMIZERS) -> dict[str, Option]:
             optional(NOT_NEGATIVE),
             "Weight decay of the kernels of encoder and decoder; biases, BatchNorm's scales and the"
             f" parameters of flows do not decay. It is decoupled in {decoupled}: each step moves a"
-            " kernel w by -learning_rate * weight_decay * w. In all others weight_decay * w is"
+            " kernel w by -learning_rate * weight_decay * w, which lamb scales with the rest of its"
+            " update. In all others weight_decay * w is"
             " added to the gradient, as by a penalty weight_decay / 2 * w^2"
             " (optax.add_decayed_weights)."
             f" {_OWN}",
