@@ -8,6 +8,7 @@ from typing import Any
 
 from launch.configs import Overrides, parse_config
 from sfvae_jax import config, options
+from sfvae_jax.command_line.tuples import is_tuple
 from sfvae_jax.errors import UsageError
 
 PREFIX = "--grid."
@@ -75,7 +76,7 @@ def _entries(key: str, text: str) -> list[str]:
 
 def _check_tuples(key: str, text: str) -> None:
     """Checks that tuples stand in parentheses, because other commas are between values."""
-    if _is_tuple(key) and not all(entry[0] in _OPENING for entry in _entries(key, text)):
+    if is_tuple(key) and not all(entry[0] in _OPENING for entry in _entries(key, text)):
         raise UsageError(
             f"{key} is a tuple: write each value in parentheses, such as"
             f" {PREFIX}{key}='({text}),(...)', got {options.shown(text)}"
@@ -84,10 +85,10 @@ def _check_tuples(key: str, text: str) -> None:
 
 def _value(parse: Sequence[str], key: str, entry: str) -> Any:
     """Returns a value as the flag --config.KEY=ENTRY sets it."""
-    if _is_tuple(key):
+    if is_tuple(key):
         inner = entry[1:-1].strip().removesuffix(",")  # whose texts need no quotes
         entry = f"{inner}," if inner else "()"
-    elif isinstance(_default(key), str) and entry[0] in _QUOTES:
+    elif _is_text(key) and entry[0] in _QUOTES:
         entry = entry[1:-1]
     value = parse_config((*parse, f"--config.{key}={entry}"))
     for name in key.split("."):
@@ -95,12 +96,6 @@ def _value(parse: Sequence[str], key: str, entry: str) -> Any:
     return value
 
 
-def _is_tuple(key: str) -> bool:
+def _is_text(key: str) -> bool:
     option = options.entry_of(config.groups(None), key)
-    return isinstance(_default(key), tuple) or getattr(option, "of", None) is tuple
-
-
-def _default(key: str) -> Any:
-    """Returns the default of an option; None for a group and an unknown key."""
-    option = options.entry_of(config.groups(None), key)
-    return option.default if isinstance(option, options.Option) else None
+    return isinstance(option, options.Option) and isinstance(option.default, str)

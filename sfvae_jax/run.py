@@ -72,6 +72,8 @@ def load(
             moving average, or nothing tells the shape.
         RunError: if no checkpoint is whole.
     """
+    if use_ema is not None and not isinstance(use_ema, bool):
+        raise UsageError(f"use_ema must be True, False or None, got {use_ema!r}")
     files = Workdir(workdir, "workdir")
     import_plugins((plugins,) if isinstance(plugins, (str, os.PathLike)) else plugins)
     config = recorded_config(files, without_run(files), use_ema)

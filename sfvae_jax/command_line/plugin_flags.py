@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from sfvae_jax.command_line.tuples import with_tuples
+from sfvae_jax.command_line.typed import typed_values
 from sfvae_jax.shipped import config_path
 
 
@@ -46,7 +47,7 @@ def import_plugins_of_config(flag: flags.Flag, argv: Sequence[str]) -> None:
     Raises:
         UsageError: if a plugin cannot be imported.
     """
-    given = _texts(argv, "config")
+    given = typed_values(argv, "config")
     if not given:
         return
     parse = flag.parser.parse
@@ -90,7 +91,7 @@ def _beside(name: Any, folder: Path) -> Any:
 
 def _named(argv: Sequence[str]) -> tuple[str, ...] | None:
     """Returns the names that --config.plugins gives; None if there is no such flag."""
-    texts = _texts(argv, "config.plugins")
+    texts = typed_values(argv, "config.plugins")
     if not texts:
         return None
     values = [
@@ -99,13 +100,3 @@ def _named(argv: Sequence[str]) -> tuple[str, ...] | None:
     with suppress(ValueError):  # the flag will say so
         return tuple(TupleParser().parse(values[0] if len(values) == 1 else tuple(values)))
     return None
-
-
-def _texts(argv: Sequence[str], flag: str) -> list[str]:
-    """Returns every value of a flag, given as --flag=VALUE or --flag VALUE."""
-    found = []
-    for arg, following in zip(argv, [*argv[1:], ""], strict=False):
-        name, equals, value = arg.partition("=")
-        if name in (f"--{flag}", f"-{flag}"):
-            found.append(value if equals else following)
-    return found

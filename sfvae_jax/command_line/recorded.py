@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ml_collections
 
+from sfvae_jax.command_line.typed import typed_values
 from sfvae_jax.loading.recorded import recorded_config
 from sfvae_jax.runs.workdir import Workdir
 
@@ -24,10 +25,11 @@ def with_recorded_config(argv: Sequence[str]) -> list[str]:
     Raises:
         UsageError: if the workdir holds no run, or its config.json cannot be read.
     """
-    workdir = _given(argv, "workdir")
-    if workdir is None or _given(argv, "mode") != "evaluate" or _given(argv, "config") is not None:
+    workdirs = typed_values(argv, "workdir")
+    evaluates = typed_values(argv, "mode")[-1:] == ["evaluate"]
+    if not (workdirs and evaluates) or typed_values(argv, "config"):
         return [*argv]
-    return [argv[0], config_flag(workdir), *argv[1:]]
+    return [argv[0], config_flag(workdirs[-1]), *argv[1:]]
 
 
 def config_flag(workdir: str) -> str:
@@ -60,13 +62,3 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
         {name: value for name, value in published.items() if name != "differences"}
     )
     return made
-
-
-def _given(argv: Sequence[str], flag: str) -> str | None:
-    """Returns the last value of a flag, given as --flag=VALUE or --flag VALUE."""
-    found = None
-    for arg, following in zip(argv, [*argv[1:], None], strict=True):
-        name, equals, value = arg.partition("=")
-        if name in (f"--{flag}", f"-{flag}"):
-            found = value if equals else following
-    return found

@@ -29,12 +29,13 @@ def _may_be_list(arg: str) -> bool:
 def _rewritten(arg: str) -> str:
     key, _, text = arg.partition("=")
     entries = text.removesuffix(",").split(",")
-    if not _is_tuple(key.removeprefix(_PREFIX)) or not all(map(str.strip, entries)):
+    if not is_tuple(key.removeprefix(_PREFIX)) or not all(map(str.strip, entries)):
         return arg
     return f"{key}={tuple(_value(entry.strip()) for entry in entries)!r}"
 
 
-def _is_tuple(key: str) -> bool:
+def is_tuple(key: str) -> bool:
+    """Whether the values of a config key are tuples, by its option."""
     # Imported here because most flags are no lists, and errors in them need not wait for JAX.
     from sfvae_jax import config, options
 

@@ -90,6 +90,8 @@ def key_of(rng: Any) -> jax.Array:
         UsageError: if it is something else.
     """
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
+        if not -(2**63) <= rng < 2**63:
+            raise UsageError(f"rng must be a seed of 64 bits or a key, got {rng}")
         return jax.random.key(int(rng))
     if isinstance(rng, jax.Array):
         is_key = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)

@@ -51,7 +51,7 @@ def recorded_config(
             raise UsageError(f"{files.name}/config.json: {error}") from error
         except (TypeError, ValueError) as error:
             raise UsageError(f"{files.name}/config.json: {key}: {error}") from error
-    made.evaluations.use_ema = made.evaluations.use_ema if use_ema is None else bool(use_ema)
+    made.evaluations.use_ema = made.evaluations.use_ema if use_ema is None else use_ema
     config.check_average(made)
     return made
 

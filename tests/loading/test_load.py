@@ -298,9 +298,14 @@ def test_a_wrong_step_is_told(trained, step):
         (lambda run, x: run.sample(None, 2), "rng must be a key such as jax.random.key.*NoneType"),
         (lambda run, x: run.log_prob(np.random.default_rng(0), x), "got Generator"),
         (lambda run, x: run.log_prob(jax.random.split(jax.random.key(0)), x), r"shape \[2\]"),
+        (
+            lambda run, x: run.sample(2**64, 1),
+            "a seed of 64 bits or a key, got 18446",
+        ),
         (lambda run, x: run.log_prob(0, x, 0), "num_samples must be a whole number, 1 or more"),
         (lambda run, x: run.measure(x, ("colapse",)), "did you mean 'collapse'"),
         (lambda run, x: run.measure(x[:0]), "nothing to measure"),
+        (lambda run, x: sfvae_jax.load(run.workdir, use_ema="no"), "use_ema must be True, False"),
     ],
 )
 def test_errors_are_one_line(trained, run, call, message):
