@@ -15,12 +15,13 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.runs.files.config_file import plain
 
 
-@pytest.fixture
-def trained(tmp_path, tiny_config):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_config):
+    """A run; tests change nothing of it but its measures."""
     changes = {"train.steps": 4, "evaluations.steps": (), "train.checkpoint_every": 4}
-    config = tiny_config(**changes)
-    train.train(config, tmp_path / "run")
-    return config, tmp_path / "run"
+    config, workdir = tiny_config(**changes), tmp_path_factory.mktemp("trained") / "run"
+    train.train(config, workdir)
+    return config, workdir
 
 
 def _results(workdir):
