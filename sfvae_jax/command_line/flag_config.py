@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import ml_collections
@@ -25,6 +26,8 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
         UsageError: if the config has no such key, or the file cannot be read.
     """
     argv = ["sfvae_jax", *arguments]
+    if not any(re.match("--?config(=|$)", argument) for argument in arguments):
+        raise UsageError("--config=FILE.py[:PRESET] is missing among the flags; add it")
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
     find_shipped_configs(values["config"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -50,6 +51,9 @@ def open_source(group: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
     """
     check_options(group)
     source = source_of(group.name)
+    name = group.name
+    if source is TFDS and (name.startswith((".", "/")) or name.endswith(("/", ".npz"))):
+        raise _unknown(group.name, [])  # TFDS has no such names, and a long error for them
     try:
         splits = source.open(group, source.path_in(group.name))
     except UnknownSet as error:
@@ -170,6 +174,10 @@ def _takers(key: str) -> str:
 
 def _unknown(name: str, of_tfds: list[str]) -> UsageError:
     near = difflib.get_close_matches(name, [*(s.stem for s in SOURCES.values()), *of_tfds], n=1)
+    if name.endswith(".npz"):
+        near = [f"npz:{name}"]
+    elif Path(name).is_dir():
+        near = [f"folder:{name}"]
     hint = f"; did you mean {near[0]!r}?" if near else "."
     known = ", ".join(source.usage for source in SOURCES.values())
     return UsageError(

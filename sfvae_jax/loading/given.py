@@ -32,6 +32,7 @@ def stored_examples(
     Raises:
         UsageError: saying what is wrong with x.
     """
+    _refuse_traced("x", x)
     if language is not None and isinstance(x, str):
         raise UsageError("x must be a list of texts, such as [x]; got one text")
     if language is not None and _is_text(x):
@@ -69,6 +70,7 @@ def latents(z: Any, latent_size: int) -> np.ndarray:
     Raises:
         UsageError: if z has another shape or type, or is not finite.
     """
+    _refuse_traced("z", z)
     array = np.asarray(z)
     if array.ndim != 2 or array.shape[1] != latent_size:
         hint = "; give z[None] for a single latent" if array.shape == (latent_size,) else ""
@@ -107,8 +109,19 @@ def count_of(name: str, value: Any, least: int) -> int:
         UsageError: if it is none, or smaller than the least.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UsageError(f"{name} must be a whole number, {least} or more, got {value!r}")
+        got = _kind(value) if hasattr(value, "shape") else repr(value)
+        raise UsageError(f"{name} must be a whole number, {least} or more, got {got}")
     return int(value)
+
+
+def _refuse_traced(name: str, value: Any) -> None:
+    """Refuses what `jax.jit`, `jax.grad` or `jax.vmap` of a run's method passes to it."""
+    if isinstance(value, jax.core.Tracer):
+        raise UsageError(
+            f"{name} must be an array, got a value that jax.jit, jax.grad or jax.vmap traces; trace"
+            " run.model.apply(run.params, x, method='encode') or (run.params, z, method='decode'),"
+            " which take one example or latent"
+        )
 
 
 def _kind(value: Any) -> str:

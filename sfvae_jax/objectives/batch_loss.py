@@ -127,6 +127,8 @@ def batch_loss(
     }
     _check_options(info, values)
     of_sequences = _check_likelihood(info, likelihood)
+    if not hasattr(rng, "dtype"):
+        raise ArgumentError(f"rng must be a key such as jax.random.key(0), got {rng!r}")
     _check_posterior(info, posterior, x)
     if free_bits and info.of_example and not isinstance(posterior, ClosedFormPosterior):
         raise ArgumentError(
@@ -305,6 +307,12 @@ def _reads(info: ObjectiveInfo, option: str) -> bool:
     return option in info.options
 
 
+def _options_of(info: ObjectiveInfo) -> str:
+    """Names the options of an objective, for messages."""
+    shared = [name for name in batch_loss.__kwdefaults__ or {} if _reads(info, name)]
+    return ", ".join([*shared, *info.own_options]) or "none"
+
+
 def _takes_learned(info: ObjectiveInfo) -> bool:
     """Whether an objective uses the deviations of the posterior, not only its mean."""
     return info.takes_posterior(_INDEPENDENT)
@@ -328,7 +336,9 @@ def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any
     """Returns the values of the options that an objective adds, by default or as given."""
     for name, value in given.items():
         if name not in info.own_options:
-            raise ArgumentError(f"objective {info.name!r} has no option {name!r}")
+            raise ArgumentError(
+                f"objective {info.name!r} has no option {name!r}; its options: {_options_of(info)}"
+            )
         rule = info.own_options[name].rule
         if not isinstance(value, Array) and not rule.holds(value):
             raise ArgumentError(f"{name} must be {rule.expected}, got {value!r}")

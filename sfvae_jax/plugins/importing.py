@@ -81,6 +81,7 @@ def register(*specs: Any) -> None:
     if _COLLECTING:
         _COLLECTING[-1].extend(specs)
     else:
+        rooms.check_beside_library(specs)
         module = str(sys._getframe(1).f_globals.get("__name__", ""))
         _ELSEWHERE.setdefault(module, []).extend(specs)
 

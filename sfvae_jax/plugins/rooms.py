@@ -118,6 +118,18 @@ def enter(plugin: str, specs: Sequence[Any]) -> None:
                 _check_combinations(spec)
 
 
+def check_beside_library(specs: Sequence[Any]) -> None:
+    """Checks that specs can be entered where no plugin is.
+
+    Raises:
+        UsageError: naming the spec, and what it collides with.
+    """
+    with kept():
+        for plugin in {*_OWNERS.values()}:
+            leave(plugin)
+        enter("this file", specs)
+
+
 def leave(plugin: str) -> None:
     """Removes the specs of a plugin from the tables."""
     for room in ROOMS:

@@ -97,3 +97,9 @@ def test_a_preset_is_given_behind_the_file(refused, tmp_path, flags):
     assert message.startswith("--config.preset=laptop would change the name of the preset")
     assert message.endswith(f"give --config={tmp_path}/own.py:laptop")
     assert parse_config([f"--config={tmp_path}/own.py:laptop", *flags]).preset == "laptop"
+
+
+@pytest.mark.parametrize("flags", [[], ["config=vae.py"], ["--config.train.steps=3"]])
+def test_flags_without_a_config_file(flags):
+    with pytest.raises(UsageError, match=r"^--config=FILE\.py\[:PRESET\] is missing"):
+        parse_config(flags)

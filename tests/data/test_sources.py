@@ -299,6 +299,15 @@ def test_a_damaged_prepared_set_is_reported(monkeypatch, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["pictures/", "./pictures", "pictures", "my.npz"])
+def test_a_path_without_its_kind_of_data_is_told(tmp_path, monkeypatch, name):
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    meant = f"npz:{name}" if name.endswith(".npz") else f"folder:{name}"
+    with pytest.raises(UsageError, match=f"unknown data set '{name}'; did you mean '{meant}'"):
+        data.load(group(name), "train")
+
+
 def test_an_unknown_set_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         data.load(group("fashion_mnst"), "train")

@@ -182,7 +182,9 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
     assert _loss("renyi", num_samples=3)[0] > expected  # alpha is 0.5
     with pytest.raises(objectives.ArgumentError, match="alpha must be a number .*, got 2"):
         _loss("renyi", alpha=2)
-    with pytest.raises(objectives.ArgumentError, match="objective 'rae' has no option 'alpha'"):
+    with pytest.raises(
+        objectives.ArgumentError, match="'rae' has no option 'alpha'; its options: beta$"
+    ):
         _loss("rae", alpha=0.5)
 
 
@@ -223,9 +225,15 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
             "free_bits only applies to sampling, ",
         ),
         ({"name": "rae_l2", "decoder_params": None}, "'rae_l2' requires decoder_params"),
+        ({"name": "rae", "rng": 0}, "rng must be a key such as jax.random.key(0), got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
-    given = {"posterior": Q, "likelihood": GAUSSIAN, "decoder_params": WEIGHTS} | arguments
+    given = {
+        "rng": jax.random.key(0),
+        "posterior": Q,
+        "likelihood": GAUSSIAN,
+        "decoder_params": WEIGHTS,
+    } | arguments
     with pytest.raises(objectives.ArgumentError, match=re.escape(message)):
-        call(rng=jax.random.key(0), decode=_decode, x=X, **given)
+        call(decode=_decode, x=X, **given)

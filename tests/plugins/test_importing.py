@@ -233,6 +233,14 @@ def test_a_plugin_of_its_own_process_only_checks(write, caplog):
     text = RENYI_TEXT.replace("0.5, plugins.BELOW_1", "2.0, plugins.BELOW_1")
     with pytest.raises(TypeError, match="the default 2.0 must be a number"):
         exec(text, {"__name__": "__main__"})
+    text = RENYI_TEXT.replace('name="renyi"', 'name="iwae"')
+    with pytest.raises(UsageError, match="'iwae': the library has one of this name"):
+        exec(text, {"__name__": "__main__"})
+
+
+def test_a_file_that_is_a_plugin_already_may_be_imported_by_python():
+    plugins.import_plugins([RENYI])
+    exec(compile(RENYI_TEXT, RENYI, "exec"), {"__name__": "renyi_objective"})
 
 
 def test_nothing_is_left_of_a_plugin_that_a_test_imported():

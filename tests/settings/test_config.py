@@ -364,7 +364,15 @@ def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_
     told = unreached(resolve(tiny_config(**changes)))
     assert len(told) == (counted is not None)
     for sentence in told:
-        assert f"not reached, because only {counted} validations come" in sentence
+        assert f"not reached, because only {counted} validations come after the anne" in sentence
+
+
+def test_a_patience_without_time_in_a_run_that_anneals_nothing(tiny_config):
+    changes = {"objective.name": "sampling", "data.num_valid": 20}
+    stopping = {"train.validate_every": 4, "train.stop_patience": 4}
+    assert unreached(resolve(tiny_config(**changes, **stopping))) == [
+        "train.stop_patience 4: not reached, because only 3 validations come in train.steps 12"
+    ]
 
 
 @pytest.mark.parametrize(
