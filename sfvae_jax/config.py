@@ -212,13 +212,12 @@ def unreached(config: ml_collections.ConfigDict) -> list[str]:
         schedules = make_schedules(objective, num_steps)
         counted = (num_steps - settled_after(schedules, num_steps, every)) // every
     if counted < patience:
-        annealed = (
-            " after the annealed weights have their last values (objective.gamma_steps, beta_steps"
-            " and entropy_steps say when; 0: at train.steps)"
-        )
+        when = "after the annealed weights have their last values (objective.gamma_steps,"
+        when += " beta_steps and entropy_steps say when; 0: at train.steps)"
+        when = when if counted < num_steps // every else f"in train.steps {num_steps}"
         found.append(
             f"train.stop_patience {patience}: not reached, because only {counted} validations come"
-            + (annealed if counted < num_steps // every else f" in train.steps {num_steps}")
+            f" {when}"
         )
     return found
 

@@ -51,6 +51,11 @@ def one_line(error: Exception, argv: Sequence[str] = ()) -> str:
         argv: the flags as typed.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, flags.UnrecognizedFlagError) and error.flagname.startswith("config."):
+        return (
+            f"--{error.flagname} changes a configuration; give --config=FILE.py[:PRESET] too, which"
+            " only --mode=evaluate of a run that is there does without"
+        )
     if _concerns_override(error) and (message := _unknown_override(argv)):
         return message
     if isinstance(error, flags.IllegalFlagValueError) and (message := _refused_value(lines, argv)):

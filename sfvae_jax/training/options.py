@@ -107,5 +107,7 @@ def check_train(train: ml_collections.ConfigDict) -> None:
         )
     for key in ("plateau_patience", "stop_patience"):
         if train[key] and not train.validate_every:
-            raise UsageError(f"train.{key} counts validations; set train.validate_every too")
+            raise UsageError(
+                f"train.{key} counts validations; set train.validate_every too, or train.{key} to 0"
+            )
     updates.check_updates(train)

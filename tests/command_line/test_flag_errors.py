@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from launch.configs import parse_config
+from sfvae_jax.command_line.flag_errors import one_line
 from sfvae_jax.errors import UsageError
 
 BASE = """
@@ -99,7 +102,16 @@ def test_a_preset_is_given_behind_the_file(refused, tmp_path, flags):
     assert parse_config([f"--config={tmp_path}/own.py:laptop", *flags]).preset == "laptop"
 
 
-@pytest.mark.parametrize("flags", [[], ["config=vae.py"], ["--config.train.steps=3"]])
-def test_flags_without_a_config_file(flags):
+@pytest.mark.parametrize("given", [[], ["config=vae.py"], ["--config.train.steps=3"]])
+def test_flags_without_a_config_file(given):
     with pytest.raises(UsageError, match=r"^--config=FILE\.py\[:PRESET\] is missing"):
-        parse_config(flags)
+        parse_config(given)
+
+
+def test_the_command_tells_a_flag_of_a_configuration_that_is_not_given():
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    argv = ["sfvae_jax", "--config.train.steps=3"]
+    with pytest.raises(flags.Error) as caught:
+        values(argv)
+    assert "give --config=FILE.py[:PRESET] too" in one_line(caught.value, argv)

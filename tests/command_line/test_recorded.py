@@ -68,7 +68,7 @@ def test_the_flag_that_is_added(trained, monkeypatch):
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="holds no run; train first, with --config"):
+    with pytest.raises(UsageError, match="no config.json; give the folder of a run, or train"):
         with_recorded_config(["main", f"--workdir={tmp_path}", "--mode=evaluate"])
     (tmp_path / "config.json").write_text('{"train": {"stepz": 1}}')
     with pytest.raises(UsageError, match="train.stepz; did you mean train.steps"):
