@@ -1,5 +1,6 @@
 """The pictures of evaluations.steps are drawn while training goes on, and never end a run."""
 
+import json
 import shutil
 import threading
 import time
@@ -22,7 +23,8 @@ PICTURES = {"latent_kl.png", "reconstructions.png", "samples.png"}
 @pytest.fixture
 def pictured(tiny_config):
     def make(**changes):
-        return tiny_config(**{"evaluations.step_pictures": True, **changes})
+        cheap = {"evaluations.step_pictures": True, "evaluations.names": ("collapse",)}
+        return tiny_config(**{**cheap, **changes})
 
     return make
 
@@ -57,11 +59,18 @@ def test_steps_go_on_while_a_picture_is_drawn(pictured, tmp_path, monkeypatch):
 
 
 def test_they_change_no_number(pictured, tiny_config, tmp_path):
-    for name, config in {"with": pictured(), "without": tiny_config()}.items():
+    names = {"evaluations.names": ("collapse", "reconstruction", "lower_bound")}
+    for name, config in {"with": pictured(**names), "without": tiny_config(**names)}.items():
         train(config, tmp_path / name)
     one, two = (records(tmp_path / name) for name in ("with", "without"))
     for record in (*one, *two):
         record.pop("steps_per_second")
+    assert one == two
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text())["history"]
+        for name in ("with", "without")
+    )
+    assert list(one) == ["5", "12"]
     assert one == two
     assert not (tmp_path / "without" / "figures").exists()
 
