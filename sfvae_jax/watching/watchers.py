@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import ml_collections
 
-from sfvae_jax.errors import in_one_line
+from sfvae_jax.errors import UsageError, in_one_line
 from sfvae_jax.evaluation.figures import Drawing
+from sfvae_jax.options import shown
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.watching import event_folder
@@ -56,8 +57,13 @@ class Watchers:
             profile: the first and the last step of a trace.
 
         Raises:
-            UsageError: if tensorboardX is not installed, or there are no such steps.
+            UsageError: if on_metrics is no function, tensorboardX is not installed, or there are
+                no such steps.
         """
+        if not (on_metrics is None or callable(on_metrics)):
+            raise UsageError(
+                f"on_metrics must be a function of a step and its metrics, got {shown(on_metrics)}"
+            )
         if tensorboard:
             require_tensorboard()
         steps = None if profile is None else checked(profile, config.train.steps)

@@ -10,7 +10,7 @@ import pytest
 from helpers import checkpoint_steps, records
 
 from sfvae_jax.config import resolve
-from sfvae_jax.errors import RunError
+from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluate import restore
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.signals import Stopped, StopSignals
@@ -53,6 +53,12 @@ def params_of(workdir, config):
 def assert_same_params(workdir, other, config):
     for one, two in zip(params_of(workdir, config), params_of(other, config), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_what_is_no_function_is_refused_before_anything_is_written(tmp_path, tiny_config):
+    with pytest.raises(UsageError, match="^on_metrics must be a function of a step .*, got 3$"):
+        train(tiny_config(), tmp_path / "run", on_metrics=3)
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_is_told_what_the_files_hold(whole):
