@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
+from flax.core import FrozenDict
 from jax import Array
 
 from sfvae_jax.posteriors import POSTERIORS, Code
@@ -30,6 +31,11 @@ class PosteriorHead(nn.Module):
     family: str
     latent_size: int
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Freezes the options, since a module is hashed wherever it is a static argument."""
+        self.options = FrozenDict(self.options)
+        super().__post_init__()
 
     @property
     def num_outputs(self) -> int:

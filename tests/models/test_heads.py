@@ -36,6 +36,11 @@ def test_every_spec_says_what_its_class_can_do():
         assert spec.kl_per_dimension == hasattr(FAMILIES[name], "kl_per_dimension")
 
 
+def test_equal_heads_are_one_static_argument():
+    assert hash(_head("iaf")) == hash(_head("iaf"))
+    assert _head("iaf") == _head("iaf") != _head("iaf", num_flows=3)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_mean_comes_first_and_every_output_counts(family):
     head = _head(family)
