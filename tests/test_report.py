@@ -87,6 +87,14 @@ def test_a_search_is_shown_beside_the_published_one_with_its_texts():
     assert "over seeds; for a single run, over the trials of its search" in text
 
 
+def test_a_table_beside_which_nothing_is_published_says_so():
+    run = _searched(0, 0.9, 3.0)
+    run["metrics"] = {"kl_divergence": 2.0}
+    text = report.to_markdown(report.summarize([run]))
+    assert "; none of these measures is in RAE, Figure 2 (1 run)." in text
+    assert "after the slash" not in text
+
+
 def test_the_deviation_of_several_seeds_is_over_the_seeds():
     text = report.to_markdown(report.summarize([_searched(0, 0.9, 3.0), _searched(1, 0.9, 4.0)]))
     assert "| 0.90 ± 0.00 / 1.00 ± 0.00 | 3.50 ± 0.71 / 3.22 ± 0.03 |" in text

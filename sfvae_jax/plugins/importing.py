@@ -68,8 +68,8 @@ def register(*specs: Any) -> None:
     the specs are only checked.
 
     Args:
-        specs: `ObjectiveInfo`, `PosteriorSpec`, `LikelihoodSpec`, `ModelSpec`, `DataSource` or
-            `Evaluation`.
+        specs: `ObjectiveInfo`, `PosteriorSpec`, `LikelihoodSpec`, `ModelSpec`, `DataSource`,
+            `Evaluation` or `OptimizerSpec`.
 
     Raises:
         UsageError: saying what is wrong with a spec.

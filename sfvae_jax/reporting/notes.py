@@ -39,7 +39,9 @@ def heading(summary: dict[str, Any], markup: Markup) -> str:
         note += "; for a single run, over the trials of its search"
     if papers:
         sources = "; ".join(_source(paper, papers, markup) for paper in papers)
-        note += f"; {markup.beside} {sources}"
+        stands = any(cell["published"] for _, _, cell in all_cells(summary))
+        where = markup.beside if stands else "none of these measures is in"
+        note += f"; {where} {sources}"
         note += ", where ± of a search is over its trials" if _publishes_trials(summary) else ""
     return f"{note}."
 
