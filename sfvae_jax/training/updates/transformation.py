@@ -10,7 +10,7 @@ import optax
 
 from sfvae_jax.objectives import Schedule
 from sfvae_jax.training.frozen_decoder import DECODER_PARTS
-from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OPTIONS, Mask, OptimizerSpec
+from sfvae_jax.training.updates.optimizers import OPTIMIZERS, Mask, OptimizerSpec
 
 _OF_POSTERIOR = "head"  # the module of a model in which a posterior declares its parameters
 
@@ -30,8 +30,9 @@ def transformation(
         spec: that of the optimizer; None: the one that `train.optimizer` names.
     """
     spec = OPTIMIZERS[train.optimizer] if spec is None else spec
-    given = {key: train[key] for key in OPTIONS if key in spec.options}
-    options = {**spec.options, **{key: value for key, value in given.items() if value is not None}}
+    options: dict[str, Any] = {
+        key: default if train[key] is None else train[key] for key, default in spec.options.items()
+    }
     options |= {key: train[key] for key in spec.own_options}
     decay = spec.weight_decay if train.weight_decay is None else train.weight_decay
     mask = decay_mask(frozen=DECODER_PARTS if train.decoder_from else ())
