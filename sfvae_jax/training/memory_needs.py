@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.models import Model
+from sfvae_jax.models import Model, count_parameters
 from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
 from sfvae_jax.training.state import make_optimizer
@@ -92,17 +92,13 @@ def _parameters(
     example = jax.ShapeDtypeStruct(shape, model.data_dtype)
     tree = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), example)
     params = {"params": tree["params"]}
-    moments = _numbers(jax.eval_shape(make_optimizer(config.train).init, params))
-    number, train = _numbers(tree), config.train
+    moments = count_parameters(jax.eval_shape(make_optimizer(config.train).init, params))
+    number, train = count_parameters(tree), config.train
     copies = _COPIES + bool(train.ema_decay)
     average = ", their average" if train.ema_decay else ""
     what = f"{number:,} parameters with their gradient{average} and the state of {train.optimizer}"
     num_bytes = _FLOAT * (copies * number + moments)
     return _Need(num_bytes, device_memory(), f"{what} take", key)
-
-
-def _numbers(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def _batches(train: ml_collections.ConfigDict, batch_size: int, bytes_each: int) -> _Need:
