@@ -64,10 +64,15 @@ def batch_moments(
 
 
 def moving_average(averages: Any, moments: Any, step: Array | int, decay: float) -> Any:
-    """Updates running averages with the moments of a step's batch.
-
-    The decay is (1 + step) / (10 + step) until this reaches `decay`, so that the initial values do
-    not dominate the averages of short runs. Steps count from 0.
-    """
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    """Updates running averages with the moments of the batch of a step, counted from 0."""
+    kept = decay_at(step, decay)
     return jax.tree.map(lambda old, new: kept * old + (1.0 - kept) * new, averages, moments)
+
+
+def decay_at(step: Array | int, decay: float) -> Array:
+    """Returns the decay of an average at a step, counted from 0.
+
+    It is (1 + step) / (10 + step) until this reaches `decay`, so that the initial values do not
+    dominate the averages of short runs.
+    """
+    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))

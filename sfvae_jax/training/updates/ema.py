@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.training.normalization.batch_norm import decay_at
 from sfvae_jax.training.normalization.spectral import Vectors, normalize
 
 
@@ -55,7 +56,7 @@ def advance(average: Any, params: Any, batch_stats: Any, step: Array, decay: flo
     """
     if not isinstance(average, Average):
         return average
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    kept = decay_at(step, decay)
     # In this form a parameter that never changes is its own average, to the last bit.
     towards = lambda old, new: old + (1.0 - kept) * (new - old)  # noqa: E731
     params = jax.tree.map(towards, average.params, params)
