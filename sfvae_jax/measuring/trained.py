@@ -11,7 +11,6 @@ import numpy as np
 
 from sfvae_jax import data, evaluation, likelihoods, objectives
 from sfvae_jax.models import Model
-from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import gamma_schedule
 from sfvae_jax.training.state import TrainState, averaged, make_keys
 
@@ -95,7 +94,7 @@ def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
 
 def _variables(state: TrainState) -> dict[str, Any]:
     """The model's variables: normalised kernels, and BatchNorm's running averages if it has any."""
-    params, _ = normalize(state.params, state.vectors)
+    params, _ = objectives.spectral_normalize(state.params, state.vectors)
     return {**params, "batch_stats": state.batch_stats} if state.batch_stats else params
 
 

@@ -27,7 +27,7 @@ from sfvae_jax.training.microbatch import (
     tangent_bytes,
 )
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
-from sfvae_jax.training.normalization.spectral import Vectors, normalize
+from sfvae_jax.training.normalization.spectral import Vectors
 from sfvae_jax.training.schedules import make_schedules
 from sfvae_jax.training.state import TrainState, make_keys
 from sfvae_jax.training.updates import ema
@@ -123,7 +123,7 @@ def build_gradient(
         def prepare(params: Any) -> tuple[tuple[Any, Any], tuple[Vectors, Any]]:
             if config.train.decoder_from:
                 params = without_gradient(params)
-            params, vectors = normalize(params, state.vectors)
+            params, vectors = objectives.spectral_normalize(params, state.vectors)
             variables = {**params, "batch_stats": state.batch_stats}
             moments = batch_moments(
                 model, variables, keys, x, at_center=at_center, axis_name=axis_name

@@ -14,11 +14,11 @@ from jax import Array
 
 from sfvae_jax.data import as_seen
 from sfvae_jax.models import Model
+from sfvae_jax.objectives import spectral_normalize
 from sfvae_jax.runtime import processes
 from sfvae_jax.training import early_stopping
 from sfvae_jax.training.losses.base import build_loss, weights_at
 from sfvae_jax.training.losses.model_functions import model_functions
-from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.schedules import make_schedules, settled_after
 from sfvae_jax.training.state import TrainState, averaged, make_keys
 
@@ -55,7 +55,7 @@ class Validation:
         def loss(state: TrainState, rng: Array, stored: Array) -> Array:
             if config.train.validate_ema:
                 state = averaged(state)
-            params, _ = normalize(state.params, state.vectors)
+            params, _ = spectral_normalize(state.params, state.vectors)
             functions = model_functions(
                 model, params, state.batch_stats, config.objective.jacobian_dtype
             )

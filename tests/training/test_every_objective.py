@@ -13,7 +13,6 @@ from sfvae_jax.config import resolve
 from sfvae_jax.objectives import Weights
 from sfvae_jax.training.losses.base import build_loss
 from sfvae_jax.training.losses.model_functions import Functions
-from sfvae_jax.training.normalization.spectral import normalize
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
@@ -98,7 +97,7 @@ def test_thirty_steps_improve_the_held_out_value(name, posterior, likelihood):
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(None, 0))
     def held_out(state, key):
-        params, _ = normalize(state.params, state.vectors)
+        params, _ = objectives.spectral_normalize(state.params, state.vectors)
         functions = Functions(
             encode=lambda x: model.apply(params, x, method="encode"),
             decode=lambda z: model.apply(params, z, method="decode"),

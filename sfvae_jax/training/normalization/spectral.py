@@ -1,7 +1,8 @@
 """Spectral normalisation: divides a decoder's kernels by their largest singular values (RAE-SN).
 
 The train step updates the raw kernels. The objective and the evaluations see the normalised kernels
-that `normalize` returns. The estimates of the singular vectors are part of the train state.
+that `objectives.spectral_normalize` returns. The estimates of the singular vectors are part of the
+train state.
 """
 
 from __future__ import annotations
@@ -27,18 +28,7 @@ def start_vectors(rng: Array, params: Any) -> Vectors:
         path: jax.random.normal(key, kernel.shape[-1:], kernel.dtype)
         for key, (path, kernel) in zip(keys, kernels.items(), strict=True)
     }
-    return normalize(params, random, num_iterations=_FIRST_ITERATIONS)[1]
-
-
-def normalize(params: Any, vectors: Vectors, num_iterations: int = 1) -> tuple[Any, Vectors]:
-    """Scales the kernels that `vectors` names to spectral norm 1, and updates the vectors.
-
-    If `vectors` is empty, the parameters are returned unchanged.
-
-    Returns:
-        The parameters with normalised kernels, and the vectors to pass to the next call.
-    """
-    return spectral_normalize(params, vectors, num_iterations=num_iterations)
+    return spectral_normalize(params, random, num_iterations=_FIRST_ITERATIONS)[1]
 
 
 def _kernels(params: Any) -> dict[str, Array]:

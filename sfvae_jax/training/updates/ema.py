@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives import spectral_normalize
 from sfvae_jax.training.normalization.batch_norm import decay_at
-from sfvae_jax.training.normalization.spectral import Vectors, normalize
+from sfvae_jax.training.normalization.spectral import Vectors
 
 
 @jax.tree_util.register_dataclass
@@ -62,6 +63,6 @@ def advance(average: Any, params: Any, batch_stats: Any, step: Array, decay: flo
     params = jax.tree.map(towards, average.params, params)
     return Average(
         params,
-        normalize(params, average.vectors)[1],
+        spectral_normalize(params, average.vectors)[1],
         jax.tree.map(towards, average.batch_stats, batch_stats),
     )

@@ -7,7 +7,8 @@ import pytest
 
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
-from sfvae_jax.training.normalization.spectral import normalize, start_vectors
+from sfvae_jax.objectives import spectral_normalize
+from sfvae_jax.training.normalization.spectral import start_vectors
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.step import make_train_step
@@ -36,7 +37,7 @@ def test_every_kernel_of_the_decoder_and_nothing_else(keys):
     }
     vectors = start_vectors(next(keys), params)
     assert set(vectors) == {"params/decoder/Dense_0/kernel", "params/decoder/Conv_0/kernel"}
-    normalized, _ = normalize(params, vectors, num_iterations=100)
+    normalized, _ = spectral_normalize(params, vectors, num_iterations=100)
     for layer in ("Dense_0", "Conv_0"):
         found, raw = (tree["params"]["decoder"][layer] for tree in (normalized, params))
         np.testing.assert_allclose(
@@ -50,7 +51,7 @@ def test_every_kernel_of_the_decoder_and_nothing_else(keys):
 
 def test_no_vectors_no_change():
     params = {"params": {"decoder": {"kernel": jnp.full((2, 2), 3.0)}}}
-    same, vectors = normalize(params, {})
+    same, vectors = spectral_normalize(params, {})
     np.testing.assert_array_equal(same["params"]["decoder"]["kernel"], 3.0)
     assert vectors == {}
 
@@ -67,7 +68,7 @@ def test_one_iteration_a_step_follows_the_weights(tiny_config):
     state = steps.place(create_state(config, model, optimizer, (6, 5)))
     before = jax.device_get(state.params)["params"]["decoder"]
     state, _ = steps(state, data.batch_indices(0, 24, 24, 0, 60))
-    params, _ = jax.device_get(jax.jit(normalize)(state.params, state.vectors))
+    params, _ = jax.device_get(jax.jit(spectral_normalize)(state.params, state.vectors))
     for layer, leaf in params["params"]["decoder"].items():
         assert _largest(leaf["kernel"]) == pytest.approx(1.0, abs=0.01)
         moved = np.abs(state.params["params"]["decoder"][layer]["kernel"] - before[layer]["kernel"])
