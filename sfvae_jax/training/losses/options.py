@@ -28,9 +28,6 @@ from sfvae_jax.options import (
 )
 from sfvae_jax.training.schedules import SCHEDULES
 
-GAMMA_SCHEDULES = tuple(SCHEDULES["gamma_schedule"])
-BETA_SCHEDULES = tuple(SCHEDULES["beta_schedule"])
-ENTROPY_SCHEDULES = tuple(SCHEDULES["entropy_schedule"])
 JACOBIAN_DTYPES = ("float32", "bfloat16")
 
 _GAMMAS = tuple_of(
@@ -84,7 +81,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         ),
         "gamma_schedule": Option(
             "constant",
-            one_of("gamma schedule", GAMMA_SCHEDULES),
+            one_of("gamma schedule", SCHEDULES["gamma_schedule"]),
             "How gamma changes: constant; linear runs from gamma_start to gamma; piecewise takes"
             " gamma_values in turn",
         ),
@@ -118,7 +115,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         ),
         "beta_schedule": Option(
             "constant",
-            one_of("beta schedule", BETA_SCHEDULES),
+            one_of("beta schedule", SCHEDULES["beta_schedule"]),
             "How beta changes: constant; linear runs from beta_start to beta; cyclic does so"
             " beta_cycles times",
         ),
@@ -135,7 +132,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         ),
         "entropy_schedule": Option(
             "constant",
-            one_of("entropy schedule", ENTROPY_SCHEDULES),
+            one_of("entropy schedule", SCHEDULES["entropy_schedule"]),
             "How the weight of the entropy changes: constant; linear runs from entropy_start to"
             " entropy_weight",
         ),
