@@ -89,6 +89,7 @@ def batch_loss(
             for an objective whose value is an `Elbo`. None takes the objective's `default_beta`.
         entropy_weight: as in `weighted_value`; may change with the step.
         free_bits: floor under the KL divergence of each group of dimensions, in nats; 0 for none.
+            They exclude `entropy_weight`.
         free_bits_groups: sizes of these groups; empty makes each dimension a group.
         free_bits_of_batch: whether the floor is under the batch's mean divergence.
         tau: as in `bilbo_baggins`.
@@ -319,17 +320,22 @@ def _takes_learned(info: ObjectiveInfo) -> bool:
 
 
 def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
-    """Checks that no option is given that the objective does not read."""
+    """Checks that no option is given that the objective does not read, or another rules out."""
     defaults = batch_loss.__kwdefaults__ or {}
-    for option, value in values.items():
-        given = value is not defaults[option] and not (
-            isinstance(value, (int, float, str, tuple)) and value == defaults[option]
-        )
-        if given and not _reads(info, option):
+    given = [
+        option
+        for option, value in values.items()
+        if value is not defaults[option]
+        and not (isinstance(value, (int, float, str, tuple)) and value == defaults[option])
+    ]
+    for option in given:
+        if not _reads(info, option):
             readers = ", ".join(name for name, other in OBJECTIVES.items() if _reads(other, option))
             raise ArgumentError(
                 f"{option} only applies to {readers}; leave it out for {info.name!r}"
             )
+    if "free_bits" in given and "entropy_weight" in given:
+        raise ArgumentError("free_bits and entropy_weight exclude each other; leave out one")
 
 
 def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,6 +224,10 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
             {"name": "sticking_the_landing", "free_bits": 1.0},
             "free_bits only applies to sampling, ",
         ),
+        (
+            {"name": "sampling", "free_bits": 1.0, "entropy_weight": 0.5},
+            "free_bits and entropy_weight exclude each other; leave out one",
+        ),
         ({"name": "rae_l2", "decoder_params": None}, "'rae_l2' requires decoder_params"),
         ({"name": "rae", "rng": 0}, "rng must be a key such as jax.random.key(0), got 0"),
     ],
