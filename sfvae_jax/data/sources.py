@@ -50,23 +50,22 @@ def open_source(group: ml_collections.ConfigDict) -> Mapping[str, SourceSplit]:
             it; the message says why.
     """
     check_options(group)
-    source = source_of(group.name)
-    name = group.name
+    name, source = group.name, source_of(group.name)
     if source is TFDS and (name.startswith((".", "/")) or name.endswith(("/", ".npz"))):
-        raise _unknown(group.name, [])  # TFDS has no such names, and a long error for them
+        raise _unknown(name, [])  # TFDS has no such names, and a long error for them
     try:
-        splits = source.open(group, source.path_in(group.name))
+        splits = source.open(group, source.path_in(name))
     except UnknownSet as error:
-        raise _unknown(group.name, error.known) from error
+        raise _unknown(name, error.known) from error
     if not isinstance(splits, Mapping) or "train" not in splits:
         raise UsageError(
-            f"data.name {group.name!r}: its source must return a dictionary of splits with 'train',"
+            f"data.name {name!r}: its source must return a dictionary of splits with 'train',"
             f" got {shown(splits)}"
         )
-    for name, split in splits.items():
+    for part, split in splits.items():
         if not hasattr(split, "digest"):
             raise UsageError(
-                f"data.name {group.name!r}: split {name!r} must be an ArraySplit(examples), or have"
+                f"data.name {name!r}: split {part!r} must be an ArraySplit(examples), or have"
                 f" the methods of SourceSplit, got {shown(split)}"
             )
     return splits
