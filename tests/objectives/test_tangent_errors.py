@@ -15,11 +15,7 @@ from sfvae_jax import objectives
 # A decoder of two ReLUs with kinks at 0 and 1: f(z) = V [relu(z), relu(1 - z)] + b, whose slopes
 # are (0.5, -1) below 0, (1.5, -0.5) between, (1, 0.5) above 1.
 KINKS = (0.0, 1.0)
-
-
 READOUT = np.array([[1.0, -0.5], [0.5, 1.0]])
-
-
 RELU_OFFSET, RELU_X, RELU_VARIANCE = np.array([0.2, -0.1]), np.array([1.3, 0.55]), 0.1
 
 
@@ -99,7 +95,6 @@ REGIMES = {
     "across, from the middle": (0.5, 1.0),
     "across, from one side": (1.2, 1.0),
 }
-
 
 ERRORS = {
     "inside one piece": {
