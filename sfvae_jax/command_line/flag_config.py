@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import ml_collections
@@ -12,6 +11,7 @@ from ml_collections import config_flags
 from sfvae_jax.command_line.flag_errors import check_overrides, one_line
 from sfvae_jax.command_line.plugin_flags import import_named_plugins, import_plugins_of_config
 from sfvae_jax.command_line.tuples import with_tuples
+from sfvae_jax.command_line.typed import typed_values
 from sfvae_jax.errors import UsageError
 from sfvae_jax.shipped import find_shipped_configs
 
@@ -26,7 +26,7 @@ def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
         UsageError: if the config has no such key, or the file cannot be read.
     """
     argv = ["sfvae_jax", *arguments]
-    if not any(re.match("--?config(=|$)", argument) for argument in arguments):
+    if not typed_values(arguments, "config"):
         raise UsageError("--config=FILE.py[:PRESET] is missing among the flags; add it")
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)

@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 from absl import flags
 
+from sfvae_jax.command_line.typed import typed_values
 from sfvae_jax.errors import UsageError
 from sfvae_jax.shipped import FOLDER
 
@@ -27,7 +28,7 @@ def check_overrides(argv: Sequence[str]) -> None:
     Raises:
         UsageError: with the flag to give instead.
     """
-    files = [arg.partition("=")[2] for arg in argv if arg.lstrip("-").startswith("config=")]
+    files = typed_values(argv, "config")
     for key, value in _overrides(argv):
         if key == "preset":
             file = files[-1].partition(":")[0] if files else "FILE.py"
@@ -81,7 +82,7 @@ def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _missing_file(line: str, argv: Sequence[str]) -> str:
     """Returns the message for a config file that is not there, with a similar name; else ""."""
-    given = [arg.partition("=")[2] for arg in argv if arg.lstrip("-").startswith("config=")]
+    given = typed_values(argv, "config")
     file, colon, preset = given[-1].partition(":") if given else ("", "", "")
     if not file or "[Errno 2]" not in line or repr(file) not in line:
         return ""
