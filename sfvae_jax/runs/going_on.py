@@ -7,14 +7,9 @@ import logging
 import ml_collections
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.runs.files.config_file import (
-    decides_training,
-    differences,
-    flatten,
-    plain,
-    with_missing_keys,
-)
+from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.workdir import Workdir
+from sfvae_jax.runs.workdir_checks import config_differences
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.files import read_json, write_json
 from sfvae_jax.training.early_stopping import has_stopped
@@ -43,13 +38,12 @@ def check(
         UsageError: as `Workdir.check` does, or if the steps that were taken would be others in a
             longer run.
     """
-    steps = _steps_before(files, config, defaults)
-    if steps is None:
+    before = _with_steps_before(files, config)
+    if before is None or config_differences(files.config, before, defaults):
         files.check(config, defaults)
         return config
-    before = config.copy_and_resolve_references()
-    before.train.steps = steps
     files.check(before, defaults)
+    steps = before.train.steps
     found = obstacles_to_more_steps(config, steps)
     if found:
         raise UsageError(
@@ -98,15 +92,15 @@ def begin(
     return before.train.steps
 
 
-def _steps_before(
-    files: Workdir, config: ml_collections.ConfigDict, defaults: ml_collections.ConfigDict
-) -> int | None:
-    """Returns the steps of the run that is there if they are fewer, and nothing else differs."""
+def _with_steps_before(
+    files: Workdir, config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict | None:
+    """Returns a configuration with the steps of the run that is there; None if not fewer."""
     if not files.config.is_file():
         return None
-    found = with_missing_keys(flatten(read_json(files.config)), flatten(plain(defaults)))
-    asked, steps = flatten(plain(config)), found.get(_STEPS)
+    steps = flatten(read_json(files.config)).get(_STEPS)
     if not isinstance(steps, int) or not 0 < steps < config.train.steps:
         return None
-    others = differences(found, asked, lambda key: key != _STEPS and decides_training(key))
-    return None if others else steps
+    before = config.copy_and_resolve_references()
+    before.train.steps = steps
+    return before
