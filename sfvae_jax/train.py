@@ -156,7 +156,7 @@ def train(
         watchers.begin(start)
         files.cut_metrics(start, lambda steps: is_recorded(steps, config.train))
         files.cut_results(start)
-        example_file.write(files.folder, shape)
+        example_file.write(files, shape)
         provenance.begin(files, "train", start, steps_before=steps_before)
         keep_plugins(config, files)
         measurements = StepMeasures(

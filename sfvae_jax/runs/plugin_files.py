@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from sfvae_jax import plugins
-from sfvae_jax.errors import RunError, UsageError
+from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
@@ -36,13 +36,11 @@ def keep_plugins(config: ml_collections.ConfigDict, files: Workdir) -> None:
     if not processes.is_main():
         return
     for plugin in plugins.import_plugins(config.plugins):
-        path = files.folder / _FOLDER / f"{plugin.file.stem}-{plugin.digest}.py"
-        try:
+        path = files.folder / _FOLDER / _name_of_copy(plugin.file, plugin.digest)
+        with files.writing(path):
             path.parent.mkdir(exist_ok=True)
             if not path.exists():
                 write_bytes(path, plugin.content)
-        except OSError as error:
-            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
 
 
 def tell_changed_plugins(config: ml_collections.ConfigDict, files: Workdir) -> None:
@@ -85,6 +83,10 @@ def recorded_plugins(
     return tuple(_found(name, digest, files, unchanged) for name, digest in _recorded(content))
 
 
+def _name_of_copy(file: Path, digest: str) -> str:
+    return f"{file.stem}-{digest}.py"
+
+
 def _recorded(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     names, digests = content.get("plugins", ()), content.get("plugin_digests", ())
     if not _are_texts(names) or not _are_texts(digests):
@@ -118,7 +120,7 @@ def _found(name: str, digest: str, files: Workdir, unchanged: bool) -> str:
     of_name = [plugin.name for plugin in here if plugin.file.name == Path(name).name]
     if of_name and not unchanged:
         return of_name[0]
-    copy = f"{files.name}/{_FOLDER}/{Path(name).stem}-{digest}.py"
+    copy = f"{files.name}/{_FOLDER}/{_name_of_copy(Path(name), digest)}"
     where = "which was not found unchanged" if unchanged else "which was not found"
     raise UsageError(
         f"{files.name} needs the plugin {name}, {where}. Give its path, as"

@@ -352,6 +352,15 @@ class Workdir:
                     with self.writing(self.figures / path.name):
                         figures.publish(path, self.figures, step)
 
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Wraps writing to a file of the folder, which must still belong to this run."""
+        self.check_owner()
+        try:
+            yield
+        except OSError as error:  # a full disk, a folder in the place of the file
+            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
+
     def _make(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -363,15 +372,6 @@ class Workdir:
             return FolderLock(self.folder)
         except OSError as error:
             raise workdir_checks.not_writable(self.folder, error) from error
-
-    @contextmanager
-    def writing(self, path: Path) -> Iterator[None]:
-        """Wraps writing to a file of the folder, which must still belong to this run."""
-        self.check_owner()
-        try:
-            yield
-        except OSError as error:  # a full disk, a folder in the place of the file
-            raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
 
     def _results(self) -> tuple[results_file.Results, list[str]]:
         """Returns what can be read of results.json, and what is wrong with the rest."""

@@ -31,7 +31,7 @@ def save_untrained(config, folder, step=1):
         files.claimed(config, base_config(plugins=config.plugins)),
         Checkpoints(files.checkpoints, 3, files.check_owner) as checkpoints,
     ):
-        example_file.write(files.folder, shape)
+        example_file.write(files, shape)
         keep_plugins(config, files)
         checkpoints.save(state)
     return config

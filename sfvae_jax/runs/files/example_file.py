@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfvae_jax.errors import RunError, UsageError
-from sfvae_jax.paths import shown
+from sfvae_jax.errors import UsageError
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.files import read_json, write_json
 
 _NAME = "example.json"
 
 
-def write(workdir: Path, shape: Sequence[int]) -> None:
+def write(files: Workdir, shape: Sequence[int]) -> None:
     """Records the shape of an example in a workdir; only the main process does.
+
+    Args:
+        files: those of the run, which has locked them.
+        shape: the shape.
 
     Raises:
         RunError: if it cannot be written.
     """
-    if not processes.is_main() or read(workdir) == tuple(shape):
+    if not processes.is_main() or read(files.folder) == tuple(shape):
         return
-    path = workdir / _NAME
-    try:
+    path = files.folder / _NAME
+    with files.writing(path):
         write_json(path, {"shape": [int(size) for size in shape]})
-    except OSError as error:
-        raise RunError(f"cannot write {shown(path)}: {error.strerror}") from error
 
 
 def read(workdir: Path) -> tuple[int, ...] | None:
