@@ -68,14 +68,14 @@ def _sequences() -> list[Row]:
 
 
 def _plugins() -> list[Row]:
-    from sfvae_jax.plugins import ROOMS, imported
+    from sfvae_jax.plugins import imported
+    from sfvae_jax.plugins.rooms import room_of
 
     rows: list[Row] = []
     for plugin in imported():
         for spec in plugin.specs:
-            noun = next(room.noun for room in ROOMS if isinstance(spec, room.spec))
             text = getattr(spec, "summary", "") or spec.help
-            rows.append((f"{noun} {spec.name}", f"{text} ({plugin.name})"))
+            rows.append((f"{room_of(spec).noun} {spec.name}", f"{text} ({plugin.name})"))
     return rows or [("none", "`sfvae_jax list plugins --plugins=FILE` shows what a file adds")]
 
 
