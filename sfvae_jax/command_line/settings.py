@@ -62,12 +62,13 @@ def shown(
     flag = recorded.config_flag(config_file) if Path(config_file).is_dir() else ""
     given = parse_config([flag or f"--config={config_file}", *overrides])
     chosen, resolved = left_open.open_keys(given), config.resolve(given)
-    known = options.keys(config.groups(resolved.plugins))
+    groups = config.groups(resolved.plugins)
+    known = options.keys(groups)
     for key in keys:
         if key not in known:
             raise options.unknown_key(key, known)
     lines = [f"{config_file}, resolved; * marks what differs from the default"]
-    for setting in settings(config.groups(resolved.plugins), resolved):
+    for setting in settings(groups, resolved):
         setting = setting._replace(is_chosen=setting.key in chosen)
         is_asked = not keys or any(f"{setting.key}.".startswith(f"{key}.") for key in keys)
         if is_asked and (setting.is_changed or not only_changed):
