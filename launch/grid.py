@@ -29,6 +29,7 @@ def grid_of(flags: Sequence[str], config_file: str, overrides: Sequence[str]) ->
         UsageError: if a key is unknown or given twice, or its values are not what they must be.
     """
     axes: dict[str, list[Any]] = {}
+    given = (f"--config={config_file}", *overrides)
     fixed = {override.removeprefix("--config.").partition("=")[0] for override in overrides}
     for flag in flags:
         key, _, text = flag.removeprefix(PREFIX).partition("=")
@@ -39,9 +40,9 @@ def grid_of(flags: Sequence[str], config_file: str, overrides: Sequence[str]) ->
                 f"--config.{key} and {PREFIX}{key} are both given, and the grid would replace the"
                 " former; leave out one of them"
             )
-        parse = (f"--config={config_file}", *overrides)
-        _check_tuples(key, text)
-        axes[key] = [_value(parse, key, entry) for entry in _entries(key, text)]
+        entries = _entries(key, text)
+        _check_tuples(key, text, entries)
+        axes[key] = [_value(given, key, entry) for entry in entries]
         for value in axes[key]:
             if axes[key].count(value) > 1:
                 raise UsageError(f"{PREFIX}{key} has the value {value!r} twice; leave out one")
@@ -74,23 +75,23 @@ def _entries(key: str, text: str) -> list[str]:
     return entries
 
 
-def _check_tuples(key: str, text: str) -> None:
+def _check_tuples(key: str, text: str, entries: Sequence[str]) -> None:
     """Checks that tuples stand in parentheses, because other commas are between values."""
-    if is_tuple(key) and not all(entry[0] in _OPENING for entry in _entries(key, text)):
+    if is_tuple(key) and not all(entry[0] in _OPENING for entry in entries):
         raise UsageError(
             f"{key} is a tuple: write each value in parentheses, such as"
             f" {PREFIX}{key}='({text}),(...)', got {options.shown(text)}"
         )
 
 
-def _value(parse: Sequence[str], key: str, entry: str) -> Any:
+def _value(given: Sequence[str], key: str, entry: str) -> Any:
     """Returns a value as the flag --config.KEY=ENTRY sets it."""
     if is_tuple(key):
         inner = entry[1:-1].strip().removesuffix(",")  # whose texts need no quotes
         entry = f"{inner}," if inner else "()"
     elif _is_text(key) and entry[0] in _QUOTES:
         entry = entry[1:-1]
-    value = parse_config((*parse, f"--config.{key}={entry}"))
+    value = parse_config((*given, f"--config.{key}={entry}"))
     for name in key.split("."):
         value = value[name]
     return value
