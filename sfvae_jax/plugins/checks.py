@@ -19,9 +19,10 @@ from sfvae_jax.options import Option, is_plain, shown
 from sfvae_jax.plugins.rooms import Room
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# What a spec of the library itself may leave empty, or says in words of its own.
+# What a field of a type must be, in words.
 _WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number"}
 _PRIORS = ("fixed", "floating", "none")
+_CHOICES = {"prior": _PRIORS, "splits": SPLITS}  # by the names of fields
 _NETWORKS = {False: 4, True: 3}  # arguments of ModelSpec.networks, for images and for sequences
 
 
@@ -52,17 +53,15 @@ def check_spec(room: Room, spec: Any) -> None:
             raise UsageError(f"{what}: networks {problem}")
 
 
-_CHOICES = {"prior": _PRIORS, "splits": SPLITS}
-
-
 def _check_name(room: Room, spec: Any) -> None:
     name = spec.name
-    path = ":" if room.group == "data" and isinstance(name, str) and name.endswith(":") else ""
-    if not isinstance(name, str) or not _NAME.fullmatch(name.removesuffix(path)):
+    is_source = room.group == "data"
+    ending = ":" if is_source else ""
+    if not isinstance(name, str) or not _NAME.fullmatch(name.removesuffix(ending)):
+        example = ", as in rings or, if a PATH follows, rings:" if is_source else ""
         raise UsageError(
             f"{room.noun} {shown(name)}: a name has letters, digits and underscores, and begins"
-            f" with a letter{', as in' if room.group == 'data' else ''}"
-            f"{' rings or, if a PATH follows, rings:' if room.group == 'data' else ''}"
+            f" with a letter{example}"
         )
 
 
