@@ -168,7 +168,7 @@ def test_kernels_are_averaged_first_and_normalised_then(tiny_config):
 def test_measures_and_pictures_are_of_the_average_where_asked(
     run, tiny_config, tmp_path, monkeypatch
 ):
-    """Asked after training; the history, which is kept, is of the parameters."""
+    """It is asked for only after training, so that the history stays that of the parameters."""
     drawn = []
     monkeypatch.setattr(
         evaluate, "draw", lambda config, files, trained: drawn.append(trained.params)
