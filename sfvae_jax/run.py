@@ -19,8 +19,6 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluate import restore
 from sfvae_jax.evaluation.bounds.importance import importance_log_evidence
 from sfvae_jax.evaluation.bounds.sampled import map_bound
-from sfvae_jax.evaluation.generation.densities.gaussian import fit_gaussian
-from sfvae_jax.evaluation.generation.densities.mixture import fit_mixture
 from sfvae_jax.evaluation.generation.densities.spec import Density
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.sources import density as density_of
@@ -373,19 +371,17 @@ class Run:
         if codes is None:
             with jax.default_matmul_precision("float32"):
                 return density_of(self._trained if name == "prior" else self._bare, name)
-        codes = latents(codes, self.latent_size)
-        number = self.config.evaluations.generated.gmm_components
+        codes, fit = latents(codes, self.latent_size), DENSITIES[name].of_codes
+        if fit is None:
+            others = [repr(known) for known, spec in DENSITIES.items() if spec.of_codes]
+            raise UsageError(
+                f"density {given!r} is not fitted to codes that are given; leave codes out, or"
+                f" choose {' or '.join(others)}"
+            )
         try:
-            if name == "gaussian":
-                return fit_gaussian(codes)
-            if name == "gmm":
-                return fit_mixture(int(noise.integers(2**31)), codes, num_components=number)
+            return fit(codes, self.config.evaluations.generated, noise)
         except ValueError as error:
             raise UsageError(f"density {given!r}: codes: {error}") from error
-        raise UsageError(
-            f"density {given!r} is not fitted to codes that are given; leave codes out, or choose"
-            " 'gaussian' or 'mixture'"
-        )
 
 
 def _check_step(files: Workdir, step: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.codes import (
@@ -86,6 +87,13 @@ def _gaussian(trained: TrainedModel, seed: int) -> GaussianDensity:
     return fit_gaussian(codes_to_fit(trained, "gaussian", 2))
 
 
+def _of_codes(
+    codes: np.ndarray, options: ml_collections.ConfigDict, rng: np.random.Generator
+) -> GaussianDensity:
+    del options, rng
+    return fit_gaussian(codes)
+
+
 PRIOR = DensitySpec(_prior, "the prior that the model was trained with", stream=1, splits=())
 OPTIMAL_PRIOR = DensitySpec(
     _optimal_prior,
@@ -93,5 +101,8 @@ OPTIMAL_PRIOR = DensitySpec(
     stream=2,
 )
 GAUSSIAN = DensitySpec(
-    _gaussian, "a full-covariance Gaussian fitted to the training codes", stream=3
+    _gaussian,
+    "a full-covariance Gaussian fitted to the training codes",
+    stream=3,
+    of_codes=_of_codes,
 )

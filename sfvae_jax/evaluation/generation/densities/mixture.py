@@ -6,6 +6,7 @@ import dataclasses
 import math
 import warnings
 
+import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation.generation.densities.codes import (
@@ -94,10 +95,17 @@ def _mixture(trained: TrainedModel, seed: int) -> MixtureDensity:
     return fit_mixture(seed, codes, num_components=number)
 
 
+def _of_codes(
+    codes: np.ndarray, options: ml_collections.ConfigDict, rng: np.random.Generator
+) -> MixtureDensity:
+    return fit_mixture(int(rng.integers(2**31)), codes, num_components=options.gmm_components)
+
+
 MIXTURE = DensitySpec(
     _mixture,
     "a mixture of Gaussians fitted to the training codes by EM, at most 100 iterations",
     stream=4,
     options={"gmm_components": Option(10, COUNT, "Number of Gaussians in the mixture gmm")},
     reports_log_density=True,
+    of_codes=_of_codes,
 )

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
+import ml_collections
 import numpy as np
 
 from sfvae_jax.evaluation.trained_model import TrainedModel
@@ -37,6 +38,9 @@ class DensitySpec:
         options: its options, which stand in the config group `evaluations.generated`.
         reports_log_density: whether the evaluation `frechet` reports its log density of held-out
             codes. The density then has `log_density(codes [N, m]) -> [N]`, in nats.
+        of_codes: fits the density to other codes [N, m] than the model's; it also takes the options
+            in `evaluations.generated` and a source of noise, and raises a `ValueError` if there are
+            too few codes. None: it is not fitted to other codes.
 
     Raises:
         TypeError: if an option has no rule.
@@ -48,6 +52,9 @@ class DensitySpec:
     splits: tuple[str, ...] = ("train",)
     options: Group = dataclasses.field(default_factory=dict)
     reports_log_density: bool = False
+    of_codes: (
+        Callable[[np.ndarray, ml_collections.ConfigDict, np.random.Generator], Density] | None
+    ) = None
 
     def __post_init__(self) -> None:
         """Checks that every option has a rule."""
