@@ -23,12 +23,12 @@ from sfvae_jax.evaluation.generation.densities.spec import Density
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.sources import density as density_of
 from sfvae_jax.evaluation.noise import generator
-from sfvae_jax.evaluation.trained_model import centers, decode_means, program
+from sfvae_jax.evaluation.trained_model import centers, decode_means
 from sfvae_jax.likelihoods import LIKELIHOODS, Likelihood
+from sfvae_jax.loading.batches import of_each
 from sfvae_jax.loading.example_shape import example_shape, with_length
 from sfvae_jax.loading.exporting import write_model
 from sfvae_jax.loading.given import blank_example, count_of, key_of, latents, stored_examples
-from sfvae_jax.loading.posteriors import in_batches
 from sfvae_jax.loading.recorded import recorded_config, recorded_prior, without_run
 from sfvae_jax.measuring.trained import measure, trained_model, without_floating_prior
 from sfvae_jax.models import Model
@@ -158,19 +158,12 @@ class Run:
         Raises:
             UsageError: if x are no examples of this run.
         """
-        trained, examples = self._bare, self._stored(x)
+        trained = self._bare
 
-        def posterior(params: Any, x: Array, key: Array) -> Any:
-            del key
-            return trained.encode(params, x)
+        def posterior(params: Any, example: Array) -> Any:
+            return trained.encode(params, trained.pixels(example))
 
-        def of_batch(batch: np.ndarray) -> Any:
-            with jax.default_matmul_precision("float32"):
-                return trained.map_images(posterior, batch, key="encode")
-
-        return in_batches(
-            of_batch, self._some(examples), self._bare.config.batch_size, len(examples)
-        )
+        return of_each(trained, "encode", posterior, self._stored(x), self._blank)
 
     def decode(self, z: Any) -> Any:
         """Returns the means of p(x|z), [N, ...]; texts for sequences.
@@ -203,17 +196,8 @@ class Run:
         Raises:
             UsageError: if z are no latents of this run.
         """
-        trained, codes = self._bare, latents(z, self.latent_size)
-        decode = program(
-            trained, "parameters", lambda: jax.jit(jax.vmap(trained.decode, (None, 0)))
-        )
-
-        def of_batch(batch: np.ndarray) -> Any:
-            with jax.default_matmul_precision("float32"):
-                return jax.device_get(decode(trained.params, batch))
-
-        some = codes if len(codes) else np.zeros((1, self.latent_size), np.float32)
-        return in_batches(of_batch, some, self._bare.config.batch_size, len(codes))
+        codes, blank = latents(z, self.latent_size), np.zeros((1, self.latent_size), np.float32)
+        return of_each(self._bare, "parameters", self._bare.decode, codes, blank)
 
     def reconstruct(self, x: Any) -> Any:
         """Returns `decode` of the center of q(z|x), which for a Gaussian is its mean.
