@@ -29,7 +29,7 @@ from sfvae_jax.loading.batches import of_each
 from sfvae_jax.loading.example_shape import example_shape, with_length
 from sfvae_jax.loading.exporting import write_model
 from sfvae_jax.loading.given import blank_example, count_of, key_of, latents, stored_examples
-from sfvae_jax.loading.recorded import recorded_config, recorded_prior, without_run
+from sfvae_jax.loading.recorded import recorded_config, recorded_prior
 from sfvae_jax.measuring.trained import measure, trained_model, without_floating_prior
 from sfvae_jax.models import Model
 from sfvae_jax.plugins import identified, import_plugins
@@ -74,7 +74,7 @@ def load(
         raise UsageError(f"use_ema must be True, False or None, got {use_ema!r}")
     files = Workdir(workdir, "workdir")
     import_plugins((plugins,) if isinstance(plugins, (str, os.PathLike)) else plugins)
-    config = recorded_config(files, without_run(files), use_ema)
+    config = recorded_config(files, use_ema)
     config.plugins, config.plugin_digests = identified(config.plugins)
     tell_changed_plugins(config, files)
     _check_step(files, step)

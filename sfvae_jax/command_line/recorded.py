@@ -12,7 +12,7 @@ from pathlib import Path
 import ml_collections
 
 from sfvae_jax.command_line.typed import typed_values
-from sfvae_jax.loading.recorded import recorded_config, without_run
+from sfvae_jax.loading.recorded import recorded_config
 from sfvae_jax.runs.workdir import Workdir
 
 
@@ -55,8 +55,8 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
         UsageError: if it holds no run, or its config.json cannot be read.
     """
     files = Workdir(workdir)
-    told = f"{without_run(files)}; give the folder of a run, or train first, with --config=FILE.py"
-    made = recorded_config(files, told)
+    advice = "; give the folder of a run, or train first, with --config=FILE.py"
+    made = recorded_config(files, advice=advice)
     made.data.fingerprint = ""  # data that have changed are measured, and results.json says so
     published = files.read_results().get("published", {})
     made.published = ml_collections.ConfigDict(

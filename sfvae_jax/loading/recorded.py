@@ -15,7 +15,7 @@ from sfvae_jax.runtime.files import read_json
 
 
 def recorded_config(
-    files: Workdir, advice: str, use_ema: bool | None = None
+    files: Workdir, use_ema: bool | None = None, advice: str = ""
 ) -> ml_collections.ConfigDict:
     """Returns the configuration that a run was trained with, without published figures.
 
@@ -23,15 +23,15 @@ def recorded_config(
 
     Args:
         files: the files of the run.
-        advice: what to say if the folder holds no run.
         use_ema: the value of `evaluations.use_ema`; None: the recorded one.
+        advice: what to do if the folder holds no run; the error says it behind what the folder is.
 
     Raises:
         UsageError: if it holds no run, its config.json cannot be read, or there is no average of
             the parameters to use.
     """
     if not files.config.is_file():
-        raise UsageError(f"workdir {files.name} holds no run; {advice}")
+        raise UsageError(f"workdir {files.name} holds no run; {_instead(files)}{advice}")
     content = read_json(files.config)
     names = recorded_plugins(content, files)
     made, known = config.base_config(plugins=names), config.groups(names)
@@ -77,8 +77,8 @@ def recorded_prior(
     return np.asarray(found["prior_stddev"])
 
 
-def without_run(files: Workdir) -> str:
-    """Returns what the folder is, for the error that it holds no run."""
+def _instead(files: Workdir) -> str:
+    """Returns what the folder is instead of that of a run."""
     if not files.folder.is_dir():
         return "there is no such folder"
     runs = sorted(path.parent.name for path in files.folder.glob("*/config.json"))
