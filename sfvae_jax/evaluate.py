@@ -30,7 +30,7 @@ from sfvae_jax.runs.process_agreement import require_same
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.devices import SMALLER_DATA, memory_for
-from sfvae_jax.training.early_stopping import Best, best_of, has_stopped, with_best
+from sfvae_jax.training.early_stopping import best_of, best_step, has_stopped, with_best
 from sfvae_jax.training.state import TrainState, create_state, make_optimizer
 from sfvae_jax.watching import event_folder
 from sfvae_jax.watching.event_file import require_tensorboard
@@ -194,11 +194,11 @@ def restore(
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
     if step is None:
         return model, read_state(files.checkpoints, fresh)
-    steps = checkpoint_steps(files.checkpoints)
-    found = read_step(files.checkpoints, step, fresh) if step in steps else None
+    found = read_step(files.checkpoints, step, fresh)
     if found is None:
         found = read_state(files.checkpoints, fresh)
-        if not isinstance(found.best, Best) or int(found.best.step) != step:
+        if best_step(found) != step:
+            steps = checkpoint_steps(files.checkpoints)
             why = "is damaged" if step in steps else "is not kept"
             raise UsageError(
                 f"workdir {files.name}: the checkpoint of step {step} {why}; choose from"

@@ -37,7 +37,7 @@ from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import proof
 from sfvae_jax.runs.plugin_files import tell_changed_plugins
 from sfvae_jax.runs.workdir import Workdir
-from sfvae_jax.training.early_stopping import best_of
+from sfvae_jax.training.early_stopping import best_of, best_step
 from sfvae_jax.training.state import TrainState
 
 _ALIASES = {"mixture": "gmm"}  # names of densities, and those that a config has for them
@@ -81,7 +81,7 @@ def load(
     found = example_shape(config, files, shape)
     settings = with_length(config, found)
     model, state = restore(settings, files, found, step)
-    state = best_of(state) if step in (None, _best_step(state)) else state
+    state = best_of(state) if step in (None, best_step(state)) else state
     return Run(config, settings, files, model, state, found)
 
 
@@ -373,8 +373,3 @@ def _check_step(files: Workdir, step: int | None) -> None:
         raise UsageError(f"step must be a whole number or None, got {step!r}")
     if not checkpoint_steps(files.checkpoints):
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
-
-
-def _best_step(state: TrainState) -> int | None:
-    """The step of the best validation, if the run keeps it."""
-    return int(state.best.step) if hasattr(state.best, "step") else None

@@ -79,15 +79,21 @@ def has_stopped(state: TrainState, config: ml_collections.ConfigDict) -> bool:
     return config.stop_patience > 0 and int(state.best.stale) >= config.stop_patience
 
 
+def best_step(state: TrainState) -> int | None:
+    """Returns the step of the best validation; None if there is none, or the run keeps none."""
+    best = state.best
+    return int(best.step) or None if isinstance(best, Best) else None
+
+
 def best_of(state: TrainState) -> TrainState:
     """Returns the state with the model and the step of the best validation.
 
     This is the state itself if nothing was validated or the run does not stop early. What belongs
     to the last step alone, such as the optimizer's moments, is left out.
     """
-    best = state.best
-    if not isinstance(best, Best) or int(best.step) == 0:
+    if best_step(state) is None:
         return state
+    best = state.best
     return TrainState(
         best.step,
         best.params,
