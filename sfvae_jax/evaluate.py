@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
@@ -15,7 +14,7 @@ import ml_collections
 from sfvae_jax import data, evaluation, models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation.figures import Drawing
+from sfvae_jax.evaluation.figures import draw_all
 from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.measuring import final_measures
 from sfvae_jax.measuring.trained import measure, trained_model
@@ -222,15 +221,11 @@ def draw(
             log.warning(
                 "%s holds no records, so that training.png is not drawn", shown(files.metrics)
             )
-    _draw(run_pictures.latent_kl(trained, title), files)
+    with files.drawing() as folder:
+        draw_all(run_pictures.latent_kl(trained, title), folder)
     for name in config.evaluations.names:
         with files.drawing() as folder:
             evaluation.draw(trained, name, results, title, folder)
     if trained.language is None:
-        _draw(run_pictures.images(trained, config.model.latent_size, title), files)
-
-
-def _draw(drawings: Iterable[Drawing], files: Workdir) -> None:
-    for name, draw in drawings:
         with files.drawing() as folder:
-            draw(folder / name)
+            draw_all(run_pictures.images(trained, config.model.latent_size, title), folder)

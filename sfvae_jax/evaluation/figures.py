@@ -13,7 +13,7 @@ import os
 import tempfile
 import textwrap
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +40,12 @@ class Drawing(NamedTuple):
 
     name: str
     draw: Callable[[Path], None]
+
+
+def draw_all(drawings: Iterable[Drawing], folder: Path) -> None:
+    """Draws pictures into a folder, each before the values of the next are computed."""
+    for name, draw in drawings:
+        draw(folder / name)
 
 
 def new_figure(width: float, height: float) -> Figure:

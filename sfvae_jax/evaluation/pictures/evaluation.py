@@ -92,8 +92,7 @@ def draw_gallery(
     if latent_size(trained) == 2:
         _draw_manifold(trained, options, title, folder)
     else:
-        for name, draw in varied(trained, title):
-            draw(folder / name)
+        figures.draw_all(varied(trained, title), folder)
 
 
 def _draw_traversals(

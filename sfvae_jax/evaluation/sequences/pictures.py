@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation.figures import Drawing
+from sfvae_jax.evaluation.figures import Drawing, draw_all
 from sfvae_jax.evaluation.generation.densities.table import DENSITIES
 from sfvae_jax.evaluation.generation.interpolation import interpolated_codes
 from sfvae_jax.evaluation.measured import NotApplicable
@@ -60,8 +60,7 @@ def draw_sequence_gallery(
         folder: where reconstructions.png, sentences.png and interpolations.png are written.
     """
     del results
-    for name, draw in sequence_tables(trained, options.sources, title):
-        draw(folder / name)
+    draw_all(sequence_tables(trained, options.sources, title), folder)
     _draw_interpolations(trained, options, title, folder)
 
 
