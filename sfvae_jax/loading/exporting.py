@@ -17,26 +17,27 @@ from jax import Array, export
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.evaluation import TrainedModel
 from sfvae_jax.likelihoods import SequenceLikelihood
-from sfvae_jax.paths import shown
+from sfvae_jax.paths import local_path, shown
 from sfvae_jax.runtime.files import write_bytes
 
+# The platforms on which an exported decoder runs.
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""The platforms on which an exported decoder runs."""
 
 
 def write_model(trained: TrainedModel, latent_size: int, path: str | os.PathLike) -> Path:
     """Writes the parameters (.npz) or the decoder (.stablehlo) of a model; returns the path.
 
     Raises:
-        UsageError: if the path has another ending.
+        UsageError: if the path has another ending, or is not that of a local file.
         RunError: if it cannot be written.
     """
-    target = Path(path).expanduser()
-    make = _FORMATS.get(target.suffix)
+    given = Path(path)
+    make = _FORMATS.get(given.suffix)
     if make is None:
         raise UsageError(
-            f"cannot export {target.name!r}: the name must end with {' or '.join(_FORMATS)}"
+            f"cannot export {given.name!r}: the name must end with {' or '.join(_FORMATS)}"
         )
+    target = local_path(path, "path")
     content = make(trained, latent_size)
     try:
         write_bytes(target, content)
