@@ -167,7 +167,6 @@ def train(
             log.info("chosen by the data: %s", left_open.told(config, chosen))
         with signals.at_once():
             measurements.take_lost(state)
-            measurements.draw_lost(state)
             if measurements.are_due(start):
                 measurements.take(state)
 

@@ -71,13 +71,14 @@ class StepMeasures:
         return not processes.broadcast_numbers([str(step) in self._history])[0]
 
     def take_lost(self, like: TrainState) -> None:
-        """Takes the measures of earlier steps that results.json should have but lacks.
+        """Takes the measures and pictures of earlier steps that the run should have but lacks.
 
         If the checkpoint of such a step is gone, a warning says that its measures are lost.
 
         Args:
             like: the state from which the run continues.
         """
+        self._draw_lost(like)  # before others are measured, whose pictures are then being drawn
         steps = self._config.evaluations.steps
         lost = not_measured(self._history, steps, int(like.step) - 1)
         for step in processes.broadcast_numbers(lost):
@@ -109,13 +110,10 @@ class StepMeasures:
         )
         self._when_taken(step, measured["metrics"], drawings)
 
-    def draw_lost(self, like: TrainState) -> None:
+    def _draw_lost(self, like: TrainState) -> None:
         """Draws the pictures of measured steps that are missing, if the checkpoints are there.
 
         A process that was killed may have left them undrawn.
-
-        Args:
-            like: the state from which the run continues.
         """
         if not self._config.evaluations.step_pictures:
             return

@@ -134,6 +134,28 @@ def test_those_of_a_killed_process_are_drawn_when_the_run_goes_on(pictured, tmp_
     assert told == [8, 10, 12, 12]
 
 
+def test_those_of_measures_that_are_taken_again_are_drawn_once(pictured, tmp_path, monkeypatch):
+    """results.json and the pictures of step 5 are gone; its checkpoint is there."""
+
+    def fail(step, metrics):
+        if step == 6:
+            raise KeyError(step)
+
+    with pytest.raises(KeyError):
+        train(pictured(), tmp_path, on_metrics=fail)
+    (tmp_path / "results.json").unlink()
+    shutil.rmtree(tmp_path / "figures")
+    begun, begin = [], Background.begin
+
+    def note(self, step, work):
+        begun.append(step)
+        begin(self, step, work)
+
+    monkeypatch.setattr(Background, "begin", note)
+    train(pictured(), tmp_path)
+    assert begun == [5, 12]
+
+
 def test_sequences_have_tables(tmp_path):
     model = trained_copy(EQUATIONS, encoded(EQUATIONS, TEXTS), stddev=0.1)
     for name, draw in run_pictures.at_a_step(model, 15, "title"):
