@@ -22,7 +22,6 @@ from sfvae_jax.objectives.analysis.posterior_gap import (
     posterior_gap_second_order,
     posterior_precision,
 )
-from sfvae_jax.objectives.autoencoders import cv_vae_loss, rae_loss, squared_error
 from sfvae_jax.objectives.batch_information import (
     bilbo,
     bilbo_baggins,
@@ -30,6 +29,19 @@ from sfvae_jax.objectives.batch_information import (
     floating_prior_variance,
 )
 from sfvae_jax.objectives.batch_loss import batch_loss
+from sfvae_jax.objectives.deterministic.autoencoders import cv_vae_loss, rae_loss, squared_error
+from sfvae_jax.objectives.deterministic.penalties import (
+    gradient_penalty,
+    hutchinson_gradient_penalty,
+    spectral_norm,
+    spectral_normalize,
+    squared_norm,
+)
+from sfvae_jax.objectives.deterministic.wae_mmd import (
+    MMD_SCALES,
+    maximum_mean_discrepancy,
+    wae_mmd_loss,
+)
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.evidence import log_evidence
 from sfvae_jax.objectives.linearized import linearized_elbo, second_order_elbo
@@ -46,13 +58,6 @@ from sfvae_jax.objectives.numerics.gaussian import (
     gaussian_kl_per_dimension,
     gaussian_log_prob,
 )
-from sfvae_jax.objectives.penalties import (
-    gradient_penalty,
-    hutchinson_gradient_penalty,
-    spectral_norm,
-    spectral_normalize,
-    squared_norm,
-)
 from sfvae_jax.objectives.sampling_free import (
     decoder_jacobian,
     low_rank_gaussian_log_prob,
@@ -60,7 +65,6 @@ from sfvae_jax.objectives.sampling_free import (
 )
 from sfvae_jax.objectives.spec import Batch, Example, Loss, ObjectiveInfo, Options, Weights
 from sfvae_jax.objectives.table import OBJECTIVES
-from sfvae_jax.objectives.wae_mmd import MMD_SCALES, maximum_mean_discrepancy, wae_mmd_loss
 from sfvae_jax.objectives.weights import (
     FIGURE_1_GAMMAS,
     Schedule,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from sfvae_jax.objectives.autoencoders import AUTOENCODER, CV_VAE, RAE, RAE_GP, RAE_L2, RAE_SN
 from sfvae_jax.objectives.batch_information import BILBO, BILBO_BAGGINS, CONSTANT_VARIANCE
+from sfvae_jax.objectives.deterministic.autoencoders import (
+    AUTOENCODER,
+    CV_VAE,
+    RAE,
+    RAE_GP,
+    RAE_L2,
+    RAE_SN,
+)
+from sfvae_jax.objectives.deterministic.wae_mmd import WAE_MMD
 from sfvae_jax.objectives.evidence import LOG_EVIDENCE
 from sfvae_jax.objectives.linearized import LINEARIZED
 from sfvae_jax.objectives.monte_carlo import IWAE, SAMPLING, STICKING_THE_LANDING
 from sfvae_jax.objectives.sampling_free import SAMPLING_FREE
 from sfvae_jax.objectives.spec import ObjectiveInfo
-from sfvae_jax.objectives.wae_mmd import WAE_MMD
 
 OBJECTIVES: dict[str, ObjectiveInfo] = {
     spec.name: spec

@@ -14,6 +14,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.deterministic.penalties import (
+    gradient_penalty,
+    hutchinson_gradient_penalty,
+    squared_norm,
+)
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
@@ -24,11 +29,6 @@ from sfvae_jax.objectives.numerics.checks import (
     check_vector,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
-from sfvae_jax.objectives.penalties import (
-    gradient_penalty,
-    hutchinson_gradient_penalty,
-    squared_norm,
-)
 from sfvae_jax.objectives.spec import (
     Example,
     Likelihood,

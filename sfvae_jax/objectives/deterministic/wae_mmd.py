@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.autoencoders import squared_error
+from sfvae_jax.objectives.deterministic.autoencoders import squared_error
 from sfvae_jax.objectives.numerics.batch import batch_mean, example_keys, whole_batch
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,

@@ -1,0 +1,1 @@
+"""Losses of deterministic autoencoders, and the penalties of their decoders."""
