@@ -273,6 +273,7 @@ class _Posteriors(NamedTuple):
     has_density: bool = True
     has_inverse: bool = True
     kl_per_dimension: bool = True
+    gaussian: bool = True
     fixed_variance: bool = False
 
 
@@ -284,6 +285,7 @@ class _Likelihood(NamedTuple):
 
 
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
+_NOT_GAUSSIAN = _Posteriors(kl_per_dimension=False, gaussian=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
 
 
@@ -383,6 +385,8 @@ def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
             )
     elif not info.takes_posterior(_CORRELATED):
         check_has("posterior", posterior, "kl_per_dimension", _DIAGONAL)
+    elif not info.takes_posterior(_NOT_GAUSSIAN):
+        check_has("posterior", posterior, "deviation", _DIAGONAL)
     for leaf in jax.tree.leaves(posterior):
         shape = shape_of("posterior", leaf)
         if shape[:1] != (len(x),):

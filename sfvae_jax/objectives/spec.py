@@ -48,6 +48,17 @@ class ClosedFormPosterior(Posterior, Protocol):
         """-E_q log q(z|x) in nats, a scalar."""
 
 
+class GaussianPosterior(ClosedFormPosterior, Protocol):
+    """A Gaussian posterior N(mean, L L')."""
+
+    @property
+    def mean(self) -> Array:
+        """The mean, [m]."""
+
+    def deviation(self, noise: Array) -> Array:
+        """L e [m] in at least 32 bits, where noise [m] is e: z = mean + L e for e ~ N(0, I)."""
+
+
 class PathPosterior(Protocol):
     """A posterior whose samples can be mapped back to their noise."""
 
@@ -69,6 +80,10 @@ class PosteriorTraits(Protocol):
     @property
     def kl_per_dimension(self) -> bool:
         """Whether its KL divergence has a closed form for each latent dimension."""
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether it is a Gaussian with a `mean` and the linear map `deviation` of its noise."""
 
     @property
     def fixed_variance(self) -> bool:
@@ -100,6 +115,11 @@ def has_inverse(posterior: PosteriorTraits) -> bool:
 def is_factorized(posterior: PosteriorTraits) -> bool:
     """Accepts Gaussians with independent dimensions."""
     return posterior.kl_per_dimension
+
+
+def is_gaussian(posterior: PosteriorTraits) -> bool:
+    """Accepts Gaussians, with independent or correlated dimensions."""
+    return posterior.gaussian
 
 
 def has_fixed_variance(posterior: PosteriorTraits) -> bool:

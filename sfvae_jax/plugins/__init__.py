@@ -30,6 +30,7 @@ from sfvae_jax.objectives.spec import (
     is_any,
     is_code,
     is_factorized,
+    is_gaussian,
     is_squared_error,
 )
 from sfvae_jax.options import (
@@ -111,6 +112,7 @@ __all__ = [
     "is_code",
     "is_factorized",
     "is_file",
+    "is_gaussian",
     "is_squared_error",
     "isolated",
     "numbers_in",

@@ -77,6 +77,8 @@ def _try_posterior(spec: PosteriorSpec, settings: ml_collections.ConfigDict) -> 
         if spec.kl_per_dimension:
             _has_shape("the posterior's stddev", _attribute(q, "stddev"), m)
             _has_shape("kl_per_dimension()", _call(q, "kl_per_dimension"), m)
+        if spec.gaussian:
+            _has_shape("deviation(noise)", _call(q, "deviation", q.mean), m)
         return q
 
     number = spec.num_outputs(_with_latents(settings))

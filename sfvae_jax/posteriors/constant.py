@@ -22,6 +22,7 @@ CONSTANT = PosteriorSpec(
     build=_build,
     closed_form_kl=True,
     kl_per_dimension=True,
+    gaussian=True,
     fixed_variance=True,
     loss_scales=("variance",),
 )

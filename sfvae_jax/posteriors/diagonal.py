@@ -50,6 +50,12 @@ class DiagonalGaussian:
         """The latent [m] that stands for the whole posterior: the mean."""
         return self.mean
 
+    def deviation(self, noise: Array) -> Array:
+        """stddev * noise [m] in at least 32 bits: L e, where q = N(mean, L L') and noise is e."""
+        q = self._checked()
+        check_shape("noise", noise, q.mean.shape, ", as the mean has")
+        return q.stddev * wide(noise)
+
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
         q = self._checked()
@@ -101,4 +107,5 @@ DIAGONAL = PosteriorSpec(
     build=_build,
     closed_form_kl=True,
     kl_per_dimension=True,
+    gaussian=True,
 )

@@ -56,6 +56,12 @@ class FullCovarianceGaussian:
         """The latent [m] that stands for the whole posterior: the mean."""
         return self.mean
 
+    def deviation(self, noise: Array) -> Array:
+        """L e [m] in at least 32 bits, where noise is e: z = mean + L e for e ~ N(0, I)."""
+        q = self._checked()
+        check_shape("noise", noise, q.mean.shape, ", as the mean has")
+        return matmul(jnp.tril(q.scale_tril), wide(noise))
+
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""
         q = self._checked()
@@ -126,4 +132,5 @@ FULL_COVARIANCE = PosteriorSpec(
     num_outputs=_num_outputs,
     build=_build,
     closed_form_kl=True,
+    gaussian=True,
 )

@@ -35,7 +35,10 @@ class Posterior(Code, Protocol):
 
 
 class GaussianPosterior(Posterior, Protocol):
-    """A posterior whose KL divergence to a Gaussian prior has a closed form."""
+    """A posterior N(mean, L L'), whose KL divergence to a Gaussian prior has a closed form."""
+
+    def deviation(self, noise: Array) -> Array:
+        """L e [m] in at least 32 bits, where noise [m] is e: z = mean + L e for e ~ N(0, I)."""
 
     def log_prob(self, z: Array) -> Array:
         """log q(z|x) in nats, a scalar, of any z [m]."""

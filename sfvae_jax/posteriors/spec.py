@@ -55,6 +55,8 @@ class PosteriorSpec:
         closed_form_kl: whether its KL divergence to the prior has a closed form.
         kl_per_dimension: whether that closed form is a sum over the latent dimensions. Such a
             posterior has a `mean` and a `stddev`, which is all that linearised objectives need.
+        gaussian: whether it is a Gaussian N(mean, L L'). Such a posterior has a `mean` and
+            `deviation(noise)`, the linear map L noise, which control variates need.
         has_inverse: whether z can be mapped back to the noise, as path derivatives require.
         fixed_variance: whether its variance is given by `posterior.variance`, not learned.
         shares_networks: whether it has networks that all examples share.
@@ -74,6 +76,7 @@ class PosteriorSpec:
     exact_density: bool = True
     closed_form_kl: bool = False
     kl_per_dimension: bool = False
+    gaussian: bool = False
     has_inverse: bool = True
     fixed_variance: bool = False
     shares_networks: bool = False

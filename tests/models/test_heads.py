@@ -34,6 +34,7 @@ def test_every_spec_says_what_its_class_can_do():
         assert spec.has_density == hasattr(FAMILIES[name], "sample_and_path_log_prob")
         assert spec.closed_form_kl == hasattr(FAMILIES[name], "kl_to_prior")
         assert spec.kl_per_dimension == hasattr(FAMILIES[name], "kl_per_dimension")
+        assert spec.gaussian == hasattr(FAMILIES[name], "deviation")
 
 
 def test_equal_heads_are_one_static_argument():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from sfvae_jax import likelihoods, objectives, posteriors
 
@@ -116,3 +117,25 @@ def test_every_input_but_the_last_feeds_a_later_output(hidden):
     fed = np.count_nonzero(np.abs(below).sum(axis=0))
     assert fed == 19
     np.testing.assert_array_equal(np.triu(jacobian, 1), 0.0)
+
+
+@pytest.mark.parametrize("family", ["diagonal", "full_covariance"])
+def test_a_gaussian_is_its_mean_and_a_linear_map_of_noise(float64, family):
+    """z = mean + L e for the noise of the sample, and the rows of L are those of its Jacobian."""
+    stddev = jnp.array([0.5, 2.0, 1.3])
+
+    @jax.jit
+    def look(mean, noise, key):
+        posterior = _build(family, mean, stddev)
+        z, log_q = posterior.sample_and_log_prob(key)
+        return z, log_q, posterior.deviation(noise), jax.jacfwd(posterior.deviation)(noise)
+
+    key, noise = jax.random.key(4), jnp.array([0.3, -1.2, 0.7])
+    z, log_q, deviation, factor = jax.device_get(look(jnp.array(MEAN, float), noise, key))
+    np.testing.assert_allclose(deviation, factor @ noise, rtol=1e-12)
+    np.testing.assert_array_equal(np.diag(factor), stddev)
+    np.testing.assert_allclose(z, MEAN + factor @ jax.random.normal(key, (3,)), rtol=1e-6)
+    dense = scipy.stats.multivariate_normal(MEAN, factor @ factor.T)
+    np.testing.assert_allclose(log_q, dense.logpdf(z), rtol=1e-6)
+    with pytest.raises(objectives.ArgumentError, match=r"noise must have shape \(3,\)"):
+        _build(family, jnp.array(MEAN), stddev).deviation(jnp.ones(2))
