@@ -25,6 +25,8 @@ set; the log tells the choices, config.json keeps them, and `sfvae_jax show vae.
                         sigmoid for gaussian, else identity.
     train.batch_size, train.learning_rate
                         64 (all if there are fewer than 128 examples); 1e-3 for mlp, 5e-4 for conv.
+    train.validate_every
+                        500; a fifth of train.steps if these are fewer.
 
 Training ends after 10,000 steps, or when the loss on the valid split has not fallen for 10
 validations, 500 steps apart; the model with the lowest is measured, on the test split. A step of
@@ -61,7 +63,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.train.steps_per_call = 50
     config.train.log_every = 100
     config.train.checkpoint_every = 500
-    config.train.validate_every = 500
+    config.train.validate_every = own_data.VALIDATE_EVERY
     config.train.stop_patience = 10
     config.evaluations.names = ("collapse", "reconstruction", "lower_bound", "pictures")
     left_open.leave_open(config, own_data.KEYS, own_data.choose)

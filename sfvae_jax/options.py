@@ -23,6 +23,10 @@ INT32_MAX = 2**31 - 1
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _MOST_SHOWN = 120  # characters of a value in a message
 
+# Kinds of names that plugins add to, and what to do about a name that a plugin has.
+_EXTENDED = ("objective", "posterior", "likelihood", "model", "optimizer", "evaluation")
+_FROM_PLUGINS = "; others need --config.plugins=FILE.py"
+
 
 class Rule(NamedTuple):
     """The rule for the values of an option.
@@ -307,7 +311,8 @@ def check_value(key: str, value: Any, rule: Rule) -> None:
     if rule.names:
         for name in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(name, str) and name not in rule.names:
-                raise UsageError(f"{key}: {unknown_name(rule.kind, name, rule.names)}")
+                more = _FROM_PLUGINS if rule.kind in _EXTENDED else ""
+                raise UsageError(f"{key}: {unknown_name(rule.kind, name, rule.names)}{more}")
     raise UsageError(f"{key} must be {rule.expected}, got {shown(value)}")
 
 

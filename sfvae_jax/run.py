@@ -299,6 +299,11 @@ class Run:
         for name in group.names:
             if name not in evaluation.EVALUATIONS:
                 raise unknown_name("evaluation", name, evaluation.EVALUATIONS)
+        if group.names and not any(evaluation.metric_names(group, name) for name in group.names):
+            raise UsageError(
+                f"{', '.join(group.names)}: has no measures, only pictures; the command draws them"
+                " with --mode=evaluate"
+            )
         trained = dataclasses.replace(self._trained, images=examples, config=group)
         return measure(trained)["metrics"]
 

@@ -40,7 +40,10 @@ KEYS = (
     "likelihood.variance",
     "train.batch_size",
     "train.learning_rate",
+    "train.validate_every",
 )
+
+VALIDATE_EVERY = 500  # steps; a fifth of all where there are fewer
 
 
 class Examples(NamedTuple):
@@ -83,6 +86,10 @@ def choose(config: ml_collections.ConfigDict, settle: left_open.Settle) -> None:
     _choose_likelihood(config, _look(training, config.data.binarization != "none"), shape, settle)
     settle("train.batch_size", 64 if len(training) >= 128 else 0)
     settle("train.learning_rate", 1e-3 if config.model.name == "mlp" else 5e-4)
+    steps = config.train.steps
+    settle(
+        "train.validate_every", VALIDATE_EVERY if steps >= VALIDATE_EVERY else max(1, steps // 5)
+    )
 
 
 def _choose_geometry(

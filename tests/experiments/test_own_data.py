@@ -203,6 +203,12 @@ def test_data_that_cannot_be_used_are_refused(tmp_path):
         chosen("mnist_5k", **{"objective.name": "smapling"})
 
 
+@pytest.mark.parametrize(("steps", "every"), [(10_000, 500), (500, 500), (499, 99), (3, 1)])
+def test_few_steps_are_validated_too(tmp_path, steps, every):
+    config = chosen(arrays(tmp_path, (20,), "floats"), **{"train.steps": steps})
+    assert config.train.validate_every == every
+
+
 def test_show_says_what_is_chosen(tmp_path):
     text = shown("vae.py", [f"--config.data.name={arrays(tmp_path, (20,), 'floats')}"])
     assert "* model.latent_size = 2  (chosen by the data; default: 16)" in text
@@ -216,7 +222,7 @@ def test_a_run_tells_and_keeps_what_was_chosen(tmp_path, caplog):
     config.update_from_flattened_dict(
         {"data.name": name, "data.num_examples": 0, "train.steps": 6, "train.validate_every": 3}
     )
-    assert len(open_keys(config)) == len(KEYS) - 2  # the preset sets two
+    assert len(open_keys(config)) == len(KEYS) - 3  # the preset sets two, and the line above one
     with caplog.at_level(logging.INFO, "sfvae_jax"):
         train(config, workdir)
     (line,) = [text for text in caplog.messages if text.startswith("chosen by the data: ")]

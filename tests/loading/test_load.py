@@ -305,6 +305,7 @@ def test_a_wrong_step_is_told(trained, step):
         (lambda run, x: run.log_prob(0, x, 0), "num_samples must be a whole number, 1 or more"),
         (lambda run, x: run.measure(x, ("colapse",)), "did you mean 'collapse'"),
         (lambda run, x: run.measure(x[:0]), "nothing to measure"),
+        (lambda run, x: run.measure(x, "pictures"), "pictures: has no measures, only pictures"),
         (lambda run, x: sfvae_jax.load(run.workdir, use_ema="no"), "use_ema must be True, False"),
         (lambda run, x: run.sample(4, jax.random.key(0)), r"0 or more, got \w+ of shape \[\]"),
         (lambda run, x: jax.jit(run.encode)(x / 255), r"x must be an array, .*run\.model\.apply"),
