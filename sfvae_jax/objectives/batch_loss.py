@@ -95,8 +95,8 @@ def batch_loss(
         tau: as in `bilbo_baggins`.
         penalty_weight: weight of the penalty of "rae_l2" and "rae_gp", or of the discrepancy of
             "wae_mmd"; None takes the objective's `default_penalty_weight`.
-        num_probes: number of probes of `hutchinson_gradient_penalty` for "rae_gp"; 0 takes the
-            whole Jacobian.
+        num_probes: number of random directions in place of all tangents of the decoder, as in
+            `linearized_elbo` and, for "rae_gp", `hutchinson_gradient_penalty`; 0 takes all.
         tangent_decode: as in `sampling_free_elbo`.
         decode_given: maps one example to the decoder that scores it, for decoders of sequences that
             are fed x; None if `decode` scores every x.

@@ -14,7 +14,7 @@ from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.numerics.checks import check_example, check_has, check_vector
+from sfvae_jax.objectives.numerics.checks import check_example, check_has
 from sfvae_jax.objectives.numerics.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
@@ -23,6 +23,7 @@ from sfvae_jax.objectives.numerics.gaussian import (
     latent_gaussian,
 )
 from sfvae_jax.objectives.numerics.precision import wide
+from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
 from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
@@ -43,6 +44,8 @@ def linearized_elbo(
     observation_variance: Array | float,
     prior_stddev: Array | float = 1.0,
     tangent_decode: Callable[[Array], Array] | None = None,
+    num_probes: int = 0,
+    rng: Array | None = None,
 ) -> Elbo:
     """The ELBO of a Gaussian VAE with the decoder replaced by its tangent at the posterior mean.
 
@@ -54,6 +57,15 @@ def linearized_elbo(
     approximates the ELBO and is not a bound. It contains the expectation of the logarithm of
     p(x|z), whereas `sampling_free_elbo` contains the logarithm of the expectation.
 
+    With `num_probes` = k the trace is estimated from k tangents instead of m (BACK Eqs. 19, 20):
+
+        tr(J' diag(1/c) J Sigma) = E v' J' diag(1/c) J v,   v = stddev * u,   E u u' = I
+
+    Any noise u with E u u' = I gives an unbiased value and gradient. BACK has v ~ N(0, Sigma); here
+    u are random signs, whose variance is least: with A = S J' diag(1/c) J S and S = diag(stddev),
+    it is sum_{i<j} A_ij^2 / k for the value, and N(0, I) adds sum_i A_ii^2 / (2k). One probe is
+    exact if the columns of J are orthogonal under 1/c. The noise does not depend on the residual.
+
     Args:
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
@@ -62,21 +74,24 @@ def linearized_elbo(
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         prior_stddev: prior standard deviations, positive, a scalar or [m].
         tangent_decode: as in `sampling_free_elbo`.
+        num_probes: k, the number of probes of the trace; 0 takes all m tangents and no noise.
+        rng: key of this example's probes; only needed with `num_probes`.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a deviation or variance is known not to be
-            positive.
+        ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
+            positive, num_probes is negative, or rng is missing.
     """
-    check_vector("mean", mean)
-    x_hat, jacobian = tangents(decode, mean, tangent_decode)
-    check_example(x, x_hat)
+    center = mean  # in the dtype that the decoder is given
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
+    directions = _probes(rng, num_probes, stddev)
+    x_hat, jacobian = tangents(decode, center, tangent_decode, directions)
+    check_example(x, x_hat)
     variance = scalar_or_per_element(observation_variance, x_hat)
     # tr(J' diag(1/c) J Sigma) only needs the diagonal of J' diag(1/c) J.
-    trace = jnp.sum(jacobian.gram_diagonal(variance) * jnp.square(stddev))
+    trace = _trace(jacobian.gram_diagonal(variance), stddev, directions)
     return Elbo(
         log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace,
         log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
@@ -93,6 +108,8 @@ def second_order_elbo(
     likelihood: InformationLikelihood,
     *,
     prior_stddev: Array | float = 1.0,
+    num_probes: int = 0,
+    rng: Array | None = None,
 ) -> Elbo:
     """Extends `linearized_elbo` to any likelihood with an `information`; it is not a bound.
 
@@ -119,6 +136,9 @@ def second_order_elbo(
     almost certain at mu, F is almost 0, and the value is too high if s is large enough to reach
     less certain logits.
 
+    With `num_probes` = k the sum is estimated from k tangents t = J v instead of m, as in
+    `linearized_elbo`: sum_i s_i^2 t_i' F t_i = E (J v)' F (J v) with v = s * u and random signs u.
+
     Args:
         decode: maps one latent [m] to the likelihood's parameters, a pytree.
         x: one example.
@@ -127,19 +147,23 @@ def second_order_elbo(
         likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
             tangent)`, which is t' F t; for example `likelihoods.Categorical`.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
+        num_probes: as in `linearized_elbo`.
+        rng: as in `linearized_elbo`.
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
 
     Raises:
-        ArgumentError: if the shapes do not fit, a deviation is known not to be positive, or the
-            likelihood has no `information`.
+        ArgumentError: if the shapes do not fit, a deviation is known not to be positive, the
+            likelihood has no `information`, num_probes is negative, or rng is missing.
     """
     check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
-    parameters, tangents = push_basis(decode, mean, "mean")
+    center = mean
     mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
+    directions = _probes(rng, num_probes, stddev)
+    parameters, tangents = push_basis(decode, center, "mean", directions)
     information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
-    bend = jnp.sum(jnp.square(stddev) * information(tangents))
+    bend = _trace(information(tangents), stddev, directions)
     return Elbo(
         log_likelihood=log_likelihood_of(likelihood, x, parameters) - 0.5 * bend,
         log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
@@ -148,10 +172,37 @@ def second_order_elbo(
     )
 
 
+def _probes(rng: Array | None, num_probes: int, stddev: Array) -> Array | None:
+    """Returns k directions v with E v v' = diag(stddev^2), [k, m]; None for all m tangents."""
+    check_probes(num_probes, rng)
+    if rng is None or not num_probes:
+        return None
+    return stddev[None, :] * probe_signs(rng, num_probes, stddev.size)
+
+
+def _trace(forms: Array, stddev: Array, directions: Array | None) -> Array:
+    """Returns tr(B diag(stddev^2)) from quadratic forms in B.
+
+    Args:
+        forms: the diagonal of B [m], or v' B v of each direction v, [k].
+        stddev: [m].
+        directions: as `_probes` returns them.
+    """
+    return jnp.sum(forms * jnp.square(stddev)) if directions is None else jnp.mean(forms)
+
+
 def _of_example(example: Example) -> Elbo:
-    q = example.posterior
+    q, num_probes = example.posterior, example.options.num_probes
     if example.of_sequences:
-        return second_order_elbo(example.decode, example.x, q.mean, q.stddev, example.likelihood)
+        return second_order_elbo(
+            example.decode,
+            example.x,
+            q.mean,
+            q.stddev,
+            example.likelihood,
+            num_probes=num_probes,
+            rng=example.rng,
+        )
     return linearized_elbo(
         example.decode,
         example.x,
@@ -159,6 +210,8 @@ def _of_example(example: Example) -> Elbo:
         q.stddev,
         observation_variance=example.likelihood.variance,
         tangent_decode=example.tangent_decode,
+        num_probes=num_probes,
+        rng=example.rng,
     )
 
 
@@ -176,7 +229,8 @@ LINEARIZED = ObjectiveInfo(
     closed_form_kl=True,
     parts=True,
     bound="no: an approximation",
-    decoder_passes="1 + m tangents",
+    decoder_passes="1 + m tangents, or num_probes",
     has_tangents=True,
+    options=("num_probes",),
     default_beta=1.0,
 )

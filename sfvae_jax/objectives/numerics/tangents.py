@@ -21,7 +21,12 @@ from sfvae_jax.objectives.numerics.decoders import has_short_form
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 
-def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> tuple[Any, Any]:
+def push_basis(
+    function: Callable[[Array], Any],
+    z: Array,
+    name: str = "z",
+    directions: Array | None = None,
+) -> tuple[Any, Any]:
     """Returns a function's value at one latent [m] and its tangents in the m basis directions.
 
     Both are pytrees like the function's output; the leaves of the tangents have shape [m, ...].
@@ -34,6 +39,7 @@ def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> t
         function: a function of one latent.
         z: latent, [m].
         name: the argument's name in an error.
+        directions: [k, m], to take k tangents along these directions instead of the basis.
 
     Raises:
         ArgumentError: if z is not of rank 1.
@@ -44,14 +50,16 @@ def push_basis(function: Callable[[Array], Any], z: Array, name: str = "z") -> t
         return jax.jvp(function, (z,), (direction,))
 
     # The value does not depend on the direction, so that vmap leaves it a single pass.
-    basis = jnp.eye(z.size, dtype=jax.dtypes.canonicalize_dtype(z.dtype))
-    return jax.vmap(push_forward, out_axes=(None, 0))(basis)
+    dtype = jax.dtypes.canonicalize_dtype(z.dtype)
+    along = jnp.eye(z.size, dtype=dtype) if directions is None else directions.astype(dtype)
+    return jax.vmap(push_forward, out_axes=(None, 0))(along)
 
 
 def tangents(
     decode: Callable[[Array], Any],
     z: Array,
     tangent_decode: Callable[[Array], Any] | None = None,
+    directions: Array | None = None,
 ) -> tuple[Any, Rows | FactoredRows]:
     """Returns decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
 
@@ -62,15 +70,18 @@ def tangents(
         z: latent, [m].
         tangent_decode: the decoder whose Jacobian is taken, for example one in fewer bits; None if
             it is `decode`.
+        directions: D [k, m], to return D J' [k, n], the k tangents along these directions, where
+            otherwise J' [m, n] is returned.
     """
     source = decode if tangent_decode is None else tangent_decode
+    number = z.size if directions is None else len(directions)
     jacobian: Rows | FactoredRows
-    if has_short_form(source, z.size):
-        hidden, rows = push_basis(source.hidden, z)
+    if has_short_form(source, number):
+        hidden, rows = push_basis(source.hidden, z, directions=directions)
         x_hat, jacobian = source.output(hidden), FactoredRows(rows, source.kernel)
     else:
-        x_hat, rows = push_basis(source, z)
-        leaves = [leaf.reshape(z.size, -1) for leaf in jax.tree.leaves(rows)]
+        x_hat, rows = push_basis(source, z, directions=directions)
+        leaves = [leaf.reshape(number, -1) for leaf in jax.tree.leaves(rows)]
         jacobian = Rows(jnp.concatenate(leaves, axis=1))
     return (x_hat if tangent_decode is None else decode(z)), jacobian
 

@@ -11,7 +11,7 @@ from sfvae_jax.evaluation import EVALUATIONS, Evaluation
 from sfvae_jax.evaluation.generation.sources import SOURCES as GENERATED_SOURCES
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.models import MODELS
-from sfvae_jax.objectives import OBJECTIVES
+from sfvae_jax.objectives import OBJECTIVES, ObjectiveInfo
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.reporting.markdown import code, lines_of
 from sfvae_jax.training.updates.optimizers import OPTIMIZERS
@@ -44,7 +44,7 @@ def combinations() -> str:
         [
             code(name),
             spec.bound,
-            "no" if spec.deterministic else "yes",
+            _noise(spec),
             spec.decoder_passes,
             _names(spec.posteriors_in(POSTERIORS), _DENSITIES),
             _names(spec.likelihoods_in(LIKELIHOODS), LIKELIHOODS),
@@ -52,6 +52,12 @@ def combinations() -> str:
         for name, spec in OBJECTIVES.items()
     ]
     return lines_of(heads, rows) + "\n"
+
+
+def _noise(spec: ObjectiveInfo) -> str:
+    if not spec.deterministic:
+        return "yes"
+    return "with num_probes" if "num_probes" in spec.options else "no"
 
 
 def posteriors() -> str:

@@ -172,8 +172,8 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         "num_probes": Option(
             0,
             COUNT_OR_0,
-            f"Number of random directions from which a Jacobian's norm is estimated"
-            f" ({_readers(specs, 'num_probes')}); 0 = the whole Jacobian",
+            "Number of random directions whose tangents replace the whole Jacobian of the decoder"
+            f" ({_readers(specs, 'num_probes')}); 0 = the whole Jacobian, without noise",
         ),
         "jacobian_dtype": Option(
             "float32",
