@@ -5,6 +5,7 @@ what an evaluation is, `measured.py` what it returns, and each evaluation has a 
 
     bounds/           bounds of log p(x), posterior collapse, reconstruction
     linearization/    how good the linearised decoder is, and what BACK and SFVAE derive from it
+    optimization/     how noisy training is, and how long it takes
     inference_gaps/   how far posteriors are from the best ones
     generation/       samples from densities of codes, and their distance from real images
     pictures/         what a model of images draws

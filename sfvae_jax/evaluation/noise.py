@@ -21,6 +21,8 @@ class Stream(enum.IntEnum):
     ANNEALING = 2**31 - 2
     LOCAL_OPTIMIZATION = 2**31 - 3
     LOCAL_STARTS = 2**31 - 4  # of the networks that posteriors optimised one by one begin with
+    GRADIENTS = 2**31 - 5
+    REFERENCE_GRADIENTS = 2**31 - 6
 
 
 def stream_key(rng: Array, stream: Stream) -> Array:

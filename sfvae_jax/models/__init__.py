@@ -11,6 +11,7 @@ import ml_collections
 from sfvae_jax import data
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.models.functions import (
+    DECODER_PARTS,
     cast_decoder_function,
     decoder_function,
     forced_decoder_function,
@@ -62,6 +63,7 @@ def count_parameters(params: Any) -> int:
 
 __all__ = [
     "ACTIVATIONS",
+    "DECODER_PARTS",
     "INITIALIZERS",
     "LOWERINGS",
     "MODELS",

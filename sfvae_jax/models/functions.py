@@ -14,6 +14,9 @@ from sfvae_jax.models.spec import Model
 from sfvae_jax.models.vae import OUTPUT_ACTIVATIONS, Vae
 from sfvae_jax.objectives import DenseOutput
 
+# Names of the modules of a model that together are its decoder.
+DECODER_PARTS = ("decoder", "decoder_scales")
+
 
 def decoder_function(model: Model, variables: Any, batch_size: int = 64) -> Callable[[Array], Any]:
     """Returns the decoder with these variables: a function from one latent [m] to p(x|z).

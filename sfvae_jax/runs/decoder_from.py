@@ -10,13 +10,14 @@ import ml_collections
 
 from sfvae_jax import data, objectives
 from sfvae_jax.errors import UsageError
+from sfvae_jax.models import DECODER_PARTS
 from sfvae_jax.models.options import option_group
 from sfvae_jax.runs.checkpoints.proof import Layout, layout_of
 from sfvae_jax.runs.checkpoints.restoring import first_difference, last_step, read_params
 from sfvae_jax.runs.files.config_file import differences, flatten, plain, with_missing_keys
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.runtime.files import read_json
-from sfvae_jax.training.frozen_decoder import DECODER_PARTS, decoder_of
+from sfvae_jax.training.frozen_decoder import decoder_of
 from sfvae_jax.training.state import TrainState, with_average
 
 # The settings that, besides its parameters, make a decoder what it is.

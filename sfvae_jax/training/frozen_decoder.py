@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-# Names of the modules of a model that together are its decoder.
-DECODER_PARTS = ("decoder", "decoder_scales")
+from sfvae_jax.models import DECODER_PARTS
 
 
 def without_gradient(params: Any) -> Any:

@@ -60,7 +60,12 @@ def test_every_option_is_checked_for_its_type_and_range(value):
             "data.fingerprint",
         ),  # checked with other groups
         "zzz": ("preset", "train.decoder_from", "evaluations.generated.inception_path"),
-        ("zzz",): ("data.layer_types", "plugins", "plugin_digests"),
+        ("zzz",): (
+            "data.layer_types",
+            "plugins",
+            "plugin_digests",
+            "evaluations.gradient_noise.estimators",  # as other options of evaluations
+        ),
     }
     config = base_config()
     for key, option in _leaves(groups()):

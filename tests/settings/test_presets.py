@@ -114,6 +114,7 @@ SEQUENCES = ("architectures", "equations", "molecules")
 OF_EVALUATION = {
     "bayesian_optimization": {"search.png"},
     "bias": {"bias.png"},
+    "gradient_noise": {"gradient_noise.png"},
     "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},
     "jacobian_quality": {"jacobian_quality.png", "taylor.png"},
     # of two latents, as all models here

@@ -8,8 +8,8 @@ import jax
 import ml_collections
 import optax
 
+from sfvae_jax.models import DECODER_PARTS
 from sfvae_jax.objectives import Schedule
-from sfvae_jax.training.frozen_decoder import DECODER_PARTS
 from sfvae_jax.training.updates.optimizers import OPTIMIZERS, Mask, OptimizerSpec
 
 _OF_POSTERIOR = "head"  # the module of a model in which a posterior declares its parameters

@@ -1,0 +1,1 @@
+"""How noisy a model's training is, and how long it takes."""

@@ -1,0 +1,76 @@
+"""The picture of how noisy gradients are over the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation.history import measured_steps
+from sfvae_jax.evaluation.optimization.estimators import Estimator, estimators_named
+from sfvae_jax.evaluation.optimization.gradient_draws import NETWORKS
+from sfvae_jax.evaluation.trained_model import TrainedModel
+
+_MARKERS = ("o", "s", "^", "v", "D", "P")
+
+
+def draw(
+    trained: TrainedModel,
+    options: ml_collections.ConfigDict,
+    results: Mapping[str, Any],
+    title: str,
+    folder: Path,
+) -> None:
+    """Draws gradient_noise.png: the error of each gradient at the measured steps.
+
+    An estimator with noise is drawn by its relative variance, and one without by its relative
+    squared bias, in dashes: both are squared errors over the squared norm of the ELBO's gradient.
+    """
+    del trained
+    estimators = estimators_named(options.estimators)
+    curves = {network: _curves(results, network, estimators) for network in NETWORKS}
+    if not any(curves.values()):
+        return
+    figure = figures.new_figure(10, 4.5)
+    figure.suptitle(f"{title}: squared error of gradients")
+    panels = figure.subplots(1, len(NETWORKS), sharey=True)
+    for axes, network in zip(panels, NETWORKS, strict=True):
+        for number, estimator in enumerate(estimators):
+            steps, values, errors = curves[network].get(estimator.name, ((), (), ()))
+            axes.errorbar(
+                steps,
+                values,
+                errors,
+                color=figures.COLORS[number % len(figures.COLORS)],
+                marker=_MARKERS[number // len(figures.COLORS) % len(_MARKERS)],
+                markersize=4,
+                linestyle="--" if estimator.deterministic else "-",
+                label=f"{estimator.name}{' (bias)' if estimator.deterministic else ''}",
+            )
+        axes.set(xlabel="step", title=network, yscale="log")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("over the squared norm of the ELBO's gradient")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    figures.save(figure, folder / "gradient_noise.png")
+
+
+def _curves(
+    results: Mapping[str, Any], network: str, estimators: tuple[Estimator, ...]
+) -> dict[str, tuple[list[int], list[float], list[float]]]:
+    """Returns steps, values and standard errors of each estimator, where its value is positive."""
+    found = {}
+    for estimator in estimators:
+        kind = "gradient_bias" if estimator.deterministic else "relative_gradient_variance"
+        key = f"{kind}_{network}_{estimator.name}"
+        measured = measured_steps(results, lambda metrics: True)
+        points = [point for point in measured if (point[1].get(key) or 0.0) > 0.0]
+        if points:
+            found[estimator.name] = (
+                [step for step, _ in points],
+                [metrics[key] for _, metrics in points],
+                [metrics[f"{key}_standard_error"] or 0.0 for _, metrics in points],
+            )
+    return found
