@@ -95,7 +95,9 @@ def evaluate(
             log.info("evaluating the moving average of the parameters")
         provenance.begin(files, "evaluate", int(last.step))
         keep_plugins(config, files)
-        trained = trained_model(config, model, state, examples, splits=splits)
+        trained = trained_model(
+            config, model, state, examples, splits=splits, records=files.read_metrics
+        )
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----
         entries = measure(trained)

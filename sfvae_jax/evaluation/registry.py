@@ -28,7 +28,7 @@ from sfvae_jax.evaluation.linearization import (
     stationarity,
 )
 from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable, OfText
-from sfvae_jax.evaluation.optimization import gradient_noise
+from sfvae_jax.evaluation.optimization import gradient_noise, training_time
 from sfvae_jax.evaluation.pictures import evaluation as pictures
 from sfvae_jax.evaluation.sequences import bayesian_optimization
 from sfvae_jax.evaluation.sequences.measures import SEQUENCE_RECONSTRUCTION, SEQUENCE_SAMPLES
@@ -53,6 +53,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "jacobian_quality": jacobian_quality.EVALUATION,
     "bias": bias.EVALUATION,
     "gradient_noise": gradient_noise.EVALUATION,
+    "training_time": training_time.EVALUATION,
     "inference_gaps": inference_gaps.EVALUATION,
     "frechet": frechet.EVALUATION,
     "precision_recall": precision_recall.EVALUATION,

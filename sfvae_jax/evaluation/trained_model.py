@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import jax
@@ -52,6 +52,8 @@ class TrainedModel:
             once, when it is asked for.
         labels_of: returns the labels of a split, [N], or None if the data set has none.
         language: what sequences are made of and mean; None if the examples are images.
+        step: the number of training steps taken.
+        records: reads those of metrics.jsonl, by the names of their values; None if there are none.
         programs: what is kept for all checkpoints of one run: compiled functions (`program`) and
             results that no checkpoint changes (`once_per_run`).
         shared: what is kept for this checkpoint (`once_per_checkpoint`); a copy starts empty.
@@ -73,6 +75,8 @@ class TrainedModel:
     images_of: Callable[[str], np.ndarray] | None = None
     labels_of: Callable[[str], np.ndarray | None] | None = None
     language: Language | None = None
+    step: int = 0
+    records: Callable[[], Sequence[Mapping[str, Any]]] | None = None
     programs: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
     shared: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 

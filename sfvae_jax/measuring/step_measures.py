@@ -134,6 +134,7 @@ class StepMeasures:
             self._training_examples,
             self._splits,
             self._programs,
+            self._files.read_metrics,
         )
 
     def _drawings(self, trained: TrainedModel, step: int) -> list[Drawing]:

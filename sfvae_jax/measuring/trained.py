@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -23,6 +24,7 @@ def trained_model(
     training_examples: np.ndarray | data.StoredExamples | None = None,
     splits: data.Splits | None = None,
     programs: dict | None = None,
+    records: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
 ) -> evaluation.TrainedModel:
     """Returns a checkpoint's model with the examples to measure, and its objective's prior.
 
@@ -36,9 +38,10 @@ def trained_model(
             they are read if they are needed.
         splits: the splits of the data set; None: they are opened.
         programs: keeps what the evaluations compile, for other checkpoints of the same model.
+        records: reads the records of metrics.jsonl; None if they are not available.
     """
     splits = splits or data.Splits(config.data)
-    trained = without_floating_prior(config, model, state, examples, splits, programs)
+    trained = without_floating_prior(config, model, state, examples, splits, programs, records)
     if objectives.OBJECTIVES[config.objective.name].prior != "floating":
         return trained
     if training_examples is None:
@@ -59,6 +62,7 @@ def without_floating_prior(
     examples: np.ndarray,
     splits: data.Splits,
     programs: dict | None = None,
+    records: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
 ) -> evaluation.TrainedModel:
     """Does the same as `trained_model`, and leaves a prior that floats at 1."""
     info = objectives.OBJECTIVES[config.objective.name]
@@ -81,6 +85,8 @@ def without_floating_prior(
         posterior_family=config.posterior.name,
         posterior_flows={key: config.posterior[key] for key in evaluation.FLOW_SIZES},
         language=language,
+        step=int(state.step),
+        records=records,
         images_of=splits.examples,
         labels_of=splits.labels,
         programs={} if programs is None else programs,
