@@ -123,6 +123,7 @@ PANELS = {
     "squared_error": "squared error",
     "code_norm": "|z|^2",
     "penalty": "decoder penalty, unweighted",
+    "bend": "decoder's bend, unweighted (nats)",
     "grad_norm": "gradient norm",
 }
 

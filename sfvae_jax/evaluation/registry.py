@@ -21,6 +21,7 @@ from sfvae_jax.evaluation.generation import frechet, precision_recall
 from sfvae_jax.evaluation.generation.options import GENERATED
 from sfvae_jax.evaluation.inference_gaps import evaluation as inference_gaps
 from sfvae_jax.evaluation.linearization import (
+    bend,
     bias,
     constant_variance,
     jacobian_quality,
@@ -52,6 +53,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "marginal_likelihood": marginal_likelihood.EVALUATION,
     "jacobian_quality": jacobian_quality.EVALUATION,
     "bias": bias.EVALUATION,
+    "bend": bend.EVALUATION,
     "gradient_noise": gradient_noise.EVALUATION,
     "training_time": training_time.EVALUATION,
     "inference_gaps": inference_gaps.EVALUATION,

@@ -22,6 +22,7 @@ from sfvae_jax.objectives.analysis.posterior_gap import (
     posterior_gap_second_order,
     posterior_precision,
 )
+from sfvae_jax.objectives.analysis.straightness import AxisBend, axis_bend
 from sfvae_jax.objectives.batch_information import (
     bilbo,
     bilbo_baggins,
@@ -29,6 +30,7 @@ from sfvae_jax.objectives.batch_information import (
     floating_prior_variance,
 )
 from sfvae_jax.objectives.batch_loss import batch_loss
+from sfvae_jax.objectives.bend import bend_penalty, decoder_bend
 from sfvae_jax.objectives.deterministic.autoencoders import cv_vae_loss, rae_loss, squared_error
 from sfvae_jax.objectives.deterministic.penalties import (
     gradient_penalty,
@@ -85,6 +87,7 @@ __all__ = [
     "MMD_SCALES",
     "OBJECTIVES",
     "ArgumentError",
+    "AxisBend",
     "Batch",
     "DenseOutput",
     "Elbo",
@@ -94,8 +97,10 @@ __all__ = [
     "Options",
     "Schedule",
     "Weights",
+    "axis_bend",
     "batch_free_bits_kl",
     "batch_loss",
+    "bend_penalty",
     "bilbo",
     "bilbo_baggins",
     "constant_gamma",
@@ -104,6 +109,7 @@ __all__ = [
     "constant_weight",
     "cv_vae_loss",
     "cyclic_weight",
+    "decoder_bend",
     "decoder_jacobian",
     "equal_boundaries",
     "floating_prior_variance",

@@ -1,7 +1,7 @@
 """The loss of a batch under any objective of the table, which is called by its name.
 
 `batch_loss` applies an objective to a user's own model. Training has configurations and devices of
-its own, and shares `loss_and_metrics`, the one place where values of examples become a loss.
+its own, and shares `reduction.loss_and_metrics`, where values of examples become a loss.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, shape_of
+from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import (
     Batch,
-    BatchOptions,
     ClosedFormPosterior,
     Example,
     Likelihood,
-    Loss,
     ObjectiveInfo,
     Value,
     Weights,
 )
 from sfvae_jax.objectives.table import OBJECTIVES
-from sfvae_jax.objectives.weights import batch_free_bits_kl, free_bits_kl, weighted_value
-
-Metrics = dict[str, Array]
 
 
 def batch_loss(
@@ -55,6 +50,7 @@ def batch_loss(
     tau: float = 0.2,
     penalty_weight: float | None = None,
     num_probes: int = 0,
+    bend_weight: float = 0.0,
     tangent_decode: Callable[[Array], Array] | None = None,
     decode_given: Callable[[Array], Callable[[Array], Any]] | None = None,
     axis_name: str | None = None,
@@ -97,6 +93,7 @@ def batch_loss(
             "wae_mmd"; None takes the objective's `default_penalty_weight`.
         num_probes: number of random directions in place of all tangents of the decoder, as in
             `linearized_elbo` and, for "rae_gp", `hutchinson_gradient_penalty`; 0 takes all.
+        bend_weight: weight of `bend_penalty`, from one step; 0 for none.
         tangent_decode: as in `sampling_free_elbo`.
         decode_given: maps one example to the decoder that scores it, for decoders of sequences that
             are fed x; None if `decode` scores every x.
@@ -124,6 +121,7 @@ def batch_loss(
         "tau": tau,
         "penalty_weight": penalty_weight,
         "num_probes": num_probes,
+        "bend_weight": bend_weight,
         "posterior_variance": posterior_variance,
     }
     _check_options(info, values)
@@ -186,85 +184,6 @@ def batch_loss(
 
         value = jax.vmap(of_example)(example_keys(rng, len(x), axis_name), x, posterior)
     return loss_and_metrics(value, info, options, weights, of_sequences, axis_name)
-
-
-def loss_and_metrics(
-    value: Value,
-    info: ObjectiveInfo,
-    options: BatchOptions,
-    weights: Weights,
-    of_sequences: bool,
-    axis_name: str | None,
-) -> tuple[Array, Metrics]:
-    """Reduces the value of a batch to its loss, which is minimised, and its metrics.
-
-    Args:
-        value: the value of every example, with a leading axis [B], or that of the batch, a scalar.
-        info: the objective.
-        options: its options.
-        weights: the values of the schedules at this step.
-        of_sequences: whether the examples are sequences.
-        axis_name: axis over which the batch is shared; None if one device has all of it.
-    """
-    if isinstance(value, Elbo):
-        return _of_elbos(value, info, options, weights, axis_name)
-    if isinstance(value, Loss):
-        return _of_losses(value, info, options, of_sequences)
-    return -_mean(value), {}
-
-
-def _of_elbos(
-    elbos: Elbo,
-    info: ObjectiveInfo,
-    options: BatchOptions,
-    weights: Weights,
-    axis_name: str | None,
-) -> tuple[Array, Metrics]:
-    """Returns minus the mean of the weighted ELBOs [B], and the means of their parts."""
-    metrics = {
-        "log_likelihood": jnp.mean(elbos.log_likelihood),
-        "kl": jnp.mean(elbos.kl),
-        "beta": weights.beta,
-        "entropy_weight": weights.entropy,
-    }
-    if "gamma" in info.options:
-        metrics["gamma"] = weights.gamma
-    return -jnp.mean(_weighted(elbos, options, weights, axis_name)), metrics
-
-
-def _weighted(elbos: Elbo, options: BatchOptions, weights: Weights, axis_name: str | None) -> Array:
-    """Returns ELBOs [B] with their weights and, if `free_bits` is set, with free bits."""
-    if not options.free_bits:
-        return weighted_value(elbos, beta=weights.beta, entropy_weight=weights.entropy)
-    kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
-    if kls is None:  # the closed form joins all dimensions, so they are one group
-        kls, groups = elbos.kl[:, None], None
-    floor: dict[str, Any] = {"minimum": options.free_bits, "group_sizes": groups}
-    if options.free_bits_of_batch:
-        kl = batch_free_bits_kl(kls, axis_name=axis_name, **floor)
-    else:
-        kl = jax.vmap(lambda kl: free_bits_kl(kl, **floor))(kls)
-    return elbos.log_likelihood - weights.beta * kl
-
-
-def _of_losses(
-    losses: Loss, info: ObjectiveInfo, options: BatchOptions, of_sequences: bool
-) -> tuple[Array, Metrics]:
-    """Returns the mean of losses [B], and metrics: the means of their terms and of the error."""
-    value = _mean(losses.value)
-    metrics = {name: _mean(term) for name, term in losses.terms.items()}
-    if info.term_weights is None:
-        return value, metrics
-    error = value
-    for name, weight in info.term_weights(options).items():
-        error = error - weight * metrics[name]
-    fit = {"log_likelihood": -error} if of_sequences else {"squared_error": error}
-    return value, fit | metrics
-
-
-def _mean(values: Array) -> Array:
-    """Returns the mean over examples; a scalar is already the mean of a batch."""
-    return jnp.mean(values) if values.ndim else values
 
 
 class _Posteriors(NamedTuple):

@@ -22,12 +22,15 @@ class Elbo:
         log_prior: E_q log p(z); scalar.
         entropy: -E_q log q(z|x); scalar.
         kl_per_dimension: KL(q(z_i|x) || p(z_i)), shape [m]; None without a closed form.
+        bend: an estimate of the decoder's expected bend (`bend_penalty`), scalar, which training
+            weights and subtracts; it is no part of the ELBO. None if it was not asked for.
     """
 
     log_likelihood: Array
     log_prior: Array
     entropy: Array
     kl_per_dimension: Array | None = None
+    bend: Array | None = None
 
     @property
     def kl(self) -> Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.bend import with_bend
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
 from sfvae_jax.objectives.numerics.checks import check_example, check_has
@@ -221,7 +222,7 @@ LINEARIZED = ObjectiveInfo(
     function="linearized_elbo",
     of_sequences="second_order_elbo",
     source="BACK Eq. 17",
-    of_example=_of_example,
+    of_example=with_bend(_of_example),
     takes_posterior=is_factorized,
     takes_likelihood=is_squared_error_or_of_sequences,
     default_posterior="diagonal",
@@ -231,6 +232,6 @@ LINEARIZED = ObjectiveInfo(
     bound="no: an approximation",
     decoder_passes="1 + m tangents, or num_probes",
     has_tangents=True,
-    options=("num_probes",),
+    options=("num_probes", "bend_weight"),
     default_beta=1.0,
 )

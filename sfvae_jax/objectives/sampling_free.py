@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.bend import with_bend
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
@@ -265,7 +266,7 @@ SAMPLING_FREE = ObjectiveInfo(
     summary="the log density of x under the linearised decoder, less the KL divergence",
     function="sampling_free_elbo",
     source="SFVAE Eqs. 14-21",
-    of_example=_of_example,
+    of_example=with_bend(_of_example),
     takes_posterior=is_factorized,
     takes_likelihood=is_squared_error,
     default_posterior="diagonal",
@@ -275,7 +276,7 @@ SAMPLING_FREE = ObjectiveInfo(
     bound="no: an approximation",
     decoder_passes="1 + m tangents",
     has_tangents=True,
-    options=("gamma", "log_det_weight"),
+    options=("gamma", "log_det_weight", "bend_weight"),
     default_beta=1.0,
     advice="lower objective.gamma",
 )

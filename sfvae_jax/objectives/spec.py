@@ -157,6 +157,7 @@ class Options(Protocol):
     tau: float
     penalty_weight: float
     num_probes: int
+    bend_weight: float
 
 
 class BatchOptions(Options, Protocol):

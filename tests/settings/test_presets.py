@@ -113,6 +113,7 @@ OF_IMAGES = {"latent_plane.png", "manifold.png"}
 SEQUENCES = ("architectures", "equations", "molecules")
 OF_EVALUATION = {
     "bayesian_optimization": {"search.png"},
+    "bend": {"bend.md", "bend.png"},
     "bias": {"bias.png"},
     "gradient_noise": {"gradient_noise.png"},
     "inference_gaps": {"inference_gaps.md", "inference_gaps.png", "posteriors.png"},

@@ -11,8 +11,8 @@ from jax import Array
 
 from sfvae_jax import data, likelihoods, objectives
 from sfvae_jax.objectives import Batch, Example, Weights
-from sfvae_jax.objectives.batch_loss import Metrics, loss_and_metrics
 from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import Value
 from sfvae_jax.training.losses.model_functions import Functions
 

@@ -175,6 +175,12 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             "Number of random directions whose tangents replace the whole Jacobian of the decoder"
             f" ({_readers(specs, 'num_probes')}); 0 = the whole Jacobian, without noise",
         ),
+        "bend_weight": Option(
+            0.0,
+            NOT_NEGATIVE,
+            f"Weight of the decoder's expected bend within the posterior"
+            f" ({_readers(specs, 'bend_weight')}); 0 = none",
+        ),
         "jacobian_dtype": Option(
             "float32",
             one_of("Jacobian dtype", JACOBIAN_DTYPES),
@@ -198,6 +204,11 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
     if options.log_det_weight != 1.0 and "log_det_weight" not in info.options:
         raise UsageError(
             f"objective.log_det_weight only applies to {_readers(specs, 'log_det_weight')};"
+            f" objective.name is {options.name!r}"
+        )
+    if options.bend_weight and "bend_weight" not in info.options:
+        raise UsageError(
+            f"objective.bend_weight only applies to {_readers(specs, 'bend_weight')};"
             f" objective.name is {options.name!r}"
         )
     # In a resolved config, an objective without a penalty has the weight 0.

@@ -270,6 +270,7 @@ IMAGES_ONLY = {
     "constant_variance_penalty",
     "pictures",
     "jacobian_quality",
+    "bend",
     "bias",
     "inference_gaps",
     "frechet",
