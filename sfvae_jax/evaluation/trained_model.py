@@ -225,6 +225,16 @@ def require_diagonal(posterior: Any) -> None:
         raise NotApplicable(f"a {type(posterior).__name__} posterior is not a diagonal Gaussian")
 
 
+def require_gaussian(posterior: Any) -> None:
+    """Checks that a posterior is a Gaussian, with independent or correlated dimensions.
+
+    Raises:
+        NotApplicable: naming what it is instead.
+    """
+    if not hasattr(posterior, "deviation"):
+        raise NotApplicable(f"a {type(posterior).__name__} posterior is not a Gaussian")
+
+
 def once_per_checkpoint(
     function: Callable[Concatenate[TrainedModel, P], T],
 ) -> Callable[Concatenate[TrainedModel, P], T]:

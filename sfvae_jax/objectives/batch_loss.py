@@ -204,7 +204,6 @@ class _Likelihood(NamedTuple):
 
 
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
-_NOT_GAUSSIAN = _Posteriors(kl_per_dimension=False, gaussian=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
 
 
@@ -238,6 +237,14 @@ def _options_of(info: ObjectiveInfo) -> str:
 def _takes_learned(info: ObjectiveInfo) -> bool:
     """Whether an objective uses the deviations of the posterior, not only its mean."""
     return info.takes_posterior(_INDEPENDENT)
+
+
+def _traits(posterior: Any) -> _Posteriors:
+    """What the methods of a posterior say about its family."""
+    return _Posteriors(
+        kl_per_dimension=hasattr(posterior, "kl_per_dimension"),
+        gaussian=hasattr(posterior, "deviation"),
+    )
 
 
 def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
@@ -302,10 +309,10 @@ def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
                 f"objective {info.name!r} requires a posterior with a mean, such as {_DIAGONAL} or"
                 f" posteriors.Point(codes); got a {type(posterior).__name__}"
             )
-    elif not info.takes_posterior(_CORRELATED):
-        check_has("posterior", posterior, "kl_per_dimension", _DIAGONAL)
-    elif not info.takes_posterior(_NOT_GAUSSIAN):
-        check_has("posterior", posterior, "deviation", _DIAGONAL)
+    elif not info.takes_posterior(_traits(posterior)):
+        takes_correlated = info.takes_posterior(_CORRELATED)
+        method = "deviation" if takes_correlated else "kl_per_dimension"
+        check_has("posterior", posterior, method, _DIAGONAL)
     for leaf in jax.tree.leaves(posterior):
         shape = shape_of("posterior", leaf)
         if shape[:1] != (len(x),):

@@ -16,22 +16,18 @@ from sfvae_jax.objectives.bend import with_bend
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
 from sfvae_jax.objectives.numerics.checks import check_example, check_has
-from sfvae_jax.objectives.numerics.gaussian import (
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-    gaussian_log_prob,
-    latent_gaussian,
-)
+from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.numerics.gaussian_posterior import Latents, latents
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
 from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
     Example,
+    GaussianPosterior,
     InformationLikelihood,
     ObjectiveInfo,
-    is_factorized,
+    is_gaussian_or_factorized,
     is_squared_error_or_of_sequences,
 )
 
@@ -39,8 +35,8 @@ from sfvae_jax.objectives.spec import (
 def linearized_elbo(
     decode: Callable[[Array], Array],
     x: Array,
-    mean: Array,
-    stddev: Array,
+    mean: Array | GaussianPosterior,
+    stddev: Array | float | None = None,
     *,
     observation_variance: Array | float,
     prior_stddev: Array | float = 1.0,
@@ -51,26 +47,28 @@ def linearized_elbo(
     """The ELBO of a Gaussian VAE with the decoder replaced by its tangent at the posterior mean.
 
         log_likelihood = log N(x; f(mu), diag(c)) - 1/2 tr(J' diag(1/c) J Sigma)
-        kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2))),   Sigma = diag(stddev^2)
+        kl             = KL(N(mu, Sigma) || N(0, diag(prior_stddev^2)))
 
-    (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) If the decoder is linear where the
-    posterior has its mass, the value is exactly the ELBO, without any sample. Otherwise it
-    approximates the ELBO and is not a bound. It contains the expectation of the logarithm of
-    p(x|z), whereas `sampling_free_elbo` contains the logarithm of the expectation.
+    Sigma is diag(stddev^2), or L L' for a posterior N(mu, L L'), where the trace is
+    |diag(c)^-1/2 J L|^2. (BACK Eq. 17, whose "m log 2 pi" is n log 2 pi here.) If the decoder is
+    linear where the posterior has its mass, the value is exactly the ELBO, without any sample.
+    Otherwise it approximates the ELBO and is not a bound. It contains the expectation of the
+    logarithm of p(x|z), whereas `sampling_free_elbo` contains the logarithm of the expectation.
 
     With `num_probes` = k the trace is estimated from k tangents instead of m (BACK Eqs. 19, 20):
 
-        tr(J' diag(1/c) J Sigma) = E v' J' diag(1/c) J v,   v = stddev * u,   E u u' = I
+        tr(J' diag(1/c) J Sigma) = E v' J' diag(1/c) J v,   v = L u,   E u u' = I
 
     Any noise u with E u u' = I gives an unbiased value and gradient. BACK has v ~ N(0, Sigma); here
-    u are random signs, whose variance is least: with A = S J' diag(1/c) J S and S = diag(stddev),
-    it is sum_{i<j} A_ij^2 / k for the value, and N(0, I) adds sum_i A_ii^2 / (2k). One probe is
-    exact if the columns of J are orthogonal under 1/c. The noise does not depend on the residual.
+    u are random signs, whose variance is least: with A = L' J' diag(1/c) J L and Sigma = L L', it
+    is sum_{i<j} A_ij^2 / k for the value, and N(0, I) adds sum_i A_ii^2 / (2k). One probe is exact
+    if the columns of J L are orthogonal under 1/c. The noise does not depend on the residual.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
-        mean: posterior mean mu, [m].
+        mean: posterior mean mu, [m]; or a Gaussian posterior of one example, such as
+            `posteriors.FullCovarianceGaussian`, with stddev left out.
         stddev: posterior standard deviations, positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         prior_stddev: prior standard deviations, positive, a scalar or [m].
@@ -79,34 +77,29 @@ def linearized_elbo(
         rng: key of this example's probes; only needed with `num_probes`.
 
     Returns:
-        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
+        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] if the dimensions are
+        independent.
 
     Raises:
         ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
-            positive, num_probes is negative, or rng is missing.
+            positive, num_probes is negative, rng is missing, or the posterior is no Gaussian.
     """
-    center = mean  # in the dtype that the decoder is given
-    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
-    directions = _probes(rng, num_probes, stddev)
-    x_hat, jacobian = tangents(decode, center, tangent_decode, directions)
+    q = latents(mean, stddev, prior_stddev)
+    directions, weights = _directions(rng, num_probes, q)
+    x_hat, jacobian = tangents(decode, q.mean, tangent_decode, directions)
     check_example(x, x_hat)
     variance = scalar_or_per_element(observation_variance, x_hat)
-    # tr(J' diag(1/c) J Sigma) only needs the diagonal of J' diag(1/c) J.
-    trace = _trace(jacobian.gram_diagonal(variance), stddev, directions)
-    return Elbo(
-        log_likelihood=gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace,
-        log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
-        entropy=gaussian_entropy(stddev),
-        kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
-    )
+    # The trace only needs the quadratic forms of single directions.
+    trace = jnp.sum(jacobian.gram_diagonal(variance) * weights)
+    return q.elbo(gaussian_log_prob(x.ravel(), x_hat.ravel(), variance) - 0.5 * trace)
 
 
 def second_order_elbo(
     decode: Callable[[Array], Any],
     x: Array,
-    mean: Array,
-    stddev: Array,
-    likelihood: InformationLikelihood,
+    mean: Array | GaussianPosterior,
+    stddev: Array | float | None = None,
+    likelihood: InformationLikelihood | None = None,
     *,
     prior_stddev: Array | float = 1.0,
     num_probes: int = 0,
@@ -124,7 +117,8 @@ def second_order_elbo(
     log p(x | theta(z)) to second order in e. The linear term has mean 0, and the quadratic term has
     mean -1/2 sum_i s_i^2 t_i' F t_i, since E e e' = diag(s^2). For logits, log p = l_x - log sum_k
     exp l_k, where only the log-sum-exp is curved: t' F t = Var_{k ~ p}(t_k), summed over the
-    places of a sequence.
+    places of a sequence. For a posterior N(mu, L L') the t_i are those along the columns of L, and
+    the s_i are 1.
 
     Its error, the value minus the exact ELBO, depends on the likelihood and the decoder. The log
     density of a Gaussian with fixed variance is quadratic, so that this is `linearized_elbo`. For a
@@ -143,7 +137,8 @@ def second_order_elbo(
     Args:
         decode: maps one latent [m] to the likelihood's parameters, a pytree.
         x: one example.
-        mean: posterior mean mu, [m].
+        mean: posterior mean mu, [m]; or a Gaussian posterior of one example, such as
+            `posteriors.FullCovarianceGaussian`, with stddev left out.
         stddev: posterior standard deviations, positive, a scalar or [m].
         likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
             tangent)`, which is t' F t; for example `likelihoods.Categorical`.
@@ -152,44 +147,34 @@ def second_order_elbo(
         rng: as in `linearized_elbo`.
 
     Returns:
-        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
+        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] if the dimensions are
+        independent.
 
     Raises:
         ArgumentError: if the shapes do not fit, a deviation is known not to be positive, the
-            likelihood has no `information`, num_probes is negative, or rng is missing.
+            likelihood has no `information`, num_probes is negative, rng is missing, or the
+            posterior is no Gaussian.
     """
     check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
-    center = mean
-    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
-    directions = _probes(rng, num_probes, stddev)
-    parameters, tangents = push_basis(decode, center, "mean", directions)
+    assert likelihood is not None
+    q = latents(mean, stddev, prior_stddev)
+    directions, weights = _directions(rng, num_probes, q)
+    parameters, tangents = push_basis(decode, q.mean, "mean", directions)
     information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
-    bend = _trace(information(tangents), stddev, directions)
-    return Elbo(
-        log_likelihood=log_likelihood_of(likelihood, x, parameters) - 0.5 * bend,
-        log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
-        entropy=gaussian_entropy(stddev),
-        kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
-    )
+    bend = jnp.sum(information(tangents) * weights)
+    return q.elbo(log_likelihood_of(likelihood, x, parameters) - 0.5 * bend)
 
 
-def _probes(rng: Array | None, num_probes: int, stddev: Array) -> Array | None:
-    """Returns k directions v with E v v' = diag(stddev^2), [k, m]; None for all m tangents."""
+def _directions(rng: Array | None, num_probes: int, q: Latents) -> tuple[Array | None, Array]:
+    """Returns directions v_k [k, m] and weights w_k [k] whose sum of w_k v_k v_k' is Sigma.
+
+    Of probes that is the expectation. Without probes, None stands for the basis.
+    """
     check_probes(num_probes, rng)
     if rng is None or not num_probes:
-        return None
-    return stddev[None, :] * probe_signs(rng, num_probes, stddev.size)
-
-
-def _trace(forms: Array, stddev: Array, directions: Array | None) -> Array:
-    """Returns tr(B diag(stddev^2)) from quadratic forms in B.
-
-    Args:
-        forms: the diagonal of B [m], or v' B v of each direction v, [k].
-        stddev: [m].
-        directions: as `_probes` returns them.
-    """
-    return jnp.sum(forms * jnp.square(stddev)) if directions is None else jnp.mean(forms)
+        return q.directions, jnp.square(q.scale)
+    directions = q.deviations(probe_signs(rng, num_probes, q.scale.size))
+    return directions, jnp.full(num_probes, 1.0 / num_probes)
 
 
 def _of_example(example: Example) -> Elbo:
@@ -198,17 +183,15 @@ def _of_example(example: Example) -> Elbo:
         return second_order_elbo(
             example.decode,
             example.x,
-            q.mean,
-            q.stddev,
-            example.likelihood,
+            q,
+            likelihood=example.likelihood,
             num_probes=num_probes,
             rng=example.rng,
         )
     return linearized_elbo(
         example.decode,
         example.x,
-        q.mean,
-        q.stddev,
+        q,
         observation_variance=example.likelihood.variance,
         tangent_decode=example.tangent_decode,
         num_probes=num_probes,
@@ -223,7 +206,7 @@ LINEARIZED = ObjectiveInfo(
     of_sequences="second_order_elbo",
     source="BACK Eq. 17",
     of_example=with_bend(_of_example),
-    takes_posterior=is_factorized,
+    takes_posterior=is_gaussian_or_factorized,
     takes_likelihood=is_squared_error_or_of_sequences,
     default_posterior="diagonal",
     deterministic=True,

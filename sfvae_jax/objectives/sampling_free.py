@@ -27,17 +27,18 @@ from sfvae_jax.objectives.numerics.checks import (
     per_element,
     shape_of,
 )
-from sfvae_jax.objectives.numerics.gaussian import (
-    gaussian_entropy,
-    gaussian_expected_log_prior,
-    gaussian_kl_per_dimension,
-    gaussian_log_prob,
-    latent_gaussian,
-)
+from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
+from sfvae_jax.objectives.numerics.gaussian_posterior import latents
 from sfvae_jax.objectives.numerics.linear_algebra import SOLVERS, log_det_and_quadratic
 from sfvae_jax.objectives.numerics.precision import wide, wide_dtype
 from sfvae_jax.objectives.numerics.tangents import FactoredRows, Rows, push_basis, tangents
-from sfvae_jax.objectives.spec import Example, ObjectiveInfo, is_factorized, is_squared_error
+from sfvae_jax.objectives.spec import (
+    Example,
+    GaussianPosterior,
+    ObjectiveInfo,
+    is_gaussian_or_factorized,
+    is_squared_error,
+)
 
 
 def decoder_jacobian(decode: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
@@ -142,8 +143,8 @@ def tangent_gaussian_log_prob(
 def sampling_free_elbo(
     decode: Callable[[Array], Array],
     x: Array,
-    mean: Array,
-    stddev: Array,
+    mean: Array | GaussianPosterior,
+    stddev: Array | float | None = None,
     *,
     observation_variance: Array | float,
     gamma: Array | float = 1.0,
@@ -155,7 +156,8 @@ def sampling_free_elbo(
     """A sampling-free approximation of the Gaussian VAE's ELBO, in closed form.
 
     The decoder is replaced by its first-order Taylor expansion at the posterior mean, under which x
-    has the distribution N(f(mean), U U' + c I) with U = J diag(stddev):
+    has the distribution N(f(mean), U U' + c I) with U = J diag(stddev), or U = J L for a posterior
+    N(mean, L L'):
 
         log_likelihood = -(n/2) log(2 pi c) - 1/2 log det(I + U'U/c) - |r|^2 / (2c)
                          + gamma/(2c) (r'U) (c I + U'U)^-1 (U'r),   r = f(mean) - x
@@ -177,7 +179,8 @@ def sampling_free_elbo(
     Args:
         decode: maps one latent [m] to a mean shaped like x.
         x: one example, of any shape with n elements.
-        mean: posterior mean g(x), [m].
+        mean: posterior mean g(x), [m]; or a Gaussian posterior of one example, such as
+            `posteriors.FullCovarianceGaussian`, with stddev left out.
         stddev: posterior standard deviations sqrt(h(x)), positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like x or [n].
         gamma: weight of the quadratic correction, in [0, 1].
@@ -188,35 +191,30 @@ def sampling_free_elbo(
         log_det_weight: w, 0 or more, a scalar.
 
     Returns:
-        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m].
+        An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] if the dimensions are
+        independent.
 
     Raises:
         ArgumentError: if the shapes do not fit, a deviation or variance is known not to be
             positive, gamma is known to lie outside [0, 1], log_det_weight is known to be negative,
-            or the solver is unknown.
+            the solver is unknown, or the posterior is no Gaussian.
     """
-    check_vector("mean", mean)
+    q = latents(mean, stddev, prior_stddev)
     check_gamma_and_solver(gamma, solver)
     check_scalar("log_det_weight", log_det_weight)
     check_not_negative("log_det_weight", log_det_weight)
-    x_hat, jacobian = tangents(decode, mean, tangent_decode)
+    x_hat, jacobian = tangents(decode, q.mean, tangent_decode, q.directions)
     check_example(x, x_hat)
-    mean, stddev, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
     log_likelihood = tangent_gaussian_log_prob(
         (wide(x_hat) - wide(x)).ravel(),
         jacobian,
-        stddev,
+        q.scale,
         scalar_or_per_element(observation_variance, x_hat),
         gamma,
         solver,
         log_det_weight,
     )
-    return Elbo(
-        log_likelihood=log_likelihood,
-        log_prior=gaussian_expected_log_prior(mean, stddev, prior_stddev),
-        entropy=gaussian_entropy(stddev),
-        kl_per_dimension=gaussian_kl_per_dimension(mean, stddev, prior_stddev),
-    )
+    return q.elbo(log_likelihood)
 
 
 def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
@@ -248,12 +246,11 @@ def scalar_or_per_element(
 
 
 def _of_example(example: Example) -> Elbo:
-    q, options, gamma = example.posterior, example.options, example.weights.gamma
+    options, gamma = example.options, example.weights.gamma
     return sampling_free_elbo(
         example.decode,
         example.x,
-        q.mean,
-        q.stddev,
+        example.posterior,
         observation_variance=example.likelihood.variance,
         gamma=gamma,
         log_det_weight=gamma if isinstance(options.log_det_weight, str) else options.log_det_weight,
@@ -267,7 +264,7 @@ SAMPLING_FREE = ObjectiveInfo(
     function="sampling_free_elbo",
     source="SFVAE Eqs. 14-21",
     of_example=with_bend(_of_example),
-    takes_posterior=is_factorized,
+    takes_posterior=is_gaussian_or_factorized,
     takes_likelihood=is_squared_error,
     default_posterior="diagonal",
     deterministic=True,

@@ -122,6 +122,11 @@ def is_gaussian(posterior: PosteriorTraits) -> bool:
     return posterior.gaussian
 
 
+def is_gaussian_or_factorized(posterior: PosteriorTraits) -> bool:
+    """Accepts Gaussians, and all posteriors with independent dimensions, each with a stddev."""
+    return posterior.gaussian or posterior.kl_per_dimension
+
+
 def has_fixed_variance(posterior: PosteriorTraits) -> bool:
     """Accepts Gaussians whose variance is given."""
     return posterior.fixed_variance

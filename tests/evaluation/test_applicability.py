@@ -77,8 +77,8 @@ def test_the_iwae_bound_of_the_exact_posterior_is_the_evidence(trained):
     constant = 3 * np.log(2 * np.pi * VARIANCE)
     expected = -_log_evidence(trained) - constant
     assert metrics["nll_without_constant"] == pytest.approx(expected, rel=1e-4)
-    # The first two require a diagonal posterior, the third a prior that does not float.
-    others = ("bias", "jacobian_quality", "gradient_noise")
+    # The first requires a diagonal posterior, the second a prior that does not float.
+    others = ("jacobian_quality", "gradient_noise")
     names = (evaluation.metric_names(trained.config, name) for name in others)
     own = {"collapse_fraction", "diagonal_covariance_gap", "training_seconds"}
     assert set(reasons) == (own | {"diagonal_covariance_gap_standard_error"}).union(*names)

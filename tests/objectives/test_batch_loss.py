@@ -207,11 +207,8 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
             "does not take this likelihood, a HeteroscedasticGaussian",
         ),
         (
-            {
-                "name": "linearized",
-                "posterior": posteriors.FullCovarianceGaussian(MEANS, jnp.zeros((BATCH, M, M))),
-            },
-            "posterior must have a method kl_per_dimension, as posteriors.DiagonalGaussian",
+            {"name": "linearized", "posterior": FLOW},
+            "posterior must have a method deviation, as posteriors.DiagonalGaussian",
         ),
         ({"name": "sampling", "posterior": posteriors.Point(MEANS)}, "sample_and_log_prob"),
         ({"name": "rae", "posterior": MEANS}, "requires a posterior with a mean, such as"),

@@ -18,7 +18,7 @@ from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound, require_diagonal
+from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound, require_gaussian
 from sfvae_jax.likelihoods import Gaussian
 from sfvae_jax.options import COUNT, Option
 
@@ -63,7 +63,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
     def both(params: Any, x: Array, key: Array, weights: Array) -> tuple[Array, Array]:
         gamma, log_det_weight = weights
         posterior = trained.encode(params, x)
-        require_diagonal(posterior)
+        require_gaussian(posterior)
 
         def decode(z: Array) -> Array:
             return trained.decode(params, z)
@@ -71,8 +71,7 @@ def elbos(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray, np.ndarr
         free = objectives.sampling_free_elbo(
             decode,
             x,
-            posterior.mean,
-            posterior.stddev,
+            posterior,
             observation_variance=trained.likelihood.variance,
             gamma=gamma,
             log_det_weight=log_det_weight,

@@ -1,0 +1,111 @@
+"""A Gaussian posterior N(mean, L L') as the linearised objectives use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, check_vector
+from sfvae_jax.objectives.numerics.gaussian import (
+    gaussian_entropy,
+    gaussian_expected_log_prior,
+    gaussian_kl_per_dimension,
+    latent_gaussian,
+    prior_deviations,
+)
+from sfvae_jax.objectives.numerics.linear_algebra import matmul
+from sfvae_jax.objectives.spec import GaussianPosterior
+
+_EXAMPLE = "posteriors.FullCovarianceGaussian(mean, scale_tril)"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Latents:
+    """A Gaussian posterior with its divergence from the prior; its covariance is D' diag(s^2) D.
+
+    Attributes:
+        mean: [m], in the dtype in which it was given.
+        directions: D, the columns of L as rows, [m, m]; None for the identity, if the dimensions
+            are independent.
+        scale: s, [m]: the standard deviations of independent dimensions, else 1.
+        log_prior: E_q log p(z), in nats, a scalar.
+        entropy: -E_q log q(z|x), in nats, a scalar.
+        kl_per_dimension: [m], in nats; None for correlated dimensions.
+    """
+
+    mean: Array
+    directions: Array | None
+    scale: Array
+    log_prior: Array
+    entropy: Array
+    kl_per_dimension: Array | None
+
+    def elbo(self, log_likelihood: Array) -> Elbo:
+        """The ELBO with this expected log likelihood."""
+        return Elbo(log_likelihood, self.log_prior, self.entropy, self.kl_per_dimension)
+
+    def deviations(self, noise: Array) -> Array:
+        """L e for each row e of noise [k, m]; shape [k, m]."""
+        scaled = self.scale[None, :] * noise
+        return scaled if self.directions is None else matmul(scaled, self.directions)
+
+
+def latents(
+    mean: Array | GaussianPosterior,
+    stddev: Array | float | None,
+    prior_stddev: Array | float,
+) -> Latents:
+    """Checks a Gaussian posterior and its prior, and returns what the objectives need of them.
+
+    Args:
+        mean: [m]; or a Gaussian posterior, which has both moments.
+        stddev: positive, a scalar or [m]; None if a posterior is given.
+        prior_stddev: positive, a scalar or [m].
+
+    Raises:
+        ArgumentError: if the shapes do not fit, a deviation is known not to be positive, stddev is
+            missing or given twice, or the posterior is no Gaussian.
+    """
+    posterior: Any = mean
+    if not hasattr(posterior, "mean") or callable(posterior.mean):  # an array
+        if stddev is None:
+            raise ArgumentError(
+                f"stddev must be given beside a mean; or give one argument, {_EXAMPLE}"
+            )
+        return _independent(posterior, stddev, prior_stddev)
+    if stddev is not None:
+        raise ArgumentError(
+            f"stddev must be left out beside a {type(mean).__name__}, which has its own deviations"
+        )
+    if hasattr(posterior, "kl_per_dimension"):
+        return _independent(posterior.mean, posterior.stddev, prior_stddev)
+    check_has("posterior", posterior, "deviation", _EXAMPLE)
+    check_vector("mean", posterior.mean)
+    identity = jnp.eye(posterior.mean.shape[0], dtype=posterior.mean.dtype)
+    directions = jax.vmap(posterior.deviation)(identity)
+    return Latents(
+        mean=posterior.mean,
+        directions=directions,
+        scale=jnp.ones_like(directions[0]),
+        log_prior=posterior.expected_log_prior(prior_deviations(posterior.mean, prior_stddev)),
+        entropy=posterior.entropy(),
+        kl_per_dimension=None,
+    )
+
+
+def _independent(mean: Array, stddev: Array | float, prior_stddev: Array | float) -> Latents:
+    check_vector("mean", mean)
+    center, deviations, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
+    return Latents(
+        mean=mean,
+        directions=None,
+        scale=deviations,
+        log_prior=gaussian_expected_log_prior(center, deviations, prior_stddev),
+        entropy=gaussian_entropy(deviations),
+        kl_per_dimension=gaussian_kl_per_dimension(center, deviations, prior_stddev),
+    )
