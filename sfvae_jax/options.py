@@ -155,7 +155,7 @@ IN_0_1 = numbers_in(0.0, 1.0, "a number in [0, 1]")
 BELOW_1 = numbers_in(0.0, math.nextafter(1.0, 0.0), "a number in [0, 1)")
 BETWEEN_0_1 = numbers_in(_TINY, math.nextafter(1.0, 0.0), "a number in (0, 1)")
 SIZES = tuple_of(lambda size: is_whole(size, 1), "positive sizes, such as (512, 256), or ()")
-STEPS = tuple_of(lambda step: is_whole(step, 1), "positive steps, such as (100, 1000)")
+STEPS = tuple_of(is_whole, "steps, 0 or more, such as (0, 100, 1000)")
 FLAG = Rule(lambda value: isinstance(value, (bool, np.bool_)), "True or False")
 TEXT = Rule(lambda value: isinstance(value, str) and "\0" not in value, "a text without NUL")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 END = "end"  # the last step of each run
 STEP = "step"  # curves over the steps of training
+SECONDS = "training_seconds"  # curves over the wall time of training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Measures over the steps of training or over a swept key, mean and range of the seeds.
+    """Measures over steps or seconds of training or over a swept key, mean and range of the seeds.
 
     Attributes:
         measures: one panel for each.
-        over: "step", or a key of the configuration.
+        over: "step", the measure "training_seconds", or a key of the configuration.
         where: (key, value) pairs that a run must have to be drawn.
     """
 

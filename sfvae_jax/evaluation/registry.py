@@ -75,7 +75,11 @@ def option_group(table: Mapping[str, Evaluation] = EVALUATIONS) -> Group:
             some_of("evaluation", table),
             "Evaluations that measure or draw something at the end of a run",
         ),
-        "steps": Option((), STEPS, "Training steps at which the run is measured as well"),
+        "steps": Option(
+            (),
+            STEPS,
+            "Training steps at which the run is measured as well; 0 = before the first step",
+        ),
         "step_pictures": Option(
             True, FLAG, "Whether pictures of these steps are drawn, while training goes on"
         ),

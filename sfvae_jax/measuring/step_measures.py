@@ -96,7 +96,7 @@ class StepMeasures:
                 )
 
     def take(self, state: TrainState) -> None:
-        """Takes the measures of a state, which must have been saved before."""
+        """Takes the measures of a state, which must have been saved before, unless it is step 0."""
         step, trained = int(state.step), self._trained(state)
         measured = measure(trained)
         drawings = self._drawings(trained, step)

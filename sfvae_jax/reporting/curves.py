@@ -13,7 +13,7 @@ each run shows them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import mean, median
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.measures import is_error, title, with_unit
@@ -39,6 +39,7 @@ __all__ = [
     "is_logarithmic",
     "panels_over_key",
     "panels_over_keys",
+    "panels_over_measure",
     "panels_over_steps",
     "published_over_key",
     "published_over_steps",
@@ -117,6 +118,25 @@ def panels_over_steps(runs: Sequence[Run], measures: Sequence[str] | None = None
     return [panel for panel in panels if _has_a_line(panel)]
 
 
+def panels_over_measure(runs: Sequence[Run], over: str, measures: Sequence[str]) -> list[Panel]:
+    """Returns a panel for each measure, over another measure of the same steps.
+
+    A point is a step that all seeds of a method share, at the mean of the other measure. With
+    "training_seconds" methods can be compared after equal times.
+
+    Args:
+        runs: the contents of results.json, as from `read_run`.
+        over: the name of the measure on the horizontal axis.
+        measures: names of the others.
+    """
+    methods = by_method(runs)
+    panels = [
+        _panel(_curves_over_measure(methods, over, measure), [], with_unit(over), measure)
+        for measure in measures
+    ]
+    return [panel for panel in panels if _has_a_line(panel)]
+
+
 def panels_over_key(
     runs: Sequence[Run], key: str, measures: Sequence[str] | None = None
 ) -> list[Panel]:
@@ -178,6 +198,15 @@ def _curves_over_steps(methods: Methods, measures: Sequence[str]) -> list[Curve]
         for measure in measures
         for method, runs in methods.items()
     ]
+    return [curve for curve in curves if curve.points]
+
+
+def _curves_over_measure(methods: Methods, over: str, measure: str) -> list[Curve]:
+    curves = []
+    for method, runs in methods.items():
+        places, values = _over_steps(runs, over), _over_steps(runs, measure)
+        points = {mean(places[step]): values[step] for step in places if step in values}
+        curves.append(Curve(method, points))
     return [curve for curve in curves if curve.points]
 
 

@@ -111,7 +111,9 @@ def evidence_of_checkpoints(
     """
     if any(checkpoints.glob(f"*{DAMAGED}")):
         return f"damaged ones (*{DAMAGED}) were set aside"
-    measured = [results["step"]] if "step" in results else list(results.get("history", {}))
+    # Step 0 is measured before there is any checkpoint.
+    history = [step for step in results.get("history", {}) if int(step) > 0]
+    measured = [results["step"]] if "step" in results else history
     if measured:
         return f"results.json holds measures of step {measured[-1]}"
     last = max((record["step"] for record in records), default=0)

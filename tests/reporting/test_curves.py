@@ -38,6 +38,22 @@ def test_a_curve_over_steps_has_all_seeds_at_the_steps_that_all_have():
     assert curves.curves_over_steps(runs, "elbo_gap") == []
 
 
+def test_a_curve_over_seconds_has_the_mean_time_of_each_step():
+    """Seeds of one method share their steps, not their times; the other method is slower."""
+    runs = [_run(0, -3.0), _run(1, -4.0), _run(0, -2.0, "bilbo")]
+    for run, (early, late) in zip(runs, ((1.0, 10.0), (3.0, 14.0), (8.0, 80.0)), strict=True):
+        run["history"] = {"10": {"lower_bound": -9.0, "training_seconds": early}}
+        run["history"]["20"] = {"lower_bound": -8.0, "training_seconds": None}
+        run["metrics"]["training_seconds"] = late
+    (panel,) = curves.panels_over_measure(runs, "training_seconds", ["lower_bound"])
+    assert panel.curves == [
+        Curve("sampling", {2.0: [-9.0, -9.0], 12.0: [-3.0, -4.0]}),
+        Curve("bilbo", {8.0: [-9.0], 80.0: [-2.0]}),
+    ]
+    assert (panel.x_name, panel.y_name) == ("training time (seconds)", "lower bound (nats)")
+    assert curves.panels_over_measure(runs, "training_seconds", ["elbo_gap"]) == []
+
+
 def test_several_measures_share_a_picture():
     runs = [_run(0, -3.0)]
     runs[0]["metrics"]["elbo_gap"] = 1.0

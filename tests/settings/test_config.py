@@ -119,7 +119,7 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
         ("data.num_examples", -5, "data.num_examples must be a whole number from 0 to"),
         ("seed", -1, "seed must be a whole number from 0 to"),
         ("evaluations.names", ("colapse",), "unknown evaluation 'colapse'; did you mean"),
-        ("evaluations.steps", (0,), "evaluations.steps must be positive steps"),
+        ("evaluations.steps", (-1,), "evaluations.steps must be steps, 0 or more"),
         ("evaluations.part", "dev", "unknown split 'dev'"),
         ("evaluations.collapse.epsilon", 0.0, "collapse.epsilon must be a positive, finite"),
         ("evaluations.collapse.delta", 1.0, r"delta must be a number in \[0, 1\), got 1.0"),

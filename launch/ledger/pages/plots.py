@@ -11,8 +11,14 @@ from PIL import Image
 
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import STEP, Curves, is_in
-from sfvae_jax.reporting.curves import Panel, draw_panels, panels_over_key, panels_over_steps
+from launch.ledger.views import SECONDS, STEP, Curves, is_in
+from sfvae_jax.reporting.curves import (
+    Panel,
+    draw_panels,
+    panels_over_key,
+    panels_over_measure,
+    panels_over_steps,
+)
 from sfvae_jax.runs.files.config_file import flatten
 
 _KEYWORD = "records"  # under which the PNG file stores the digest
@@ -80,6 +86,8 @@ def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:
         return []
     if view.over == STEP:
         panels = panels_over_steps(records, view.measures)
+    elif view.over == SECONDS:
+        panels = panels_over_measure(records, SECONDS, view.measures)
     else:
         panels = panels_over_key(records, view.over, view.measures)
     chosen = "".join(f", {key}={value}" for key, value in view.where)

@@ -39,7 +39,7 @@ def evaluate_training_time(trained: TrainedModel, options: ml_collections.Config
 
 EVALUATION = Evaluation(
     evaluate_training_time,
-    (Measure("training_seconds", unit="seconds", better="less", split=""),),
+    (Measure("training_seconds", "training time", unit="seconds", better="less", split=""),),
     summary="the wall time of the steps taken, at the median speed of the records in metrics.jsonl",
     examples="both",
 )
