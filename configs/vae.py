@@ -19,7 +19,8 @@ set; the log tells the choices, config.json keeps them, and `sfvae_jax show vae.
                         conv for square images with more than 1,024 values, else mlp.
     model.latent_size   a sixteenth of the number of values, from 2 to 32.
     likelihood.name     bernoulli for values 0 and 1, discretized_logistic for images in bytes,
-                        else gaussian; but gaussian if the objective accepts no other.
+                        else gaussian; but gaussian if the objective accepts no other, or takes the
+                        decoder's tangents.
     likelihood.variance (gaussian) a tenth of the variance of the data.
     model.output_activation
                         sigmoid for gaussian, else identity.

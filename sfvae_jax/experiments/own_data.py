@@ -147,8 +147,12 @@ def _choose_likelihood(
     shape: tuple[int, ...],
     settle: left_open.Settle,
 ) -> None:
-    """Takes the likelihood that says most about such values, of those the objective accepts."""
-    accepted = OBJECTIVES[config.objective.name].likelihoods_in(LIKELIHOODS)
+    """Takes the likelihood that says most about such values, of those the objective accepts.
+
+    If the objective takes the decoder's tangents, it is the Gaussian, for which they are exact.
+    """
+    info = OBJECTIVES[config.objective.name]
+    accepted = ("gaussian",) if info.has_tangents else info.likelihoods_in(LIKELIHOODS)
     unit = config.data.scale == 1.0
     wanted = {
         "bernoulli": found.is_binary and unit,

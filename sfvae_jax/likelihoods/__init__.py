@@ -4,10 +4,13 @@ Each takes the decoder's output for one latent as `parameters` and has these met
 `log_prob(x, parameters)` in nats, summed over x; `mean(parameters)`, E[x|z]; `sample(rng,
 parameters)`; and `fisher(parameters)`, the diagonal of the Fisher information of
 `location(parameters)`, shaped like it. The location is the mean, except for the discretised
-logistic and for sequences. Some also have `information(x, parameters, tangent)`: minus the second
-derivative of log p(x|z) along a direction of the parameters, where it is the same for all x, or for
-all x that allow the same rules. Sequences under a grammar have no mean but a `mode(parameters)`, a
-whole sentence. `LIKELIHOODS` lists what each likelihood requires of the decoder and the data.
+logistic and for sequences. All here also have `information(x, parameters, tangent)`:
+minus the second derivative of log p(x|z) along a direction of parameters in which log p is concave
+for every x, so that it is not negative: the logits of a choice, the mean of a Gaussian with fixed
+variance, and 1/s and location/s of a distribution with a learned scale s. Its mean over x ~ p(x|z)
+is the Fisher information along the tangent. Sequences under a grammar have no mean but a
+`mode(parameters)`, a whole sentence. `LIKELIHOODS` lists what each likelihood requires of the
+decoder and the data.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from jax import Array
 from sfvae_jax.likelihoods.spec import LikelihoodSpec, Settings
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
+    check_example,
     check_pair,
     check_per_element,
     check_positive,
@@ -129,12 +130,47 @@ class HeteroscedasticGaussian:
         """Diagonal Fisher information of the mean, 1 / T, shaped like x."""
         return self._gaussian(parameters).fisher(self.mean(parameters))
 
+    def information(
+        self, x: Array, parameters: tuple[Array, Array], tangent: tuple[Array, Array]
+    ) -> Array:
+        """Returns minus the second derivative of log p(x|z) along a direction; not negative.
+
+        sum (T' / 2T)^2 + (m' + (x - m) T' / 2T)^2 / T,   m the mean, m' and T' their tangents
+
+        The direction is a straight line of a = T^-1/2 and b = m T^-1/2, in which log p =
+        log a - (a x - b)^2 / 2 - 1/2 log 2 pi is concave for every x: the result is
+        (a' / a)^2 + (x a' - b')^2, where a' / a = -T' / 2T. Along a straight line of (m, T) or
+        (m, log T) log p is not concave for any x: there the determinants of minus its second
+        derivatives are -1 / 2T^3 and -(x - m)^2 / 2T^2. The mean over x ~ p(x|z) is the Fisher
+        information, m'^2 / T + T'^2 / 2T^2, whatever the parameters.
+
+        Args:
+            x: an example.
+            parameters: mean and variance, shaped like x.
+            tangent: the direction, a pair like the parameters.
+
+        Returns:
+            A scalar, in nats per squared unit step along the direction.
+
+        Raises:
+            ArgumentError: if the shapes do not fit, or a variance is known not to be positive.
+        """
+        given, tangent = wide(_pair(parameters)), wide(_pair(tangent, "the tangent"))
+        for name, own, value in zip(("mean", "variance"), tangent, given, strict=True):
+            check_shape(f"the tangent's {name}", own, value.shape, f", as the {name} has")
+        check_example(x, given[0], "the mean")
+        variance, change = jax.jvp(self.variance, (given,), (tangent,))
+        check_positive("the variance", variance)
+        narrowing = change / (2.0 * variance)
+        shift = tangent[0] + (wide(x) - given[0]) * narrowing
+        return jnp.sum(jnp.square(narrowing) + jnp.square(shift) / variance)
+
     def _gaussian(self, parameters: tuple[Array, Array]) -> Gaussian:
         return Gaussian(self.variance(parameters))
 
 
-def _pair(parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-    check_pair("parameters", parameters, "(mean, variance)")
+def _pair(parameters: tuple[Array, Array], name: str = "parameters") -> tuple[Array, Array]:
+    check_pair(name, parameters, "(mean, variance)")
     mean, variance = parameters
     return mean, variance
 
@@ -169,6 +205,7 @@ GAUSSIAN = LikelihoodSpec(
     build=_build,
     link=_mean,
     squared_error=True,
+    has_information=True,
     activates_mean=True,
     loss_scales=("variance",),
 )
@@ -178,6 +215,7 @@ HETEROSCEDASTIC_GAUSSIAN = LikelihoodSpec(
     build=_build_heteroscedastic,
     link=_mean_and_variance,
     outputs_per_element=2,
+    has_information=True,
     activates_mean=True,
     loss_scales=("max_variance",),
     advice="bound the learned variance with likelihood.min_variance",

@@ -96,12 +96,8 @@ class DiscretizedLogistic:
 
     def log_prob(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log P(x|z) in nats, summed over x, which lies in [0, 1] on the levels."""
-        location, _ = parameters = self._checked(parameters)
-        check_example(x, location)
-        check_tells_apart("x", x, self.num_levels, "levels")
-        if is_narrow(x):  # rounding moved x by less than half a bin
-            x = jnp.round(wide(x) / self._spacing) * self._spacing
-        return jnp.sum(self._log_mass(x, parameters))
+        parameters = self._checked(parameters)
+        return jnp.sum(self._log_mass(self._level(x, parameters[0]), parameters))
 
     def mean(self, parameters: tuple[Array, Array]) -> Array:
         """The exact E[x|z], shaped like x: the mean of P(x > edge) over the L - 1 inner edges."""
@@ -141,6 +137,55 @@ class DiscretizedLogistic:
         levels = jnp.arange(self.num_levels, dtype=location.dtype) * self._spacing
         return jax.lax.scan(add, jnp.zeros_like(location), levels)[0]
 
+    def information(
+        self, x: Array, parameters: tuple[Array, Array], tangent: tuple[Array, Array]
+    ) -> Array:
+        """Returns minus the second derivative of log P(x|z) along a direction; not negative.
+
+        sum f(a) (mu'/s + a u')^2 + f(b) (mu'/s + b u')^2 + (w/2 / sinh(w/2))^2 u'^2
+
+        Here a, b = (x -+ h - mu) / s are the scaled edges of the bin with a > b, w = a - b,
+        u = log s, f = F (1 - F) is the logistic's density, and mu' and u' are the tangents. The
+        lowest level only has the term of a, the highest only that of b.
+
+        The direction is a straight line of 1/s and mu/s, which a, b and w depend on linearly. As
+        P = F(a) F(-b) (1 - exp(-w)), log P is a sum of concave functions of a, b and w there, for
+        every x, and the terms above are minus their second derivatives. Along a straight line of
+        (mu, log s) log P is not concave, unless s is constant: then mu is one of mu/s too. The mean
+        over x ~ P is the Fisher information, whatever the parameters.
+
+        Args:
+            x: an example on the levels, as in `log_prob`.
+            parameters: mu and log s.
+            tangent: the direction, a pair like the parameters.
+
+        Returns:
+            A scalar, in nats per squared unit step along the direction.
+
+        Raises:
+            ArgumentError: if the shapes do not fit, or x has too few bits for the levels.
+        """
+        parameters = self._checked(parameters)
+        check_pair("the tangent", tangent, "(mu, log s)")
+        for name, own, value in zip(("mu", "log s"), tangent, parameters, strict=True):
+            check_shape(f"the tangent's {name}", own, jnp.shape(value), f", as {name} has")
+        location, inverse_scale = self._location(parameters)
+        shift, widening = wide(tuple(tangent))
+        shift, widening = shift * inverse_scale, _broadcast(widening, location)
+        x = self._level(x, location)
+
+        def of_edge(edge: Array) -> Array:
+            size = jnp.abs(edge)  # f(edge) is the square of the first two factors
+            return jnp.square(
+                jnp.exp(-0.5 * size) * jax.nn.sigmoid(size) * (shift + edge * widening)
+            )
+
+        half = 0.5 * self._spacing
+        upper = of_edge((x - location + half) * inverse_scale)
+        lower = of_edge((x - location - half) * inverse_scale)
+        width = jnp.square(_half_over_sinh(self._spacing * inverse_scale) * widening)
+        return jnp.sum(self._by_level(x, upper, lower, upper + lower + width))
+
     @property
     def _spacing(self) -> float:
         return 1.0 / (self.num_levels - 1)
@@ -155,10 +200,22 @@ class DiscretizedLogistic:
             raise ArgumentError(f"log s must broadcast to {shape}, the shape of mu, got {scales}")
         return location, log_scale
 
+    def _level(self, x: Array, location: Array) -> Array:
+        """Checks an example, and undoes a rounding to fewer than 32 bits."""
+        check_example(x, location)
+        check_tells_apart("x", x, self.num_levels, "levels")
+        if is_narrow(x):  # rounding moved x by less than half a bin
+            x = jnp.round(wide(x) / self._spacing) * self._spacing
+        return x
+
     def _location(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
         location, log_scale = parameters
-        shape = (1,) * (location.ndim - jnp.ndim(log_scale)) + jnp.shape(log_scale)
-        return location, jnp.broadcast_to(jnp.exp(-log_scale).reshape(shape), location.shape)
+        return location, _broadcast(jnp.exp(-log_scale), location)
+
+    def _by_level(self, x: Array, lowest: Array, highest: Array, inside: Array) -> Array:
+        """Chooses between the values for level 0, for level 1 and for the levels inside."""
+        half = 0.5 * self._spacing
+        return jnp.where(x < half, lowest, jnp.where(x > 1.0 - half, highest, inside))
 
     def _log_mass(self, x: Array, parameters: tuple[Array, Array]) -> Array:
         """log P(x) of every element.
@@ -171,8 +228,13 @@ class DiscretizedLogistic:
         upper = jax.nn.log_sigmoid((x - location + half) * inverse_scale)  # log F(a)
         lower = jax.nn.log_sigmoid((location - x + half) * inverse_scale)  # log F(-b)
         width = _log_one_minus_exp(self._spacing * inverse_scale)
-        inside = upper + lower + width
-        return jnp.where(x < half, upper, jnp.where(x > 1.0 - half, lower, inside))
+        return self._by_level(x, upper, lower, upper + lower + width)
+
+
+def _broadcast(scales: Array, location: Array) -> Array:
+    """Broadcasts values for the scales to the shape of the location, which has as many axes."""
+    shape = (1,) * (location.ndim - jnp.ndim(scales)) + jnp.shape(scales)
+    return jnp.broadcast_to(scales.reshape(shape), location.shape)
 
 
 def _log_one_minus_exp(x: Array) -> Array:
@@ -181,6 +243,14 @@ def _log_one_minus_exp(x: Array) -> Array:
     small = x < 1e-3
     series = jnp.log(jnp.where(small, x, 1.0)) - 0.5 * x
     return jnp.where(small, series, jnp.log(-jnp.expm1(-jnp.where(small, 1.0, x))))
+
+
+def _half_over_sinh(x: Array) -> Array:
+    """x/2 / sinh(x/2) for x >= 0, finite and with a finite gradient for any x."""
+    small = x < 1e-2
+    large = jnp.where(small, 1.0, x)
+    series = 1.0 - jnp.square(jnp.where(small, x, 0.0)) / 24.0
+    return jnp.where(small, series, large * jnp.exp(-0.5 * large) / -jnp.expm1(-large))
 
 
 def _logits(outputs: Array, activate: Callable[[Array], Array], scales: Array | None) -> Array:
@@ -218,6 +288,7 @@ BERNOULLI = LikelihoodSpec(
     summary="independent binary pixels; grey levels are scored by the cross entropy",
     build=_build_bernoulli,
     link=_logits,
+    has_information=True,
     in_unit_interval=True,
 )
 DISCRETIZED_LOGISTIC = LikelihoodSpec(
@@ -226,6 +297,7 @@ DISCRETIZED_LOGISTIC = LikelihoodSpec(
     build=_build_logistic,
     link=_location_and_log_scale,
     num_scales=_num_channels,
+    has_information=True,
     in_unit_interval=True,
     requires_bytes=True,
 )

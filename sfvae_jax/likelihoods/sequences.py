@@ -264,12 +264,14 @@ CATEGORICAL = LikelihoodSpec(
     name="categorical",
     summary="sequences without values: a softmax over the rules that are allowed at each place",
     build=_build_categorical,
+    has_information=True,
     of_sequences=True,
 )
 SEQUENCE = LikelihoodSpec(
     name="sequence",
     summary="sequences with values: rules as for categorical, and a Gaussian of each value",
     build=_build_sequence,
+    has_information=True,
     of_sequences=True,
     has_values=True,
     loss_scales=("variance",),

@@ -61,7 +61,9 @@ class LikelihoodSpec:
         of_sequences: whether x is a sequence, not an image.
         has_values: whether the places of the sequence have values.
         squared_error: whether -log p(x|z) is a squared error with a fixed variance, up to
-            constants, and the parameters are the mean. The linearised objectives require it.
+            constants, and the parameters are the mean.
+        has_information: whether the likelihood has `information(x, parameters, tangent)`, for the
+            second-order forms of the linearised objectives.
         activates_mean: whether the parameters contain a mean to which `model.output_activation`
             applies.
         in_unit_interval: whether x must be pixels in [0, 1].
@@ -82,6 +84,7 @@ class LikelihoodSpec:
     of_sequences: bool = False
     has_values: bool = False
     squared_error: bool = False
+    has_information: bool = False
     activates_mean: bool = False
     in_unit_interval: bool = False
     requires_bytes: bool = False

@@ -125,7 +125,7 @@ def batch_loss(
         "posterior_variance": posterior_variance,
     }
     _check_options(info, values)
-    of_sequences = _check_likelihood(info, likelihood)
+    traits = _check_likelihood(info, likelihood)
     if not hasattr(rng, "dtype"):
         raise ArgumentError(f"rng must be a key such as jax.random.key(0), got {rng!r}")
     _check_posterior(info, posterior, x)
@@ -176,14 +176,15 @@ def batch_loss(
                     tangent_decode=tangent_decode,
                     decoder_params=decoder_params,
                     likelihood=likelihood,
-                    of_sequences=of_sequences,
+                    squared_error=traits.squared_error,
+                    of_sequences=traits.of_sequences,
                     options=options,
                     weights=weights,
                 )
             )
 
         value = jax.vmap(of_example)(example_keys(rng, len(x), axis_name), x, posterior)
-    return loss_and_metrics(value, info, options, weights, of_sequences, axis_name)
+    return loss_and_metrics(value, info, options, weights, traits.of_sequences, axis_name)
 
 
 class _Posteriors(NamedTuple):
@@ -200,9 +201,11 @@ class _Likelihood(NamedTuple):
     """A likelihood, as `ObjectiveInfo.takes_likelihood` asks about it."""
 
     squared_error: bool
-    of_sequences: bool
+    of_sequences: bool = False
+    has_information: bool = False
 
 
+_CURVED = _Likelihood(squared_error=False, has_information=True)
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
 
@@ -279,26 +282,29 @@ def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any
     return {name: option.default for name, option in info.own_options.items()} | dict(given)
 
 
-def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> bool:
-    """Checks that the objective takes a likelihood; returns whether it is one of sequences."""
+def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> _Likelihood:
+    """Checks that the objective takes a likelihood, and says what it is."""
     if likelihood is None:
         if info.density:
             raise ArgumentError(
                 f"objective {info.name!r} requires a likelihood, such as"
                 " likelihoods.Gaussian(variance)"
             )
-        return False
+        return _Likelihood(squared_error=True)
     variance = getattr(likelihood, "variance", None)
+    of_sequences = hasattr(likelihood, "mode")
     traits = _Likelihood(
-        squared_error=variance is not None and not callable(variance),
-        of_sequences=hasattr(likelihood, "mode"),
+        squared_error=variance is not None and not callable(variance) and not of_sequences,
+        of_sequences=of_sequences,
+        has_information=hasattr(likelihood, "information"),
     )
     if not info.takes_likelihood(traits):
         raise ArgumentError(
             f"objective {info.name!r} does not take this likelihood, a {type(likelihood).__name__};"
             " it takes a Gaussian of fixed variance, likelihoods.Gaussian(variance)"
+            f"{', or any with `information`' if info.takes_likelihood(_CURVED) else ''}"
         )
-    return traits.of_sequences
+    return traits
 
 
 def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:

@@ -28,7 +28,7 @@ from sfvae_jax.objectives.spec import (
     InformationLikelihood,
     ObjectiveInfo,
     is_gaussian_or_factorized,
-    is_squared_error_or_of_sequences,
+    is_linearizable,
 )
 
 
@@ -102,6 +102,7 @@ def second_order_elbo(
     likelihood: InformationLikelihood | None = None,
     *,
     prior_stddev: Array | float = 1.0,
+    tangent_decode: Callable[[Array], Any] | None = None,
     num_probes: int = 0,
     rng: Array | None = None,
 ) -> Elbo:
@@ -120,16 +121,21 @@ def second_order_elbo(
     places of a sequence. For a posterior N(mu, L L') the t_i are those along the columns of L, and
     the s_i are 1.
 
+    theta must be parameters in which log p is concave: otherwise t' F t may be negative, and where
+    it is below -1 the value has no maximum in s. Of a likelihood with a learned scale, log p is not
+    concave in location and scale, and `information` takes theta = (1/scale, location/scale), to
+    which it converts the tangents (docs/objectives.md has the derivation).
+
     Its error, the value minus the exact ELBO, depends on the likelihood and the decoder. The log
     density of a Gaussian with fixed variance is quadratic, so that this is `linearized_elbo`. For a
-    linear decoder the error has order s^4, because odd moments of e are 0: with one latent and one
-    place it is s^4/8 times the fourth cumulant of the tangent under p, which has either sign. For a
-    curved decoder it has order s^2, as in `linearized_elbo`: the term of its curvature,
-    1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left out. It is small where the
-    decoder fits x. For logits that grow with z, the log-sum-exp grows as s while the quadratic term
-    falls as s^2, so that for a large s the value is too low by an unbounded amount. But where p is
-    almost certain at mu, F is almost 0, and the value is too high if s is large enough to reach
-    less certain logits.
+    decoder that is linear in theta the error has order s^4, because odd moments of e are 0: for
+    logits, with one latent and one place, it is s^4/8 times the fourth cumulant of the tangent
+    under p, which has either sign. For a curved decoder it has order s^2, as in `linearized_elbo`:
+    the term of its curvature, 1/2 sum_i s_i^2 (d log p / d theta)' d^2 theta / d z_i^2, is left
+    out. It is small where the decoder fits x. For logits that grow with z, the log-sum-exp grows as
+    s while the quadratic term falls as s^2, so that for a large s the value is too low by an
+    unbounded amount. But where p is almost certain at mu, F is almost 0, and the value is too high
+    if s is large enough to reach less certain logits.
 
     With `num_probes` = k the sum is estimated from k tangents t = J v instead of m, as in
     `linearized_elbo`: sum_i s_i^2 t_i' F t_i = E (J v)' F (J v) with v = s * u and random signs u.
@@ -143,6 +149,7 @@ def second_order_elbo(
         likelihood: p(x|z), with `log_prob(x, parameters)` and `information(x, parameters,
             tangent)`, which is t' F t; for example `likelihoods.Categorical`.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
+        tangent_decode: as in `sampling_free_elbo`.
         num_probes: as in `linearized_elbo`.
         rng: as in `linearized_elbo`.
 
@@ -159,7 +166,9 @@ def second_order_elbo(
     assert likelihood is not None
     q = latents(mean, stddev, prior_stddev)
     directions, weights = _directions(rng, num_probes, q)
-    parameters, tangents = push_basis(decode, q.mean, "mean", directions)
+    parameters, tangents = push_basis(tangent_decode or decode, q.mean, "mean", directions)
+    if tangent_decode is not None:
+        parameters = decode(q.mean)
     information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
     bend = jnp.sum(information(tangents) * weights)
     return q.elbo(log_likelihood_of(likelihood, x, parameters) - 0.5 * bend)
@@ -179,12 +188,13 @@ def _directions(rng: Array | None, num_probes: int, q: Latents) -> tuple[Array |
 
 def _of_example(example: Example) -> Elbo:
     q, num_probes = example.posterior, example.options.num_probes
-    if example.of_sequences:
+    if not example.squared_error:
         return second_order_elbo(
             example.decode,
             example.x,
             q,
             likelihood=example.likelihood,
+            tangent_decode=example.tangent_decode,
             num_probes=num_probes,
             rng=example.rng,
         )
@@ -207,7 +217,7 @@ LINEARIZED = ObjectiveInfo(
     source="BACK Eq. 17",
     of_example=with_bend(_of_example),
     takes_posterior=is_gaussian_or_factorized,
-    takes_likelihood=is_squared_error_or_of_sequences,
+    takes_likelihood=is_linearizable,
     default_posterior="diagonal",
     deterministic=True,
     closed_form_kl=True,

@@ -27,7 +27,11 @@ class InformationLikelihood(Likelihood, Protocol):
     """A likelihood that knows the curvature of its log density."""
 
     def information(self, x: Array, parameters: Any, tangent: Any) -> Array:
-        """Minus the second derivative of log p(x|z) along a tangent of the parameters, a scalar."""
+        """Minus the second derivative of log p(x|z) along a tangent of the parameters, a scalar.
+
+        The direction is a straight line of parameters in which log p(x|z) is concave. Where these
+        are not the decoder's, the tangent is converted to them.
+        """
 
 
 class Posterior(Protocol):
@@ -101,6 +105,10 @@ class LikelihoodTraits(Protocol):
     def of_sequences(self) -> bool:
         """Whether its examples are sequences."""
 
+    @property
+    def has_information(self) -> bool:
+        """Whether it has `information`, the curvature of its log density along a tangent."""
+
 
 def has_density(posterior: PosteriorTraits) -> bool:
     """Accepts every posterior that is a distribution."""
@@ -153,6 +161,14 @@ def is_squared_error_or_of_sequences(likelihood: LikelihoodTraits) -> bool:
     return likelihood.squared_error or likelihood.of_sequences
 
 
+def is_linearizable(likelihood: LikelihoodTraits) -> bool:
+    """Accepts what a linearised decoder has a log density for, to second order or exactly.
+
+    These are Gaussians of fixed variance, likelihoods of sequences and all with an `information`.
+    """
+    return is_squared_error_or_of_sequences(likelihood) or likelihood.has_information
+
+
 class Options(Protocol):
     """The options of the group `objective` that objectives read, by their names."""
 
@@ -193,6 +209,7 @@ class Example(NamedTuple):
         tangent_decode: the decoder whose Jacobian is taken; None if it is `decode`.
         decoder_params: the decoder's own parameters, a pytree.
         likelihood: p(x|z).
+        squared_error: whether -log p(x|z) is a squared error with the likelihood's fixed variance.
         of_sequences: whether x is a sequence, scored in nats where images have a squared error.
         options: the options of the objective.
         weights: the values of the schedules at this step.
@@ -206,6 +223,7 @@ class Example(NamedTuple):
     tangent_decode: Callable[[Array], Any] | None
     decoder_params: Any
     likelihood: Any
+    squared_error: bool
     of_sequences: bool
     options: Options
     weights: Weights
@@ -275,7 +293,8 @@ class ObjectiveInfo:
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder; may be empty.
         has_tangents: whether these include m tangents of the decoder.
-        of_sequences: the name of the function for sequences, if that is another one.
+        of_sequences: the name of the function for sequences and all other likelihoods than a
+            Gaussian of fixed variance, if that is another one.
         options: options of the group `objective` that only apply to objectives that name them.
         own_options: options that it adds to the group `objective`, each an `Option` by its name.
         default_beta: `objective.beta` if a config leaves it open; None if beta weights nothing.

@@ -103,6 +103,9 @@ def _try_likelihood(spec: LikelihoodSpec, settings: ml_collections.ConfigDict) -
         fisher = _call(likelihood, "fisher", parameters)
         if jax.tree.map(jnp.shape, fisher) != jax.tree.map(jnp.shape, location):
             raise UsageError("fisher(parameters) must have the shape of location(parameters)")
+        if spec.has_information:
+            found = _call(likelihood, "information", x, parameters, parameters)
+            _has_shape("information(x, parameters, tangent)", found, ())
 
     jax.eval_shape(look, _floats(*_SHAPE), jax.random.key(0))
 
@@ -166,6 +169,7 @@ def _try_objective(info: ObjectiveInfo, settings: ml_collections.ConfigDict) -> 
                 posterior=q,
                 tangent_decode=None,
                 decoder_params={},
+                squared_error=likelihood.squared_error,
                 of_sequences=False,
                 weights=Weights(one, one, one),
                 **given,

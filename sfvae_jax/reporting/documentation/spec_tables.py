@@ -25,7 +25,11 @@ def objectives() -> str:
     for name, spec in OBJECTIVES.items():
         function = code(f"objectives.{spec.function}")
         if spec.of_sequences:
-            function += f", for sequences {code(f'objectives.{spec.of_sequences}')}"
+            taken = [LIKELIHOODS[likelihood] for likelihood in spec.likelihoods_in(LIKELIHOODS)]
+            others = [traits for traits in taken if not traits.squared_error]
+            of_images = any(not traits.of_sequences for traits in others)
+            used_for = "other likelihoods than `gaussian`" if of_images else "sequences"
+            function += f", for {used_for} {code(f'objectives.{spec.of_sequences}')}"
         rows.append([code(name), spec.summary, function, spec.source])
     return lines_of(("name in a config", "what it is", "function", "source"), rows) + "\n"
 

@@ -34,7 +34,7 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
         axis_name: axis over which the batch is shared, or None for a batch on one device.
     """
     info, options = objectives.OBJECTIVES[config.objective.name], config.objective
-    of_sequences = likelihoods.LIKELIHOODS[config.likelihood.name].of_sequences
+    traits = likelihoods.LIKELIHOODS[config.likelihood.name]
     likelihood = likelihoods.build(config.likelihood, data.language(config.data))
     given = {"posterior_variance": config.posterior.variance, "likelihood": likelihood}
 
@@ -47,7 +47,8 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
                 decode=functions.decode_given(x),
                 tangent_decode=functions.tangent_decode,
                 decoder_params=functions.decoder_params,
-                of_sequences=of_sequences,
+                squared_error=traits.squared_error,
+                of_sequences=traits.of_sequences,
                 options=options,
                 weights=weights,
                 **given,
@@ -76,6 +77,6 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
             value = of_batch(rng, functions, x)
         else:
             value = of_examples(rng, functions, x, weights)
-        return loss_and_metrics(value, info, options, weights, of_sequences, axis_name)
+        return loss_and_metrics(value, info, options, weights, traits.of_sequences, axis_name)
 
     return loss
