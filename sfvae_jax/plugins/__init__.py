@@ -31,6 +31,7 @@ from sfvae_jax.objectives.spec import (
     is_code,
     is_factorized,
     is_gaussian,
+    is_linearizable,
     is_squared_error,
 )
 from sfvae_jax.options import (
@@ -113,6 +114,7 @@ __all__ = [
     "is_factorized",
     "is_file",
     "is_gaussian",
+    "is_linearizable",
     "is_squared_error",
     "isolated",
     "numbers_in",

@@ -112,6 +112,7 @@ def test_images_get_a_size_that_the_network_takes(tmp_path, shape, changed, resu
         ("bytes", (64,), "sampling", "gaussian"),
         ("floats", (8, 8, 3), "sampling", "gaussian"),
         ("bytes", (8, 8, 3), "rae_gp", "gaussian"),
+        ("binary", (8, 8, 1), "linearized", "gaussian"),
     ],
 )
 def test_the_likelihood_suits_values_and_objective(tmp_path, kind, shape, objective, likelihood):

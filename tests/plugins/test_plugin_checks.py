@@ -12,7 +12,7 @@ from sfvae_jax.data import SOURCES
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.bounds.collapse import COLLAPSE
 from sfvae_jax.evaluation.registry import EVALUATIONS
-from sfvae_jax.likelihoods import LIKELIHOODS
+from sfvae_jax.likelihoods import LIKELIHOODS, Bernoulli
 from sfvae_jax.models import MODELS
 from sfvae_jax.objectives import OBJECTIVES, Loss
 from sfvae_jax.options import COUNT, POSITIVE, Option
@@ -141,6 +141,10 @@ class _P:
         return parameters
 
 
+class _FlatBernoulli(Bernoulli):
+    information = property()  # reading it is an AttributeError
+
+
 def _raise(*unused):
     raise RuntimeError("of one's own")
 
@@ -160,6 +164,7 @@ def _raise(*unused):
         (BERNOULLI, {"build": lambda *a: _P()}, "log_prob(x, parameters) must have shape (), got"),
         (BERNOULLI, {"link": None}, "link is missing; it makes the parameters from the decoder's"),
         (BERNOULLI, {"squared_error": True}, "Bernoulli must have `variance`"),
+        (BERNOULLI, {"build": lambda *a: _FlatBernoulli()}, "must have `information`"),
         (MLP, {"networks": lambda *a: 5}, "networks must return two Flax modules"),
         (
             MLP,

@@ -58,7 +58,7 @@ OTHER_LIKELIHOODS = [
         likelihood,
         marks=[pytest.mark.slow] * (name != "sampling"),
     )
-    for name in ("sampling", "constant_variance")
+    for name in ("sampling", "linearized", "constant_variance")
     for likelihood, spec in likelihoods.LIKELIHOODS.items()
     if likelihood != "gaussian" and not spec.of_sequences
 ]
