@@ -286,10 +286,8 @@ def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> _Likelihood:
     """Checks that the objective takes a likelihood, and says what it is."""
     if likelihood is None:
         if info.density:
-            raise ArgumentError(
-                f"objective {info.name!r} requires a likelihood, such as"
-                " likelihoods.Gaussian(variance)"
-            )
+            example = "likelihoods.Gaussian(variance)"
+            raise ArgumentError(f"objective {info.name!r} requires a likelihood, such as {example}")
         return _Likelihood(squared_error=True)
     variance = getattr(likelihood, "variance", None)
     of_sequences = hasattr(likelihood, "mode")
@@ -299,10 +297,10 @@ def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> _Likelihood:
         has_information=hasattr(likelihood, "information"),
     )
     if not info.takes_likelihood(traits):
+        curved = ", or any with `information`" if info.takes_likelihood(_CURVED) else ""
         raise ArgumentError(
             f"objective {info.name!r} does not take this likelihood, a {type(likelihood).__name__};"
-            " it takes a Gaussian of fixed variance, likelihoods.Gaussian(variance)"
-            f"{', or any with `information`' if info.takes_likelihood(_CURVED) else ''}"
+            f" it takes a Gaussian of fixed variance, likelihoods.Gaussian(variance){curved}"
         )
     return traits
 
