@@ -16,6 +16,7 @@ from jax import Array
 
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, shape_of
+from sfvae_jax.objectives.numerics.probes import LANCZOS_STEPS
 from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import (
     Batch,
@@ -50,6 +51,7 @@ def batch_loss(
     tau: float = 0.2,
     penalty_weight: float | None = None,
     num_probes: int = 0,
+    lanczos_steps: int = LANCZOS_STEPS,
     bend_weight: float = 0.0,
     tangent_decode: Callable[[Array], Array] | None = None,
     decode_given: Callable[[Array], Callable[[Array], Any]] | None = None,
@@ -92,7 +94,9 @@ def batch_loss(
         penalty_weight: weight of the penalty of "rae_l2" and "rae_gp", or of the discrepancy of
             "wae_mmd"; None takes the objective's `default_penalty_weight`.
         num_probes: number of random directions in place of all tangents of the decoder, as in
-            `linearized_elbo` and, for "rae_gp", `hutchinson_gradient_penalty`; 0 takes all.
+            `linearized_elbo`, `sampling_free_elbo` and, for "rae_gp",
+            `hutchinson_gradient_penalty`; 0 takes all.
+        lanczos_steps: as in `sampling_free_elbo`, with probes.
         bend_weight: weight of `bend_penalty`, from one step; 0 for none.
         tangent_decode: as in `sampling_free_elbo`.
         decode_given: maps one example to the decoder that scores it, for decoders of sequences that
@@ -121,6 +125,7 @@ def batch_loss(
         "tau": tau,
         "penalty_weight": penalty_weight,
         "num_probes": num_probes,
+        "lanczos_steps": lanczos_steps,
         "bend_weight": bend_weight,
         "posterior_variance": posterior_variance,
     }

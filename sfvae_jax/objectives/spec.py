@@ -179,6 +179,7 @@ class Options(Protocol):
     penalty_weight: float
     num_probes: int
     bend_weight: float
+    lanczos_steps: int
 
 
 class BatchOptions(Options, Protocol):

@@ -183,6 +183,7 @@ _SMALL = {
     "likelihood.name": (*likelihoods.LIKELIHOODS,),
     "objective.num_samples": (1, 2, 3),
     "objective.num_probes": (0, 1, 2),
+    "objective.lanczos_steps": (1, 4),
     "objective.free_bits_groups": ((), (1,), (1, 1), (2, 1)),
     "train.steps": (1, 2, 5),
     "train.batch_size": (0, 2, 4, 6),

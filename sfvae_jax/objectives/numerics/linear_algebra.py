@@ -25,7 +25,8 @@ def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype)
 
 
-def _one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
+def one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
+    """Applies a function of one matrix, which under vmap the CPU takes one after another."""
     sequential = jax.custom_batching.sequential_vmap(function)
     return jax.lax.platform_dependent(matrix, cpu=sequential, default=function)
 
@@ -59,7 +60,7 @@ SOLVERS = {"cholesky": _cholesky_inverse, "slogdet": _slogdet_inverse}
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def inverse_and_log_det(matrix: Array, solver: str = "cholesky") -> tuple[Array, Array]:
     """A^-1 and log det A for a symmetric positive definite A; differentiable to any order."""
-    return _one_by_one_on_cpu(SOLVERS[solver], matrix)
+    return one_by_one_on_cpu(SOLVERS[solver], matrix)
 
 
 @inverse_and_log_det.defjvp
@@ -128,7 +129,7 @@ def _lower_triangular_inverse(matrix: Array) -> Array:
 @jax.custom_jvp
 def triangular_inverse(matrix: Array) -> Array:
     """L^-1 for a lower triangular L [m, m] without zeros on its diagonal."""
-    return _one_by_one_on_cpu(_lower_triangular_inverse, matrix)
+    return one_by_one_on_cpu(_lower_triangular_inverse, matrix)
 
 
 @triangular_inverse.defjvp

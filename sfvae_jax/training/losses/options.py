@@ -8,6 +8,7 @@ import ml_collections
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
+from sfvae_jax.objectives.numerics.probes import LANCZOS_STEPS
 from sfvae_jax.options import (
     COUNT,
     COUNT_OR_0,
@@ -180,6 +181,13 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             NOT_NEGATIVE,
             f"Weight of the decoder's expected bend within the posterior"
             f" ({_readers(specs, 'bend_weight')}); 0 = none",
+        ),
+        "lanczos_steps": Option(
+            LANCZOS_STEPS,
+            COUNT,
+            "Number of products with the decoder's Jacobian and its transpose for each probe, from"
+            f" which the log determinant is found ({_readers(specs, 'lanczos_steps')}, with"
+            " num_probes)",
         ),
         "jacobian_dtype": Option(
             "float32",
