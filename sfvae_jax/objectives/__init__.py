@@ -23,12 +23,13 @@ from sfvae_jax.objectives.analysis.posterior_gap import (
     posterior_precision,
 )
 from sfvae_jax.objectives.analysis.straightness import AxisBend, axis_bend
-from sfvae_jax.objectives.batch_information import (
+from sfvae_jax.objectives.batch.batch_information import (
     bilbo,
     bilbo_baggins,
     constant_variance_elbo,
     floating_prior_variance,
 )
+from sfvae_jax.objectives.batch.linearized_bilbo import linearized_bilbo, second_order_bilbo
 from sfvae_jax.objectives.batch_loss import batch_loss
 from sfvae_jax.objectives.bend import bend_penalty, decoder_bend
 from sfvae_jax.objectives.deterministic.autoencoders import cv_vae_loss, rae_loss, squared_error
@@ -124,6 +125,7 @@ __all__ = [
     "iwae_bound",
     "linear_gamma",
     "linear_weight",
+    "linearized_bilbo",
     "linearized_elbo",
     "log_evidence",
     "low_rank_gaussian_log_prob",
@@ -138,6 +140,7 @@ __all__ = [
     "rae_loss",
     "sampling_elbo",
     "sampling_free_elbo",
+    "second_order_bilbo",
     "second_order_elbo",
     "spectral_norm",
     "spectral_normalize",

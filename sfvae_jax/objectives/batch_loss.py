@@ -78,8 +78,8 @@ def batch_loss(
         likelihood: p(x|z), such as `likelihoods.Gaussian(variance)`. Squared errors and
             "bilbo_baggins" need none.
         decoder_params: the decoder's own parameters, a pytree, for "rae_l2".
-        posterior_variance: the one variance of "constant_variance", "bilbo", "bilbo_baggins" and
-            "cv_vae".
+        posterior_variance: the one variance of "constant_variance", "bilbo", "bilbo_baggins",
+            "linearized_bilbo" and "cv_vae".
         num_samples: number of samples per example, of sampled bounds.
         gamma: as in `sampling_free_elbo`; may change with the step.
         log_det_weight: as in `sampling_free_elbo`, or "gamma" to follow gamma.
@@ -161,7 +161,9 @@ def batch_loss(
                 posterior_variance=posterior_variance,
                 decode=decode,
                 decode_given=decoder_of,
+                tangent_decode=tangent_decode,
                 likelihood=likelihood,
+                squared_error=traits.squared_error,
                 options=options,
                 axis_name=axis_name,
             )

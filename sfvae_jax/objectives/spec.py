@@ -240,7 +240,9 @@ class Batch(NamedTuple):
         posterior_variance: the variance in every dimension, where an option gives it; positive.
         decode: maps one latent [m] to the parameters of p(x|z), regardless of x.
         decode_given: maps one example to the decoder whose parameters score it.
+        tangent_decode: the decoder whose Jacobian is taken; None if it is `decode`.
         likelihood: p(x|z).
+        squared_error: whether -log p(x|z) is a squared error with the likelihood's fixed variance.
         options: the options of the objective.
         axis_name: axis over which the batch is shared; None if one device has all of it.
     """
@@ -251,7 +253,9 @@ class Batch(NamedTuple):
     posterior_variance: float
     decode: Callable[[Array], Any]
     decode_given: Callable[[Array], Callable[[Array], Any]]
+    tangent_decode: Callable[[Array], Any] | None
     likelihood: Any
+    squared_error: bool
     options: Options
     axis_name: str | None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sfvae_jax.objectives.batch_information import BILBO, BILBO_BAGGINS, CONSTANT_VARIANCE
+from sfvae_jax.objectives.batch.batch_information import BILBO, BILBO_BAGGINS, CONSTANT_VARIANCE
+from sfvae_jax.objectives.batch.linearized_bilbo import LINEARIZED_BILBO
 from sfvae_jax.objectives.deterministic.autoencoders import (
     AUTOENCODER,
     CV_VAE,
@@ -30,6 +31,7 @@ OBJECTIVES: dict[str, ObjectiveInfo] = {
         CONSTANT_VARIANCE,
         BILBO,
         BILBO_BAGGINS,
+        LINEARIZED_BILBO,
         AUTOENCODER,
         RAE,
         RAE_L2,

@@ -180,6 +180,8 @@ def _try_objective(info: ObjectiveInfo, settings: ml_collections.ConfigDict) -> 
             x=jnp.stack([x] * _BATCH),
             means=jnp.stack([q.mean] * _BATCH),
             decode_given=lambda x: decode,
+            tangent_decode=None,
+            squared_error=likelihood.squared_error,
             axis_name=None,
             **given,
         )

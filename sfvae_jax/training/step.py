@@ -160,7 +160,8 @@ def _microbatch(
     if config.train.microbatch:
         return config.train.microbatch
     info, objective = objectives.OBJECTIVES[config.objective.name], config.objective
-    if not info.forms_jacobian(objective) or objective.free_bits_of_batch:
+    whole = info.batch_statistic or objective.free_bits_of_batch
+    if whole or not info.forms_jacobian(objective):
         return share
     functions = model_functions(
         model, state.params, state.batch_stats, objective.jacobian_dtype, batch_size=share

@@ -40,6 +40,7 @@ OPTIONS = {
     "constant_variance": {"posterior_variance": VARIANCE},
     "bilbo": {"posterior_variance": VARIANCE},
     "bilbo_baggins": {"posterior_variance": VARIANCE, "tau": TAU},
+    "linearized_bilbo": {"posterior_variance": VARIANCE},
     "rae": {"beta": BETA},
     "rae_l2": CODES,
     "rae_gp": CODES,
@@ -124,6 +125,12 @@ def _constant_variance(w, b, i):
     return _fit(i, _noisy(w, b, i)) - _kl(MEANS[i], np.full(M, VARIANCE**0.5), prior)
 
 
+def _linearized_bilbo(w, b, i):
+    prior = np.sqrt(VARIANCE + np.mean(MEANS**2, axis=0))
+    fit = _fit(i, w @ MEANS[i] + b) - VARIANCE * np.trace(w @ w.T) / (2 * C)
+    return fit - _kl(MEANS[i], np.full(M, VARIANCE**0.5), prior)
+
+
 def _bilbo_baggins(w, b, i):
     information = 1 + np.mean(MEANS**2, axis=0) / VARIANCE
     squares = np.sum((X[i] - _noisy(w, b, i)) ** 2)
@@ -164,6 +171,7 @@ DENSE = {
     "constant_variance": _constant_variance,
     "bilbo": _constant_variance,  # their means over the batch are equal
     "bilbo_baggins": _bilbo_baggins,
+    "linearized_bilbo": _linearized_bilbo,
     "autoencoder": _autoencoder,
     "rae": _rae,
     "rae_l2": lambda w, b, i: _rae(w, b, i, np.sum(w**2) + np.sum(b**2)),

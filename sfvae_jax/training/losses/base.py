@@ -36,7 +36,11 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
     info, options = objectives.OBJECTIVES[config.objective.name], config.objective
     traits = likelihoods.LIKELIHOODS[config.likelihood.name]
     likelihood = likelihoods.build(config.likelihood, data.language(config.data))
-    given = {"posterior_variance": config.posterior.variance, "likelihood": likelihood}
+    given = {
+        "posterior_variance": config.posterior.variance,
+        "likelihood": likelihood,
+        "squared_error": traits.squared_error,
+    }
 
     def of_examples(rng: Array, functions: Functions, x: Array, weights: Weights) -> Value:
         def of_example(key: Array, x: Array) -> Value:
@@ -47,7 +51,6 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
                 decode=functions.decode_given(x),
                 tangent_decode=functions.tangent_decode,
                 decoder_params=functions.decoder_params,
-                squared_error=traits.squared_error,
                 of_sequences=traits.of_sequences,
                 options=options,
                 weights=weights,
@@ -65,6 +68,7 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
             means=jax.vmap(lambda x: functions.encode(x).mean)(x),
             decode=functions.decode,
             decode_given=functions.decode_given,
+            tangent_decode=functions.tangent_decode,
             options=options,
             axis_name=axis_name,
             **given,

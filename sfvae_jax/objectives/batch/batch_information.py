@@ -64,7 +64,7 @@ def floating_prior_variance(
     Raises:
         ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
-    means, posterior_variance = _checked(means, posterior_variance)
+    means, posterior_variance = checked_means(means, posterior_variance)
     return posterior_variance + batch_mean(jnp.square(means), axis_name)
 
 
@@ -103,7 +103,7 @@ def constant_variance_elbo(
         ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
     prior_variance = floating_prior_variance(means, posterior_variance, axis_name=axis_name)
-    centers, variance = _checked(means, posterior_variance)
+    centers, variance = checked_means(means, posterior_variance)
     prior_stddev, stddev = jnp.sqrt(prior_variance), jnp.sqrt(variance)
 
     def parts(mean: Array) -> tuple[Array, Array]:
@@ -155,7 +155,7 @@ def bilbo(
     Raises:
         ArgumentError: if the shapes do not fit, or the variance is known not to be positive.
     """
-    scatter = _scatter(means, posterior_variance, axis_name)
+    scatter = code_scatter(means, posterior_variance, axis_name)
     z = _sample(rng, means, posterior_variance, axis_name)
     log_likelihood = batch_mean(_log_likelihoods(decode, x, z, likelihood), axis_name)
     return log_likelihood - 0.5 * jnp.sum(jnp.log1p(scatter))
@@ -198,7 +198,7 @@ def bilbo_baggins(
     """
     check_scalar("tau", tau)
     check_positive("tau", tau)
-    scatter = _scatter(means, posterior_variance, axis_name)
+    scatter = code_scatter(means, posterior_variance, axis_name)
     information = jnp.sum(1.0 + scatter)  # tr(Sigma^-1 S^2)
     x_hat = jax.vmap(decode)(_sample(rng, means, posterior_variance, axis_name))
     check_shape("x", x, x_hat.shape, ", as the decoded batch has")
@@ -211,7 +211,7 @@ def bilbo_baggins(
     )
 
 
-def _checked(means: Array, posterior_variance: Array | float) -> tuple[Array, Array]:
+def checked_means(means: Array, posterior_variance: Array | float) -> tuple[Array, Array]:
     """Checks means [B, m] and broadcasts the variance to [m]; both get at least 32 bits."""
     check_batch("means", means)
     check_positive("posterior_variance", posterior_variance)
@@ -219,9 +219,9 @@ def _checked(means: Array, posterior_variance: Array | float) -> tuple[Array, Ar
     return means, per_element("posterior_variance", variance, _one_of(means))
 
 
-def _scatter(means: Array, posterior_variance: Array | float, axis_name: str | None) -> Array:
+def code_scatter(means: Array, posterior_variance: Array | float, axis_name: str | None) -> Array:
     """The diagonal of Sigma^-1 M_B, [m]."""
-    means, posterior_variance = _checked(means, posterior_variance)
+    means, posterior_variance = checked_means(means, posterior_variance)
     return batch_mean(jnp.square(means), axis_name) / posterior_variance
 
 
@@ -229,7 +229,7 @@ def _sample(
     rng: Array, means: Array, posterior_variance: Array | float, axis_name: str | None
 ) -> Array:
     """Draws z_i ~ N(mu_i, Sigma), [B, m], with a key for each place in the whole batch."""
-    centers, variance = _checked(means, posterior_variance)
+    centers, variance = checked_means(means, posterior_variance)
     keys = example_keys(rng, means.shape[0], axis_name)
     noise = jax.vmap(lambda key: normal_like(key, _one_of(centers)))(keys)
     return rounded_like(centers + jnp.sqrt(variance)[None, :] * noise, means, posterior_variance)
@@ -271,7 +271,7 @@ def _with_likelihood(objective: Callable[..., Any]) -> Callable[[Batch], Any]:
             lambda z: z,
             batch.x,
             batch.means,
-            _posterior_variance(batch),
+            variances_of(batch),
             _OfLatents(batch.likelihood, batch.decode_given),
             axis_name=batch.axis_name,
         )
@@ -285,13 +285,13 @@ def _bilbo_baggins_of_batch(batch: Batch) -> Array:
         batch.decode,
         batch.x,
         batch.means,
-        _posterior_variance(batch),
+        variances_of(batch),
         tau=batch.options.tau,
         axis_name=batch.axis_name,
     )
 
 
-def _posterior_variance(batch: Batch) -> Array:
+def variances_of(batch: Batch) -> Array:
     """The variance of every dimension, [m]."""
     return jnp.full(batch.means.shape[1:], batch.posterior_variance, batch.means.dtype)
 

@@ -1,0 +1,1 @@
+"""Objectives of a whole batch, whose prior follows its codes."""
