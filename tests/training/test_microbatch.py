@@ -202,6 +202,7 @@ def test_what_an_example_is_planned_with_is_what_xla_takes():
         ({"objective.name": "linearized", "objective.free_bits_of_batch": True}, False),
         ({"objective.name": "sampling"}, False),
         ({"objective.name": "bilbo_baggins"}, False),
+        ({"objective.name": "linearized_bilbo"}, False),
     ],
 )
 def test_a_small_machine_takes_chunks_where_it_may(monkeypatch, caplog, changes, expected):

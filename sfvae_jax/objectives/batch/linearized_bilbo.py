@@ -126,8 +126,17 @@ def _linearized(
     observation_variance: Array | float,
     tangent_decode: Callable[[Array], Array] | None,
 ) -> _Expected:
-    given = {"observation_variance": observation_variance, "tangent_decode": tangent_decode}
-    return lambda x, *q: linearized_elbo(decoder_of(x), x, *q, **given).log_likelihood
+    def expected(x: Array, mean: Array, stddev: Array) -> Array:
+        return linearized_elbo(
+            decoder_of(x),
+            x,
+            mean,
+            stddev,
+            observation_variance=observation_variance,
+            tangent_decode=tangent_decode,
+        ).log_likelihood
+
+    return expected
 
 
 def _second_order(
@@ -135,8 +144,12 @@ def _second_order(
     likelihood: InformationLikelihood,
     tangent_decode: Callable[[Array], Any] | None,
 ) -> _Expected:
-    given = {"likelihood": likelihood, "tangent_decode": tangent_decode}
-    return lambda x, *q: second_order_elbo(decoder_of(x), x, *q, **given).log_likelihood
+    def expected(x: Array, mean: Array, stddev: Array) -> Array:
+        return second_order_elbo(
+            decoder_of(x), x, mean, stddev, likelihood, tangent_decode=tangent_decode
+        ).log_likelihood
+
+    return expected
 
 
 def _value(
