@@ -165,11 +165,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for name, check in _CHECKS.items():
         check(config[name])
     _check_objective_fits(config)
-    check_posterior(config.posterior, _posterior_name(config))
+    likelihood = likelihoods.LIKELIHOODS[config.likelihood.name]
+    check_posterior(config.posterior, _posterior_name(config), likelihood)
     _check_free_bits(config)
     _check_batch_size(config)
     _check_pixels(config)
-    likelihood = likelihoods.LIKELIHOODS[config.likelihood.name]
     check_output_activation(config.model, likelihood, config.data.scale)
     make_schedules(config.objective, config.train.steps)
     _check_microbatch(config)

@@ -20,7 +20,7 @@ from sfvae_jax.evaluation.measured import NotApplicable
 from sfvae_jax.grammars import Language
 from sfvae_jax.likelihoods import Likelihood
 from sfvae_jax.objectives.numerics.batch import example_keys
-from sfvae_jax.posteriors import DiagonalGaussian
+from sfvae_jax.posteriors import POSTERIORS, DiagonalGaussian
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,8 +34,8 @@ class TrainedModel:
     """What every evaluation works on: a model with its parameters, and the examples to measure.
 
     Attributes:
-        model: a module with the methods `encode(x)`, which returns a posterior, and `decode(z)`,
-            which returns the likelihood's parameters.
+        model: a module with the methods `encode(x)`, which returns a posterior, or the code that
+            its family makes one from, and `decode(z)`, which returns the likelihood's parameters.
         params: its parameters.
         images: the stored examples, [N, ...]: images, or sequences.
         rng: the key of the evaluation's noise; example i takes its own from `fold_in(rng, i)`.
@@ -82,7 +82,9 @@ class TrainedModel:
 
     def encode(self, params: Any, x: Array) -> Any:
         """Returns the posterior of one example."""
-        return self.model.apply(params, x, method="encode")
+        code = self.model.apply(params, x, method="encode")
+        family = POSTERIORS[self.posterior_family]
+        return family.posterior(code, lambda z: self.decode_given(params, z, x), x, self.likelihood)
 
     def decode(self, params: Any, z: Array) -> Any:
         """Returns the likelihood's parameters for one latent [m]."""

@@ -19,7 +19,7 @@ import ml_collections
 from jax import Array
 
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.likelihoods import LIKELIHOODS, LikelihoodSpec
+from sfvae_jax.likelihoods import LIKELIHOODS, Gaussian, LikelihoodSpec
 from sfvae_jax.models import ModelSpec
 from sfvae_jax.objectives import Batch, Elbo, Example, Loss, ObjectiveInfo, Weights
 from sfvae_jax.options import defaults, shown
@@ -230,7 +230,9 @@ def _posterior(spec: PosteriorSpec, settings: ml_collections.ConfigDict, raw: Ar
     def declare(name: str, init: Callable[[Array], Any]) -> Any:
         return init(jax.random.key(0))
 
-    return spec.build(_with_latents(settings), raw, declare)
+    code = spec.build(_with_latents(settings), raw, declare)
+    x = jnp.zeros(_SHAPE)
+    return spec.posterior(code, lambda z: jnp.sum(z) + x, x, Gaussian(1.0))
 
 
 def _with_latents(settings: ml_collections.ConfigDict) -> Any:

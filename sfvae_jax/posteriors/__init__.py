@@ -3,7 +3,8 @@
 `sample_and_log_prob(rng)` returns a reparameterised z and log q(z|x). `sample_and_path_log_prob`
 returns the same values with the density's parameters held fixed, which the objective
 `sticking_the_landing` requires. Gaussian posteriors also have closed forms: `expected_log_prior`,
-`entropy` and `kl_to_prior`. `POSTERIORS` lists what each family requires and offers.
+`entropy` and `kl_to_prior`. `linearized_posterior` makes one from a decoder. `POSTERIORS` lists
+what each family requires and offers.
 """
 
 from sfvae_jax.posteriors.diagonal import DiagonalGaussian
@@ -15,6 +16,7 @@ from sfvae_jax.posteriors.flows.auxiliary import (
 from sfvae_jax.posteriors.flows.inverse_autoregressive import InverseAutoregressiveFlow, init_iaf
 from sfvae_jax.posteriors.flows.planar import PlanarFlow, init_planar
 from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
+from sfvae_jax.posteriors.linearized import linearized_posterior
 from sfvae_jax.posteriors.point import Point
 from sfvae_jax.posteriors.protocol import Code, GaussianPosterior, Posterior
 from sfvae_jax.posteriors.spec import STDDEVS, PosteriorSpec
@@ -37,4 +39,5 @@ __all__ = [
     "init_auxiliary_flow",
     "init_iaf",
     "init_planar",
+    "linearized_posterior",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import ml_collections
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.objectives.spec import LikelihoodTraits
 from sfvae_jax.options import (
     COUNT_OR_0,
     FLAG,
@@ -81,18 +82,26 @@ def option_group(specs: Mapping[str, PosteriorSpec] = POSTERIORS) -> dict[str, O
     }
 
 
-def check_posterior(group: ml_collections.ConfigDict, name: str) -> None:
-    """Checks that options of other families, such as a shared flow, keep their defaults.
+def check_posterior(
+    group: ml_collections.ConfigDict, name: str, likelihood: LikelihoodTraits
+) -> None:
+    """Checks the likelihood, and that options of other families keep their defaults.
 
     Args:
         group: the group `posterior`.
         name: the family that it names, or that the objective chooses.
+        likelihood: the spec of the likelihood, which the family may need.
 
     Raises:
         UsageError: naming the option and the families that it applies to.
     """
     check_own_options("posterior", group, POSTERIORS, name)
     spec = POSTERIORS[name]
+    if spec.requires_information and not likelihood.has_information:
+        raise UsageError(
+            f"posterior.name {name!r} requires a likelihood with the method information, which"
+            " that of likelihood.name does not have; choose another of the two"
+        )
     if group.amortized_flow or spec.can_share_flow:
         return
     owners = " or ".join(repr(other.name) for other in POSTERIORS.values() if other.can_share_flow)

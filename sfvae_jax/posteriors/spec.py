@@ -49,6 +49,10 @@ class PosteriorSpec:
         summary: what it is, in one line.
         num_outputs: how many numbers the encoder must give.
         build: makes the posterior of one example from the encoder's outputs [num_outputs].
+        of_decoder: makes the posterior from what `build` gives, the decoder of the example (a
+            function of one latent [m]), the example and the likelihood; None if `build` gives it.
+            The other attributes describe this posterior.
+        requires_information: whether `of_decoder` needs the likelihood's `information`.
         has_density: whether q(z|x) is a distribution, not a single point.
         exact_density: whether the density that comes with a sample is log q(z|x), not an upper
             bound of it in expectation.
@@ -72,6 +76,8 @@ class PosteriorSpec:
     summary: str
     num_outputs: Callable[[Settings], int]
     build: Callable[[Settings, Array, Declare], Code]
+    of_decoder: Callable[[Code, Callable[[Array], Any], Array, Any], Code] | None = None
+    requires_information: bool = False
     has_density: bool = True
     exact_density: bool = True
     closed_form_kl: bool = False
@@ -83,6 +89,21 @@ class PosteriorSpec:
     can_share_flow: bool = False
     loss_scales: tuple[str, ...] = ()
     own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+
+    def posterior(
+        self, code: Code, decode: Callable[[Array], Any], x: Array, likelihood: Any
+    ) -> Code:
+        """Returns q(z|x) from what the model's `encode` gives for one example.
+
+        That is q(z|x) itself, unless the family has `of_decoder`.
+
+        Args:
+            code: what `encode` gives.
+            decode: maps one latent [m] to the parameters of p(x|z) that score x.
+            x: the example.
+            likelihood: p(x|z).
+        """
+        return code if self.of_decoder is None else self.of_decoder(code, decode, x, likelihood)
 
 
 def mean_and_stddev(settings: Settings, raw: Array) -> tuple[Array, Array, Array]:

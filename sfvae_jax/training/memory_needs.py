@@ -11,6 +11,7 @@ import ml_collections
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
 from sfvae_jax.models import Model, count_parameters
+from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runtime.devices import UNKNOWN_MEMORY, device_memory
 from sfvae_jax.runtime.memory import host_memory
 from sfvae_jax.training.state import make_optimizer
@@ -71,7 +72,7 @@ def check_sizes(
         _parameters(config, model, shape),
         _batches(config.train, batch_size, numbers * itemsize if streamed else 0),
         _samples(config.objective, config.train, batch_size, numbers),
-        _jacobian(config.objective, config.model.latent_size, numbers),
+        _jacobian(config, numbers),
     ]
     for need in needs:
         if need is not None and need.num_bytes > need.available:
@@ -124,12 +125,19 @@ def _samples(
     return _Need(num_bytes, device_memory(), what, "objective.num_samples")
 
 
-def _jacobian(objective: ml_collections.ConfigDict, latent_size: int, numbers: int) -> _Need | None:
-    if not objectives.OBJECTIVES[objective.name].forms_jacobian(objective):
+def _jacobian(config: ml_collections.ConfigDict, numbers: int) -> _Need | None:
+    if not forms_jacobian(config):
         return None
     what = "the decoder's Jacobian of one example takes"
-    num_bytes = latent_size * numbers * _FLOAT
+    num_bytes = config.model.latent_size * numbers * _FLOAT
     return _Need(num_bytes, device_memory(), what, "model.latent_size")
+
+
+def forms_jacobian(config: ml_collections.ConfigDict) -> bool:
+    """Whether training takes all m tangents of the decoder, for the objective or the posterior."""
+    of_posterior = POSTERIORS[config.posterior.name].of_decoder is not None
+    info = objectives.OBJECTIVES[config.objective.name]
+    return of_posterior or info.forms_jacobian(config.objective)
 
 
 def _widest(value: int | tuple[int, ...] | None) -> int:

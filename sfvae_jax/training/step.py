@@ -21,6 +21,7 @@ from sfvae_jax.runtime.devices import device_memory
 from sfvae_jax.training.frozen_decoder import without_gradient
 from sfvae_jax.training.losses.base import Metrics, build_loss, weights_at
 from sfvae_jax.training.losses.model_functions import model_functions
+from sfvae_jax.training.memory_needs import forms_jacobian
 from sfvae_jax.training.microbatch import (
     automatic_microbatch,
     gradient,
@@ -112,7 +113,9 @@ def build_gradient(
     schedules = make_schedules(config.objective, config.train.steps)
     info = objectives.OBJECTIVES[config.objective.name]
     # If the objective decodes samples of a posterior, so do BatchNorm's moments.
-    at_center = info.deterministic or not POSTERIORS[config.posterior.name].has_density
+    # A posterior of the decoder can only be made when the moments are known.
+    family = POSTERIORS[config.posterior.name]
+    at_center = info.deterministic or not family.has_density or family.of_decoder is not None
 
     def take_gradient(state: TrainState, stored: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
         step_rng = jax.random.fold_in(rng, state.step)
@@ -161,7 +164,7 @@ def _microbatch(
         return config.train.microbatch
     info, objective = objectives.OBJECTIVES[config.objective.name], config.objective
     whole = info.batch_statistic or objective.free_bits_of_batch
-    if whole or not info.forms_jacobian(objective):
+    if whole or not forms_jacobian(config):
         return share
     functions = model_functions(
         model, state.params, state.batch_stats, objective.jacobian_dtype, batch_size=share

@@ -42,6 +42,7 @@ FLOW = {"posterior__num_flows": 2, "posterior__hidden_sizes": (5,)}
 SMALL = (4, 6, 1)
 KINDS = {
     "full": _of(SMALL, posterior__name="full_covariance"),
+    "linearized": _of(SMALL, posterior__name="linearized"),
     "planar": _of(SMALL, posterior__name="planar", posterior__num_flows=2),
     "iaf": _of(SMALL, posterior__name="iaf", **FLOW),
     "auxiliary": _of(SMALL, posterior__name="auxiliary_flow", **FLOW),

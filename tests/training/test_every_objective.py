@@ -38,10 +38,11 @@ SMALL = {
 def _marks(name, posterior):
     """Slow: all but the first posterior; the sampled ELBO has one of each kind by default.
 
-    Those are a Gaussian with correlations and a flow whose networks are shared.
+    Those are a Gaussian with correlations, the one that the decoder implies, and a flow whose
+    networks are shared.
     """
     quick = (objectives.OBJECTIVES[name].default_posterior,)
-    quick += ("full_covariance", "iaf") * (name == "sampling")
+    quick += ("full_covariance", "linearized", "iaf") * (name == "sampling")
     return [pytest.mark.slow] * (posterior not in quick)
 
 
@@ -74,14 +75,17 @@ def _images(part):
 def test_thirty_steps_improve_the_held_out_value(name, posterior, likelihood):
     """The value is the objective's own, on 64 other digits, each under 8 draws of the noise.
 
-    All 8 paired differences must show a gain.
+    All 8 paired differences must show a gain. The posterior that the decoder implies takes more
+    steps: it is narrow around a random decoder, whose Jacobian shrinks before the decoder fits.
     """
+    num_steps = 150 if posterior == "linearized" else 30
     config = load_config("mnist_collapse").get_config("laptop")
     names = {
         "objective.name": name,
         "posterior.name": posterior,
         "objective.num_probes": int(name != "sampling_free"),
         "likelihood.name": likelihood,
+        "train.steps": num_steps,
         "data.binarization": "static" if likelihood == "bernoulli" else "none",
     }
     config.update_from_flattened_dict({**SMALL, **names})
@@ -108,7 +112,7 @@ def test_thirty_steps_improve_the_held_out_value(name, posterior, likelihood):
 
     keys = jax.random.split(jax.random.key(0), 8)
     before = held_out(state, keys)
-    state, metrics = steps(state, data.batch_indices(0, 64, 32, 0, 30))
+    state, metrics = steps(state, data.batch_indices(0, 64, 32, 0, num_steps))
     gains = np.array(before - held_out(state, keys))
     assert np.isfinite([*gains, *metrics["loss"], *metrics["grad_norm"]]).all()
     assert gains.min() > 0.5

@@ -31,8 +31,8 @@ def one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
     return jax.lax.platform_dependent(matrix, cpu=sequential, default=function)
 
 
-def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
-    """A^-1 and log det A from one Cholesky factorisation."""
+def _cholesky(matrix: Array) -> Array:
+    """The lower triangular L with L L' = A, whose rounding error may be added to A."""
     factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     trial = factorize(matrix)
@@ -43,7 +43,13 @@ def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
         return factorize(matrix + rounding * identity)
 
     # If a pivot fails, everything after it is nan.
-    factor = jax.lax.cond(jnp.isfinite(trial[-1, -1]), lambda: trial, with_rounding_error)
+    return jax.lax.cond(jnp.isfinite(trial[-1, -1]), lambda: trial, with_rounding_error)
+
+
+def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
+    """A^-1 and log det A from one Cholesky factorisation."""
+    factor = _cholesky(matrix)
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
     return jax.scipy.linalg.cho_solve((factor, True), identity), log_det
 
@@ -137,3 +143,33 @@ def _triangular_inverse_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     (matrix,), (tangent,) = primals, tangents
     inverse = triangular_inverse(matrix)
     return inverse, -matmul(matmul(inverse, jnp.tril(tangent)), inverse)
+
+
+def _reversed_cholesky_inverse(matrix: Array) -> Array:
+    # The factor of A with rows and columns reversed, reversed back, is an upper triangular U with
+    # U U' = A, and the inverse of U' is lower triangular.
+    upper = _cholesky(matrix[::-1, ::-1])[::-1, ::-1]
+    return _lower_triangular_inverse(upper.T)
+
+
+@jax.custom_jvp
+def inverse_factor(matrix: Array) -> Array:
+    """The lower triangular L with L L' = A^-1 for a symmetric positive definite A [m, m].
+
+    A^-1 itself is not formed.
+    """
+    return one_by_one_on_cpu(_reversed_cholesky_inverse, matrix)
+
+
+@inverse_factor.defjvp
+def _inverse_factor_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """dL = -L P(L' dA L), where P takes the entries below the diagonal and half of the diagonal.
+
+    From d(L L') = -A^-1 dA A^-1 it follows that L^-1 dL plus its transpose is -L' dA L, and L^-1 dL
+    is lower triangular.
+    """
+    (matrix,), (tangent,) = primals, tangents
+    factor = inverse_factor(matrix)
+    change = matmul(matmul(factor.T, 0.5 * (tangent + tangent.T)), factor)
+    half = jnp.tril(change, -1) + 0.5 * jnp.diag(jnp.diagonal(change))
+    return factor, -matmul(factor, half)

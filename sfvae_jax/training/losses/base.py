@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from sfvae_jax import data, likelihoods, objectives
+from sfvae_jax import data, likelihoods, objectives, posteriors
 from sfvae_jax.objectives import Batch, Example, Weights
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
@@ -35,6 +35,7 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
     """
     info, options = objectives.OBJECTIVES[config.objective.name], config.objective
     traits = likelihoods.LIKELIHOODS[config.likelihood.name]
+    family = posteriors.POSTERIORS[config.posterior.name]
     likelihood = likelihoods.build(config.likelihood, data.language(config.data))
     given = {
         "posterior_variance": config.posterior.variance,
@@ -44,11 +45,12 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
 
     def of_examples(rng: Array, functions: Functions, x: Array, weights: Weights) -> Value:
         def of_example(key: Array, x: Array) -> Value:
+            decode = functions.decode_given(x)
             example = Example(
                 rng=key,
                 x=x,
-                posterior=functions.encode(x),
-                decode=functions.decode_given(x),
+                posterior=family.posterior(functions.encode(x), decode, x, likelihood),
+                decode=decode,
                 tangent_decode=functions.tangent_decode,
                 decoder_params=functions.decoder_params,
                 of_sequences=traits.of_sequences,

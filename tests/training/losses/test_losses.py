@@ -11,7 +11,7 @@ import scipy.stats
 from sfvae_jax import objectives
 from sfvae_jax.config import resolve
 from sfvae_jax.objectives import Weights
-from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian
+from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, Point
 from sfvae_jax.training.losses.base import build_loss
 from sfvae_jax.training.losses.model_functions import Functions
 
@@ -281,3 +281,31 @@ def test_an_objective_from_outside_only_needs_its_spec(float64, tiny_config, mon
 def test_a_spec_has_one_way_to_be_computed():
     with pytest.raises(TypeError, match="objective 'rae' must have one of of_example"):
         dataclasses.replace(objectives.OBJECTIVES["rae"], of_example=None)
+
+
+def test_a_posterior_of_the_decoder_is_made_from_code_decoder_and_likelihood(tiny_config):
+    """Its linearised ELBO is the log evidence at the code, by training and by an evaluation."""
+    weights = jnp.array([[0.5, -1.0, 0.3], [0.8, 0.2, -0.6]])
+    decode = lambda z: jnp.tanh(z @ weights)  # noqa: E731
+    config = tiny_config(
+        **{
+            "objective.name": "linearized",
+            "posterior.name": "linearized",
+            "model.latent_size": 2,
+            "likelihood.variance": 0.3,
+        }
+    )
+    functions = Functions(lambda x: Point(0.5 * x[:2]), decode, {})
+    x = jnp.array(BATCH)
+
+    @jax.jit
+    def both():
+        loss = build_loss(resolve(config), None)
+        evidence = jax.vmap(
+            lambda x: objectives.log_evidence(decode, x, 0.5 * x[:2], observation_variance=0.3)
+        )(x)
+        value, _ = loss(jax.random.key(0), functions, x, Weights(0.5, 1.0, 1.0))
+        return value, -jnp.mean(evidence)
+
+    value, expected = both()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
