@@ -28,6 +28,7 @@ from sfvae_jax.options import Option, Rule
 from sfvae_jax.plugins.options import DIGESTS, PLUGINS
 from sfvae_jax.posteriors.options import check_posterior
 from sfvae_jax.training.losses.options import check_objective
+from sfvae_jax.training.losses.posterior_rules import check_with_posterior
 from sfvae_jax.training.options import check_train
 from sfvae_jax.training.schedules import make_schedules, settled_after
 
@@ -166,8 +167,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
         check(config[name])
     _check_objective_fits(config)
     likelihood = likelihoods.LIKELIHOODS[config.likelihood.name]
-    check_posterior(config.posterior, _posterior_name(config), likelihood)
-    _check_free_bits(config)
+    posterior = _posterior_name(config)
+    check_posterior(config.posterior, posterior, likelihood)
+    check_with_posterior(config.objective, posterior, config.model.latent_size)
     _check_batch_size(config)
     _check_pixels(config)
     check_output_activation(config.model, likelihood, config.data.scale)
@@ -364,37 +366,4 @@ def check_average(config: ml_collections.ConfigDict) -> None:
             "evaluations.use_ema measures a moving average of the parameters, and this run keeps"
             " none, because train.ema_decay is 0; set evaluations.use_ema=false, or train a new run"
             " with train.ema_decay, such as 0.999"
-        )
-
-
-def _check_free_bits(config: ml_collections.ConfigDict) -> None:
-    """Checks that free bits have a closed form of the KL divergence, and groups that fit it."""
-    objective, posterior = config.objective, _posterior_name(config)
-    if not objective.free_bits and not objective.free_bits_groups:
-        return
-    info, family = objectives.OBJECTIVES[objective.name], posteriors.POSTERIORS[posterior]
-    if not (info.parts and info.closed_form_kl and family.closed_form_kl):
-        closed = [name for name, spec in posteriors.POSTERIORS.items() if spec.closed_form_kl]
-        fitting = [
-            name
-            for name, spec in objectives.OBJECTIVES.items()
-            if spec.parts and spec.closed_form_kl
-        ]
-        annealing = " with objective.beta_schedule=linear" if info.parts else ""
-        raise UsageError(
-            f"objective.free_bits requires a KL divergence in closed form; objective"
-            f" {objective.name!r} with posterior {posterior!r} has none; choose"
-            f" objective.name={' or '.join(fitting)} with posterior.name={' or '.join(closed)}, or"
-            f" objective.free_bits=0{annealing}"
-        )
-    groups, size = tuple(objective.free_bits_groups), config.model.latent_size
-    if groups and sum(groups) != size:
-        raise UsageError(
-            f"objective.free_bits_groups {groups} must be positive sizes with sum"
-            f" model.latent_size = {size}"
-        )
-    if len(groups) > 1 and not family.kl_per_dimension:
-        raise UsageError(
-            f"objective.free_bits_groups {groups}: the dimensions of posterior {posterior!r}"
-            f" are correlated, so that they are one group; expected () or ({size},)"
         )

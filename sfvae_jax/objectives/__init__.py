@@ -32,6 +32,7 @@ from sfvae_jax.objectives.batch.batch_information import (
 from sfvae_jax.objectives.batch.linearized_bilbo import linearized_bilbo, second_order_bilbo
 from sfvae_jax.objectives.batch_loss import batch_loss
 from sfvae_jax.objectives.bend import bend_penalty, decoder_bend
+from sfvae_jax.objectives.control_variate import control_variate_elbo
 from sfvae_jax.objectives.deterministic.autoencoders import cv_vae_loss, rae_loss, squared_error
 from sfvae_jax.objectives.deterministic.penalties import (
     gradient_penalty,
@@ -108,6 +109,7 @@ __all__ = [
     "constant_variance_elbo",
     "constant_variance_penalty",
     "constant_weight",
+    "control_variate_elbo",
     "cv_vae_loss",
     "cyclic_weight",
     "decoder_bend",

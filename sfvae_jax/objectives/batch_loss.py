@@ -41,6 +41,7 @@ def batch_loss(
     decoder_params: Any = None,
     posterior_variance: float = 1.0,
     num_samples: int = 1,
+    antithetic: bool = False,
     gamma: Array | float = 0.5,
     log_det_weight: float | str = 1.0,
     beta: Array | float | None = None,
@@ -81,6 +82,7 @@ def batch_loss(
         posterior_variance: the one variance of "constant_variance", "bilbo", "bilbo_baggins",
             "linearized_bilbo" and "cv_vae".
         num_samples: number of samples per example, of sampled bounds.
+        antithetic: whether these samples come in pairs, as in `sampling_elbo`.
         gamma: as in `sampling_free_elbo`; may change with the step.
         log_det_weight: as in `sampling_free_elbo`, or "gamma" to follow gamma.
         beta: weight of the KL divergence or of the codes' squared norm; may change with the step
@@ -115,6 +117,7 @@ def batch_loss(
     info = _info(name)
     values = {
         "num_samples": num_samples,
+        "antithetic": antithetic,
         "gamma": gamma,
         "log_det_weight": log_det_weight,
         "beta": beta,

@@ -12,6 +12,7 @@ from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
     check_at_least_one,
     check_has,
     check_per_element,
@@ -20,10 +21,11 @@ from sfvae_jax.objectives.numerics.checks import (
     check_vector,
 )
 from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
-from sfvae_jax.objectives.numerics.precision import wide
+from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.objectives.spec import (
     ClosedFormPosterior,
     Example,
+    GaussianPosterior,
     Likelihood,
     ObjectiveInfo,
     PathPosterior,
@@ -44,6 +46,7 @@ def sampling_elbo(
     likelihood: Likelihood,
     *,
     num_samples: int = 1,
+    antithetic: bool = False,
     prior_stddev: Array | float = 1.0,
 ) -> Elbo:
     """The ELBO with its expected log likelihood estimated from k reparameterised samples.
@@ -56,37 +59,40 @@ def sampling_elbo(
     auxiliary v, log q is log q(z, v|x) - log r(v|x, z), as in GAPS Eqs. 7 and 14.) The estimate is
     unbiased; its expectation is a lower bound of log p(x).
 
+    With `antithetic` the samples come in pairs mean + L e and mean - L e of a Gaussian posterior
+    N(mean, L L'). All terms of odd order in e cancel in a pair, in value and gradient, and the
+    terms of even order are as noisy as in one sample.
+
     Args:
         rng: key of this example's noise.
         decode: maps one latent [m] to the likelihood's parameters.
         x: one example.
         posterior: q(z|x), with `sample_and_log_prob`, such as `posteriors.DiagonalGaussian`. Its
             closed forms, if it has any, are `expected_log_prior`, `entropy` and
-            `kl_per_dimension`.
+            `kl_per_dimension`. Pairs require a Gaussian, with `mean` and `deviation(noise)`.
         likelihood: p(x|z), with `log_prob(x, parameters)`, such as `likelihoods.Gaussian`.
         num_samples: k, at least 1.
+        antithetic: whether samples come in pairs; k is then even.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
 
     Returns:
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] where it has a closed form.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
-            likelihood lacks a method, or a deviation is known not to be positive.
+        ArgumentError: if num_samples is less than 1, or odd with pairs, the shapes do not fit, the
+            posterior or the likelihood lacks a method, or a deviation is known not to be positive.
     """
     check_likelihood(likelihood)
-    z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
+    if antithetic:
+        gaussian: Any = posterior  # the next line checks that it is one
+        z = samples_at(gaussian, noise_of_samples(rng, gaussian, num_samples, antithetic))
+    else:
+        z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
     log_likelihood = jnp.mean(jax.vmap(lambda z: log_likelihood_of(likelihood, x, decode(z)))(z))
     if not isinstance(posterior, ClosedFormPosterior):
         log_prior = jax.vmap(lambda z: _log_prior(z, prior_stddev))(z)
         return Elbo(log_likelihood, jnp.mean(log_prior), -jnp.mean(log_q))
-    per_dimension = getattr(posterior, "kl_per_dimension", lambda _: None)
-    return Elbo(
-        log_likelihood=log_likelihood,
-        log_prior=posterior.expected_log_prior(prior_stddev),
-        entropy=posterior.entropy(),
-        kl_per_dimension=per_dimension(prior_stddev),
-    )
+    return closed_form_elbo(log_likelihood, posterior, prior_stddev)
 
 
 def sticking_the_landing_elbo(
@@ -175,6 +181,46 @@ def iwae_bound(
     return jax.nn.logsumexp(log_weights) - math.log(num_samples)
 
 
+def noise_of_samples(
+    rng: Array, posterior: GaussianPosterior, num_samples: int, antithetic: bool
+) -> Array:
+    """Draws the noise e [k, m] of k samples of a Gaussian.
+
+    In pairs, the second half is minus the first. Otherwise it is the noise that the posterior's
+    `sample_and_log_prob` draws.
+
+    Raises:
+        ArgumentError: if k is less than 1, or odd with pairs, or the posterior is no Gaussian.
+    """
+    check_at_least_one("num_samples", num_samples)
+    for method in ("deviation", "expected_log_prior", "entropy"):
+        check_has("posterior", posterior, method, _POSTERIOR)
+    if antithetic and num_samples % 2:
+        raise ArgumentError(f"num_samples must be even with antithetic pairs, got {num_samples}")
+    keys = jax.random.split(rng, num_samples // 2 if antithetic else num_samples)
+    noise = jax.vmap(lambda key: normal_like(key, posterior.mean))(keys)
+    return jnp.concatenate([noise, -noise]) if antithetic else noise
+
+
+def samples_at(posterior: GaussianPosterior, noise: Array) -> Array:
+    """The samples z [k, m] of a Gaussian posterior with this noise [k, m]."""
+    z = jax.vmap(lambda noise: wide(posterior.mean) + posterior.deviation(noise))(noise)
+    return rounded_like(z, *jax.tree.leaves(posterior))
+
+
+def closed_form_elbo(
+    log_likelihood: Array, posterior: ClosedFormPosterior, prior_stddev: Array | float
+) -> Elbo:
+    """The ELBO with this log likelihood and the posterior's closed-form divergence."""
+    per_dimension = getattr(posterior, "kl_per_dimension", lambda _: None)
+    return Elbo(
+        log_likelihood=log_likelihood,
+        log_prior=posterior.expected_log_prior(prior_stddev),
+        entropy=posterior.entropy(),
+        kl_per_dimension=per_dimension(prior_stddev),
+    )
+
+
 def check_likelihood(likelihood: Likelihood) -> None:
     """Checks that a likelihood has `log_prob`; inside `jax.vmap` the error would be longer."""
     check_has("likelihood", likelihood, "log_prob", "likelihoods.Gaussian(variance)")
@@ -214,8 +260,8 @@ def _log_prior(z: Array, prior_stddev: Array | float) -> Array:
     return gaussian_log_prob(z, jnp.zeros_like(z), jnp.square(wide(prior_stddev)))
 
 
-def _estimate(estimator: Callable[..., Any]) -> Callable[[Example], Any]:
-    """Adapts an estimator of this file to the `Example` that training passes."""
+def _estimate(estimator: Callable[..., Any], *options: str) -> Callable[[Example], Any]:
+    """Adapts an estimator of this file, with its options, to the `Example` of training."""
 
     def of_example(example: Example) -> Any:
         return estimator(
@@ -224,7 +270,7 @@ def _estimate(estimator: Callable[..., Any]) -> Callable[[Example], Any]:
             example.x,
             example.posterior,
             example.likelihood,
-            num_samples=example.options.num_samples,
+            **{name: getattr(example.options, name) for name in options},
         )
 
     return of_example
@@ -235,7 +281,7 @@ SAMPLING = ObjectiveInfo(
     summary="the ELBO estimated from samples of the posterior",
     function="sampling_elbo",
     source="SFVAE Eqs. 7-9",
-    of_example=_estimate(sampling_elbo),
+    of_example=_estimate(sampling_elbo, "num_samples", "antithetic"),
     takes_posterior=has_density,
     takes_likelihood=is_any,
     default_posterior="diagonal",
@@ -243,7 +289,7 @@ SAMPLING = ObjectiveInfo(
     parts=True,
     bound="yes, in expectation",
     decoder_passes="num_samples",
-    options=("num_samples",),
+    options=("num_samples", "antithetic"),
     default_beta=1.0,
 )
 
@@ -252,7 +298,7 @@ STICKING_THE_LANDING = ObjectiveInfo(
     summary="the sampled ELBO without the score of the posterior in its gradient",
     function="sticking_the_landing_elbo",
     source="SFVAE Table 3, Roeder et al. 2017",
-    of_example=_estimate(sticking_the_landing_elbo),
+    of_example=_estimate(sticking_the_landing_elbo, "num_samples"),
     takes_posterior=has_inverse,
     takes_likelihood=is_any,
     default_posterior="diagonal",
@@ -268,7 +314,7 @@ IWAE = ObjectiveInfo(
     summary="the importance-weighted bound",
     function="iwae_bound",
     source="GAPS Eq. 9",
-    of_example=_estimate(iwae_bound),
+    of_example=_estimate(iwae_bound, "num_samples"),
     takes_posterior=has_density,
     takes_likelihood=is_any,
     default_posterior="diagonal",

@@ -173,6 +173,7 @@ class Options(Protocol):
     """The options of the group `objective` that objectives read, by their names."""
 
     num_samples: int
+    antithetic: bool
     log_det_weight: float | str
     beta: float
     tau: float

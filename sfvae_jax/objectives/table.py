@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sfvae_jax.objectives.batch.batch_information import BILBO, BILBO_BAGGINS, CONSTANT_VARIANCE
 from sfvae_jax.objectives.batch.linearized_bilbo import LINEARIZED_BILBO
+from sfvae_jax.objectives.control_variate import CONTROL_VARIATE
 from sfvae_jax.objectives.deterministic.autoencoders import (
     AUTOENCODER,
     CV_VAE,
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, ObjectiveInfo] = {
         SAMPLING,
         STICKING_THE_LANDING,
         IWAE,
+        CONTROL_VARIATE,
         SAMPLING_FREE,
         LINEARIZED,
         LOG_EVIDENCE,

@@ -35,6 +35,7 @@ OPTIONS = {
     "sampling": SAMPLES,
     "sticking_the_landing": SAMPLES,
     "iwae": SAMPLES,
+    "control_variate": {**SAMPLES, "beta": BETA},
     "sampling_free": {"gamma": GAMMA, "log_det_weight": LOG_DET},
     "linearized": {"beta": BETA},
     "constant_variance": {"posterior_variance": VARIANCE},
@@ -167,6 +168,7 @@ DENSE = {
     "iwae": _iwae,
     "sampling_free": _sampling_free,
     "linearized": _linearized,
+    "control_variate": _linearized,  # without noise, as the decoder is linear
     "log_evidence": _log_evidence,
     "constant_variance": _constant_variance,
     "bilbo": _constant_variance,  # their means over the batch are equal

@@ -196,6 +196,11 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
             r"free_bits_groups \(1, 2\) .* sum model.latent_size = 4",
         ),
         ({"free_bits": 0.1, "entropy_weight": 0.5}, "exclude each other"),
+        ({"name": "iwae", "antithetic": True}, "antithetic only applies to sampling, control_var"),
+        (
+            {"name": "sampling", "antithetic": True, "num_samples": 3},
+            "antithetic requires an even objective.num_samples, such as 2; got 3",
+        ),
         ({"name": "iwae", "beta": 0.5}, "objective 'iwae' has no KL divergence of its own"),
         ({"name": "bilbo", "beta_schedule": "linear"}, "'bilbo' has no KL divergence of its own"),
         ({"name": "log_evidence", "entropy_weight": 0.5}, "has no KL divergence of its own"),
@@ -238,6 +243,14 @@ def test_weights_that_an_objective_has_no_place_for_are_refused(tiny_config, cha
                 f"'sampling' with posterior '{name}' has none; .* or objective.free_bits=0 with",
             )
             for name in ("planar", "iaf", "auxiliary_flow")
+        ),
+        (
+            {
+                "posterior.name": "iaf",
+                "objective.antithetic": True,
+                "objective.num_samples": 2,
+            },
+            "antithetic requires a Gaussian posterior, not 'iaf'; .* posterior.name=diagonal or",
         ),
         (
             {

@@ -107,6 +107,10 @@ class Rows:
         """J' diag(1/c) r, [m]."""
         return matmul(self.rows, residual / variance)
 
+    def push(self, directions: Array) -> Array:
+        """J v for each direction v, [k, n] for directions [k, m]."""
+        return matmul(directions, self.rows)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactoredRows:
@@ -131,6 +135,10 @@ class FactoredRows:
     def project(self, residual: Array, variance: Array) -> Array:
         """J' diag(1/c) r, [m]."""
         return matmul(self.hidden_rows, matmul(self.kernel, residual / variance))
+
+    def push(self, directions: Array) -> Array:
+        """J v for each direction v, [k, n] for directions [k, m]."""
+        return matmul(matmul(directions, self.hidden_rows), self.kernel)
 
     def _formed(self) -> Rows:
         return Rows(jnp.matmul(self.hidden_rows, self.kernel))

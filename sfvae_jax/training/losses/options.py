@@ -77,6 +77,12 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
         "num_samples": Option(
             1, COUNT, f"Number of posterior samples per example ({_readers(specs, 'num_samples')})"
         ),
+        "antithetic": Option(
+            False,
+            FLAG,
+            "Whether samples come in pairs on opposite sides of a Gaussian posterior's mean"
+            f" ({_readers(specs, 'antithetic')}); num_samples is then even",
+        ),
         "gamma": Option(
             0.5, IN_0_1, f"Weight of the quadratic correction ({_readers(specs, 'gamma')})"
         ),
@@ -209,6 +215,16 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
     info = objectives.OBJECTIVES[options.name]
     specs = objectives.OBJECTIVES
     _check_weights(options, info)
+    if options.antithetic and "antithetic" not in info.options:
+        raise UsageError(
+            f"objective.antithetic only applies to {_readers(specs, 'antithetic')}; objective.name"
+            f" is {options.name!r}"
+        )
+    if options.antithetic and options.num_samples % 2:
+        raise UsageError(
+            "objective.antithetic requires an even objective.num_samples, such as 2; got"
+            f" {options.num_samples}"
+        )
     if options.log_det_weight != 1.0 and "log_det_weight" not in info.options:
         raise UsageError(
             f"objective.log_det_weight only applies to {_readers(specs, 'log_det_weight')};"
