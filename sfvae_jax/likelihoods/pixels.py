@@ -144,7 +144,7 @@ class DiscretizedLogistic:
 
         sum f(a) (mu'/s + a u')^2 + f(b) (mu'/s + b u')^2 + (w/2 / sinh(w/2))^2 u'^2
 
-        Here a, b = (x -+ h - mu) / s are the scaled edges of the bin with a > b, w = a - b,
+        Here a, b = (x +- h - mu) / s are the scaled edges of the bin with a > b, w = a - b,
         u = log s, f = F (1 - F) is the logistic's density, and mu' and u' are the tangents. The
         lowest level only has the term of a, the highest only that of b.
 
