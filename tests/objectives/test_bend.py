@@ -11,8 +11,10 @@ import pytest
 from sfvae_jax import likelihoods, objectives
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.objectives import batch_loss
+from sfvae_jax.objectives import Weights, batch_loss
 from sfvae_jax.posteriors import DiagonalGaussian, FullCovarianceGaussian, PlanarFlow
+from sfvae_jax.training.losses.base import build_loss
+from sfvae_jax.training.losses.model_functions import Functions
 
 N, M = 4, 3
 _rng = np.random.default_rng(0)
@@ -227,6 +229,29 @@ def test_the_loss_of_a_batch_has_the_weighted_bend(name):
     assert np.ptp(each) > 0.01
     for key in without:
         np.testing.assert_allclose(metrics[key], without[key], rtol=1e-6)
+
+
+def test_a_config_trains_with_the_same_loss(tiny_config):
+    """The weight, the key of each example and the metric are those of `batch_loss`."""
+    options = {"objective.name": "linearized", "objective.bend_weight": 2.0}
+    loss = build_loss(resolve(tiny_config(**options, **{"likelihood.variance": 0.5})), None)
+
+    @jax.jit
+    def both(rng):
+        functions = Functions(
+            encode=lambda x: DiagonalGaussian(x[:M], 0.3 + jnp.square(x[1:])),
+            decode=_quadratic,
+            decoder_params={},
+        )
+        q = jax.vmap(functions.encode)(X)
+        given = rng, _quadratic, X, q, likelihoods.Gaussian(0.5)
+        trained = loss(rng, functions, X, Weights(gamma=0.5, beta=1.0, entropy=1.0))
+        return trained, batch_loss("linearized", *given, bend_weight=2.0)
+
+    with jax.numpy_rank_promotion("allow"):
+        (obtained, metrics), (expected, others) = both(jax.random.key(1))
+    np.testing.assert_allclose(obtained, expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics["bend"], others["bend"], rtol=1e-6)
 
 
 def test_gradients_straighten_the_decoder_and_narrow_the_posterior():

@@ -46,6 +46,14 @@ def test_every_gamma_of_the_schedule_has_its_constant_control():
     assert [set(run) for run in scheduled] == 3 * [{"seed", "objective.gamma_schedule"}]
 
 
+def test_the_bend_is_weighted_in_both_linearised_objectives_and_never_in_sampling():
+    runs = _sweep("mnist_bend", "laptop")
+    found = [(run["objective.name"], run["objective.bend_weight"]) for run in runs]
+    weighted = [(n, w) for n in ("sampling_free", "linearized") for w in (0.0, 1.0, 10.0)]
+    assert found == 3 * [("sampling", 0.0), *weighted]
+    assert [run["seed"] for run in runs] == [seed for seed in range(3) for _ in range(7)]
+
+
 def test_all_latents_are_traversed_beside_the_beta_vae_and_the_autoencoder():
     for name, latents, beta in (("celeba", 32, 10.0), ("chairs3d", 16, 4.0)):
         for preset in ("", "laptop"):

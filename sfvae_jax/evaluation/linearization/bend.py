@@ -33,8 +33,8 @@ OPTIONS = {
     "share": Option(
         0.1,
         POSITIVE,
-        "Share of the tangent's squared length at which the decoder counts as bent: its bend's"
-        " squared length there",
+        "Share of its tangent's squared length from which on the squared length of the decoder's"
+        " bend ends the straight part",
     ),
     "reach": Option(
         8.0,
