@@ -23,7 +23,7 @@ from sfvae_jax.evaluation.linearization.taylor import draw_taylor
 from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 from sfvae_jax.evaluation.spec import Evaluation, Measure
 from sfvae_jax.evaluation.standard_errors import standard_error
-from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
+from sfvae_jax.evaluation.trained_model import TrainedModel, require_gaussian
 from sfvae_jax.options import COUNT_OR_0, Option, Rule, is_tuple_of, is_whole, whole
 
 LINEARIZED = "linearized"
@@ -91,7 +91,7 @@ def evaluate_jacobian_quality(
     """Takes the measures of `jacobian_quality`, means over the first `num_images` images.
 
     Sigma is the covariance of the decoder's output E[x|z] over z ~ q(z|x), from `num_truth`
-    samples. K is `linearized` (U U', U = J diag(stddev)) or a number of samples.
+    samples. K is `linearized` (U U', U = J diag(stddev) or J L) or a number of samples.
 
     variance_correlation_K      the Pearson correlation with the true variances, over the pixels
     covariance_error_squared_K  |E - Sigma|_F^2, unbiased, so that it may be negative near zero. The
@@ -111,12 +111,11 @@ def evaluate_jacobian_quality(
 
     def statistics(params: Any, x: Array, key: Array) -> CovarianceStatistics:
         posterior = trained.encode(params, x)
-        require_diagonal(posterior)
+        require_gaussian(posterior)
         return covariance_statistics(
             key,
             lambda z: trained.reconstruct(params, z),
-            posterior.mean,
-            posterior.stddev,
+            posterior,
             sample_counts=counts,
             num_truth=options.num_truth,
             chunk_size=options.chunk_size,

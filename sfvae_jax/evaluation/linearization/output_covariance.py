@@ -1,6 +1,6 @@
 """The covariance of a decoder's output under a posterior, and estimates of it.
 
-z ~ N(mean, diag(stddev^2)), f the decoder, n its outputs, Sigma = Cov f(z). Every n x n matrix here
+z ~ q, a Gaussian posterior, f the decoder, n its outputs, Sigma = Cov f(z). Every n x n matrix here
 is A A' or a sum of such, and is represented by its factor A [n, r] with few columns. Frobenius
 products are <A A', B B'> = |A' B|_F^2, so that no n x n matrix is formed.
 
@@ -25,8 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sfvae_jax import objectives
+from sfvae_jax.objectives.numerics.gaussian_posterior import latents
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
+from sfvae_jax.objectives.numerics.tangents import push_basis
+from sfvae_jax.objectives.spec import GaussianPosterior
 
 # Up to this number of outputs n, |Sigma|_F^2 comes from all pairs of chunks, by an n x n matrix.
 DENSE_OUTPUTS = 1024
@@ -56,8 +58,8 @@ class CovarianceStatistics(NamedTuple):
 def covariance_statistics(
     rng: Array,
     decode: Callable[[Array], Array],
-    mean: Array,
-    stddev: Array,
+    mean: Array | GaussianPosterior,
+    stddev: Array | None = None,
     *,
     sample_counts: Sequence[int],
     num_truth: int,
@@ -65,7 +67,8 @@ def covariance_statistics(
 ) -> CovarianceStatistics:
     """Compares linearised and sampled covariances of a decoder's output with the truth (SFVAE 4.1).
 
-    linearised   U U', U = J diag(stddev), J the Jacobian at the mean   (SFVAE Eq. 12)
+    linearised   U U', U = J diag(stddev), J the Jacobian at the mean   (SFVAE Eq. 12); U = J L for
+                 a posterior N(mean, L L')
     k samples    the unbiased sample covariance. The samples of the largest count are cut into as
                  many groups of k as they fill, and measures are means over the groups
     truth        num_truth other samples, in pairs of chunks
@@ -73,7 +76,7 @@ def covariance_statistics(
     Args:
         rng: the key of this example's noise.
         decode: maps one latent [m] to an array of any shape with n elements.
-        mean: posterior mean, [m].
+        mean: posterior mean, [m]; or a Gaussian posterior, with stddev left out.
         stddev: posterior standard deviations, [m].
         sample_counts: the k, each at least 2.
         num_truth: samples for the truth, at least 8; those that would not fill a pair are left out.
@@ -91,15 +94,16 @@ def covariance_statistics(
             "sample counts must be 2 or more, num_truth 8 or more and chunk_size 2 or more, got"
             f" {tuple(sample_counts)}, {num_truth} and {chunk_size}"
         )
-    center, jacobian = objectives.decoder_jacobian(decode, mean)
-    factor = jacobian * stddev[None, :]  # U [n, m]
+    q = latents(mean, stddev)
+    center, rows = push_basis(decode, q.mean, directions=q.directions)
+    factor = rows.reshape(q.mean.size, -1).T * q.scale[None, :]  # U [n, m]
 
     def draws(rng: Array, first: Array | int, number: int) -> Array:
         """Returns outputs at samples of q, less the output at the mean, [number, n]."""
 
         def draw(index: Array) -> Array:
-            noise = jax.random.normal(jax.random.fold_in(rng, index), mean.shape, mean.dtype)
-            return (decode(mean + stddev * noise) - center).ravel()
+            noise = jax.random.normal(jax.random.fold_in(rng, index), q.mean.shape, q.mean.dtype)
+            return (decode(q.mean + q.deviations(noise[None])[0]) - center).ravel()
 
         return jax.vmap(draw)(first + jnp.arange(number))
 
@@ -115,7 +119,7 @@ def covariance_statistics(
         return _add_chunks(totals, chunks), (jnp.stack(inner), pair)
 
     firsts = jnp.arange(0, 2 * size * num_pairs, 2 * size)
-    totals = _no_chunks(center.size, mean.dtype)
+    totals = _no_chunks(center.size, q.mean.dtype)
     totals, (inner, pairs) = jax.lax.scan(measure, totals, firsts)
     variance = totals[0] / (2 * num_pairs)
     linearized = jnp.sum(jnp.square(factor), axis=1)

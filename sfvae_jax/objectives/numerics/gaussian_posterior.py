@@ -58,7 +58,7 @@ class Latents:
 def latents(
     mean: Array | GaussianPosterior,
     stddev: Array | float | None,
-    prior_stddev: Array | float,
+    prior_stddev: Array | float = 1.0,
 ) -> Latents:
     """Checks a Gaussian posterior and its prior, and returns what the objectives need of them.
 

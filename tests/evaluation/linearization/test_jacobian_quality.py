@@ -72,15 +72,17 @@ class Model(nn.Module):
     """Linear, or with half of each latent's line flattened; or constant."""
 
     kind: str = "linear"
-    full: bool = False
+    family: str = "diagonal"
 
     def setup(self):
         self.weights = self.param("weights", lambda _: jnp.array(MIX))
 
     def encode(self, x):
         mean, stddev = x.ravel()[:2], jnp.array([0.5, 1.0])
-        if self.full:
+        if self.family == "full_covariance":
             return posteriors.FullCovarianceGaussian(mean, jnp.diag(stddev))
+        if self.family == "planar":
+            return posteriors.PlanarFlow(mean, stddev, jnp.ones((1, 2)), mean[None], mean[:1])
         return posteriors.DiagonalGaussian(mean, stddev)
 
     def decode(self, z):
@@ -141,10 +143,16 @@ def test_measures_are_means_over_the_images():
     assert metrics["covariance_error_squared_4"] == pytest.approx(each.mean(), rel=1e-5)
 
 
+def test_a_diagonal_covariance_is_measured_as_the_diagonal_posterior():
+    _, expected, _ = _measure(Model("relu"))
+    _, metrics, _ = _measure(Model("relu", "full_covariance"))
+    assert metrics == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Model(full=True), "a FullCovarianceGaussian posterior is not a diagonal Gaussian"),
+        (Model(family="planar"), "a PlanarFlow posterior is not a Gaussian"),
         (Model("constant"), "the decoder's output does not vary"),
     ],
 )

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sfvae_jax import posteriors
 from sfvae_jax.evaluation import covariance_errors, covariance_statistics
 from sfvae_jax.evaluation.linearization import output_covariance
 
@@ -221,3 +222,19 @@ def test_too_few_samples_are_refused(keys, count, num_truth, chunk):
             num_truth=num_truth,
             chunk_size=chunk,
         )
+
+
+def test_a_posterior_with_a_covariance(float64, keys):
+    """A linear decoder: the factor is J L, and the truth over 2,000 draws is J L L' J'."""
+    tril = np.array([[0.5, 0.0, 0.0], [-0.4, 0.3, 0.0], [0.2, 0.6, 0.8]])
+    posterior = posteriors.FullCovarianceGaussian(jnp.zeros(3), jnp.array(tril))
+    found = jax.jit(
+        lambda rng: covariance_statistics(
+            rng, lambda z: jnp.array(MIX) @ z, posterior, sample_counts=(20,), num_truth=2000
+        )
+    )(next(keys))
+    exact = MIX @ tril @ tril.T @ MIX.T
+    np.testing.assert_allclose(found.own[0], np.sum(exact**2), rtol=1e-10)
+    np.testing.assert_allclose(found.variance_ratio, 1.0, atol=0.15)
+    errors, noise = covariance_errors(found)
+    assert abs(errors[0]) < 4 * noise[0]
