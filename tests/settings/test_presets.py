@@ -63,6 +63,11 @@ CHANGES = {
         "objective.gamma_boundaries": (1, 2, 3, 4),
         "evaluations.steps": (2, 4),
     },
+    "gradient_noise": {
+        "evaluations.gradient_noise.num_draws": 20,
+        "evaluations.gradient_noise.num_images": 4,
+        "evaluations.gradient_noise.num_reference_samples": 2,
+    },
     "inference_gaps": {
         "data.num_examples": 12,
         "model.decoder_sizes": (8,),
@@ -154,6 +159,7 @@ OF_A_POINT = {
 }
 NOT_APPLICABLE = {
     "equations": DETERMINISTIC_OF_SEQUENCES,
+    "gradient_noise": {"training_seconds"},  # the speed of two steps tells nothing
     "architectures": {"nll_without_constant"},  # a likelihood of sequences
     "molecules": DETERMINISTIC_OF_SEQUENCES,
     "mnist_baggins": {"lower_bound"},  # its objective has no density p(x|z)
@@ -181,6 +187,7 @@ SLOW = (
     "chairs3d",
     "equations",
     "gamma_schedule",
+    "gradient_noise",
     "inference_gaps",
     "jacobian_quality",
     "mnist_bend",

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from launch.ledger.table import Part, Table, shown_by
-from launch.ledger.views import Curves, Grid, Measures, Pictures
+from launch.ledger.views import SECONDS, Curves, Grid, Measures, Pictures
 
 NO_FACES = "Needs CelebA, which was not available for these runs."
 NO_IMAGES = "Needs CelebA and 3D Chairs, which were not available for these runs."
 
 _DISTANCE = "frechet_classifier_distance_prior"
 _COLLAPSE = ("collapse_fraction", "reconstruction_error", "kl_divergence")
+
+_BOUNDS = ("lower_bound", "marginal_likelihood")
+# Of gradients, for the table of their noise; the others are in the records.
+_NOISY = (
+    "sampling",
+    "sampling_16",
+    "sticking_the_landing",
+    "control_variate",
+    "control_variate_1",
+    "control_variate_4",
+)
+_NOISELESS = ("sampling_free", "linearized")
 
 # Changes configs that are written for faces so that they use rendered sprites.
 SPRITES = (
@@ -104,6 +116,34 @@ TABLES = (
                 (("data.name", name),),
             )
             for name in ("mnist", "omniglot")
+        ),
+    ),
+    Table(
+        "sfvae-section4.3",
+        "SFVAE Section 4.3: the noise of gradients, and what it costs",
+        (
+            Part("configs/gradient_noise.py", ("data.name=mnist",), hours=0.3),
+            Part("configs/gradient_noise.py", ("data.name=omniglot",), hours=0.3),
+            Part(
+                "configs/gradient_noise.py:table4",
+                setting="MNIST, with the networks of Table 4",
+                hours=0.8,
+            ),
+        ),
+        "The paper does not measure the noise of gradients, and control variates are not in it.",
+        (
+            Measures((*((bound, "end") for bound in _BOUNDS), ("collapse_fraction", "end"))),
+            *(
+                Measures(
+                    (
+                        *((f"relative_gradient_variance_{part}_{name}", "end") for name in _NOISY),
+                        *((f"gradient_bias_{part}_{name}", "end") for name in _NOISELESS),
+                    )
+                )
+                for part in ("encoder", "decoder")
+            ),
+            Curves(_BOUNDS),
+            Curves(_BOUNDS, SECONDS),
         ),
     ),
     Table(

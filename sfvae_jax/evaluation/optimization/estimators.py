@@ -20,7 +20,9 @@ _RULES = {
     "antithetic": FLAG,
     "gamma": IN_0_1,
     "log_det_weight": NOT_NEGATIVE,
+    "bend_weight": NOT_NEGATIVE,
 }
+_NOISY = ("num_probes", "bend_weight")  # with which a deterministic objective draws noise
 
 
 class Estimator(NamedTuple):
@@ -43,8 +45,9 @@ class Estimator(NamedTuple):
 
     @property
     def deterministic(self) -> bool:
-        """Whether it draws no noise; random probes are noise."""
-        return self.info.deterministic and not dict(self.options).get("num_probes")
+        """Whether it draws no noise; options that are on, such as probes, draw some."""
+        draws = any(dict(self.options).get(option) for option in _NOISY)
+        return self.info.deterministic and not draws
 
 
 def estimator_named(text: str) -> Estimator:
@@ -63,6 +66,11 @@ def estimator_named(text: str) -> Estimator:
     settings = [_setting(text, known[objective], part) for part in given.split(",") if given]
     if len(dict(settings)) < len(settings):
         raise UsageError(f"{shown(text)} sets an option twice")
+    values = dict(settings)
+    if values.get("antithetic") and values.get("num_samples", 1) % 2:
+        raise UsageError(
+            f"{shown(text)}: antithetic pairs need an even num_samples, such as num_samples=2"
+        )
     return Estimator(objective, tuple(sorted(settings)), re.sub(r"\W+", "_", text))
 
 

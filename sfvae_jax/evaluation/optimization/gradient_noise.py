@@ -37,7 +37,15 @@ _DRAWS = Rule(
 )
 OPTIONS = {
     "estimators": Option(
-        ("sampling", "sampling:16", "sticking_the_landing", "sampling_free", "linearized"),
+        (
+            "sampling",
+            "sampling:16",
+            "sticking_the_landing",
+            "control_variate",
+            "control_variate:4",
+            "sampling_free",
+            "linearized",
+        ),
         _ESTIMATORS,
         "Objectives whose gradients are measured: NAME, NAME:K for K samples (or K probes, if the"
         " objective takes probes), or NAME:option=value,option=value",
@@ -80,12 +88,12 @@ def evaluate_gradient_noise(trained: TrainedModel, options: ml_collections.Confi
     training; beta is 1, and there are no free bits.
 
     Raises:
-        NotApplicable: if the model has no bound, no fixed prior N(0, I), no posterior with samples,
-            or its parameters are not those of an encoder and a decoder.
+        NotApplicable: if the model has no bound, another prior than N(0, I), no posterior with
+            samples, or its parameters are not those of an encoder and a decoder.
     """
     require_bound(trained)
-    if np.ndim(trained.prior()):
-        raise NotApplicable("the prior floats with the codes; gradients are taken under N(0, I)")
+    if np.any(np.asarray(trained.prior()) != 1.0):
+        raise NotApplicable("the prior is not N(0, I), under which all gradients are taken")
     if "decoder" not in trained.params["params"]:
         raise NotApplicable("the model does not keep the parameters of its decoder apart")
     images = trained.images[: options.num_images]

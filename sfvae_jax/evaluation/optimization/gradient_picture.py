@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sfvae_jax.evaluation.optimization.estimators import Estimator, estimators_n
 from sfvae_jax.evaluation.optimization.gradient_draws import NETWORKS
 from sfvae_jax.evaluation.trained_model import TrainedModel
 
+_PARTS = ("relative_gradient_variance", "gradient_bias")
 _MARKERS = ("o", "s", "^", "v", "D", "P")
 
 
@@ -24,10 +26,10 @@ def draw(
     title: str,
     folder: Path,
 ) -> None:
-    """Draws gradient_noise.png: the error of each gradient at the measured steps.
+    """Draws gradient_noise.png: the relative squared error of each gradient at the measured steps.
 
-    An estimator with noise is drawn by its relative variance, and one without by its relative
-    squared bias, in dashes: both are squared errors over the squared norm of the ELBO's gradient.
+    It is the sum of relative variance and relative squared bias; estimators without noise are drawn
+    in dashes.
     """
     del trained
     estimators = estimators_named(options.estimators)
@@ -48,7 +50,7 @@ def draw(
                 marker=_MARKERS[number // len(figures.COLORS) % len(_MARKERS)],
                 markersize=4,
                 linestyle="--" if estimator.deterministic else "-",
-                label=f"{estimator.name}{' (bias)' if estimator.deterministic else ''}",
+                label=estimator.name,
             )
         axes.set(xlabel="step", title=network, yscale="log")
         axes.grid(alpha=0.3)
@@ -60,17 +62,20 @@ def draw(
 def _curves(
     results: Mapping[str, Any], network: str, estimators: tuple[Estimator, ...]
 ) -> dict[str, tuple[list[int], list[float], list[float]]]:
-    """Returns steps, values and standard errors of each estimator, where its value is positive."""
-    found = {}
-    for estimator in estimators:
-        kind = "gradient_bias" if estimator.deterministic else "relative_gradient_variance"
-        key = f"{kind}_{network}_{estimator.name}"
-        measured = measured_steps(results, lambda metrics: True)
-        points = [point for point in measured if (point[1].get(key) or 0.0) > 0.0]
-        if points:
-            found[estimator.name] = (
-                [step for step, _ in points],
-                [metrics[key] for _, metrics in points],
-                [metrics[f"{key}_standard_error"] or 0.0 for _, metrics in points],
-            )
+    """Returns steps, errors and their standard errors of each estimator, where they are positive.
+
+    The standard error takes variance and bias as independent.
+    """
+    found: dict[str, tuple[list[int], list[float], list[float]]] = {}
+    for step, metrics in measured_steps(results, lambda metrics: True):
+        for name in (estimator.name for estimator in estimators):
+            keys = [f"{kind}_{network}_{name}" for kind in _PARTS]
+            values = [metrics.get(key) for key in keys]
+            if None in values or sum(values) <= 0.0:
+                continue
+            errors = (metrics[f"{key}_standard_error"] or 0.0 for key in keys)
+            steps, totals, spreads = found.setdefault(name, ([], [], []))
+            steps.append(step)
+            totals.append(sum(values))
+            spreads.append(math.hypot(*errors))
     return found

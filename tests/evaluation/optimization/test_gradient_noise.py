@@ -96,14 +96,8 @@ def _near(metrics, name, expected, at_most):
 
 @pytest.fixture(scope="module")
 def metrics():
-    names = (
-        "sampling",
-        "sampling:4",
-        "sticking_the_landing",
-        "linearized",
-        "sampling_free:gamma=1",
-    )
-    return evaluation.measure(_trained(names))[0]
+    unbiased = ("sampling", "sampling:4", "sticking_the_landing", "control_variate", "linearized")
+    return evaluation.measure(_trained((*unbiased, "sampling_free:gamma=1")))[0]
 
 
 def test_the_variance_of_sampled_gradients_is_that_of_quadrature(metrics):
@@ -128,6 +122,14 @@ def test_unbiased_gradients_have_no_bias(metrics):
             key = f"gradient_bias_{network}_{name}"
             assert abs(metrics[key]) < 4 * metrics[f"{key}_standard_error"], key
             assert metrics[f"{key}_standard_error"] < 0.01
+
+
+def test_a_control_variate_takes_all_noise_from_a_linear_decoder(metrics):
+    """Its variance is that of rounding in float32."""
+    for network in NETWORKS:
+        assert metrics[f"relative_gradient_variance_{network}_control_variate"] < 1e-8
+        bias = f"gradient_bias_{network}_control_variate"
+        assert abs(metrics[bias]) < 4 * metrics[f"{bias}_standard_error"]
 
 
 def test_a_gradient_without_noise_has_no_variance_and_its_own_bias(metrics):
@@ -197,7 +199,7 @@ def test_where_it_does_not_apply_and_why():
     )
     assert "a Bernoulli" in reasons["gradient_variance_decoder_sampling_free"]
     for changes, reason in (
-        ({"prior_stddev": np.array([1.5])}, "the prior floats"),
+        ({"prior_stddev": np.array([1.5])}, "the prior is not N(0, I)"),
         ({"prior_stddev": None}, "without a prior"),
         ({"no_bound": "a squared error"}, "a squared error"),
         ({"posterior_family": "none"}, "does not take posterior 'none'"),
@@ -223,6 +225,7 @@ def test_a_gradient_that_is_lost_in_the_noise_is_told():
 @pytest.mark.parametrize(
     ("text", "objective", "options", "name", "deterministic"),
     [
+        ("linearized:4", "linearized", (("num_probes", 4),), "linearized_4", False),
         ("sampling", "sampling", (), "sampling", False),
         ("sampling:16", "sampling", (("num_samples", 16),), "sampling_16", False),
         ("sampling_free", "sampling_free", (), "sampling_free", True),
@@ -252,6 +255,7 @@ def test_estimators_are_named_by_their_options(text, objective, options, name, d
         (("sampling:gamma=1",), "'sampling' has no option 'gamma'; its options: num_samples"),
         (("sampling_free:gamma=2",), r"gamma must be a number in \[0, 1\], got 2"),
         (("sampling:4,num_samples=5",), "sets an option twice"),
+        (("sampling:antithetic=true",), "antithetic pairs need an even num_samples"),
         (("sampling", "sampling"), "'sampling' is given twice"),
         ((), "must be objectives with options"),
     ],

@@ -1,0 +1,124 @@
+"""The noise of gradients with and without samples, and what it costs: SFVAE, Section 4.3.
+
+The paper trains with a gradient that has no noise of samples, and does not measure that noise. Here
+the networks of its Table 3 (784-200-200-50 and its reverse, tanh) are trained with all objectives
+that estimate the ELBO: sampled ones with 1 and 16 samples, sticking the landing, the linearised
+ones without noise or with 4 probes, and the sampled one less the noise of the linearised decoder
+(`control_variate`), with all tangents and with 1 and 4 probes. Each model is measured before
+training, after 10, 25, 50 and 75% of the steps, and at the end:
+
+    relative_gradient_variance_..., gradient_bias_...
+                        noise and bias of every estimator's gradient at the model's parameters, for
+                        encoder and decoder (docs/evaluations.md says how)
+    lower_bound, marginal_likelihood, collapse_fraction
+                        on held-out images
+    training_seconds    the wall time up to there, by which the bounds after equal seconds are read
+
+Presets:
+    (none)  MNIST in batches of 100, 20,000 steps; --config.data.name=omniglot for Omniglot.
+    table4  the networks of SFVAE's Table 4 (784-512-256-200, ReLU, sigmoid outputs, He normal),
+            5,000 steps.
+    laptop  4,000 of the embedded digits, m = 20, 2,000 steps, fewer draws: minutes on 2 CPU cores.
+
+Batches, steps and learning rate (Adam, 1e-3) are chosen here; gamma is 0.5, the paper's canonical
+value, and the variance of the likelihood 0.5, as in its experiments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_collections
+
+from sfvae_jax.config import base_config
+from sfvae_jax.runs.published import with_setting
+
+PRESETS = ("table4", "laptop")
+METHODS = (
+    {"objective.name": "sampling"},
+    {"objective.name": "sampling", "objective.num_samples": 16},
+    {"objective.name": "sticking_the_landing"},
+    {"objective.name": "sampling_free"},
+    {"objective.name": "linearized"},
+    {"objective.name": "linearized", "objective.num_probes": 4},
+    {"objective.name": "control_variate"},
+    {"objective.name": "control_variate", "objective.num_probes": 1},
+    {"objective.name": "control_variate", "objective.num_probes": 4},
+)
+ESTIMATORS = (
+    "sampling",
+    "sampling:antithetic=true,num_samples=2",
+    "sampling:16",
+    "sticking_the_landing",
+    "sampling_free",
+    "linearized",
+    "linearized:4",
+    "control_variate",
+    "control_variate:1",
+    "control_variate:4",
+)
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Returns the setting above, or a preset of it."""
+    config = base_config(preset, PRESETS)
+    config.data.name = "mnist"
+    config.data.image_size = 28
+    config.model.latent_size = 50
+    config.model.hidden_sizes = (200, 200)
+    config.model.activation = "tanh"
+    config.likelihood.variance = 0.5
+    config.objective.name = "sampling_free"
+    config.objective.gamma = 0.5
+    config.train.steps = 20_000
+    config.train.batch_size = 100
+    config.train.steps_per_call = 100
+    config.train.log_every = 100
+    config.train.checkpoint_every = 5000
+    config.evaluations.names = (
+        "gradient_noise",
+        "lower_bound",
+        "marginal_likelihood",
+        "collapse",
+        "kl_divergence",
+        "reconstruction",
+        "training_time",
+    )
+    config.evaluations.steps = (0, 2000, 5000, 10_000, 15_000)
+    config.evaluations.step_pictures = False
+    config.evaluations.gradient_noise.estimators = ESTIMATORS
+    config.evaluations.lower_bound.num_samples = 10
+    config.evaluations.marginal_likelihood.num_samples = 1000
+    config.evaluations.marginal_likelihood.num_images = 1000
+    config.published = with_setting(
+        {"source": "SFVAE, Section 4.3 (no numbers)", "num_runs": 1, "rows": {}}, config
+    )
+    if preset == "table4":
+        config.model.latent_size = 200
+        config.model.hidden_sizes = (512, 256)
+        config.model.activation = "relu"
+        config.model.output_activation = "sigmoid"
+        config.model.initializer = "he_normal"
+        config.train.steps = 5000
+        config.train.steps_per_call = 20
+        config.train.log_every = 20
+        config.evaluations.steps = (0, 500, 1250, 2500, 3750)
+    if preset == "laptop":
+        config.data.name = "mnist_5k"
+        config.data.num_test = 1000
+        config.model.latent_size = 20
+        config.train.steps = 2000
+        config.train.checkpoint_every = 1000
+        config.evaluations.steps = (0, 200, 500, 1000, 1500)
+        config.evaluations.gradient_noise.num_draws = 50
+        config.evaluations.marginal_likelihood.num_samples = 200
+        config.evaluations.marginal_likelihood.num_images = 200
+    return config.lock()
+
+
+def sweep(add: Callable[..., None], preset: str = "") -> None:
+    """Adds all objectives with three seeds, on MNIST and Omniglot; a preset has one data set."""
+    for data in ({},) if preset else ({"data.name": "mnist"}, {"data.name": "omniglot"}):
+        for seed in range(3):
+            for method in METHODS:
+                add(seed=seed, **data, **method)
