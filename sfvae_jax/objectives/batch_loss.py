@@ -26,6 +26,7 @@ from sfvae_jax.objectives.spec import (
     ObjectiveInfo,
     Value,
     Weights,
+    fixed_variance,
 )
 from sfvae_jax.objectives.table import OBJECTIVES
 
@@ -299,11 +300,9 @@ def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> _Likelihood:
             example = "likelihoods.Gaussian(variance)"
             raise ArgumentError(f"objective {info.name!r} requires a likelihood, such as {example}")
         return _Likelihood(squared_error=True)
-    variance = getattr(likelihood, "variance", None)
-    of_sequences = hasattr(likelihood, "mode")
     traits = _Likelihood(
-        squared_error=variance is not None and not callable(variance) and not of_sequences,
-        of_sequences=of_sequences,
+        squared_error=fixed_variance(likelihood) is not None,
+        of_sequences=hasattr(likelihood, "mode"),
         has_information=hasattr(likelihood, "information"),
     )
     if not info.takes_likelihood(traits):

@@ -30,6 +30,7 @@ from sfvae_jax.objectives.spec import (
     GaussianPosterior,
     Likelihood,
     ObjectiveInfo,
+    fixed_variance,
     is_gaussian,
     is_linearizable,
 )
@@ -185,7 +186,7 @@ def _linearize(
     """
     num_latents = (combine if directions is None else directions).shape[1]
     origin = jnp.zeros(num_latents, combine.dtype)
-    variance = _fixed_variance(likelihood)
+    variance = fixed_variance(likelihood)
     if variance is not None:
         x_hat, jacobian = tangents(decode, origin, tangent_decode, directions)
         check_example(x, x_hat)
@@ -207,12 +208,6 @@ def _linearize(
 def _combined(weights: Array, rows: Array) -> Array:
     """Sums of rows [p, ...] with weights [k, p]; shape [k, ...]."""
     return matmul(weights, rows.reshape(len(rows), -1)).reshape(len(weights), *rows.shape[1:])
-
-
-def _fixed_variance(likelihood: Any) -> Array | float | None:
-    """The variance of a Gaussian whose decoder only gives the mean; None for other likelihoods."""
-    variance = getattr(likelihood, "variance", None)
-    return None if callable(variance) or hasattr(likelihood, "mode") else variance
 
 
 def _slope(x: Array, likelihood: Likelihood, model: _Linearized) -> Array:

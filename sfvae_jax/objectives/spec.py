@@ -169,6 +169,16 @@ def is_linearizable(likelihood: LikelihoodTraits) -> bool:
     return is_squared_error_or_of_sequences(likelihood) or likelihood.has_information
 
 
+def fixed_variance(likelihood: Any) -> Array | float | None:
+    """The variance of a Gaussian whose decoder only gives the mean; None for other likelihoods.
+
+    A learned variance is a method. Sequences, which have a `mode`, may have values of a fixed
+    variance, but not these alone.
+    """
+    variance = getattr(likelihood, "variance", None)
+    return None if callable(variance) or hasattr(likelihood, "mode") else variance
+
+
 class Options(Protocol):
     """The options of the group `objective` that objectives read, by their names."""
 

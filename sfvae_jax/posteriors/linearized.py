@@ -19,7 +19,7 @@ from sfvae_jax.objectives.numerics.gaussian import prior_deviations
 from sfvae_jax.objectives.numerics.linear_algebra import inverse_factor, matmul
 from sfvae_jax.objectives.numerics.precision import rounded_like, wide
 from sfvae_jax.objectives.numerics.tangents import push_basis
-from sfvae_jax.objectives.spec import InformationLikelihood
+from sfvae_jax.objectives.spec import InformationLikelihood, fixed_variance
 from sfvae_jax.posteriors.full_covariance import FullCovarianceGaussian
 from sfvae_jax.posteriors.point import Point
 from sfvae_jax.posteriors.protocol import Code
@@ -79,8 +79,8 @@ def _precision(
     prior_stddev: Array | float,
 ) -> Array:
     """S^-2 + G, [m, m]."""
-    variance = getattr(likelihood, "variance", None)
-    if variance is not None and not callable(variance):  # a Gaussian: DenseOutput has a short form
+    variance = fixed_variance(likelihood)
+    if variance is not None:  # a Gaussian: DenseOutput has a short form
         scales = {"observation_variance": variance, "prior_stddev": prior_stddev}
         return posterior_precision(decode, mean, **scales)
     prior_precision = 1.0 / jnp.square(prior_deviations(mean, prior_stddev))

@@ -12,6 +12,7 @@ from jax.test_util import check_grads
 from sfvae_jax import likelihoods, objectives, posteriors
 from sfvae_jax.config import validate
 from sfvae_jax.errors import UsageError
+from sfvae_jax.grammars import rule_tables, sequence_grammar
 from sfvae_jax.posteriors import linearized_posterior
 
 RNG = np.random.default_rng(0)
@@ -129,6 +130,28 @@ def test_other_likelihoods_give_their_information(float64, likelihood):
     precision = np.diag(PRIOR**-2.0) + jacobian.T @ information @ jacobian
     np.testing.assert_allclose(_covariance(posterior), np.linalg.inv(precision), rtol=1e-9)
     np.testing.assert_allclose(slope, 0.0, atol=1e-10)
+
+
+def test_sequences_with_values_of_a_fixed_variance_are_no_gaussians(float64):
+    """Sigma^-1 - S^-2 is minus the second derivative of log p of a linear decoder."""
+    layers = sequence_grammar(("conv", "pool"), separator=" ")
+    likelihood = likelihoods.Sequence(rule_tables(layers), 0.3)
+    rules = [*layers.parse("pool conv"), layers.padding]
+    x = jnp.array(np.stack([rules, [0.3, 0.9, 0.0, 0.0]], axis=1))
+    rows = np.random.default_rng(3).normal(size=(4 * (layers.size + 1), M))
+
+    def decode(z):
+        logits, values = jnp.split(jnp.array(rows) @ z, [4 * layers.size])
+        return logits.reshape(4, layers.size), values
+
+    @jax.jit
+    def both(mean):
+        curvature = jax.hessian(lambda z: likelihood.log_prob(x, decode(z)))(mean)
+        return linearized_posterior(decode, x, mean, likelihood), curvature
+
+    posterior, curvature = jax.device_get(both(jnp.array(MEAN)))
+    expected = np.linalg.inv(np.eye(M) - curvature)
+    np.testing.assert_allclose(_covariance(posterior), expected, rtol=1e-9)
 
 
 def test_a_dense_output_layer_and_a_gaussian_by_its_information_are_the_same(float64):
