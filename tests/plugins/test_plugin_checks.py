@@ -160,6 +160,11 @@ def _raise(*unused):
             {"build": lambda s, raw, d: _Q(raw[:3])},
             "sample_and_log_prob(rng) must have shape (), got (3,)",
         ),
+        (
+            POSTERIORS["linearized"],
+            {"of_decoder": lambda code, decode, x, likelihood: code},
+            "Point must have `sample_and_log_prob`",
+        ),
         (DIAGONAL, {"num_outputs": lambda s: 0}, "num_outputs must return a positive whole number"),
         (BERNOULLI, {"build": lambda *a: _P()}, "log_prob(x, parameters) must have shape (), got"),
         (BERNOULLI, {"link": None}, "link is missing; it makes the parameters from the decoder's"),
