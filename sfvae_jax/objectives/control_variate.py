@@ -75,8 +75,8 @@ def control_variate_elbo(
     The trace takes all m tangents (num_probes = 0), or is the mean of e'U'F U e over directions.
     Each sample then has `num_probes` of them: its own e_k, and vectors of random signs, for which
     E e e' = I holds as well. So num_probes = 1 is the first-order control variate g'U e, in which
-    the quadratic term cancels. In a linear decoder k directions leave the variance |M|^2/(2 k) at
-    most, M = U'F U; k directions beside the sample's own, at one more tangent, are no better.
+    the quadratic term cancels. In a linear decoder p directions leave the variance |M|^2/(2 p) at
+    most, M = U'F U.
     docs/objectives.md has the derivation, and where the control variate adds noise instead: where
     the posterior is wider than the decoder is straight.
 
@@ -115,21 +115,17 @@ def control_variate_elbo(
     log_likelihood = jnp.mean(jax.vmap(lambda z: log_likelihood_of(likelihood, x, decode(z)))(z))
     # The tangents of a pair differ by their sign: it needs them once, and its slopes cancel.
     own = noise[: num_samples // 2] if antithetic else noise
-    if num_probes == 0:
-        directions, combine, from_decode = None, own, tangent_decode
-    else:
+    directions: Array | None = None
+    combine, of_tangents = own, None
+    if num_probes:
         signs_rng = jax.random.fold_in(rng, num_samples)  # the samples have the keys before it
         signs = probe_signs(signs_rng, (num_probes - 1) * len(own), own.shape[1])
-        directions, from_decode = jnp.concatenate([own, signs]), None
+        directions = jnp.concatenate([own, signs])
         combine = jnp.eye(len(own), len(directions), dtype=own.dtype)
-    model = _linearize(
-        _of_noise(decode, posterior),
-        x,
-        likelihood,
-        directions,
-        combine,
-        None if from_decode is None else _of_noise(from_decode, posterior),
-    )
+    elif tangent_decode is not None:
+        of_tangents = _of_noise(tangent_decode, posterior)
+    of_noise = _of_noise(decode, posterior)
+    model = _linearize(of_noise, x, likelihood, directions, combine, of_tangents)
     if num_probes != 1:
         trace = jnp.sum(model.forms) if num_probes == 0 else jnp.mean(model.forms)
         log_likelihood += 0.5 * (jnp.mean(model.own_forms) - trace)
