@@ -40,8 +40,8 @@ def decoder_bend(decode: Callable[[Array], Any], z: Array, step: Array) -> tuple
     A decoder f(z) = A z + 1/2 sum_ij z_i z_j h_ij, with h_ij = h_ji, has the bend
     1/2 sum_ij v_i v_j h_ij at every z. It takes two decoder passes and one tangent pass.
 
-    v is rounded so that z + v is a number of the dtype of z; that of a linear decoder then has no
-    bend but the rounding of its own output. In bfloat16 this rounding may exceed a small bend.
+    v is rounded so that z + v is a number of the dtype of z. A linear decoder then has no bend but
+    the rounding of its own output, which in bfloat16 may exceed a small bend.
 
     Args:
         decode: maps one latent [m] to a pytree of arrays of any shape.
@@ -89,7 +89,7 @@ def bend_penalty(
     E^2 / (2c): it is off by (2 A B + B^2) / (2c) at most, in either direction. By the inequality of
     Cauchy and Schwarz, (A + B)^2 <= (1 + 1/w) (A^2 + w B^2), so that the linearised ELBO less w
     times the penalty, and less n/2 log(1 + 1/w), is a lower bound of the ELBO of a model with the
-    variance c (1 + 1/w). At the variance c it is none for any w, but with w = 1 it is closer to
+    variance c (1 + 1/w). At the variance c no w makes it a bound, but with w = 1 it is closer to
     the ELBO than without the penalty wherever the linearised ELBO exceeds the ELBO by more than
     half the penalty.
 
