@@ -2,10 +2,10 @@
 
 The paper trains with a gradient that has no noise of samples, and does not measure that noise. Here
 the networks of its Table 3 (784-200-200-50 and its reverse, tanh) are trained with all objectives
-that estimate the ELBO: sampled ones with 1 and 16 samples, sticking the landing, the linearised
-ones without noise or with 4 probes, and the sampled one less the noise of the linearised decoder
-(`control_variate`), with all tangents and with 1 and 4 probes. Each model is measured before
-training, after 10, 25, 50 and 75% of the steps, and at the end:
+that estimate the ELBO: sampled ones with 1 and 16 samples and with an antithetic pair, sticking the
+landing, the linearised ones without noise or with 4 probes, and the sampled one less the noise of
+the linearised decoder (`control_variate`), with all tangents and with 1 and 4 probes. Each model is
+measured before training, after 10, 25, 50 and 75% of the steps, and at the end:
 
     relative_gradient_variance_..., gradient_bias_...
                         noise and bias of every estimator's gradient at the model's parameters, for
@@ -36,6 +36,7 @@ from sfvae_jax.runs.published import with_setting
 PRESETS = ("table4", "laptop")
 METHODS = (
     {"objective.name": "sampling"},
+    {"objective.name": "sampling", "objective.num_samples": 2, "objective.antithetic": True},
     {"objective.name": "sampling", "objective.num_samples": 16},
     {"objective.name": "sticking_the_landing"},
     {"objective.name": "sampling_free"},
@@ -56,6 +57,7 @@ ESTIMATORS = (
     "control_variate",
     "control_variate:1",
     "control_variate:4",
+    "control_variate:antithetic=true,num_samples=2",
 )
 
 

@@ -15,6 +15,7 @@ _BOUNDS = ("lower_bound", "marginal_likelihood")
 # Of gradients, for the table of their noise; the others are in the records.
 _NOISY = (
     "sampling",
+    "sampling_antithetic_true_num_samples_2",
     "sampling_16",
     "sticking_the_landing",
     "control_variate",

@@ -114,9 +114,9 @@ def _of_block(trained: TrainedModel, estimator: Estimator) -> Callable[..., Any]
             return by_network(jax.grad(loss)(params, others, x, key, weights))
 
         def add(state: tuple[ByNetwork, ByNetwork], numbered: tuple[Array, Array]) -> Any:
-            (mean, spread), (number, key) = state, numbered
+            (mean, spread), (count, key) = state, numbered
             drawn = gradient(key)
-            new = {name: mean[name] + (drawn[name] - mean[name]) / number for name in NETWORKS}
+            new = {name: mean[name] + (drawn[name] - mean[name]) / count for name in NETWORKS}
             added = {
                 name: jnp.vdot(drawn[name] - mean[name], drawn[name] - new[name])
                 for name in NETWORKS
