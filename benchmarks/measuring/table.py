@@ -38,12 +38,12 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["latent_size"]),
         str(row["batch_size"]),
         row["implementation"],
-        _duration(row["step_seconds"]),
+        duration(row["step_seconds"]),
         _number(row["ratio"], "{:.2f}"),
         f"{row['flops'] / 1e9:.3g}",
         _number(row["share_of_peak"], "{:.1%}"),
         _size(row["peak_bytes"]),
-        _duration(row["compile_seconds"]),
+        duration(row["compile_seconds"]),
         row["note"],
     )
 
@@ -69,7 +69,8 @@ def _number(value: float | None, style: str) -> str:
     return "-" if value is None else style.format(value)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Formats seconds with three digits; "-" for None."""
     if seconds is None:
         return "-"
     return f"{1e3 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
