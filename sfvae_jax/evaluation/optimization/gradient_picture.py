@@ -70,8 +70,8 @@ def _curves(
     for step, metrics in measured_steps(results, lambda metrics: True):
         for name in (estimator.name for estimator in estimators):
             keys = [f"{kind}_{network}_{name}" for kind in _PARTS]
-            values = [metrics.get(key) for key in keys]
-            if None in values or sum(values) <= 0.0:
+            values = [metrics[key] for key in keys if metrics.get(key) is not None]
+            if len(values) < len(keys) or sum(values) <= 0.0:
                 continue
             errors = (metrics[f"{key}_standard_error"] or 0.0 for key in keys)
             steps, totals, spreads = found.setdefault(name, ([], [], []))
