@@ -60,9 +60,10 @@ def linearized_elbo(
         tr(J' diag(1/c) J Sigma) = E v' J' diag(1/c) J v,   v = L u,   E u u' = I
 
     Any noise u with E u u' = I gives an unbiased value and gradient. BACK has v ~ N(0, Sigma); here
-    u are random signs, whose variance is least: with A = L' J' diag(1/c) J L and Sigma = L L', it
-    is sum_{i<j} A_ij^2 / k for the value, and N(0, I) adds sum_i A_ii^2 / (2k). One probe is exact
-    if the columns of J L are orthogonal under 1/c. The noise does not depend on the residual.
+    u are random signs, whose variance is least among independent entries: with
+    A = L' J' diag(1/c) J L and Sigma = L L', it is sum_{i<j} A_ij^2 / k for the value, and N(0, I)
+    adds sum_i A_ii^2 / (2k). The value of one probe is exact if the columns of J L are orthogonal
+    under 1/c; its gradient is not. The noise does not depend on the residual.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.numerics.checks import ArgumentError
 from sfvae_jax.objectives.spec import BatchOptions, Loss, ObjectiveInfo, Value, Weights
 from sfvae_jax.objectives.weights import batch_free_bits_kl, free_bits_kl, weighted_value
 
@@ -69,6 +70,11 @@ def _weighted(elbos: Elbo, options: BatchOptions, weights: Weights, axis_name: s
         return weighted_value(elbos, beta=weights.beta, entropy_weight=weights.entropy)
     kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
     if kls is None:  # the closed form joins all dimensions, so they are one group
+        if groups is not None and len(groups) > 1:
+            raise ArgumentError(
+                f"free_bits_groups {groups}: the dimensions of this posterior are correlated, so"
+                " that they are one group; leave free_bits_groups out"
+            )
         kls, groups = elbos.kl[:, None], None
     floor: dict[str, Any] = {"minimum": options.free_bits, "group_sizes": groups}
     if options.free_bits_of_batch:

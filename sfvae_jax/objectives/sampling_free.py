@@ -194,11 +194,11 @@ def sampling_free_elbo(
     Its gradient is that of |U h|^2/c, the probe v'A v of BACK Eq. 19 at its minimum Sigma = A^-1;
     that of p' A^-1 p is the gradient of 2 y'p - y'A y at y = A^-1 p. k + 1 tangents are
     differentiated, and the k + 1 vectors take `lanczos_steps` = l products each, which are not.
-    Value and gradient are unbiased up to the error of the iteration, which falls as
-    ((sqrt(a) - 1) / (sqrt(a) + 1))^(2 l), where a is the largest eigenvalue of A, and is 0 if A has
-    at most l different eigenvalues. In expectation it lowers the value, never raises it. The
-    variance of the log determinant is 4 sum_{i<j} (log A)_ij^2 / k. Second derivatives are not
-    those of the value.
+    Value and gradient are unbiased up to the error of the iteration. With
+    rho = (sqrt(a) - 1) / (sqrt(a) + 1), where a is the largest eigenvalue of A, the error of the
+    value falls as rho^(2 l) and lowers it in expectation; that of the gradient falls only as rho^l
+    and has either sign. Both are 0 if A has at most l different eigenvalues. The variance of the
+    log determinant is 4 sum_{i<j} (log A)_ij^2 / k. Second derivatives are not those of the value.
 
     Args:
         decode: maps one latent [m] to a mean shaped like x.

@@ -19,6 +19,7 @@ WEIGHTS = jnp.float32(_rng.normal(size=(M, N)))
 X, MEANS = (jnp.float32(_rng.normal(size=(BATCH, size))) for size in (N, M))
 STDDEVS = jnp.float32(_rng.uniform(0.3, 1.0, size=(BATCH, M)))
 Q, GAUSSIAN, KEY = posteriors.DiagonalGaussian(MEANS, STDDEVS), likelihoods.Gaussian(0.1), 3
+FULL = posteriors.FullCovarianceGaussian(MEANS, jnp.tile(0.3 * jnp.eye(M), (BATCH, 1, 1)))
 FLOW = posteriors.PlanarFlow(MEANS, STDDEVS, *(jnp.ones((BATCH, 1, M)),) * 2, jnp.ones((BATCH, 1)))
 
 
@@ -224,6 +225,10 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
         (
             {"name": "sampling", "free_bits": 1.0, "entropy_weight": 0.5},
             "free_bits and entropy_weight exclude each other; leave out one",
+        ),
+        (
+            {"name": "linearized", "posterior": FULL, "free_bits": 1.0, "free_bits_groups": (1, 1)},
+            "free_bits_groups (1, 1): the dimensions of this posterior are correlated",
         ),
         ({"name": "rae_l2", "decoder_params": None}, "'rae_l2' requires decoder_params"),
         ({"name": "rae", "rng": 0}, "rng must be a key such as jax.random.key(0), got 0"),
