@@ -23,7 +23,7 @@ What the paper leaves open, and what is chosen here:
     2sVAE               the VAE with a second VAE on its codes (the source second_stage). The first
                         stage of Dai and Wipf has a learned noise variance and differs from the
                         paper's VAE, so its reconstructions have other numbers too.
-    beta, lambda        this library's defaults (docs/objectives.md).
+    beta, lambda        this library's defaults (docs/deterministic.md).
     VAE                 c = 0.5, which gives the squared error and the KL divergence equal weight.
     reconstructions     of validation images, and interpolations between these, as Appendix D says;
                         the caption of Table 1 says test images.

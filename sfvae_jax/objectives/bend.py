@@ -5,7 +5,7 @@ the posterior has its mass. The bend along a step v,
 
     b(v) = f(mu + v) - f(mu) - J v,
 
-is what it leaves out. docs/objectives.md has the derivations.
+is what it leaves out. docs/linearised.md has the derivations.
 """
 
 from __future__ import annotations

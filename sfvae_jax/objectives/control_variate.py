@@ -77,7 +77,7 @@ def control_variate_elbo(
     E e e' = I holds as well. So num_probes = 1 is the first-order control variate g'U e, in which
     the quadratic term cancels. In a linear decoder p directions leave the variance |M|^2/(2 p) at
     most, M = U'F U.
-    docs/objectives.md has the derivation, and where the control variate adds noise instead: where
+    docs/noise.md has the derivation, and where the control variate adds noise instead: where
     the posterior is wider than the decoder is straight.
 
     Args:

@@ -125,7 +125,7 @@ def second_order_elbo(
     theta must be parameters in which log p is concave: otherwise t' F t may be negative, and where
     it is below -1 the value has no maximum in s. Of a likelihood with a learned scale, log p is not
     concave in location and scale, and `information` takes theta = (1/scale, location/scale), to
-    which it converts the tangents (docs/objectives.md has the derivation).
+    which it converts the tangents (docs/second_order.md has the derivation).
 
     Its error, the value minus the exact ELBO, depends on the likelihood and the decoder. The log
     density of a Gaussian with fixed variance is quadratic, so that this is `linearized_elbo`. For a

@@ -147,7 +147,7 @@ def _squares(decode, mean, stddev):
     return [np.array(part) @ mass / mass.sum() for part in parts], elbo
 
 
-KINKED_X, KINKED_VARIANCE = np.array([1.3, 0.55]), 0.1  # those of docs/objectives.md
+KINKED_X, KINKED_VARIANCE = np.array([1.3, 0.55]), 0.1  # those of docs/linearised.md
 REGIMES = ((1.5, 0.05), (1.1, 0.3), (0.5, 1.0), (1.2, 1.0))
 
 
@@ -170,7 +170,7 @@ def test_the_bounds_that_the_penalty_gives(float64, decode, mean, stddev):
 
 
 def test_the_numbers_of_the_documentation(float64, root):
-    lines = (root / "docs" / "objectives.md").read_text().splitlines()
+    lines = (root / "docs" / "linearised.md").read_text().splitlines()
     found = [np.array(_squares(_kinked, *regime)[0]) / (2 * KINKED_VARIANCE) for regime in REGIMES]
     residuals = [np.sum(np.square(KINKED_X - _kinked(np.array([mean])))) for mean, _ in REGIMES]
     rows = {

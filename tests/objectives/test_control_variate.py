@@ -149,7 +149,7 @@ def test_the_expectation_is_the_elbo(float64, monkeypatch, likelihood, family, o
     )
 
 
-# Mean and deviation of the posterior: the standard deviations in docs/objectives.md, in nats.
+# Mean and deviation of the posterior: the standard deviations in docs/noise.md, in nats.
 KINKED = {
     (1.5, 0.05): (0.22608, 0.02210, 0.02210, 0.00000, 0.00000),
     (1.1, 0.3): (1.07214, 1.00949, 1.03663, 0.32255, 0.22026),
@@ -191,7 +191,7 @@ def test_noise_near_kinks(float64, monkeypatch, root, moments):
     ]
     obtained = [jnp.sqrt(weights @ (values - weights @ values) ** 2) for values in estimates]
     np.testing.assert_allclose(obtained, KINKED[moments], atol=2e-5)
-    page = (root / "docs" / "objectives.md").read_text()
+    page = (root / "docs" / "noise.md").read_text()
     column = list(KINKED).index(moments)
     rows = page.partition("| `sampling`, one sample |")[2].splitlines()[:5]
     cells = [row.split("|")[-5 + column] for row in rows]

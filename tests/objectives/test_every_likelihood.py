@@ -58,7 +58,7 @@ def _logistic(x, rate):
     )
 
 
-# By the beginning of its row in docs/objectives.md.
+# By the beginning of its row in docs/second_order.md.
 CASES = {
     "`bernoulli`, logit 0": _bernoulli(0.0),
     "`bernoulli`, logit 4": _bernoulli(4.0),
@@ -101,7 +101,7 @@ def test_the_truth_of_a_gaussian_with_a_learned_scale_has_a_closed_form():
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_errors_in_the_documentation(float64, root, case):
-    lines = (root / "docs" / "objectives.md").read_text().splitlines()
+    lines = (root / "docs" / "second_order.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith(f"| {case} |"))
     documented = [float(cell) for cell in row.strip("|").split("|")[1:]]
     np.testing.assert_allclose(_errors(case, COLUMNS), documented, atol=6e-5)

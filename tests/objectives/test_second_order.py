@@ -194,7 +194,7 @@ def test_a_wide_posterior_makes_it_too_low_without_limit(float64):
 
 @pytest.mark.parametrize("first", [0.0, 4.0, 8.0])
 def test_the_errors_in_the_documentation(float64, root, first):
-    lines = (root / "docs" / "objectives.md").read_text().splitlines()
+    lines = (root / "docs" / "second_order.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith(f"| {first:.0f}, 0, 0 |"))
     documented = [float(cell) for cell in row.strip("|").split("|")[1:]]
     obtained = _three_errors((first, 0.0, 0.0), [0.5, 1.0, 2.0, 4.0])

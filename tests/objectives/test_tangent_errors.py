@@ -159,8 +159,8 @@ def test_errors_of_the_tangent(float64, regime):
 
 
 def test_the_docs_quote_these_errors(root):
-    """Row by row the table of docs/objectives.md is ERRORS."""
-    text = (root / "docs" / "objectives.md").read_text()
+    """Row by row the table of docs/linearised.md is ERRORS."""
+    text = (root / "docs" / "linearised.md").read_text()
     rows = {
         "`linearized`, error": "linearized - E log p(x|z)",
         "`sampling_free`, gamma 0.5, error": "sampling_free(0.5) - E log p(x|z)",

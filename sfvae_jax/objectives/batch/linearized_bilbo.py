@@ -55,7 +55,7 @@ def linearized_bilbo(
     place of their norm. A latent whose codes and Sigma are both scaled leaves it unchanged. Where a
     scale of the codes alone is stationary, Sigma^-1 = S^-2 + mean J' diag(1/c) J on the diagonal,
     with S^2 = `floating_prior_variance`: Sigma is then what BACK Eq. 12 asks for, on average.
-    docs/objectives.md has the derivations, and the maximum for linear decoders.
+    docs/linearised.md has the derivations, and the maximum for linear decoders.
 
     Args:
         decode: maps one latent [m] to a mean shaped like an example.

@@ -202,7 +202,7 @@ def _cv_vae_of_example(example: Example) -> Loss:
 
 
 # The paper prints no beta and no lambda. These values were the best of a grid search on held-out
-# digits; docs/objectives.md gives the grid, the measure and the command.
+# digits; docs/deterministic.md gives the grid, the measure and the command.
 RAE = ObjectiveInfo(
     name="rae",
     summary="the reconstruction error and the codes' squared norm",

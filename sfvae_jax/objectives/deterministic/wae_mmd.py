@@ -142,7 +142,7 @@ WAE_MMD = ObjectiveInfo(
     bound="no: a squared error",
     decoder_passes="1",
     # The papers print no weight. This value was the best of a grid search on held-out digits; see
-    # docs/objectives.md.
+    # docs/deterministic.md.
     default_penalty_weight=100.0,
     smallest_batch=2,  # the discrepancy compares pairs
 )

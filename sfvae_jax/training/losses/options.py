@@ -116,7 +116,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             None,
             optional(NOT_NEGATIVE),
             "Weight of the KL divergence, or of the codes' squared norm"
-            f" ({_with_code_norm(specs)}); None = the objective's own, which docs/objectives.md"
+            f" ({_with_code_norm(specs)}); None = the objective's own, which docs/deterministic.md"
             " lists",
             of=float,
         ),
@@ -173,7 +173,7 @@ def option_group(specs: _Specs = objectives.OBJECTIVES) -> dict[str, Option]:
             None,
             optional(NOT_NEGATIVE),
             f"Weight of the penalty or discrepancy ({_with_penalty(specs)}); None = the"
-            " objective's own, which docs/objectives.md lists",
+            " objective's own, which docs/deterministic.md lists",
             of=float,
         ),
         "num_probes": Option(
