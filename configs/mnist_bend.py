@@ -1,10 +1,10 @@
 """Posteriors kept where the decoder is straight: SFVAE Figure 2 with a weight on its bend.
 
 On the manifold of digits the sampling-free posterior is wider than the decoder is straight, which
-costs it some 11 nats of the lower bound. Here the model of configs/mnist_manifold.py (784-512-256-2
-and its reverse, ReLU) is trained with the sampling-free and the linearised objective under several
-weights of the decoder's bend (objective.bend_weight), and by sampling. docs/linearised.md derives
-what the weight means. Each model is measured by
+costs it some 11 nats of the lower bound (docs/results/sfvae.md, one seed). Here the model of
+configs/mnist_manifold.py (784-512-256-2 and its reverse, ReLU) is trained with the sampling-free
+and the linearised objective under several weights of the decoder's bend (objective.bend_weight),
+and by sampling. docs/linearised.md derives what the weight means. Each model is measured by
 
     lower_bound         the unbiased ELBO, and the squared error at the mean and at a sample
     bend, linearized_excess, straight_radius
