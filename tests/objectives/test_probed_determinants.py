@@ -81,7 +81,7 @@ def _close(obtained, expected, rtol):
 def test_the_mean_over_all_signs_is_the_closed_form(float64, all_signs, function, scale, variance):
     """Value, and gradients in decoder, mean, deviations, variance and gamma, in m steps."""
     both = jax.jit(lambda *given: (_grads(function, **ALL)(*given), _grads(function)(*given)))
-    _close(*both(*_given(scale, variance)), 1e-10)
+    _close(*both(*_given(scale, variance)), 1e-5)
 
 
 def test_few_steps_are_too_low_and_converge(float64, all_signs):
