@@ -5,6 +5,7 @@ If the run may stop early, the model with the best validation loss is evaluated.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from typing import Any
@@ -17,7 +18,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.figures import draw_all
 from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.measuring import final_measures
-from sfvae_jax.measuring.trained import measure, trained_model
+from sfvae_jax.measuring.trained import measure, trained_model, training_records
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import proof
@@ -96,7 +97,12 @@ def evaluate(
         provenance.begin(files, "evaluate", int(last.step))
         keep_plugins(config, files)
         trained = trained_model(
-            config, model, state, examples, splits=splits, records=files.read_metrics
+            config,
+            model,
+            state,
+            examples,
+            splits=splits,
+            records=functools.partial(training_records, files),
         )
 
         # ---- measures, then pictures; every process measures, so that none waits for long ----

@@ -53,7 +53,8 @@ class TrainedModel:
         labels_of: returns the labels of a split, [N], or None if the data set has none.
         language: what sequences are made of and mean; None if the examples are images.
         step: the number of training steps taken.
-        records: reads those of metrics.jsonl, by the names of their values; None if there are none.
+        records: reads those of metrics.jsonl, by the names of their values, each with the step
+            `from_step` from which its process began; None if there are none.
         programs: what is kept for all checkpoints of one run: compiled functions (`program`) and
             results that no checkpoint changes (`once_per_run`).
         shared: what is kept for this checkpoint (`once_per_checkpoint`); a copy starts empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from sfvae_jax.errors import in_one_line
 from sfvae_jax.evaluation.figures import Drawing
 from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.evaluation.trained_model import TrainedModel
-from sfvae_jax.measuring.trained import measure, trained_model
+from sfvae_jax.measuring.trained import measure, trained_model, training_records
 from sfvae_jax.models import Model
 from sfvae_jax.runs.checkpoints.restoring import read_step
 from sfvae_jax.runs.files import figures
@@ -134,7 +135,7 @@ class StepMeasures:
             self._training_examples,
             self._splits,
             self._programs,
-            self._files.read_metrics,
+            functools.partial(training_records, self._files),
         )
 
     def _drawings(self, trained: TrainedModel, step: int) -> list[Drawing]:

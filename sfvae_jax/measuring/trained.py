@@ -12,6 +12,8 @@ import numpy as np
 
 from sfvae_jax import data, evaluation, likelihoods, objectives
 from sfvae_jax.models import Model
+from sfvae_jax.runs.files import provenance
+from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.training.schedules import gamma_schedule
 from sfvae_jax.training.state import TrainState, averaged, make_keys
 
@@ -38,7 +40,7 @@ def trained_model(
             they are read if they are needed.
         splits: the splits of the data set; None: they are opened.
         programs: keeps what the evaluations compile, for other checkpoints of the same model.
-        records: reads the records of metrics.jsonl; None if they are not available.
+        records: reads the records of training (`training_records`); None if they are not available.
     """
     splits = splits or data.Splits(config.data)
     trained = without_floating_prior(config, model, state, examples, splits, programs, records)
@@ -91,6 +93,22 @@ def without_floating_prior(
         labels_of=splits.labels,
         programs={} if programs is None else programs,
     )
+
+
+def training_records(files: Workdir) -> list[dict[str, Any]]:
+    """Returns the records of metrics.jsonl, each with the step from which its process began.
+
+    That step is `from_step`, as in provenance.jsonl; 0 where that file does not tell.
+    """
+    starts = [0]
+    for piece in provenance.read(files.provenance):
+        step = piece.get("from_step", 0)
+        if piece.get("work") == "train":  # later processes take the steps after theirs anew
+            starts = [*(start for start in starts if start < step), step]
+    return [
+        {**record, "from_step": max((s for s in starts if s < record["step"]), default=0)}
+        for record in files.read_metrics()
+    ]
 
 
 def _last_gamma(config: ml_collections.ConfigDict, step: int) -> float:
