@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from sfvae_jax import evaluation, likelihoods, posteriors
-from sfvae_jax.config import base_config
+from sfvae_jax.config import base_config, resolve
 from sfvae_jax.evaluation.linearization.constant_variance import precisions
 from sfvae_jax.measuring.trained import measure, trained_model
 from sfvae_jax.training.state import TrainState
@@ -175,12 +175,13 @@ def test_each_objective_brings_its_prior(tiny_config, name, prior, bounded):
 
 
 def test_a_floating_prior_is_fitted_to_the_training_images_and_kept(tiny_config, trained):
-    config = tiny_config(**{"objective.name": "bilbo", "posterior.variance": 0.25})
-    config.evaluations.names = ("reconstruction",)
+    changes = {"posterior.variance": 0.25, "evaluations.names": ("reconstruction",)}
+    config = resolve(tiny_config(**{"objective.name": "bilbo", **changes}))
     state = TrainState(jnp.array(0), {"params": {"weights": WEIGHTS}}, ())
     other = np.zeros((3, 2, 3), np.uint8)
     floating = trained_model(config, Exact(), state, other, trained.images)
     expected = evaluation.floating_prior_stddev(trained, 0.25)
     np.testing.assert_allclose(floating.prior_stddev, expected, rtol=1e-6)
+    fixed = resolve(tiny_config(**{"evaluations.names": ("reconstruction",)}))
     assert measure(floating)["prior_stddev"] == pytest.approx(list(expected))
-    assert "prior_stddev" not in measure(trained_model(tiny_config(), Exact(), state, other))
+    assert "prior_stddev" not in measure(trained_model(fixed, Exact(), state, other))
