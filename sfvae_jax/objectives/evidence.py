@@ -117,7 +117,7 @@ LOG_EVIDENCE = ObjectiveInfo(
     default_posterior="none",
     deterministic=True,
     bound="no: an approximation",
-    decoder_passes="1 + m tangents, or those of num_probes",
+    decoder_passes="1 + m tangents, or 1 + those of num_probes",
     has_tangents=True,
     options=("num_probes", "lanczos_steps"),
 )

@@ -15,6 +15,9 @@ from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
 
+# Options of the group `objective` with which a deterministic objective draws noise, if they are on.
+NOISY_OPTIONS = ("num_probes", "bend_weight")
+
 
 class Likelihood(Protocol):
     """A distribution p(x|z), such as those of `sfvae_jax.likelihoods`."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.objectives import OBJECTIVES
-from sfvae_jax.objectives.spec import ObjectiveInfo
+from sfvae_jax.objectives.spec import NOISY_OPTIONS, ObjectiveInfo
 from sfvae_jax.options import COUNT, COUNT_OR_0, FLAG, IN_0_1, NOT_NEGATIVE, Rule, shown
 from sfvae_jax.posteriors import POSTERIORS
 
@@ -22,7 +22,6 @@ _RULES = {
     "log_det_weight": NOT_NEGATIVE,
     "bend_weight": NOT_NEGATIVE,
 }
-_NOISY = ("num_probes", "bend_weight")  # with which a deterministic objective draws noise
 
 
 class Estimator(NamedTuple):
@@ -46,7 +45,7 @@ class Estimator(NamedTuple):
     @property
     def deterministic(self) -> bool:
         """Whether it draws no noise; options that are on, such as probes, draw some."""
-        draws = any(dict(self.options).get(option) for option in _NOISY)
+        draws = any(dict(self.options).get(option) for option in NOISY_OPTIONS)
         return self.info.deterministic and not draws
 
 

@@ -12,6 +12,7 @@ from sfvae_jax.evaluation.generation.sources import SOURCES as GENERATED_SOURCES
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.models import MODELS
 from sfvae_jax.objectives import OBJECTIVES, ObjectiveInfo
+from sfvae_jax.objectives.spec import NOISY_OPTIONS
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.reporting.markdown import code, lines_of
 from sfvae_jax.training.updates.optimizers import OPTIMIZERS
@@ -61,7 +62,8 @@ def combinations() -> str:
 def _noise(spec: ObjectiveInfo) -> str:
     if not spec.deterministic:
         return "yes"
-    return "with num_probes" if "num_probes" in spec.options else "no"
+    noisy = [option for option in NOISY_OPTIONS if option in spec.options]
+    return f"with {' or '.join(noisy)}" if noisy else "no"
 
 
 def posteriors() -> str:
