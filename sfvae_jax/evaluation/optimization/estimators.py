@@ -22,6 +22,8 @@ _RULES = {
     "log_det_weight": NOT_NEGATIVE,
     "bend_weight": NOT_NEGATIVE,
 }
+# Those that training does not change.
+_DEFAULTS = {"num_samples": 1, "num_probes": 0, "antithetic": False, "bend_weight": 0.0}
 
 
 class Estimator(NamedTuple):
@@ -56,10 +58,16 @@ def estimator_named(text: str) -> Estimator:
     `num_samples` if the objective takes no probes.
 
     Raises:
-        UsageError: if there is no such objective or option, or a value breaks its rule.
+        UsageError: if there is no such objective or option, the objective has no learned posterior
+            or another prior, or a value breaks its rule.
     """
     objective, _, given = text.partition(":")
     known = _objectives()
+    if objective in OBJECTIVES and objective not in known:
+        raise UsageError(
+            f"{shown(text)}: {objective!r} is no estimator; these need a posterior of each example"
+            f" that is learned, and the fixed prior N(0, I): {', '.join(known)}"
+        )
     if objective not in known:
         raise unknown_name("estimator", objective, known)
     settings = [_setting(text, known[objective], part) for part in given.split(",") if given]
@@ -77,14 +85,32 @@ def estimators_named(texts: Sequence[str]) -> tuple[Estimator, ...]:
     """Returns the estimators of several texts.
 
     Raises:
-        UsageError: if one of them names none, or two have the same name within measures.
+        UsageError: if one of them names none, or two are the same or have the same name within
+            measures.
     """
     found = tuple(map(estimator_named, texts))
     names = [estimator.name for estimator in found]
-    for text, name in zip(texts, names, strict=True):
-        if names.count(name) > 1:
-            raise UsageError(f"{shown(text)} is given twice, or differs from another only in signs")
+    seen: dict[Any, str] = {}
+    for text, estimator in zip(texts, found, strict=True):
+        if names.count(estimator.name) > 1:
+            raise UsageError(
+                f"{shown(text)} is given twice, or differs from another only in punctuation"
+            )
+        other = seen.setdefault((estimator.objective, _changed(estimator)), text)
+        if other is not text:
+            raise UsageError(f"{shown(text)} is the same as {shown(other)}; leave one out")
     return found
+
+
+def _changed(estimator: Estimator) -> frozenset[tuple[str, Any]]:
+    """The options that an estimator sets to other values than their defaults."""
+    own = {name: option.default for name, option in estimator.info.own_options.items()}
+    defaults = _DEFAULTS | own
+    return frozenset(
+        (name, value)
+        for name, value in estimator.options
+        if name not in defaults or value != defaults[name]
+    )
 
 
 def _objectives() -> dict[str, ObjectiveInfo]:

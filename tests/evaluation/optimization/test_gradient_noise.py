@@ -248,8 +248,8 @@ def test_estimators_are_named_by_their_options(text, objective, options, name, d
     ("estimators", "message"),
     [
         (("smapling",), "unknown estimator 'smapling'; did you mean 'sampling'"),
-        (("bilbo",), "unknown estimator 'bilbo'"),  # a statement about a batch
-        (("rae",), "unknown estimator 'rae'"),
+        (("bilbo",), "'bilbo' is no estimator; these need a .* learned, and the fixed prior"),
+        (("rae",), "'rae' is no estimator; .*: sampling, "),
         (("sampling:0",), "'sampling:0': num_samples must be a whole number from 1"),
         (("sampling:many",), "num_samples must be a whole number .* got 'many'"),
         (("sampling:gamma=1",), "'sampling' has no option 'gamma'; its options: num_samples"),
@@ -257,6 +257,10 @@ def test_estimators_are_named_by_their_options(text, objective, options, name, d
         (("sampling:4,num_samples=5",), "sets an option twice"),
         (("sampling:antithetic=true",), "antithetic pairs need an even num_samples"),
         (("sampling", "sampling"), "'sampling' is given twice"),
+        (("sampling:16", "sampling: 16"), "differs from another only in punctuation"),
+        (("sampling", "sampling:1"), "'sampling:1' is the same as 'sampling'; leave one out"),
+        (("linearized:4", "linearized:num_probes=4"), "'linearized:num_probes=4' is the same as"),
+        (("sampling_free:gamma=1", "sampling_free:gamma=1.0"), "gamma=1.0' is the same as"),
         ((), "must be objectives with options"),
     ],
 )
