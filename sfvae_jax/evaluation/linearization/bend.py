@@ -14,7 +14,7 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.evaluation import figures
-from sfvae_jax.evaluation.measured import Measured, NotApplicable
+from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
 from sfvae_jax.evaluation.trained_model import (
@@ -111,9 +111,26 @@ def evaluate_bend(trained: TrainedModel, options: ml_collections.ConfigDict) -> 
         **relative(
             "axis_bend_share", found.axis_bend.sum(axis=1), found.axis_tangent.sum(axis=1), none
         ),
-        **over_used("straight_radius", ratios),
+        **_doubted(over_used("straight_radius", ratios), ratios[found.used] > 0.99 * options.reach),
         **over_used("bent_latents", ratios < 1.0),
     }
+
+
+def _doubted(radius: Measured, ends: np.ndarray) -> Measured:
+    """Returns the mean straight radius with a caveat if the search ended at most radii.
+
+    Args:
+        radius: the measure and its standard error.
+        ends: whether each radius of a used latent is `reach`, where the search ends.
+    """
+    share = np.mean(ends) if ends.size else 0.0
+    if share <= 0.5:
+        return radius
+    many = "all" if share == 1.0 else f"{share:.0%} of the"
+    caveat = f"{many} radii reach evaluations.bend.reach, where the search ends; raise it"
+    value = radius["straight_radius"]
+    assert isinstance(value, float)
+    return {**radius, "straight_radius": Doubtful(value, caveat)}
 
 
 @once_per_checkpoint

@@ -106,10 +106,26 @@ def test_a_quadratic_decoder_has_closed_forms(family):
 
 def test_a_linear_decoder_is_straight_and_its_elbo_exact():
     trained = _trained("diagonal", False, num_samples=3)
-    metrics, *_ = evaluation.measure(trained)
+    metrics, _, caveats, _ = evaluation.measure(trained)
     for name in ("bend", "bend_share", "linearized_excess", "axis_bend_share", "bent_latents"):
         assert metrics[name] == pytest.approx(0.0, abs=1e-5), name
     assert metrics["straight_radius"] == pytest.approx(100.0)
+    assert caveats["straight_radius"].startswith("all radii reach evaluations.bend.reach")
+
+
+def test_a_radius_at_which_the_search_ends_is_doubted():
+    """Of two latents in use none, one and both are straight as far as the search goes."""
+    images = X[:2]
+    ratios = bend.image_bends(
+        _trained(num_samples=2, images=images), _trained().config.bend
+    ).radius[0, :2]
+    low, high = np.sort(ratios / STDDEV[:2])
+    for reach, caveat in ((2 * high, None), ((low + high) / 2, None), (low / 2, "all radii")):
+        trained = _trained(num_samples=2, images=images)
+        trained.config.bend.reach = float(reach)
+        _, _, caveats, _ = evaluation.measure(trained)
+        assert ("straight_radius" in caveats) == (caveat is not None)
+        assert caveats.get("straight_radius", "").startswith(caveat or "")
 
 
 def test_the_excess_of_another_likelihood_is_that_of_its_second_order():
