@@ -1,7 +1,7 @@
 """One's own images or arrays: network, likelihood and batches are chosen by the data.
 
-  sfvae_jax --config=vae.py --config.data.name=folder:images/
-  sfvae_jax --config=vae.py:sampling --config.data.name=npz:my.npz
+  python -m sfvae_jax.main --config=configs/vae.py --config.data.name=folder:images/
+  python -m sfvae_jax.main --config=configs/vae.py:sampling --config.data.name=npz:my.npz
 
 data.name is a folder of pictures, a file of arrays x_train and x_test, any image set of TFDS, or
 the embedded digits (the default). Each of these keys is chosen when the run begins, unless it is

@@ -10,6 +10,7 @@ import pytest
 
 from sfvae_jax import likelihoods, objectives, plugins, posteriors
 from sfvae_jax.objectives import batch_loss as call
+from sfvae_jax.objectives import bend
 from sfvae_jax.objectives.batch_loss import _reads
 from sfvae_jax.training.losses.options import option_group
 
@@ -44,7 +45,7 @@ def space(page):
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for number, code in enumerate(blocks):
         exec(compile(code, f"your_own_model.md, block {number}", "exec"), names)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     return names
 
 
@@ -72,6 +73,23 @@ def test_the_calls_of_the_page_are_those_of_batch_loss(space):
     for name, value in expected.items():
         obtained, _ = _loss(name, **given.get(name, {}))
         np.testing.assert_allclose(obtained, value, rtol=1e-6, err_msg=name)
+
+
+def test_the_variants_of_the_page_are_those_of_batch_loss(space):
+    """The bend is measured with a key of its own."""
+    rng = jax.random.key(KEY)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(BATCH))
+    of_example = jax.vmap(lambda key, *given: space["variants"](key, _decode, *given))
+    each = of_example(keys, X, Q, FULL.scale_tril)
+    of_bend = jax.vmap(lambda key: jax.random.fold_in(key, bend._STREAM))(keys)
+    each["bend_weight"] = of_example(of_bend, X, Q, FULL.scale_tril)["bend_weight"]
+    obtained = {
+        "num_probes": _loss("linearized", num_probes=2),
+        "full_covariance": _loss("linearized", posterior=FULL),
+        "bend_weight": _loss("linearized", bend_weight=1.0),
+    }
+    for name, (loss, _) in obtained.items():
+        np.testing.assert_allclose(loss, -jnp.mean(each[name]), rtol=1e-6, err_msg=name)
 
 
 def test_the_page_names_the_options_of_each_objective(page):

@@ -44,7 +44,8 @@ def test_its_commands_run(folder, capsys):
         assert console.main(command.split()[1:]) == 0
         assert "controlled_capacity" in capsys.readouterr().out
     run = re.search(r"```sh\n(.*?)```", PAGE, re.DOTALL)[1].replace("\\\n", "").split()
-    assert resolve(parse_config(run[1:])).objective.capacity == 10.0
+    assert run[:3] == ["python", "-m", "sfvae_jax.main"]
+    assert resolve(parse_config(run[3:])).objective.capacity == 10.0
 
 
 def test_its_tests_pass(folder):
