@@ -278,6 +278,8 @@ def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
             )
     if "free_bits" in given and "entropy_weight" in given:
         raise ArgumentError("free_bits and entropy_weight exclude each other; leave out one")
+    if "lanczos_steps" in given and not values["num_probes"]:
+        raise ArgumentError("lanczos_steps requires num_probes, such as 1; leave it out")
 
 
 def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,6 +216,7 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
         ({"name": "rae", "penalty_weight": 1.0}, "applies to rae_l2, rae_gp, wae_mmd; leave"),
         ({"name": "sampling", "posterior_variance": 2.0}, "applies to constant_variance, bilbo, "),
         ({"name": "iwae", "free_bits": 1.0}, "free_bits only applies to sampling, "),
+        ({"name": "sampling_free", "lanczos_steps": 4}, "lanczos_steps requires num_probes, such"),
         ({"name": "sampling", "likelihood": None}, "'sampling' requires a likelihood, such as"),
         (
             {"name": "sampling_free", "likelihood": likelihoods.Bernoulli()},

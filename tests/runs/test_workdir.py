@@ -28,6 +28,19 @@ def test_a_run_from_before_a_key_was_there_had_its_default(tiny_config, tmp_path
         files.check(tiny_config(**{"train.decoder_from": "runs/a"}), base_config())
 
 
+def test_a_run_goes_on_whose_objective_never_read_its_probes(tiny_config, tmp_path):
+    """They could be set once, and are refused today; where they are read they still count."""
+    files, reads = Workdir(tmp_path / "sampling"), Workdir(tmp_path / "rae_gp")
+    for workdir, name in ((files, "sampling"), (reads, "rae_gp")):
+        workdir.claim(tiny_config(**{"objective.name": name}))
+        stored = json.loads(workdir.config.read_text())
+        stored["objective"]["num_probes"] = 1
+        workdir.config.write_text(json.dumps(stored))
+    files.check(tiny_config(**{"objective.name": "sampling"}), base_config())
+    with pytest.raises(UsageError, match="objective.num_probes is 1 in that run and 0 in this one"):
+        reads.check(tiny_config(**{"objective.name": "rae_gp"}), base_config())
+
+
 def test_the_same_config_again_is_welcome(tmp_path, tiny_config):
     files = Workdir(tmp_path / "run")
     files.check(tiny_config())

@@ -198,6 +198,18 @@ def test_gamma_schedules_of_a_config(tiny_config, changes, expected):
         ({"free_bits": 0.1, "entropy_weight": 0.5}, "exclude each other"),
         ({"name": "iwae", "antithetic": True}, "antithetic only applies to sampling, control_var"),
         (
+            {"name": "linearized_bilbo", "num_probes": 2},
+            "objective.num_probes only applies to control_variate, .*, rae_gp; objective.name is",
+        ),
+        (
+            {"name": "linearized", "num_probes": 2, "lanczos_steps": 4},
+            "lanczos_steps only applies to sampling_free, log_evidence; objective.name is 'linear",
+        ),
+        (
+            {"name": "sampling_free", "lanczos_steps": 4},
+            "objective.lanczos_steps requires objective.num_probes, such as 1; without .* at 8",
+        ),
+        (
             {"name": "sampling", "antithetic": True, "num_samples": 3},
             "antithetic requires an even objective.num_samples, such as 2; got 3",
         ),

@@ -8,13 +8,14 @@ from launch.ledger.views import Curves, Measures, Pictures
 _NO_FACES = "Needs CelebA and weights of Inception, which were not available for these runs."
 _SMALL = (
     "model.channels=(16,32,64,128)",
-    "objective.num_probes=1",
     "evaluations.generated.features=classifier",
 )
 _SMALL_IN_WORDS = (
-    "an eighth of the networks' widths, one random probe per image for the gradient penalty,"
-    " distances in the features of a classifier of digits instead of Inception's"
+    "an eighth of the networks' widths, distances in the features of a classifier of digits instead"
+    " of Inception's"
 )
+_PROBED = ("objective.num_probes=1",)
+_PROBED_IN_WORDS = f"one random probe per image for the gradient penalty, {_SMALL_IN_WORDS}"
 _AT_FULL_SIZE = (
     "At the paper's widths a model takes an estimated 60 hours on two cores; weights of Inception,"
     " CelebA and most of CIFAR-10 were not available for these runs."
@@ -35,12 +36,16 @@ TABLES = (
         tuple(
             Part(
                 "configs/rae.py",
-                (),
-                (*_SMALL, f"seed={seed}"),
-                _SMALL_IN_WORDS,
+                (f"objective.name={objectives}",),
+                (*_SMALL, *more, f"seed={seed}"),
+                words,
                 hours=1.3,
             )
             for seed in range(_SEEDS)
+            for objectives, more, words in (
+                ("*[!p]", (), _SMALL_IN_WORDS),  # all but rae_gp
+                ("rae_gp", _PROBED, _PROBED_IN_WORDS),
+            )
         ),
         _AT_FULL_SIZE,
         (

@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax import data
+from sfvae_jax import data, objectives
 
 _ABSENT = object()
 
@@ -57,12 +57,19 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 def with_missing_keys(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Completes the configuration of an earlier version with the keys that it lacks.
 
+    Earlier versions let `objective.num_probes` be set where the objective did not read it. It is 0
+    then, the only value that is allowed now.
+
     Args:
         kept: the content of a run's config.json, flat.
         defaults: the values of all keys, flat.
     """
     before = data.before(str(kept.get("data.name", "")))
-    return {**defaults, **{f"data.{key}": value for key, value in before.items()}, **kept}
+    whole = {**defaults, **{f"data.{key}": value for key, value in before.items()}, **kept}
+    info = objectives.OBJECTIVES.get(whole.get("objective.name", ""))
+    if info is not None and "num_probes" not in info.options:
+        whole["objective.num_probes"] = 0
+    return whole
 
 
 def differences(

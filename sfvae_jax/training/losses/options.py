@@ -40,6 +40,15 @@ _LOG_DET_WEIGHT = Rule(
 )
 _BOUNDARIES = tuple_of(lambda step: is_whole(step), "steps, such as (100, 200)")
 
+# Options that only objectives that read them may change, and their defaults.
+_LEFT_UNLESS_READ = {
+    "antithetic": False,
+    "log_det_weight": 1.0,
+    "bend_weight": 0.0,
+    "num_probes": 0,
+    "lanczos_steps": LANCZOS_STEPS,
+}
+
 
 _Specs = Mapping[str, objectives.ObjectiveInfo]
 
@@ -215,25 +224,21 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
     info = objectives.OBJECTIVES[options.name]
     specs = objectives.OBJECTIVES
     _check_weights(options, info)
-    if options.antithetic and "antithetic" not in info.options:
-        raise UsageError(
-            f"objective.antithetic only applies to {_readers(specs, 'antithetic')}; objective.name"
-            f" is {options.name!r}"
-        )
+    for option, default in _LEFT_UNLESS_READ.items():
+        if options[option] != default and option not in info.options:
+            raise UsageError(
+                f"objective.{option} only applies to {_readers(specs, option)}; objective.name is"
+                f" {options.name!r}"
+            )
     if options.antithetic and options.num_samples % 2:
         raise UsageError(
             "objective.antithetic requires an even objective.num_samples, such as 2; got"
             f" {options.num_samples}"
         )
-    if options.log_det_weight != 1.0 and "log_det_weight" not in info.options:
+    if options.lanczos_steps != LANCZOS_STEPS and not options.num_probes:
         raise UsageError(
-            f"objective.log_det_weight only applies to {_readers(specs, 'log_det_weight')};"
-            f" objective.name is {options.name!r}"
-        )
-    if options.bend_weight and "bend_weight" not in info.options:
-        raise UsageError(
-            f"objective.bend_weight only applies to {_readers(specs, 'bend_weight')};"
-            f" objective.name is {options.name!r}"
+            "objective.lanczos_steps requires objective.num_probes, such as 1; without probes leave"
+            f" it at {LANCZOS_STEPS}"
         )
     # In a resolved config, an objective without a penalty has the weight 0.
     if options.penalty_weight and info.default_penalty_weight is None:
