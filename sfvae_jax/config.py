@@ -193,7 +193,10 @@ def _check_options(config: ml_collections.ConfigDict) -> None:
 
 
 def unreached(config: ml_collections.ConfigDict) -> list[str]:
-    """Returns a sentence for each request of a resolved config that its training does not reach."""
+    """Returns a sentence for each request of a resolved config that its run does not fulfil.
+
+    Training ends before some; some evaluations cannot apply to its model.
+    """
     num_steps, objective = config.train.steps, config.objective
     steps = [step for step in config.evaluations.steps if step > num_steps]
     found = []
@@ -221,6 +224,16 @@ def unreached(config: ml_collections.ConfigDict) -> list[str]:
             f"train.stop_patience {patience}: not reached, because only {counted} validations come"
             f" {when}"
         )
+    without_values = evaluation.inapplicable(
+        config.evaluations,
+        objectives.OBJECTIVES[objective.name],
+        posteriors.POSTERIORS[config.posterior.name],
+        likelihoods.LIKELIHOODS[config.likelihood.name],
+    )
+    found += [
+        f"evaluations.names {name!r}: its measures will be null, because {reason}"
+        for name, reason in without_values.items()
+    ]
     return found
 
 

@@ -36,6 +36,7 @@ from sfvae_jax.evaluation.sequences.measures import SEQUENCE_RECONSTRUCTION, SEQ
 from sfvae_jax.evaluation.sequences.pictures import SEQUENCE_PICTURES
 from sfvae_jax.evaluation.spec import Evaluation, Measure, in_words
 from sfvae_jax.evaluation.trained_model import TrainedModel
+from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import COUNT, DRAWN, FLAG, STEPS, Group, Option, one_of, some_of
 from sfvae_jax.options import check as check_rules
 from sfvae_jax.runtime.devices import memory_for
@@ -236,6 +237,29 @@ def check_language(config: ml_collections.ConfigDict, kind: str) -> None:
                 check(kind)
             except UsageError as error:
                 raise UsageError(f"evaluations.names: {name!r} {error}") from error
+
+
+def inapplicable(
+    config: ml_collections.ConfigDict,
+    objective: ObjectiveInfo,
+    posterior: PosteriorTraits,
+    likelihood: LikelihoodTraits,
+) -> dict[str, str]:
+    """Returns the evaluations that are named and cannot apply to a run's model, and why not.
+
+    Args:
+        config: the group `evaluations`.
+        objective: the spec of the run's objective.
+        posterior: that of its posterior.
+        likelihood: that of its likelihood.
+    """
+    entries = ((name, EVALUATIONS[name].why_not) for name in config.names)
+    found = {
+        name: why_not(objective, posterior, likelihood)
+        for name, why_not in entries
+        if why_not is not None
+    }
+    return {name: reason for name, reason in found.items() if reason}
 
 
 def needs_labels(config: ml_collections.ConfigDict) -> list[str]:

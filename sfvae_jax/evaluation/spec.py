@@ -31,6 +31,7 @@ import ml_collections
 
 from sfvae_jax.evaluation.measured import Measured, Value
 from sfvae_jax.evaluation.trained_model import TrainedModel
+from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import Group, require_rules
 
 # The split that `evaluations.part` names.
@@ -157,6 +158,15 @@ class FromOptions(Protocol):
         """
 
 
+class WhyNot(Protocol):
+    """Tells from the specs of a run why an evaluation cannot apply to its model."""
+
+    def __call__(
+        self, objective: ObjectiveInfo, posterior: PosteriorTraits, likelihood: LikelihoodTraits
+    ) -> str:
+        """Returns the reason, in words that follow "because"; empty if it may apply."""
+
+
 class Draw(Protocol):
     """Draws the pictures of an evaluation at the end of a run."""
 
@@ -204,6 +214,8 @@ class Evaluation:
             same arguments as `names`.
         check_language: takes a kind of sequences, such as "molecules", and raises a `UsageError` if
             this machine cannot measure it; the message goes on after the evaluation's name.
+        why_not: tells why all its measures would be null, so that a run says it at its start; None:
+            that is not known before.
         draw: draws its pictures.
         name: its name in a config, for one from outside; `registry.py` names the others.
 
@@ -229,6 +241,7 @@ class Evaluation:
         None
     )
     check_language: Callable[[str], None] | None = None
+    why_not: WhyNot | None = None
     draw: Draw | None = None
     name: str = ""
 

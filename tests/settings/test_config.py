@@ -380,6 +380,36 @@ def test_what_training_does_not_come_to_is_told(tiny_config):
     assert unreached(resolve(tiny_config())) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"objective.name": "sampling"}, {}),
+        ({"posterior.name": "full_covariance"}, {}),
+        ({"posterior.name": "planar"}, {"bend": "the posterior is no Gaussian"}),
+        (
+            {"objective.name": "log_evidence"},
+            {
+                "bend": "the posterior is no Gaussian",
+                "gradient_noise": "the posterior is a single code, without samples",
+            },
+        ),
+        ({"objective.name": "linearized_bilbo"}, {"gradient_noise": r"the prior is not N(0, I)"}),
+        (
+            {"objective.name": "wae_mmd"},
+            dict.fromkeys(("bend", "gradient_noise"), "the objective does not train a density"),
+        ),
+    ],
+)
+def test_evaluations_that_cannot_apply_are_told(tiny_config, changes, names):
+    evaluations = {"evaluations.names": ("lower_bound", "bend", "gradient_noise")}
+    config = tiny_config(**{"objective.name": "sampling", **evaluations, **changes})
+    told = unreached(resolve(config))
+    assert len(told) == len(names)
+    for sentence, (name, reason) in zip(told, names.items(), strict=True):
+        start = f"evaluations.names {name!r}: its measures will be null, because {reason}"
+        assert sentence.startswith(start)
+
+
 @pytest.mark.parametrize(("beta_steps", "counted"), [(0, 1), (6, 3), (5, None)])
 def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_steps, counted):
     """Of validations at steps 2, 4, ..., 12: trained with a last weight from step 7 or 6 on."""

@@ -24,6 +24,7 @@ from sfvae_jax.evaluation.trained_model import (
     require,
     require_bound,
 )
+from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import COUNT, COUNT_OR_0, POSITIVE, Option
 from sfvae_jax.runtime.files import write_text
 
@@ -191,6 +192,16 @@ def image_bends(trained: TrainedModel, options: ml_collections.ConfigDict) -> Im
     return jax.tree.map(lambda leaf: finite(leaf.astype(np.float64)), found)
 
 
+def _why_not(
+    objective: ObjectiveInfo, posterior: PosteriorTraits, likelihood: LikelihoodTraits
+) -> str:
+    if not objective.density:
+        return "the objective does not train a density p(x|z)"
+    if not posterior.gaussian:
+        return "the posterior is no Gaussian"
+    return "" if likelihood.has_information else "the likelihood has no information"
+
+
 # ---- by latent dimension ----
 
 
@@ -312,5 +323,6 @@ EVALUATION = Evaluation(
     OPTIONS,
     summary="how far the decoder bends within the posterior, what the linearised ELBO exceeds the"
     " ELBO by, and the straight radius around each code compared with the posterior's width",
+    why_not=_why_not,
     draw=draw_bend,
 )

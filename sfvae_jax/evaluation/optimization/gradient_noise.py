@@ -25,6 +25,7 @@ from sfvae_jax.evaluation.optimization.gradient_draws import (
 from sfvae_jax.evaluation.optimization.gradient_picture import draw
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound
+from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import COUNT, Option, Rule, is_tuple_of, is_whole
 
 _ESTIMATORS = Rule(
@@ -201,6 +202,17 @@ def check(options: ml_collections.ConfigDict) -> None:
         raise UsageError(f"estimators: {error}") from error
 
 
+def _why_not(
+    objective: ObjectiveInfo, posterior: PosteriorTraits, likelihood: LikelihoodTraits
+) -> str:
+    del likelihood
+    if not objective.density:
+        return "the objective does not train a density p(x|z)"
+    if objective.prior != "fixed":
+        return "the prior is not N(0, I), under which all gradients are taken"
+    return "" if posterior.has_density else "the posterior is a single code, without samples"
+
+
 EVALUATION = Evaluation(
     evaluate_gradient_noise,
     with_errors(
@@ -215,5 +227,6 @@ EVALUATION = Evaluation(
     names=names,
     examples="both",
     check=check,
+    why_not=_why_not,
     draw=draw,
 )
