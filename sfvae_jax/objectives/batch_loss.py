@@ -15,7 +15,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.numerics.batch import example_keys
-from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, shape_of
+from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
+    check_at_least_one,
+    check_count,
+    check_flag,
+    check_has,
+    check_in_0_1,
+    check_key,
+    check_not_negative,
+    check_number,
+    check_positive,
+    check_scalar,
+    in_one_line,
+    shape_of,
+)
 from sfvae_jax.objectives.numerics.probes import LANCZOS_STEPS
 from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import (
@@ -113,7 +127,8 @@ def batch_loss(
 
     Raises:
         ArgumentError: if there is no such objective, it does not take this posterior, likelihood or
-            option, or the shapes do not fit.
+            option, an option is known to break the rule that a config has for it, rng is no key, or
+            the shapes do not fit.
     """
     info = _info(name)
     values = {
@@ -134,9 +149,9 @@ def batch_loss(
         "posterior_variance": posterior_variance,
     }
     _check_options(info, values)
+    _check_values(values)
     traits = _check_likelihood(info, likelihood)
-    if not hasattr(rng, "dtype"):
-        raise ArgumentError(f"rng must be a key such as jax.random.key(0), got {rng!r}")
+    check_key(rng)
     _check_posterior(info, posterior, x)
     if free_bits and info.of_example and not isinstance(posterior, ClosedFormPosterior):
         raise ArgumentError(
@@ -216,6 +231,14 @@ class _Likelihood(NamedTuple):
     has_information: bool = False
 
 
+_WEIGHTS = (
+    "log_det_weight",
+    "beta",
+    "entropy_weight",
+    "penalty_weight",
+    "bend_weight",
+    "free_bits",
+)
 _CURVED = _Likelihood(squared_error=False, has_information=True)
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
@@ -280,6 +303,34 @@ def _check_options(info: ObjectiveInfo, values: Mapping[str, Any]) -> None:
         raise ArgumentError("free_bits and entropy_weight exclude each other; leave out one")
     if "lanczos_steps" in given and not values["num_probes"]:
         raise ArgumentError("lanczos_steps requires num_probes, such as 1; leave it out")
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Checks the values of options, as far as they are known, by the rules of a config."""
+    check_at_least_one("num_samples", values["num_samples"])
+    check_at_least_one("lanczos_steps", values["lanczos_steps"])
+    check_count("num_probes", values["num_probes"])
+    for name in ("antithetic", "free_bits_of_batch"):
+        check_flag(name, values[name])
+    for name in ("gamma", "tau", "posterior_variance"):
+        check_number(name, values[name])
+    check_in_0_1("gamma", values["gamma"])
+    check_positive("tau", values["tau"])
+    for name in _WEIGHTS:
+        weight = values[name]
+        left_out = weight is None and name in ("beta", "penalty_weight")
+        if left_out or (name == "log_det_weight" and isinstance(weight, str) and weight == "gamma"):
+            continue
+        check_number(name, weight)
+        check_scalar(name, weight)
+        check_not_negative(name, weight)
+    groups = values["free_bits_groups"]
+    if not isinstance(groups, (tuple, list)):
+        raise ArgumentError(
+            f"free_bits_groups must be sizes such as (2, 3), or (), got {in_one_line(groups)}"
+        )
+    for size in groups:
+        check_at_least_one("each of free_bits_groups", size)
 
 
 def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any]:

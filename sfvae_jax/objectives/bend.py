@@ -22,6 +22,7 @@ from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.checks import (
     check_at_least_one,
     check_has,
+    check_key,
     check_shape,
     check_vector,
 )
@@ -107,11 +108,12 @@ def bend_penalty(
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if the posterior is not a Gaussian, the likelihood has no `information`, or
-            num_samples is less than 1.
+        ArgumentError: if rng is no key, the posterior is not a Gaussian, the likelihood has no
+            `information`, or num_samples is less than 1.
     """
     check_has("posterior", posterior, "deviation", "posteriors.DiagonalGaussian(mean, stddev)")
     check_has("likelihood", likelihood, "information", "likelihoods.Gaussian(variance)")
+    check_key(rng)
     check_at_least_one("num_samples", num_samples)
 
     def of_step(key: Array) -> Array:

@@ -104,9 +104,9 @@ def control_variate_elbo(
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] where it has a closed form.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, or odd with pairs, num_probes is negative, the
-            shapes do not fit, the posterior or the likelihood lacks a method, or a deviation is
-            known not to be positive.
+        ArgumentError: if rng is no key, num_samples is less than 1, or odd with pairs, num_probes
+            is negative, the shapes do not fit, the posterior or the likelihood lacks a method, or a
+            deviation is known not to be positive.
     """
     check_likelihood(likelihood)
     check_probes(num_probes, rng)

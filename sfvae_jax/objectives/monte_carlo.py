@@ -14,7 +14,9 @@ from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_at_least_one,
+    check_flag,
     check_has,
+    check_key,
     check_per_element,
     check_positive,
     check_scalar,
@@ -79,8 +81,9 @@ def sampling_elbo(
         An `Elbo` of scalars, in nats, with `kl_per_dimension` [m] where it has a closed form.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, or odd with pairs, the shapes do not fit, the
-            posterior or the likelihood lacks a method, or a deviation is known not to be positive.
+        ArgumentError: if rng is no key, num_samples is less than 1, or odd with pairs, the shapes
+            do not fit, the posterior or the likelihood lacks a method, or a deviation is known not
+            to be positive.
     """
     check_likelihood(likelihood)
     if antithetic:
@@ -126,8 +129,8 @@ def sticking_the_landing_elbo(
         An `Elbo` of scalars, in nats; every part is a mean over the samples.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
-            likelihood lacks a method, or a deviation is known not to be positive.
+        ArgumentError: if rng is no key, num_samples is less than 1, the shapes do not fit, the
+            posterior or the likelihood lacks a method, or a deviation is known not to be positive.
         NotImplementedError: if the posterior has no tractable inverse.
     """
     check_likelihood(likelihood)
@@ -168,8 +171,8 @@ def iwae_bound(
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if num_samples is less than 1, the shapes do not fit, the posterior or the
-            likelihood lacks a method, or a deviation is known not to be positive.
+        ArgumentError: if rng is no key, num_samples is less than 1, the shapes do not fit, the
+            posterior or the likelihood lacks a method, or a deviation is known not to be positive.
     """
     check_likelihood(likelihood)
     z, log_q = _samples(rng, posterior, "sample_and_log_prob", num_samples)
@@ -190,9 +193,12 @@ def noise_of_samples(
     `sample_and_log_prob` draws.
 
     Raises:
-        ArgumentError: if k is less than 1, or odd with pairs, or the posterior is no Gaussian.
+        ArgumentError: if rng is no key, k is less than 1, or odd with pairs, or the posterior is no
+            Gaussian.
     """
+    check_key(rng)
     check_at_least_one("num_samples", num_samples)
+    check_flag("antithetic", antithetic)
     for method in ("deviation", "expected_log_prior", "entropy"):
         check_has("posterior", posterior, method, _POSTERIOR)
     if antithetic and num_samples % 2:
@@ -242,6 +248,7 @@ def _samples(
     rng: Array, posterior: Posterior | PathPosterior, method: str, num_samples: int
 ) -> tuple[Array, Array]:
     """Draws k samples; returns z [k, m] and their log q [k]."""
+    check_key(rng)
     check_at_least_one("num_samples", num_samples)
     check_has("posterior", posterior, method, _POSTERIOR)
 

@@ -18,12 +18,12 @@ from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_batch,
     check_example,
+    check_in_0_1,
     check_not_negative,
     check_positive,
     check_scalar,
     check_shape,
     check_vector,
-    known_value,
     per_element,
     shape_of,
 )
@@ -269,10 +269,7 @@ def check_gamma_and_solver(gamma: Array | float, solver: str) -> None:
     """
     if solver not in SOLVERS:
         raise ArgumentError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    check_scalar("gamma", gamma)
-    known = known_value(gamma)
-    if known is not None and not 0.0 <= known <= 1.0:
-        raise ArgumentError(f"gamma must lie in [0, 1], got {gamma}")
+    check_in_0_1("gamma", gamma)
 
 
 def scalar_or_per_element(

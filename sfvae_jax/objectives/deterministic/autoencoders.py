@@ -23,6 +23,7 @@ from sfvae_jax.objectives.monte_carlo import log_likelihood_of
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_example,
+    check_key,
     check_not_negative,
     check_per_element,
     check_scalar,
@@ -136,8 +137,10 @@ def cv_vae_loss(
         A scalar, in squared units of x.
 
     Raises:
-        ArgumentError: if the shapes do not fit, or the variance is known to be negative.
+        ArgumentError: if rng is no key, the shapes do not fit, or the variance is known to be
+            negative.
     """
+    check_key(rng)
     check_vector("mean", mean)
     check_per_element("variance", variance, mean)
     check_not_negative("variance", variance)

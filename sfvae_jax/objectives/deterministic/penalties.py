@@ -12,7 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.numerics.checks import check_at_least_one, check_shape, check_vector
+from sfvae_jax.objectives.numerics.checks import (
+    check_at_least_one,
+    check_key,
+    check_shape,
+    check_vector,
+)
 from sfvae_jax.objectives.numerics.precision import rounded_like, wide, wide_dtype
 from sfvae_jax.objectives.numerics.tangents import tangents
 
@@ -60,9 +65,10 @@ def hutchinson_gradient_penalty(
         A scalar.
 
     Raises:
-        ArgumentError: if z is not of rank 1, or num_probes is less than 1.
+        ArgumentError: if rng is no key, z is not of rank 1, or num_probes is less than 1.
     """
     check_vector("z", z)
+    check_key(rng)
     check_at_least_one("num_probes", num_probes)
     dtype = jax.dtypes.canonicalize_dtype(z.dtype)
     probes = jax.random.rademacher(rng, (num_probes, z.size), dtype)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.numerics.checks import check_key
 from sfvae_jax.objectives.numerics.precision import wide
 
 
@@ -17,7 +18,11 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
             that a part of the batch draws the same noise as it does within the whole batch.
         share: number of examples on this device.
         axis_name: axis over which the batch is shared, or None.
+
+    Raises:
+        ArgumentError: if rng is not a key.
     """
+    check_key(rng)
     of_the_batch = 0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1
     if rng.ndim > of_the_batch:
         return rng

@@ -8,6 +8,7 @@ here name the argument and say what was expected and what to do.
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -147,10 +148,55 @@ def check_not_negative(name: str, value: Any) -> None:
         raise ArgumentError(f"{name} must not be negative, got {_first(known, known >= 0)}")
 
 
-def check_at_least_one(name: str, value: int) -> None:
-    """Checks that a count is at least 1."""
-    if value < 1:
+def check_number(name: str, value: Any) -> None:
+    """Checks that a value is a number or an array of numbers, and that none is known to be inf."""
+    if isinstance(value, (Array, np.ndarray, np.generic)):
+        is_number = jnp.issubdtype(value.dtype, jnp.number)
+    else:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number:
+        raise ArgumentError(f"{name} must be a number, got {in_one_line(value)}")
+    known = known_value(value)
+    if known is not None and np.any(np.isinf(known)):
+        raise ArgumentError(f"{name} must be finite, got {in_one_line(value)}")
+
+
+def check_in_0_1(name: str, value: Any) -> None:
+    """Checks that a single number is not known to lie outside [0, 1]."""
+    check_scalar(name, value)
+    known = known_value(value)
+    if known is not None and not 0.0 <= known <= 1.0:
+        raise ArgumentError(f"{name} must lie in [0, 1], got {value}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Checks that a value is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{name} must be True or False, got {in_one_line(value)}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Checks that a count is a whole number, 0 or more; True and False are none."""
+    if _whole(name, value) < 0:
+        raise ArgumentError(f"{name} must not be negative, got {value}")
+
+
+def check_at_least_one(name: str, value: Any) -> None:
+    """Checks that a count is a whole number, 1 or more."""
+    if _whole(name, value) < 1:
         raise ArgumentError(f"{name} must be at least 1, got {value}")
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is a key, or an array of keys, of either kind that JAX has."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32)
+
+
+def check_key(rng: Any) -> None:
+    """Checks that noise is drawn from a key."""
+    if not is_key(rng):
+        raise ArgumentError(f"rng must be a key such as jax.random.key(0), got {in_one_line(rng)}")
 
 
 def check_has(name: str, value: Any, method: str, example: str) -> None:
@@ -172,6 +218,21 @@ def known_value(value: Any) -> np.ndarray | None:
     if isinstance(value, Array) and not value.is_fully_addressable:
         return None
     return np.asarray(value)
+
+
+def in_one_line(value: Any) -> str:
+    """Writes a value for a message."""
+    return " ".join(repr(value).split())
+
+
+def _whole(name: str, value: Any) -> int:
+    """Returns a whole number, which True and False are not."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ArgumentError(f"{name} must be a whole number, got {in_one_line(value)}")
 
 
 def _kind(value: Any) -> str:

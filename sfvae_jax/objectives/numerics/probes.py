@@ -16,7 +16,10 @@ from jax import Array
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_at_least_one,
+    check_count,
     check_example,
+    in_one_line,
+    is_key,
 )
 from sfvae_jax.objectives.numerics.decoders import has_short_form
 from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
@@ -35,11 +38,11 @@ def check_probes(num_probes: int, rng: Any, lanczos_steps: int = 1) -> None:
     Raises:
         ArgumentError: if one of them does not hold.
     """
-    if num_probes < 0:
-        raise ArgumentError(f"num_probes must not be negative, got {num_probes}")
-    if num_probes and not hasattr(rng, "dtype"):
+    check_count("num_probes", num_probes)
+    if num_probes and not is_key(rng):
         raise ArgumentError(
-            f"num_probes={num_probes} requires rng, a key such as jax.random.key(0); got {rng!r}"
+            f"num_probes={num_probes} requires rng, a key such as jax.random.key(0); got"
+            f" {in_one_line(rng)}"
         )
     check_at_least_one("lanczos_steps", lanczos_steps)
 
