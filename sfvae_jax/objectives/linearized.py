@@ -15,7 +15,7 @@ from jax import Array
 from sfvae_jax.objectives.bend import with_bend
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.monte_carlo import log_likelihood_of
-from sfvae_jax.objectives.numerics.checks import check_example, check_has
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_example, check_has
 from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.gaussian_posterior import Latents, latents
 from sfvae_jax.objectives.numerics.precision import wide
@@ -160,11 +160,14 @@ def second_order_elbo(
 
     Raises:
         ArgumentError: if the shapes do not fit, a deviation is known not to be positive, the
-            likelihood has no `information`, num_probes is negative, rng is missing, or the
-            posterior is no Gaussian.
+            likelihood is missing or has no `information`, num_probes is negative, rng is missing,
+            or the posterior is no Gaussian.
     """
+    if likelihood is None:
+        raise ArgumentError(
+            "likelihood is missing; beside a posterior give it by name: likelihood=..."
+        )
     check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
-    assert likelihood is not None
     q = latents(mean, stddev, prior_stddev)
     directions, weights = _directions(rng, num_probes, q)
     parameters, tangents = push_basis(tangent_decode or decode, q.mean, "mean", directions)

@@ -209,8 +209,11 @@ def test_few_bits_are_summed_in_more(dtype):
 @pytest.mark.parametrize("likelihood", [HeteroscedasticGaussian(), DiscretizedLogistic()])
 def test_what_does_not_fit_is_refused(likelihood):
     parameters = jnp.zeros(3), jnp.ones(3)
-    with pytest.raises(ArgumentError, match=r"the tangent must be the pair \(m.*, got a .*Array"):
+    message = r"the tangent must be the pair \(m.*, got one array of shape \(3,\)"
+    with pytest.raises(ArgumentError, match=message):
         likelihood.information(jnp.zeros(3), parameters, jnp.zeros(3))
+    with pytest.raises(ArgumentError, match=message):
+        jax.vmap(lambda t: likelihood.information(jnp.zeros(3), parameters, t))(jnp.zeros((4, 3)))
     with pytest.raises(ArgumentError, match="the tangent's m"):
         likelihood.information(jnp.zeros(3), parameters, (jnp.zeros(2), jnp.ones(3)))
     with pytest.raises(ArgumentError, match="x must have shape"):

@@ -120,6 +120,11 @@ def test_pairs_are_asked_for_by_true(name):
         SAMPLED[name](KEY, num_samples=2, antithetic="yes")
 
 
+def test_a_likelihood_in_the_place_of_a_deviation_is_missing():
+    with pytest.raises(ArgumentError, match="likelihood is missing; beside a posterior give it by"):
+        objectives.second_order_elbo(_decode, X, Q, likelihoods.Bernoulli())
+
+
 @pytest.mark.parametrize(
     ("name", "option", "value", "message"),
     [

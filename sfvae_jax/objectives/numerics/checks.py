@@ -102,7 +102,12 @@ def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> Non
 def check_pair(name: str, value: Any, expected: str) -> None:
     """Checks that a value is a tuple or list of two; an array of two rows is not one."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        what = f"{len(value)} values" if isinstance(value, (tuple, list)) else f"a {_kind(value)}"
+        if isinstance(value, (tuple, list)):
+            what = f"{len(value)} values"
+        elif hasattr(value, "shape"):
+            what = f"one array of shape {tuple(value.shape)}"
+        else:
+            what = f"a {_kind(value)}"
         raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
 
 
