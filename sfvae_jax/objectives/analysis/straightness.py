@@ -62,7 +62,9 @@ def axis_bend(
 
     Args:
         decode: maps one latent [m] to a mean of any shape with n elements.
-        mean: posterior mean mu, [m].
+        mean: posterior mean mu, [m]; not a posterior, because a step along an axis only has the
+            deviation of that latent. Give `q.mean` and `q.stddev` of a `DiagonalGaussian`, and of a
+            covariance L L' the roots of its diagonal, the norms of the rows of L.
         stddev: posterior standard deviations s, positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like the mean or [n].
         share: share of the tangent's squared norm, positive.
