@@ -28,6 +28,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_positive,
     check_scalar,
     in_one_line,
+    known_names,
     shape_of,
 )
 from sfvae_jax.objectives.numerics.probes import LANCZOS_STEPS
@@ -245,8 +246,8 @@ _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
 
 
 def _info(name: str) -> ObjectiveInfo:
-    if name not in OBJECTIVES:
-        raise ArgumentError(f"unknown objective {name!r}; expected one of {', '.join(OBJECTIVES)}")
+    if not isinstance(name, str) or name not in OBJECTIVES:
+        raise ArgumentError(f"unknown objective {name!r}; {known_names(name, OBJECTIVES)}")
     return OBJECTIVES[name]
 
 
@@ -265,10 +266,10 @@ def _reads(info: ObjectiveInfo, option: str) -> bool:
     return option in info.options
 
 
-def _options_of(info: ObjectiveInfo) -> str:
-    """Names the options of an objective, for messages."""
+def _options_of(info: ObjectiveInfo) -> list[str]:
+    """Returns the names of the options of an objective, for messages."""
     shared = [name for name in batch_loss.__kwdefaults__ or {} if _reads(info, name)]
-    return ", ".join([*shared, *info.own_options]) or "none"
+    return [*shared, *info.own_options]
 
 
 def _takes_learned(info: ObjectiveInfo) -> bool:
@@ -337,9 +338,8 @@ def _own_options(info: ObjectiveInfo, given: Mapping[str, Any]) -> dict[str, Any
     """Returns the values of the options that an objective adds, by default or as given."""
     for name, value in given.items():
         if name not in info.own_options:
-            raise ArgumentError(
-                f"objective {info.name!r} has no option {name!r}; its options: {_options_of(info)}"
-            )
+            there_are = known_names(name, _options_of(info), "its options:")
+            raise ArgumentError(f"objective {info.name!r} has no option {name!r}; {there_are}")
         rule = info.own_options[name].rule
         if not isinstance(value, Array) and not rule.holds(value):
             raise ArgumentError(f"{name} must be {rule.expected}, got {value!r}")

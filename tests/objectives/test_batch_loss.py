@@ -210,7 +210,17 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "elbo"}, "unknown objective 'elbo'; expected one of sampling, "),
+        ({"name": "hmc"}, "unknown objective 'hmc'; expected one of sampling, "),
+        ({"name": "elbo"}, "unknown objective 'elbo'; did you mean 'bilbo'? Expected one of sampl"),
+        (
+            {"name": "controlvariate"},
+            "unknown objective 'controlvariate'; did you mean 'control_variate'? Expected one of s",
+        ),
+        ({"name": None}, "unknown objective None; expected one of sampling, "),
+        (
+            {"name": "sampling", "num_sample": 3},
+            "'sampling' has no option 'num_sample'; did you mean 'num_samples'? Its options: num_s",
+        ),
         ({"name": "sampling", "gamma": 0.9}, "gamma only applies to sampling_free; leave it out"),
         ({"name": "bilbo", "beta": 2.0}, "beta only applies to sampling, "),
         ({"name": "rae", "penalty_weight": 1.0}, "applies to rae_l2, rae_gp, wae_mmd; leave"),

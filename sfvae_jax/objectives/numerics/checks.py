@@ -7,9 +7,10 @@ here name the argument and say what was expected and what to do.
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import chex
@@ -223,6 +224,14 @@ def known_value(value: Any) -> np.ndarray | None:
     if isinstance(value, Array) and not value.is_fully_addressable:
         return None
     return np.asarray(value)
+
+
+def known_names(name: Any, known: Iterable[str], what: str = "expected one of") -> str:
+    """Says after an unknown name which one is the most similar, if one is, and which there are."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    listed = f"{what} {', '.join(known) or 'none'}"
+    return f"did you mean {near[0]!r}? {listed[0].upper()}{listed[1:]}" if near else listed
 
 
 def in_one_line(value: Any) -> str:
