@@ -45,6 +45,11 @@ class Estimator(NamedTuple):
         return OBJECTIVES[self.objective]
 
     @property
+    def label(self) -> str:
+        """Its name and options in a picture, such as "sampling, num_samples=16"."""
+        return ", ".join([self.objective, *(f"{name}={value}" for name, value in self.options)])
+
+    @property
     def deterministic(self) -> bool:
         """Whether it draws no noise; options that are on, such as probes, draw some."""
         draws = any(dict(self.options).get(option) for option in NOISY_OPTIONS)

@@ -50,12 +50,13 @@ def draw(
                 marker=_MARKERS[number // len(figures.COLORS) % len(_MARKERS)],
                 markersize=4,
                 linestyle="--" if estimator.deterministic else "-",
-                label=estimator.name,
+                label=estimator.label,
             )
         axes.set(xlabel="step", title=network, yscale="log")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("over the squared norm of the ELBO's gradient")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figures.legend_below(figure, dict(zip(labels, handles, strict=True)))
     figures.save(figure, folder / "gradient_noise.png")
 
 
