@@ -185,7 +185,8 @@ def test_the_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     pictures(tmp_path, [(16, 16)])
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text().split("### Your own images")[1].split("###")[0]
-    commands = re.findall(r"^sfvae_jax (--config=.*)$|`sfvae_jax (show .*)`", text, re.MULTILINE)
+    forms = r"^python -m sfvae_jax\.main (--config=.*)$|`sfvae_jax (show .*)`"
+    commands = re.findall(forms, text, re.MULTILINE)
     trained = [shlex.split(flags, comments=True) for flags, _ in commands if flags]
     found = [resolve(parse_config(flags)) for flags in trained]
     assert [config.data.name for config in found] == ["folder:images/", "npz:my.npz"]
