@@ -40,14 +40,8 @@ _LOG_DET_WEIGHT = Rule(
 )
 _BOUNDARIES = tuple_of(lambda step: is_whole(step), "steps, such as (100, 200)")
 
-# Options that only objectives that read them may change, and their defaults.
-_LEFT_UNLESS_READ = {
-    "antithetic": False,
-    "log_det_weight": 1.0,
-    "bend_weight": 0.0,
-    "num_probes": 0,
-    "lanczos_steps": LANCZOS_STEPS,
-}
+# Options that keep their defaults where the objective does not read them.
+_LEFT_UNLESS_READ = ("antithetic", "log_det_weight", "bend_weight", "num_probes", "lanczos_steps")
 
 
 _Specs = Mapping[str, objectives.ObjectiveInfo]
@@ -220,12 +214,12 @@ def check_objective(options: ml_collections.ConfigDict) -> None:
     Raises:
         UsageError: if a rule is broken; the error names the keys and what to set.
     """
-    check_own_options("objective", options, objectives.OBJECTIVES, options.name)
-    info = objectives.OBJECTIVES[options.name]
     specs = objectives.OBJECTIVES
+    check_own_options("objective", options, specs, options.name)
+    info, group = specs[options.name], option_group()
     _check_weights(options, info)
-    for option, default in _LEFT_UNLESS_READ.items():
-        if options[option] != default and option not in info.options:
+    for option in _LEFT_UNLESS_READ:
+        if options[option] != group[option].default and option not in info.options:
             raise UsageError(
                 f"objective.{option} only applies to {_readers(specs, option)}; objective.name is"
                 f" {options.name!r}"
