@@ -235,6 +235,10 @@ WRONG_FOLDERS = {
         lambda f, t: _broken(f, t / "run", "config.json", '{"objective": {"name": "rea"}}'),
         "run/config.json: objective.name: unknown objective 'rea'; did you mean 'rae'",
     ),
+    "of an objective that is no name": (
+        lambda f, t: _broken(f, t / "run", "config.json", '{"objective": {"name": ["rae"]}}'),
+        "run/config.json: objective.name must be ",
+    ),
     "no JSON object": (
         lambda f, t: _broken(f, t / "run", "config.json", "[1]"),
         "cannot read .*run/config.json: ",

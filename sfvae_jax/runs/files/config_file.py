@@ -66,7 +66,7 @@ def with_missing_keys(kept: dict[str, Any], defaults: dict[str, Any]) -> dict[st
     """
     before = data.before(str(kept.get("data.name", "")))
     whole = {**defaults, **{f"data.{key}": value for key, value in before.items()}, **kept}
-    info = objectives.OBJECTIVES.get(whole.get("objective.name", ""))
+    info = objectives.OBJECTIVES.get(str(whole.get("objective.name", "")))
     if info is not None and "num_probes" not in info.options:
         whole["objective.num_probes"] = 0
     return whole
