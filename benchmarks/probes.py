@@ -39,6 +39,7 @@ from benchmarks.measuring.timing import seconds_of
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
+from sfvae_jax.reporting.markdown import lines_of
 
 BATCH = 32
 DRAWS = 16
@@ -206,8 +207,7 @@ def sampling_row(
 
 def markdown(measured: Sequence[Mapping[str, Any]]) -> str:
     """Formats rows as a table."""
-    lines = [_HEADS, ("---",) * len(_HEADS), *map(_cells, measured)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return lines_of(_HEADS, list(map(_cells, measured)))
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

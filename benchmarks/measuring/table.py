@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfvae_jax.errors import UsageError
+from sfvae_jax.reporting.markdown import lines_of
 
 _HEADS = (
     "objective",
@@ -27,8 +28,7 @@ _HEADS = (
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Formats the rows of `rows.rows` as a table."""
-    lines = [_HEADS, ("---",) * len(_HEADS), *(_cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return lines_of(_HEADS, list(map(_cells, rows)))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
