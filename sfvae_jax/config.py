@@ -192,7 +192,7 @@ def _check_options(config: ml_collections.ConfigDict) -> None:
     plugins.check_source(config.data.name, names)
 
 
-def unreached(config: ml_collections.ConfigDict) -> list[str]:
+def unfulfilled(config: ml_collections.ConfigDict) -> list[str]:
     """Returns a sentence for each request of a resolved config that its run does not fulfil.
 
     Training ends before some; some evaluations cannot apply to its model.

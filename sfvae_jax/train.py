@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax import data, evaluation, left_open, models, objectives
-from sfvae_jax.config import base_config, resolve, unreached
+from sfvae_jax.config import base_config, resolve, unfulfilled
 from sfvae_jax.errors import RunError, UsageError
 from sfvae_jax.likelihoods import LIKELIHOODS
 from sfvae_jax.measuring.step_measures import StepMeasures
@@ -375,7 +375,7 @@ def _log_run(
     log.info("model: %s, %s parameters", config.model.name, f"{models.count_parameters(params):,}")
     if config.train.decoder_from:
         log.info("decoder: that of %s, not trained", config.train.decoder_from)
-    for sentence in unreached(config):
+    for sentence in unfulfilled(config):
         log.warning(sentence)
     log.info("objective: %s; results go to %s", config.objective.name, files.name)
     if start:

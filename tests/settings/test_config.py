@@ -12,7 +12,7 @@ from sfvae_jax import objectives
 from sfvae_jax.config import (
     base_config,
     resolve,
-    unreached,
+    unfulfilled,
     validate,
 )
 from sfvae_jax.errors import UsageError
@@ -370,14 +370,14 @@ def test_what_is_left_open_is_filled_in(tiny_config):
 def test_what_training_does_not_come_to_is_told(tiny_config):
     config = resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
     told = ["evaluations.steps 13, 40: not measured, because training ends at train.steps 12"]
-    assert unreached(config) == told
+    assert unfulfilled(config) == told
     config.objective.gamma_values, config.objective.gamma_boundaries = (0.9, 0.5), (12,)
-    assert unreached(config) == told
+    assert unfulfilled(config) == told
     config.objective.gamma_schedule, config.evaluations.steps = "piecewise", (12,)
-    assert unreached(config) == [
+    assert unfulfilled(config) == [
         "objective.gamma_boundaries 12: not reached, because training ends at train.steps 12"
     ]
-    assert unreached(resolve(tiny_config())) == []
+    assert unfulfilled(resolve(tiny_config())) == []
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_what_training_does_not_come_to_is_told(tiny_config):
 def test_evaluations_that_cannot_apply_are_told(tiny_config, changes, names):
     evaluations = {"evaluations.names": ("lower_bound", "bend", "gradient_noise")}
     config = tiny_config(**{"objective.name": "sampling", **evaluations, **changes})
-    told = unreached(resolve(config))
+    told = unfulfilled(resolve(config))
     assert len(told) == len(names)
     for sentence, (name, reason) in zip(told, names.items(), strict=True):
         start = f"evaluations.names {name!r}: its measures will be null, because {reason}"
@@ -416,7 +416,7 @@ def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_
     stopping = {"data.num_valid": 20, "train.validate_every": 2, "train.stop_patience": 4}
     annealed = {"objective.beta_schedule": "linear", "objective.beta_steps": beta_steps}
     changes = {"objective.name": "sampling", **stopping, **annealed}
-    told = unreached(resolve(tiny_config(**changes)))
+    told = unfulfilled(resolve(tiny_config(**changes)))
     assert len(told) == (counted is not None)
     for sentence in told:
         assert f"not reached, because only {counted} validations come after the anne" in sentence
@@ -425,7 +425,7 @@ def test_a_patience_that_annealing_leaves_no_time_for_is_told(tiny_config, beta_
 def test_a_patience_without_time_in_a_run_that_anneals_nothing(tiny_config):
     changes = {"objective.name": "sampling", "data.num_valid": 20}
     stopping = {"train.validate_every": 4, "train.stop_patience": 4}
-    assert unreached(resolve(tiny_config(**changes, **stopping))) == [
+    assert unfulfilled(resolve(tiny_config(**changes, **stopping))) == [
         "train.stop_patience 4: not reached, because only 3 validations come in train.steps 12"
     ]
 
