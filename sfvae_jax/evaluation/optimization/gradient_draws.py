@@ -58,9 +58,8 @@ def gradient_draws(
     family = trained.posterior_family
     if not estimator.info.takes_posterior(POSTERIORS[family]):
         raise NotApplicable(f"objective {estimator.objective!r} does not take posterior {family!r}")
-    number = 1 if estimator.deterministic else BLOCKS
     keys = jax.random.split(stream_key(trained.rng, stream), num_draws)
-    blocks = keys[:number, None] if estimator.deterministic else keys.reshape(BLOCKS, -1)
+    blocks = keys[:1, None] if estimator.deterministic else keys.reshape(BLOCKS, -1)
     of_training = {"gamma": trained.gamma, "log_det_weight": trained.log_det_weight}
     weights = {
         name: np.float32(value) for name, value in of_training.items() if _follows(estimator, name)
