@@ -51,8 +51,9 @@ def _speeds(records: Sequence[Mapping[str, Any]]) -> list[tuple[float, int]]:
     for record in records:
         step, speed = record["step"], record.get("steps_per_second", 0.0)
         number, last_step = step - last_step, step
-        if process is None or record.get("from_step", 0) != process:
-            process, compiling = record.get("from_step", 0), speed
+        began = record.get("from_step", 0)
+        if began != process:
+            process, compiling = began, speed
         if speed != compiling:
             compiling = None
             if speed > 0.0:
