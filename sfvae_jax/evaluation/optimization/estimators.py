@@ -22,7 +22,7 @@ _RULES = {
     "log_det_weight": NOT_NEGATIVE,
     "bend_weight": NOT_NEGATIVE,
 }
-# Those that training does not change.
+# Their defaults. Without a value, gamma and log_det_weight follow training and have none.
 _DEFAULTS = {"num_samples": 1, "num_probes": 0, "antithetic": False, "bend_weight": 0.0}
 
 
