@@ -10,6 +10,11 @@ import numpy as np
 from sfvae_jax.evaluation.measured import Measured, NotApplicable, Value
 
 
+def with_error(name: str, value: Value, error: Value) -> Measured:
+    """Returns a measure with its standard error, NAME_standard_error."""
+    return {name: value, f"{name}_standard_error": error}
+
+
 def standard_error(values: np.ndarray) -> Value:
     """Returns the standard error of the mean of N independent values [N]: deviation / sqrt(N)."""
     if len(values) < 2:
@@ -34,18 +39,15 @@ def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Meas
     found: Measured = {}
     for name, values in columns.items():
         if isinstance(values, NotApplicable):
-            found |= dict.fromkeys((name, f"{name}_standard_error"), values)
+            found |= with_error(name, values, values)
         else:
-            found |= {
-                name: float(np.mean(values)),
-                f"{name}_standard_error": standard_error(values),
-            }
+            found |= with_error(name, float(np.mean(values)), standard_error(values))
     return found
 
 
 def relative(name: str, values: np.ndarray, others: np.ndarray, reason: str) -> Measured:
     """Returns `ratio_of_means` and NAME_standard_error, or the reason if all others are 0."""
     if not np.any(others):
-        return dict.fromkeys((name, f"{name}_standard_error"), NotApplicable(reason))
-    ratio, error = ratio_of_means(values, others)
-    return {name: ratio, f"{name}_standard_error": error}
+        missing = NotApplicable(reason)
+        return with_error(name, missing, missing)
+    return with_error(name, *ratio_of_means(values, others))

@@ -24,6 +24,7 @@ from sfvae_jax.evaluation.optimization.gradient_draws import (
 )
 from sfvae_jax.evaluation.optimization.gradient_picture import draw
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
+from sfvae_jax.evaluation.standard_errors import with_error
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_bound
 from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import COUNT, Option, Rule, is_tuple_of, is_whole
@@ -105,7 +106,7 @@ def evaluate_gradient_noise(trained: TrainedModel, options: ml_collections.Confi
     own = {network: gram(reference.means[network]) for network in NETWORKS}
     found: Measured = {}
     for network in NETWORKS:
-        found |= _with_error(f"squared_gradient_{network}", *_squared_norm(own[network]))
+        found |= with_error(f"squared_gradient_{network}", *_squared_norm(own[network]))
     for estimator in estimators_named(options.estimators):
         try:
             draws = gradient_draws(trained, estimator, images, options.num_draws, Stream.GRADIENTS)
@@ -151,7 +152,7 @@ def _of_estimator(
     pairs = (with_jackknife_error(variance, BLOCKS), relative(variance), relative(bias))
     found: Measured = {}
     for kind, pair in zip(_KINDS, pairs, strict=True):
-        found |= _with_error(f"{kind}_{network}_{estimator.name}", *pair)
+        found |= with_error(f"{kind}_{network}_{estimator.name}", *pair)
     return found
 
 
@@ -160,10 +161,6 @@ def _squared_norm(products: np.ndarray) -> tuple[float, float]:
     return with_jackknife_error(
         lambda kept: squared_norm_of_mean(products[np.ix_(kept, kept)]), len(products)
     )
-
-
-def _with_error(name: str, value: Value, error: Value) -> Measured:
-    return {name: value, f"{name}_standard_error": error}
 
 
 def _names(estimator: Estimator) -> list[str]:
