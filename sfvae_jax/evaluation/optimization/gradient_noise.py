@@ -65,6 +65,7 @@ OPTIONS = {
 }
 _LEAST_ERRORS = 3.0  # a squared norm below so many standard errors is hard to tell from 0
 _KINDS = ("gradient_variance", "relative_gradient_variance", "gradient_bias")
+_OTHER_PRIOR = "the prior is not N(0, I), under which all gradients are taken"
 _FEW = "raise evaluations.gradient_noise.num_draws or num_reference_samples"
 _NO_NORM = NotApplicable(f"the expected gradient of the ELBO cannot be told from 0; {_FEW}")
 _SMALL_NORM = (
@@ -95,7 +96,7 @@ def evaluate_gradient_noise(trained: TrainedModel, options: ml_collections.Confi
     """
     require_bound(trained)
     if np.any(np.asarray(trained.prior()) != 1.0):
-        raise NotApplicable("the prior is not N(0, I), under which all gradients are taken")
+        raise NotApplicable(_OTHER_PRIOR)
     if "decoder" not in trained.params["params"]:
         raise NotApplicable("the model does not keep the parameters of its decoder apart")
     images = trained.images[: options.num_images]
@@ -206,7 +207,7 @@ def _why_not(
     if not objective.density:
         return "the objective does not train a density p(x|z)"
     if objective.prior != "fixed":
-        return "the prior is not N(0, I), under which all gradients are taken"
+        return _OTHER_PRIOR
     return "" if posterior.has_density else "the posterior is a single code, without samples"
 
 
