@@ -20,7 +20,6 @@ variance, relative to the norm of the gradient of `linearized`.
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -120,10 +119,10 @@ def compiled(config: ml_collections.ConfigDict, params: Any, images: np.ndarray)
 
 def _fastest(step: Step, params: Any, images: np.ndarray) -> float:
     """Returns the seconds of the fastest of some calls, of one if it takes seconds."""
+    key = jax.random.key(3)
     seconds: list[float] = []
     while len(seconds) < MOST_CALLS and sum(seconds) < MOST_SECONDS:
-        call = functools.partial(step, params, jax.random.key(3), images)
-        seconds.append(seconds_of(lambda call=call: jax.block_until_ready(call())))
+        seconds.append(seconds_of(lambda: jax.block_until_ready(step(params, key, images))))
     return min(seconds)
 
 
