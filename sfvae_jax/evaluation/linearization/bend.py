@@ -21,8 +21,8 @@ from sfvae_jax.evaluation.trained_model import (
     TrainedModel,
     finite,
     once_per_checkpoint,
-    require,
     require_bound,
+    require_gaussian,
 )
 from sfvae_jax.objectives.spec import LikelihoodTraits, ObjectiveInfo, PosteriorTraits
 from sfvae_jax.options import COUNT, COUNT_OR_0, POSITIVE, Option
@@ -150,8 +150,8 @@ def image_bends(trained: TrainedModel, options: ml_collections.ConfigDict) -> Im
 
     def of_image(params: Any, x: Array, key: Array) -> ImageBends:
         posterior = trained.encode(params, x)
-        deviation = require(posterior, "deviation", "covariance in closed form")
-        mean = posterior.mean
+        require_gaussian(posterior)
+        mean, deviation = posterior.mean, posterior.deviation
         factor = jax.vmap(deviation)(jnp.eye(mean.size))  # its columns are those of L'
         width = jnp.linalg.norm(factor, axis=0)
 

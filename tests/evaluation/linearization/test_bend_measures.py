@@ -181,7 +181,7 @@ def test_the_table_and_the_picture_are_by_latent(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "changes", "reason"),
     [
-        (("point",), {}, "a Point posterior has no covariance in closed form"),
+        (("point",), {}, "a Point posterior is not a Gaussian"),
         ((), {"no_bound": "no density"}, "no density"),
     ],
 )
