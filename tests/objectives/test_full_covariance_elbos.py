@@ -211,7 +211,7 @@ def test_bfloat16_inputs_are_summed_in_float32():
 
 
 def test_a_batch_of_full_covariances_by_name():
-    """`batch_loss` is minus the mean of the examples' ELBOs, and free bits are of one group."""
+    """The loss is minus the mean ELBO; free bits are a floor under the whole KL divergence."""
     factors = jnp.array(np.stack([FACTOR, 0.5 * FACTOR]), jnp.float32)
     means = jnp.array(np.stack([MEAN, -MEAN]), jnp.float32)
     batch = posteriors.FullCovarianceGaussian(means, factors)
