@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import kinked_decoder as kinked
 import numpy as np
 import pytest
 
@@ -114,12 +115,6 @@ def test_more_samples_are_a_mean_and_have_less_noise(float64):
     np.testing.assert_allclose(values, expected, rtol=0.2)
 
 
-def _kinked(z):
-    """Two ReLUs in one latent, with kinks at 0 and 1."""
-    hidden = jax.nn.relu(jnp.concatenate([z, 1.0 - z]))
-    return jnp.array([[1.0, -0.5], [0.5, 1.0]]) @ hidden + jnp.array([0.2, -0.1])
-
-
 def _wavy(z):
     return jnp.tanh(jnp.array([1.5, -0.8]) * (z[0] ** 2 + z[0])) + jnp.array([0.0, 0.3]) * z[0]
 
@@ -136,27 +131,26 @@ def _squares(decode, mean, stddev):
 
         def of(node):
             value, tangent, bend = objectives.decoder_bend(decode, center, width * node)
-            errors = KINKED_X - value - tangent, bend, KINKED_X - decode(center + width * node)
+            errors = kinked.X - value - tangent, bend, kinked.X - decode(center + width * node)
             return [jnp.sum(jnp.square(error)) for error in errors]
 
-        given = decode, jnp.array(KINKED_X), center, width
-        elbo = objectives.linearized_elbo(*given, observation_variance=KINKED_VARIANCE)
+        given = decode, jnp.array(kinked.X), center, width
+        elbo = objectives.linearized_elbo(*given, observation_variance=kinked.VARIANCE)
         return jax.vmap(of)(nodes), elbo
 
     parts, elbo = at(jnp.array(nodes))
     return [np.array(part) @ mass / mass.sum() for part in parts], elbo
 
 
-KINKED_X, KINKED_VARIANCE = np.array([1.3, 0.55]), 0.1  # those of docs/linearised.md
-REGIMES = ((1.5, 0.05), (1.1, 0.3), (0.5, 1.0), (1.2, 1.0))
+REGIMES = tuple(kinked.REGIMES.values())
 
 
-@pytest.mark.parametrize("decode", [_kinked, _wavy])
+@pytest.mark.parametrize("decode", [kinked.decode, _wavy])
 @pytest.mark.parametrize(("mean", "stddev"), REGIMES[1:])
 def test_the_bounds_that_the_penalty_gives(float64, decode, mean, stddev):
     """Minkowski's, and that of a wider likelihood."""
     (linear, bent, true), elbo = _squares(decode, mean, stddev)
-    c = KINKED_VARIANCE
+    c = kinked.VARIANCE
     assert abs(linear**0.5 - bent**0.5) <= true**0.5 <= linear**0.5 + bent**0.5
     normal = -np.log(2 * np.pi * c)  # n = 2
     np.testing.assert_allclose(elbo.log_likelihood, normal - linear / (2 * c), rtol=1e-6)
@@ -171,8 +165,12 @@ def test_the_bounds_that_the_penalty_gives(float64, decode, mean, stddev):
 
 def test_the_numbers_of_the_documentation(float64, root):
     lines = (root / "docs" / "linearised.md").read_text().splitlines()
-    found = [np.array(_squares(_kinked, *regime)[0]) / (2 * KINKED_VARIANCE) for regime in REGIMES]
-    residuals = [np.sum(np.square(KINKED_X - _kinked(np.array([mean])))) for mean, _ in REGIMES]
+    found = [
+        np.array(_squares(kinked.decode, *regime)[0]) / (2 * kinked.VARIANCE) for regime in REGIMES
+    ]
+    residuals = [
+        np.sum(np.square(kinked.X - kinked.decode(np.array([mean])))) for mean, _ in REGIMES
+    ]
     rows = {
         "tangent, E_q": [a[0] - r / 0.2 for a, r in zip(found, residuals, strict=True)],
         "bend |": [bent for _, bent, _ in found],

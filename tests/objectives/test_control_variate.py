@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import kinked_decoder as kinked
 import numpy as np
 import optax
 import pytest
@@ -162,14 +163,10 @@ KINKED = {
 @pytest.mark.parametrize("moments", KINKED)
 def test_noise_near_kinks(float64, monkeypatch, root, moments):
     """One latent and a decoder of two ReLUs, on a fine grid of the noise."""
-    readout, offset = jnp.array([[1.0, -0.5], [0.5, 1.0]]), jnp.array([0.2, -0.1])
     nodes = jnp.linspace(-12.0, 12.0, 240_001)
     weights = jnp.exp(-0.5 * nodes**2) / jnp.sum(jnp.exp(-0.5 * nodes**2))
     q = posteriors.DiagonalGaussian(*(jnp.array([value]) for value in moments))
-    p, x = likelihoods.Gaussian(0.1), jnp.array([1.3, 0.55])
-
-    def decode(z):
-        return readout @ jax.nn.relu(jnp.concatenate([z, 1.0 - z])) + offset
+    p, x, decode = likelihoods.Gaussian(kinked.VARIANCE), jnp.array(kinked.X), kinked.decode
 
     def estimate(function, **options):
         def at(node):

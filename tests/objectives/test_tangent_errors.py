@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import kinked_decoder as kinked
 import numpy as np
 import pytest
 import scipy.integrate
@@ -12,28 +13,17 @@ import scipy.stats
 
 from sfvae_jax import objectives
 
-# A decoder of two ReLUs with kinks at 0 and 1: f(z) = V [relu(z), relu(1 - z)] + b, whose slopes
-# are (0.5, -1) below 0, (1.5, -0.5) between, (1, 0.5) above 1.
-KINKS = (0.0, 1.0)
-READOUT = np.array([[1.0, -0.5], [0.5, 1.0]])
-RELU_OFFSET, RELU_X, RELU_VARIANCE = np.array([0.2, -0.1]), np.array([1.3, 0.55]), 0.1
-
-
-def _relu_decoder(z):
-    hidden = jax.nn.relu(jnp.concatenate([z, 1.0 - z]))
-    return jnp.array(READOUT) @ hidden + jnp.array(RELU_OFFSET)
-
 
 def _relu_log_likelihood(z):
     """log p(x|z) in NumPy."""
-    mean = READOUT @ np.array([max(z, 0.0), max(1.0 - z, 0.0)]) + RELU_OFFSET
-    return scipy.stats.norm(mean, np.sqrt(RELU_VARIANCE)).logpdf(RELU_X).sum()
+    mean = kinked.WEIGHTS @ np.array([max(z, 0.0), max(1.0 - z, 0.0)]) + kinked.OFFSET
+    return scipy.stats.norm(mean, np.sqrt(kinked.VARIANCE)).logpdf(kinked.X).sum()
 
 
 def _expectation(function, mean, stddev):
     """Of a function of z ~ N(mean, stddev^2), by quadrature between the kinks."""
     low, high = mean - 12.0 * stddev, mean + 12.0 * stddev
-    edges = [low, *(kink for kink in KINKS if low < kink < high), high]
+    edges = [low, *(kink for kink in kinked.KINKS if low < kink < high), high]
     # The mass may lie far from an edge: quad finds it if told where.
     edges = sorted([*edges, mean - 3 * stddev, mean, mean + 3 * stddev])
     density = scipy.stats.norm(mean, stddev).pdf
@@ -74,7 +64,7 @@ def relu_decoder_errors(mean, stddev):
 
 @jax.jit
 def _relu_tangent(mean, stddev):
-    arguments, noise = (_relu_decoder, jnp.array(RELU_X), mean), RELU_VARIANCE
+    arguments, noise = (kinked.decode, jnp.array(kinked.X), mean), kinked.VARIANCE
     linearized = objectives.linearized_elbo(*arguments, stddev, observation_variance=noise)
     half, one = (
         objectives.sampling_free_elbo(*arguments, stddev, gamma=gamma, observation_variance=noise)
@@ -88,13 +78,6 @@ def _relu_tangent(mean, stddev):
         "log_evidence": objectives.log_evidence(*arguments, observation_variance=noise),
     }
 
-
-REGIMES = {
-    "inside one piece": (1.5, 0.05),
-    "near a kink": (1.1, 0.3),
-    "across, from the middle": (0.5, 1.0),
-    "across, from one side": (1.2, 1.0),
-}
 
 ERRORS = {
     "inside one piece": {
@@ -124,17 +107,17 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("regime", kinked.REGIMES)
 def test_the_true_elbo_is_a_bound(float64, regime):
     """With the library's KL, which is exact: E log p(x|z) - KL <= log p(x)."""
-    errors = relu_decoder_errors(*REGIMES[regime])
+    errors = relu_decoder_errors(*kinked.REGIMES[regime])
     assert errors["E log p(x|z)"] - errors["KL"] < errors["log p(x)"]
     # Jensen, of the tangent.
     assert errors["sampling_free(1) - E log p(x|z)"] > errors["linearized - E log p(x|z)"]
 
 
 def test_inside_one_piece_the_tangent_is_exact(float64):
-    errors = relu_decoder_errors(*REGIMES["inside one piece"])
+    errors = relu_decoder_errors(*kinked.REGIMES["inside one piece"])
     np.testing.assert_allclose(errors["linearized - E log p(x|z)"], 0.0, atol=1e-10)
     np.testing.assert_allclose(errors["sampling_free(1) - log E p(x|z)"], 0.0, atol=1e-10)
     # With the evidence it is another matter: the prior reaches over the kinks.
@@ -143,17 +126,17 @@ def test_inside_one_piece_the_tangent_is_exact(float64):
 
 def test_none_of_them_is_a_bound(float64):
     """Near the kink, each of the three exceeds log p(x)."""
-    errors = relu_decoder_errors(*REGIMES["near a kink"])
+    errors = relu_decoder_errors(*kinked.REGIMES["near a kink"])
     assert errors["log_evidence - log p(x)"] > 0.01
     for name in ("linearized", "sampling_free(0.5)", "sampling_free(1)"):
         error = errors[f"{name} - E log p(x|z)"]
         assert errors["E log p(x|z)"] + error - errors["KL"] > errors["log p(x)"] + 0.01
 
 
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("regime", kinked.REGIMES)
 def test_errors_of_the_tangent(float64, regime):
     """As measured, in nats; the true values by quadrature."""
-    errors = relu_decoder_errors(*REGIMES[regime])
+    errors = relu_decoder_errors(*kinked.REGIMES[regime])
     for name, expected in ERRORS[regime].items():
         np.testing.assert_allclose(errors[name], expected, atol=1e-5, err_msg=name)
 
