@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
+from sfvae_jax.objectives.linearized import information_along
 from sfvae_jax.objectives.monte_carlo import (
     check_likelihood,
     closed_form_elbo,
@@ -23,7 +24,7 @@ from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
-from sfvae_jax.objectives.numerics.tangents import Rows, push_basis, tangents
+from sfvae_jax.objectives.numerics.tangents import Rows, parameter_tangents, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
     Example,
@@ -192,13 +193,11 @@ def _linearize(
         of_samples = moved.reshape(-1, *x_hat.shape)
         return _Linearized(x_hat, of_samples, own_forms, jacobian.gram_diagonal(variance))
     check_has("likelihood", likelihood, "information", "likelihoods.Bernoulli()")
-    parameters, rows = push_basis(tangent_decode or decode, origin, directions=directions)
-    if tangent_decode is not None:
-        parameters = decode(origin)
+    parameters, rows = parameter_tangents(decode, origin, tangent_decode, directions)
     of_samples = jax.tree.map(lambda leaf: _combined(combine, leaf), rows)
-    curved: Any = likelihood
-    information = jax.vmap(lambda tangent: wide(curved.information(x, parameters, tangent)))
-    return _Linearized(parameters, of_samples, information(of_samples), information(rows))
+    given: Any = likelihood, x, parameters  # the likelihood has an information
+    own_forms = information_along(of_samples, *given)
+    return _Linearized(parameters, of_samples, own_forms, information_along(rows, *given))
 
 
 def _combined(weights: Array, rows: Array) -> Array:

@@ -20,7 +20,7 @@ from sfvae_jax.objectives.numerics.gaussian import gaussian_log_prob
 from sfvae_jax.objectives.numerics.gaussian_posterior import Latents, latents
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
-from sfvae_jax.objectives.numerics.tangents import push_basis, tangents
+from sfvae_jax.objectives.numerics.tangents import parameter_tangents, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
     Example,
@@ -170,12 +170,23 @@ def second_order_elbo(
     check_has("likelihood", likelihood, "information", "likelihoods.Categorical()")
     q = latents(mean, stddev, prior_stddev)
     directions, weights = _directions(rng, num_probes, q)
-    parameters, tangents = push_basis(tangent_decode or decode, q.mean, "mean", directions)
-    if tangent_decode is not None:
-        parameters = decode(q.mean)
-    information = jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))
-    bend = jnp.sum(information(tangents) * weights)
-    return q.elbo(log_likelihood_of(likelihood, x, parameters) - 0.5 * bend)
+    parameters, rows = parameter_tangents(decode, q.mean, tangent_decode, directions)
+    trace = jnp.sum(information_along(rows, likelihood, x, parameters) * weights)
+    return q.elbo(log_likelihood_of(likelihood, x, parameters) - 0.5 * trace)
+
+
+def information_along(
+    rows: Any, likelihood: InformationLikelihood, x: Array, parameters: Any
+) -> Array:
+    """t' F t of each tangent t of the parameters, [k], in at least 32 bits.
+
+    Args:
+        rows: the tangents, a pytree like the parameters, whose leaves have a leading axis [k].
+        likelihood: p(x|z), which knows F.
+        x: one example.
+        parameters: the decoder's output.
+    """
+    return jax.vmap(lambda tangent: wide(likelihood.information(x, parameters, tangent)))(rows)
 
 
 def _directions(rng: Array | None, num_probes: int, q: Latents) -> tuple[Array | None, Array]:

@@ -86,6 +86,21 @@ def tangents(
     return (x_hat if tangent_decode is None else decode(z)), jacobian
 
 
+def parameter_tangents(
+    decode: Callable[[Array], Any],
+    z: Array,
+    tangent_decode: Callable[[Array], Any] | None = None,
+    directions: Array | None = None,
+) -> tuple[Any, Any]:
+    """Returns decode(z) and the tangents of a decoder, both as pytrees like the decoder's output.
+
+    The arguments are those of `tangents`, which joins the leaves. Here the tangents' leaves have
+    shape [m, ...], or [k, ...] for k directions.
+    """
+    parameters, rows = push_basis(tangent_decode or decode, z, "mean", directions)
+    return (parameters if tangent_decode is None else decode(z)), rows
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     """A Jacobian stored as the whole matrix J', `rows` [m, n]."""
