@@ -46,7 +46,9 @@ class Krylov(NamedTuple):
         return self.norm * matmul(matmul(self.eigenvectors, scaled), self.basis)
 
 
-def krylov(product: Callable[[Array], Array], start: Array, num_steps: int, smallest: float) -> Any:
+def krylov(
+    product: Callable[[Array], Array], start: Array, num_steps: int, smallest: float
+) -> Krylov:
     """Carries out the Lanczos iteration with a symmetric matrix A from a vector b.
 
     Each vector is made orthogonal to all earlier ones twice: in float32 the plain recurrence of
