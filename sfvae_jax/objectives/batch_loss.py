@@ -27,6 +27,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_number,
     check_positive,
     check_scalar,
+    has_mean,
     in_one_line,
     known_names,
     shape_of,
@@ -370,7 +371,7 @@ def _check_likelihood(info: ObjectiveInfo, likelihood: Any) -> _Likelihood:
 def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
     """Checks that there is one posterior for each example, with what the objective needs."""
     if not _takes_learned(info):
-        if not hasattr(posterior, "mean") or callable(posterior.mean):
+        if not has_mean(posterior):
             raise ArgumentError(
                 f"objective {info.name!r} requires a posterior with a mean, such as {_DIAGONAL} or"
                 f" posteriors.Point(codes); got a {type(posterior).__name__}"

@@ -205,6 +205,11 @@ def check_key(rng: Any) -> None:
         raise ArgumentError(f"rng must be a key such as jax.random.key(0), got {in_one_line(rng)}")
 
 
+def has_mean(value: Any) -> bool:
+    """Whether a value has a mean, as a posterior does; that of an array is a method."""
+    return hasattr(value, "mean") and not callable(value.mean)
+
+
 def check_has(name: str, value: Any, method: str, example: str) -> None:
     """Checks that a value is an object, not a class, and has a method."""
     if isinstance(value, type):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, check_vector
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_has, check_vector, has_mean
 from sfvae_jax.objectives.numerics.gaussian import (
     gaussian_entropy,
     gaussian_expected_log_prior,
@@ -72,7 +72,7 @@ def latents(
             missing or given twice, or the posterior is no Gaussian.
     """
     posterior: Any = mean
-    if not hasattr(posterior, "mean") or callable(posterior.mean):  # an array
+    if not has_mean(posterior):
         if stddev is None:
             raise ArgumentError(
                 f"stddev must be given beside a mean; or give one argument, {_EXAMPLE}"
