@@ -102,14 +102,15 @@ def check_example(x: Any, x_hat: Any, name: str = "the decoder's output") -> Non
 
 def check_pair(name: str, value: Any, expected: str) -> None:
     """Checks that a value is a tuple or list of two; an array of two rows is not one."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        if isinstance(value, (tuple, list)):
-            what = f"{len(value)} values"
-        elif hasattr(value, "shape"):
-            what = f"one array of shape {tuple(value.shape)}"
-        else:
-            what = f"a {_kind(value)}"
-        raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2:
+            return
+        what = f"{len(value)} values"
+    elif hasattr(value, "shape"):
+        what = f"one array of shape {tuple(value.shape)}"
+    else:
+        what = f"a {_kind(value)}"
+    raise ArgumentError(f"{name} must be the pair {expected}, got {what}")
 
 
 def check_per_element(name: str, value: Any, like: Any) -> None:
