@@ -171,14 +171,15 @@ def _linearize(
     combine: Array,
     tangent_decode: _Decoder | None,
 ) -> _Linearized:
-    """Takes the tangents of a decoder of noise at 0, and what log p_lin is made of.
+    """Returns the tangents of a decoder of noise, taken at 0, and the quadratic terms of log p_lin.
 
     Args:
         decode: maps noise [m] to theta.
         x: one example.
         likelihood: p(x|z).
         directions: [p, m]; None for the basis of m.
-        combine: [k, p], the weights of the directions whose sums are the noise of the samples.
+        combine: [k, p]; the noise of sample i is the sum of the directions with the weights of
+            row i.
         tangent_decode: the decoder whose tangents are taken; None if it is `decode`.
     """
     num_latents = (combine if directions is None else directions).shape[1]

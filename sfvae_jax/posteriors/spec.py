@@ -60,7 +60,8 @@ class PosteriorSpec:
         kl_per_dimension: whether that closed form is a sum over the latent dimensions. Such a
             posterior has a `mean` and a `stddev`, which is all that linearised objectives need.
         gaussian: whether it is a Gaussian N(mean, L L'). Such a posterior has a `mean` and
-            `deviation(noise)`, the linear map L noise, which control variates need.
+            `deviation(noise)`, the linear map L noise, which control variates need, and linearised
+            objectives where the dimensions are correlated.
         has_inverse: whether z can be mapped back to the noise, as path derivatives require.
         fixed_variance: whether its variance is given by `posterior.variance`, not learned.
         shares_networks: whether it has networks that all examples share.

@@ -52,9 +52,10 @@ def linearized_bilbo(
 
     It is the loss of a deterministic autoencoder: a squared error, a penalty on the Jacobian like
     that of `rae_gp` with the weight Sigma / 2c for each latent, and the information of the codes in
-    place of their norm. A latent whose codes and Sigma are both scaled leaves it unchanged. Where a
-    scale of the codes alone is stationary, Sigma^-1 = S^-2 + mean J' diag(1/c) J on the diagonal,
-    with S^2 = `floating_prior_variance`: Sigma is then what BACK Eq. 12 asks for, on average.
+    place of their norm. It does not depend on the scale of a latent: codes times k, Sigma times k^2
+    and a decoder that divides by k give the same value. Where the derivative by k is 0 with Sigma
+    held fixed, Sigma^-1 = S^-2 + mean J' diag(1/c) J on the diagonal, with
+    S^2 = `floating_prior_variance`: Sigma is then what BACK Eq. 12 asks for, on average.
     docs/linearised.md has the derivations, and the maximum for linear decoders.
 
     Args:
