@@ -202,26 +202,16 @@ def _directions(rng: Array | None, num_probes: int, q: Latents) -> tuple[Array |
 
 
 def _of_example(example: Example) -> Elbo:
-    q, num_probes = example.posterior, example.options.num_probes
-    if not example.squared_error:
-        return second_order_elbo(
-            example.decode,
-            example.x,
-            q,
-            likelihood=example.likelihood,
-            tangent_decode=example.tangent_decode,
-            num_probes=num_probes,
-            rng=example.rng,
-        )
-    return linearized_elbo(
-        example.decode,
-        example.x,
-        q,
-        observation_variance=example.likelihood.variance,
-        tangent_decode=example.tangent_decode,
-        num_probes=num_probes,
-        rng=example.rng,
-    )
+    given = example.decode, example.x, example.posterior
+    options: dict[str, Any] = {
+        "tangent_decode": example.tangent_decode,
+        "num_probes": example.options.num_probes,
+        "rng": example.rng,
+    }
+    if example.squared_error:
+        variance = example.likelihood.variance
+        return linearized_elbo(*given, observation_variance=variance, **options)
+    return second_order_elbo(*given, likelihood=example.likelihood, **options)
 
 
 LINEARIZED = ObjectiveInfo(
