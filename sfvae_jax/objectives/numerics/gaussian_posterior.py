@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,21 +34,15 @@ class Latents:
         directions: D, the columns of L as rows, [m, m]; None for the identity, if the dimensions
             are independent.
         scale: s, [m]: the standard deviations of independent dimensions, else 1.
-        log_prior: E_q log p(z), in nats, a scalar.
-        entropy: -E_q log q(z|x), in nats, a scalar.
-        kl_per_dimension: [m], in nats; None for correlated dimensions.
+        elbo: maps an expected log likelihood in nats, a scalar, to the ELBO. Its other parts are
+            only computed then: gradients add up in the order of the computation, and runs with a
+            seed keep their last digit.
     """
 
     mean: Array
     directions: Array | None
     scale: Array
-    log_prior: Array
-    entropy: Array
-    kl_per_dimension: Array | None
-
-    def elbo(self, log_likelihood: Array) -> Elbo:
-        """The ELBO with this expected log likelihood."""
-        return Elbo(log_likelihood, self.log_prior, self.entropy, self.kl_per_dimension)
+    elbo: Callable[[Array], Elbo]
 
     def deviations(self, noise: Array) -> Array:
         """L e for each row e of noise [k, m]; shape [k, m]."""
@@ -86,26 +81,29 @@ def latents(
         return _independent(posterior.mean, posterior.stddev, prior_stddev)
     check_has("posterior", posterior, "deviation", _EXAMPLE)
     check_vector("mean", posterior.mean)
+    prior_stddev = prior_deviations(posterior.mean, prior_stddev)
     identity = jnp.eye(posterior.mean.shape[0], dtype=posterior.mean.dtype)
     directions = jax.vmap(posterior.deviation)(identity)
     return Latents(
         mean=posterior.mean,
         directions=directions,
         scale=jnp.ones_like(directions[0]),
-        log_prior=posterior.expected_log_prior(prior_deviations(posterior.mean, prior_stddev)),
-        entropy=posterior.entropy(),
-        kl_per_dimension=None,
+        elbo=lambda log_likelihood: Elbo(
+            log_likelihood, posterior.expected_log_prior(prior_stddev), posterior.entropy()
+        ),
     )
 
 
 def _independent(mean: Array, stddev: Array | float, prior_stddev: Array | float) -> Latents:
     check_vector("mean", mean)
     center, deviations, prior_stddev = latent_gaussian(mean, stddev, prior_stddev)
-    return Latents(
-        mean=mean,
-        directions=None,
-        scale=deviations,
-        log_prior=gaussian_expected_log_prior(center, deviations, prior_stddev),
-        entropy=gaussian_entropy(deviations),
-        kl_per_dimension=gaussian_kl_per_dimension(center, deviations, prior_stddev),
-    )
+
+    def elbo(log_likelihood: Array) -> Elbo:
+        return Elbo(
+            log_likelihood,
+            log_prior=gaussian_expected_log_prior(center, deviations, prior_stddev),
+            entropy=gaussian_entropy(deviations),
+            kl_per_dimension=gaussian_kl_per_dimension(center, deviations, prior_stddev),
+        )
+
+    return Latents(mean, None, deviations, elbo)
