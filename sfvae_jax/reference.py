@@ -2,8 +2,8 @@
 
   python -m sfvae_jax.reference [--write]
 
-The blocks between `<!-- generated: NAME -->` and `<!-- end -->` in README.md and docs/*.md come
-from the options and specs in the code. Without a flag, the command says which pages differ from the
+The blocks between `<!-- generated: NAME -->` and `<!-- end -->` in docs/*.md come from the options
+and specs in the code. Without a flag, the command says which pages differ from the
 code; with --write, it writes them.
 
 Exit status: 0 all pages are current, 1 some differ (without --write), 2 a usage error.
@@ -30,20 +30,17 @@ ROOT = Path(sfvae_jax.__file__).resolve().parents[1]  # of the repository
 
 # The blocks of each page, by their names.
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {
-        "objectives": spec_tables.objectives,
-        "experiments": lambda: experiments(ROOT),
-    },
     "docs/config.md": {"keys": lambda: option_tables.to_markdown(groups())},
     "docs/data.md": {"image-sources": spec_tables.image_sources},
     "docs/evaluations.md": {"evaluations": spec_tables.evaluations},
+    "docs/experiments.md": {"experiments": lambda: experiments(ROOT)},
+    "docs/likelihoods.md": {"likelihoods": spec_tables.likelihoods},
     "docs/models.md": {"models": spec_tables.models},
     "docs/objectives.md": {
         "objectives": spec_tables.objectives,
         "combinations": spec_tables.combinations,
-        "posteriors": spec_tables.posteriors,
-        "likelihoods": spec_tables.likelihoods,
     },
+    "docs/posteriors.md": {"posteriors": spec_tables.posteriors},
     "docs/sample_quality.md": {"sources": spec_tables.generated_images},
     "docs/training.md": {"optimizers": spec_tables.optimizers},
     "docs/sequences.md": {"sequence-sources": spec_tables.sequence_sources},

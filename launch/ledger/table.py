@@ -36,6 +36,7 @@ class Table:
         parts: its runs.
         obstacle: what prevents (the rest of) its runs here, such as missing data or weights.
         shows: how its page shows the records.
+        front: (measure, step) of the columns that README shows of it, in the paper's own setting.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     parts: tuple[Part, ...] = ()
     obstacle: str = ""
     shows: tuple[View, ...] = ()
+    front: tuple[tuple[str, str], ...] = ()
 
 
 def shown_by(name: str, title: str, other: str) -> Table:

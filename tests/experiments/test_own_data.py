@@ -180,11 +180,11 @@ def test_flags_may_come_in_any_order(tmp_path):
     assert made[0].model.hidden_sizes == (128, 64)
 
 
-def test_the_commands_of_the_readme(tmp_path, monkeypatch, capsys):
+def test_the_commands_of_the_page_on_data(tmp_path, monkeypatch, capsys):
     arrays(tmp_path, (9,), "floats")
     pictures(tmp_path, [(16, 16)])
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text().split("### Your own images")[1].split("###")[0]
+    text = (ROOT / "docs" / "data.md").read_text().split("## Your own images")[1].split("##")[0]
     forms = r"^python -m sfvae_jax\.main (--config=.*)$|`sfvae_jax (show .*)`"
     commands = re.findall(forms, text, re.MULTILINE)
     trained = [shlex.split(flags, comments=True) for flags, _ in commands if flags]

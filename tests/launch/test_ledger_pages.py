@@ -1,5 +1,6 @@
 """The results pages agree with the records, and say so when they do not."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_sweeps import write_config
 
 from launch.ledger.entries import entries_of
 from launch.ledger.pages import writing as pages
+from launch.ledger.pages.blocks import front
 from launch.ledger.pages.plots import digest_in
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
@@ -209,3 +211,14 @@ def test_a_range_of_times_has_its_unit_once():
 def test_the_pages_are_what_the_records_say():
     """If not: python -m launch.reproduce --write-docs."""
     assert pages.check_pages(ROOT / "docs" / "results") == []
+
+
+def test_readme_shows_records_and_the_papers_other_methods(ledger, tmp_path):
+    folder, papers, _ = ledger
+    table = papers["tiny"][0]
+    part = dataclasses.replace(table.parts[0], setting="")
+    shown = dataclasses.replace(table, parts=(part,), front=(("kl_divergence", "100"),))
+    account = pages.account_of(shown, folder / "records")
+    text = front(shown, account)
+    assert "| `sampling` | 3 | 3.0 ± 1.0" in text
+    assert front(shown, dataclasses.replace(account, filed=())) == "No record yet.\n"

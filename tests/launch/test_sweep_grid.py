@@ -119,7 +119,7 @@ def test_the_command_prints_its_runs(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "grid").exists()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/launching.md"])
+@pytest.mark.parametrize("page", ["docs/command.md", "docs/launching.md"])
 def test_the_commands_of_the_pages(page, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / page).read_text().replace("\\\n", " ")

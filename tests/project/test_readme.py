@@ -28,17 +28,27 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     np.testing.assert_allclose(slope, difference, rtol=0.02)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results/sfvae.md"])
-def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, page):
+def test_readme_is_short(readme):
+    """900 words, those of tables included, those of code and the addresses of links not."""
+    text = re.sub(r"^```.*?^```|<!--.*?-->", "", readme, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    assert len(re.findall(r"\w[\w'.,-]*", text)) <= 900
+
+
+def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, readme):
     """Without sampling the first is a sixteenth of the sampling model's, the second most of it."""
-    paragraphs = (root / page).read_text().split("\n\n")
+    assert (
+        "| reconstruction error, step 1000 | reconstruction error at sample, step 1000 |" in readme
+    )
+    paragraphs = (root / "docs/results/sfvae.md").read_text().split("\n\n")
     telling = [text for text in paragraphs if "64.3" in text or "sixteenth" in text]
     assert telling
     assert all("48.8" in text and "35.9" in text for text in telling)
 
 
-def test_every_function_in_the_readme_exists(readme):
-    table = readme.partition("| functions in `objectives` |")[2].partition("\n\n")[0]
+def test_every_function_in_the_table_exists(root):
+    text = (root / "docs/objectives.md").read_text()
+    table = text.partition("| functions in `objectives` |")[2].partition("\n\n")[0]
     names = re.findall(r"`(\w+)`", table)
     assert len(names) > 9
     assert all(callable(getattr(objectives, name)) for name in names)
@@ -68,6 +78,22 @@ def _anchors(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_navigation(root):
+    text = (root / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    named = re.findall(r"^ +- (?:.*: )?(\S+\.md)$", text, re.MULTILINE)
+    assert len(set(named)) == len(named)
+    docs = root / "docs"
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
+    assert pages == {name for name in named if not name.startswith(("outside/", "api/"))} - {
+        "index.md"
+    }
+
+
+def test_every_page_begins_with_what_it_answers(root):
+    for page in (root / "docs").rglob("*.md"):
+        assert "?" in page.read_text().split("\n\n")[1], page.name
 
 
 def test_nothing_is_left_to_fill_in(readme, root):

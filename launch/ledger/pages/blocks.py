@@ -12,8 +12,10 @@ from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, is_in
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.cells import table_of
+from sfvae_jax.reporting.cells import Cell, table_of
 from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
+from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.published_rows import published_figures
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -29,6 +31,25 @@ def block(table: Table, account: Account) -> str:
             pieces.append(f"![{table.title}](figures/{pictures[setting].name})")
     pieces += [how_made(table, account), *_files(table), *filter(None, [table.obstacle])]
     return "\n\n".join(pieces) + "\n"
+
+
+def front(table: Table, account: Account) -> str:
+    """Returns the rows of README's table: methods with records, then the paper's other ones."""
+    records = account.by_setting().get("", [])
+    if not records:
+        return "No record yet.\n"
+    shown = table_of(_summary(records, table.front))
+    rows = [[code(name), *map(cell_text, cells)] for name, cells in shown.rows]
+    trained = {record["config"]["objective"]["name"] for record in records}
+    for name, row in published_figures(records[0])["rows"].items():
+        if name not in trained:
+            figures = [row.get(measure, {}).get(step) for measure, step in table.front]
+            cells = [
+                Cell(published=number(measure, *figure) if figure else "")
+                for (measure, _), figure in zip(table.front, figures, strict=True)
+            ]
+            rows.append([code(name), "0", *map(cell_text, cells)])
+    return lines_of(shown.heads, rows) + "\n"
 
 
 def line(table: Table) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.ledger.pages.account import Account, account_of
-from launch.ledger.pages.blocks import block, line, overview
+from launch.ledger.pages.blocks import block, front, line, overview
 from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
@@ -86,7 +86,7 @@ def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
 
 
 def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
-    """The page of each paper, then the index."""
+    """The page of each paper, the index, and README if it shows a table."""
     for paper, tables in papers.items():
         blocks = {t.name: block(t, accounts[t.name]) for t in tables if t.parts}
         others = [line(table) for table in tables if not table.parts]
@@ -95,6 +95,10 @@ def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
             blocks[f"{paper}-others"] = "\n".join([heading, *others, ""])
         yield page_with(folder / f"{paper}.md", blocks)
     yield page_with(folder / "index.md", {"overview": overview(papers, accounts)})
+    shown = [table for tables in papers.values() for table in tables if table.front]
+    if shown:
+        blocks = {table.name: front(table, accounts[table.name]) for table in shown}
+        yield page_with(folder.parents[1] / "README.md", blocks)
 
 
 def _pictures(folder: Path, papers: Papers, accounts: Accounts) -> dict[Path, list[Panel]]:
