@@ -11,6 +11,7 @@ from mkdocs.structure.pages import Page
 _FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
+_NAME = re.compile("<mi>log</mi>")  # of a function, which browsers set without a space behind it
 
 
 def on_page_content(content: str, page: Page, **_: object) -> str:
@@ -23,6 +24,6 @@ def on_page_content(content: str, page: Page, **_: object) -> str:
         unknown = re.search(r">(\\\w+)<", mathml)
         if unknown:
             raise ValueError(f"{page.file.src_uri}: unknown {unknown[1]} in the formula {latex}")
-        return mathml
+        return _NAME.sub(r'\g<0><mspace width="0.17em"/>', mathml)
 
     return _FORMULA.sub(typeset, content)

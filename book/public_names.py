@@ -33,6 +33,7 @@ PAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "plugins": {"sfvae_jax.plugins": ()},
 }
 
+_HEADED = "    options:\n      show_root_heading: true\n      show_root_full_path: false\n"
 _CODE = re.compile(r"(?<!<pre>)<code>([\w.]+)((?:\([^<]*\))?)</code>(?!</a>)")
 
 
@@ -56,13 +57,19 @@ def on_page_content(html: str, **_: object) -> str:
 
 
 def _shown(module: str, names: tuple[str, ...]) -> str:
-    """The directive that shows names of a module, and one for each that a file hides."""
-    named = names or exported(module)
-    hidden = [name for name in named if _is_hidden(module, name)]
-    members = [f"        - {name}\n" for name in named if name not in hidden]
-    text = f"::: {module}\n    options:\n      members:\n{''.join(members)}"
-    own = "    options:\n      show_root_heading: true\n      show_root_full_path: false\n"
-    return text + "".join(f"\n::: {module}.{name}.{name}\n{own}" for name in hidden)
+    """The directives that show names of a module; a package comes with its own docstring."""
+    hidden = names or [name for name in exported(module) if _is_hidden(module, name)]
+    of_each = [f"::: {_full(module, name)}\n{_HEADED}" for name in hidden]
+    if names:
+        return "\n".join(of_each)
+    members = [f"        - {name}\n" for name in exported(module) if name not in hidden]
+    whole = f"::: {module}\n    options:\n      members:\n{''.join(members)}"
+    return "\n".join([whole, *of_each])
+
+
+def _full(module: str, name: str) -> str:
+    """The name under which a member of a module is found."""
+    return f"{module}.{name}.{name}" if _is_hidden(module, name) else f"{module}.{name}"
 
 
 def _is_hidden(module: str, name: str) -> bool:
@@ -85,7 +92,7 @@ def targets() -> dict[str, str]:
     for room, modules in PAGES.items():
         for module, names in modules.items():
             for name in names or exported(module):
-                full = f"{module}.{name}.{name}" if _is_hidden(module, name) else f"{module}.{name}"
+                full = _full(module, name)
                 found |= {f"{module}.{name}": full, f"{room}.{name}": full}
     return found
 

@@ -1,0 +1,62 @@
+"""The site of the documentation: formulas, links out of docs/, and the reference of the API."""
+
+import importlib
+import types
+
+import pytest
+from helpers import ROOT
+
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+pytest.importorskip("latex2mathml", reason="the extra `docs` is not installed")
+
+from book import formulas, outside_pages, public_names
+
+
+def _page(uri):
+    return types.SimpleNamespace(file=types.SimpleNamespace(src_uri=uri))
+
+
+@pytest.mark.parametrize(
+    ("uri", "link", "led"),
+    [
+        ("index.md", "docs/results/sfvae.md#a", "results/sfvae.md#a"),
+        ("index.md", "docs/figures/front.png", "figures/front.png"),
+        ("index.md", "LICENSE", "outside/LICENSE.md"),
+        ("data.md", "../configs/vae.py", "outside/configs/vae.py.md"),
+        ("results/gaps.md", "../evaluations.md", "../evaluations.md"),
+        ("results/gaps.md", "../../README.md", "../index.md"),
+        ("outside/CONTRIBUTING.md", "docs/extending.md", "../extending.md"),
+        ("data.md", "https://jax.dev", "https://jax.dev"),
+        ("data.md", "#arrays", "#arrays"),
+    ],
+)
+def test_links_lead_to_the_page_in_the_site(uri, link, led):
+    config = types.SimpleNamespace(docs_dir=str(ROOT / "docs"))
+    code = f"```\n[as it is]({link})\n```\n"
+    text = outside_pages.on_page_markdown(f"[a]({link})\n{code}", _page(uri), config)
+    assert text == f"[a]({led})\n{code}"
+
+
+def test_formulas_become_mathml_and_unknown_names_are_refused():
+    content = '<p>a <span class="arithmatex">\\(x &lt; \\frac{1}{2}\\)</span></p>'
+    made = formulas.on_page_content(content, _page("a.md"))
+    assert made.startswith(
+        '<p>a <math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">'
+    )
+    assert "<mfrac>" in made
+    wrong = '<div class="arithmatex">\\[\n\\sgima\n\\]</div>'
+    with pytest.raises(ValueError, match=r"a\.md: unknown \\sgima in the formula \\sgima"):
+        formulas.on_page_content(wrong, _page("a.md"))
+
+
+def test_every_public_name_has_a_place_in_the_reference():
+    for module, names in (pair for page in public_names.PAGES.values() for pair in page.items()):
+        package = importlib.import_module(module)
+        assert set(names or public_names.exported(module)) <= set(dir(package)), module
+        if not names:
+            assert public_names.exported(module) == package.__all__
+    html = "<p><code>objectives.rae_loss</code> <code>objectives.beta</code></p>"
+    linked = '<autoref identifier="sfvae_jax.objectives.rae_loss"><code>objectives.rae_loss</code>'
+    assert public_names.on_page_content(html) == (
+        f"<p>{linked}</autoref> <code>objectives.beta</code></p>"
+    )
