@@ -116,7 +116,7 @@ def train(
     require_same(config, "train")
 
     # ---- training examples: on the devices, or streamed to them ----
-    streamed = processes.any_of(not data.fits_on_device(config.data, stored))
+    streamed = processes.any_of(not _fits(config, stored))
     with processes.agreed(), memory_for("the training examples", _FEWER_EXAMPLES):
         itemsize = stored.dtype.itemsize
         check_sizes(config, model, shape, itemsize, batch_size, streamed=streamed)
@@ -131,7 +131,7 @@ def train(
     step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     with memory_for("the training examples", _FEWER_EXAMPLES):
         on_device = examples if isinstance(examples, np.ndarray) else None
-        steps = ParallelSteps(step_fn, on_device, batch_size)
+        steps = ParallelSteps(step_fn, on_device, batch_size, parallelism=config.train.parallelism)
     validation = None if held_out is None else Validation(config, model, held_out)
     state = create_state(config, model, optimizer, shape)
     if config.train.decoder_from and last_step(files.checkpoints) is None:
@@ -253,11 +253,17 @@ def _check_batches(
             f" split has {batch_size}"
         )
     check_shares(batch_size, jax.device_count(), config.train.microbatch)
-    if batch_size == len(examples) and not data.fits_on_device(config.data, examples):
+    if batch_size == len(examples) and not _fits(config, examples):
         raise UsageError(
             f"a batch of all {len(examples)} examples, {examples.nbytes / 2**30:.1f} GiB, is more"
             " than fits on the devices (data.device_bytes) or in memory; set train.batch_size"
         )
+
+
+def _fits(config: ml_collections.ConfigDict, examples: data.StoredExamples) -> bool:
+    """Whether the devices can hold the training examples."""
+    num_parts = jax.device_count() if config.train.parallelism == "jit" else 1
+    return data.fits_on_device(config.data, examples, num_parts)
 
 
 def _check_splits(config: ml_collections.ConfigDict, splits: data.Splits) -> None:

@@ -93,7 +93,7 @@ def option_group(sources: Mapping[str, DataSource]) -> dict[str, Option]:
             whole(0, 2**63 - 1, "2**63 - 1"),
             "A training set larger than this many bytes is streamed to the devices instead of being"
             " kept there, with the same results; 0 = a quarter of a device's memory, or 4 GiB where"
-            " that is unknown",
+            " that is unknown; times the number of devices if train.parallelism is jit",
         ),
         "scale": Option(1.0, POSITIVE, "Pixels are scaled to [0, scale]"),
         "tokens": TOKENS_OPTION,

@@ -16,15 +16,18 @@ SHARE_OF_DEVICE = 0.25
 UNKNOWN_DEVICE_BYTES = 4 * 2**30
 
 
-def fits_on_device(group: ml_collections.ConfigDict, examples: StoredExamples) -> bool:
+def fits_on_device(
+    group: ml_collections.ConfigDict, examples: StoredExamples, num_parts: int = 1
+) -> bool:
     """Returns whether the training examples are kept on the devices instead of being streamed.
 
     Args:
         group: the `data` group; if `device_bytes` is 0, they may take a quarter of a device's
             memory, or 4 GiB if the device does not report its memory.
         examples: those that training reads.
+        num_parts: number of devices that hold an equal part each; 1 if each device holds them all.
     """
-    limit = group.device_bytes or _share_of_device()
+    limit = group.device_bytes or num_parts * _share_of_device()
     return examples.fit_in_memory and examples.nbytes <= limit
 
 

@@ -20,6 +20,7 @@ _NO_SETTING |= {
     for key in (
         "microbatch",
         "compilation_cache",
+        "parallelism",
         "steps_per_call",
         "log_every",
         "checkpoint_every",

@@ -22,6 +22,7 @@ from sfvae_jax.training.learning_rate import SCHEDULES
 from sfvae_jax.training.updates import options as updates
 from sfvae_jax.training.updates.optimizers import OPTIMIZERS, OptimizerSpec
 
+PARALLELISMS = ("pmap", "jit")
 MATMUL_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 _OPTIONS = {
@@ -33,6 +34,12 @@ _OPTIONS = {
         "Number of examples, of a device's share of the batch, that are differentiated at a time;"
         " memory is needed for these alone, and the step stays that of the whole batch. 0 chooses"
         " what suits the machine",
+    ),
+    "parallelism": Option(
+        "pmap",
+        one_of("parallelism", PARALLELISMS),
+        "How devices share a batch: pmap, with the training set on each of them; or jit, with an"
+        " equal part of it on each and the same results",
     ),
     "matmul_precision": Option(
         "float32",

@@ -1,19 +1,28 @@
-"""Train steps on the devices of all processes. This is the only file that uses `pmap`."""
+"""Train steps on the devices of all processes, by `jax.pmap` or by `jax.jit` of `jax.shard_map`.
+
+This is the only file that uses them. Both run the same step, with the same axis of devices.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.losses.base import Metrics
 from sfvae_jax.training.state import TrainState
 
 AXIS_NAME = "batch"
+
+# (state, batches of this process [S, b, ...]) -> (state, metrics), on the devices of this process
+_Call = Callable[[TrainState, np.ndarray], tuple[TrainState, Metrics]]
 
 
 def all_devices() -> list[Any]:
@@ -53,28 +62,36 @@ def of_all_processes(state: Any) -> Any:
     """
     if jax.process_count() == 1:
         return state
-    everywhere = _alike_on(all_devices())
     local = _alike_on(jax.local_devices())
+    return _joined(jax.device_put(state, local), _alike_on(all_devices()))
+
+
+def _joined(tree: Any, sharding: NamedSharding) -> Any:
+    """Returns arrays of this sharding whose shards on this process's devices are those of a tree.
+
+    Nothing is copied: the arrays share their buffers.
+    """
 
     def join(leaf: Array) -> Array:
-        shards = [shard.data for shard in jax.device_put(leaf, local).addressable_shards]
-        return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, shards)
+        shards = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
 
-    return jax.tree.map(join, state)
+    return jax.tree.map(join, tree)
 
 
-def _alike_on(devices: Sequence[Any]) -> jax.sharding.NamedSharding:
+def _alike_on(devices: Sequence[Any]) -> NamedSharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec())
 
 
 class ParallelSteps:
     """Takes several train steps in one call, with each batch shared evenly by the devices.
 
-    If every device holds the data set, a call sends only indices to the devices; otherwise it sends
-    examples. Every device holds a copy of the state, so that checkpoints do not depend on the
-    number of devices. Each process provides its own share of the batches and receives the copies
-    on its own devices.
+    If the devices hold the data set, a call sends only indices to them; otherwise it sends
+    examples. By "pmap" every device holds the whole data set; by "jit" each holds an equal part of
+    it, and the devices exchange the examples of each batch. Every device holds a copy of the state,
+    so that checkpoints do not depend on the number of devices. Each process provides its own share
+    of the batches and receives the copies on its own devices.
 
     Attributes:
         share: the slice of a batch that holds the examples of this process.
@@ -86,10 +103,17 @@ class ParallelSteps:
         examples: np.ndarray | None,
         batch_size: int,
         devices: Sequence[Any] | None = None,
+        *,
+        parallelism: str = "pmap",
     ) -> None:
         """Copies the examples, if any, to the devices of this process.
 
-        By default, the devices of all processes share a batch.
+        Args:
+            train_step: takes the state and a device's share of a batch; its axis is `AXIS_NAME`.
+            examples: those that the devices shall hold; None if calls send them.
+            batch_size: number of examples on all devices together.
+            devices: those that share a batch, grouped by process; None for all of all processes.
+            parallelism: one of `options.PARALLELISMS`.
 
         Raises:
             UsageError: if the devices cannot share a batch evenly.
@@ -97,29 +121,11 @@ class ParallelSteps:
         devices = list(devices or all_devices())
         check_shares(batch_size, len(devices))
         local = [device for device in devices if device.process_index == jax.process_index()]
-        self._num_local = len(local)
         each, first = batch_size // len(devices), devices.index(local[0])
         self.share = slice(first * each, (first + len(local)) * each)
-
-        def steps(
-            state: TrainState, examples: Array | None, batches: Array
-        ) -> tuple[TrainState, Metrics]:
-            # batches: indices [S, b], or examples [S, b, ...]
-            def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
-                return train_step(state, batch if examples is None else examples[batch])
-
-            return jax.lax.scan(one, state, batches)
-
-        self._call = jax.pmap(
-            steps,
-            axis_name=AXIS_NAME,
-            in_axes=(None, None, 0),
-            out_axes=(None, None),
-            devices=devices,
-            donate_argnums=0,
-        )
         self._everywhere = _alike_on(local)
-        self._examples = None if examples is None else jax.device_put(examples, self._everywhere)
+        by = {"pmap": _by_pmap, "jit": _by_jit}[parallelism]
+        self._call = by(train_step, examples, devices, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
         """Copies the state to all devices of this process; the steps require this."""
@@ -136,7 +142,109 @@ class ParallelSteps:
         Returns:
             The state after the steps, and the metrics of each step as arrays [S].
         """
+        return self._call(state, batches)
+
+
+def _steps(
+    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    examples_at: Callable[[Array, Array], Array],
+) -> Callable[[TrainState, Array | None, Array], tuple[TrainState, Metrics]]:
+    """Returns the program of one device: a step for each of its batches.
+
+    Args:
+        train_step: that of one device.
+        examples_at: takes the examples that the device holds and indices [b].
+    """
+
+    def steps(
+        state: TrainState, examples: Array | None, batches: Array
+    ) -> tuple[TrainState, Metrics]:
+        # batches: indices [S, b], or examples [S, b, ...]
+        def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+            return train_step(state, batch if examples is None else examples_at(examples, batch))
+
+        return jax.lax.scan(one, state, batches)
+
+    return steps
+
+
+def _by_pmap(
+    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    examples: np.ndarray | None,
+    devices: Sequence[Any],
+    local: NamedSharding,
+) -> _Call:
+    run = jax.pmap(
+        _steps(train_step, lambda examples, indices: examples[indices]),
+        axis_name=AXIS_NAME,
+        in_axes=(None, None, 0),
+        out_axes=(None, None),
+        devices=devices,
+        donate_argnums=0,
+    )
+    held = None if examples is None else jax.device_put(examples, local)
+    num_local = len(local.device_set)
+
+    def call(state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
         num_steps, num_examples = batches.shape[:2]
-        shares = (self._num_local, num_examples // self._num_local)
+        shares = (num_local, num_examples // num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
-        return self._call(state, self._examples, shared)
+        return run(state, held, shared)
+
+    return call
+
+
+def _by_jit(
+    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    examples: np.ndarray | None,
+    devices: Sequence[Any],
+    local: NamedSharding,
+) -> _Call:
+    everywhere = _alike_on(devices)
+    specs = (PartitionSpec(), PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME))
+    of_state, of_examples, of_batches = (NamedSharding(everywhere.mesh, spec) for spec in specs)
+    program = jax.shard_map(
+        _steps(train_step, functools.partial(_exchanged, num_devices=len(devices))),
+        mesh=everywhere.mesh,
+        in_specs=specs,
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    run = jax.jit(program, donate_argnums=0, in_shardings=(of_state, of_examples, of_batches))
+    held = None if examples is None else _divided(examples, of_examples)
+    alone = len(devices) == len(local.device_set)
+
+    def call(state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
+        if alone:
+            return run(state, held, batches)
+        batches = jax.make_array_from_process_local_data(of_batches, batches)
+        return _joined(run(_joined(state, of_state), held, batches), local)
+
+    return call
+
+
+def _divided(examples: np.ndarray, sharding: NamedSharding) -> Array:
+    """Gives each device an equal part of the examples; the last ones are filled up with zeros."""
+    num_parts = sharding.mesh.size
+    rows = -(-len(examples) // num_parts)
+    shape = (num_parts * rows, *examples.shape[1:])
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        found = examples if index is None else examples[index[0]]
+        missing = np.zeros((rows - len(found), *shape[1:]), found.dtype)
+        return np.concatenate([found, missing]) if len(missing) else found
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def _exchanged(held: Array, indices: Array, *, num_devices: int) -> Array:
+    """Returns the examples of this device's indices [b], of which each device holds a part.
+
+    Every device sends to every other what it has at the places that the other asks for, which
+    are the wanted examples if it is the one that holds them. Numbers are moved, never added.
+    """
+    if num_devices == 1:
+        return held[indices]
+    asked = jax.lax.all_gather(indices, AXIS_NAME)  # [D, b]
+    received = jax.lax.all_to_all(held[asked % len(held)], AXIS_NAME, 0, 0)  # [D, b, ...]
+    return received[indices // len(held), jnp.arange(len(indices))]

@@ -118,6 +118,8 @@ def test_what_streams(monkeypatch):
     for limit, fits in ((160, True), (159, False)):
         device.limit = limit
         assert data.fits_on_device(_group(), images) == fits
+        assert data.fits_on_device(_group(), images, num_parts=2)
+    assert not data.fits_on_device(_group(device_bytes=39), images, num_parts=2)
     device.limit = 10**12
     monkeypatch.setattr("sfvae_jax.data.stored_examples.MAX_BYTES", 39)
     assert not data.fits_on_device(_group(), images)

@@ -71,9 +71,19 @@ def final_params(workdir, config):
 )
 def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch, named, devices):
     """2 x 1 device, and 2 x 2, end where 1 x 2 and 1 x 1 do: an ELBO, batch statistics,
-    BatchNorm."""
+    BatchNorm. And by jit where by pmap."""
     runs = tmp_path / "runs.json"
-    runs.write_text(json.dumps([[f"{tmp_path}/two/{name}", named[name]] for name in named]))
+    by_jit = {name: {**changes, "train.parallelism": "jit"} for name, changes in named.items()}
+    folders = {"two": named, "two_by_jit": by_jit}
+    runs.write_text(
+        json.dumps(
+            [
+                [f"{tmp_path}/{folder}/{name}", changes]
+                for folder, changed in folders.items()
+                for name, changes in changed.items()
+            ]
+        )
+    )
     script = Path(__file__).with_name("train_many.py")
     arguments = [sys.executable, str(script), f"127.0.0.1:{free_port()}", "2"]
     flags = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={devices}")
@@ -99,14 +109,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch,
 
     for name, changes in named.items():
         config = tiny_config(**changes)
-        found = {how: final_params(tmp_path / how / name, config) for how in ("two", "devices")}
-        alone = final_params(tmp_path / "one" / name, config)
-        for how, tolerance in (("devices", 1e-6), ("one", 1e-5)):
-            other = found["devices"] if how == "devices" else alone
+        two = final_params(tmp_path / "two" / name, config)
+        for how, tolerance in (("two_by_jit", 1e-6), ("devices", 1e-6), ("one", 1e-5)):
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance),
-                found["two"],
-                other,
+                two,
+                final_params(tmp_path / how / name, config),
             )
         # They were trained: nothing above compares initial values.
         steps = records(tmp_path / "two" / name)
@@ -125,6 +133,21 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tiny_config, monkeypatch,
             assert set(results["history"]) == {"5", "12"}
 
 
+@pytest.mark.slow
+def test_two_processes_by_jit_give_the_bits_of_pmap(run_main, tmp_path, tiny_config):
+    """With the XLA of a user."""
+    changes = {"train.batch_size": 8, "evaluations.steps": (), "train.steps": 12}
+    changes |= {"train.steps_per_call": 3, "train.checkpoint_every": 4}
+    ends = []
+    for parallelism in ("pmap", "jit"):
+        own = {**changes, "train.parallelism": parallelism}
+        both = start_all(run_main, tmp_path / parallelism, 2, [own, own], XLA_FLAGS=None)
+        messages = [process.communicate(timeout=HANG)[1] for process in both]
+        assert [process.returncode for process in both] == [0, 0], messages
+        ends.append(final_params(tmp_path / parallelism, tiny_config(**changes)))
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
 LONG = {
     "train.steps": 1000,
     "train.steps_per_call": 5,
@@ -134,6 +157,10 @@ LONG = {
     "evaluations.steps": (),
     "evaluations.names": ("kl_divergence",),
 }
+
+
+def _one_device():
+    return os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
 
 
 def start_all(run_main, workdir, number, changes=(), **more):
@@ -148,8 +175,7 @@ def start_all(run_main, workdir, number, changes=(), **more):
             f"--process_id={index}",
             start=subprocess.Popen,
             changes={**LONG, **own},
-            XLA_FLAGS=os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1"),
-            **more,
+            **{"XLA_FLAGS": _one_device(), **more},
         )
         for index, own in enumerate(changes or [{}] * number)
     ]

@@ -11,6 +11,13 @@ import ml_collections
 from sfvae_jax import data, objectives
 
 _ABSENT = object()
+_SAME_TRAINING = (
+    "train.compilation_cache",
+    "train.parallelism",
+    "data.fingerprint",
+    "plugins",
+    "plugin_digests",
+)
 
 
 def decides_training(key: str) -> bool:
@@ -19,7 +26,7 @@ def decides_training(key: str) -> bool:
     `data_fingerprint` tells changes of the data themselves apart from changes of the settings, and
     `plugin_files` those of plugins.
     """
-    if key in ("train.compilation_cache", "data.fingerprint", "plugins", "plugin_digests"):
+    if key in _SAME_TRAINING:
         return False
     return not key.startswith("evaluations.") or key == "evaluations.steps"
 
