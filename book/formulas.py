@@ -15,13 +15,13 @@ _NAME = re.compile("<mi>log</mi>")  # of a function, which browsers set without 
 
 
 def on_page_content(content: str, page: Page, **_: object) -> str:
-    """Replaces the formulas of a page; a name that LaTeX does not have is an error."""
+    """Replaces the formulas of a page; what cannot be set, such as a misspelt name, is an error."""
 
     def typeset(match: re.Match[str]) -> str:
         latex = html.unescape(match["latex"]).strip()
         display = "block" if match["tag"] == "div" else "inline"
         mathml = convert(latex, display=display)
-        unknown = re.search(r">(\\\w+)<", mathml)
+        unknown = re.search(r">(\\\w+|&)<", mathml)
         if unknown:
             raise ValueError(f"{page.file.src_uri}: unknown {unknown[1]} in the formula {latex}")
         return _NAME.sub(r'\g<0><mspace width="0.17em"/>', mathml)
