@@ -38,7 +38,7 @@ class Bernoulli:
     def log_prob(self, x: Array, parameters: Array) -> Array:
         """sum_j x_j l_j - log(1 + e^l_j) in nats, finite for any finite logits l."""
         check_example(x, parameters)
-        x, parameters = wide((x, parameters))
+        x, parameters = wide(x).ravel(), wide(parameters).ravel()
         return jnp.sum(x * parameters - jax.nn.softplus(parameters))
 
     def mean(self, parameters: Array) -> Array:

@@ -60,7 +60,7 @@ def squared_error(decode: Callable[[Array], Array], x: Array, z: Array) -> Array
     check_vector("z", z)
     x_hat = decode(z)
     check_example(x, x_hat)
-    return jnp.sum(jnp.square(wide(x) - wide(x_hat)))
+    return jnp.sum(jnp.square(wide(x).ravel() - wide(x_hat).ravel()))
 
 
 def rae_loss(
