@@ -181,19 +181,18 @@ def train(
         total = start if is_over else config.train.steps
         at = config.evaluations.steps
         ends = functools.partial(call_ends, start, total, every=every, at=at)
+        longest = min(config.train.steps, *every)
         order = data.BatchOrder(config.seed, len(examples), batch_size, steps.share)
         if isinstance(examples, np.ndarray):
             calls = data.index_batches(order, start, ends())
         else:
-            longest = min(total - start, *every)
             calls = data.example_batches(
                 examples, order, start, ends(), last=total, longest=longest
             )
         with Progress(start, total) as progress, closing(calls) as batches:
             for end, batch in zip(ends(), batches, strict=True):
                 with watchers.call(step, end):
-                    state, metrics = steps(state, batch)
-                    metrics = jax.device_get(metrics)
+                    state, metrics = steps(state, batch, longest)
                 if step == start:
                     log.info("first steps after %s", start_up)
                 _stop_if_not_finite(metrics, state, step, config, checkpoints)

@@ -2,8 +2,9 @@
 
 The tests compile more than they compute, so that XLA is told not to optimise, and to write each
 loop as LLVM's code directly: without its emitters for fused loops a program compiles in half the
-time. BLAS has one thread, for each worker of the tests has a core. Those that start the command
-as a user would (`run_main`) leave both as they are.
+time. Nor is a program split to be compiled by several threads: its parts cost more in all. BLAS
+has one thread, for each worker of the tests has a core. Those that start the command as a user
+would (`run_main`) leave all of this as it is.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 # Later releases of jaxlib do not know it, and end at what they do not know.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"
+    FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", FLAGS)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".pytest_cache" / "jax"))

@@ -21,8 +21,9 @@ from sfvae_jax.training.state import TrainState
 
 AXIS_NAME = "batch"
 
-# (state, batches of this process [S, b, ...]) -> (state, metrics), on the devices of this process
-_Call = Callable[[TrainState, np.ndarray], tuple[TrainState, Metrics]]
+# (state, batches of this process [S, b, ...], how many of them to take) -> (state, metrics), on the
+# devices of this process
+_Call = Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
 
 
 def all_devices() -> list[Any]:
@@ -131,25 +132,38 @@ class ParallelSteps:
         """Copies the state to all devices of this process; the steps require this."""
         return jax.device_put(state, self._everywhere)
 
-    def __call__(self, state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
+    def __call__(
+        self, state: TrainState, batches: np.ndarray, longest: int = 0
+    ) -> tuple[TrainState, dict[str, np.ndarray]]:
         """Takes S steps.
+
+        Calls of up to `longest` steps share one compiled program, and so take the same steps to the
+        last bit.
 
         Args:
             state: the result of `place` or of an earlier call; its buffers are donated.
             batches: indices of the examples in this process's share of each batch, [S, b]. If the
                 devices do not hold the examples, these are the examples themselves, [S, b, ...].
+            longest: the largest S of a run; by default this one.
 
         Returns:
-            The state after the steps, and the metrics of each step as arrays [S].
+            The state after the steps, and the metrics of each step as NumPy arrays [S].
         """
-        return self._call(state, batches)
+        number = len(batches)
+        if number < longest:
+            unused = np.zeros((longest - number, *batches.shape[1:]), batches.dtype)
+            batches = np.concatenate([batches, unused])
+        state, metrics = self._call(state, batches, number)
+        return state, {name: of[:number] for name, of in jax.device_get(metrics).items()}
 
 
 def _steps(
     train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
     examples_at: Callable[[Array, Array], Array],
-) -> Callable[[TrainState, Array | None, Array], tuple[TrainState, Metrics]]:
-    """Returns the program of one device: a step for each of its batches.
+) -> Callable[[TrainState, Array | None, Array, Array], tuple[TrainState, Metrics]]:
+    """Returns the program of one device: a step for each of its first batches.
+
+    How many is an argument, so that calls of all lengths share one compiled program.
 
     Args:
         train_step: that of one device.
@@ -157,13 +171,22 @@ def _steps(
     """
 
     def steps(
-        state: TrainState, examples: Array | None, batches: Array
+        state: TrainState, examples: Array | None, batches: Array, number: Array
     ) -> tuple[TrainState, Metrics]:
         # batches: indices [S, b], or examples [S, b, ...]
+        @jax.jit  # so that eval_shape and the loop share one trace
         def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
             return train_step(state, batch if examples is None else examples_at(examples, batch))
 
-        return jax.lax.scan(one, state, batches)
+        def nth(n: Array, before: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, metrics = one(before[0], batches[n])
+            return state, jax.tree.map(lambda row, new: row.at[n].set(new), before[1], metrics)
+
+        def empty(metric: Any) -> Array:
+            return jnp.zeros((len(batches), *metric.shape), metric.dtype)
+
+        _, metrics = jax.eval_shape(one, state, batches[0])
+        return jax.lax.fori_loop(0, number, nth, (state, jax.tree.map(empty, metrics)))
 
     return steps
 
@@ -177,7 +200,7 @@ def _by_pmap(
     run = jax.pmap(
         _steps(train_step, lambda examples, indices: examples[indices]),
         axis_name=AXIS_NAME,
-        in_axes=(None, None, 0),
+        in_axes=(None, None, 0, None),
         out_axes=(None, None),
         devices=devices,
         donate_argnums=0,
@@ -185,11 +208,11 @@ def _by_pmap(
     held = None if examples is None else jax.device_put(examples, local)
     num_local = len(local.device_set)
 
-    def call(state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
+    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
         num_steps, num_examples = batches.shape[:2]
         shares = (num_local, num_examples // num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
-        return run(state, held, shared)
+        return run(state, held, shared, number)
 
     return call
 
@@ -201,8 +224,10 @@ def _by_jit(
     local: NamedSharding,
 ) -> _Call:
     everywhere = _alike_on(devices)
-    specs = (PartitionSpec(), PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME))
-    of_state, of_examples, of_batches = (NamedSharding(everywhere.mesh, spec) for spec in specs)
+    alike = PartitionSpec()
+    specs = (alike, PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME), alike)
+    shardings = tuple(NamedSharding(everywhere.mesh, spec) for spec in specs)
+    of_state, of_examples, of_batches, _ = shardings
     program = jax.shard_map(
         _steps(train_step, functools.partial(_exchanged, num_devices=len(devices))),
         mesh=everywhere.mesh,
@@ -210,15 +235,15 @@ def _by_jit(
         out_specs=PartitionSpec(),
         check_vma=False,
     )
-    run = jax.jit(program, donate_argnums=0, in_shardings=(of_state, of_examples, of_batches))
+    run = jax.jit(program, donate_argnums=0, in_shardings=shardings)
     held = None if examples is None else _divided(examples, of_examples)
     alone = len(devices) == len(local.device_set)
 
-    def call(state: TrainState, batches: np.ndarray) -> tuple[TrainState, Metrics]:
+    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
         if alone:
-            return run(state, held, batches)
+            return run(state, held, batches, number)
         batches = jax.make_array_from_process_local_data(of_batches, batches)
-        return _joined(run(_joined(state, of_state), held, batches), local)
+        return _joined(run(_joined(state, of_state), held, batches, number), local)
 
     return call
 

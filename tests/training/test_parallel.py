@@ -95,6 +95,33 @@ def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, 
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(_bits(a), _bits(b)), *results)
 
 
+@pytest.mark.parametrize("parallelism", PARALLELISMS)
+def test_calls_of_all_lengths_share_a_program(tiny_config, compiled, parallelism):
+    """Six steps in calls of 3, 1 and 2 have the bits of those in two calls of 3."""
+    config = resolve(tiny_config(**{"train.batch_size": 8}))
+    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, *SHAPE), np.uint8)
+    indices = data.batch_indices(0, NUM_IMAGES, 8, 0, 6)
+    model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
+    devices = jax.local_devices()[:2]
+    steps = ParallelSteps(step, images, 8, devices, parallelism=parallelism)
+    start = jax.device_get(create_state(config, model, optimizer, SHAPE))
+    state, rows = steps.place(start), []
+    for first in (0, 3):
+        state, metrics = steps(state, indices[first : first + 3])
+        rows.append(metrics)
+    other, short = steps.place(start), []
+    with compiled() as names:
+        for part in np.split(indices, [3, 4]):
+            other, metrics = steps(other, part, 3)
+            assert {len(row) for row in metrics.values()} == {len(part)}
+            short.append(metrics)
+    assert names == []
+    jax.tree.map(np.testing.assert_array_equal, state, other)
+    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *of) for of in (rows, short)]
+    jax.tree.map(np.testing.assert_array_equal, *joined)
+
+
 def test_a_run_goes_on_by_jit(tiny_config, tmp_path):
     """8 steps by pmap and 4 by jit are 12 steps by pmap, on two devices.
 
