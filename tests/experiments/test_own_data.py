@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT, load_config
 from PIL import Image
 
+from launch.sweep import main as sweep
 from sfvae_jax import data, models
 from sfvae_jax.command_line.console import main
 from sfvae_jax.command_line.flag_config import parse_config
@@ -194,6 +195,30 @@ def test_the_commands_of_the_page_on_data(tmp_path, monkeypatch, capsys):
     (shows,) = [shlex.split(arguments) for _, arguments in commands if arguments]
     assert main(shows) == 0
     assert "model.name = 'mlp'  (chosen by the data)" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_tutorial(tmp_path, monkeypatch, capsys):
+    """Its first block writes images, which every command then finds."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "tutorial.md").read_text().replace("\\\n", " ")
+    writes = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    exec(writes.replace("1000", "20"), {})
+    commands = [
+        shlex.split(line)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("sfvae_jax ") and "vae.py" in line
+    ]
+    for command in commands:
+        if command[1].startswith("--config="):
+            found = resolve(parse_config([flag for flag in command[1:] if "workdir" not in flag]))
+            assert (found.data.num_test, found.model.name) == (2, "mlp")
+        elif command[1] == "sweep":
+            assert sweep([*command[2:], "--dry-run"]) == 0
+        else:
+            assert main(command[1:]) == 0
+    assert [command[1] for command in commands if "=" not in command[1]] == ["show", "sweep"]
+    assert capsys.readouterr().out.count("python -m sfvae_jax.main") == 6
 
 
 def test_data_that_cannot_be_used_are_refused(tmp_path):
