@@ -58,11 +58,11 @@ def on_page_content(html: str, **_: object) -> str:
 
 def _shown(module: str, names: tuple[str, ...]) -> str:
     """The directives that show names of a module; a package comes with its own docstring."""
-    hidden = names or [name for name in exported(module) if _is_hidden(module, name)]
-    of_each = [f"::: {_full(module, name)}\n{_HEADED}" for name in hidden]
+    alone = names or [name for name in exported(module) if _is_hidden(module, name)]
+    of_each = [f"::: {_full(module, name)}\n{_HEADED}" for name in alone]
     if names:
         return "\n".join(of_each)
-    members = [f"        - {name}\n" for name in exported(module) if name not in hidden]
+    members = [f"        - {name}\n" for name in exported(module) if name not in alone]
     whole = f"::: {module}\n    options:\n      members:\n{''.join(members)}"
     return "\n".join([whole, *of_each])
 
