@@ -102,20 +102,27 @@ def loop_rate(config: ml_collections.ConfigDict, num_steps: int) -> float:
     return 1.0 / np.mean([1.0 / rate for step, rate in rates.items() if step > per_call])
 
 
-def compare(objective: str, seconds: float) -> str:
-    """Returns one line of the table: steps per second of both, and their ratio."""
-    config = table_3(objective)
+def rates(
+    config: ml_collections.ConfigDict, seconds: float, rounds: int = ROUNDS
+) -> list[tuple[float, float]]:
+    """Returns the steps per second of the bare step and of the loop, for each round."""
     bare = bare_step(config)
     bare(WARM_STEPS)
     num_steps = math.ceil(seconds * WARM_STEPS / bare(WARM_STEPS))
-    rates = []
-    for _ in range(ROUNDS):
+    measured = []
+    for _ in range(rounds):
         before = num_steps / bare(num_steps)
         looped = loop_rate(config, num_steps)
         after = num_steps / bare(num_steps)
-        rates.append((0.5 * (before + after), looped))
-    bare_rate, loop = np.median(rates, axis=0)
-    ratios = [b / a for a, b in rates]
+        measured.append((0.5 * (before + after), looped))
+    return measured
+
+
+def compare(objective: str, seconds: float) -> str:
+    """Returns one line of the table: steps per second of both, and their ratio."""
+    measured = rates(table_3(objective), seconds)
+    bare_rate, loop = np.median(measured, axis=0)
+    ratios = [b / a for a, b in measured]
     return (
         f"{objective:14s} {bare_rate:8.1f} {loop:8.1f}   {np.median(ratios):.3f}"
         f"  ({min(ratios):.3f} to {max(ratios):.3f})"

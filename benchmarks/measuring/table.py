@@ -48,8 +48,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def check_writable(path: str) -> None:
-    """Checks that a file can be written, before minutes of measuring.
+def check_writable(path: str, flag: str = "--json") -> None:
+    """Checks that the file of a flag can be written, before minutes of measuring.
 
     Raises:
         UsageError: if it cannot be written.
@@ -57,7 +57,7 @@ def check_writable(path: str) -> None:
     try:
         Path(path).touch()
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another --json") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another {flag}") from error
 
 
 def write_json(value: Any, path: str) -> None:

@@ -233,6 +233,6 @@ def test_a_slurm_job_needs_config_and_workdir(run, records):
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_the_scripts_are_clean():
-    names = ["launch/tpu_pod.sh", "launch/slurm.sbatch", ".ci/run"]
+    names = ["launch/tpu_pod.sh", "launch/slurm.sbatch", "benchmarks/accelerator.sh", ".ci/run"]
     done = subprocess.run(["shellcheck", *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
