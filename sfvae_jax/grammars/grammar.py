@@ -6,9 +6,12 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import lark
 import numpy as np
+
+if TYPE_CHECKING:
+    import lark
 
 
 class ParseError(ValueError):
@@ -114,6 +117,8 @@ class Grammar:
         Raises:
             ParseError: if the text is not a sentence of the grammar.
         """
+        import lark
+
         try:
             tree = self._parser.parse(text)
         except lark.UnexpectedCharacters as error:
@@ -152,6 +157,8 @@ class Grammar:
     @functools.cached_property
     def _parser(self) -> lark.Lark:
         """The LALR(1) parser of lark; the name of a node in its trees holds the rule's index."""
+        import lark  # here, because most runs have no text and the import takes 0.1 s
+
         names = {symbol: f"symbol_{i}" for i, symbol in enumerate(self.symbols)}
         rights: dict[str, list[str]] = {symbol: [] for symbol in self.symbols}
         for i, rule in enumerate(self.rules):

@@ -7,10 +7,9 @@ import shutil
 import time
 from pathlib import Path
 
-import orbax.checkpoint as ocp
-
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
+from sfvae_jax.runs.checkpoints.folders import TEMPORARY
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.lock import FolderLock, read_token
 
@@ -51,7 +50,7 @@ def release(lock: FolderLock, checkpoints: Path) -> None:
     workdir = checkpoints.parent
     if not was_lost or {path.name for path in _entries(workdir)} != {checkpoints.name}:
         return
-    for path in checkpoints.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+    for path in checkpoints.glob(f"*{TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         checkpoints.rmdir()

@@ -86,6 +86,11 @@ class Keys(NamedTuple):
 
 def make_keys(seed: int) -> Keys:
     """Returns the keys that belong to a config's `seed`."""
+    return _keys(np.int64(seed))  # as `jax.random.key` takes a number that is not an array
+
+
+@jax.jit  # one program for a key, its parts and each part by itself
+def _keys(seed: Array) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
@@ -106,23 +111,21 @@ def create_state(
     """Initialises the train state for a resolved config and examples shaped `data_shape`."""
     rng = make_keys(config.seed).initialisation
 
-    @jax.jit
-    def start(
-        rng: Array,
-    ) -> tuple[Any, Any]:  # jit makes one program instead of one for each array of zeros
+    @jax.jit  # makes one program instead of one for each array of zeros
+    def start(rng: Array) -> TrainState:
         variables = model.init(rng, jnp.zeros(data_shape, model.data_dtype))
-        return variables, optimizer.init({"params": variables["params"]})
+        params = {"params": variables["params"]}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            batch_stats=variables.get("batch_stats", {}),
+        )
 
-    variables, opt_state = start(rng)
-    params = {"params": variables["params"]}
-    normalized = OBJECTIVES[config.objective.name].normalizes_decoder
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=opt_state,
-        vectors=start_vectors(jax.random.fold_in(rng, 1), params) if normalized else {},
-        batch_stats=variables.get("batch_stats", {}),
-    )
+    state = start(rng)
+    if OBJECTIVES[config.objective.name].normalizes_decoder:
+        vectors = start_vectors(jax.random.fold_in(rng, 1), state.params)
+        state = dataclasses.replace(state, vectors=vectors)
     return with_average(state) if config.train.ema_decay else state
 
 

@@ -8,6 +8,7 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
+from helpers import ROOT
 
 from sfvae_jax.runtime.compilation_cache import use_compilation_cache
 from sfvae_jax.runtime.start_up_time import StartUp, process_start
@@ -20,25 +21,31 @@ HEAVY = (
     "sklearn",
     "grain",
     "blackjax",
+    "lark",
+    "orbax",
     "PIL",
     "pandas",
+    "rdkit",
+    "torch",
 )
 
 
 def _loaded(*codes):
-    """The heavy modules, orbax among them, that a fresh process has loaded after each code."""
-    tell = f"import sys; print([m for m in {(*HEAVY, 'orbax')} if m in sys.modules])"
+    """The heavy modules that a fresh process has loaded after each code."""
+    tell = f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
     code = "\n".join(f"{code}\n{tell}" for code in codes)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [ast.literal_eval(line) for line in done.stdout.splitlines()]
 
 
-def test_no_heavy_module_is_imported_but_orbax_by_a_run():
+def test_no_heavy_module_is_imported_before_it_is_used():
     rooms = ("objectives", "posteriors", "likelihoods", "models", "config", "data", "evaluation")
     library = "".join(f"import sfvae_jax.{room};" for room in rooms)
-    run = "import sfvae_jax.main, sfvae_jax.train, sfvae_jax.evaluate"
-    assert _loaded(library, run) == [[], ["orbax"]]
+    run = "import sfvae_jax.main, sfvae_jax.train, sfvae_jax.evaluate, sfvae_jax.report"
+    tools = "import sys, launch.sweep, launch.reproduce; assert 'jax' not in sys.modules"
+    assert _loaded(tools, library, run) == [[], [], []]
 
 
 def test_training_imports_neither_pictures_nor_tensorflow(root, tmp_path):
@@ -61,7 +68,7 @@ except SystemExit as end:
     assert not end.code, end.code
 """
     (loaded,) = _loaded(code)
-    assert not {"matplotlib", "sklearn", "tensorflow"} & set(loaded)
+    assert not {"matplotlib", "sklearn", "tensorflow", "lark", "blackjax"} & set(loaded)
 
 
 @pytest.fixture

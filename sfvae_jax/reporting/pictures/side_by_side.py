@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from sfvae_jax.evaluation.figures import PANEL, new_figure, save
 from sfvae_jax.options import is_number
@@ -76,6 +75,8 @@ def read_panel(path: Path) -> np.ndarray | None:
 
     It returns None if there is no such file, or the file is not a picture.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as picture:
             width, height = picture.size
@@ -84,7 +85,7 @@ def read_panel(path: Path) -> np.ndarray | None:
             first = (math.floor(width * left), math.floor(height * top))
             last = (math.ceil(width * right), math.ceil(height * bottom))
             return np.asarray(picture.convert("RGB").crop((*first, *last)))
-    except (OSError, ValueError, UnidentifiedImageError):
+    except (OSError, ValueError):
         return None
 
 

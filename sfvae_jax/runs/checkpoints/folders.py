@@ -6,6 +6,8 @@ from pathlib import Path
 
 # The ending of the name of a damaged file or checkpoint that is set aside.
 DAMAGED = ".damaged"
+# What Orbax puts into the name of a checkpoint that is not whole yet.
+TEMPORARY = ".orbax-checkpoint-tmp"
 
 
 def checkpoint_steps(folder: Path) -> list[int]:

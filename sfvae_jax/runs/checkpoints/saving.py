@@ -1,4 +1,7 @@
-"""Saving checkpoints of the train state with Orbax: asynchronously, and whole or not at all."""
+"""Saving checkpoints of the train state with Orbax: asynchronously, and whole or not at all.
+
+Orbax, which takes long to import, is imported at the first save, when the first steps are taken.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,24 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from sfvae_jax.errors import RunError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints import proof
-from sfvae_jax.runs.checkpoints.folders import DAMAGED, checkpoint_steps
+from sfvae_jax.runs.checkpoints.folders import DAMAGED, TEMPORARY, checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import Layout
 from sfvae_jax.runs.checkpoints.restoring import last_step, restored
 from sfvae_jax.runtime import processes
 from sfvae_jax.training.parallel import of_all_processes
 from sfvae_jax.training.state import TrainState
 
-log = logging.getLogger("sfvae_jax")
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
-# Orbax reads the metadata of all checkpoints when it begins, and fails if one is damaged; newer
-# releases have an option that prevents this.
-_KNOWN = {field.name for field in dataclasses.fields(ocp.CheckpointManagerOptions)}
-_CAREFUL = {"lightweight_initialize": True} if "lightweight_initialize" in _KNOWN else {}
+log = logging.getLogger("sfvae_jax")
 
 
 class Checkpoints:
@@ -49,12 +49,12 @@ class Checkpoints:
         Raises:
             RunError: if the folder cannot be made or read.
         """
-        self._options = ocp.CheckpointManagerOptions(max_to_keep=num_kept, **_CAREFUL)
-        self._folder, self._check_owner = folder.absolute(), check_owner
+        self._folder, self._num_kept, self._check_owner = folder.absolute(), num_kept, check_owner
+        self._manager: ocp.CheckpointManager | None = None
         self._being_written: int | None = None
         self._was_read_back = False
+        self._make_folder()
         self._remove_temporary()
-        self._manager = self._opened()
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -94,12 +94,15 @@ class Checkpoints:
             RunError: if this checkpoint or the one before cannot be written, or the first cannot be
                 read back; earlier ones are kept.
         """
+        import orbax.checkpoint as ocp
+
         self.wait()
         self._check_owner()
         step, proved = int(state.step), proof.proof(state) if processes.is_main() else None
+        manager = self._opened()
         with self._writing(step):
             self._being_written = step
-            self._manager.save(
+            manager.save(
                 step,
                 args=ocp.args.StandardSave(of_all_processes(state)),
                 custom_metadata=proved,
@@ -120,7 +123,7 @@ class Checkpoints:
         """
         if self._being_written is not None:
             with self._writing(self._being_written):
-                self._manager.wait_until_finished()
+                self._opened().wait_until_finished()
             self._being_written = None
             self._check_owner()
 
@@ -143,18 +146,38 @@ class Checkpoints:
             for step in damaged if processes.is_main() else ():
                 self._set_aside(step)
         if damaged:  # Orbax must forget them
-            self._manager.close()
-            self._manager = self._opened()
+            self._close_manager()
         return state
 
     def _opened(self) -> ocp.CheckpointManager:
+        """Returns the manager of Orbax, which the first save opens."""
+        if self._manager is not None:
+            return self._manager
+        import orbax.checkpoint as ocp
+
+        # Orbax reads the metadata of all checkpoints when it begins, and fails if one is damaged;
+        # newer releases have an option that prevents this.
+        known = {field.name for field in dataclasses.fields(ocp.CheckpointManagerOptions)}
+        careful = {"lightweight_initialize": True} if "lightweight_initialize" in known else {}
         try:
-            return ocp.CheckpointManager(
-                self._folder, options=self._options, item_handlers=ocp.StandardCheckpointHandler()
+            self._manager = ocp.CheckpointManager(
+                self._folder,
+                options=ocp.CheckpointManagerOptions(max_to_keep=self._num_kept, **careful),
+                item_handlers=ocp.StandardCheckpointHandler(),
             )
-        except Exception as error:  # from the file system, or about `_CAREFUL`
-            reason = proof.one_line(error)
-            raise RunError(f"cannot use {shown(self._folder)}: {reason}") from error
+        except Exception as error:  # from the file system, or about `careful`
+            raise self._cannot_use(error) from error
+        return self._manager
+
+    def _make_folder(self) -> None:
+        try:
+            if processes.is_main():
+                self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._cannot_use(error) from error
+
+    def _cannot_use(self, error: Exception) -> RunError:
+        return RunError(f"cannot use {shown(self._folder)}: {proof.one_line(error)}")
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -184,17 +207,22 @@ class Checkpoints:
 
     def _close(self) -> None:
         try:
-            self._manager.close()
+            self._close_manager()
         except Exception as error:  # from a failed save, which was reported
             log.debug("error while closing the checkpoints: %s", error)
         with contextlib.suppress(RunError):
             self._check_owner()
             self._remove_temporary()
 
+    def _close_manager(self) -> None:
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+
     def _remove_temporary(self) -> None:
         """Removes what a killed or failed save has left, because the next one needs the space."""
         if processes.is_main():
-            for path in self._folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            for path in self._folder.glob(f"*{TEMPORARY}*"):
                 shutil.rmtree(path, ignore_errors=True)
 
 

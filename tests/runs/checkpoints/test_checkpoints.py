@@ -8,10 +8,12 @@ import subprocess
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from sfvae_jax.errors import RunError
 from sfvae_jax.runs.checkpoints import proof
+from sfvae_jax.runs.checkpoints.folders import TEMPORARY
 from sfvae_jax.runs.checkpoints.restoring import last_step, read_state, read_step
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.training.state import TrainState
@@ -286,6 +288,16 @@ def test_killed_at_any_stage_of_a_save_the_one_before_is_used(tmp_path):
                 checkpoints.save(_state(8))
         shutil.rmtree(folder / "8", ignore_errors=True)
         assert _names(folder) == ["4"]
+
+
+def test_what_is_not_whole_yet_has_the_name_that_orbax_gives_it():
+    assert TEMPORARY == ocp.utils.TMP_DIR_SUFFIX
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"^cannot use .*file/c: Not a directory$"):
+        Checkpoints(tmp_path / "file" / "c", 3)
 
 
 def _limited(size):
