@@ -81,4 +81,15 @@ def _dense_output(model: Vae, mlp: Mlp, params: Any, batch_size: int) -> DenseOu
         tuple(model.data_shape),
         batch_size,
         OUTPUT_ACTIVATIONS[model.output_activation],
+        _relu_layers(model, mlp, params),
     )
+
+
+def _relu_layers(model: Vae, mlp: Mlp, params: Any) -> list[tuple[Array, Array]] | None:
+    """Returns kernel and bias of each layer before the last one, if they have ReLU."""
+    if mlp.activation != "relu" or len(mlp.sizes) < 2:
+        return None
+    dense = [params[f"Dense_{number}"] for number in range(len(mlp.sizes) - 1)]
+    layers = [(layer["kernel"], layer["bias"]) for layer in dense]
+    (first, bias), *others = layers
+    return [(first / model.latent_scale, bias), *others]

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.known_tangents import known_tangents, with_known
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
@@ -193,14 +194,19 @@ def batch_loss(
         of_one = info.of_example
         assert of_one is not None
 
-        def of_example(key: Array, x: Array, posterior: Any) -> Value:
+        known = None
+        if decode_given is None and has_mean(posterior):
+            given = info, options, decode, tangent_decode, likelihood
+            known = known_tangents(*given, lambda: posterior.mean, len(x))
+
+        def of_example(key: Array, x: Array, posterior: Any, known: Any) -> Value:
             return of_one(
                 Example(
                     rng=key,
                     x=x,
                     posterior=posterior,
                     posterior_variance=posterior_variance,
-                    decode=decoder_of(x),
+                    decode=with_known(decoder_of(x), known),
                     tangent_decode=tangent_decode,
                     decoder_params=decoder_params,
                     likelihood=likelihood,
@@ -211,7 +217,8 @@ def batch_loss(
                 )
             )
 
-        value = jax.vmap(of_example)(example_keys(rng, len(x), axis_name), x, posterior)
+        keys = example_keys(rng, len(x), axis_name)
+        value = jax.vmap(of_example)(keys, x, posterior, known)
     return loss_and_metrics(value, info, options, weights, traits.of_sequences, axis_name)
 
 

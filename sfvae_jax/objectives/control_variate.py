@@ -159,7 +159,7 @@ def _of_noise(decode: _Decoder, posterior: GaussianPosterior) -> _Decoder:
 
     if isinstance(decode, DenseOutput):
         hidden = decode.hidden
-        return dataclasses.replace(decode, hidden=lambda noise: hidden(latent(noise)))
+        return dataclasses.replace(decode, hidden=lambda noise: hidden(latent(noise)), layers=None)
     return lambda noise: decode(latent(noise))
 
 

@@ -119,5 +119,6 @@ LOG_EVIDENCE = ObjectiveInfo(
     bound="no: an approximation",
     decoder_passes="1 + m tangents, or 1 + those of num_probes",
     has_tangents=True,
+    jacobian_at_mean=True,
     options=("num_probes", "lanczos_steps"),
 )

@@ -230,6 +230,7 @@ LINEARIZED = ObjectiveInfo(
     bound="no: an approximation",
     decoder_passes="1 + m tangents, or 1 + num_probes tangents; bend_weight adds 1 + 1 tangent",
     has_tangents=True,
+    jacobian_at_mean=True,
     options=("num_probes", "bend_weight"),
     default_beta=1.0,
 )

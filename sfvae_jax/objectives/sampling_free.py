@@ -37,7 +37,7 @@ from sfvae_jax.objectives.numerics.probes import (
     probe_signs,
     probed_gaussian_log_prob,
 )
-from sfvae_jax.objectives.numerics.tangents import FactoredRows, Rows, push_basis, tangents
+from sfvae_jax.objectives.numerics.tangents import Jacobian, Rows, push_basis, tangents
 from sfvae_jax.objectives.spec import (
     Example,
     GaussianPosterior,
@@ -120,7 +120,7 @@ def low_rank_gaussian_log_prob(
 
 def tangent_gaussian_log_prob(
     residual: Array,
-    jacobian: Rows | FactoredRows,
+    jacobian: Jacobian,
     stddev: Array | float,
     variance: Array,
     gamma: Array | float,
@@ -317,6 +317,7 @@ SAMPLING_FREE = ObjectiveInfo(
     bound="no: an approximation",
     decoder_passes="1 + m tangents, or 1 + those of num_probes; bend_weight adds 1 + 1 tangent",
     has_tangents=True,
+    jacobian_at_mean=True,
     options=("gamma", "log_det_weight", "num_probes", "lanczos_steps", "bend_weight"),
     default_beta=1.0,
     advice="lower objective.gamma",

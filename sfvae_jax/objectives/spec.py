@@ -312,6 +312,8 @@ class ObjectiveInfo:
         bound: whether it is a lower bound of log p(x), in words that begin with yes or no.
         decoder_passes: cost of one example, in passes through the decoder; may be empty.
         has_tangents: whether these include m tangents of the decoder.
+        jacobian_at_mean: whether its tangents, if it forms them, are those at the posterior's mean,
+            along the basis for independent dimensions.
         of_sequences: the name of the function for sequences and all other likelihoods than a
             Gaussian of fixed variance, if that is another one.
         options: options of the group `objective` that only apply to objectives that name them.
@@ -347,6 +349,7 @@ class ObjectiveInfo:
     prior: str = "fixed"
     density: bool = True
     has_tangents: bool = False
+    jacobian_at_mean: bool = False
     of_sequences: str = ""
     options: tuple[str, ...] = ()
     own_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ class DenseOutput:
         shape: shape of the output, with n elements; None for [n].
         batch_size: number of examples that share the kernel in one call; the choice depends on it.
         activation: s, elementwise; None for the identity.
+        layers: kernel [h', h] and bias [h] of each layer of `hidden`, if these are dense layers
+            with ReLU. `batch_loss` can then compute the tangents of a batch together.
     """
 
     hidden: Callable[[Array], Array]
@@ -35,6 +37,7 @@ class DenseOutput:
     shape: tuple[int, ...] | None = None
     batch_size: int = 64
     activation: Callable[[Array], Array] | None = None
+    layers: Sequence[tuple[Array, Array]] | None = None
 
     def __call__(self, z: Array) -> Array:
         """The output for one latent [m]."""
@@ -42,12 +45,34 @@ class DenseOutput:
 
     def output(self, hidden: Array) -> Array:
         """The output for one hidden layer [h]."""
-        out = jnp.matmul(hidden, self.kernel)
-        if self.bias is not None:
-            out = out + self.bias
+        out = self.inner_output(hidden)
         if self.activation is not None:
             out = self.activation(out)
         return out if self.shape is None else out.reshape(self.shape)
+
+    def inner_output(self, hidden: Array) -> Array:
+        """The output [n] without the activation."""
+        out = jnp.matmul(hidden, self.kernel)
+        return out if self.bias is None else out + self.bias
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownTangents:
+    """A decoder with `layers` whose tangents at one latent are known; called like the decoder.
+
+    Attributes:
+        decode: the decoder.
+        active: which units of its layers are active there, [H].
+        tangents: M W [m, n] if its output has an activation, else (M W)(M W)' [m, m].
+    """
+
+    decode: DenseOutput
+    active: Array
+    tangents: Array
+
+    def __call__(self, z: Array) -> Array:
+        """The output for one latent [m]."""
+        return self.decode(z)
 
 
 def has_short_form(decode: Callable[[Array], Any], latent_size: int) -> TypeGuard[DenseOutput]:

@@ -17,7 +17,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.numerics.checks import check_vector
-from sfvae_jax.objectives.numerics.decoders import has_short_form
+from sfvae_jax.objectives.numerics.decoders import (
+    DenseOutput,
+    KnownTangents,
+    has_short_form,
+)
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
 
@@ -60,13 +64,13 @@ def tangents(
     z: Array,
     tangent_decode: Callable[[Array], Any] | None = None,
     directions: Array | None = None,
-) -> tuple[Any, Rows | FactoredRows]:
+) -> tuple[Any, Jacobian]:
     """Returns decode(z) in its own shape, and the Jacobian of a decoder at one latent [m].
 
     If the output is a pytree, the rows of the Jacobian are the elements of all leaves in turn.
 
     Args:
-        decode: the decoder.
+        decode: the decoder; z must be the latent of a `KnownTangents`.
         z: latent, [m].
         tangent_decode: the decoder whose Jacobian is taken, for example one in fewer bits; None if
             it is `decode`.
@@ -74,8 +78,12 @@ def tangents(
             otherwise J' [m, n] is returned.
     """
     source = decode if tangent_decode is None else tangent_decode
+    if isinstance(source, KnownTangents):
+        if directions is None and source is decode:
+            return _known(source, z)
+        source = source.decode
     number = z.size if directions is None else len(directions)
-    jacobian: Rows | FactoredRows
+    jacobian: Jacobian
     if has_short_form(source, number):
         hidden, rows = push_basis(source.hidden, z, directions=directions)
         x_hat, jacobian = source.output(hidden), FactoredRows(rows, source.kernel)
@@ -84,6 +92,17 @@ def tangents(
         leaves = [leaf.reshape(number, -1) for leaf in jax.tree.leaves(rows)]
         jacobian = Rows(jnp.concatenate(leaves, axis=1))
     return (x_hat if tangent_decode is None else decode(z)), jacobian
+
+
+def _known(source: KnownTangents, z: Array) -> tuple[Array, Jacobian]:
+    decode = source.decode
+    hidden = decode.hidden(z)
+    if decode.activation is None:
+        return decode.output(hidden), ActiveLayers(decode, source.active, source.tangents)
+    inner = decode.inner_output(hidden)
+    out, slopes = jax.jvp(decode.activation, (inner,), (jnp.ones_like(inner),))
+    x_hat = out if decode.shape is None else out.reshape(decode.shape)
+    return x_hat, Rows(source.tangents * slopes[None, :])
 
 
 def parameter_tangents(
@@ -157,6 +176,49 @@ class FactoredRows:
 
     def _formed(self) -> Rows:
         return Rows(jnp.matmul(self.hidden_rows, self.kernel))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ActiveLayers:
+    """A Jacobian J' = W_1 D_1 ... W of dense ReLU layers whose product J'J is known.
+
+    Attributes:
+        decode: the decoder with these `layers` and the kernel W.
+        active: the diagonals of the D_k in turn, [H].
+        product: J'J, [m, m].
+    """
+
+    decode: DenseOutput
+    active: Array
+    product: Array
+
+    def gram(self, variance: Array) -> Array:
+        """J' diag(1/c) J, [m, m], for one variance."""
+        assert not variance.ndim, "each element has a variance of its own"
+        return self.product / variance
+
+    def gram_diagonal(self, variance: Array) -> Array:
+        """The diagonal of J' diag(1/c) J, [m], for one variance."""
+        return jnp.diagonal(self.gram(variance))
+
+    def project(self, residual: Array, variance: Array) -> Array:
+        """J' diag(1/c) r, [m]."""
+        back, end = matmul(self.decode.kernel, residual / variance), self.active.size
+        for kernel, _ in reversed(self.decode.layers or ()):
+            start = end - kernel.shape[1]
+            back, end = matmul(kernel, back * self.active[start:end]), start
+        return back
+
+    def push(self, directions: Array) -> Array:
+        """J v for each direction v, [k, n] for directions [k, m]."""
+        rows, start = directions, 0
+        for kernel, _ in self.decode.layers or ():
+            end = start + kernel.shape[1]
+            rows, start = matmul(rows, kernel) * self.active[None, start:end], end
+        return matmul(rows, self.decode.kernel)
+
+
+Jacobian = Rows | FactoredRows | ActiveLayers
 
 
 @jax.custom_jvp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import Array
 
 from sfvae_jax import data, likelihoods, objectives, posteriors
 from sfvae_jax.objectives import Batch, Example, Weights
+from sfvae_jax.objectives.known_tangents import known_tangents, with_known
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import Value
@@ -44,13 +46,19 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
     }
 
     def of_examples(rng: Array, functions: Functions, x: Array, weights: Weights) -> Value:
-        def of_example(key: Array, x: Array) -> Value:
+        def means() -> Array:
+            return jax.vmap(lambda x: functions.encode(x).mean)(x)
+
+        given_decoder = functions.decode, functions.tangent_decode, likelihood
+        known = known_tangents(info, options, *given_decoder, means, len(x))
+
+        def of_example(key: Array, x: Array, known: Any) -> Value:
             decode = functions.decode_given(x)
             example = Example(
                 rng=key,
                 x=x,
                 posterior=family.posterior(functions.encode(x), decode, x, likelihood),
-                decode=decode,
+                decode=with_known(decode, known),
                 tangent_decode=functions.tangent_decode,
                 decoder_params=functions.decoder_params,
                 of_sequences=traits.of_sequences,
@@ -61,7 +69,7 @@ def build_loss(config: ml_collections.ConfigDict, axis_name: str | None) -> Batc
             assert info.of_example is not None
             return info.of_example(example)
 
-        return jax.vmap(of_example)(example_keys(rng, x.shape[0], axis_name), x)
+        return jax.vmap(of_example)(example_keys(rng, x.shape[0], axis_name), x, known)
 
     def of_batch(rng: Array, functions: Functions, x: Array) -> Value:
         batch = Batch(

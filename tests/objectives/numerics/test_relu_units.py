@@ -1,0 +1,187 @@
+"""Tangents of ReLU layers for a batch, against NumPy's products in float64."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sfvae_jax import likelihoods, objectives, posteriors
+from sfvae_jax.objectives.numerics import relu_units
+from sfvae_jax.objectives.numerics.decoders import KnownTangents
+from sfvae_jax.objectives.numerics.tangents import tangents
+
+SIZES = (3, 9, 8, 7, 5)  # latents, three hidden layers, data
+B = 8
+USUAL = np.random.default_rng(3).random(24) < 0.6
+
+
+def _layers(rng):
+    pairs = itertools.pairwise(SIZES)
+    return [
+        (jnp.array(rng.normal(size=pair)), jnp.array(rng.normal(size=pair[1]))) for pair in pairs
+    ]
+
+
+def _decoder(layers, activation=None):
+    def hidden(z):
+        for kernel, bias in layers[:-1]:
+            z = jax.nn.relu(z @ kernel + bias)
+        return z
+
+    return objectives.DenseOutput(
+        hidden, *layers[-1], batch_size=B, activation=activation, layers=layers[:-1]
+    )
+
+
+def _rows(kernels, active):
+    """M W of one example."""
+    rows, start = np.asarray(kernels[0]), 0
+    for kernel in kernels[1:]:
+        end = start + rows.shape[1]
+        rows, start = rows * active[start:end] @ np.asarray(kernel), end
+    return rows
+
+
+def _gradient(kernels, active, cotangent):
+    """The gradient of sum(cotangent * M W) in each kernel: products from the left and the right."""
+    ends = np.cumsum([kernel.shape[1] for kernel in kernels[:-1]])
+    masks = np.split(active.astype(float), ends)[: len(kernels) - 1]
+    left = [np.eye(SIZES[0])]
+    for kernel, mask in zip(kernels, masks, strict=False):
+        left.append(left[-1] @ kernel * mask)
+    right, gradients = np.asarray(cotangent), []
+    for number in reversed(range(len(kernels))):
+        gradients.append(left[number].T @ right)
+        right = right @ kernels[number].T * (masks[number - 1] if number else 1.0)
+    return gradients[::-1]
+
+
+def _active(differing, rng):
+    """Units of 8 examples, of which each differs from the usual ones in the given number."""
+    active = np.tile(USUAL, (B, 1))
+    for example, number in zip(active, differing, strict=True):
+        example[rng.permutation(24)[:number]] ^= True
+    return active
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value_and_gradient(products, kernels, active, cotangent):
+    value, pull = jax.vjp(lambda kernels: relu_units._of_batch(products, kernels, active), kernels)
+    return value, pull(cotangent)[0]
+
+
+@pytest.mark.parametrize(
+    "differing",
+    [
+        (0, 1, 2, 3, 0, 0, 1, 2),  # at most an eighth
+        (0, 2, 4, 6, 9, 1, 10, 0),  # a quarter and five twelfths, in two groups
+        (24, 0, 0, 1, 1, 0, 0, 0),  # one example has no unit in common with the others
+        (12, 12, 12, 12, 12, 12, 12, 12),  # too many
+    ],
+)
+@pytest.mark.parametrize("products", [False, True])
+def test_value_and_gradient_of_a_batch_are_those_of_its_examples(differing, products, float64):
+    rng = np.random.default_rng(0)
+    kernels = tuple(kernel for kernel, _ in _layers(rng))
+    active = _active(differing, rng)
+    expected = np.stack([_rows(kernels, units) for units in active])
+    cotangent = rng.normal(size=expected.shape)
+    if products:
+        cotangent = rng.normal(size=(B, SIZES[0], SIZES[0]))
+    value, gradient = _value_and_gradient(products, kernels, active, cotangent)
+    of_rows = cotangent
+    if products:
+        of_rows = (cotangent + cotangent.swapaxes(1, 2)) @ expected
+        expected = expected @ expected.swapaxes(1, 2)
+    np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-10)
+    numpy_kernels = [np.asarray(kernel) for kernel in kernels]
+    gradients = [_gradient(numpy_kernels, *pair) for pair in zip(active, of_rows, strict=True)]
+    for own, *by_example in zip(gradient, *gradients, strict=True):
+        np.testing.assert_allclose(own, np.sum(by_example, axis=0), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", [None, jax.nn.sigmoid])
+def test_known_tangents_are_the_decoders_own(activation, float64):
+    rng = np.random.default_rng(1)
+    decode = _decoder(_layers(rng), activation)
+    means = jnp.array(rng.normal(size=(B, SIZES[0])))
+    active, known = relu_units.tangents_of_batch(decode, means)
+    variance, r = jnp.array(0.3), jnp.array(rng.normal(size=SIZES[-1]))
+    directions = jnp.array(rng.normal(size=(2, SIZES[0])))
+    for i in (0, 5):
+        jacobian = np.asarray(jax.jacfwd(decode)(means[i]))
+        with_known = KnownTangents(decode, active[i], known[i])
+        x_hat, own = tangents(with_known, means[i])
+        np.testing.assert_allclose(x_hat, decode(means[i]), rtol=1e-12)
+        np.testing.assert_allclose(with_known(means[i]), decode(means[i]), rtol=1e-12)
+        products = {
+            "gram": (own.gram(variance), jacobian.T @ jacobian / 0.3),
+            "diagonal": (own.gram_diagonal(variance), np.sum(jacobian**2, axis=0) / 0.3),
+            "project": (own.project(r, variance), jacobian.T @ r / 0.3),
+            "push": (own.push(directions), directions @ jacobian.T),
+            "others": (
+                tangents(with_known, means[i], directions=directions)[1].push(jnp.eye(2)),
+                directions @ jacobian.T,
+            ),
+        }
+        for name, (given, expected) in products.items():
+            np.testing.assert_allclose(given, expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+M, WIDTH, N, LARGE = 4, 64, 12, 200  # of a case that is worth it
+
+
+def _large(layers, activation):
+    first, second, last, bias, zero = layers
+
+    def hidden(z):
+        return jax.nn.relu(jax.nn.relu(z @ first + zero) @ second + zero)
+
+    pairs = [(first, zero), (second, zero)]
+    return objectives.DenseOutput(hidden, last, bias, None, LARGE, activation, pairs)
+
+
+@pytest.mark.parametrize("activation", [None, jax.nn.sigmoid])
+def test_the_loss_of_a_batch_is_the_mean_over_its_examples(activation):
+    rng = np.random.default_rng(2)
+    sizes = (M, WIDTH), (WIDTH, WIDTH), (WIDTH, N), (N,), (WIDTH,)
+    layers = [jnp.array(rng.normal(size=size) / 4, jnp.float32) for size in sizes]
+    x, means = (jnp.array(rng.normal(size=(LARGE, k)), jnp.float32) for k in (N, M))
+    q = posteriors.DiagonalGaussian(means, jnp.full((LARGE, M), 0.5))
+    assert relu_units.shares_units(_large(layers, activation), LARGE)
+
+    def together(layers):
+        decode = _large(layers, activation)
+        key, likelihood = jax.random.key(0), likelihoods.Gaussian(0.5)
+        return objectives.batch_loss("sampling_free", key, decode, x, q, likelihood)[0]
+
+    def alone(layers):
+        decode = _large(layers, activation)
+
+        def of_one(x, mean, stddev):
+            given = lambda z: decode(z)  # noqa: E731  (a decoder of unknown form)
+            options = {"observation_variance": 0.5, "gamma": 0.5}
+            return objectives.sampling_free_elbo(given, x, mean, stddev, **options).value
+
+        return -jnp.mean(jax.vmap(of_one)(x, q.mean, q.stddev))
+
+    value, gradient = jax.jit(jax.value_and_grad(together))(layers)
+    expected, expected_gradient = jax.jit(jax.value_and_grad(alone))(layers)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for own, other in zip(gradient, expected_gradient, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-3, atol=1e-4 * float(jnp.abs(other).max()))
+
+
+def test_it_is_only_done_where_it_saves_work(monkeypatch):
+    sizes = (M, WIDTH), (WIDTH, WIDTH), (WIDTH, N), (N,), (WIDTH,)
+    decode = _large([jnp.ones(size, jnp.float32) for size in sizes], jax.nn.sigmoid)
+    assert relu_units.shares_units(decode, LARGE)
+    assert not relu_units.shares_units(decode, 2)
+    assert not relu_units.shares_units(lambda z: z, LARGE)
+    few_bits = _large([jnp.ones(size, jnp.bfloat16) for size in sizes], None)
+    assert not relu_units.shares_units(few_bits, LARGE)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not relu_units.shares_units(decode, LARGE)
