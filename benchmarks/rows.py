@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from benchmarks.measuring.timing import in_turns
 from benchmarks.worker import in_own_process
 
 IMPLEMENTATIONS = ("ours", "plain", "pytorch")
+ON_A_CPU = ("ours", "plain", "plain_rows", "pytorch")  # where products of rows are faster
 
 BUDGET = 40.0  # seconds of measuring for each case
 
@@ -39,8 +41,9 @@ def rows(
     """Measures each case with each installed implementation; returns a row for each pair.
 
     Keys of a row: objective, model, latent_size, batch_size, implementation; step_seconds (median),
-    spread_seconds (fastest, slowest), steps_timed; ratio (to the step of the first implementation);
-    flops, each implementation's own; share_of_peak (flops per second, divided by
+    spread_seconds (fastest, slowest), steps_timed; ratio (to the step of the first implementation)
+    and ratio_range (lowest, highest of the turns that both took); flops, each implementation's own;
+    share_of_peak (flops per second, divided by
     `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
     compile_seconds; matmul_flops_per_second and matmul_precision, of the machine's matrix products;
     keeps_memory (None if all are in one process); device, note. What was not measured is None, and
@@ -49,7 +52,7 @@ def rows(
     Args:
         cases: what is measured.
         peak: the limit of the machine.
-        implementations: some of `IMPLEMENTATIONS`; they take turns.
+        implementations: some of `ON_A_CPU`; they take turns.
         budget: seconds of measuring for each case; slow steps may exceed it.
         keep_memory: the implementations that keep freed memory, where each has a process of its
             own; None to run all of them in this process.
@@ -83,12 +86,11 @@ def _rows_of(
     keep_memory: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     calls = {name: step.seconds for name, step in prepared.items() if step.runs}
-    measured = in_turns(calls, budget)
-    first = next(iter(prepared))
-    base = statistics.median(measured[first]) if first in measured else None
+    turns = in_turns(calls, budget)
+    base = turns.get(next(iter(prepared)))
     keeps = {name: None if keep_memory is None else name in keep_memory for name in prepared}
     return [
-        _row(case, peak, name, step, measured.get(name), base, keeps[name])
+        _row(case, peak, name, step, turns.get(name), base, keeps[name])
         for name, step in prepared.items()
     ]
 
@@ -98,11 +100,13 @@ def _row(
     peak: Peak,
     implementation: str,
     step: Prepared,
-    measured: list[float] | None,
-    base: float | None,
+    turns: list[list[float]] | None,
+    base: list[list[float]] | None,
     keeps_memory: bool | None,
 ) -> dict[str, Any]:
+    measured = list(itertools.chain(*turns or ()))
     seconds = statistics.median(measured) if measured else None
+    ratio, ratio_range = _ratio(turns, base) if turns and base else (None, None)
     return {
         "objective": case.objective,
         "model": case.model,
@@ -111,8 +115,9 @@ def _row(
         "implementation": implementation,
         "step_seconds": seconds,
         "spread_seconds": [min(measured), max(measured)] if measured else None,
-        "steps_timed": len(measured or ()),
-        "ratio": seconds / base if seconds and base else None,
+        "steps_timed": len(measured),
+        "ratio": ratio,
+        "ratio_range": ratio_range,
         "flops": step.flops,
         "share_of_peak": step.flops / seconds / peak.flops_per_second if seconds else None,
         "peak_bytes": step.peak_bytes,
@@ -125,6 +130,14 @@ def _row(
     }
 
 
+def _ratio(turns: list[list[float]], base: list[list[float]]) -> tuple[float, list[float]]:
+    """Returns the ratio of the medians of all calls, and the range over turns of their ratios."""
+    ratio = statistics.median(itertools.chain(*turns)) / statistics.median(itertools.chain(*base))
+    pairs = zip(turns, base, strict=False)  # slow implementations take fewer turns
+    ratios = [statistics.median(turn) / statistics.median(other) for turn, other in pairs]
+    return ratio, [min(ratios), max(ratios)]
+
+
 def _ours(case: Case) -> Prepared:
     step = ours.value_and_grad(case.config(), case.data_shape)
     return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
@@ -135,10 +148,15 @@ def _plain(case: Case) -> Prepared:
     return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
 
 
+def _plain_rows(case: Case) -> Prepared:
+    step = plain.value_and_grad(case.config(), case.data_shape, "patches")
+    return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
+
+
 def _pytorch(case: Case) -> Prepared:
     from benchmarks.implementations import torch_step  # PyTorch may not be installed
 
     return torch_step.prepare(case.config(), case.batch(), case.params())
 
 
-_PREPARE = {"ours": _ours, "plain": _plain, "pytorch": _pytorch}
+_PREPARE = {"ours": _ours, "plain": _plain, "plain_rows": _plain_rows, "pytorch": _pytorch}

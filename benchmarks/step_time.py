@@ -1,7 +1,7 @@
 """Time, operations and memory of a step of the library, of plain JAX and of PyTorch.
 
   python -m benchmarks.step_time [--only=table4|table3|conv] [--json=FILE]
-      [--keep_memory=all] [--precision=tensorfloat32]
+      [--keep_memory=ours] [--precision=tensorfloat32]
 
 A step is the value and the gradient of the loss of a batch, for the objectives sampling_free and
 sampling on three models: the networks of SFVAE Table 4 with m = 200 and 200 images, those of Table
@@ -9,9 +9,10 @@ sampling on three models: the networks of SFVAE Table 4 with m = 200 and 200 ima
 table; FILE gets the same as a list of rows, whose keys `rows.rows` explains. PyTorch needs the
 extra `bench`.
 
-Each implementation has a process of its own, and they take turns. The library's process keeps freed
-memory, as its runs do on a CPU (`sfvae_jax.runtime.memory`); with --keep_memory=all the others do
-so too. --precision applies to float32 products on a GPU, in all implementations.
+Each implementation has a process of its own on the same cores, and they take turns. All keep freed
+memory, as the library's runs do on a CPU (`sfvae_jax.runtime.memory`); with --keep_memory=ours only
+the library's process does. The ratios have their range over the turns. --precision applies
+to float32 products on a GPU, in all implementations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from benchmarks.measuring.cases import GROUPS, PRECISIONS
 from benchmarks.measuring.machine import device_name
 from benchmarks.measuring.peak import Peak, matmul_peak
 from benchmarks.measuring.table import check_writable, markdown, write_json
-from benchmarks.rows import IMPLEMENTATIONS, installed, rows
+from benchmarks.rows import IMPLEMENTATIONS, ON_A_CPU, installed, rows
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.memory import keep_freed_memory
 
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--only", choices=GROUPS, help="one group of models")
     parser.add_argument("--json", metavar="FILE", help="where to write the rows")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
-    parser.add_argument("--keep_memory", choices=("ours", "all"), default="ours")
+    parser.add_argument("--keep_memory", choices=("all", "ours"), default="all")
     flags = parser.parse_args()
     if flags.json:
         check_writable(flags.json)
@@ -59,10 +60,11 @@ def main() -> None:
         for group in groups
         for case in GROUPS[group]
     ]
-    keeping = IMPLEMENTATIONS if flags.keep_memory == "all" else ("ours",)
+    taking_turns = ON_A_CPU if jax.default_backend() == "cpu" else IMPLEMENTATIONS
+    keeping = taking_turns if flags.keep_memory == "all" else ("ours",)
     measured = []
     for case in cases:
-        measured += rows([case], peak, keep_memory=keeping)
+        measured += rows([case], peak, taking_turns, keep_memory=keeping)
         if flags.json:  # so that a later failure loses nothing
             write_json(measured, flags.json)
     print(heading(peak) + "\n\n" + markdown(measured))

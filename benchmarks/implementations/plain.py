@@ -1,7 +1,8 @@
 """The step by its formulas and generic differentiation, with which the library's is compared.
 
-The networks are the library's, with XLA's own convolutions and no shortcuts. Only the m x m system
-is solved by `objectives.numerics.linear_algebra`, because XLA's batched factorisations may hang.
+The networks are the library's, with XLA's own convolutions, or with the library's products of rows
+in their place, and no shortcuts. Only the m x m system is solved by
+`objectives.numerics.linear_algebra`, because XLA's batched factorisations may hang.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ Loss = Callable[[Any, Array, Array], Array]
 
 
 def value_and_grad(
-    config: ml_collections.ConfigDict, data_shape: tuple[int, ...]
+    config: ml_collections.ConfigDict, data_shape: tuple[int, ...], lowering: str = "native"
 ) -> Callable[[Any, Array, Array], tuple[Array, Any]]:
     """Returns (params, rng, x [B, ...]) -> (loss in nats per example, its gradient in the params).
 
     Args:
         config: a resolved config with the objective "sampling_free" or "sampling".
         data_shape: the shape of one example.
+        lowering: how layers are computed, as `model.lowering` has it.
     """
-    loss = make_loss(config, data_shape)
+    loss = make_loss(config, data_shape, lowering)
 
     def with_noise(params: Any, rng: Array, x: Array) -> Array:
         return loss(params, jax.random.normal(rng, (x.shape[0], config.model.latent_size)), x)
@@ -48,9 +50,11 @@ def value_and_grad(
     return in_precision
 
 
-def make_loss(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Loss:
+def make_loss(
+    config: ml_collections.ConfigDict, data_shape: tuple[int, ...], lowering: str = "native"
+) -> Loss:
     """Returns the loss for given noise, which the sampling-free loss does not use."""
-    model = models.build(_with_native_convolutions(config), data_shape)
+    model = models.build(_with_lowering(config, lowering), data_shape)
     variance, gamma = config.likelihood.variance, config.objective.gamma
     by_name = {"sampling_free": _sampling_free, "sampling": _sampling}
     log_likelihood = by_name[config.objective.name]
@@ -65,10 +69,10 @@ def make_loss(config: ml_collections.ConfigDict, data_shape: tuple[int, ...]) ->
     return lambda params, noise, x: jnp.mean(jax.vmap(example, (None, 0, 0))(params, noise, x))
 
 
-def _with_native_convolutions(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def _with_lowering(config: ml_collections.ConfigDict, lowering: str) -> ml_collections.ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.model.lowering = "native"
+        config.model.lowering = lowering
     return config
 
 

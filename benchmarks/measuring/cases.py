@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from jax import Array
 
 from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
+from sfvae_jax.data.image_sources.mnist_5k import open_mnist_5k
 
 OBJECTIVES = ("sampling_free", "sampling")
 PRECISIONS = ("float32", "tensorfloat32")
@@ -49,7 +52,11 @@ class Case:
         return resolve(config)
 
     def batch(self) -> Array:
-        """Returns pixels in [0, 1], [B, ...]."""
+        """Returns pixels in [0, 1], [B, ...]: digits if the shape is theirs, else noise."""
+        if self.data_shape == _DIGIT:
+            digits = open_mnist_5k()["train"]
+            spread = np.linspace(0, len(digits) - 1, self.batch_size).astype(int)  # of all classes
+            return jnp.asarray(np.stack([digits[i] for i in spread]), jnp.float32) / 255.0
         return jax.random.uniform(jax.random.key(0), (self.batch_size, *self.data_shape))
 
     def params(self) -> Any:

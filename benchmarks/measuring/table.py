@@ -39,13 +39,20 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["batch_size"]),
         row["implementation"],
         duration(row["step_seconds"]),
-        _number(row["ratio"], "{:.2f}"),
+        _ratio(row),
         f"{row['flops'] / 1e9:.3g}",
         _number(row["share_of_peak"], "{:.1%}"),
         _size(row["peak_bytes"]),
         duration(row["compile_seconds"]),
         row["note"],
     )
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    """The ratio to the first implementation, with its range over turns in the other rows."""
+    if row["ratio"] is None or row["ratio_range"][0] == row["ratio_range"][1]:
+        return _number(row["ratio"], "{:.2f}")
+    return "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"])
 
 
 def check_writable(path: str, flag: str = "--json") -> None:

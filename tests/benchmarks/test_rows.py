@@ -118,8 +118,8 @@ def test_calls_take_turns():
     calls, order = _durations({"a": 0.3, "b": 0.05})
     measured = timing.in_turns(calls, budget=10.0)
     rounds = len(measured["a"])
-    assert 3 <= rounds <= 15
-    assert measured["b"] == [0.05] * 4 * rounds  # four fill a turn
+    assert 5 <= rounds <= 15
+    assert measured["b"] == [[0.05] * 4] * rounds  # four fill a turn
     counted = [name for name, _ in itertools.groupby(order[4:])]
     assert counted == ["a", "b"] * rounds
 
@@ -127,8 +127,14 @@ def test_calls_take_turns():
 def test_slow_calls_are_made_three_times_in_all():
     calls, order = _durations({"slow": 60.0, "fast": 1.0})
     measured = timing.in_turns(calls, budget=40.0)
-    assert measured == {"slow": [60.0] * 3, "fast": [1.0] * 2}
+    assert measured == {"slow": [[60.0]] * 3, "fast": [[1.0]] * 5}
     assert order.count("slow") == 3
+
+
+def test_a_ratio_has_its_range_over_turns():
+    ratio, spread = measuring._ratio([[2.0, 4.0, 6.0], [9.0]], [[1.0], [3.0], [2.0]])
+    assert ratio == pytest.approx(5.0 / 2.0)
+    assert spread == [3.0, 4.0]
 
 
 def test_exponents_are_fitted_between_8_and_64():
