@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 log = logging.getLogger("sfvae_jax")
+
+# Seconds. Orbax tells the first error of a save while its other writes are still under way, and
+# these would make the temporary folder again after it was removed.
+_LATE_WRITES = 0.5
 
 
 class Checkpoints:
@@ -186,6 +191,7 @@ class Checkpoints:
         except Exception as error:  # from the file system, TensorStore or Orbax, in any thread
             self._being_written = None
             self._check_owner()
+            time.sleep(_LATE_WRITES)
             self._remove_temporary()
             reason = proof.one_line(error)
             raise RunError(f"cannot write checkpoint {step}: {reason}; {self.kept()}") from error
