@@ -42,8 +42,8 @@ def rows(
 
     Keys of a row: objective, model, latent_size, batch_size, implementation; step_seconds (median),
     spread_seconds (fastest, slowest), steps_timed; ratio (to the step of the first implementation)
-    and ratio_range (lowest, highest of the turns that both took); flops, each implementation's own;
-    share_of_peak (flops per second, divided by
+    and ratio_range (lowest, highest of the turns that both took); flops, each implementation's own,
+    None if the data decide; share_of_peak (flops per second, divided by
     `matmul_flops_per_second`), which says how busy the machine was, not how usefully; peak_bytes;
     compile_seconds; matmul_flops_per_second and matmul_precision, of the machine's matrix products;
     keeps_memory (None if all are in one process); device, note. What was not measured is None, and
@@ -119,7 +119,7 @@ def _row(
         "ratio": ratio,
         "ratio_range": ratio_range,
         "flops": step.flops,
-        "share_of_peak": step.flops / seconds / peak.flops_per_second if seconds else None,
+        "share_of_peak": _share(step.flops, seconds, peak),
         "peak_bytes": step.peak_bytes,
         "compile_seconds": step.compile_seconds,
         "matmul_flops_per_second": peak.flops_per_second,
@@ -160,3 +160,9 @@ def _pytorch(case: Case) -> Prepared:
 
 
 _PREPARE = {"ours": _ours, "plain": _plain, "plain_rows": _plain_rows, "pytorch": _pytorch}
+
+
+def _share(flops: int | None, seconds: float | None, peak: Peak) -> float | None:
+    if flops is None or not seconds:
+        return None
+    return flops / seconds / peak.flops_per_second

@@ -11,7 +11,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks.implementations.prepared import Prepared
-from benchmarks.measuring.flops import count_flops
+from benchmarks.measuring.flops import DATA_DECIDE, count_flops
 from benchmarks.measuring.machine import available_bytes
 
 
@@ -34,7 +34,7 @@ def prepare(step: Callable[..., Any], *arguments: Any) -> Prepared:
         notes.append(f"not run: needs {planned / 2**30:.1f} GiB of {available / 2**30:.1f} GiB")
     return Prepared(
         call=lambda: jax.block_until_ready(compiled(*arguments)),
-        flops=flops.value,
+        flops=None if DATA_DECIDE in flops.notes else flops.value,
         peak_bytes=planned,
         compile_seconds=compile_seconds,
         note="; ".join(notes),

@@ -16,6 +16,7 @@ class Prepared:
     Attributes:
         call: runs the step and returns its results when they are ready.
         flops: its operations; `flops.count_flops` and `torch_step.prepare` say what they include.
+            None if the data decide.
         peak_bytes: the memory that the step needs, including its arguments and results.
         compile_seconds: how long compiling took, without caches; None if nothing is compiled.
         note: what a reader must know about these numbers.
@@ -23,7 +24,7 @@ class Prepared:
     """
 
     call: Callable[[], Any]
-    flops: int
+    flops: int | None
     peak_bytes: int
     compile_seconds: float | None
     note: str = ""

@@ -15,6 +15,8 @@ _NOT_COUNTED = ("lu", "qr", "householder_product", "eigh", "eig", "svd", "pallas
 # The library's own primitives (models/lowering/correlation.py), counted by their array code.
 _OF_ARRAY_CODE = ("correlate", "contract")
 
+DATA_DECIDE = "the data decide how many operations there are"
+
 
 class Flops(NamedTuple):
     """A number of operations, and what it leaves out.
@@ -33,9 +35,9 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> Flops:
 
     A matrix product or a convolution counts 2 for each multiply-add, except those with zeros from a
     convolution's padding or dilation. A Cholesky factorisation counts n^3 / 3, a triangular solve
-    of k columns n^2 k. A scan counts its body as often as it runs, a cond its larger branch, and a
-    while loop, whose length is unknown, its body once, with a note. Elementwise operations count
-    nothing.
+    of k columns n^2 k. A scan counts its body as often as it runs, a cond its largest branch,
+    with a note if it chooses from more than two, and a while loop, whose length is unknown, its
+    body once, with a note. Elementwise operations count nothing.
 
     Args:
         function: a function that JAX can trace.
@@ -65,7 +67,9 @@ def _of_equation(equation: core.JaxprEqn) -> Flops:
         return Flops(0, frozenset({f"{name} is not counted"}))
     if name == "cond":
         branches = [_of_jaxpr(branch.jaxpr) for branch in params["branches"]]
-        return max(branches, key=lambda count: count.value)
+        most = max(branches, key=lambda count: count.value)
+        sizes = len({branch.value for branch in branches})
+        return Flops(most.value, most.notes | {DATA_DECIDE}) if sizes > 2 else most
     if name in _OF_ARRAY_CODE:
         return count_flops(functools.partial(equation.primitive.impl, **params), *_shapes(equation))
     inner = _total(_of_jaxpr(jaxpr) for jaxpr in _inner_jaxprs(params))

@@ -40,7 +40,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["implementation"],
         duration(row["step_seconds"]),
         _ratio(row),
-        f"{row['flops'] / 1e9:.3g}",
+        "-" if row["flops"] is None else f"{row['flops'] / 1e9:.3g}",
         _number(row["share_of_peak"], "{:.1%}"),
         _size(row["peak_bytes"]),
         duration(row["compile_seconds"]),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.measuring.flops import count_flops
+from benchmarks.measuring.flops import DATA_DECIDE, count_flops
 from sfvae_jax.objectives.numerics.linear_algebra import inverse_and_log_det
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -90,12 +90,18 @@ def test_loops_and_branches():
     def branched(x):
         return jax.lax.cond(x[0] > 0, lambda x: x @ weights @ weights, lambda x: x @ weights, x)
 
+    def chosen(x):
+        once = lambda x: x @ weights  # noqa: E731
+        branches = [once, lambda x: once(once(x)), lambda x: once(once(once(x)))]
+        return jax.lax.switch(x[0].astype(int), branches, x)
+
     def looped(x):
         return jax.lax.while_loop(lambda x: x[0] > 0, lambda x: x @ weights, x)
 
     x, one = jnp.ones(8), 2 * 8 * 8
     assert count_flops(scanned, x) == (5 * one, frozenset())
     assert count_flops(branched, x) == (2 * one, frozenset())
+    assert count_flops(chosen, x) == (3 * one, {DATA_DECIDE})
     assert count_flops(looped, x) == (one, frozenset({"a while loop is counted once"}))
 
 
