@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from pathlib import Path
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.paths import shown
-from sfvae_jax.runs.checkpoints.folders import TEMPORARY
+from sfvae_jax.runs.checkpoints.folders import remove_temporary
 from sfvae_jax.runtime import processes
 from sfvae_jax.runtime.lock import FolderLock, read_token
 
@@ -50,8 +49,7 @@ def release(lock: FolderLock, checkpoints: Path) -> None:
     workdir = checkpoints.parent
     if not was_lost or {path.name for path in _entries(workdir)} != {checkpoints.name}:
         return
-    for path in checkpoints.glob(f"*{TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_temporary(checkpoints)
     with contextlib.suppress(OSError):
         checkpoints.rmdir()
         workdir.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 # The ending of the name of a damaged file or checkpoint that is set aside.
@@ -16,6 +17,12 @@ def checkpoint_steps(folder: Path) -> list[int]:
         return []
     names = (path.name for path in folder.iterdir())
     return sorted((int(name) for name in names if is_step(name)), reverse=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Removes what unfinished saves have left in a folder of checkpoints."""
+    for path in folder.glob(f"*{TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def is_step(name: str) -> bool:

@@ -20,7 +20,7 @@ import jax
 from sfvae_jax.errors import RunError
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints import proof
-from sfvae_jax.runs.checkpoints.folders import DAMAGED, TEMPORARY, checkpoint_steps
+from sfvae_jax.runs.checkpoints.folders import DAMAGED, checkpoint_steps, remove_temporary
 from sfvae_jax.runs.checkpoints.proof import Layout
 from sfvae_jax.runs.checkpoints.restoring import last_step, restored
 from sfvae_jax.runtime import processes
@@ -228,8 +228,7 @@ class Checkpoints:
     def _remove_temporary(self) -> None:
         """Removes what a killed or failed save has left, because the next one needs the space."""
         if processes.is_main():
-            for path in self._folder.glob(f"*{TEMPORARY}*"):
-                shutil.rmtree(path, ignore_errors=True)
+            remove_temporary(self._folder)
 
 
 def _check_saved(folder: Path, layout: Layout, proved: dict[str, Any]) -> None:
