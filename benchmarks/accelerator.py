@@ -38,13 +38,14 @@ from typing import Any
 import jax
 
 from benchmarks import loop
+from benchmarks.command import run
 from benchmarks.measuring import cases
 from benchmarks.measuring.cases import OBJECTIVES, Case
 from benchmarks.measuring.correctness import MOST_ERROR, errors
 from benchmarks.measuring.machine import device_name
 from benchmarks.measuring.peak import Peak, matmul_peak
-from benchmarks.measuring.table import check_writable, duration, markdown, write_json
-from benchmarks.rows import IMPLEMENTATIONS, installed, rows
+from benchmarks.measuring.table import check_writable, duration, markdown, with_range, write_json
+from benchmarks.rows import IMPLEMENTATIONS, installed, rows, say_what_is_missing
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.markdown import lines_of
 from sfvae_jax.runtime.memory import keep_freed_memory
@@ -234,8 +235,7 @@ def as_markdown(content: dict[str, Any]) -> str:
                 f"`{row['objective']}`",
                 duration(1 / row["bare_steps_per_second"]),
                 duration(1 / row["steps_per_second"]),
-                f"{statistics.median(row['ratios']):.3f}"
-                f" ({min(row['ratios']):.3f} to {max(row['ratios']):.3f})",
+                with_range(row["ratios"]),
             )
             for row in content["loop"]
         ]
@@ -299,12 +299,8 @@ def main() -> None:
     record = Record(flags.output, math.inf if flags.small else LAST_BEGIN)
     measure(record, _small() if flags.small else _whole())
     print(as_markdown(record.content))
-    if not installed("pytorch"):
-        print("\nPyTorch is not installed, so its rows are left out: pip install -e '.[bench]'")
+    say_what_is_missing()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UsageError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    run(main, UsageError, RuntimeError)

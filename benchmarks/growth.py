@@ -11,12 +11,12 @@ least squares to the logarithms, for m between 8 and 64. FILE gets {"rows": ...,
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks.command import run
 from benchmarks.measuring import cases
 from benchmarks.measuring.peak import matmul_peak
 from benchmarks.measuring.table import check_writable, markdown, write_json
@@ -111,7 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f"error: {error}")
+    run(main, UsageError)

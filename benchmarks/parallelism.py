@@ -29,7 +29,7 @@ from jax import Array
 
 from benchmarks.loop import table_3
 from benchmarks.measuring.machine import device_name
-from benchmarks.measuring.table import duration
+from benchmarks.measuring.table import duration, with_range
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.training.options import PARALLELISMS
@@ -104,8 +104,7 @@ def main() -> None:
         times = " | ".join(map(duration, (call, step, steps.compile_seconds)))
         print(f"| {name} | {times} | {steps.data_bytes / 2**20:.2f} MiB |")
     ratios = [jit / pmap for pmap, jit in zip(taken["pmap"][1], taken["jit"][1], strict=True)]
-    middle = statistics.median(ratios)
-    print(f"\nsteps, jit / pmap: {middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"\nsteps, jit / pmap: {with_range(ratios)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ variance, relative to the norm of the gradient of `linearized`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from benchmarks.command import run
 from benchmarks.implementations import ours
 from benchmarks.measuring.papers import paper_config
 from benchmarks.measuring.table import check_writable, duration, write_json
@@ -260,7 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f"error: {error}")
+    run(main, UsageError)

@@ -31,6 +31,12 @@ def installed(implementation: str) -> bool:
     return implementation != "pytorch" or importlib.util.find_spec("torch") is not None
 
 
+def say_what_is_missing() -> None:
+    """Prints why a table has no rows of PyTorch, if it is not installed."""
+    if not installed("pytorch"):
+        print("\nPyTorch is not installed, so its rows are left out: pip install -e '.[bench]'")
+
+
 def rows(
     cases: Sequence[Case],
     peak: Peak,
@@ -138,6 +144,12 @@ def _ratio(turns: list[list[float]], base: list[list[float]]) -> tuple[float, li
     return ratio, [min(ratios), max(ratios)]
 
 
+def _share(flops: int | None, seconds: float | None, peak: Peak) -> float | None:
+    if flops is None or not seconds:
+        return None
+    return flops / seconds / peak.flops_per_second
+
+
 def _ours(case: Case) -> Prepared:
     step = ours.value_and_grad(case.config(), case.data_shape)
     return jax_step.prepare(step, case.params(), jax.random.key(2), case.batch())
@@ -160,9 +172,3 @@ def _pytorch(case: Case) -> Prepared:
 
 
 _PREPARE = {"ours": _ours, "plain": _plain, "plain_rows": _plain_rows, "pytorch": _pytorch}
-
-
-def _share(flops: int | None, seconds: float | None, peak: Peak) -> float | None:
-    if flops is None or not seconds:
-        return None
-    return flops / seconds / peak.flops_per_second

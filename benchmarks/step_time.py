@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 
 import jax
 
+from benchmarks.command import run
 from benchmarks.measuring.cases import GROUPS, PRECISIONS
 from benchmarks.measuring.machine import device_name
 from benchmarks.measuring.peak import Peak, matmul_peak
 from benchmarks.measuring.table import check_writable, markdown, write_json
-from benchmarks.rows import IMPLEMENTATIONS, ON_A_CPU, installed, rows
+from benchmarks.rows import IMPLEMENTATIONS, ON_A_CPU, rows, say_what_is_missing
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime.memory import keep_freed_memory
 
@@ -68,12 +68,8 @@ def main() -> None:
         if flags.json:  # so that a later failure loses nothing
             write_json(measured, flags.json)
     print(heading(peak) + "\n\n" + markdown(measured))
-    if not installed("pytorch"):
-        print("\nPyTorch is not installed, so its rows are left out: pip install -e '.[bench]'")
+    say_what_is_missing()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UsageError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    run(main, UsageError, RuntimeError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ def _ratio(row: dict[str, Any]) -> str:
     if row["ratio"] is None or row["ratio_range"][0] == row["ratio_range"][1]:
         return _number(row["ratio"], "{:.2f}")
     return "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"])
+
+
+def with_range(ratios: Sequence[float]) -> str:
+    """Formats the ratios of turns: the median, and the lowest and highest."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def check_writable(path: str, flag: str = "--json") -> None:
