@@ -20,12 +20,13 @@ import numpy as np
 
 import sfvae_jax
 from sfvae_jax import data
+from sfvae_jax.evaluation.bounds.collapse import collapse_fraction
 from sfvae_jax.evaluation.figures import COLORS, new_figure
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "figures" / "front.png"
 NAMES = ("trained without sampling", "trained by sampling")
 DIGITS = 8
-THRESHOLD = 0.05  # nats; a latent below it for 99% of the images has collapsed (SFVAE Eq. 22)
+EPSILON, DELTA = 0.05, 0.01  # in nats, and a share of the images: those of `collapse_fraction`
 
 
 def draw(workdirs: Sequence[str], path: Path) -> None:
@@ -45,9 +46,9 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
         sampled = z + stddev * jax.random.normal(jax.random.key(0), z.shape)
         rows.append((f"{name}:\nat the code", colour, run.decode(z)))
         rows.append(("at a sample", colour, run.decode(sampled)))
-        kl = np.asarray(0.5 * (q.mean**2 + q.stddev**2 - 1) - np.log(q.stddev))
-        largest = np.sort(np.quantile(kl, 0.99, axis=0))[::-1]
-        alive = int(np.sum(largest >= THRESHOLD))
+        kl = np.asarray(jax.vmap(lambda one: one.kl_per_dimension())(q))
+        largest = np.sort(np.quantile(kl, 1 - DELTA, axis=0))[::-1]
+        alive = round((1 - collapse_fraction(kl, epsilon=EPSILON, delta=DELTA)) * kl.shape[1])
         label = f"{name}: {alive} of {kl.shape[1]} alive"
         axis.plot(np.arange(1, kl.shape[1] + 1), largest, color=colour, lw=2.5, label=label)
     grid = left.subplots(len(rows), DIGITS)
@@ -57,8 +58,8 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
             one.set(xticks=[], yticks=[])
             one.spines[:].set_visible(False)
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center", color=colour)
-    axis.axhline(THRESHOLD, color="#333333", ls=":", lw=1)
-    axis.text(0, THRESHOLD / 1.15, "collapsed below", va="top", color="#333333")
+    axis.axhline(EPSILON, color="#333333", ls=":", lw=1)
+    axis.text(0, EPSILON / 1.15, "collapsed below", va="top", color="#333333")
     axis.set(yscale="log", xlabel="latents, sorted", ylabel="KL divergence, nats")
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.22))
     axis.spines[["top", "right"]].set_visible(False)
