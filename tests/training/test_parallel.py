@@ -29,6 +29,17 @@ def _bits(array):
     return array.view(np.dtype(f"u{array.itemsize}"))
 
 
+def _training(config, num_steps):
+    """The step and first state of a config, images, and the indices of batches of 8."""
+    config.train.batch_size = 8
+    config = resolve(config)
+    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, *SHAPE), np.uint8)
+    model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
+    start = jax.device_get(create_state(config, model, optimizer, SHAPE))
+    return step, start, images, data.batch_indices(0, NUM_IMAGES, 8, 0, num_steps)
+
+
 def _trained(config, workdir):
     return evaluate.restore(resolve(config), Workdir(workdir), (6, 6, 1))[1]
 
@@ -79,12 +90,7 @@ def test_by_jit_each_device_holds_its_part(monkeypatch):
 )
 def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, objective):
     """States and metrics of 5 steps, in calls of 3 and 2."""
-    config = resolve(tiny_config(**{"train.batch_size": 8, "objective.name": objective}))
-    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, *SHAPE), np.uint8)
-    indices = data.batch_indices(0, NUM_IMAGES, 8, 0, 5)
-    model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    start = jax.device_get(create_state(config, model, optimizer, SHAPE))
+    step, start, images, indices = _training(tiny_config(**{"objective.name": objective}), 5)
     results = []
     for parallelism in PARALLELISMS:
         devices = jax.local_devices()[:1]
@@ -98,14 +104,9 @@ def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)
 def test_calls_of_all_lengths_share_a_program(tiny_config, compiled, parallelism):
     """Six steps in calls of 3, 1 and 2 have the bits of those in two calls of 3."""
-    config = resolve(tiny_config(**{"train.batch_size": 8}))
-    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, *SHAPE), np.uint8)
-    indices = data.batch_indices(0, NUM_IMAGES, 8, 0, 6)
-    model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
+    step, start, images, indices = _training(tiny_config(), 6)
     devices = jax.local_devices()[:2]
     steps = ParallelSteps(step, images, 8, devices, parallelism=parallelism)
-    start = jax.device_get(create_state(config, model, optimizer, SHAPE))
     state, rows = steps.place(start), []
     for first in (0, 3):
         state, metrics = steps(state, indices[first : first + 3])
