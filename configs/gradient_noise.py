@@ -9,7 +9,7 @@ measured before training, after 10, 25, 50 and 75% of the steps, and at the end:
 
     relative_gradient_variance_..., gradient_bias_...
                         noise and bias of every estimator's gradient at the model's parameters, for
-                        encoder and decoder (docs/evaluations.md says how)
+                        encoder and decoder (docs/gradient_noise.md says how)
     lower_bound, marginal_likelihood, collapse_fraction
                         on held-out images
     training_seconds    the wall time up to there, by which the bounds after equal seconds are read
