@@ -1,11 +1,20 @@
-"""Every cell of every notebook runs, from top to bottom, with small settings."""
+"""Every notebook runs in an empty folder with nothing but the wheel, and kept one whole run."""
 
+import itertools
 import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 from helpers import ROOT
 
+from book import notebooks
+
+NAMES = [path.stem for path in notebooks.notebooks()]
+# What replaces the settings of each notebook, except in slow tests.
 SMALL = {
     "jacobian_quality": {
         "steps": 4,
@@ -17,36 +26,138 @@ SMALL = {
         "widths": (0.5, 2.0),
     }
 }
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "colabs").glob("*.ipynb"))
 
 
-def _cells(name):
-    notebook = json.loads((ROOT / "colabs" / f"{name}.ipynb").read_text())
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+def _read(name):
+    return json.loads((ROOT / "colabs" / f"{name}.ipynb").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_cell_runs(name, monkeypatch):
-    plt.switch_backend("agg")
-    shown = []
-    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
-    space = {}
-    for number, cell in enumerate(_cells(name)):
-        code = compile("".join(cell["source"]), f"{name}, cell {number}", "exec")
-        exec(code, space)
-        if "SETTINGS" in space and not shown:
-            assert SMALL[name].keys() == space["SETTINGS"].keys()
-            space["SETTINGS"].update(SMALL[name])
-    assert len(shown) == sum("plt.show()" in "".join(cell["source"]) for cell in _cells(name))
-    assert all(figure.axes for figure in shown)
-    plt.close("all")
+def _code_cells(name):
+    return [cell for cell in _read(name)["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+def _without_sfvae_jax(folder):
+    """Makes an environment with the packages of this one, except sfvae_jax; returns its Python."""
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for place in (path for path in sys.path if path.endswith("-packages")):
+        for package in Path(place).iterdir():
+            link = site / package.name
+            if "sfvae_jax" not in package.name and not link.exists():
+                link.symlink_to(package)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs Python in a new folder, in an environment that has no sfvae_jax at first."""
+    python = _without_sfvae_jax(tmp_path_factory.mktemp("environment"))
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    inherited |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "MPLBACKEND": "agg"}
+
+    def run(*arguments, wheel=None, **variables):
+        folder = tmp_path_factory.mktemp("colab")
+        if wheel:
+            (folder / wheel.name).symlink_to(wheel)
+        return subprocess.run(
+            [str(python), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**inherited, **variables},
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def install(run):
+    """Runs the install cell, beside a wheel or alone."""
+    code = "".join(_code_cells(NAMES[0])[0]["source"])
+    code += "\nimport sfvae_jax; print(sfvae_jax.__file__)"
+    return lambda wheel=None: run("-c", code, wheel=wheel)
+
+
+@pytest.fixture(scope="module")
+def refused(install):
+    """What the install cell does where it finds no sfvae_jax."""
+    return install()
+
+
+@pytest.fixture(scope="module")
+def run_notebook(refused, install, wheel, run):
+    """Runs a notebook after its own cell has installed the wheel that lies beside it."""
+    done = install(wheel=wheel)
+    assert done.returncode == 0, done.stderr
+    assert "site-packages" in done.stdout
+
+    def run_notebook(name, settings, **variables):
+        program = Path(__file__).with_name("run_notebook.py")
+        path = ROOT / "colabs" / f"{name}.ipynb"
+        done = run(program, path, repr(settings), **variables)
+        assert done.returncode == 0, done.stderr
+
+    return run_notebook
+
+
+def test_the_install_cell_says_in_a_line_what_to_do(refused):
+    assert refused.returncode == 1
+    *_, last = refused.stderr.splitlines()
+    assert last == "pip failed, see above; it also takes a wheel from the folder of this notebook"
+    assert "sfvae_jax" in refused.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_runs(name, run_notebook):
+    run_notebook(name, SMALL[name], JAX_NUMPY_RANK_PROMOTION="raise")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_notebook_runs(name, run_notebook):
+    run_notebook(name, {}, XLA_FLAGS="")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_kept_is_one_whole_run(name):
-    cells = _cells(name)
+    cells = _code_cells(name)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-    outputs = [output for cell in cells for output in cell["outputs"]]
+    outputs = list(itertools.chain.from_iterable(cell["outputs"] for cell in cells))
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert notebooks.picture(_read(name))
     assert (ROOT / "colabs" / f"{name}.ipynb").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_badge_install_cell_and_picture_are_as_written(name):
+    """`python -m book.notebooks` writes them."""
+    text = (ROOT / "colabs" / f"{name}.ipynb").read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    framed = notebooks.with_frame(notebook, name, notebooks.repository())
+    assert notebooks.as_text(framed) == text
+    assert (notebooks.FIGURES / f"{name}.png").read_bytes() == notebooks.picture(notebook)
+
+
+def test_an_address_on_github_gives_a_badge_and_where_to_install_from():
+    address = "https://github.com/owner/sfvae_jax"
+    notebook = {**_read(NAMES[0]), "metadata": {"packages": ["equinox"]}}
+    framed = notebooks.with_frame(notebook, "first", address)
+    badge, title, install, *_ = framed["cells"]
+    assert (
+        "colab.research.google.com/github/owner/sfvae_jax/blob/main/colabs/first.ipynb"
+        in (badge["source"][0])
+    )
+    assert title == notebook["cells"][0]
+    needed = f'{{"sfvae_jax": "sfvae_jax @ git+{address}", "equinox": "equinox"}}'
+    assert f"NEEDED = {needed}\n" in install["source"]
+    assert notebooks.with_frame(framed, "first", address) == framed
+    assert notebooks.with_frame(framed, "first", "")["cells"][0] == title
+    elsewhere = notebooks.with_frame(notebook, "first", "https://example.org/sfvae_jax")
+    assert elsewhere["cells"][0] == title
+
+
+def test_the_page_on_notebooks_shows_each():
+    page = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        assert f"(../colabs/{name}.ipynb)" in page
+        assert f"(figures/notebooks/{name}.png)" in page

@@ -17,31 +17,8 @@ _spec = importlib.util.spec_from_file_location("sfvae_jax_setup", ROOT / "setup.
 setup_file = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(setup_file)
 
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 _TRAIN_BRIEFLY = ("--config.train.steps=2", "--config.data.num_examples=40")
 _EVALUATE_BRIEFLY = ("--config.evaluations.names=('collapse',)",)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The path of a wheel, built without a network from a copy of what it is made of."""
-    pytest.importorskip("setuptools", minversion="77")
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("sfvae_jax", "configs", "launch"):
-        shutil.copytree(ROOT / name, source / name, ignore=_IGNORED)
-    command = "pip wheel --no-deps --no-build-isolation --no-index --quiet --wheel-dir"
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split(), str(folder), str(source)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (found,) = folder.glob("*.whl")
-    return found
 
 
 @pytest.fixture(scope="module")

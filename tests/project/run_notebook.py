@@ -1,0 +1,35 @@
+"""Runs a notebook as a program; its pictures are made, and not shown.
+
+python run_notebook.py NOTEBOOK SETTINGS, where the literal dictionary SETTINGS replaces values in
+the notebook's own.
+"""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+
+def run(path, settings):
+    """Runs the cells in order."""
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    shown = []
+    plt.show = lambda: shown.append(plt.gcf())
+    space = {}
+    for number, cell in enumerate(cell for cell in cells if cell["cell_type"] == "code"):
+        code = "".join(cell["source"])
+        exec(compile(code, f"{Path(path).name}, code cell {number + 1}", "exec"), space)
+        if "SETTINGS" in space and settings:
+            assert settings.keys() <= space["SETTINGS"].keys()
+            space["SETTINGS"].update(settings)
+            settings = {}
+        if "plt.show()" in code:
+            assert shown.pop().axes
+    assert not settings
+    assert not shown
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], ast.literal_eval(sys.argv[2]))
