@@ -58,15 +58,20 @@ def line(table: Table) -> str:
 
 
 def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Account]) -> str:
-    """Returns a table of all tables and of how many of their runs have records."""
+    """Returns how many runs have records: in all, and in a table of all tables."""
     rows = ["| table or figure | runs with a record | runs |", "| --- | --- | --- |"]
+    shown = [accounts[table.name] for tables in papers.values() for table in tables if table.parts]
     for paper, tables in papers.items():
         for table in tables:
             if table.parts:
                 account = accounts[table.name]
                 link = f"[{table.title}]({paper}.md#{anchor(table.title)})"
                 rows.append(f"| {link} | {len(account.records)} | {len(account.filed)} |")
-    return "\n".join(rows) + "\n"
+    records = sum(len(account.records) for account in shown)
+    runs = sum(len(account.filed) for account in shown)
+    begun = sum(bool(account.records) for account in shown)
+    total = f"{records} of {runs} runs have a record, in {begun} of {len(shown)} tables"
+    return "\n".join([f"{total} and figures.", "", *rows]) + "\n"
 
 
 def anchor(heading: str) -> str:

@@ -130,6 +130,6 @@ CONV = ModelSpec(
     name="conv",
     summary="the convolutions of Higgins et al.",
     networks=networks,
-    sizes="square images of 64 pixels a side; other model.channels change the size",
+    sizes="square images of 64 pixels a side; each further entry of model.channels doubles it",
     options=("channels", "kernel_size"),
 )

@@ -106,7 +106,7 @@ CONV_ELU = ModelSpec(
     name="conv_elu",
     summary="the convolutions with BatchNorm and ELU of GAPS",
     networks=networks,
-    sizes="images whose sides are multiples of 8; other model.channels change the factor",
+    sizes="images whose sides are multiples of 8; each entry of model.channels doubles it",
     batch_norm="yes",
     options=("channels", "kernel_size"),
 )

@@ -70,16 +70,16 @@ def posteriors() -> str:
     """Every family of posteriors, and what objectives may rely on."""
     rows = []
     for name, spec in POSTERIORS.items():
-        density = "at its samples" if not spec.has_inverse else "yes"
+        density = "only at its own samples" if not spec.has_inverse else "yes"
         if not spec.exact_density:
             density = "no: an upper bound in expectation"
         closed_form = "no"
         if spec.closed_form_kl:
             closed_form = f"yes, of {'each dimension' if spec.kl_per_dimension else 'all together'}"
-        properties = [density, closed_form, "yes" if spec.has_inverse else "no: has no inverse"]
+        properties = [density, closed_form, "yes" if spec.has_inverse else "no, it has no inverse"]
         rows.append([code(name), spec.summary, *(properties if spec.has_density else ["none"] * 3)])
     heads = ("name in a config", "what it is", "exact log density", "closed-form KL divergence")
-    return lines_of((*heads, "sticking the landing"), rows) + "\n"
+    return lines_of((*heads, "takes `sticking_the_landing`"), rows) + "\n"
 
 
 def likelihoods() -> str:
@@ -89,7 +89,7 @@ def likelihoods() -> str:
             code(name),
             spec.summary,
             "sequences" if spec.of_sequences else "images",
-            "pixels in [0, 1]" * spec.in_unit_interval + " of 8 bits" * spec.requires_bytes,
+            "8-bit " * spec.requires_bytes + "pixels in [0, 1]" * spec.in_unit_interval,
             "yes" if spec.activates_mean else "",
         ]
         for name, spec in LIKELIHOODS.items()
