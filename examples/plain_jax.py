@@ -1,83 +1,39 @@
-"""A VAE in plain JAX, trained on 5,000 digits with any objective of sfvae_jax.
+"""A VAE in plain JAX, trained on digits: python examples/plain_jax.py [OBJECTIVE]"""
 
-python examples/plain_jax.py --objective=sampling_free
-"""
-
-import argparse
-import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from sfvae_jax import likelihoods, objectives, posteriors
 from sfvae_jax.data.image_sources.mnist_5k import open_mnist_5k
 
-
-def init_network(rng, *sizes):
-    """Returns the kernels and biases of dense layers."""
-    keys = jax.random.split(rng, len(sizes) - 1)
-    return [
-        {"kernel": jax.random.normal(key, shape) / shape[0] ** 0.5, "bias": jnp.zeros(shape[1])}
-        for key, shape in zip(keys, itertools.pairwise(sizes), strict=True)
-    ]
+objective = sys.argv[1] if sys.argv[1:] else "sampling_free"
+images = open_mnist_5k()["train"][:].reshape(5000, 784) / jnp.float32(255)
 
 
-def network(layers, x):
-    """Maps one example or one latent through the layers."""
-    *hidden, last = layers
-    for layer in hidden:
-        x = jnp.tanh(x @ layer["kernel"] + layer["bias"])
-    return x @ last["kernel"] + last["bias"]
+def loss(params, rng, x):  # x [B, 784]
+    a, b, c, d = params  # two kernels of the encoder, two of the decoder
+    mean, log_stddev = jnp.split(jnp.tanh(x @ a) @ b, 2, axis=1)  # [B, 8]
+    q = posteriors.DiagonalGaussian(mean, jnp.exp(log_stddev))
+    decode = lambda z: jnp.tanh(z @ c) @ d  # [8] -> [784]
+    return objectives.batch_loss(objective, rng, decode, x, q, likelihoods.Gaussian(0.1))
 
 
-def loss(params, objective, rng, x):
-    """Returns the loss of a batch x [B, n] and its terms."""
-    encode = jax.vmap(lambda x: network(params["encoder"], x))
-    mean, log_stddev = jnp.split(encode(x), 2, axis=1)
-    posterior = posteriors.DiagonalGaussian(mean, jnp.exp(log_stddev))
-    decoder = params["decoder"]
-    if objectives.OBJECTIVES[objective].normalizes_decoder:
-        decoder, _ = objectives.spectral_normalize(decoder)
-    decode = lambda z: network(decoder, z)
-    likelihood = likelihoods.Gaussian(0.1)
-    return objectives.batch_loss(
-        objective, rng, decode, x, posterior, likelihood, decoder_params=decoder
-    )
+@jax.jit
+def update(params, state, rng, x):
+    (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, rng, x)
+    changes, state = optimizer.update(gradient, state)
+    return optax.apply_updates(params, changes), state, value
 
 
-def train(objective, steps, batch_size=64, hidden_size=64, latent_size=8):
-    """Trains a model and returns its losses."""
-    images = open_mnist_5k()["train"][:].reshape(5000, 784) / np.float32(255)
-    encoder, decoder = jax.random.split(jax.random.key(0))
-    params = {
-        "encoder": init_network(encoder, 784, hidden_size, 2 * latent_size),
-        "decoder": init_network(decoder, latent_size, hidden_size, 784),
-    }
-    optimizer = optax.adam(3e-3)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def update(params, state, rng, x):
-        gradient_of = jax.value_and_grad(loss, has_aux=True)
-        (value, _), gradient = gradient_of(params, objective, rng, x)
-        changes, state = optimizer.update(gradient, state, params)
-        return optax.apply_updates(params, changes), state, value
-
-    losses = []
-    for step in range(steps):
-        rng = jax.random.fold_in(jax.random.key(1), step)
-        x = np.random.default_rng(step).choice(images, batch_size)
-        params, state, value = update(params, state, rng, x)
-        losses.append(float(value))
-        if step % 50 == 0 or step == steps - 1:
-            print(f"step {step}  loss {value:.2f}")
-    return losses
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objective", default="sampling_free", choices=objectives.OBJECTIVES)
-    parser.add_argument("--steps", type=int, default=300)
-    train(**vars(parser.parse_args()))
+shapes = [(784, 64), (64, 2 * 8), (8, 64), (64, 784)]
+keys = jax.random.split(jax.random.key(0), 4)
+params = list(map(jax.nn.initializers.lecun_normal(), keys, shapes))
+optimizer = optax.adam(3e-3)
+state = optimizer.init(params)
+for step, rng in enumerate(jax.random.split(jax.random.key(2), 300)):
+    params, state, value = update(params, state, rng, jax.random.choice(rng, images, (64,)))
+    if step % 50 == 0:
+        print(f"step {step}  loss {value:.2f}")

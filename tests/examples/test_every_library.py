@@ -1,15 +1,11 @@
-"""Decoders of five libraries under every objective, and the examples that train them.
+"""Decoders of five libraries under every objective.
 
 The same linear decoder has the same value and gradient in each library. Both are those of dense
 algebra in float64, with n x n covariances, under the noise that the objective draws.
 """
 
-import ast
 import importlib
 import itertools
-import re
-import runpy
-import sys
 from typing import NamedTuple
 
 import jax
@@ -17,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import ROOT
 
 from sfvae_jax import likelihoods, objectives, posteriors
 
@@ -309,54 +304,3 @@ def test_convolutions_of_equinox_have_their_outputs_first():
     singular = np.linalg.svd(np.reshape(layer.weight, (5, -1)), compute_uv=False)
     np.testing.assert_allclose(normalized.weight * singular[0], layer.weight, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(normalized.bias, layer.bias)
-
-
-# The examples.
-
-
-def _example(library):
-    LIBRARIES[library]()  # skips if it is not installed
-    return runpy.run_path(str(ROOT / "examples" / f"{library}.py"))
-
-
-def _pairs():
-    """Each objective with one library, and with all others if slow tests run too."""
-    for i, name in enumerate(objectives.OBJECTIVES):
-        for j, library in enumerate(LIBRARIES):
-            slow = [pytest.mark.slow] * (i % len(LIBRARIES) != j)
-            yield pytest.param(library, name, marks=slow)
-
-
-@pytest.mark.parametrize(("library", "name"), list(_pairs()))
-def test_the_example_trains(library, name):
-    losses = _example(library)["train"](name, 20, batch_size=8, hidden_size=8, latent_size=2)
-    assert np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < np.mean(losses[:3])
-
-
-def test_the_example_is_a_command(monkeypatch, capsys):
-    file = ROOT / "examples" / "plain_jax.py"
-    monkeypatch.setattr(sys, "argv", [str(file), "--objective=rae", "--steps=1"])
-    runpy.run_path(str(file), run_name="__main__")
-    assert re.fullmatch(r"step 0  loss \d+\.\d\d\n", capsys.readouterr().out)
-
-
-def _lines_of_code(source, node):
-    """The number of lines of a node that are not blank, a comment or in a docstring."""
-    text = source.splitlines()
-    lines = set(range(getattr(node, "lineno", 1), getattr(node, "end_lineno", len(text)) + 1))
-    for owner in ast.walk(node):
-        if isinstance(owner, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
-            owner
-        ):
-            lines -= set(range(owner.body[0].lineno, owner.body[0].end_lineno + 1))
-    return sum(bool(text[line - 1].partition("#")[0].strip()) for line in lines)
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_the_docs_count_the_lines(library):
-    source = (ROOT / "examples" / f"{library}.py").read_text()
-    tree = ast.parse(source)
-    (loss,) = (node for node in tree.body if getattr(node, "name", "") == "loss")
-    row = f"{library}.py) | {_lines_of_code(source, loss)} | {_lines_of_code(source, tree)} |"
-    assert row in (ROOT / "docs" / "your_own_model.md").read_text()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from sfvae_jax import likelihoods, objectives, plugins, posteriors
 from sfvae_jax.objectives import batch_loss as call
@@ -45,7 +46,7 @@ def space(page):
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for number, code in enumerate(blocks):
         exec(compile(code, f"your_own_model.md, block {number}", "exec"), names)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     return names
 
 
@@ -56,6 +57,19 @@ def test_the_code_of_the_page_runs(space):
     assert after < space["before"]
     assert set(space["vectors"]) == {"layer/kernel"}
     assert np.any(space["gradient"]["layer"]["kernel"] != 0.0)
+
+
+def test_the_decoders_of_the_page_are_what_they_replace(space):
+    image = jnp.float32(_rng.normal(size=(3, 2, 5)))
+    layer, native = space["Upsample"](4), nn.ConvTranspose(4, (4, 4), (2, 2))
+    params = native.init(jax.random.key(0), image)
+    assert jax.tree.structure(params) == jax.tree.structure(layer.init(jax.random.key(0), image))
+    expected = native.apply(params, image)
+    np.testing.assert_allclose(layer.apply(params, image), expected, rtol=1e-5, atol=1e-6)
+
+    layers = [(WEIGHTS, X[0]), (WEIGHTS.T, MEANS[0])]
+    expected = jax.nn.relu(MEANS[1] @ WEIGHTS + X[0]) @ WEIGHTS.T + MEANS[0]
+    np.testing.assert_allclose(space["decoder_of"](layers)(MEANS[1]), expected, rtol=1e-6)
 
 
 def test_the_calls_of_the_page_are_those_of_batch_loss(space):

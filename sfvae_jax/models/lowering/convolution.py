@@ -19,7 +19,9 @@ from sfvae_jax.models.lowering.correlation import correlate, is_native
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: str) -> Array:
+def convolve(
+    x: Array, kernel: Array, *, stride: int, padding: str = "SAME", lowering: str = "auto"
+) -> Array:
     """Correlates an image with a kernel, as `jax.lax.conv_general_dilated` does.
 
     Args:
@@ -59,7 +61,7 @@ def convolve(x: Array, kernel: Array, *, stride: int, padding: str, lowering: st
 
 
 def convolve_transposed(
-    x: Array, kernel: Array, *, stride: int, padding: str, lowering: str
+    x: Array, kernel: Array, *, stride: int, padding: str = "SAME", lowering: str = "auto"
 ) -> Array:
     """Applies a transposed convolution to an image, as `jax.lax.conv_transpose` does.
 
