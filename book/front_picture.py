@@ -20,11 +20,12 @@ import numpy as np
 
 import sfvae_jax
 from sfvae_jax import data
+from sfvae_jax.evaluation import style
 from sfvae_jax.evaluation.bounds.collapse import collapse_fraction
-from sfvae_jax.evaluation.figures import COLORS, new_figure
+from sfvae_jax.evaluation.figures import new_figure
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "figures" / "front.png"
-NAMES = ("trained without sampling", "trained by sampling")
+NAMES = {"sampling_free": "trained without sampling", "sampling": "trained by sampling"}
 DIGITS = 8
 EPSILON, DELTA = 0.05, 0.01  # in nats, and a share of the images: those of `collapse_fraction`
 
@@ -35,12 +36,13 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
     x = data.load(runs[0].config.data, "train")
     labels = data.load_labels(runs[0].config.data, "train")
     chosen = np.array([np.flatnonzero(labels == digit)[0] for digit in range(DIGITS)])
-    figure = new_figure(10, 3.1)
+    figure = new_figure(10.5, 3.2)
     figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.6, 1))
-    rows = [("input", "#333333", x[chosen] / 255)]
+    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    rows = [("input", style.BLACK, x[chosen] / 255)]
     axis = right.subplots()
-    for run, name, colour in zip(runs, NAMES, COLORS, strict=False):
+    for run, (objective, name) in zip(runs, NAMES.items(), strict=True):
+        colour = style.METHODS[objective].color
         q = run.encode(x)
         z, stddev = q.mean[chosen], q.stddev[chosen]
         sampled = z + stddev * jax.random.normal(jax.random.key(0), z.shape)
@@ -58,11 +60,11 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
             one.set(xticks=[], yticks=[])
             one.spines[:].set_visible(False)
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center", color=colour)
-    axis.axhline(EPSILON, color="#333333", ls=":", lw=1)
-    axis.text(0, EPSILON / 1.15, "collapsed below", va="top", color="#333333")
-    axis.set(yscale="log", xlabel="latents, sorted", ylabel="KL divergence, nats")
-    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.22))
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.axhline(EPSILON, color=style.BLACK, ls=":", lw=1.2)
+    axis.text(0, EPSILON / 1.15, "collapsed below", va="top", color=style.BLACK)
+    axis.set(yscale="log", xlabel="latents, sorted", ylabel="KL divergence (nats)")
+    axis.legend(loc="upper right", bbox_to_anchor=(1.05, 1.27))
+    style.dress(figure)
     figure.savefig(path, dpi=150)
 
 

@@ -17,6 +17,7 @@ from sfvae_jax.config import base_config, resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.figures import draw_all
 from sfvae_jax.evaluation.pictures import run_pictures
+from sfvae_jax.evaluation.style import title_of
 from sfvae_jax.measuring import final_measures
 from sfvae_jax.measuring.trained import measure, trained_model, training_records
 from sfvae_jax.paths import shown
@@ -222,7 +223,7 @@ def draw(
     Raises:
         RunError: if they cannot be written, or the workdir no longer belongs to this run.
     """
-    title = f"{config.objective.name} on {config.data.name}"
+    title = title_of(config.objective.name, config.data.name)
     results = files.read_results()
     with files.drawing() as folder:
         if not run_pictures.draw_training(files.read_metrics(), title, folder):

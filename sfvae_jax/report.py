@@ -10,9 +10,10 @@ folder that the runs share,
   report.md, report.tex    the table, to read and to paste into a paper
   report.json              its numbers, not rounded
   report.csv               one row per run, measure and step, not rounded
-  report.png               the table as bars
-  report_curves.png        every measure over the steps at which it was taken: mean and range over
-                           seeds; only if there are two steps
+  report.png               the table as points with intervals, at the last step and at those with
+                           published figures
+  report_curves.png        every measure over the steps at which it was taken: mean and standard
+                           deviation over seeds; only if there are two steps
   report_sweep.png         every measure over each numeric key in which the runs differ, in the
                            same way; only if there is such a key
   report_samples.png, report_latent_plane.png, report_manifold.png
@@ -47,7 +48,7 @@ from sfvae_jax.reporting.csv_rows import run_names, to_csv
 from sfvae_jax.reporting.curves import draw_panels, panels_over_keys, panels_over_steps
 from sfvae_jax.reporting.latex import to_latex
 from sfvae_jax.reporting.markdown import left_out_note, to_markdown
-from sfvae_jax.reporting.pictures.bars import draw_report
+from sfvae_jax.reporting.pictures.points import draw_report
 from sfvae_jax.reporting.pictures.side_by_side import PICTURES, draw_tiles, side_by_side
 from sfvae_jax.reporting.runs import Run, find_runs, read_run, read_runs
 from sfvae_jax.reporting.summary import summarize
@@ -127,7 +128,7 @@ def _draw(runs: dict[Path, Run], summary: dict[str, Any], folder: Path) -> list[
     over_steps, over_keys = panels_over_steps(all_runs), panels_over_keys(all_runs)
     measured = any(method["measures"] for method in methods)
     pictures = {
-        "report.png": (measured, partial(draw_report, methods)),
+        "report.png": (measured, partial(draw_report, methods, all_runs)),
         "report_curves.png": (over_steps, partial(draw_panels, over_steps)),
         "report_sweep.png": (over_keys, partial(draw_panels, over_keys)),
         **{

@@ -18,7 +18,7 @@ from helpers import load_config
 
 from sfvae_jax import report
 from sfvae_jax.reporting.measures import number
-from sfvae_jax.reporting.pictures.bars import draw_report
+from sfvae_jax.reporting.pictures.points import draw_report
 from sfvae_jax.runs.files.config_file import plain
 from sfvae_jax.runs.published import with_differences
 
@@ -173,18 +173,19 @@ def test_published_rows_are_found_by_their_where(tmp_path):
     # The rows tell data sets apart, and have the embedded digits in the place of MNIST.
     assert "data.name mnist_5k (paper: mnist)" in text
     assert "num_samples" not in text.splitlines()[-1]
-    draw_report(report.summarize(runs)["methods"], tmp_path / "report.png")
+    draw_report(report.summarize(runs)["methods"], runs, tmp_path / "report.png")
     assert (tmp_path / "report.png").exists()
 
 
 def test_methods_may_have_different_measures(tmp_path):
     deterministic = finished_run("rae", 0, None)
     deterministic["history"] = {}
-    summary = report.summarize([RUNS[0], deterministic])
+    runs = [RUNS[0], deterministic]
+    summary = report.summarize(runs)
     text = report.to_markdown(summary)
     row = next(line for line in text.splitlines() if line.startswith("| `rae` |"))
     assert "—" in row
-    draw_report(summary["methods"], tmp_path / "report.png")
+    draw_report(summary["methods"], runs, tmp_path / "report.png")
     assert (tmp_path / "report.png").exists()
 
 
@@ -248,7 +249,7 @@ TEXTS = ("report.md", "report.tex", "report.json", "report.csv")
 def no_pictures(monkeypatch):
     """Draws empty files instead of pictures."""
     for name in ("draw_report", "draw_panels"):
-        monkeypatch.setattr(report, name, lambda drawn, path: path.touch())
+        monkeypatch.setattr(report, name, lambda *drawn: drawn[-1].touch())
 
 
 def test_curves_are_drawn_if_there_are_any_and_those_of_an_earlier_report_removed(
@@ -313,7 +314,7 @@ def test_published_figures_for_other_data_name_the_data_set(tmp_path):
     own, same = (method["measures"]["collapse_fraction"]["200"] for method in summary["methods"])
     assert own["published_data"] == "mnist"
     assert "published_data" not in same  # the embedded digits are MNIST's
-    draw_report(summary["methods"], tmp_path / "report.png")
+    draw_report(summary["methods"], runs, tmp_path / "report.png")
 
 
 def test_measures_that_some_seeds_lack_are_named():

@@ -41,7 +41,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Measures over steps or seconds of training or over a swept key, mean and range of the seeds.
+    """Measures over steps or seconds of training or over a swept key, with their deviations.
 
     Attributes:
         measures: one panel for each.

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sfvae_jax.evaluation import style
 from sfvae_jax.runtime.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
-
-# Okabe and Ito's palette, told apart by colour-blind readers too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 class Drawing(NamedTuple):
@@ -81,7 +79,7 @@ def save(
     metadata: Mapping[str, str | None] | None = None,
     panel: Axes | None = None,
 ) -> None:
-    """Writes a PNG, whole or not at all, in which all texts are drawn literally.
+    """Writes a PNG, whole or not at all, in the style of all pictures and with all texts literal.
 
     A figure with very many rows has fewer dots per inch.
 
@@ -98,6 +96,7 @@ def save(
     """
     from sfvae_jax.evaluation.plain_text import texts_as_given
 
+    style.dress(figure)
     picture = io.BytesIO()
     dots = min(_DOTS, _MOST_PIXELS / max(figure.get_size_inches()))
     with _saving, texts_as_given(figure):
@@ -116,12 +115,13 @@ def _place(figure: Figure, panel: Axes) -> str:
     return " ".join(f"{min(max(place, 0.0), 1.0):.5f}" for place in places)
 
 
+_COLUMNS = 4  # most panels in a row
 PANELS = {
-    "loss": "loss (per image)",
+    "loss": "loss per example",
     "log_likelihood": "log likelihood (nats)",
     "kl": "KL divergence (nats)",
     "squared_error": "squared error",
-    "code_norm": "|z|^2",
+    "code_norm": "squared norm of the code",
     "penalty": "decoder penalty, unweighted",
     "bend": "decoder's bend, unweighted (nats)",
     "grad_norm": "gradient norm",
@@ -135,18 +135,24 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
     """
     steps = [record["step"] for record in records]
     present = [key for key in PANELS if any(key in record for record in records)]
-    figure = new_figure(3 * len(present), 3.2)
+    columns = min(len(present), _COLUMNS)
+    rows = math.ceil(len(present) / columns)
+    figure = new_figure(3.4 * columns, 3.0 * rows + 0.4)
     figure.suptitle(title)
-    grid = figure.subplots(1, len(present), squeeze=False)[0]
-    for axes, key, color in zip(grid, present, COLORS, strict=False):
-        axes.plot(steps, [record.get(key, math.nan) for record in records], color=color)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(present) :]:
+        axes.set_visible(False)
+    for axes, key in zip(grid, present, strict=False):
+        label = "train" if key == "loss" else None
+        values = [record.get(key, math.nan) for record in records]
+        axes.plot(steps, values, color=style.SPLITS["train"], linewidth=1.2, label=label)
         if key == "loss" and any("validation_loss" in record for record in records):
             validated = [r for r in records if "validation_loss" in r]
             losses = [record["validation_loss"] for record in validated]
-            axes.plot([r["step"] for r in validated], losses, color=COLORS[1], label="valid split")
+            at = [record["step"] for record in validated]
+            axes.plot(at, losses, color=style.SPLITS["valid"], label="valid")
             axes.legend()
         axes.set(xlabel="step", ylabel=PANELS[key])
-        axes.grid(alpha=0.3)
     save(figure, path)
 
 
@@ -159,17 +165,18 @@ def draw_latent_kl(
     ranks = np.arange(1, kl.shape[1] + 1)
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.plot(ranks, quantile, ".", color=COLORS[0], label=f"{1 - delta:.0%} quantile over images")
-    axes.plot(ranks, mean, ".", color=COLORS[2], label="mean over images")
-    axes.axhline(epsilon, color=COLORS[1], label=f"epsilon = {epsilon:g}")
+    largest = f"{1 - delta:.0%} quantile over examples"
+    axes.plot(ranks, quantile, ".", color=style.BLUE, label=largest)
+    axes.plot(ranks, mean, ".", color=style.GREEN, label="mean over examples")
+    axes.axhline(epsilon, color=style.BLACK, linestyle=":", label=f"collapsed below {epsilon:g}")
     axes.set(
         xlabel="latent dimension, sorted",
-        ylabel="KL(q(z_i|x) || p(z_i)) in nats",
-        title=f"{title}: {fraction:.1%} of {kl.shape[1]} dimensions collapsed",
+        ylabel="KL divergence (nats)",
+        title=f"{title}: {fraction:.1%} of {kl.shape[1]} latents collapsed",
     )
     axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-8))
-    axes.grid(alpha=0.3)
     axes.legend()
     save(figure, path)
 
@@ -208,7 +215,7 @@ def draw_manifold(images: np.ndarray, title: str, path: Path) -> None:
     save(figure, path, panel=axes)
 
 
-_CHARACTER, _HANDLE, _LINE = 0.075, 0.6, 0.18  # inches in a legend in small print
+_CHARACTER, _HANDLE, _LINE = 0.095, 0.75, 0.24  # inches in a legend below the panels
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
@@ -225,20 +232,20 @@ def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
     columns = max(1, min(fitting, 4))
     lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(lines - 2, 0))
-    style = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}
-    add_legend(figure, list(handles.values()), labels, **style)
+    place = {"loc": "outside lower center", "ncols": columns, "fontsize": style.LEGEND}
+    add_legend(figure, list(handles.values()), labels, **place)
 
 
-def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> Legend:
+def add_legend(place: Any, handles: Sequence[Any], labels: Sequence[str], **options: Any) -> Legend:
     """Adds a legend; matplotlib's own leaves out labels that begin with `_`.
 
     Args:
         place: the figure or axes that it belongs to.
         handles: what the labels name.
         labels: one for each handle.
-        style: what else matplotlib's `legend` takes.
+        options: what else matplotlib's `legend` takes.
     """
-    legend = place.legend(handles, [f"label {i}" for i in range(len(labels))], **style)
+    legend = place.legend(handles, [f"label {i}" for i in range(len(labels))], **options)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)
     return legend

@@ -14,6 +14,7 @@ from sfvae_jax import data
 from sfvae_jax.errors import in_one_line
 from sfvae_jax.evaluation.figures import Drawing
 from sfvae_jax.evaluation.pictures import run_pictures
+from sfvae_jax.evaluation.style import title_of
 from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.measuring.trained import measure, trained_model, training_records
 from sfvae_jax.models import Model
@@ -143,7 +144,7 @@ class StepMeasures:
         config = self._config
         if not (config.evaluations.step_pictures and processes.is_main()):
             return []
-        title = f"{config.objective.name} on {config.data.name}"
+        title = title_of(config.objective.name, config.data.name)
         try:
             return list(run_pictures.at_a_step(trained, config.model.latent_size, title))
         except Exception as error:  # such as too little memory; the measures are there

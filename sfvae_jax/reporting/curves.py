@@ -1,4 +1,4 @@
-"""Measures as curves over training steps or over a swept key, with their range over seeds.
+"""Measures as curves over training steps or over a swept key: mean and deviation over seeds.
 
 A curve is a method. All values come from results.json: curves over steps show the measures at the
 steps in `evaluations.steps`, curves over a key the final ones. Measures are taken on a whole split

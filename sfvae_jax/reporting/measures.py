@@ -19,6 +19,22 @@ def with_unit(measure: str) -> str:
     return f"{known.label} ({known.unit})" if known.unit else known.label
 
 
+def unit(measure: str) -> str:
+    """Returns the unit of a measure; empty if it has none."""
+    return measure_named(measure).unit
+
+
+def better(measure: str) -> str:
+    """Returns which values are better, such as "less is better"; empty if neither is."""
+    known = measure_named(measure)
+    return f"{known.better} is better" if known.better else ""
+
+
+def is_percentage(measure: str) -> bool:
+    """Returns whether a measure is a share in [0, 1] that is shown in percent."""
+    return measure_named(measure).is_percentage
+
+
 def is_error(measure: str) -> bool:
     """Returns whether a measure only says how uncertain another one is."""
     return measure_named(measure).is_error

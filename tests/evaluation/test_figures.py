@@ -56,7 +56,7 @@ def test_training_curves_have_a_panel_for_each_part_of_the_loss(tmp_path, monkey
     records = [{"step": s, "loss": 1.0, "squared_error": 2.0, "grad_norm": 3.0} for s in (1, 2)]
     figures.draw_training(records, "title", tmp_path / "a.png")
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
-    assert labels == ["loss (per image)", "squared error", "gradient norm"]
+    assert labels == ["loss per example", "squared error", "gradient norm"]
 
 
 def _drawn(monkeypatch, module):
@@ -72,7 +72,9 @@ def test_samples_stand_beside_the_means(tmp_path, monkeypatch, sampled):
     encoded = Encoded(means, np.ones((30, 2)), samples if sampled else None)
     latent_codes.draw_latent_plane(encoded, np.arange(30) % 3, "title", tmp_path / "a.png")
     axes = drawn[0].axes
-    assert [a.get_xlabel() for a in axes] == ["mean 1", "sample 1"][: 1 + sampled]
+    assert [a.get_xlabel() for a in axes] == ["mean of latent 1", "sample of latent 1"][
+        : 1 + sampled
+    ]
     for panel, codes in zip(axes, (means, samples), strict=False):
         np.testing.assert_allclose(panel.collections[0].get_offsets(), codes)
     assert len(axes[-1].get_legend().get_texts()) == 3
@@ -92,7 +94,10 @@ def test_each_variance_is_drawn_against_each_mean(tmp_path, monkeypatch):
             found = axes[row, column].collections[0].get_offsets()
             assert len(found) == 2000
             np.testing.assert_allclose(found[[0, -1]], expected[[0, -1]])
-    assert [axes[0, 0].get_ylabel(), axes[1, 1].get_xlabel()] == ["variance 1", "mean 3"]
+    assert [axes[0, 0].get_ylabel(), axes[1, 1].get_xlabel()] == [
+        "variance of latent 1",
+        "mean of latent 3",
+    ]
     assert not Encoded(means, np.ones((2001, 3)), None).are_varied
     assert Encoded(means, np.exp(means), None).are_varied
 

@@ -200,20 +200,38 @@ def _draw(lines, published=(), **options):
     curves.draw_curves(lines, None, **options)
 
 
-def test_the_line_is_the_mean_and_the_band_the_range(drawn):
+def _values(num_points):
     rng = np.random.default_rng(0)
-    points = {x: list(rng.normal(size=3)) for x in (30, 10, 20)}
+    return {10 * x: list(rng.normal(size=3)) for x in rng.permutation(num_points) + 1}
+
+
+def test_a_line_of_few_points_has_intervals_and_its_runs(drawn):
+    points = _values(3)
     _draw([Curve("a", points)])
     axes = drawn[0].axes[0]
     xs, means = axes.lines[0].get_data()
     np.testing.assert_array_equal(xs, [10, 20, 30])
     np.testing.assert_allclose(means, [np.mean(points[x]) for x in xs])
-    (band,) = axes.collections
-    corners = band.get_paths()[0].vertices
-    for x in xs:
-        heights = corners[corners[:, 0] == x, 1]
-        assert (heights.min(), heights.max()) == pytest.approx((min(points[x]), max(points[x])))
+    segments = axes.containers[0].lines[2][0].get_segments()
+    for x, segment in zip(xs, segments, strict=True):
+        mean, deviation = np.mean(points[x]), np.std(points[x], ddof=1)
+        np.testing.assert_allclose(segment, [[x, mean - deviation], [x, mean + deviation]])
+    dots = [line for line in axes.lines if line.get_alpha() == 0.5 and len(line.get_xdata())]
+    singles = [line.get_data() for line in dots]
+    np.testing.assert_array_equal(singles, [[[x] * 3, points[x]] for x in xs])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "20", "30"]
+
+
+def test_a_line_of_many_points_has_a_band(drawn):
+    points = _values(20)
+    _draw([Curve("a", points)])
+    (band,) = drawn[0].axes[0].collections
+    corners = band.get_paths()[0].vertices
+    for x in sorted(points)[1:-1]:
+        heights = corners[corners[:, 0] == x, 1]
+        mean, deviation = np.mean(points[x]), np.std(points[x], ddof=1)
+        ends = (heights.min(), heights.max())
+        assert ends == pytest.approx((mean - deviation, mean + deviation))
 
 
 def test_a_value_that_is_not_finite_is_a_gap(drawn):

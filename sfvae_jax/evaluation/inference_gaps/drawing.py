@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES
 from sfvae_jax.evaluation.inference_gaps.gaps import SplitBounds, log_evidence
@@ -38,6 +38,7 @@ LABELS = {
     "linearized_covariance_gain": "linearised, full covariance, less factorised",
 }
 _CURVES = ("ais_bound", "iwae_bound", "lower_bound")
+_COLORS = (style.GREEN, style.PURPLE, style.BLACK)
 
 
 def draw_inference_gaps(
@@ -65,7 +66,8 @@ def draw_inference_gaps(
     bounds = {split: measured.bounds for split, measured in splits.items()}
     caveats = results.get("caveats", {})
     doubtful = any(f"ais_bound_{split}" in caveats for split in splits)
-    heading = f"{title}: AIS has not mixed" if doubtful else title
+    heading = f"{title}: how far below log p(x) each bound is"
+    heading += " (AIS has not mixed)" if doubtful else ""
     figures.save(draw_distances(bounds, heading), folder / "inference_gaps.png")
     points = curve(results)
     if len(points) > 1:
@@ -120,25 +122,35 @@ def distances(bounds: SplitBounds) -> dict[str, tuple[float, float]]:
 
 
 def draw_distances(splits: Mapping[str, SplitBounds], title: str) -> Any:
-    """Returns a figure of bars from log p^(x), at 0, to each bound, with two standard errors."""
+    """Returns a figure of each bound's distance from log p^(x), at 0, with two standard errors."""
     shown = {split: distances(bounds) for split, bounds in splits.items()}
     names = [name for name in LABELS if any(name in found for found in shown.values())]
     figure = figures.new_figure(8, 0.5 * len(names) + 1.6)
     figure.suptitle(title)
     axes = figure.subplots()
-    height = 0.8 / len(shown)
     for number, (split, found) in enumerate(shown.items()):
-        places = [i + height * (number - (len(shown) - 1) / 2) for i in range(len(names))]
-        means = [found.get(name, (0.0, 0.0))[0] for name in names]
-        errors = [2 * found.get(name, (0.0, 0.0))[1] for name in names]
-        style: dict[str, Any] = {"color": figures.COLORS[number], "label": split, "capsize": 3}
-        axes.barh(places, means, height, xerr=errors, **style)
+        aside = 0.3 * (number - (len(shown) - 1) / 2)
+        places = [place + aside for place, name in enumerate(names) if name in found]
+        means, errors = zip(*(found[name] for name in names if name in found), strict=True)
+        axes.errorbar(
+            means,
+            places,
+            xerr=[2 * error for error in errors],
+            fmt="o",
+            color=_color(split, number),
+            capsize=3,
+            label=split,
+        )
+    axes.axvline(0.0, color=style.BLACK, linewidth=1)
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.invert_yaxis()
     axes.set(xlabel="nats below log p^(x), mean over the images ± 2 standard errors")
-    axes.grid(alpha=0.3, axis="x")
     axes.legend()
     return figure
+
+
+def _color(split: str, number: int) -> str:
+    return style.SPLITS.get(split, style.COLORS[number % len(style.COLORS)])
 
 
 def curve(results: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
@@ -173,7 +185,7 @@ def draw_curves(
     axes = figure.subplots()
     styles = dict(zip(splits, ("-", "--", ":"), strict=False))
     for split in splits:
-        for name, color in zip(_CURVES, figures.COLORS, strict=False):
+        for name, color in zip(_CURVES, _COLORS, strict=True):
             values: list[Any] = [metrics.get(f"{name}_{split}") for _, metrics in points]
             if None not in values:
                 label = f"{LABELS[name]}, {split}"
@@ -187,9 +199,8 @@ def draw_curves(
                 if crossed:
                     axes.plot(*zip(*crossed, strict=True), "x", color=color, markersize=9)
     axes.set(xlabel="step (crossed: AIS has not mixed)" if any(doubts.values()) else "step")
-    axes.set(ylabel="nats per image")
+    axes.set(ylabel="nats per image, higher is better")
     if points[0][0] > 0 and points[-1][0] >= 20 * points[0][0]:
         axes.set_xscale("log")
-    axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -13,7 +13,7 @@ from jax import Array
 
 from sfvae_jax import objectives
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.inference_gaps.families import FACTORISED
 from sfvae_jax.evaluation.inference_gaps.gaps import log_evidence
 from sfvae_jax.evaluation.inference_gaps.measured_split import MeasuredSplit
@@ -162,12 +162,14 @@ def draw_posteriors(
     places = list(chosen)
     rows = _rows(trained, measured, places)
     figure = figures.new_figure(2.6 * len(chosen) + 1.2, 2.6 * (1 + len(rows)))
-    figure.suptitle(f"{title}: posteriors in the latent plane")
+    figure.suptitle(
+        f"{title}: true posteriors (filled) and approximations (lines at 1, 2, 3 deviations)"
+    )
     panels = figure.subplots(1 + len(rows), len(chosen), squeeze=False)
     for column, (place, why) in enumerate(chosen.items()):
         own = [_take(row.posteriors, column) for row in rows.values()]
         grid = posterior_grid(trained, measured.images[place], [q.center() for q in own])
-        panels[0, column].set_title(why, fontsize="medium")
+        panels[0, column].set_title(why)
         _fill(panels[0, column], grid)
         for axes, posterior, row in zip(panels[1:, column], own, rows.values(), strict=True):
             _fill(axes, grid)
@@ -180,8 +182,8 @@ def draw_posteriors(
 
 def _label(axes: Any, row: Row, column: int, log_evidence: float) -> None:
     divergence = f"{log_evidence - row.bounds[column]:.2f}"
-    text = f"KL {divergence}" if row.is_exact else f"KL <= {divergence}"
-    text += "" if row.has_settled[column] else ", not settled"
+    text = f"KL {divergence}" if row.is_exact else f"KL ≤ {divergence}"
+    text += " nats" if row.has_settled[column] else " nats, not settled"
     axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top")
 
 
@@ -256,8 +258,8 @@ def _log_joint(trained: TrainedModel, image: np.ndarray, points: np.ndarray) -> 
 def _fill(axes: Any, grid: Grid) -> None:
     """Draws the true posterior, as filled contours."""
     density = np.exp(grid.log_joint - grid.log_evidence)
-    axes.contourf(*np.moveaxis(grid.points, -1, 0), density, levels=10, cmap="Greens")
-    axes.tick_params(labelsize="x-small")
+    axes.contourf(*np.moveaxis(grid.points, -1, 0), density, levels=10, cmap="Greys")
+    axes.tick_params(labelsize=9)
     axes.locator_params(nbins=4)
 
 
@@ -266,14 +268,14 @@ def outline(axes: Any, grid: Grid, posterior: Any, rng: Array) -> None:
     log_q = log_density(posterior, grid.points, rng)
     if log_q is None:
         z, _ = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, 2000))
-        axes.plot(*np.asarray(z).T, ".", markersize=1, color=figures.COLORS[1], alpha=0.4)
+        axes.plot(*np.asarray(z).T, ".", markersize=1, color=style.VERMILLION, alpha=0.4)
         return
     finite = np.where(np.isfinite(log_q), log_q, -np.inf)
     # Relative to its largest value here, as a posterior with its mass elsewhere would underflow.
     relative = np.exp(finite - finite.max()) if np.isfinite(finite.max()) else None
     if relative is None:
-        axes.text(0.03, 0.03, "no mass here", transform=axes.transAxes, color=figures.COLORS[1])
+        axes.text(0.03, 0.03, "no mass here", transform=axes.transAxes, color=style.VERMILLION)
         return
     levels = np.exp(-0.5 * np.array([3.0, 2.0, 1.0]) ** 2)
     places = np.moveaxis(grid.points, -1, 0)
-    axes.contour(*places, relative, levels=levels, colors=figures.COLORS[1], linewidths=1)
+    axes.contour(*places, relative, levels=levels, colors=style.VERMILLION, linewidths=1)

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
 from sfvae_jax.evaluation.standard_errors import means_with_errors, relative
@@ -284,28 +284,27 @@ def draw_latents(found: ImageBends, share: float, title: str) -> Any:
     figure.suptitle(f"{title}: {len(order)} of {found.width.shape[1]} latents in use")
     left, right = figure.subplots(1, 2)
     for values, label, color, aside in (
-        (found.radius, f"straight radius: bend {share:g} of the tangent", figures.COLORS[0], -0.12),
-        (found.width, "width of the posterior", figures.COLORS[1], 0.12),
+        (found.radius, f"straight radius: bend {share:g} of the tangent", style.GREEN, -0.12),
+        (found.width, "width of the posterior", style.ORANGE, 0.12),
     ):
         columns = [values[found.used[:, i], i] for i in order]
         low, middle, high = np.array([np.quantile(one, (0.25, 0.5, 0.75)) for one in columns]).T
         # A radius of 0 has no logarithm.
         low, middle, high = (np.maximum(part, 1e-6) for part in (low, middle, high))
         spread = (middle - low, high - middle)
-        style = {"fmt": "o", "color": color, "label": label, "markersize": 4}
-        left.errorbar(ranks + aside, middle, spread, **style)
+        point = {"fmt": "o", "color": color, "label": label, "markersize": 4}
+        left.errorbar(ranks + aside, middle, spread, **point)
     for values, label, color in (
-        (found.axis_tangent, "tangent", figures.COLORS[2]),
-        (found.axis_bend, "bend", figures.COLORS[3]),
+        (found.axis_tangent, "tangent", style.SKY),
+        (found.axis_bend, "bend", style.PURPLE),
     ):
         means = np.maximum(values.mean(axis=0)[order], 1e-12)
         right.plot(ranks, means, "o", color=color, label=label, markersize=4)
-    left.set(ylabel="units of the latent")
+    left.set(ylabel="length, in units of the latent")
     right.set(ylabel="nats at one posterior deviation")
     for axes in (left, right):
         axes.set(xlabel="latent dimension, sorted", xlim=(0.5, len(order) + 0.5), yscale="log")
         axes.locator_params(axis="x", integer=True)
-        axes.grid(alpha=0.3)
         axes.legend()
     return figure
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
@@ -109,15 +109,14 @@ def draw_bias(
     figure = figures.new_figure(8, 4.5)
     figure.suptitle(f"{title}: bias of the sampling-free ELBO")
     axes = figure.subplots()
-    for name, label, color in (
-        ("sampling_free_elbo", "sampling-free ELBO (biased)", figures.COLORS[0]),
-        ("sampling_elbo", "sampling ELBO (unbiased)", figures.COLORS[1]),
+    for name, label, look in (
+        ("sampling_free_elbo", "sampling-free ELBO (biased)", style.METHODS["sampling_free"]),
+        ("sampling_elbo", "sampling ELBO (unbiased)", style.METHODS["sampling"]),
     ):
         values = [metrics[name] for _, metrics in points]
-        axes.plot(steps, values, ".-", color=color, label=label)
+        axes.plot(steps, values, **look._asdict(), markersize=4, label=label)
     _mark_regions(axes, gamma_regions(points))
-    axes.set(xlabel="step", ylabel="nats per image", xlim=(0, None))
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="step", ylabel="nats per image, higher is better", xlim=(0, None))
     axes.legend()
     figures.save(figure, folder / "bias.png")
 
@@ -151,7 +150,7 @@ def _mark_regions(axes: Any, regions: Sequence[tuple[float, int, int]]) -> None:
         if number % 2:
             axes.axvspan(first, last, color="gray", alpha=0.15, linewidth=0)
         place = {"xy": ((first + last) / 2, 1.01), "xycoords": axes.get_xaxis_transform()}
-        axes.annotate(f"gamma {gamma:g}", ha="center", va="bottom", fontsize="small", **place)
+        axes.annotate(f"gamma {gamma:g}", ha="center", va="bottom", fontsize=style.TICK, **place)
 
 
 _ELBOS = (

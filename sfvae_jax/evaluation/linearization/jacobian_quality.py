@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from sfvae_jax.errors import UsageError
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.linearization.output_covariance import (
     CovarianceStatistics,
     covariance_errors,
@@ -235,16 +235,18 @@ def draw_jacobian_quality(
 def draw_quality(metrics: Mapping[str, Any], counts: Sequence[int], title: str) -> Any:
     """Returns the figure of jacobian_quality.png, which needs nothing but the measures."""
     figure = figures.new_figure(10, 4.2)
-    figure.suptitle(title)
+    figure.suptitle(f"{title}: how good the linearised decoder is")
     panels = figure.subplots(1, 2)
     _draw_panel(
         panels[0], metrics, "variance_correlation", "equivalent_samples_correlation", counts
     )
-    panels[0].set(ylabel="correlation with the true variances")
+    panels[0].set(ylabel="correlation with the true variances,\nhigher is better")
     _draw_panel(
         panels[1], metrics, "covariance_error_squared", "equivalent_samples_covariance", counts
     )
-    panels[1].set(ylabel="squared Frobenius error of the covariance", yscale="log")
+    panels[1].set(
+        ylabel="squared error of the covariance\n(Frobenius), lower is better", yscale="log"
+    )
     return figure
 
 
@@ -253,18 +255,18 @@ def _draw_panel(
 ) -> None:
     linearized = metrics[f"{kind}_{LINEARIZED}"]
     sampled = [metrics[f"{kind}_{count}"] for count in counts]
-    axes.plot(counts, sampled, "o-", color=figures.COLORS[0], label="sampling")
-    axes.axhline(linearized, color=figures.COLORS[1], label="linearisation, one point")
+    sampling, free = style.METHODS["sampling"], style.METHODS["sampling_free"]
+    axes.plot(counts, sampled, **sampling._asdict(), label="sampling")
+    axes.axhline(linearized, color=free.color, label="linearisation, one point")
     crossing = metrics[equivalent]
     if crossing is not None:
         outside = "" if counts[0] <= crossing <= counts[-1] else " (extrapolated)"
         label = f"equal at {crossing:.3g} samples{outside}"
-        axes.plot([crossing], [linearized], "D", color=figures.COLORS[2], label=label)
-        axes.axvline(crossing, color=figures.COLORS[2], linestyle="--", linewidth=1)
-    axes.set(xlabel="samples", xscale="log")
+        axes.plot([crossing], [linearized], "D", color=style.BLACK, label=label)
+        axes.axvline(crossing, color=style.BLACK, linestyle=":", linewidth=1)
+    axes.set(xlabel="number of samples", xscale="log")
     axes.set_xticks(counts, [str(count) for count in counts], minor=False)
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
     axes.legend()
 
 

@@ -14,7 +14,7 @@ from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 
 from sfvae_jax import objectives
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.trained_model import TrainedModel, require_diagonal
 
 REACH = 4.0  # the line reaches so many standard deviations of q(z|x) to both sides
@@ -120,7 +120,8 @@ def draw_taylor(trained: TrainedModel, title: str, path: Path) -> None:
 
 def draw_line(line: TaylorLine, title: str) -> Any:
     """Returns a figure of f and its tangent, below q(z|x) and beside the output's densities."""
-    function, tangent = {"color": "0.45"}, {"color": figures.COLORS[4]}
+    function = {"color": style.GREY}
+    tangent = {"color": style.METHODS["sampling_free"].color}
     figure = figures.new_figure(8, 6)
     figure.suptitle(title)
     shares = {"width_ratios": (3, 1), "height_ratios": (1, 3)}
@@ -128,21 +129,21 @@ def draw_line(line: TaylorLine, title: str) -> Any:
     corner.set_visible(False)
     main.plot(line.latent, line.function, label="decoder f", **function)
     main.plot(line.latent, line.linearized, label="linearisation at the mean", **tangent)
-    main.plot([line.mean], [line.center], "o", color=figures.COLORS[6], label="posterior mean")
+    main.plot([line.mean], [line.center], "o", color=style.BLACK, label="posterior mean")
     main.set(xlabel=f"latent {line.dimension + 1}", ylabel=f"output {line.output + 1}")
     main.legend()
-    above.fill_between(line.latent, norm.pdf(line.latent, line.mean, line.stddev), alpha=0.4)
-    above.set(ylabel="q(z|x)", xlim=main.get_xlim(), ylim=(0.0, None))
+    above.fill_between(
+        line.latent, norm.pdf(line.latent, line.mean, line.stddev), color=style.BLACK, alpha=0.2
+    )
+    above.set(ylabel="density q(z|x)", xlim=main.get_xlim(), ylim=(0.0, None))
     low, high = main.get_ylim()
     values = np.linspace(low, high, 401)
     linearized = norm.pdf(values, line.center, line.deviation)
-    style = {"density": True, "orientation": "horizontal", "label": "of f(z)", "alpha": 0.6}
-    bars, *_ = beside.hist(line.samples, _BINS, range=(low, high), **style, **function)
+    options = {"density": True, "orientation": "horizontal", "label": "f(z)", "alpha": 0.6}
+    bars, *_ = beside.hist(line.samples, _BINS, range=(low, high), **options, **function)
     beside.plot(linearized, values, label="linearised", **tangent)
     # Where f is constant, as where a unit is off, a bar may be of any length.
     most = min(np.max(bars), 4.0 * np.max(linearized))
     beside.set(xlabel="density", xlim=(0.0, 1.05 * max(most, np.max(linearized))), ylim=(low, high))
-    beside.legend(fontsize="small")
-    for axes in (above, main, beside):
-        axes.grid(alpha=0.3)
+    beside.legend()
     return figure

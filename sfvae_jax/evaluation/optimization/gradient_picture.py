@@ -9,14 +9,13 @@ from typing import Any
 
 import ml_collections
 
-from sfvae_jax.evaluation import figures
+from sfvae_jax.evaluation import figures, style
 from sfvae_jax.evaluation.history import measured_steps
 from sfvae_jax.evaluation.optimization.estimators import Estimator, estimators_named
 from sfvae_jax.evaluation.optimization.gradient_draws import NETWORKS
 from sfvae_jax.evaluation.trained_model import TrainedModel
 
 _PARTS = ("relative_gradient_variance", "gradient_bias")
-_MARKERS = ("o", "s", "^", "v", "D", "P")
 
 
 def draw(
@@ -37,24 +36,25 @@ def draw(
     if not any(curves.values()):
         return
     figure = figures.new_figure(10, 4.5)
-    figure.suptitle(f"{title}: squared error of gradients")
+    figure.suptitle(f"{title}: how noisy gradients are")
+    looks = style.looks(estimator.label for estimator in estimators)
     panels = figure.subplots(1, len(NETWORKS), sharey=True)
     for axes, network in zip(panels, NETWORKS, strict=True):
-        for number, estimator in enumerate(estimators):
+        for estimator in estimators:
+            look = looks[estimator.label]
             steps, values, errors = curves[network].get(estimator.name, ((), (), ()))
             axes.errorbar(
                 steps,
                 values,
                 errors,
-                color=figures.COLORS[number % len(figures.COLORS)],
-                marker=_MARKERS[number // len(figures.COLORS) % len(_MARKERS)],
-                markersize=4,
+                color=look.color,
+                marker=look.marker,
+                markersize=5,
                 linestyle="--" if estimator.deterministic else "-",
                 label=estimator.label,
             )
         axes.set(xlabel="step", title=network, yscale="log")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("over the squared norm of the ELBO's gradient")
+    panels[0].set_ylabel("squared error over the squared\nnorm of the ELBO's gradient")
     handles, labels = panels[0].get_legend_handles_labels()
     figures.legend_below(figure, dict(zip(labels, handles, strict=True)))
     figures.save(figure, folder / "gradient_noise.png")

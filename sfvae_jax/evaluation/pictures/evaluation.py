@@ -64,6 +64,13 @@ OPTIONS = {
 }
 
 _ROWS = 5  # of samples
+_IN_WORDS = {
+    "prior": "the prior",
+    "optimal_prior": "the optimal prior",
+    "gaussian": "a Gaussian fitted to the codes",
+    "gmm": "a Gaussian mixture fitted to the codes",
+    "second_stage": "a second-stage VAE of the codes",
+}
 
 
 def draw_gallery(
@@ -107,13 +114,15 @@ def _draw_traversals(
         rebuilt = decode_means(trained, code) / trained.data_scale
         moved = traversals(trained, code, dimensions, values) / trained.data_scale
         rows = {
-            f"{dimension + 1} ({scores[dimension]:.2g})": np.stack([original, rebuilt, *row])
+            f"latent {dimension + 1}\n{name} {scores[dimension]:.2g}": np.stack(
+                [original, rebuilt, *row]
+            )
             for dimension, row in zip(dimensions, moved, strict=True)
         }
         figures.draw_images(
             rows,
-            f"{title}: latent dimensions from -{options.limit:g} to {options.limit:g}"
-            f" (their {name}); first the image and its reconstruction",
+            f"{title}: each latent from -{options.limit:g} to {options.limit:g};"
+            " first the image and its reconstruction",
             folder / f"traversals_{number}.png",
         )
 
@@ -127,7 +136,7 @@ def _draw_interpolations(
     images = decode_means(trained, codes) / trained.data_scale
     figures.draw_images(
         {f"pair {i + 1}": row for i, row in enumerate(images)},
-        f"{title}: spherical interpolations of codes",
+        f"{title}: from one image's code to another's",
         folder / "interpolations.png",
     )
 
@@ -145,7 +154,7 @@ def _draw_samples(
         rows = images.reshape(_ROWS, side, *images.shape[1:])
         figures.draw_images(
             {f"row {i + 1}": row for i, row in enumerate(rows)},
-            f"{title}: means of p(x|z) for z from {source.replace('_', ' ')}",
+            f"{title}: samples of {_IN_WORDS.get(source, source)}, decoded",
             folder / f"samples_{source}.png",
         )
 
@@ -167,8 +176,8 @@ def _draw_neighbours(
     }
     figures.draw_images(
         rows,
-        f"{title}: samples of the mixture of {trained.config.generated.gmm_components} Gaussians"
-        " fitted to the training codes, and the nearest training images",
+        f"{title}: samples of the mixture of {trained.config.generated.gmm_components} Gaussians,"
+        " and beside each the nearest training images",
         folder / "neighbours.png",
     )
 
@@ -183,7 +192,11 @@ def _draw_manifold(
 ) -> None:
     limit = options.manifold_limit
     images = manifold(trained, options.manifold_side, limit) / trained.data_scale
-    figures.draw_manifold(images, f"{title}: [-{limit:g}, {limit:g}]", folder / "manifold_wide.png")
+    figures.draw_manifold(
+        images,
+        f"{title}: the latent plane from -{limit:g} to {limit:g}, decoded",
+        folder / "manifold_wide.png",
+    )
 
 
 EVALUATION = Evaluation(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from sfvae_jax.evaluation import style
 from sfvae_jax.evaluation.figures import Drawing, new_figure, save
 from sfvae_jax.evaluation.pictures.traversals import latent_order
 from sfvae_jax.evaluation.trained_model import TrainedModel, once_per_checkpoint
@@ -70,6 +71,8 @@ def labels_of(trained: TrainedModel) -> np.ndarray | None:
 def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, path: Path) -> None:
     """Draws posterior means and samples, coloured by label (BACK Figures 2, 5 and 9 to 15).
 
+    Each label also stands in the middle of its means.
+
     Args:
         encoded: posteriors with two latents.
         labels: labels of the images, [N], or None.
@@ -85,9 +88,11 @@ def draw_latent_plane(encoded: Encoded, labels: np.ndarray | None, title: str, p
     shown = np.zeros(len(encoded.means), int) if labels is None else labels
     limits = _square_around(np.concatenate(list(drawn.values())))
     for axes, (name, codes) in zip(panels, drawn.items(), strict=True):
-        points = axes.scatter(*codes.T, **_style(shown))
-        axes.set(xlabel=f"{name} 1", ylabel=f"{name} 2", aspect="equal", **limits)
-    _say_labels(axes, points, shown)
+        _scatter(axes, codes[:, 0], codes[:, 1], shown)
+        axes.set(xlabel=f"{name} of latent 1", ylabel=f"{name} of latent 2")
+        axes.set(aspect="equal", **limits)
+        _write_labels(axes, codes, shown)
+    _say_labels(axes, shown)
     save(figure, path, panel=panels[0])
 
 
@@ -144,11 +149,11 @@ def draw_posterior_variances(
     for row, i in enumerate(dimensions):
         for column, j in enumerate(dimensions):
             axes = panels[row, column]
-            points = axes.scatter(means[:, j], variances[:, i], **_style(shown))
-            axes.set_yscale("log")
-        panels[row, 0].set_ylabel(f"variance {i + 1}")
-        panels[-1, row].set_xlabel(f"mean {i + 1}")
-    _say_labels(axes, points, shown)
+            _scatter(axes, means[:, j], variances[:, i], shown)
+            style.set_log(axes.yaxis, variances[:, i].min(), variances[:, i].max())
+        panels[row, 0].set_ylabel(f"variance of latent {i + 1}")
+        panels[-1, row].set_xlabel(f"mean of latent {i + 1}")
+    _say_labels(axes, shown)
     save(figure, path)
 
 
@@ -160,14 +165,42 @@ def _square_around(codes: np.ndarray) -> dict[str, tuple[float, float]]:
     return {"xlim": (left, right), "ylim": (bottom, top)}
 
 
-def _style(shown: np.ndarray) -> dict[str, Any]:
-    colors = "tab10" if len(np.unique(shown)) <= 10 else "viridis"
-    return {"c": shown, "s": 4, "cmap": colors, "rasterized": True}
+def _colors(shown: np.ndarray) -> dict[float, str]:
+    """Returns the colour of each label; none if there are too many. A digit always has the same."""
+    found = np.unique(shown)
+    if len(found) > len(style.CLASSES):
+        return {}
+    are_digits = np.isin(found, np.arange(len(style.CLASSES))).all()
+    places = found.astype(int) if are_digits else range(len(found))
+    return {label: style.CLASSES[place] for label, place in zip(found, places, strict=True)}
 
 
-def _say_labels(axes: Any, points: Any, shown: np.ndarray) -> None:
+def _scatter(axes: Any, x: np.ndarray, y: np.ndarray, shown: np.ndarray) -> None:
+    """Draws points in the colours of their labels."""
+    colors = _colors(shown)
+    c = [colors[label] for label in shown] if colors else shown
+    axes.scatter(x, y, c=c, s=4, cmap=None if colors else "viridis", rasterized=True)
+
+
+def _write_labels(axes: Any, codes: np.ndarray, shown: np.ndarray) -> None:
+    """Writes each label in the middle of its codes, unless there are too many."""
+    colors = _colors(shown)
+    if len(colors) < 2:
+        return
+    from matplotlib.patheffects import withStroke  # after the first figure
+
+    outline = [withStroke(linewidth=3, foreground="white")]
+    for label, color in colors.items():
+        middle = np.median(codes[shown == label], axis=0)
+        text = {"color": color, "weight": "bold", "ha": "center", "va": "center", "fontsize": 15}
+        axes.text(*middle, f"{label:g}", path_effects=outline, **text)
+
+
+def _say_labels(axes: Any, shown: np.ndarray) -> None:
     """Adds a legend of the labels' colours beside the axes, unless there are too many."""
-    if 1 < len(np.unique(shown)) <= 10:
-        beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
-        # As plain numbers, where matplotlib would write formulas.
-        axes.legend(*points.legend_elements(fmt="{x:g}"), title="label", **beside)
+    colors = _colors(shown)
+    if len(colors) < 2:
+        return
+    dots = [axes.plot([], [], "o", color=color)[0] for color in colors.values()]
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "title": "label"}
+    axes.legend(dots, [f"{label:g}" for label in colors], **beside)

@@ -36,7 +36,7 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, folder: Path) -
 
     Args:
         records: the records of metrics.jsonl.
-        title: the figure's title.
+        title: what the figure's title begins with.
         folder: where it is written.
 
     Returns:
@@ -44,7 +44,7 @@ def draw_training(records: Sequence[dict[str, Any]], title: str, folder: Path) -
     """
     shown = [record for record in records if record.keys() & figures.PANELS.keys()]
     if shown:
-        figures.draw_training(shown, title, folder / "training.png")
+        figures.draw_training(shown, f"{title}: training", folder / "training.png")
     return bool(shown)
 
 
@@ -96,7 +96,7 @@ def images(trained: TrainedModel, latent_size: int, title: str) -> Iterator[Draw
         yield _rows(
             "samples.png",
             {f"row {i + 1}": row for i, row in enumerate(rows)},
-            f"{title}: means of p(x|z) for z from the prior",
+            f"{title}: samples of the prior, decoded",
         )
     if latent_size == 2:
         yield from _plane(trained, title)
@@ -120,8 +120,10 @@ def _rows(name: str, rows: dict[str, np.ndarray], title: str) -> Drawing:
 def _plane(trained: TrainedModel, title: str) -> Iterator[Drawing]:
     """Yields latent_plane.png, posterior_variances.png and manifold.png."""
     codes, labels = encoded(trained), labels_of(trained)
-    yield Drawing("latent_plane.png", functools.partial(draw_latent_plane, codes, labels, title))
+    yield Drawing(
+        "latent_plane.png", functools.partial(draw_latent_plane, codes, labels, f"{title}: codes")
+    )
     yield from varied(trained, title)
     images = manifold(trained) / trained.data_scale
-    draw = functools.partial(figures.draw_manifold, images, f"{title}: manifold")
+    draw = functools.partial(figures.draw_manifold, images, f"{title}: the latent plane, decoded")
     yield Drawing("manifold.png", draw)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sfvae_jax.data.sequences.kind import Blocks, Curves, Images, SequenceKind
-from sfvae_jax.evaluation.figures import COLORS, add_legend, new_figure, save
+from sfvae_jax.evaluation import style
+from sfvae_jax.evaluation.figures import add_legend, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WRONG = COLORS[1]
+_WRONG = style.VERMILLION
 _SIZE = 9.0  # the size of a table's text, in points
 _CHARACTER, _LINE = 0.602 * _SIZE / 72, 1.35 * _SIZE / 72  # DejaVu Sans Mono's, in inches
 _MARGIN = 0.15
@@ -63,19 +64,19 @@ def draw_table(
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # inches, downwards
     axes.axis("off")
-    style: dict[str, Any] = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE}
+    font: dict[str, Any] = {"family": "DejaVu Sans Mono", "va": "top", "fontsize": _SIZE}
     axes.text(_MARGIN, _MARGIN, "\n".join(title_lines), va="top", fontsize=1.2 * _SIZE)
     lefts = _MARGIN + _CHARACTER * np.cumsum([0, *widths[:-1]])
     y = _MARGIN + top
     for name, left in zip(header, lefts, strict=True):
-        axes.text(left, y - 1.8 * _LINE, name, weight="bold", **style)
+        axes.text(left, y - 1.8 * _LINE, name, weight="bold", **font)
     axes.axhline(y - 0.4 * _LINE, _MARGIN / width, 1 - _MARGIN / width, color="black", lw=0.8)
     for row, broken, space in zip(rows, lines, heights, strict=True):
         for cell, text, left in zip(row, broken, lefts, strict=True):
             color = _WRONG if cell.marked else "black"
-            axes.text(left + 2 * _CHARACTER, y, "\n".join(text), color=color, **style)
+            axes.text(left + 2 * _CHARACTER, y, "\n".join(text), color=color, **font)
             if cell.marked:
-                axes.text(left, y, "\N{BALLOT X}", color=color, **style)
+                axes.text(left, y, "\N{BALLOT X}", color=color, **font)
         y += space
         axes.axhline(y - 0.3 * _LINE, _MARGIN / width, 1 - _MARGIN / width, color="0.85", lw=0.6)
     save(figure, path)
@@ -113,18 +114,17 @@ def _draw_curves(
     x = np.linspace(-curves.limit, curves.limit, _NUM_POINTS)
     figure, panels = _grid(rows, title, height=1.7)
     for axes, text in panels:
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=_SIZE)
         axes.locator_params(nbins=4)
         if not kind.is_valid(text):
             _leave_empty(axes, text, f"no {kind.singular}")
             continue
         y = curves.values(text, x)
         y = np.where(np.isfinite(y), y, np.nan)
-        axes.set_title(_caption(text), fontsize=7.5, family="DejaVu Sans Mono")
-        axes.plot(x, y, color=COLORS[0], lw=1.2)
+        axes.set_title(_caption(text), fontsize=_SIZE, family="DejaVu Sans Mono")
+        axes.plot(x, y, color=style.BLUE)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(_limits(y))
-        axes.grid(alpha=0.3)
     return figure
 
 
@@ -138,7 +138,7 @@ def _draw_images(
         if image is None:
             _leave_empty(axes, text, f"no {kind.singular}")
             continue
-        axes.set_title(_caption(text), fontsize=7, family="DejaVu Sans Mono")
+        axes.set_title(_caption(text), fontsize=_SIZE, family="DejaVu Sans Mono")
         axes.imshow(image)
         axes.axis("off")
     return figure
@@ -158,33 +158,32 @@ def _draw_blocks(rows: Sequence[Sequence[Sequence[tuple[str, float]]]], title: s
     low, high = np.min([0.0, *(v for _, v in every)]), np.max([0.0, *(v for _, v in every)])
     longest = max((len(blocks) for row in rows for blocks in row), default=1)
     steps = max(map(len, rows))
-    figure = new_figure(len(rows) * max(0.5 * longest + 1.3, 3.6), 0.55 * steps + 1.6)
+    figure = new_figure(max(0.5 * longest + 1.3, 6.4), (0.5 * steps + 0.7) * len(rows) + 1.5)
     from matplotlib import colormaps  # after the first figure, which says where fonts are cached
     from matplotlib.patches import Patch
 
     tab20: Any = colormaps["tab20"]
-    colors = COLORS if len(types) <= len(COLORS) else tab20.colors
+    colors = next((c for c in (style.COLORS, style.CLASSES) if len(types) <= len(c)), tab20.colors)
     color = {block_type: colors[i % len(colors)] for i, block_type in enumerate(types)}
     _set_title(figure, title)
-    panels = figure.subplots(1, len(rows), squeeze=False)[0]
+    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, row) in enumerate(zip(panels, rows, strict=True)):
         for line, blocks in enumerate(row):
             for place, (block_type, value) in enumerate(blocks):
                 size = 0.12 + 0.68 * (value - low) / ((high - low) or 1.0)
                 axes.bar(place + 1, size, 0.9, bottom=-line, color=color[block_type])
             if not blocks:
-                axes.text(1, -line, "no layer", color=_WRONG, fontsize=8)
-        axes.set(xlim=(0.3, longest + 0.7), ylim=(0.15 - steps, 1.0), title=f"pair {number + 1}")
-        axes.set_xlabel("layer")
+                axes.text(1, -line, "no layer", color=_WRONG)
+        axes.set(xlim=(0.3, longest + 0.7), ylim=(0.15 - steps, 1.0))
+        axes.set_ylabel(f"pair {number + 1}, step")
         axes.set_xticks(range(1, longest + 1))
         axes.set_yticks([-line for line in range(len(row))], range(1, len(row) + 1))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False)
-    panels[0].set_ylabel("step")
+    panels[-1].set_xlabel("layer")
     handles = [Patch(color=color[block_type]) for block_type in types]
     scale = f"height: value, {low:.3g} to {high:.3g}"
-    style = {"loc": "outside lower center", "ncols": 4, "fontsize": "small", "title": scale}
-    add_legend(figure, handles, types, **style)
+    add_legend(figure, handles, types, loc="outside lower center", ncols=5, title=scale)
     return figure
 
 
@@ -194,7 +193,7 @@ def _grid(
     """Makes a figure, and returns it with the panel and the text of each of its places."""
     columns = max(map(len, rows))
     lines = max(_caption(text).count("\n") + 1 for row in rows for text in row)
-    figure = new_figure(2.2 * columns + 0.4, (height + 0.13 * lines) * len(rows) + 0.6)
+    figure = new_figure(2.2 * columns + 0.4, (height + 0.17 * lines) * len(rows) + 0.6)
     _set_title(figure, title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
@@ -209,12 +208,12 @@ def _grid(
 
 def _set_title(figure: Figure, title: str) -> None:
     """Writes a title above all panels, in as many lines as it needs."""
-    figure.suptitle("\n".join(_broken(title, int(72 * figure.get_figwidth() / 7.5))))
+    figure.suptitle("\n".join(_broken(title, int(72 * figure.get_figwidth() / 8.0))))
 
 
 def _leave_empty(axes: Axes, text: str, reason: str) -> None:
-    style: dict[str, Any] = {"fontsize": 7, "family": "DejaVu Sans Mono"}
-    axes.set_title(_caption(text), color=_WRONG, **style)
+    font: dict[str, Any] = {"fontsize": _SIZE, "family": "DejaVu Sans Mono"}
+    axes.set_title(_caption(text), color=_WRONG, **font)
     axes.text(0.5, 0.5, reason, color=_WRONG, ha="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("0.85")
@@ -222,9 +221,9 @@ def _leave_empty(axes: Axes, text: str, reason: str) -> None:
 
 def _caption(text: str) -> str:
     """Returns a text broken for a panel, into four lines at most."""
-    lines = _broken(text, 28)
+    lines = _broken(text, 24)
     return "\n".join(
-        [*lines[:3], lines[3][:27] + "\N{HORIZONTAL ELLIPSIS}"] if len(lines) > 4 else lines
+        [*lines[:3], lines[3][:23] + "\N{HORIZONTAL ELLIPSIS}"] if len(lines) > 4 else lines
     )
 
 

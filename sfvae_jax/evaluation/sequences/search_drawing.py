@@ -10,9 +10,10 @@ import ml_collections
 import numpy as np
 
 from sfvae_jax.data.sequences.kind import Blocks, Curves, Images, Score, SequenceKind
-from sfvae_jax.evaluation.figures import COLORS, new_figure, save
+from sfvae_jax.evaluation import style
+from sfvae_jax.evaluation.figures import new_figure, save
 from sfvae_jax.evaluation.sequences.decoding import language_of
-from sfvae_jax.evaluation.sequences.judging import judged, score_of
+from sfvae_jax.evaluation.sequences.judging import judged, score_of, scorer
 from sfvae_jax.evaluation.sequences.search import Trial, best_texts, found_trials
 from sfvae_jax.evaluation.trained_model import TrainedModel
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
 _NUM_POINTS = 1000  # of a curve
-_IMAGE_SIZE = (400, 500)  # pixels
+_IMAGE_SIZE = (1000, 260)  # pixels
 
 
 def draw_search(
@@ -33,37 +34,63 @@ def draw_search(
 ) -> None:
     """Draws search.png: the scores over the iterations, and beside them the best texts.
 
+    Trials that begin with the target, which leaves nothing to find, are not among the scores.
+
     Raises:
         NotApplicable: if the examples of the model have no score.
     """
     del results
     trials = found_trials(trained, options)
     best = best_texts(trained, trials)
-    figure = new_figure(12, 4.8)
-    figure.suptitle(f"{title}: Bayesian optimisation of the latents")
-    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.4))
     language = language_of(trained)
-    draw_scores(halves[0].subplots(), trials, score_of(language), options.batch_size)
-    _draw_best(halves[1], judged(language), best)
+    kind, score = judged(language), score_of(language)
+    searches = _searches(trials, _target_score(trained, kind), score)
+    figure = new_figure(13, 4.8)
+    figure.suptitle(f"{title}: search of the latent space")
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.25))
+    axes = halves[0].subplots()
+    draw_scores(axes, searches, score, options.batch_size)
+    left_out = len(trials) - len(searches)
+    if left_out:
+        axes.set_title(f"without {left_out} of {len(trials)} trials, which began with the target")
+    _draw_best(halves[1], kind, best)
     save(figure, folder / "search.png")
+
+
+def _target_score(trained: TrainedModel, kind: SequenceKind) -> float | None:
+    """Returns the score of the text that a search is to find; None if there is none."""
+    target = kind.drawing.target if isinstance(kind.drawing, Curves) else ""
+    return scorer(trained)(target) if target else None
+
+
+def _searches(trials: Sequence[Trial], target: float | None, score: Score) -> Sequence[Trial]:
+    """Returns the trials whose training examples are all worse than the target; or all trials."""
+    if target is None:
+        return trials
+    least = score.sign * target - 1e-6  # equal expressions may differ by rounding
+    found = [trial for trial in trials if not np.any(score.sign * trial.training >= least)]
+    return found or trials
 
 
 def draw_scores(axes: Axes, trials: Sequence[Trial], score: Score, batch_size: int) -> None:
     """Draws the best score so far of every trial, and the median of each of its batches."""
+    iterations = np.arange(len(trials[0].scores) // batch_size + 1)
     for number, trial in enumerate(trials):
         batches = trial.scores.reshape(-1, batch_size)
-        color = COLORS[number % len(COLORS)]
-        iterations = np.arange(len(batches) + 1)
+        valid = _any_valid(batches)
+        medians = [np.median(batch[np.isfinite(batch)]) for batch in batches[valid]]
+        axes.plot(iterations[1:][valid], medians, "x", color=style.GREY)
+        color = style.CLASSES[number % len(style.CLASSES)]
         axes.plot(iterations, best_so_far(trial, score, batch_size), ".-", color=color)
-        medians = [np.median(batch[np.isfinite(batch)]) for batch in batches[_any_valid(batches)]]
-        axes.plot(iterations[1:][_any_valid(batches)], medians, "x", color=color)
-    axes.plot([], [], ".-", color="gray", label="best so far of a trial")
-    axes.plot([], [], "x", color="gray", label="median of its batch's valid ones")
-    better = "greater" if score.better == "more" else "less"
-    axes.set(xlabel="iteration (0: training examples)", ylabel=f"{score.name}, {better} is better")
-    axes.set_xticks(range(len(trials[0].scores) // batch_size + 1))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    axes.plot([], [], ".-", color=style.BLACK, label="best so far, a line for each trial")
+    axes.plot([], [], "x", color=style.GREY, label="median of a batch's valid texts")
+    axes.set_xlabel("iteration (0: training examples)")
+    axes.set_ylabel(f"{score.name}, {score.better} is better")
+    axes.set_xticks(iterations)
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    if drawn.min() > 0.0 and drawn.max() > 5.0 * drawn.min():
+        style.set_log(axes.yaxis, drawn.min(), drawn.max())
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def best_so_far(trial: Trial, score: Score, batch_size: int) -> np.ndarray:
@@ -84,7 +111,7 @@ def _draw_best(figure: FigureBase, kind: SequenceKind, best: Sequence[tuple[str,
             axes = figure.subplots()
             axes.set_axis_off()
             texts = [f"{rank}.  {score:.2f}  {text}" for rank, (text, score) in enumerate(best, 1)]
-            axes.text(0.0, 1.0, "\n".join(texts), va="top", wrap=True)
+            axes.text(0.0, 1.0, "\n".join(texts), va="top", wrap=True, fontsize=style.LABEL)
 
 
 def draw_curves(axes: Axes, curves: Curves, best: Sequence[tuple[str, float]]) -> None:
@@ -94,24 +121,25 @@ def draw_curves(axes: Axes, curves: Curves, best: Sequence[tuple[str, float]]) -
     if curves.target:
         target = curves.values(curves.target, x)
         label = f"{curves.target}: the target"
-        axes.plot(x, target, color="0.7", linewidth=3, label=label)
+        axes.plot(x, target, color="0.75", linewidth=4, label=label)
         margin = 0.05 * np.ptp(target)
         axes.set_ylim(target.min() - margin, target.max() + margin)
-    styles = zip(COLORS, ("-", "--", ":"), strict=False)  # the curves may cover one another
-    for (text, score), (color, style) in zip(best, styles, strict=False):
+    # The curves may cover one another.
+    looks = zip((style.GREEN, style.ORANGE, style.PURPLE), ("-", "--", ":"), strict=True)
+    for (text, score), (color, line) in zip(best, looks, strict=False):
         values = curves.values(text, x)
-        axes.plot(x, values, style, color=color, linewidth=1.5, label=f"{text}: {score:.2f}")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+        axes.plot(x, values, line, color=color, linewidth=1.6, label=f"{text}: {score:.2f}")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
 def _draw_images(figure: FigureBase, images: Images, best: Sequence[tuple[str, float]]) -> None:
-    panels = figure.subplots(1, max(len(best), 1), squeeze=False)[0]
+    """Draws the best texts below one another, for long ones are wide."""
+    panels = figure.subplots(max(len(best), 1), 1, squeeze=False)[:, 0]
     for axes in panels:
         axes.set_axis_off()
     for rank, (axes, (text, score)) in enumerate(zip(panels, best, strict=False)):
         axes.imshow(images.image(text, _IMAGE_SIZE))
-        axes.set_title(f"{rank + 1}.  {score:.2f}")
+        axes.set_title(f"{rank + 1}. score {score:.2f}")
 
 
 def _any_valid(batches: np.ndarray) -> np.ndarray:

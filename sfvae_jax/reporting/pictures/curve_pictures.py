@@ -1,4 +1,4 @@
-"""Pictures of curves: means over seeds as lines, ranges as bands, and published figures."""
+"""Pictures of curves: means over seeds with standard deviations, and published figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfvae_jax.evaluation.figures import COLORS, legend_below, new_figure, save
+from sfvae_jax.evaluation import style
+from sfvae_jax.evaluation.figures import legend_below, new_figure, save
+
+_FEW = 12  # with so many points or fewer, a curve shows each of its runs
+_SINGLE: dict[str, Any] = {
+    "markersize": 3.5,
+    "markeredgewidth": 0,
+    "alpha": 0.5,
+    "linestyle": "none",
+}
+_ASIDE = 6.0  # points between a mean, its runs on the right and what is published on the left
 
 
 class Curve(NamedTuple):
@@ -18,8 +28,9 @@ class Curve(NamedTuple):
 
     Attributes:
         label: its label in the legend, such as the method.
-        points: the values over seeds at each x, of which the mean and the range are drawn. If one
-            of them is not finite, the line has a gap there.
+        points: the values over seeds at each x. The line is their mean, its intervals or its band
+            the standard deviation, and small dots are single values. If one of them is not finite,
+            the line has a gap there.
     """
 
     label: str
@@ -96,68 +107,83 @@ def draw_panels(
     """
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
-    width, height = (6.4, 4.0) if len(panels) == 1 else (4.2 * columns, 3.2 * rows)
+    width, height = (6.4, 4.0) if len(panels) == 1 else (3.9 * columns, 3.3 * rows)
     figure = new_figure(width, height + 0.4)
-    styles = _styles(panels)
+    labels = [curve.label for panel in panels for curve in panel.curves]
+    labels += [published.label for panel in panels for published in panel.published]
+    looks = style.looks(labels)
     handles: dict[str, Any] = {}
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, panel in zip(grid, panels, strict=False):
-        handles |= _draw_panel(axes, panel, styles)
+        handles |= _draw_panel(axes, panel, looks)
+    if any(_shows_runs(curve) for panel in panels for curve in panel.curves):
+        handles["single runs"] = grid[0].plot([], [], "o", **_SINGLE, color=style.GREY)[0]
     legend_below(figure, handles)
     save(figure, path, metadata)
 
 
-def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
-    """The colour of each label; labels that share one have different kinds of lines."""
-    labels: dict[str, None] = {}
-    for panel in panels:
-        labels |= dict.fromkeys(curve.label for curve in panel.curves)
-        labels |= dict.fromkeys(published.label for published in panel.published)
-    lines = ("-", "--", "-.")
-    return {
-        label: {
-            "color": COLORS[number % len(COLORS)],
-            "linestyle": lines[number // len(COLORS) % len(lines)],
-        }
-        for number, label in enumerate(labels)
-    }
-
-
-def _draw_panel(axes: Any, panel: Panel, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, style.Look]) -> dict[str, Any]:
     """Draws a panel, and returns the legend's handles by label."""
     handles = {}
     for curve in panel.curves:
-        handles[curve.label] = _draw_curve(axes, curve, styles[curve.label])
+        handles[curve.label] = _draw_curve(axes, curve, looks[curve.label])
     for published in filter(lambda line: line.points, panel.published):
-        color = styles[published.label]["color"]
+        color = looks[published.label].color
         label = f"{published.label}, {published.note}"
         handles[label] = _draw_published(axes, published, color)
     _scale(axes, sorted({x for curve in panel.curves for x in curve.points}), panel.log_x)
-    axes.set(xlabel=textwrap.fill(panel.x_name, 45), ylabel=textwrap.fill(panel.y_name, 34))
-    axes.grid(alpha=0.3)
+    axes.set(xlabel=textwrap.fill(panel.x_name, 38), ylabel=textwrap.fill(panel.y_name, 28))
     return handles
 
 
-def _draw_curve(axes: Any, curve: Curve, style: dict[str, Any]) -> Any:
+def _shows_runs(curve: Curve) -> bool:
+    """Whether single runs are drawn, and the deviation as an interval at each point."""
+    return len(curve.points) <= _FEW and any(len(values) > 1 for values in curve.points.values())
+
+
+def _draw_curve(axes: Any, curve: Curve, look: style.Look) -> Any:
+    """Draws a curve: with few points an interval at each and its runs, with many a band."""
     xs = sorted(curve.points)
-    means, lows, highs = np.array([_mean_and_range(curve.points[x]) for x in xs]).reshape(-1, 3).T
-    marker = "o" if len(xs) <= 40 else ""
-    (line,) = axes.plot(xs, means, marker=marker, markersize=3.5, linewidth=1.4, **style)
-    if len(xs) == 1:  # a band has no width there
-        bars = np.stack([means - lows, highs - means])
-        axes.errorbar(xs, means, bars, color=style["color"], capsize=3, linestyle="none")
+    spreads = [_mean_and_deviation(curve.points[x]) for x in xs]
+    means, deviations = np.array(spreads).reshape(-1, 2).T
+    color = look.color
+    marker = look.marker if len(xs) <= 40 else ""
+    drawn = {"color": color, "linestyle": look.linestyle, "marker": marker, "markersize": 5}
+    (line,) = axes.plot(xs, means, **drawn)
+    if _shows_runs(curve):
+        axes.errorbar(xs, means, deviations, color=color, capsize=3, fmt="none", elinewidth=1.2)
+        for x in (x for x, mean in zip(xs, means, strict=True) if np.isfinite(mean)):
+            values = curve.points[x]
+            dots = {**_SINGLE, "color": color, "transform": _aside(axes, _ASIDE)}
+            axes.plot([x] * len(values), values, "o", **dots)
+            _include(axes, [x] * len(values), values)
     else:
-        axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.2, linewidth=0)
+        low, high = means - deviations, means + deviations
+        axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
     return line
 
 
-def _mean_and_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, least, greatest) of the values, or nan if one of them is not finite."""
+def _aside(axes: Any, points: float) -> Any:
+    """Returns the transform of data that are drawn a few points to the right."""
+    from matplotlib.transforms import ScaledTranslation  # after the first figure
+
+    shift = ScaledTranslation(points / 72, 0.0, axes.figure.dpi_scale_trans)
+    return axes.transData + shift
+
+
+def _include(axes: Any, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Lets the axes reach points that are drawn aside, which matplotlib does not count."""
+    axes.update_datalim(np.stack([xs, ys], axis=1))
+    axes.autoscale_view()
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, standard deviation) of the values; nan if it has none, or a value is not finite."""
     if not len(values) or not np.all(np.isfinite(values)):
-        return math.nan, math.nan, math.nan
-    return float(np.mean(values)), min(values), max(values)
+        return math.nan, math.nan
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _draw_published(axes: Any, published: PublishedCurve, color: str) -> Any:
@@ -180,7 +206,11 @@ def _draw_published(axes: Any, published: PublishedCurve, color: str) -> Any:
             linestyle=":",
             linewidth=1.0,
             capsize=3,
+            transform=_aside(axes, -_ASIDE),
         )
+        for sign in (-1.0, 1.0):
+            ends = [m + sign * (d or 0.0) for m, d in zip(means, deviations, strict=True)]
+            _include(axes, xs, ends)
     return handle
 
 

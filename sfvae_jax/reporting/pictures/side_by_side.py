@@ -21,14 +21,14 @@ from sfvae_jax.reporting.runs import Run
 from sfvae_jax.runs.files.config_file import flatten
 
 PICTURES = {
-    "samples.png": "Means of p(x|z) for z from the prior",
-    "latent_plane.png": "Posterior means by label",
-    "manifold.png": "Means of p(x|z) over the latent plane, at points of equal prior mass",
+    "samples.png": "Samples of the prior, decoded",
+    "latent_plane.png": "Codes by label",
+    "manifold.png": "The latent plane, decoded at points of equal prior mass",
 }
 _NO_METHOD = ("seed", "data.fingerprint")  # runs of one method may differ in these keys
 _MOST_TILES = 40
 _COLUMNS = 4  # if rows and columns do not stand for keys
-_WIDTH, _LABEL = 2.6, 36  # a tile's width in inches, and its label's in characters
+_WIDTH, _LABEL = 2.8, 30  # a tile's width in inches, and its label's in characters
 
 Settings = Mapping[str, Any]  # a flat configuration
 
@@ -135,7 +135,7 @@ def draw_tiles(tiles: Sequence[Tile], title: str, path: Path) -> None:
         places = {(rows.index(t.row), columns.index(t.column)): t for t in tiles}
     shapes = [tile.panel.shape for tile in tiles]
     height = _WIDTH * float(np.median([shape[0] / shape[1] for shape in shapes]))
-    lines = 0.2 * max(len(textwrap.wrap(label, _LABEL)) for label in columns)
+    lines = 0.23 * max(len(textwrap.wrap(label, _LABEL)) for label in columns)
     own, shared = (lines, 0.0) if rows == [""] else (0.0, lines)
     figure = new_figure(_WIDTH * size[1] + 0.5, (height + own + 0.1) * size[0] + shared + 0.5)
     figure.suptitle(title)
@@ -148,9 +148,9 @@ def draw_tiles(tiles: Sequence[Tile], title: str, path: Path) -> None:
         tile = places[place]
         axes.imshow(tile.panel, interpolation="antialiased")
         if rows == [""] or place[0] == 0:
-            axes.set_title(textwrap.fill(tile.column, _LABEL), fontsize="small")
+            axes.set_title(textwrap.fill(tile.column, _LABEL))
         if place[1] == 0:
-            axes.set_ylabel(tile.row, fontsize="small")
+            axes.set_ylabel(tile.row)
     save(figure, path)
 
 

@@ -138,7 +138,7 @@ def test_the_gallery_is_drawn(trained, tmp_path, deterministic, monkeypatch):
         assert len(np.unique(picture)) > 10  # images, not an empty page
     rows, _ = drawn["traversals_1.png"]
     order = latent_order(trained)[0][: 2 if deterministic else 3]
-    assert [int(name.split()[0]) - 1 for name in rows] == order.tolist()
+    assert [int(name.split()[1]) - 1 for name in rows] == order.tolist()
     # Neighbours are those of samples of the mixture, whether or not there is a prior.
     rows, title = drawn["neighbours.png"]
     assert "samples of the mixture of 10 Gaussians" in title

@@ -294,7 +294,7 @@ def test_bad_options_are_refused(name, value, message):
 def test_the_picture(trained, measured, tmp_path):
     evaluation.draw(trained, "bayesian_optimization", {}, "title", tmp_path)
     with Image.open(tmp_path / "search.png") as image:
-        assert image.size == (1440, 576)
+        assert image.size == (1560, 576)
 
 
 def test_the_best_so_far_by_hand():

@@ -126,7 +126,7 @@ def test_each_method_shows_one_run_and_a_single_method_none(tmp_path):
 
 def test_a_report_draws_tiles_and_removes_those_of_an_earlier_report(tmp_path, monkeypatch):
     for name in ("draw_report", "draw_panels"):
-        monkeypatch.setattr(report, name, lambda drawn, path: path.touch())
+        monkeypatch.setattr(report, name, lambda *drawn: drawn[-1].touch())
     runs = _write(tmp_path, [_run(), _run(data__scale=2.0)])
     monkeypatch.setattr(report, "read_runs", lambda paths: ({p: runs[p] for p in paths}, {}))
     found = report.write_report(list(runs), tmp_path / "out")
