@@ -24,7 +24,22 @@ SMALL = {
         "num_truth": 40,
         "sample_counts": (3, 6, 12),
         "widths": (0.5, 2.0),
-    }
+    },
+    "inference_gaps": {
+        "steps": 4,
+        "num_images": 6,
+        "grid": 21,
+        "search_steps": 2,
+        "num_samples": 2,
+    },
+    "load_and_explore": {
+        "steps": 4,
+        "latent_size": 4,
+        "hidden_sizes": (8,),
+        "num_codes": 100,
+        "num_compared": 10,
+        "classifier_steps": 2,
+    },
 }
 
 
