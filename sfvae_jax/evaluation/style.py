@@ -179,6 +179,7 @@ def dress(figure: Figure) -> None:
             for axis in (axes.xaxis, axes.yaxis):
                 if axis.get_tick_params().get("length") != 0:
                     axis.grid(visible=True, **_GRID)
+                _number_plainly(axis)
     legends = [axes.get_legend() for axes in figure.axes]
     for legend in (*legends, *figure.legends):
         if legend is None:
@@ -213,19 +214,19 @@ def percent(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
-def set_log(axis: Any, low: float, high: float) -> None:
-    """Makes an axis logarithmic; over two decades and less, with plain numbers at 1, 2 and 5.
+def _number_plainly(axis: Any) -> None:
+    """Writes numbers such as 0.2 at a logarithmic axis of less than two decades, not powers."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-    Args:
-        axis: an axis of a chart.
-        low: the least value drawn, which is positive.
-        high: the greatest value drawn.
-    """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
-    if high > 100.0 * low:
+    low, high = sorted(axis.get_view_interval())
+    has_own_ticks = not isinstance(axis.get_major_locator(), LogLocator)
+    if axis.get_scale() != "log" or has_own_ticks or high > 100.0 * low:
         return
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    few = (
+        MaxNLocator(nbins=5, steps=[1, 2, 5, 10])
+        if high < 10.0 * low
+        else LogLocator(subs=(1.0, 2.0, 5.0))
+    )
+    axis.set_major_locator(few)
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -30,11 +30,8 @@ def test_methods_that_are_compared_have_different_colours():
 def test_a_method_keeps_its_colour_whatever_else_is_drawn():
     few, many = style.looks(["iwae"]), style.looks(["sampling", "a plugin", "iwae", "rae"])
     assert few["iwae"] == many["iwae"] == style.METHODS["iwae"]
-    assert style.looks(["sampling free ELBO"])["sampling free ELBO"] == few_look("sampling_free")
-
-
-def few_look(name):
-    return style.METHODS[name]
+    free = style.looks(["sampling free ELBO"])["sampling free ELBO"]
+    assert free == style.METHODS["sampling_free"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +45,7 @@ def few_look(name):
 )
 def test_no_two_methods_look_the_same(labels):
     looks = style.looks(labels)
-    assert list(looks).sort() == labels.copy().sort()
+    assert sorted(looks) == sorted(labels)
     assert len(set(looks.values())) == len(labels)
 
 
@@ -98,3 +95,18 @@ def test_a_figure_is_dressed_and_own_sizes_stay():
     sides = list(itertools.product((chart, image), ("top", "left")))
     visible = [axes.spines[side].get_visible() for axes, side in sides]
     assert visible == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "numbers"),
+    [([0.03, 0.6], ["0.05", "0.1", "0.2", "0.5"]), ([11.0, 16.0], ["12", "14", "16"])],
+)
+def test_a_short_logarithmic_scale_has_plain_numbers(values, numbers):
+    axes = figures.new_figure(3, 3).subplots()
+    axes.plot(values, values)
+    axes.set_yscale("log")
+    style.dress(axes.figure)
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    assert [text.get_text() for place, text in ticks if low < place < high] == numbers

@@ -125,7 +125,7 @@ def draw_distances(splits: Mapping[str, SplitBounds], title: str) -> Any:
     """Returns a figure of each bound's distance from log p^(x), at 0, with two standard errors."""
     shown = {split: distances(bounds) for split, bounds in splits.items()}
     names = [name for name in LABELS if any(name in found for found in shown.values())]
-    figure = figures.new_figure(8, 0.5 * len(names) + 1.6)
+    figure = figures.new_figure(9, 0.45 * len(names) + 1.9)
     figure.suptitle(title)
     axes = figure.subplots()
     for number, (split, found) in enumerate(shown.items()):
@@ -144,8 +144,9 @@ def draw_distances(splits: Mapping[str, SplitBounds], title: str) -> Any:
     axes.axvline(0.0, color=style.BLACK, linewidth=1)
     axes.set_yticks(range(len(names)), [LABELS[name] for name in names])
     axes.invert_yaxis()
-    axes.set(xlabel="nats below log p^(x), mean over the images ± 2 standard errors")
-    axes.legend()
+    axes.set(xlabel="nats below log p^(x): mean over the images ± 2 standard errors")
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(shown))
     return figure
 
 

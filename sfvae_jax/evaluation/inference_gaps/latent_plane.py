@@ -184,7 +184,8 @@ def _label(axes: Any, row: Row, column: int, log_evidence: float) -> None:
     divergence = f"{log_evidence - row.bounds[column]:.2f}"
     text = f"KL {divergence}" if row.is_exact else f"KL ≤ {divergence}"
     text += " nats" if row.has_settled[column] else " nats, not settled"
-    axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", bbox=box)
 
 
 def _rows(trained: TrainedModel, measured: MeasuredSplit, places: list[int]) -> dict[str, Row]:

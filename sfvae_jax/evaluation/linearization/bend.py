@@ -305,7 +305,7 @@ def draw_latents(found: ImageBends, share: float, title: str) -> Any:
     for axes in (left, right):
         axes.set(xlabel="latent dimension, sorted", xlim=(0.5, len(order) + 0.5), yscale="log")
         axes.locator_params(axis="x", integer=True)
-        axes.legend()
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return figure
 
 

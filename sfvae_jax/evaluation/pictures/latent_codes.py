@@ -150,7 +150,7 @@ def draw_posterior_variances(
         for column, j in enumerate(dimensions):
             axes = panels[row, column]
             _scatter(axes, means[:, j], variances[:, i], shown)
-            style.set_log(axes.yaxis, variances[:, i].min(), variances[:, i].max())
+            axes.set_yscale("log")
         panels[row, 0].set_ylabel(f"variance of latent {i + 1}")
         panels[-1, row].set_xlabel(f"mean of latent {i + 1}")
     _say_labels(axes, shown)

@@ -115,7 +115,7 @@ def _draw_curves(
     figure, panels = _grid(rows, title, height=1.7)
     for axes, text in panels:
         axes.tick_params(labelsize=_SIZE)
-        axes.locator_params(nbins=4)
+        axes.locator_params(nbins=3)
         if not kind.is_valid(text):
             _leave_empty(axes, text, f"no {kind.singular}")
             continue
@@ -193,7 +193,7 @@ def _grid(
     """Makes a figure, and returns it with the panel and the text of each of its places."""
     columns = max(map(len, rows))
     lines = max(_caption(text).count("\n") + 1 for row in rows for text in row)
-    figure = new_figure(2.2 * columns + 0.4, (height + 0.17 * lines) * len(rows) + 0.6)
+    figure = new_figure(1.8 * columns + 0.4, (height + 0.17 * lines) * len(rows) + 0.6)
     _set_title(figure, title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
@@ -221,9 +221,9 @@ def _leave_empty(axes: Axes, text: str, reason: str) -> None:
 
 def _caption(text: str) -> str:
     """Returns a text broken for a panel, into four lines at most."""
-    lines = _broken(text, 24)
+    lines = _broken(text, 20)
     return "\n".join(
-        [*lines[:3], lines[3][:23] + "\N{HORIZONTAL ELLIPSIS}"] if len(lines) > 4 else lines
+        [*lines[:3], lines[3][:19] + "\N{HORIZONTAL ELLIPSIS}"] if len(lines) > 4 else lines
     )
 
 

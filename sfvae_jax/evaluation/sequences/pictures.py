@@ -118,7 +118,7 @@ def _draw_interpolations(
     steps = options.num_steps
     found = decode_texts(trained, codes.reshape(-1, codes.shape[-1]))
     rows = [found[start : start + steps] for start in range(0, len(found), steps)]
-    title = f"{title}: between the codes of two sequences"
+    title = f"{title}: from the code of one sequence to that of another"
     draw_rows(judged(language_of(trained)), rows, title, folder / "interpolations.png")
 
 

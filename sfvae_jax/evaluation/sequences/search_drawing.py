@@ -44,15 +44,16 @@ def draw_search(
     best = best_texts(trained, trials)
     language = language_of(trained)
     kind, score = judged(language), score_of(language)
-    searches = _searches(trials, _target_score(trained, kind), score)
+    drawn = searches(trials, _target_score(trained, kind), score)
     figure = new_figure(13, 4.8)
     figure.suptitle(f"{title}: search of the latent space")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     axes = halves[0].subplots()
-    draw_scores(axes, searches, score, options.batch_size)
-    left_out = len(trials) - len(searches)
+    draw_scores(axes, drawn, score, options.batch_size)
+    left_out = len(trials) - len(drawn)
     if left_out:
-        axes.set_title(f"without {left_out} of {len(trials)} trials, which began with the target")
+        note = f"left out: {left_out} of {len(trials)} trials, which began with the target"
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{note}")
     _draw_best(halves[1], kind, best)
     save(figure, folder / "search.png")
 
@@ -63,8 +64,14 @@ def _target_score(trained: TrainedModel, kind: SequenceKind) -> float | None:
     return scorer(trained)(target) if target else None
 
 
-def _searches(trials: Sequence[Trial], target: float | None, score: Score) -> Sequence[Trial]:
-    """Returns the trials whose training examples are all worse than the target; or all trials."""
+def searches(trials: Sequence[Trial], target: float | None, score: Score) -> Sequence[Trial]:
+    """Returns the trials whose training examples are all worse than the target; if none, all.
+
+    Args:
+        trials: the trials.
+        target: the score of the text that they are to find; None if there is none.
+        score: what is improved.
+    """
     if target is None:
         return trials
     least = score.sign * target - 1e-6  # equal expressions may differ by rounding
@@ -89,7 +96,7 @@ def draw_scores(axes: Axes, trials: Sequence[Trial], score: Score, batch_size: i
     axes.set_xticks(iterations)
     drawn = np.concatenate([line.get_ydata() for line in axes.lines])
     if drawn.min() > 0.0 and drawn.max() > 5.0 * drawn.min():
-        style.set_log(axes.yaxis, drawn.min(), drawn.max())
+        axes.set_yscale("log")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 

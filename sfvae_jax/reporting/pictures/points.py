@@ -61,6 +61,7 @@ def draw_report(methods: Sequence[Mapping[str, Any]], runs: Sequence[Run], path:
     measured = dict.fromkeys(m for method in methods for m in method["measures"])
     measures = [measure for measure in measured if not is_error(measure)] or list(measured)
     rows = rows_of(methods)
+    measures = [measure for measure in measures if any(_cell(row, measure) for row in rows)]
     of_seeds = {name: [by_step(run) for run in group] for name, group in by_method(runs).items()}
     look = style.looks(method["method"] for method in methods)
     columns = min(len(measures), _COLUMNS)
@@ -107,6 +108,11 @@ def _heading(step: str, methods: Sequence[Mapping[str, Any]]) -> str:
     return f"step {step}" + (f"\n(published: {', '.join(elsewhere)})" if elsewhere else "")
 
 
+def _cell(row: Row, measure: str) -> Mapping[str, Any] | None:
+    """Returns the entry of the table for a row and a measure; None if it has none."""
+    return row.method and row.method["measures"].get(measure, {}).get(row.step)
+
+
 def _height(row: Row) -> float:
     return (_ROW if row.method else 0.6 * _ROW) + _LINE * row.label.count("\n")
 
@@ -137,8 +143,8 @@ def _draw_panel(
     kinds: dict[str, dict[str, Any]] = {}
     drawn: list[float] = []
     for row, place in zip(rows, places, strict=True):
-        cell = row.method and row.method["measures"].get(measure, {}).get(row.step)
-        if row.method is None or not cell:
+        cell = _cell(row, measure)
+        if row.method is None or cell is None:
             continue
         name = row.method["method"]
         own = [steps[row.step][measure] for steps in of_seeds.get(name, ())]
@@ -181,7 +187,7 @@ def _scale(axes: Any, measure: str, drawn: Sequence[float]) -> None:
     axes.set_title(textwrap.fill(title(measure), 26))
     axes.set_xlabel(", ".join(filter(None, (unit(measure), better(measure)))))
     if drawn and min(drawn) > 0.0 and max(drawn) > _MOST * min(drawn):
-        style.set_log(axes.xaxis, min(drawn), max(drawn))
+        axes.set_xscale("log")
     elif is_percentage(measure):
         style.percent(axes.xaxis)
     axes.margins(x=0.08)

@@ -17,7 +17,7 @@ from sfvae_jax.config import base_config
 from sfvae_jax.data.sequences.kind import Score
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.sequences import judging, search
-from sfvae_jax.evaluation.sequences.search_drawing import best_so_far
+from sfvae_jax.evaluation.sequences.search_drawing import best_so_far, searches
 from sfvae_jax.grammars import EXPRESSIONS, Language, chemistry, rule_tables, sequence_grammar
 from sfvae_jax.grammars.arithmetic import WORST_SCORE, expression_score
 from sfvae_jax.likelihoods import Categorical
@@ -303,3 +303,19 @@ def test_the_best_so_far_by_hand():
     np.testing.assert_array_equal(best_so_far(trial, less, 2), [4.0, 4.0, 2.0])
     greater = dataclasses.replace(less, better="more")
     np.testing.assert_array_equal(best_so_far(trial, greater, 2), [4.0, 5.0, 5.0])
+
+
+def test_trials_that_begin_with_the_target_are_left_out():
+    """Rounding counts as equal; of invalid examples there is no score."""
+    near, at, unknown = (
+        search.Trial(np.array(training), [""], np.array([1.0]))
+        for training in ([0.4, 0.2], [0.4, 1e-15], [np.nan, 0.3])
+    )
+    less = Score("", "less", len)
+    assert searches([near, at, unknown], 0.0, less) == [near, unknown]
+    assert searches([at], 0.0, less) == [at]  # nothing else is left to draw
+    assert searches([near, at], None, less) == [near, at]
+    more = dataclasses.replace(less, better="more")
+    assert searches([near, at], 0.4, more) == [near, at]
+    assert searches([near, at], 0.3, more) == [near, at]
+    assert searches([near, unknown], 0.35, more) == [unknown]
