@@ -36,10 +36,14 @@ from __future__ import annotations
 
 import gc
 
+from sfvae_jax.runtime.memory import computes_on_cpu, keep_freed_memory
 from sfvae_jax.runtime.signals import Stopped, StopSignals, let_interrupts_end_the_process
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+    # A setting of the whole process; callers of `train` keep their own.
+    if computes_on_cpu():
+        keep_freed_memory()
     gc.disable()  # until all is imported, in `_run`; searches take a tenth of the start
 
 import logging
@@ -61,7 +65,6 @@ from sfvae_jax.runs.run_names import name_of_command
 from sfvae_jax.runtime import display, output, processes
 from sfvae_jax.runtime.devices import check_devices
 from sfvae_jax.runtime.lock import check_free
-from sfvae_jax.runtime.memory import keep_freed_memory
 from sfvae_jax.runtime.quiet_orbax import hush
 from sfvae_jax.shipped import config_name, find_shipped_configs
 from sfvae_jax.watching.profile import Steps, parse_steps
@@ -152,9 +155,6 @@ def _run(workdir: Path, profile: Steps | None, signals: StopSignals) -> None:
     if not gc.isenabled():
         gc.freeze()  # what is imported stays, and need not be searched again
         gc.enable()
-    # Settings of the whole process are made by the command; callers of `train` keep their own.
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()
     if _CONFIG.value.train.compilation_cache:
         use_compilation_cache()
     began: float | None = process_start()

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
-# Names of glibc's malloc.h.
+# Names of glibc's malloc.h, and of Linux's mman.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_MADV_HUGEPAGE = 14
+_LARGE_PAGE = 2 * 2**20
+# What JAX's packages for accelerators install.
+_ACCELERATORS = ("jax_plugins", "libtpu")
+
+
+def computes_on_cpu() -> bool:
+    """Returns whether JAX will compute on the CPU, without importing JAX."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if asked:
+        return asked.split(",")[0] == "cpu"
+    return not any(importlib.util.find_spec(name) for name in _ACCELERATORS)
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep freed memory for later allocations of any size.
+    """Tells the C library to keep freed memory for later allocations, in pages of 2 MiB.
 
     XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes blocks above
     32 MiB from the kernel and gives them back, and the kernel clears them, 4 KiB at a time, at
     every first use: for convolutional networks that takes longer than the arithmetic. The price is
-    that the process keeps its largest size to its end. The settings only affect later allocations,
-    so a program should call this at its start.
+    that the process keeps its largest size to its end. Large pages save look-ups of addresses.
+
+    A program must call this before JAX has devices: a thread of theirs that has allocated memory
+    keeps an arena of its own, which gives large blocks back to the kernel in any case.
 
     Returns:
         Whether the C library has these settings; if not, nothing changes.
@@ -30,7 +45,25 @@ def keep_freed_memory() -> bool:
         return False
     # Arenas other than the first cannot grow beyond 64 MiB and would use the kernel after all.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    kept = all([mallopt(name, value) == 1 for name, value in settings])
+    if kept:
+        _ask_for_large_pages((host_memory() or 0) // 2)  # the kernel refuses what it cannot have
+    return kept
+
+
+def _ask_for_large_pages(size: int) -> None:
+    """Makes the heap `size` bytes large, in addresses alone, and its future pages large."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    start = library.malloc(size)
+    if start is None:  # the process may not have as many addresses
+        return
+    first = -(-start // _LARGE_PAGE) * _LARGE_PAGE
+    # Without large pages in the kernel this is an error, and nothing changes.
+    library.madvise(first, max(size - 2 * _LARGE_PAGE, 0), _MADV_HUGEPAGE)
+    library.free(start)
 
 
 def host_memory() -> int | None:

@@ -1,9 +1,12 @@
 """Freed memory is used again: page faults counted in a process of its own."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+
+from sfvae_jax.runtime import memory
 
 PROGRAM = """
 import resource, sys
@@ -32,3 +35,39 @@ def test_a_second_large_array_takes_no_new_pages(root):
 
     # Large pages, where the machine has them, make both numbers smaller.
     assert 10 * faults("keep") < faults("leave")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_the_command_sets_it_before_jax_has_threads(root):
+    """Their arenas would use the kernel for large blocks."""
+    program = """
+import json, runpy, sys
+from sfvae_jax.runtime import memory
+called = []
+memory.keep_freed_memory = lambda: called.append("jax" in sys.modules)
+sys.argv = ["main", "--help"]
+try:
+    runpy.run_module("sfvae_jax.main", run_name="__main__")
+except SystemExit:
+    print(json.dumps(called), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert json.loads(done.stderr.splitlines()[-1]) == [False]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "expected"),
+    [
+        ("", (), True),
+        ("", ("libtpu",), False),
+        ("", ("jax_plugins",), False),
+        ("cpu", ("jax_plugins",), True),
+        ("cpu,cuda", (), True),
+        ("cuda,cpu", (), False),
+    ],
+)
+def test_where_jax_will_compute(monkeypatch, asked, found, expected):
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in found or None)
+    assert memory.computes_on_cpu() is expected
