@@ -8,19 +8,23 @@ notebooks of a repository may need more than its last release. Without an addres
 release, or a wheel in the folder of the notebook.
 
 A notebook names further packages that it needs in its metadata, such as `"packages": ["equinox"]`.
-Its picture is the first among its outputs, or that of the cell with the tag `front`.
+Its picture is the first among its outputs, or that of the cell with the tag `front`. Pictures are
+kept in 256 colours, which makes them smaller.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures" / "notebooks"
@@ -91,6 +95,41 @@ def picture(notebook: dict[str, Any]) -> bytes:
     return b""
 
 
+def with_small_outputs(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Returns a notebook with pictures of 256 colours, and what a cell prints in one piece."""
+    cells = [
+        {**cell, "outputs": _joined(map(_small, cell["outputs"]))} if "outputs" in cell else cell
+        for cell in notebook["cells"]
+    ]
+    return {**notebook, "cells": cells}
+
+
+def _joined(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Joins pieces of a stream that follow each other."""
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if "name" in output and output["name"] == last.get("name"):
+            joined[-1] = {**last, "text": [*last["text"], *output["text"]]}
+        else:
+            joined.append(output)
+    return joined
+
+
+def _small(output: dict[str, Any]) -> dict[str, Any]:
+    encoded = output.get("data", {}).get("image/png")
+    if encoded is None:
+        return output
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        if image.mode == "P":
+            return output
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    made = io.BytesIO()
+    small.save(made, format="png", optimize=True)
+    text = base64.b64encode(made.getvalue()).decode()
+    return {**output, "data": {**output["data"], "image/png": text}}
+
+
 def as_text(notebook: dict[str, Any]) -> str:
     """Returns what the file of a notebook holds."""
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
@@ -118,7 +157,8 @@ def main() -> int:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for path in notebooks():
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(as_text(with_frame(notebook, path.stem, address)), encoding="utf-8")
+        notebook = with_small_outputs(with_frame(notebook, path.stem, address))
+        path.write_text(as_text(notebook), encoding="utf-8")
         shown = picture(notebook)
         if shown:
             (FIGURES / f"{path.stem}.png").write_bytes(shown)

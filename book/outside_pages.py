@@ -14,11 +14,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
+from book.notebook_pages import as_page
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "outside"  # of the site, for these copies
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md")  # pages that the navigation names
 LANGUAGES = {".py": "python", ".sh": "sh", ".sbatch": "sh"}
 SHOWN = (*LANGUAGES, "", ".txt")  # files that become a page; others are copied as they are
+NOTEBOOK = ".ipynb"  # becomes a page and is copied, so that the page can offer it
 
 _FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)#\s]+)(?=[)#])")
@@ -41,6 +44,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 continue
             seen.add(target)
             files.append(_copy(target, config))
+            if target.endswith(NOTEBOOK):
+                path = str(ROOT / target)
+                files.append(File.generated(config, f"{FOLDER}/{target}", abs_src_path=path))
             waiting += [target] if target.endswith(".md") else []
     return files
 
@@ -80,7 +86,9 @@ def _place(target: str, docs: str) -> str:
         return "index.md"
     if target.startswith(f"{docs}/"):
         return target.removeprefix(f"{docs}/")
-    suffix = posixpath.splitext(target)[1]
+    stem, suffix = posixpath.splitext(target)
+    if suffix == NOTEBOOK:
+        return f"{FOLDER}/{stem}.md"
     return f"{FOLDER}/{target}{'.md' if suffix in SHOWN else ''}"
 
 
@@ -92,6 +100,8 @@ def _copy(target: str, config: MkDocsConfig) -> File:
         text = (ROOT / target).read_text(encoding="utf-8")
         page = f"# {target}\n\n````{LANGUAGES.get(suffix, 'text')}\n{text}````\n"
         file = File.generated(config, place, content=page)
+    elif suffix == NOTEBOOK:
+        file = File.generated(config, place, content=as_page(ROOT / target))
     else:
         file = File.generated(config, place, abs_src_path=str(ROOT / target))
     if target not in ALWAYS:

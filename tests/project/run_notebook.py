@@ -25,10 +25,9 @@ def run(path, settings):
             assert settings.keys() <= space["SETTINGS"].keys()
             space["SETTINGS"].update(settings)
             settings = {}
-        if "plt.show()" in code:
-            assert shown.pop().axes
     assert not settings
-    assert not shown
+    assert shown
+    assert all(figure.axes for figure in shown)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import html
 import importlib
+import json
 import re
 import types
 
@@ -11,7 +12,7 @@ from helpers import ROOT
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("latex2mathml", reason="the extra `docs` is not installed")
 
-from book import formulas, outside_pages, public_names
+from book import formulas, notebook_pages, outside_pages, public_names
 
 
 def _page(uri):
@@ -25,6 +26,7 @@ def _page(uri):
         ("index.md", "docs/figures/front.png", "figures/front.png"),
         ("index.md", "LICENSE", "outside/LICENSE.md"),
         ("data.md", "../configs/vae.py", "outside/configs/vae.py.md"),
+        ("notebooks.md", "../colabs/a.ipynb", "outside/colabs/a.md"),
         ("results/gaps.md", "../evaluations.md", "../evaluations.md"),
         ("results/gaps.md", "../../README.md", "../index.md"),
         ("outside/CONTRIBUTING.md", "docs/extending.md", "../extending.md"),
@@ -66,3 +68,27 @@ def test_every_public_name_has_a_place_in_the_reference():
     assert public_names.on_page_content(html) == (
         f"<p>{linked}</autoref> <code>objectives.beta</code></p>"
     )
+
+
+def test_a_notebook_becomes_a_page_with_its_outputs(tmp_path):
+    outputs = [
+        {"output_type": "stream", "text": ["3 steps\n"]},
+        {"output_type": "display_data", "data": {"image/png": "iVBO\nRw==", "text/plain": ["F"]}},
+        {"output_type": "execute_result", "data": {"text/plain": ["(1, 2)"]}},
+    ]
+    cells = [
+        {"id": "c0", "cell_type": "markdown", "source": ["# Title\n", "\n", "Text $x$."]},
+        {"id": "install", "cell_type": "code", "source": ["import pip"], "outputs": []},
+        {"id": "c1", "cell_type": "code", "source": ["run()"], "outputs": outputs},
+    ]
+    path = tmp_path / "my.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    assert notebook_pages.as_page(path).split("\n\n") == [
+        "# Title",
+        '<a href="../my.ipynb" download>Download this notebook</a>',
+        "Text $x$.",
+        "````python\nrun()\n````",
+        "````text\n3 steps\n````",
+        '<p><img alt="" src="data:image/png;base64,iVBORw=="></p>',
+        "````text\n(1, 2)\n````\n",
+    ]

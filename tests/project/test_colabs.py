@@ -1,5 +1,7 @@
 """Every notebook runs in an empty folder with nothing but the wheel, and kept one whole run."""
 
+import base64
+import io
 import itertools
 import json
 import os
@@ -10,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from PIL import Image
 
 from book import notebooks
 
 NAMES = [path.stem for path in notebooks.notebooks()]
 # What replaces the settings of each notebook, except in slow tests.
 SMALL = {
+    "first_vae": {"steps": 2, "batch_size": 4, "latent_size": 2, "hidden_size": 4},
     "jacobian_quality": {
         "steps": 4,
         "latent_size": 3,
@@ -39,6 +43,13 @@ SMALL = {
         "num_codes": 100,
         "num_compared": 10,
         "classifier_steps": 2,
+    },
+    "posterior_collapse": {
+        "steps": 2,
+        "more_steps": 4,
+        "num_images": 12,
+        "latent_size": 2,
+        "hidden_sizes": (4,),
     },
 }
 
@@ -169,6 +180,20 @@ def test_an_address_on_github_gives_a_badge_and_where_to_install_from():
     assert notebooks.with_frame(framed, "first", "")["cells"][0] == title
     elsewhere = notebooks.with_frame(notebook, "first", "https://example.org/sfvae_jax")
     assert elsewhere["cells"][0] == title
+
+
+def test_outputs_are_kept_small():
+    made = io.BytesIO()
+    Image.effect_noise((40, 40), 60).convert("RGBA").save(made, format="png")
+    picture = {"image/png": base64.b64encode(made.getvalue()).decode()}
+    pieces = [{"name": "stdout", "output_type": "stream", "text": [text]} for text in ("a\n", "b")]
+    outputs = [*pieces, {"output_type": "display_data", "data": picture}]
+    cells = [{"outputs": outputs, "metadata": {}}, {"metadata": {}}]
+    small = notebooks.with_small_outputs({"cells": cells})
+    assert small["cells"][0]["outputs"][0] == {**pieces[0], "text": ["a\n", "b"]}
+    assert len(small["cells"][0]["outputs"]) == 2
+    assert len(notebooks.picture(small)) < 0.7 * len(made.getvalue())
+    assert notebooks.with_small_outputs(small) == small
 
 
 def test_the_page_on_notebooks_shows_each():
