@@ -54,7 +54,7 @@ def test_the_code_of_the_page_runs(space):
     """Its step of gradient descent lowers the loss, and its last call keeps the vectors."""
     assert set(space["metrics"]) == {"log_likelihood", "kl", "beta", "entropy_weight", "gamma"}
     after, _ = space["loss"](space["params"], jax.random.key(1), space["x"])
-    assert after < space["before"]
+    assert after < space["loss_value"]
     assert set(space["vectors"]) == {"layer/kernel"}
     assert np.any(space["gradient"]["layer"]["kernel"] != 0.0)
 
