@@ -123,7 +123,7 @@ def _in_different_colors(labels: list[str], first: Look | None, taken: set[str])
 
 
 def _in_shades(labels: list[str], own: Look) -> dict[str, Look]:
-    lightest = 0.6 if len(labels) > 1 else 0.0
+    lightest = 0.5 if len(labels) > 1 else 0.0
     start = MARKERS.index(own.marker)
     return {
         label: Look(

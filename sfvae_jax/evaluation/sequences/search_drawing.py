@@ -95,7 +95,7 @@ def draw_scores(axes: Axes, trials: Sequence[Trial], score: Score, batch_size: i
     axes.set_ylabel(f"{score.name}, {score.better} is better")
     axes.set_xticks(iterations)
     drawn = np.concatenate([line.get_ydata() for line in axes.lines])
-    if drawn.min() > 0.0 and drawn.max() > 5.0 * drawn.min():
+    if score.better == "less" and drawn.min() > 0.0 and drawn.max() > 5.0 * drawn.min():
         axes.set_yscale("log")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
