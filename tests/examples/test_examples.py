@@ -45,6 +45,11 @@ def test_an_example_is_short_and_in_the_docs(file):
     assert f"(../examples/{file.name})" in page
 
 
+def test_plugins_are_short():
+    plugins = (ROOT / "examples" / "plugins").glob("*.py")
+    assert max(len(file.read_text().splitlines()) for file in plugins) <= 50
+
+
 def _pairs():
     """Each objective with one library, and with all others if slow tests run too."""
     for i, name in enumerate(NAMES):
