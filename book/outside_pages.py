@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from pathlib import Path, PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
-from book.notebook_pages import as_page
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # MkDocs runs this file by its path, and `book` is not installed
+
+from book.notebook_pages import as_page  # noqa: E402
+
 FOLDER = "outside"  # of the site, for these copies
 ALWAYS = ("CHANGELOG.md", "CONTRIBUTING.md")  # pages that the navigation names
 LANGUAGES = {".py": "python", ".sh": "sh", ".sbatch": "sh"}

@@ -3,7 +3,10 @@
 import html
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 import types
 
 import pytest
@@ -39,6 +42,13 @@ def test_links_lead_to_the_page_in_the_site(uri, link, led):
     code = f"```\n[as it is]({link})\n```\n"
     text = outside_pages.on_page_markdown(f"[a]({link})\n{code}", _page(uri), config)
     assert text == f"[a]({led})\n{code}"
+
+
+def test_mkdocs_finds_what_the_hook_imports(tmp_path):
+    """It runs the file by its path, from any folder, and `book` is not installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, ROOT / "book" / "outside_pages.py"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
 
 
 def test_formulas_become_mathml():
