@@ -99,7 +99,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def install(run):
     """Runs the install cell, beside a wheel or alone."""
-    code = "".join(_code_cells(NAMES[0])[0]["source"])
+    code = "".join(_code_cells("jacobian_quality")[0]["source"])
     code += "\nimport sfvae_jax; print(sfvae_jax.__file__)"
     return lambda wheel=None: run("-c", code, wheel=wheel)
 
