@@ -51,8 +51,10 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
         kl = np.asarray(jax.vmap(lambda one: one.kl_per_dimension())(q))
         largest = np.sort(np.quantile(kl, 1 - DELTA, axis=0))[::-1]
         alive = round((1 - collapse_fraction(kl, epsilon=EPSILON, delta=DELTA)) * kl.shape[1])
+        places = np.arange(1, kl.shape[1] + 1)
         label = f"{name}: {alive} of {kl.shape[1]} alive"
-        axis.plot(np.arange(1, kl.shape[1] + 1), largest, color=colour, lw=2.5, label=label)
+        axis.plot(places, largest, color=colour, lw=2.5, label=label)
+        axis.plot(places, np.sort(kl.mean(axis=0))[::-1], color=colour, lw=1, ls="--")
     grid = left.subplots(len(rows), DIGITS)
     for (name, colour, images), axes in zip(rows, grid, strict=True):
         for image, one in zip(images, axes, strict=True):
@@ -60,10 +62,9 @@ def draw(workdirs: Sequence[str], path: Path) -> None:
             one.set(xticks=[], yticks=[])
             one.spines[:].set_visible(False)
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center", color=colour)
-    axis.axhline(EPSILON, color=style.BLACK, ls=":", lw=1.2)
-    axis.text(0, EPSILON / 1.15, "collapsed below", va="top", color=style.BLACK)
+    axis.axhline(EPSILON, color=style.BLACK, ls=":", lw=1.2, label=f"collapsed below {EPSILON}")
     axis.set(yscale="log", xlabel="latents, sorted", ylabel="KL divergence (nats)")
-    axis.legend(loc="upper right", bbox_to_anchor=(1.05, 1.27))
+    axis.legend(loc="upper right", bbox_to_anchor=(1.05, 1.35))
     style.dress(figure)
     figure.savefig(path, dpi=150)
 

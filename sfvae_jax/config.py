@@ -103,6 +103,11 @@ def base_config(
         UsageError: if it has no variant of that name, or a plugin cannot be imported.
     """
     if preset and preset not in presets:
+        if ":" in preset:
+            raise UsageError(
+                f"expected one preset after the config file, got {preset!r}; give what another one"
+                " changes as --config.KEY=VALUE"
+            )
         raise unknown_name("preset", preset, presets)
     config = options.defaults(groups(plugins))
     config.preset, config.plugins = preset, tuple(plugins)

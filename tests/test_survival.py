@@ -98,7 +98,7 @@ def test_stopped_and_started_again_ends_with_the_same_bits(start, tmp_path, tiny
     said = stop(process, signal.SIGINT)
     assert process.returncode == 130, said
     assert "resuming from the checkpoint of step" in said
-    assert "SIGINT: saving after the current call" in said
+    assert "SIGINT: saving after the steps that the devices are taking" in said
     assert f"saved at step {max(checkpoint_steps(stopped))} of 1200" in said
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import math
 import os
 import tempfile
@@ -64,6 +65,7 @@ def _font_cache() -> tempfile.TemporaryDirectory | None:
         return None
     folder = tempfile.TemporaryDirectory()
     os.environ["MPLCONFIGDIR"] = folder.name
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # it tells of the cache
     return folder
 
 

@@ -154,4 +154,4 @@ class StopSignals:
         if first and self._deferring:
             again = "; a second one ends the process at once" if number == signal.SIGINT else ""
             name = signal.Signals(number).name
-            log.info("%s: saving after the current call%s", name, again)
+            log.info("%s: saving after the steps that the devices are taking%s", name, again)

@@ -78,6 +78,10 @@ def test_the_configuration_of_a_run(capsys, tmp_path, tiny_config):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["vae.py:laptop:sampling"],
+            "expected one preset after the config file",
+        ),
         (["configs/mnist_collapse.py:laptp"], "unknown preset 'laptp'; did you mean 'laptop'?"),
         (["configs/mnist_collapse.py", "--config.objective.gama=1"], "objective.gamma?"),
         (["configs/mnist_collapse.py", "--config.objective.gamma=2"], "a number in [0, 1], got 2"),

@@ -18,7 +18,7 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     code = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
     space = {}
     exec(code, space)
-    assert np.isfinite(space["value"])
+    np.testing.assert_allclose(space["value"], 553.9, atol=0.1)
     rng, x = jax.random.key(1), space["x"]
     value = lambda params: space["loss"](params, rng, x)[0]  # noqa: E731
     gradient = jax.grad(value)(space["params"])

@@ -97,12 +97,13 @@ def test_a_second_ctrl_c_does_not_wait(signals, ended, caplog):
 
     with caplog.at_level("INFO", "sfvae_jax"), pytest.raises(Stopped):
         work(signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
-    assert caplog.messages == ["SIGTERM: saving after the current call"]
+    assert caplog.messages == ["SIGTERM: saving after the steps that the devices are taking"]
     assert ended == []
     with caplog.at_level("INFO", "sfvae_jax"), pytest.raises(Stopped):
         work(signal.SIGINT, signal.SIGINT)
     assert caplog.messages[1:] == [
-        "SIGINT: saving after the current call; a second one ends the process at once"
+        "SIGINT: saving after the steps that the devices are taking; a second one ends the process"
+        " at once"
     ]
     assert [stop.exit_status for stop in ended] == [130]
 

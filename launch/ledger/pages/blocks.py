@@ -40,6 +40,7 @@ def front(table: Table, account: Account) -> str:
         return "No record yet.\n"
     shown = table_of(_summary(records, table.front))
     rows = [[code(name), *map(cell_text, cells)] for name, cells in shown.rows]
+    missing = []
     trained = {record["config"]["objective"]["name"] for record in records}
     for name, row in published_figures(records[0])["rows"].items():
         if name not in trained:
@@ -49,7 +50,9 @@ def front(table: Table, account: Account) -> str:
                 for (measure, _), figure in zip(table.front, figures, strict=True)
             ]
             rows.append([code(name), "0", *map(cell_text, cells)])
-    return lines_of(shown.heads, rows) + "\n"
+            missing.append(code(name))
+    note = f"\nNo run of {' and '.join(missing)} has been recorded yet.\n" if missing else ""
+    return lines_of(shown.heads, rows) + "\n" + note
 
 
 def line(table: Table) -> str:

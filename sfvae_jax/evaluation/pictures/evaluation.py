@@ -113,16 +113,15 @@ def _draw_traversals(
         original = np.asarray(to_unit_interval(images[number]))
         rebuilt = decode_means(trained, code) / trained.data_scale
         moved = traversals(trained, code, dimensions, values) / trained.data_scale
-        rows = {
-            f"latent {dimension + 1}\n{name} {scores[dimension]:.2g}": np.stack(
-                [original, rebuilt, *row]
-            )
-            for dimension, row in zip(dimensions, moved, strict=True)
-        }
+        rows = {}
+        for dimension, row in zip(dimensions, moved, strict=True):
+            of_latent = f"latent {dimension + 1}\n{name} {scores[dimension]:.2g}"
+            here = f"here {code[dimension]:.1f}"
+            rows[f"{of_latent}\n{here}"] = np.stack([original, rebuilt, *row])
         figures.draw_images(
             rows,
             f"{title}: each latent from -{options.limit:g} to {options.limit:g};"
-            " first the image and its reconstruction",
+            " first the image and its reconstruction, from the values that stand behind 'here'",
             folder / f"traversals_{number}.png",
         )
 

@@ -226,6 +226,14 @@ def test_measures_of_a_model():
     assert 1 <= metrics["least_effective_sample_size"] < metrics["effective_sample_size"] < 2000
 
 
+def test_few_effective_samples_are_a_caveat():
+    _, _, caveats, *_ = evaluation.measure(_trained())
+    assert not caveats
+    _, _, caveats, *_ = evaluation.measure(_trained(num_samples=2))
+    assert set(caveats) == {"marginal_likelihood", "marginal_likelihood_without_constant"}
+    assert all("of 2, so it is far too low" in text for text in caveats.values())
+
+
 def test_num_images_and_a_single_image():
     first = evaluation.measure(_trained(num_images=5))[0]
     expected = _log_evidence(_trained().images[:5].reshape(5, 6) / 255.0).mean()
