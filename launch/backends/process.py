@@ -22,6 +22,7 @@ def start(
     dies_by: Signals,
     *,
     environment: Mapping[str, str] | None = None,
+    cores: Sequence[int] = (),
 ) -> subprocess.Popen:
     """Starts `python -m sfvae_jax.main` and appends its output to a log.
 
@@ -32,12 +33,14 @@ def start(
         log: the log file; its folder exists.
         dies_by: the signal that the process receives when this process ends.
         environment: variables in addition to those of this process.
+        cores: numbers of the cores that it may use; (): all.
 
     Raises:
         OSError: if the log cannot be written, or the process cannot be started.
     """
     command = [sys.executable, "-m", "sfvae_jax.main", *arguments]
     tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(dies_by))]
+    tie.append(",".join(map(str, cores)))
     with log.open("ab") as file:
         file.write(f"{_HEADER}{shlex.join(command)}\n".encode(errors="surrogateescape"))
         file.flush()

@@ -12,7 +12,7 @@ from helpers import wait_for
 
 from launch.backends import ray_cluster, ray_task, tied
 from launch.backends.base import Ended
-from launch.backends.local import LocalBackend
+from launch.backends.local import LocalBackend, shares
 from launch.backends.process import ending
 from launch.backends.ray_cluster import _shipped
 from launch.progress import last_step
@@ -34,7 +34,7 @@ LINUX = pytest.mark.skipif(
 def test_a_tied_command_ends_with_the_process_that_started_it():
     starts = (
         "import os, subprocess, sys\n"
-        "tie = [sys.executable, '-IS', sys.argv[1], str(os.getpid()), '9']\n"
+        "tie = [sys.executable, '-IS', sys.argv[1], str(os.getpid()), '9', '']\n"
         "process = subprocess.Popen([*tie, '/bin/sleep', '600'])\n"
         "print(process.pid, flush=True)\n"
         "process.wait()\n"
@@ -49,7 +49,8 @@ def test_a_tied_command_ends_with_the_process_that_started_it():
 
 @LINUX
 def test_a_command_whose_parent_is_gone_does_not_start(tmp_path):
-    gone = [sys.executable, tied.__file__, "1", "9", "/usr/bin/touch", str(tmp_path / "started")]
+    command = ["/usr/bin/touch", str(tmp_path / "started")]
+    gone = [sys.executable, tied.__file__, "1", "9", "", *command]
     assert subprocess.run(gone).returncode == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -62,7 +63,7 @@ def fake_runs(*scripts):
 def shell(monkeypatch):
     """Makes the runs shell scripts, on this machine and in a task of Ray."""
 
-    def start(arguments, log, dies_by, environment=None):
+    def start(arguments, log, dies_by, environment=None, cores=()):
         with log.open("ab") as file:
             file.write(b"+ sh\n")
             file.flush()
@@ -105,6 +106,45 @@ def test_local_runs_take_turns_and_report_how_they_ended(tmp_path, shell):
     counts = [int(line) for line in (tmp_path / "counts").read_text().split()]
     assert len(counts) == 4
     assert max(counts) <= 2
+
+
+@LINUX
+def test_a_tied_command_has_its_cores():
+    core = max(os.sched_getaffinity(0))
+    prints = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+    command = [sys.executable, tied.__file__, str(os.getpid()), "9", str(core), *prints]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == f"{{{core}}}\n"
+
+
+def test_each_local_run_has_cores_of_its_own(tmp_path, monkeypatch):
+    """The cores that a run has left are those of the next one."""
+    given = {}
+
+    def start(arguments, log, dies_by, *, cores):
+        given[log.stem] = cores
+        return subprocess.Popen(arguments)
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr("launch.backends.local.start", start)
+    sleeps = ("0.5", "0", "0.5")
+    runs = [SimpleNamespace(name=f"{i}", arguments=["sleep", t]) for i, t in enumerate(sleeps)]
+    ended = poll_until_over(LocalBackend(runs, tmp_path, jobs=2))
+    assert ended == {"0": (0, ""), "1": (0, ""), "2": (0, "")}
+    assert given == {"0": [0], "1": [1], "2": [1]}
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "expected"),
+    [
+        (range(8), 2, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        (range(3), 2, [[0], [1]]),
+        (range(2), 1, [[]]),
+        (range(2), 3, [[], [], []]),
+    ],
+)
+def test_jobs_share_the_cores(monkeypatch, cores, jobs, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(cores), raising=False)
+    assert shares(jobs) == expected
 
 
 def test_local_runs_are_stopped_and_waited_for(tmp_path, shell):
