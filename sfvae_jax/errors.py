@@ -39,9 +39,14 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+# What names that are common elsewhere are called here.
+_MEANT = {"elbo": "sampling", "vae": "sampling", "normal": "gaussian"}
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Returns the error for a name that a table does not have, with the most similar one."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    meant = _MEANT.get(name.lower())
+    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

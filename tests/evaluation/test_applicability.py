@@ -145,8 +145,8 @@ def test_a_deterministic_model_has_a_reconstruction_error_and_reasons(trained):
     }
     assert reasons.keys() == metrics.keys() - {"reconstruction_error"}
     assert all(reasons.values())
-    assert set(evaluation.reconstructions(point, 3)) == {"at mean"}
-    assert set(evaluation.reconstructions(trained, 3)) == {"at mean", "at sample"}
+    assert set(evaluation.reconstructions(point, 3)) == {"at the code"}
+    assert set(evaluation.reconstructions(trained, 3)) == {"at the code", "at a sample"}
 
 
 def test_prior_samples_and_manifold_spread_as_the_prior(trained):

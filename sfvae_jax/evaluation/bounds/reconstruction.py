@@ -46,17 +46,17 @@ def squared_errors(trained: TrainedModel, num_samples: int) -> tuple[np.ndarray,
 
 
 def reconstructions(trained: TrainedModel, num_images: int) -> dict[str, np.ndarray]:
-    """Returns reconstructions of the first images, [num_images, ...], by "at mean" and "at sample".
+    """Returns reconstructions of the first images, "at the code" and "at a sample".
 
-    A posterior without samples has no "at sample".
+    Each is [num_images, ...]. A posterior without samples has no "at a sample".
     """
 
     def both(params: Any, x: Array, key: Array) -> dict[str, Array]:
         posterior = trained.encode(params, x)
-        rows = {"at mean": trained.reconstruct(params, posterior.center())}
+        rows = {"at the code": trained.reconstruct(params, posterior.center())}
         if hasattr(posterior, "sample_and_log_prob"):
             sample, _ = posterior.sample_and_log_prob(key)
-            rows["at sample"] = trained.reconstruct(params, sample)
+            rows["at a sample"] = trained.reconstruct(params, sample)
         return rows
 
     return trained.map_images(both, trained.images[:num_images], key="reconstructions")
