@@ -18,7 +18,7 @@ def shares(jobs: int) -> list[list[int]]:
     """Returns the cores of each job, which it has to itself.
 
     Threads of several runs on the same cores wait for each other, and wait actively: two runs of
-    SFVAE's Table 4 on the same two cores take twice the processor time of two that have one each.
+    SFVAE's Table 4 on the same two cores take three times as long as two that have one each.
 
     Returns:
         Equal shares of the cores of this process; empty ones, which stand for all cores, for a
@@ -60,8 +60,7 @@ class LocalBackend:
                 continue
             try:
                 # If the sweep itself dies, its runs may still save.
-                cores = self._free[0]
-                process = start(run.arguments, self._log(run), signal.SIGTERM, cores=cores)
+                process = start(run.arguments, self._log(run), signal.SIGTERM, cores=self._free[0])
                 self._working.append((run, process, self._free.pop(0)))
             except OSError as error:
                 not_started.append(Ended(run, 1, str(error)))

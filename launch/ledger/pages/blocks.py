@@ -63,17 +63,17 @@ def line(table: Table) -> str:
 def overview(papers: Mapping[str, Sequence[Table]], accounts: Mapping[str, Account]) -> str:
     """Returns how many runs have records: in all, and in a table of all tables."""
     rows = ["| table or figure | runs with a record | runs |", "| --- | --- | --- |"]
-    shown = [accounts[table.name] for tables in papers.values() for table in tables if table.parts]
+    counts = []
     for paper, tables in papers.items():
-        for table in tables:
-            if table.parts:
-                account = accounts[table.name]
-                link = f"[{table.title}]({paper}.md#{anchor(table.title)})"
-                rows.append(f"| {link} | {len(account.records)} | {len(account.filed)} |")
-    records = sum(len(account.records) for account in shown)
-    runs = sum(len(account.filed) for account in shown)
-    begun = sum(bool(account.records) for account in shown)
-    total = f"{records} of {runs} runs have a record, in {begun} of {len(shown)} tables"
+        for table in (table for table in tables if table.parts):
+            recorded, filed = len(accounts[table.name].records), len(accounts[table.name].filed)
+            link = f"[{table.title}]({paper}.md#{anchor(table.title)})"
+            rows.append(f"| {link} | {recorded} | {filed} |")
+            counts.append((recorded, filed))
+    records = sum(recorded for recorded, _ in counts)
+    runs = sum(filed for _, filed in counts)
+    begun = sum(recorded > 0 for recorded, _ in counts)
+    total = f"{records} of {runs} runs have a record, in {begun} of {len(counts)} tables"
     return "\n".join([f"{total} and figures.", "", *rows]) + "\n"
 
 
