@@ -29,6 +29,15 @@ CLASSES = (
 # The splits of a data set.
 SPLITS = {"train": BLACK, "valid": ORANGE, "test": GREEN}
 
+# Small dots beside the mean of several runs.
+SINGLE_RUNS: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 3.5,
+    "markeredgewidth": 0,
+    "alpha": 0.5,
+    "linestyle": "none",
+}
+
 MARKERS = ("o", "s", "^", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 

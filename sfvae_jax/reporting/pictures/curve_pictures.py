@@ -14,12 +14,6 @@ from sfvae_jax.evaluation import style
 from sfvae_jax.evaluation.figures import legend_below, new_figure, save
 
 _FEW = 12  # with so many points or fewer, a curve shows each of its runs
-_SINGLE: dict[str, Any] = {
-    "markersize": 3.5,
-    "markeredgewidth": 0,
-    "alpha": 0.5,
-    "linestyle": "none",
-}
 _ASIDE = 6.0  # points between a mean, its runs on the right and what is published on the left
 
 
@@ -119,7 +113,7 @@ def draw_panels(
     for axes, panel in zip(grid, panels, strict=False):
         handles |= _draw_panel(axes, panel, looks)
     if any(_shows_runs(curve) for panel in panels for curve in panel.curves):
-        handles["single runs"] = grid[0].plot([], [], "o", **_SINGLE, color=style.GREY)[0]
+        handles["single runs"] = grid[0].plot([], [], **style.SINGLE_RUNS, color=style.GREY)[0]
     legend_below(figure, handles)
     save(figure, path, metadata)
 
@@ -156,8 +150,8 @@ def _draw_curve(axes: Any, curve: Curve, look: style.Look) -> Any:
         axes.errorbar(xs, means, deviations, color=color, capsize=3, fmt="none", elinewidth=1.2)
         for x in (x for x, mean in zip(xs, means, strict=True) if np.isfinite(mean)):
             values = curve.points[x]
-            dots = {**_SINGLE, "color": color, "transform": _aside(axes, _ASIDE)}
-            axes.plot([x] * len(values), values, "o", **dots)
+            dots = {**style.SINGLE_RUNS, "color": color, "transform": _aside(axes, _ASIDE)}
+            axes.plot([x] * len(values), values, **dots)
             _include(axes, [x] * len(values), values)
     else:
         low, high = means - deviations, means + deviations

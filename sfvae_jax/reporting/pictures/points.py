@@ -18,13 +18,6 @@ _COLUMNS = 4  # most panels in a row
 _LABEL = 36  # most characters in a line of a method's name
 _PANEL, _ROW, _LINE = 2.7, 0.46, 0.19  # inches: a panel's width, a row's height, a line of text
 _APART = 0.12  # inches between single runs, their mean and what is published
-_SINGLE: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 3.5,
-    "markeredgewidth": 0,
-    "alpha": 0.5,
-    "linestyle": "none",
-}
 _PUBLISHED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 6}
 _MOST = 50.0  # a scale is logarithmic if its values are further apart than by this factor
 
@@ -150,8 +143,8 @@ def _draw_panel(
         own = [steps[row.step][measure] for steps in of_seeds.get(name, ())]
         color, marker, _ = look[name]
         if len(own) > 1:
-            kinds["single runs"] = _SINGLE
-            axes.plot(own, [place - _APART] * len(own), color=color, **_SINGLE)
+            kinds["single runs"] = style.SINGLE_RUNS
+            axes.plot(own, [place - _APART] * len(own), color=color, **style.SINGLE_RUNS)
             drawn += own
         points = [(cell["mean"], cell["std"], place, {"marker": marker})]
         kinds["obtained" if cell["std"] is None else "mean ± standard deviation"] = {"marker": "o"}
