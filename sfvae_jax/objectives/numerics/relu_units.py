@@ -35,11 +35,10 @@ from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.tangents import quadratic_form, symmetric_product
 
-_PARTS = (1 / 8, 1 / 4, 5 / 12, 1)  # of all units, to which an example's r is rounded up
+_PARTS = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 5 / 12, 1)  # of all units; r is rounded up to one of them
 _MOST = 4  # beyond this part on average, the layers' own products are taken
 _WORTH = 8  # how many times the shared products the layers' own must take
 _FEWEST = 128  # units of all layers
-_TOGETHER = 4  # examples whose r is rounded up to the same part
 
 Kernels = tuple[Array, ...]
 
@@ -209,7 +208,7 @@ def _shared(products: bool, kernels: Kernels, usual: Array) -> Shared:
 
 
 def _differing(active: Array, usual: Array) -> Units:
-    """Returns the units of every example, [B/c, c, ...], and a level for c examples, [B/c]."""
+    """Returns the units of every example, [B, ...]."""
     differs = active != usual[None, :]
     counts = jnp.sum(differs, axis=1)
     size = active.shape[1]
@@ -217,11 +216,8 @@ def _differing(active: Array, usual: Array) -> Units:
     order = jnp.sort(jnp.where(differs, numbers, numbers + size), axis=1) % size
     signs = jnp.where(jnp.take_along_axis(active, order, axis=1), 1.0, -1.0)
     signs = jnp.where(numbers < counts[:, None], signs, 0.0)
-    together = next(c for c in range(_TOGETHER, 0, -1) if len(active) % c == 0)
-    most = jnp.max(counts.reshape(-1, together), axis=1)
-    level = jnp.sum(most[:, None] > jnp.array(_capacities(size)[:-1])[None, :], axis=1)
-    grouped = (-1, together, size)
-    return Units(order.reshape(grouped), signs.reshape(grouped), level)
+    level = jnp.sum(counts[:, None] > jnp.array(_capacities(size)[:-1])[None, :], axis=1)
+    return Units(order, signs, level)
 
 
 def _capacities(size: int) -> list[int]:
@@ -259,17 +255,14 @@ def _by_units(products: bool, kernels: Kernels, active: Array, usual: Array) -> 
     shared, layers = _shared(products, kernels, usual), len(kernels) - 1
 
     def of_some(capacity: int, order: Array, signs: Array) -> Array:
-        def of_one(order: Array, signs: Array) -> Array:
-            gathered = _gathered(shared, order[:capacity])
-            return shared.base + _change(layers, signs[:capacity], gathered)
+        gathered = _gathered(shared, order[:capacity])
+        return shared.base + _change(layers, signs[:capacity], gathered)
 
-        return jax.vmap(of_one)(order, signs)
-
-    def of_group(units: Units) -> Array:
+    def of_one(units: Units) -> Array:
         return _for_each_level(len(usual), units.level, of_some, units.order, units.signs)
 
-    groups = jax.lax.map(of_group, _differing(active, usual))
-    return groups.reshape(-1, *groups.shape[2:])
+    # One after another: XLA's batched products are slower on a CPU.
+    return jax.lax.map(of_one, _differing(active, usual))
 
 
 def _gradient_by_units(
@@ -281,14 +274,10 @@ def _gradient_by_units(
     def add_some(
         capacity: int, total: Shared, order: Array, signs: Array, cotangent: Array
     ) -> Shared:
-        order, signs = order[:, :capacity], signs[:, :capacity]
-
-        def of_one(order: Array, signs: Array, cotangent: Array) -> Any:
-            change = functools.partial(_change, layers, signs)
-            return jax.vjp(change, _gathered(shared, order))[1](cotangent)[0]
-
-        inputs, paths, outputs, inner = jax.vmap(of_one)(order, signs, cotangent)
-        at = order[:, :, None], order[:, None, :]
+        order = order[:capacity]
+        change = functools.partial(_change, layers, signs[:capacity])
+        ((inputs, paths, outputs, inner),) = jax.vjp(change, _gathered(shared, order))[1](cotangent)
+        at = order[:, None], order[None, :]
         return total._replace(
             inputs=total.inputs.at[order].add(inputs),
             paths=total.paths.at[at].add(paths),
@@ -296,13 +285,11 @@ def _gradient_by_units(
             inner=None if total.inner is None else total.inner.at[at].add(inner),
         )
 
-    def add_group(total: Shared, group: tuple[Units, Array]) -> tuple[Shared, None]:
-        units, cotangent = group
+    def add_one(total: Shared, one: tuple[Units, Array]) -> tuple[Shared, None]:
+        units, cotangent = one
         given = total, units.order, units.signs, cotangent
         return _for_each_level(len(usual), units.level, add_some, *given), None
 
-    units = _differing(active, usual)
     start = jax.tree.map(jnp.zeros_like, shared)._replace(base=jnp.sum(cotangent, axis=0))
-    grouped = cotangent.reshape(*units.order.shape[:2], *cotangent.shape[1:])
-    total, _ = jax.lax.scan(add_group, start, (units, grouped))
+    total, _ = jax.lax.scan(add_one, start, (_differing(active, usual), cotangent))
     return pull(total)[0]

@@ -22,7 +22,9 @@ from sfvae_jax.objectives.numerics.decoders import (
     KnownTangents,
     has_short_form,
 )
-from sfvae_jax.objectives.numerics.linear_algebra import matmul
+from sfvae_jax.objectives.numerics.linear_algebra import matmul, one_by_one_on_cpu
+
+_LARGE = 128  # rows whose product with themselves is taken by halves
 
 
 def push_basis(
@@ -224,8 +226,17 @@ Jacobian = Rows | FactoredRows | ActiveLayers
 @jax.custom_jvp
 def symmetric_product(rows: Array) -> Array:
     """R R' for R [m, n]."""
-    rows = _rounded(rows)
-    return matmul(rows, rows.T)
+    return one_by_one_on_cpu(_product_with_itself, _rounded(rows))
+
+
+def _product_with_itself(rows: Array) -> Array:
+    """R R', of which the part below the diagonal is copied where that saves time."""
+    if len(rows) < _LARGE:
+        return matmul(rows, rows.T)
+    half = len(rows) // 2
+    first, last = rows[:half], rows[half:]
+    above = matmul(first, rows.T)  # the upper half of the result
+    return jnp.block([[above], [above[:, half:].T, matmul(last, last.T)]])
 
 
 def _rounded(rows: Array) -> Array:
