@@ -58,7 +58,7 @@ def axis_bend(
     If 1/c is `likelihood.fisher` and `decode` returns the likelihood's location, this is the same
     for other likelihoods, to second order.
 
-    It takes 1 + m (2 + 2 num_steps + 2 num_bisections) decoder passes and m tangent passes.
+    It takes 1 + m (3 + 2 num_steps + 2 num_bisections) decoder passes and m tangent passes.
 
     Args:
         decode: maps one latent [m] to a mean of any shape with n elements.
@@ -84,20 +84,26 @@ def axis_bend(
     check_at_least_one("num_steps", num_steps)
     mean, stddev, _ = latent_gaussian(mean, stddev)
     center, jacobian = decoder_jacobian(decode, mean)
-    variance = scalar_or_per_element(observation_variance, center)
-    center, rows = wide(center).ravel(), wide(jacobian).T
+    variance = jnp.atleast_1d(scalar_or_per_element(observation_variance, center))[None, :]
+    rows, axes = wide(jacobian).T, jnp.arange(mean.size)
+
+    def decoded(values: Array) -> Array:
+        """The decoder's means [m, n] where one latent after another has its own of the values."""
+        return jax.vmap(lambda i, value: wide(decode(mean.at[i].set(value))).ravel())(axes, values)
+
+    centers = decoded(mean)  # f(mu), rounded as what it is compared with
 
     def squares(steps: Array) -> tuple[Array, Array]:
         """|b_i(t_i)|^2 and t_i^2 |J e_i|^2 for a step [m] along each axis."""
         moved = mean + steps
         steps = moved - mean  # as rounded in the sum, so that a straight line has no bend
 
-        def along(axis: Array, value: Array, step: Array, row: Array) -> tuple[Array, Array]:
-            tangent = step * row
-            bend = wide(decode(mean.at[axis].set(value))).ravel() - center - tangent
-            return jnp.sum(jnp.square(bend) / variance), jnp.sum(jnp.square(tangent) / variance)
-
-        return jax.vmap(along)(jnp.arange(mean.size), moved, steps, rows)
+        tangents = steps[:, None] * rows
+        bends = decoded(moved) - centers - tangents
+        return (
+            jnp.sum(jnp.square(bends) / variance, axis=1),
+            jnp.sum(jnp.square(tangents) / variance, axis=1),
+        )
 
     def both_ways(steps: Array) -> tuple[Array, Array]:
         """The squares [2, m] of steps [m] forwards and backwards."""

@@ -14,7 +14,6 @@ from sfvae_jax.evaluation import figures
 from sfvae_jax.evaluation.linearization import bend
 
 N, M, IMAGES, VARIANCE, SHARE = 6, 3, 30, 0.3, 0.2
-ROUNDING = 1e-12  # nats; some processors round f(mu + s e) and f(mu) differently
 _rng = np.random.default_rng(0)
 LINEAR, CURVES = _rng.normal(size=(N, M)), 0.5 * _rng.normal(size=(N, M, M))
 CURVES = CURVES + np.swapaxes(CURVES, 1, 2)
@@ -89,8 +88,7 @@ def test_a_quadratic_decoder_has_closed_forms(family):
         "axis_bend": width**4 * curves / (8 * VARIANCE),
     }
     for name, value in each.items():
-        tiled = np.tile(value, (IMAGES, 1))
-        np.testing.assert_allclose(getattr(found, name), tiled, rtol=1e-3, atol=ROUNDING)
+        np.testing.assert_allclose(getattr(found, name), np.tile(value, (IMAGES, 1)), rtol=1e-3)
     radius = 2 * np.sqrt(SHARE * lengths[:2] / curves[:2])
     np.testing.assert_allclose(found.radius[0, :2], radius, rtol=2e-3)
 
@@ -165,9 +163,7 @@ def test_the_table_and_the_picture_are_by_latent(tmp_path, monkeypatch):
     found = bend.image_bends(trained, trained.config.bend)
     order = np.argsort(-found.axis_tangent[0])
     assert [row[0] for row in rows[2:]] == [str(i + 1) for i in order]
-    *unread, tangent, bent, share = rows[-1]
-    assert [*unread, tangent, share] == ["3", "0%", "—", "—", "—", "—", "0", "—"]
-    assert 0.0 <= float(bent) < ROUNDING
+    assert rows[-1] == ["3", "0%", "—", "—", "—", "—", "0", "0", "—"]
     for row, i in zip(rows[2:-1], order, strict=False):
         assert row[1] == "100%"
         quoted = [float(row[k]) for k in (2, 3, 6, 7)]
