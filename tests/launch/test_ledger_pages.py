@@ -15,7 +15,7 @@ from launch.ledger.pages.plots import digest_in
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
 from launch.ledger.times import between, duration
-from launch.ledger.views import Curves, Grid, Measures, Pictures
+from launch.ledger.views import Curves, Grid, Measures, Pictures, Steps
 from sfvae_jax.errors import UsageError
 
 PAGE = "# Tiny\n\nBefore.\n\n{}\nBetween, by hand.\n\n{}"
@@ -173,6 +173,29 @@ def test_the_end_of_a_run_is_no_earlier_step(ledger):
     text = (folder / "tiny.md").read_text()
     assert "collapse fraction, step" not in text.partition("Measures that some runs")[0]
     assert "`sampling` lack are left out: collapse fraction, step 200 (2 of 3)" in text
+
+
+def test_a_view_over_steps_has_a_table_for_each_method(ledger):
+    folder, papers, (path, *_) = ledger
+    ((table, other),) = papers.values()
+    shows = (Steps(("kl_divergence", "collapse_fraction")),)
+    pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
+    text = (folder / "tiny.md").read_text()
+    assert "| `sampling`, step | 100 | 200 |\n| --- | --- | --- |\n| KL divergence | 3.0 ± 1.0" in text
+    assert "| collapse fraction | 100.0% ± 0.0% / 99.0% ± 1.5% | 40.0% ± 20.0% † /" in text
+    assert text.count(": it is odd.") == 1
+
+
+def test_a_table_may_show_some_of_the_runs(ledger):
+    folder, papers, _ = ledger
+    ((table, other),) = papers.values()
+    columns = (("kl_divergence", "end"),)
+    shows = (Measures(columns, (("seed", "2"),)), Measures(columns, (("seed", "9"),)))
+    pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
+    text = (folder / "tiny.md").read_text()
+    assert "seed 2:\n\n| method | runs | KL divergence, step 200 |" in text
+    assert "| `sampling` | 1 | 4.0 " in text
+    assert "seed 9" not in text
 
 
 def test_a_cell_of_a_grid_is_one_method(ledger):

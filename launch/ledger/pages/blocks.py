@@ -10,11 +10,11 @@ from launch.ledger.pages.plots import pictures_of
 from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import END, Grid, Measures, Pictures, is_in
+from launch.ledger.views import END, Grid, Measures, Pictures, Steps, View, is_in
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.cells import Cell, table_of
+from sfvae_jax.reporting.cells import Cell, cell_of, table_of
 from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
-from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.measures import number, title
 from sfvae_jax.reporting.published_rows import published_figures
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten
@@ -88,7 +88,7 @@ def _setting(setting: str) -> str:
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
-    texts = [_measures(view, records) for view in table.shows if isinstance(view, Measures)]
+    texts = [text for view in table.shows for text in _tables(view, records)]
     grids = [view for view in table.shows if isinstance(view, Grid)]
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
@@ -101,8 +101,33 @@ def _files(table: Table) -> list[str]:
     return [f"Each run draws pictures into its folder `figures/`: {named}."] if files else []
 
 
-def _measures(view: Measures, records: Sequence[Record]) -> str:
-    return to_markdown(_summary(records, view.columns)).rstrip()
+def _tables(view: View, records: Sequence[Record]) -> list[str]:
+    """Returns the tables of methods that a view shows, with their headings; most have none."""
+    if isinstance(view, Steps):
+        return _over_steps(view, records)
+    if not isinstance(view, Measures):
+        return []
+    records = [record for record in records if is_in(flatten(record["config"]), view.where)]
+    if not records:
+        return []
+    heading = ", ".join(f"{key} {value}" for key, value in view.where)
+    table = to_markdown(_summary(records, view.columns)).rstrip()
+    return [f"{heading}:", table] if heading else [table]
+
+
+def _over_steps(view: Steps, records: Sequence[Record]) -> list[str]:
+    """Returns a table of measures and steps for each method, and the notes below them."""
+    summary, texts = summarize(records), []
+    for method in summary["methods"]:
+        shown = {name: method["measures"].get(name, {}) for name in view.measures}
+        method |= {"measures": shown, "incomplete": {}}
+        steps = sorted({step for cells in shown.values() for step in cells}, key=int)
+        rows = [
+            [title(name), *(cell_text(cell_of(name, step, cells.get(step))) for step in steps)]
+            for name, cells in shown.items()
+        ]
+        texts.append(lines_of([f"{code(method['method'])}, step", *steps], rows))
+    return [*texts, notes_below(summary)]
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
