@@ -136,7 +136,9 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
     once.
     """
     methods = METHODS if preset in ("bounds", "laptop") else TRAINED_BY
-    for data in ({"data.name": "mnist"}, {"data.name": "omniglot"}) if preset == "bounds" else ({},):
+    for data in (
+        ({"data.name": "mnist"}, {"data.name": "omniglot"}) if preset == "bounds" else ({},)
+    ):
         for seed in range(3 if preset == "bounds" else 1):
             for method in methods:
                 add(seed=seed, **data, **method)

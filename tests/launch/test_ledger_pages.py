@@ -176,12 +176,14 @@ def test_the_end_of_a_run_is_no_earlier_step(ledger):
 
 
 def test_a_view_over_steps_has_a_table_for_each_method(ledger):
-    folder, papers, (path, *_) = ledger
+    folder, papers, _ = ledger
     ((table, other),) = papers.values()
     shows = (Steps(("kl_divergence", "collapse_fraction")),)
     pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
     text = (folder / "tiny.md").read_text()
-    assert "| `sampling`, step | 100 | 200 |\n| --- | --- | --- |\n| KL divergence | 3.0 ± 1.0" in text
+    assert (
+        "| `sampling`, step | 100 | 200 |\n| --- | --- | --- |\n| KL divergence | 3.0 ± 1.0" in text
+    )
     assert "| collapse fraction | 100.0% ± 0.0% / 99.0% ± 1.5% | 40.0% ± 20.0% † /" in text
     assert text.count(": it is odd.") == 1
 
