@@ -140,8 +140,9 @@ def _difference(claim: Claim, first: BySeed, second: BySeed) -> tuple[float, flo
     Two measures of the same runs are compared run by run. The error is None if there is only one
     run of a quantity.
     """
-    if (claim.first.table, claim.first.where) == (claim.second.table, claim.second.where):
-        each = [first[seed] - second[seed] for seed in first if seed in second]
+    each = [first[seed] - second[seed] for seed in first if seed in second]
+    same = (claim.first.table, claim.first.where) == (claim.second.table, claim.second.where)
+    if same and each:
         return mean(each), stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
     difference = mean(first.values()) - mean(second.values())
     if min(len(first), len(second)) < 2:
