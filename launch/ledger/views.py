@@ -26,7 +26,9 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """A table for each method: measures in rows, the steps at which they were taken in columns.
+    """A table for each run: measures in rows, the steps at which they were taken in columns.
+
+    Numbers stand beside their standard errors, as far as these were measured.
 
     Attributes:
         measures: the rows.

@@ -50,7 +50,7 @@ def table_of(summary: dict[str, Any]) -> Table:
     cells: list[list[str | Cell]] = [
         [
             str(method["runs"]),
-            *(cell_of(m, step, method["measures"].get(m, {}).get(step)) for m, step in columns),
+            *(_cell(m, step, method["measures"].get(m, {}).get(step)) for m, step in columns),
         ]
         for method in methods
     ]
@@ -78,8 +78,7 @@ def _columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [(m, step) for m, steps in columns.items() for step in sorted(steps, key=int)]
 
 
-def cell_of(measure: str, step: str, cell: dict[str, Any] | None) -> Cell:
-    """Returns the cell of a method for a measure and a step; None: it was not measured."""
+def _cell(measure: str, step: str, cell: dict[str, Any] | None) -> Cell:
     if cell is None:
         return Cell()
     obtained = Cell(number(measure, cell["mean"], cell["std"]), bool(cell.get("caveats")))

@@ -175,16 +175,20 @@ def test_the_end_of_a_run_is_no_earlier_step(ledger):
     assert "`sampling` lack are left out: collapse fraction, step 200 (2 of 3)" in text
 
 
-def test_a_view_over_steps_has_a_table_for_each_method(ledger):
-    folder, papers, _ = ledger
+def test_a_view_over_steps_has_a_table_for_each_run(ledger):
+    folder, papers, (path, *_) = ledger
     ((table, other),) = papers.values()
-    shows = (Steps(("kl_divergence", "collapse_fraction")),)
+    taken = {"lower_bound": -1.23, "lower_bound_standard_error": 0.5, "collapse_fraction": 0.4}
+    history = {"100": {"lower_bound": -4.0}, "200": taken}
+    _change(path, metrics=taken, history=history)
+    shows = (Steps(("lower_bound", "collapse_fraction")),)
     pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
     text = (folder / "tiny.md").read_text()
-    assert (
-        "| `sampling`, step | 100 | 200 |\n| --- | --- | --- |\n| KL divergence | 3.0 ± 1.0" in text
-    )
-    assert "| collapse fraction | 100.0% ± 0.0% / 99.0% ± 1.5% | 40.0% ± 20.0% † /" in text
+    head = "| `sampling`, seed 0, step | 100 | 200 |\n| --- | --- | --- |\n"
+    assert f"{head}| lower bound | -4.0 | -1.2 ± 0.5 |\n| collapse fraction | — | 40.0% |" in text
+    assert "| `sampling`, seed 1, step | 100 | 200 |" in text
+    assert "| collapse fraction | 100.0% | 40.0% † |" in text
+    assert "Each number is that of one run, ± its standard error." in text
     assert text.count(": it is odd.") == 1
 
 
@@ -195,9 +199,9 @@ def test_a_table_may_show_some_of_the_runs(ledger):
     shows = (Measures(columns, (("seed", "2"),)), Measures(columns, (("seed", "9"),)))
     pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
     text = (folder / "tiny.md").read_text()
-    assert "seed 2:\n\n| method | runs | KL divergence, step 200 |" in text
+    assert "`seed=2`:\n\n| method | runs | KL divergence, step 200 |" in text
     assert "| `sampling` | 1 | 4.0 " in text
-    assert "seed 9" not in text
+    assert "seed=9" not in text
 
 
 def test_a_cell_of_a_grid_is_one_method(ledger):

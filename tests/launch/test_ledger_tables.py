@@ -7,7 +7,7 @@ import pytest
 
 from launch.ledger.entries import entries_of
 from launch.ledger.tables import PAPERS, TABLES
-from launch.ledger.views import Curves, Grid, Measures, is_in
+from launch.ledger.views import Curves, Grid, Measures, Steps, is_in
 from launch.runs import expand, select
 from sfvae_jax import evaluation
 from sfvae_jax.runs.files.config_file import flatten, plain
@@ -104,6 +104,6 @@ def _shown(table):
             shown |= {measure for measure, _ in view.columns}
         elif isinstance(view, Grid):
             shown.add(view.measure)
-        elif isinstance(view, Curves):
+        elif isinstance(view, Curves | Steps):
             shown |= set(view.measures)
     return shown

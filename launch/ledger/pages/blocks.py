@@ -12,10 +12,20 @@ from launch.ledger.record import Record
 from launch.ledger.table import Table
 from launch.ledger.views import END, Grid, Measures, Pictures, Steps, View, is_in
 from sfvae_jax.errors import UsageError
-from sfvae_jax.reporting.cells import Cell, cell_of, table_of
-from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
+from sfvae_jax.reporting.cells import Cell, table_of
+from sfvae_jax.reporting.markdown import (
+    cell_text,
+    code,
+    lines_of,
+    notes_below,
+    prose,
+    to_markdown,
+)
 from sfvae_jax.reporting.measures import number, title
+from sfvae_jax.reporting.methods import by_method
+from sfvae_jax.reporting.notes import DOUBT
 from sfvae_jax.reporting.published_rows import published_figures
+from sfvae_jax.reporting.runs import by_step, caveats_at
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -110,24 +120,37 @@ def _tables(view: View, records: Sequence[Record]) -> list[str]:
     records = [record for record in records if is_in(flatten(record["config"]), view.where)]
     if not records:
         return []
-    heading = ", ".join(f"{key} {value}" for key, value in view.where)
+    heading = [f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"]
     table = to_markdown(_summary(records, view.columns)).rstrip()
-    return [f"{heading}:", table] if heading else [table]
+    return [*heading * bool(view.where), table]
 
 
 def _over_steps(view: Steps, records: Sequence[Record]) -> list[str]:
-    """Returns a table of measures and steps for each method, and the notes below them."""
-    summary, texts = summarize(records), []
-    for method in summary["methods"]:
-        shown = {name: method["measures"].get(name, {}) for name in view.measures}
-        method |= {"measures": shown, "incomplete": {}}
-        steps = sorted({step for cells in shown.values() for step in cells}, key=int)
-        rows = [
-            [title(name), *(cell_text(cell_of(name, step, cells.get(step))) for step in steps)]
-            for name, cells in shown.items()
-        ]
-        texts.append(lines_of([f"{code(method['method'])}, step", *steps], rows))
-    return [*texts, notes_below(summary)]
+    """Returns a table of measures and steps for each run, and what ± and the marks mean."""
+    texts: list[str] = []
+    notes: dict[str, None] = {}
+    for method, runs in by_method(records).items():
+        for run in runs:
+            steps = by_step(run)
+            rows = []
+            for measure in view.measures:
+                cells = [_with_error(measure, run, step) for step in steps]
+                rows.append([title(measure), *map(cell_text, cells)])
+                for step in steps:
+                    if caveat := caveats_at(run, step).get(measure):
+                        notes[f"{DOUBT} {title(measure)}: {prose(caveat)}."] = None
+            texts.append(lines_of([f"{code(method)}, seed {run['seed']}, step", *steps], rows))
+    return [*texts, "Each number is that of one run, ± its standard error.", *notes]
+
+
+def _with_error(measure: str, run: Record, step: str) -> Cell:
+    """Returns a measure of a run at a step, with its standard error if it has one."""
+    taken = by_step(run)[step]
+    value = taken.get(measure)
+    if value is None:
+        return Cell()
+    text = number(measure, value, taken.get(f"{measure}_standard_error"))
+    return Cell(text, measure in caveats_at(run, step))
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def write_pages(folder: Path, papers: Papers = PAPERS, claims: Claims = CLAIMS) 
         claims: by their headings; those about other tables are left out.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none; if
+            two runs of a claim's quantity have the same seed.
         OSError: if a file cannot be read or written.
     """
     accounts = _accounts(folder, papers)
@@ -61,7 +62,8 @@ def check_pages(folder: Path, papers: Papers = PAPERS, claims: Claims = CLAIMS) 
         claims: by their headings; those about other tables are left out.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none; if
+            two runs of a claim's quantity have the same seed.
         OSError: if a file cannot be read.
     """
     accounts = _accounts(folder, papers)
@@ -104,7 +106,7 @@ def _pages(folder: Path, papers: Papers, claims: Claims, accounts: Accounts) -> 
     claimed = {
         heading: kept
         for heading, group in claims.items()
-        if (kept := [claim for claim in group if claim.tables <= accounts.keys()])
+        if (kept := [claim for claim in group if claim.table in accounts])
     }
     if claimed:
         index["claims"] = table_of_claims(claimed, papers, accounts)
