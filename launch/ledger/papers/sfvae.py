@@ -152,7 +152,7 @@ TABLES = (
     ),
     Table(
         "sfvae-section4.3-bounds",
-        "SFVAE Section 4.3: bounds after equal steps and equal times",
+        "SFVAE Section 4.3, bounds: after equal steps and equal times",
         (
             Part(
                 "configs/gradient_noise.py:bounds",
@@ -265,7 +265,7 @@ TABLES = (
     ),
     Table(
         "sfvae-figure2-bend",
-        "SFVAE Figure 2: with a weight on the decoder's bend",
+        "SFVAE Figure 2, bend: with a weight on the decoder's bend",
         (Part("configs/mnist_bend.py", ("seed=0", "objective.bend_weight=[01].0"), hours=0.2),),
         "A weight on the decoder's bend is not in the paper. The sweep also has a weight of 10, and"
         " two more seeds.",
