@@ -17,9 +17,24 @@ class Measures:
 
     Attributes:
         columns: (measure, step) of each column; the step is a number or "end". Empty: all measures.
+        where: (key, value) pairs that a run must have to be in this table.
     """
 
     columns: tuple[tuple[str, str], ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A table for each run: measures in rows, the steps at which they were taken in columns.
+
+    Numbers stand beside their standard errors, as far as these were measured.
+
+    Attributes:
+        measures: the rows.
+    """
+
+    measures: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Pictures:
     files: tuple[str, ...]
 
 
-View = Measures | Grid | Curves | Pictures
+View = Measures | Steps | Grid | Curves | Pictures
 
 
 def is_in(config: Mapping[str, Any], where: tuple[tuple[str, str], ...]) -> bool:

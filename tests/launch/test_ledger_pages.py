@@ -15,7 +15,7 @@ from launch.ledger.pages.plots import digest_in
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
 from launch.ledger.times import between, duration
-from launch.ledger.views import Curves, Grid, Measures, Pictures
+from launch.ledger.views import Curves, Grid, Measures, Pictures, Steps
 from sfvae_jax.errors import UsageError
 
 PAGE = "# Tiny\n\nBefore.\n\n{}\nBetween, by hand.\n\n{}"
@@ -173,6 +173,35 @@ def test_the_end_of_a_run_is_no_earlier_step(ledger):
     text = (folder / "tiny.md").read_text()
     assert "collapse fraction, step" not in text.partition("Measures that some runs")[0]
     assert "`sampling` lack are left out: collapse fraction, step 200 (2 of 3)" in text
+
+
+def test_a_view_over_steps_has_a_table_for_each_run(ledger):
+    folder, papers, (path, *_) = ledger
+    ((table, other),) = papers.values()
+    taken = {"lower_bound": -1.23, "lower_bound_standard_error": 0.5, "collapse_fraction": 0.4}
+    history = {"100": {"lower_bound": -4.0}, "200": taken}
+    _change(path, metrics=taken, history=history)
+    shows = (Steps(("lower_bound", "collapse_fraction")),)
+    pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
+    text = (folder / "tiny.md").read_text()
+    head = "| `sampling`, seed 0, step | 100 | 200 |\n| --- | --- | --- |\n"
+    assert f"{head}| lower bound | -4.0 | -1.2 ± 0.5 |\n| collapse fraction | — | 40.0% |" in text
+    assert "| `sampling`, seed 1, step | 100 | 200 |" in text
+    assert "| collapse fraction | 100.0% | 40.0% † |" in text
+    assert "Each number is that of one run, ± its standard error." in text
+    assert text.count(": it is odd.") == 1
+
+
+def test_a_table_may_show_some_of_the_runs(ledger):
+    folder, papers, _ = ledger
+    ((table, other),) = papers.values()
+    columns = (("kl_divergence", "end"),)
+    shows = (Measures(columns, (("seed", "2"),)), Measures(columns, (("seed", "9"),)))
+    pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
+    text = (folder / "tiny.md").read_text()
+    assert "`seed=2`:\n\n| method | runs | KL divergence, step 200 |" in text
+    assert "| `sampling` | 1 | 4.0 " in text
+    assert "seed=9" not in text
 
 
 def test_a_cell_of_a_grid_is_one_method(ledger):

@@ -10,12 +10,22 @@ from launch.ledger.pages.plots import pictures_of
 from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import END, Grid, Measures, Pictures, is_in
+from launch.ledger.views import END, Grid, Measures, Pictures, Steps, View, is_in
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
-from sfvae_jax.reporting.measures import number
+from sfvae_jax.reporting.markdown import (
+    cell_text,
+    code,
+    lines_of,
+    notes_below,
+    prose,
+    to_markdown,
+)
+from sfvae_jax.reporting.measures import number, title
+from sfvae_jax.reporting.methods import by_method
+from sfvae_jax.reporting.notes import DOUBT
 from sfvae_jax.reporting.published_rows import published_figures
+from sfvae_jax.reporting.runs import by_step, caveats_at
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -88,7 +98,7 @@ def _setting(setting: str) -> str:
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
-    texts = [_measures(view, records) for view in table.shows if isinstance(view, Measures)]
+    texts = [text for view in table.shows for text in _tables(view, records)]
     grids = [view for view in table.shows if isinstance(view, Grid)]
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
@@ -101,8 +111,46 @@ def _files(table: Table) -> list[str]:
     return [f"Each run draws pictures into its folder `figures/`: {named}."] if files else []
 
 
-def _measures(view: Measures, records: Sequence[Record]) -> str:
-    return to_markdown(_summary(records, view.columns)).rstrip()
+def _tables(view: View, records: Sequence[Record]) -> list[str]:
+    """Returns the tables of methods that a view shows, with their headings; most have none."""
+    if isinstance(view, Steps):
+        return _over_steps(view, records)
+    if not isinstance(view, Measures):
+        return []
+    records = [record for record in records if is_in(flatten(record["config"]), view.where)]
+    if not records:
+        return []
+    heading = [f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"]
+    table = to_markdown(_summary(records, view.columns)).rstrip()
+    return [*heading * bool(view.where), table]
+
+
+def _over_steps(view: Steps, records: Sequence[Record]) -> list[str]:
+    """Returns a table of measures and steps for each run, and what ± and the marks mean."""
+    texts: list[str] = []
+    notes: dict[str, None] = {}
+    for method, runs in by_method(records).items():
+        for run in runs:
+            steps = by_step(run)
+            rows = []
+            for measure in view.measures:
+                cells = [_with_error(measure, run, step) for step in steps]
+                rows.append([title(measure), *map(cell_text, cells)])
+                for step in steps:
+                    if caveat := caveats_at(run, step).get(measure):
+                        notes[f"{DOUBT} {title(measure)}: {prose(caveat)}."] = None
+            texts.append(lines_of([f"{code(method)}, seed {run['seed']}, step", *steps], rows))
+    return [*texts, "Each number is that of one run, ± its standard error.", *notes]
+
+
+def _with_error(measure: str, run: Record, step: str) -> Cell:
+    """Returns a measure of a run at a step, with its standard error if it has one."""
+    taken = by_step(run)[step]
+    value = taken.get(measure)
+    if value is None:
+        return Cell()
+    text = number(measure, value, taken.get(f"{measure}_standard_error"))
+    return Cell(text, measure in caveats_at(run, step))
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

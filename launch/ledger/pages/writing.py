@@ -6,31 +6,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launch.ledger.claims import Claim
 from launch.ledger.pages.account import Account, account_of
 from launch.ledger.pages.blocks import block, front, line, overview
+from launch.ledger.pages.claims import table_of_claims
 from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
+from launch.ledger.papers.claims import CLAIMS
 from launch.ledger.table import Table
 from launch.ledger.tables import PAPERS
 from sfvae_jax.reporting.documentation.pages import Page, page_with
 
 Accounts = Mapping[str, Account]  # by the table's name
 Papers = Mapping[str, Sequence[Table]]
+Claims = Mapping[str, Sequence[Claim]]
 
 
-def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
+def write_pages(folder: Path, papers: Papers = PAPERS, claims: Claims = CLAIMS) -> list[Path]:
     """Updates pages and pictures from the records; returns the files that changed.
 
     Args:
         folder: docs/results, with a page for each paper, index.md and, in records/, the records.
         papers: the tables of each paper.
+        claims: by their headings; those about other tables are left out.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none; if
+            two runs of a claim's quantity have the same seed.
         OSError: if a file cannot be read or written.
     """
     accounts = _accounts(folder, papers)
     changed = []
-    for page in _pages(folder, papers, accounts):
+    for page in _pages(folder, papers, claims, accounts):
         if not page.is_current:
             page.write()
             changed.append(page.path)
@@ -45,7 +51,7 @@ def write_pages(folder: Path, papers: Papers = PAPERS) -> list[Path]:
     return changed
 
 
-def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
+def check_pages(folder: Path, papers: Papers = PAPERS, claims: Claims = CLAIMS) -> list[str]:
     """Returns what differs between the pages and the records, and files that belong to no table.
 
     Texts are compared as they are, pictures by the digests of their content.
@@ -53,16 +59,18 @@ def check_pages(folder: Path, papers: Papers = PAPERS) -> list[str]:
     Args:
         folder: docs/results.
         papers: the tables of each paper.
+        claims: by their headings; those about other tables are left out.
 
     Raises:
-        UsageError: if a page lacks the block of a table, or has a block that belongs to none.
+        UsageError: if a page lacks the block of a table, or has a block that belongs to none; if
+            two runs of a claim's quantity have the same seed.
         OSError: if a file cannot be read.
     """
     accounts = _accounts(folder, papers)
     wanted = _pictures(folder, papers, accounts)
     faults = [
         f"{page.path.name} is not what the records say"
-        for page in _pages(folder, papers, accounts)
+        for page in _pages(folder, papers, claims, accounts)
         if not page.is_current
     ]
     for path, panels in wanted.items():
@@ -85,7 +93,7 @@ def _accounts(folder: Path, papers: Papers) -> dict[str, Account]:
     }
 
 
-def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
+def _pages(folder: Path, papers: Papers, claims: Claims, accounts: Accounts) -> Iterator[Page]:
     """The page of each paper, the index, and README if it shows a table."""
     for paper, tables in papers.items():
         blocks = {t.name: block(t, accounts[t.name]) for t in tables if t.parts}
@@ -94,7 +102,15 @@ def _pages(folder: Path, papers: Papers, accounts: Accounts) -> Iterator[Page]:
             heading = "## The other tables and figures\n"
             blocks[f"{paper}-others"] = "\n".join([heading, *others, ""])
         yield page_with(folder / f"{paper}.md", blocks)
-    yield page_with(folder / "index.md", {"overview": overview(papers, accounts)})
+    index = {"overview": overview(papers, accounts)}
+    claimed = {
+        heading: kept
+        for heading, group in claims.items()
+        if (kept := [claim for claim in group if claim.table in accounts])
+    }
+    if claimed:
+        index["claims"] = table_of_claims(claimed, papers, accounts)
+    yield page_with(folder / "index.md", index)
     shown = [table for tables in papers.values() for table in tables if table.front]
     if shown:
         blocks = {table.name: front(table, accounts[table.name]) for table in shown}

@@ -1,0 +1,305 @@
+"""What four of the papers claim and what we add, as far as two numbers can decide it.
+
+FLOW, the fifth, has no results.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from launch.ledger.claims import Claim, Quantity
+from launch.ledger.views import END
+
+_FREE, _SAMPLING = "objective.name=sampling_free", "objective.name=sampling"
+
+
+def _of(name: str, measure: str, *where: str, step: str = END) -> Quantity:
+    """Returns a quantity; `where` holds KEY=VALUE texts."""
+    pairs = (text.partition("=")[::2] for text in where)
+    return Quantity(name, measure, tuple(pairs), step)
+
+
+def _collapse(says: str, measure: str) -> Claim:
+    """Compares the models of SFVAE's Table 4 after 1,000 steps; Eq. 21 as it is printed."""
+    eq_21 = (_FREE, "objective.log_det_weight=1.0")
+    free = _of("sampling-free", measure, *eq_21, step="1000")
+    return Claim(
+        says, "sfvae-table4", free, "less", _of("sampling", measure, _SAMPLING, step="1000")
+    )
+
+
+def _estimators(says: str, data: str, objective: str, num_samples: int) -> Claim:
+    """Compares the sampling-free model of SFVAE's Table 3 with another one."""
+    measure, on = "nll_without_constant", f"data.name={data}"
+    sampled = (f"objective.name={objective}", f"objective.num_samples={num_samples}")
+    number = "1 sample" if num_samples == 1 else f"{num_samples} samples"
+    return Claim(
+        says,
+        "sfvae-table3",
+        _of("sampling-free", measure, on, _FREE),
+        "more" if objective == "iwae" else "less",
+        _of(number, measure, on, *sampled),
+    )
+
+
+def _tangent(says: str, measure: str, relation: Literal["less", "more"], samples: int) -> Claim:
+    """Compares the linearised decoder of SFVAE's Table 1 with samples, in the sampling model."""
+    linearized = _of("tangent", f"{measure}_linearized", _SAMPLING)
+    sampled = _of(f"{samples} samples", f"{measure}_{samples}", _SAMPLING)
+    return Claim(says, "sfvae-table1", linearized, relation, sampled)
+
+
+def _sprites(says: str, measure: str, step: str = END, margin: float = 0.0) -> Claim:
+    """Compares the models of SFVAE's Table 5 with 16 latents."""
+    size = "model.latent_size=16"
+    relation: Literal["less", "equal"] = "equal" if margin else "less"
+    free = _of("sampling-free", measure, _FREE, size, step=step)
+    return Claim(
+        says, "sfvae-table5", free, relation, _of("sampling", measure, _SAMPLING, size), margin
+    )
+
+
+def _variances(says: str, objective: str, latent_size: int) -> Claim:
+    """Compares constant and learned variances of BACK's Figure 4."""
+    measure, size = "lower_bound", f"model.latent_size={latent_size}"
+    constant = _of("constant", measure, f"objective.name={objective}", size)
+    return Claim(says, "back-figure4", constant, "more", _of("learned", measure, _SAMPLING, size))
+
+
+def _scaled(says: str, scale: str, variance: str) -> Claim:
+    """Compares posterior variances of BACK's Figure 8, with two latents."""
+    where = ("objective.name=bilbo", "model.latent_size=2", f"model.latent_scale={scale}")
+    first, second = (
+        _of(f"variance {one}", "lower_bound", *where, f"posterior.variance={one}")
+        for one in (variance, "1.0")
+    )
+    return Claim(says, "back-figure8", first, "more", second)
+
+
+def _data_scales(
+    says: str, objective: str, relation: Literal["less", "equal"], margin: float = 0.0
+) -> Claim:
+    """Compares scales of the data in BACK's Figure 6."""
+    where = f"objective.name={objective}"
+    first, second = (
+        _of(f"scale {scale}", "kl_divergence", where, f"data.scale={scale}")
+        for scale in ("0.1", "10.0")
+    )
+    return Claim(says, "back-figure6", first, relation, second, margin)
+
+
+def _gaps(says: str, data: str, posterior: str, margin: float = 0.0) -> Claim:
+    """Compares the two gaps of a model of GAPS's Table 2, on test images."""
+    where = (f"data.name={data}", f"posterior.name={posterior}")
+    amortization = _of("amortization", "amortization_gap_test", *where)
+    approximation = _of("approximation", "approximation_gap_test", *where)
+    relation: Literal["more", "equal"] = "equal" if margin else "more"
+    return Claim(says, "gaps-table2", amortization, relation, approximation, margin)
+
+
+def _distance(says: str, first: str, second: str) -> Claim:
+    """Compares Frechet distances of RAE's Table 1; each is given as OBJECTIVE/SOURCE."""
+
+    def quantity(text: str) -> Quantity:
+        objective, _, source = text.partition("/")
+        measure = f"frechet_classifier_distance_{source}"
+        return _of(f"{objective}, {source}", measure, f"objective.name={objective}")
+
+    return Claim(says, "rae-table1", quantity(first), "less", quantity(second))
+
+
+def _search(
+    says: str, data: str, measure: str, relation: Literal["less", "more"], tokens: str = "grammar"
+) -> Claim:
+    """Compares a search in the codes of GRAE with one in those of GVAE, or of CVAE."""
+    on, beta = f"data.name={data}", "objective.beta=0.01"
+    vae = {"grammar": "GVAE", "characters": "CVAE"}[tokens]
+    return Claim(
+        says,
+        "rae-figure2",
+        _of("GRAE", measure, on, beta, "data.tokens=grammar", "objective.name=rae_l2"),
+        relation,
+        _of(vae, measure, on, beta, f"data.tokens={tokens}", _SAMPLING),
+    )
+
+
+def _bounds(says: str, data: str, objective: str, num_probes: int) -> Claim:
+    """Compares the lower bounds of models trained by an objective and with one sample."""
+    on = f"data.name={data}"
+    chosen = (f"objective.name={objective}", f"objective.num_probes={num_probes}")
+    return Claim(
+        says,
+        "sfvae-section4.3-bounds",
+        _of(objective, "lower_bound", on, *chosen),
+        "more",
+        _of("sampling", "lower_bound", on, _SAMPLING, "objective.num_samples=1"),
+    )
+
+
+_DISTANCE = "frechet_classifier_distance_prior"
+
+# By the heading above them.
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "SFVAE": (
+        _collapse("Without sampling fewer latents collapse.", "collapse_fraction"),
+        _collapse(
+            "The sampling-free model has the smaller reconstruction error (at the mean).",
+            "reconstruction_error",
+        ),
+        _collapse(
+            "The sampling-free model has the smaller reconstruction error (at a sample).",
+            "reconstruction_error_at_sample",
+        ),
+        _collapse("The sampling-free model has the smaller KL divergence.", "kl_divergence"),
+        _tangent(
+            "The tangent gives the variances of outputs better than 50 samples.",
+            "variance_correlation",
+            "more",
+            50,
+        ),
+        _tangent(
+            "The tangent gives the covariance of outputs better than 235 samples.",
+            "covariance_error_squared",
+            "less",
+            235,
+        ),
+        *(
+            _estimators(f"On {name}, the sampling-free model is better than {words}.", data, *than)
+            for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
+            for words, than in (
+                ("sampling once", ("sampling", 1)),
+                ("sampling 20 times", ("sampling", 20)),
+                ("sticking the landing with one sample", ("sticking_the_landing", 1)),
+            )
+        ),
+        _estimators("On MNIST, IWAE with 20 samples is better.", "mnist", "iwae", 20),
+        _sprites(
+            "The sampling-free model generates images closer to the data (here: sprites).",
+            _DISTANCE,
+        ),
+        _sprites("So it does after two thirds of the steps.", _DISTANCE, "3250"),
+        _sprites(
+            "Both models have the same marginal likelihood (here: sprites, within 1 nat).",
+            "marginal_likelihood",
+            margin=1.0,
+        ),
+        Claim(
+            "The unbiased ELBO rises as gamma falls.",
+            "sfvae-figure1",
+            _of("falls to 0.5", "sampling_elbo", "objective.gamma_schedule=piecewise"),
+            "more",
+            _of(
+                "stays at 0.95",
+                "sampling_elbo",
+                "objective.gamma_schedule=constant",
+                "objective.gamma=0.95",
+            ),
+        ),
+    ),
+    "BACK": (
+        *(
+            _variances(
+                f"With {size} latents, {words} a better lower bound than learned variances.",
+                objective,
+                size,
+            )
+            for size in (2, 100)
+            for objective, words in (
+                ("constant_variance", "a constant posterior variance has"),
+                ("bilbo", "BILBO has"),
+            )
+        ),
+        _scaled("Codes 10 times larger want a posterior variance of 100.", "10.0", "100.0"),
+        _scaled("Codes 10 times smaller want a posterior variance of 0.01.", "0.1", "0.01"),
+        _data_scales(
+            "With a likelihood variance of 1, the scale of the data matters.", "bilbo", "less"
+        ),
+        _data_scales(
+            "With BAGGINS it does not (here: KL divergences within 1 nat).",
+            "bilbo_baggins",
+            "equal",
+            1.0,
+        ),
+    ),
+    "GAPS": (
+        _gaps(
+            "On MNIST, both gaps are about equal (here: within 0.5 nats).", "mnist", "diagonal", 0.5
+        ),
+        _gaps("On Fashion-MNIST, the amortization gap is larger.", "fashion_mnist", "diagonal"),
+        _gaps("So it is with a flow.", "fashion_mnist", "auxiliary_flow"),
+        Claim(
+            "A model trained with a flow has a better log p(x) on MNIST.",
+            "gaps-table2",
+            _of("flow", "log_evidence_test", "data.name=mnist", "posterior.name=auxiliary_flow"),
+            "more",
+            _of("Gaussian", "log_evidence_test", "data.name=mnist", "posterior.name=diagonal"),
+        ),
+        Claim(
+            "A decoder of four layers has a smaller approximation gap than one of none.",
+            "gaps-table5",
+            _of(
+                "four layers",
+                "approximation_gap_test",
+                "model.decoder_sizes=[200, 200, 200, 200]",
+            ),
+            "less",
+            _of("none", "approximation_gap_test", "model.decoder_sizes=[]"),
+        ),
+    ),
+    "RAE": (
+        *(
+            _distance(
+                f"A mixture fitted to the codes improves the samples of {words}.",
+                f"{objective}/gmm",
+                f"{objective}/prior",
+            )
+            for objective, words in (("sampling", "a VAE"), ("wae_mmd", "a WAE"))
+        ),
+        _distance(
+            "A regularised autoencoder with a mixture has better samples than a VAE.",
+            "rae_l2/gmm",
+            "sampling/prior",
+        ),
+        _distance(
+            "A regularised autoencoder with a mixture has better samples than a VAE with one.",
+            "rae_l2/gmm",
+            "sampling/gmm",
+        ),
+        _distance(
+            "The interpolations of a regularised autoencoder are better than a VAE's.",
+            "rae_l2/interpolations",
+            "sampling/interpolations",
+        ),
+        _search(
+            "A search finds better expressions in the codes of GRAE than of GVAE.",
+            "equations",
+            "search_score",
+            "less",
+        ),
+        _search(
+            "A search finds better expressions in the codes of GRAE than of CVAE.",
+            "equations",
+            "search_score",
+            "less",
+            "characters",
+        ),
+        _search(
+            "A search finds better molecules in the codes of GRAE than of GVAE.",
+            "molecules",
+            "search_score",
+            "more",
+        ),
+        _search(
+            "More of the molecules that it finds are valid.", "molecules", "search_valid", "more"
+        ),
+    ),
+    "Beyond the papers": tuple(
+        _bounds(f"On {name}, {says} has a better lower bound than one sample.", data, *by)
+        for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
+        for says, by in (
+            ("a model trained without sampling", ("sampling_free", 0)),
+            ("one trained with a control variate", ("control_variate", 0)),
+            ("one trained with a control variate of four probes", ("control_variate", 4)),
+        )
+    ),
+}
