@@ -177,7 +177,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "The sampling-free model generates images closer to the data (here: sprites).",
             _DISTANCE,
         ),
-        _sprites("So it does after two thirds of the steps.", _DISTANCE, "3250"),
+        _sprites("So it does after two thirds of the steps.", _DISTANCE, "1300"),
         _sprites(
             "Both models have the same marginal likelihood (here: sprites, within 1 nat).",
             "marginal_likelihood",
