@@ -211,7 +211,12 @@ TABLES = (
         " per run on two cores; here there are three seeds of each reading of Eq. 21"
         " (objective.log_det_weight).",
         (
-            Measures(tuple((measure, step) for measure in _COLLAPSE for step in ("100", "1000"))),
+            Measures(
+                (
+                    *((measure, step) for measure in _COLLAPSE for step in ("100", "1000")),
+                    ("reconstruction_error_at_sample", "1000"),
+                )
+            ),
             Curves(_COLLAPSE),
         ),
         tuple((measure, "1000") for measure in _FRONT),
