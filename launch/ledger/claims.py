@@ -11,6 +11,7 @@ from typing import Literal
 from launch.ledger.record import Record
 from launch.ledger.views import END, is_in
 from sfvae_jax.errors import UsageError
+from sfvae_jax.reporting.published_rows import PublishedRow
 from sfvae_jax.reporting.runs import by_step, caveats_at
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -64,11 +65,13 @@ class Values:
         by_seed: its values.
         num_runs: how many runs there are; some may lack the measure.
         is_doubtful: whether a value has a caveat.
+        published: the paper's number for it, on the same data; None if the paper has none.
     """
 
     by_seed: Mapping[int, float]
     num_runs: int
     is_doubtful: bool
+    published: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,14 +124,16 @@ def _values(claim: Claim, quantity: Quantity, records: Sequence[Record]) -> Valu
             f"{claim.table}: {quantity.name!r} of the claim {claim.says!r} has several runs with"
             f" one seed, got seeds {sorted(seeds)}; choose one of each by the quantity's where"
         )
-    is_doubtful = False
+    is_doubtful, published = False, None
     for record in chosen:
         step = str(record["step"]) if quantity.step == END else quantity.step
         value = by_step(record).get(step, {}).get(quantity.measure)
         if value is not None:
             found[record["seed"]] = value
             is_doubtful |= quantity.measure in caveats_at(record, step)
-    return Values(found, len(chosen), is_doubtful)
+            figure = PublishedRow(record).at(quantity.measure, step, last=quantity.step == END)
+            published = figure.mean if figure and not figure.data else None
+    return Values(found, len(chosen), is_doubtful, published)
 
 
 def _difference(

@@ -31,10 +31,12 @@ class Steps:
     Numbers stand beside their standard errors, as far as these were measured.
 
     Attributes:
-        measures: the rows.
+        title: what the measures are.
+        rows: (name, measure) of each row.
     """
 
-    measures: tuple[str, ...]
+    title: str
+    rows: tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from launch.ledger.claims import Claim, Quantity, find, verdict
 from launch.ledger.entries import entries_of
-from launch.ledger.pages.claims import table_of_claims
+from launch.ledger.pages.claims import text_of_claims
 from launch.ledger.papers.claims import CLAIMS
 from launch.ledger.table import Table
 from launch.ledger.tables import TABLES
@@ -112,27 +112,44 @@ class Account:
         return self._by_setting
 
 
-def _table(records, setting=""):
+def _text(records, setting=""):
     accounts = {"tiny-table1": Account(records, setting)}
-    return table_of_claims({"TINY": [_claim("more")]}, PAPERS, accounts).splitlines()
+    return text_of_claims({"TINY": [_claim("more")]}, PAPERS, accounts)
+
+
+LINK = "[TINY Table 1](tiny.md#tiny-table-1-a-title)"
 
 
 def test_a_row_has_both_numbers_and_the_verdict():
-    link = "[TINY Table 1](tiny.md#tiny-table-1-a-title)"
-    head, _, heading, row = _table(RECORDS)
-    assert head == "| claim | measured here | runs | does it hold? | where |"
+    count, _, head, _, heading, row = _text(RECORDS).splitlines()
+    assert count == "1 of 1 claims have been tested."
+    assert head == "| claim | measured here | runs | does it hold? | table |"
     assert heading == "| **TINY** |  |  |  |  |"
     measured = "free 4.0 ± 1.0; sampling 2.0 ± 1.0"
-    assert row == f"| It is so. | {measured} | 3 and 3 | yes | {link} |"
-    assert _table([])[-1] == f"| It is so. |  |  | not run yet | {link} |"
-    assert "| 3 and 3, smaller |" in _table(RECORDS, "half of it")[-1]
+    assert row == f"| It is so. | {measured} | 3 and 3 | yes | {LINK} |"
+    assert "| 3 and 3, reduced |" in _text(RECORDS, "half of it")
+
+
+def test_claims_without_runs_are_listed_below():
+    text = _text([])
+    assert text.startswith("0 of 1 claims have been tested.\n")
+    assert text.endswith(f"\nNot tested yet:\n\n- TINY: It is so. ({LINK})\n")
+    assert "**TINY**" not in text
 
 
 def test_a_row_says_which_numbers_have_caveats_and_which_runs_lack_the_measure():
     doubtful = _record(3, "sampling_free", 4.0, caveats={"lower_bound": "it is odd"})
     without = _record(3, "sampling", None)
-    row = _table([*RECORDS, doubtful, without])[-1]
-    assert "| free 4.0 ± 0.8 †; sampling 2.0 ± 1.0 | 4 and 3 of 4 |" in row
+    text = _text([*RECORDS, doubtful, without])
+    assert "| free 4.0 ± 0.8 †; sampling 2.0 ± 1.0 | 4 and 3 of 4 |" in text
+
+
+def test_the_papers_number_stands_beside_ours_if_it_is_of_the_same_data():
+    published = {"rows": {"sampling_free": {"lower_bound": {"10": (3.5, 0.1)}}}}
+    own = [dict(record, published=published) for record in RECORDS]
+    assert "free 4.0 ± 1.0 (paper 3.5); sampling 2.0 ± 1.0 |" in _text(own)
+    published["rows"]["sampling_free"]["where"] = {"objective": {"name": "sampling"}}
+    assert "free 4.0 ± 1.0; sampling 2.0 ± 1.0 (paper 3.5) |" in _text(own)
 
 
 def _measured(config):

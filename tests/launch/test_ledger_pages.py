@@ -181,14 +181,15 @@ def test_a_view_over_steps_has_a_table_for_each_run(ledger):
     taken = {"lower_bound": -1.23, "lower_bound_standard_error": 0.5, "collapse_fraction": 0.4}
     history = {"100": {"lower_bound": -4.0}, "200": taken}
     _change(path, metrics=taken, history=history)
-    shows = (Steps(("lower_bound", "collapse_fraction")),)
+    rows = (("its bound", "lower_bound"), ("its collapse", "collapse_fraction"))
+    shows = (Steps("Bounds", rows), Steps("Collapse", rows[1:]))
     pages.write_pages(folder, {"tiny": (dataclasses.replace(table, shows=shows), other)})
     text = (folder / "tiny.md").read_text()
-    head = "| `sampling`, seed 0, step | 100 | 200 |\n| --- | --- | --- |\n"
-    assert f"{head}| lower bound | -4.0 | -1.2 ± 0.5 |\n| collapse fraction | — | 40.0% |" in text
-    assert "| `sampling`, seed 1, step | 100 | 200 |" in text
-    assert "| collapse fraction | 100.0% | 40.0% † |" in text
-    assert "Each number is that of one run, ± its standard error." in text
+    head = "Bounds, `sampling` with seed 0:\n\n| step | 100 | 200 |\n| --- | --- | --- |\n"
+    assert f"{head}| its bound | -4.0 | -1.2 ± 0.5 |\n| its collapse | — | 40.0% |" in text
+    assert "Collapse, `sampling` with seed 1:\n\n| step | 100 | 200 |" in text
+    assert "| its collapse | 100.0% | 40.0% † |" in text
+    assert text.count("Each number is that of one run, ± its standard error.") == 1
     assert text.count(": it is odd.") == 1
 
 

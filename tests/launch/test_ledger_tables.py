@@ -107,6 +107,8 @@ def _shown(table):
             shown |= {measure for measure, _ in view.columns}
         elif isinstance(view, Grid):
             shown.add(view.measure)
-        elif isinstance(view, Curves | Steps):
+        elif isinstance(view, Curves):
             shown |= set(view.measures)
+        elif isinstance(view, Steps):
+            shown |= {measure for _, measure in view.rows}
     return shown

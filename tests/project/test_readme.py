@@ -42,9 +42,9 @@ def test_the_error_at_the_mean_stands_beside_that_at_a_sample(root, readme):
         "| reconstruction error, step 1000 | reconstruction error at sample, step 1000 |" in readme
     )
     lines = (root / "docs/results/index.md").read_text().splitlines()
-    told = [number for number, line in enumerate(lines) if "(at the mean)" in line]
+    told = [number for number, line in enumerate(lines) if "error, at the posterior mean" in line]
     assert told
-    assert all("(at a sample)" in lines[number + 1] for number in told)
+    assert all("at a sample" in lines[number + 1] for number in told)
 
 
 def test_every_function_in_the_table_exists(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from launch.ledger.pages.plots import pictures_of
 from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import END, Grid, Measures, Pictures, Steps, View, is_in
+from launch.ledger.views import END, Grid, Measures, Pictures, Steps, is_in
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import Cell, table_of
 from sfvae_jax.reporting.markdown import (
@@ -21,7 +22,7 @@ from sfvae_jax.reporting.markdown import (
     prose,
     to_markdown,
 )
-from sfvae_jax.reporting.measures import number, title
+from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.methods import by_method
 from sfvae_jax.reporting.notes import DOUBT
 from sfvae_jax.reporting.published_rows import published_figures
@@ -98,7 +99,10 @@ def _setting(setting: str) -> str:
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
-    texts = [text for view in table.shows for text in _tables(view, records)]
+    chosen = [view for view in table.shows if isinstance(view, Measures)]
+    texts = [text for view in chosen for text in _measures(view, records)]
+    over_steps = [view for view in table.shows if isinstance(view, Steps)]
+    texts += _over_steps(over_steps, records) if over_steps else []
     grids = [view for view in table.shows if isinstance(view, Grid)]
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
@@ -111,35 +115,31 @@ def _files(table: Table) -> list[str]:
     return [f"Each run draws pictures into its folder `figures/`: {named}."] if files else []
 
 
-def _tables(view: View, records: Sequence[Record]) -> list[str]:
-    """Returns the tables of methods that a view shows, with their headings; most have none."""
-    if isinstance(view, Steps):
-        return _over_steps(view, records)
-    if not isinstance(view, Measures):
-        return []
+def _measures(view: Measures, records: Sequence[Record]) -> list[str]:
+    """Returns a table of methods, below the keys that its runs were chosen by."""
     records = [record for record in records if is_in(flatten(record["config"]), view.where)]
     if not records:
         return []
-    heading = [f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"]
+    heading = f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"
     table = to_markdown(_summary(records, view.columns)).rstrip()
-    return [*heading * bool(view.where), table]
+    return [heading, table] if view.where else [table]
 
 
-def _over_steps(view: Steps, records: Sequence[Record]) -> list[str]:
-    """Returns a table of measures and steps for each run, and what ± and the marks mean."""
+def _over_steps(views: Sequence[Steps], records: Sequence[Record]) -> list[str]:
+    """Returns the tables of each run, and what ± and the marks in them mean."""
     texts: list[str] = []
     notes: dict[str, None] = {}
     for method, runs in by_method(records).items():
-        for run in runs:
-            steps = by_step(run)
+        for run, view in itertools.product(runs, views):
+            steps = list(by_step(run))
             rows = []
-            for measure in view.measures:
+            for name, measure in view.rows:
                 cells = [_with_error(measure, run, step) for step in steps]
-                rows.append([title(measure), *map(cell_text, cells)])
-                for step in steps:
-                    if caveat := caveats_at(run, step).get(measure):
-                        notes[f"{DOUBT} {title(measure)}: {prose(caveat)}."] = None
-            texts.append(lines_of([f"{code(method)}, seed {run['seed']}, step", *steps], rows))
+                rows.append([name, *map(cell_text, cells)])
+                caveats = [caveats_at(run, step).get(measure) for step in steps]
+                notes |= {f"{DOUBT} {name}: {prose(text)}.": None for text in caveats if text}
+            of_run = f"{view.title}, {code(method)} with seed {run['seed']}"
+            texts += [f"{of_run}:", lines_of(["step", *steps], rows)]
     return [*texts, "Each number is that of one run, ± its standard error.", *notes]
 
 

@@ -1,28 +1,27 @@
-"""The table of claims: what each paper says, and what the records say."""
+"""The claims of the papers, and what the records say about them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from launch.ledger.claims import Claim, Quantity, Values, find, verdict
+from launch.ledger.claims import Claim, Found, Quantity, Values, find, verdict
 from launch.ledger.pages.account import Account
 from launch.ledger.pages.blocks import anchor
-from launch.ledger.record import Record
 from launch.ledger.table import Table
 from sfvae_jax.reporting.markdown import lines_of
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.notes import DOUBT
 
-_HEADS = ("claim", "measured here", "runs", "does it hold?", "where")
+_HEADS = ("claim", "measured here", "runs", "does it hold?", "table")
 
 
-def table_of_claims(
+def text_of_claims(
     claims: Mapping[str, Sequence[Claim]],
     papers: Mapping[str, Sequence[Table]],
     accounts: Mapping[str, Account],
 ) -> str:
-    """Returns a table of all claims in Markdown.
+    """Returns a table of the claims that have been tested, and a list of the others, in Markdown.
 
     Args:
         claims: by the heading above them.
@@ -37,31 +36,41 @@ def table_of_claims(
         for paper, tables in papers.items()
         for table in tables
     }
-    rows = []
+    rows: list[list[str]] = []
+    untested: list[str] = []
     for heading, group in claims.items():
-        rows.append([f"**{heading}**", "", "", "", ""])
-        for claim in group:
-            cells = _cells(claim, accounts[claim.table].by_setting())
-            rows.append([claim.says, *cells, links[claim.table]])
-    return lines_of(_HEADS, rows) + "\n"
+        found = {claim: find(claim, accounts[claim.table].by_setting()) for claim in group}
+        tested = {claim: both for claim, both in found.items() if both is not None}
+        rows += [[f"**{heading}**", *[""] * 4]] if tested else []
+        rows += [
+            [claim.says, *_cells(claim, both), links[claim.table]] for claim, both in tested.items()
+        ]
+        untested += [
+            f"- {heading}: {claim.says} ({links[claim.table]})"
+            for claim in group
+            if claim not in tested
+        ]
+    number = sum(map(len, claims.values()))
+    count = f"{number - len(untested)} of {number} claims have been tested."
+    rest = ["Not tested yet:", "", *untested] if untested else []
+    return "\n".join([count, "", lines_of(_HEADS, rows), "", *rest]).rstrip() + "\n"
 
 
-def _cells(claim: Claim, by_setting: Mapping[str, Sequence[Record]]) -> list[str]:
+def _cells(claim: Claim, found: Found) -> list[str]:
     """Returns the cells of a claim: its numbers, how many runs they are of, and the verdict."""
-    found = find(claim, by_setting)
-    if found is None:
-        return ["", "", "not run yet"]
     both = (claim.first, found.first), (claim.second, found.second)
     measured = "; ".join(_shown(quantity, values) for quantity, values in both)
     runs = " and ".join(_number_of_runs(values) for _, values in both)
-    return [measured, runs + ", smaller" * bool(found.setting), verdict(claim, found)]
+    return [measured, runs + ", reduced" * bool(found.setting), verdict(claim, found)]
 
 
 def _shown(quantity: Quantity, values: Values) -> str:
     each = list(values.by_seed.values())
     spread = stdev(each) if len(each) > 1 else None
     mark = f" {DOUBT}" if values.is_doubtful else ""
-    return f"{quantity.name} {number(quantity.measure, mean(each), spread)}{mark}"
+    paper = values.published
+    printed = "" if paper is None else f" (paper {number(quantity.measure, paper, None)})"
+    return f"{quantity.name} {number(quantity.measure, mean(each), spread)}{mark}{printed}"
 
 
 def _number_of_runs(values: Values) -> str:

@@ -13,6 +13,7 @@ from launch.ledger.times import between, duration
 from sfvae_jax.reporting.markdown import code, prose
 
 _MOST_NAMES = 6  # missing runs that are named; more are only counted
+_MOST_COMMITS = 3  # that are named; each record has its own
 _DIGITS = 10  # of a commit
 _PACKAGES = ("python", "jax", "flax")
 
@@ -62,7 +63,9 @@ def _made_by(records: Sequence[Record]) -> list[str]:
         for piece in pieces
         if piece["commit"]
     )
-    code_ = [f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"] if commits else []
+    more = f" and {len(commits) - _MOST_COMMITS} more" * (len(commits) > _MOST_COMMITS)
+    named = ", ".join(commits[:_MOST_COMMITS])
+    code_ = [f"commit{'s' * (len(commits) > 1)} {named}{more}"] if commits else []
     return ["; ".join([*machines, ", ".join(versions), *code_]) + "."]
 
 

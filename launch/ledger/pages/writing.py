@@ -9,7 +9,7 @@ from typing import Any
 from launch.ledger.claims import Claim
 from launch.ledger.pages.account import Account, account_of
 from launch.ledger.pages.blocks import block, front, line, overview
-from launch.ledger.pages.claims import table_of_claims
+from launch.ledger.pages.claims import text_of_claims
 from launch.ledger.pages.plots import Panel, digest, digest_in, draw, pictures_of
 from launch.ledger.papers.claims import CLAIMS
 from launch.ledger.table import Table
@@ -109,7 +109,7 @@ def _pages(folder: Path, papers: Papers, claims: Claims, accounts: Accounts) -> 
         if (kept := [claim for claim in group if claim.table in accounts])
     }
     if claimed:
-        index["claims"] = table_of_claims(claimed, papers, accounts)
+        index["claims"] = text_of_claims(claimed, papers, accounts)
     yield page_with(folder / "index.md", index)
     shown = [table for tables in papers.values() for table in tables if table.front]
     if shown:

@@ -80,7 +80,7 @@ TABLES = (
             ),
             Part(
                 "configs/mnist_bilbo.py",
-                ("model.latent_scale=*",),
+                ("model.latent_scale=*", "seed=0"),
                 (_MEASURED, "model.latent_size=100"),
                 hours=0.2,
             ),

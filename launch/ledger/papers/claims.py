@@ -141,50 +141,70 @@ _DISTANCE = "frechet_classifier_distance_prior"
 # By the heading above them.
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "SFVAE": (
-        _collapse("Without sampling fewer latents collapse.", "collapse_fraction"),
         _collapse(
-            "The sampling-free model has the smaller reconstruction error (at the mean).",
+            "Fewer latents collapse in the sampling-free model than in the sampling model.",
+            "collapse_fraction",
+        ),
+        _collapse(
+            "The sampling-free model has the smaller reconstruction error, at the posterior mean.",
             "reconstruction_error",
         ),
         _collapse(
-            "The sampling-free model has the smaller reconstruction error (at a sample).",
+            "The same at a sample of the posterior. (The paper does not say where it takes"
+            " the error.)",
             "reconstruction_error_at_sample",
         ),
         _collapse("The sampling-free model has the smaller KL divergence.", "kl_divergence"),
         _tangent(
-            "The tangent gives the variances of outputs better than 50 samples.",
+            "The linearised decoder gives the variances of the outputs better than 50 samples.",
             "variance_correlation",
             "more",
             50,
         ),
         _tangent(
-            "The tangent gives the covariance of outputs better than 235 samples.",
+            "The linearised decoder gives the covariance of the outputs better than 235 samples.",
             "covariance_error_squared",
             "less",
             235,
         ),
         *(
-            _estimators(f"On {name}, the sampling-free model is better than {words}.", data, *than)
+            _estimators(
+                f"On {name}, the sampling-free model has a lower negative log likelihood than"
+                f" {words}.",
+                data,
+                *than,
+            )
             for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
             for words, than in (
-                ("sampling once", ("sampling", 1)),
-                ("sampling 20 times", ("sampling", 20)),
-                ("sticking the landing with one sample", ("sticking_the_landing", 1)),
+                ("one trained with 1 sample", ("sampling", 1)),
+                ("one trained with 20 samples", ("sampling", 20)),
+                ("one trained by sticking the landing, 1 sample", ("sticking_the_landing", 1)),
             )
         ),
-        _estimators("On MNIST, IWAE with 20 samples is better.", "mnist", "iwae", 20),
+        _estimators(
+            "On MNIST, IWAE with 20 samples has a lower one than the sampling-free model.",
+            "mnist",
+            "iwae",
+            20,
+        ),
         _sprites(
             "The sampling-free model generates images closer to the data (here: sprites).",
             _DISTANCE,
         ),
-        _sprites("So it does after two thirds of the steps.", _DISTANCE, "3250"),
         _sprites(
-            "Both models have the same marginal likelihood (here: sprites, within 1 nat).",
+            "After two thirds of its steps it already generates images closer to the data than the"
+            " sampling model at the end (here: sprites).",
+            _DISTANCE,
+            "1300",
+        ),
+        _sprites(
+            "The marginal likelihoods of both models are equal (here: sprites, within 1 nat).",
             "marginal_likelihood",
             margin=1.0,
         ),
         Claim(
-            "The unbiased ELBO rises as gamma falls.",
+            "A gamma that falls to 0.5 gives a higher ELBO, by sampling, than one that"
+            " stays at 0.95.",
             "sfvae-figure1",
             _of("falls to 0.5", "sampling_elbo", "objective.gamma_schedule=piecewise"),
             "more",
@@ -199,23 +219,37 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "BACK": (
         *(
             _variances(
-                f"With {size} latents, {words} a better lower bound than learned variances.",
+                f"With {size} latents, {words} gives a higher lower bound than learned variances.",
                 objective,
                 size,
             )
             for size in (2, 100)
             for objective, words in (
-                ("constant_variance", "a constant posterior variance has"),
-                ("bilbo", "BILBO has"),
+                ("constant_variance", "one posterior variance for all images"),
+                ("bilbo", "BILBO"),
             )
         ),
-        _scaled("Codes 10 times larger want a posterior variance of 100.", "10.0", "100.0"),
-        _scaled("Codes 10 times smaller want a posterior variance of 0.01.", "0.1", "0.01"),
-        _data_scales(
-            "With a likelihood variance of 1, the scale of the data matters.", "bilbo", "less"
+        _scaled(
+            "If the codes are scaled by 10, a posterior variance of 100 gives a higher lower bound"
+            " than 1.",
+            "10.0",
+            "100.0",
+        ),
+        _scaled(
+            "If the codes are scaled by 0.1, a posterior variance of 0.01 gives a higher"
+            " lower bound"
+            " than 1.",
+            "0.1",
+            "0.01",
         ),
         _data_scales(
-            "With BAGGINS it does not (here: KL divergences within 1 nat).",
+            "With a likelihood variance of 1 the scale of the data matters: the KL divergence is"
+            " smaller for data scaled by 0.1 than by 10.",
+            "bilbo",
+            "less",
+        ),
+        _data_scales(
+            "With BAGGINS the scale of the data does not matter (here: within 1 nat).",
             "bilbo_baggins",
             "equal",
             1.0,
@@ -223,19 +257,27 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "GAPS": (
         _gaps(
-            "On MNIST, both gaps are about equal (here: within 0.5 nats).", "mnist", "diagonal", 0.5
+            "On MNIST, amortization and approximation gap are about equal (here: within 0.5 nats).",
+            "mnist",
+            "diagonal",
+            0.5,
         ),
-        _gaps("On Fashion-MNIST, the amortization gap is larger.", "fashion_mnist", "diagonal"),
-        _gaps("So it is with a flow.", "fashion_mnist", "auxiliary_flow"),
+        _gaps(
+            "On Fashion-MNIST, the amortization gap is larger than the approximation gap.",
+            "fashion_mnist",
+            "diagonal",
+        ),
+        _gaps("On Fashion-MNIST, this is so for a flow, too.", "fashion_mnist", "auxiliary_flow"),
         Claim(
-            "A model trained with a flow has a better log p(x) on MNIST.",
+            "On MNIST, a model with a flow has a higher log p(x) than one with a Gaussian"
+            " posterior.",
             "gaps-table2",
             _of("flow", "log_evidence_test", "data.name=mnist", "posterior.name=auxiliary_flow"),
             "more",
             _of("Gaussian", "log_evidence_test", "data.name=mnist", "posterior.name=diagonal"),
         ),
         Claim(
-            "A decoder of four layers has a smaller approximation gap than one of none.",
+            "A decoder with four hidden layers has a smaller approximation gap than one without.",
             "gaps-table5",
             _of(
                 "four layers",
@@ -249,57 +291,72 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "RAE": (
         *(
             _distance(
-                f"A mixture fitted to the codes improves the samples of {words}.",
+                f"For {words}, samples of a mixture fitted to the codes are closer to the"
+                " data than samples"
+                " of the prior.",
                 f"{objective}/gmm",
                 f"{objective}/prior",
             )
             for objective, words in (("sampling", "a VAE"), ("wae_mmd", "a WAE"))
         ),
         _distance(
-            "A regularised autoencoder with a mixture has better samples than a VAE.",
+            "Samples of a regularised autoencoder with a fitted mixture are closer to the data than"
+            " a VAE's samples of the prior.",
             "rae_l2/gmm",
             "sampling/prior",
         ),
         _distance(
-            "A regularised autoencoder with a mixture has better samples than a VAE with one.",
+            "Samples of a regularised autoencoder with a fitted mixture are closer to the data than"
+            " a VAE's samples of a fitted mixture.",
             "rae_l2/gmm",
             "sampling/gmm",
         ),
         _distance(
-            "The interpolations of a regularised autoencoder are better than a VAE's.",
+            "Interpolations of a regularised autoencoder are closer to the data than a VAE's.",
             "rae_l2/interpolations",
             "sampling/interpolations",
         ),
         _search(
-            "A search finds better expressions in the codes of GRAE than of GVAE.",
+            "A search in the codes of GRAE finds expressions with lower scores (better)"
+            " than in GVAE's.",
             "equations",
             "search_score",
             "less",
         ),
         _search(
-            "A search finds better expressions in the codes of GRAE than of CVAE.",
+            "A search in the codes of GRAE finds expressions with lower scores (better)"
+            " than in CVAE's.",
             "equations",
             "search_score",
             "less",
             "characters",
         ),
         _search(
-            "A search finds better molecules in the codes of GRAE than of GVAE.",
+            "A search in the codes of GRAE finds molecules with higher scores (better) than"
+            " in GVAE's.",
             "molecules",
             "search_score",
             "more",
         ),
         _search(
-            "More of the molecules that it finds are valid.", "molecules", "search_valid", "more"
+            "A search in the codes of GRAE finds a larger share of valid molecules than in GVAE's.",
+            "molecules",
+            "search_valid",
+            "more",
         ),
     ),
     "Beyond the papers": tuple(
-        _bounds(f"On {name}, {says} has a better lower bound than one sample.", data, *by)
+        _bounds(
+            f"On {name}, a model trained {says} has a higher lower bound than one trained"
+            " with 1 sample.",
+            data,
+            *by,
+        )
         for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
         for says, by in (
-            ("a model trained without sampling", ("sampling_free", 0)),
-            ("one trained with a control variate", ("control_variate", 0)),
-            ("one trained with a control variate of four probes", ("control_variate", 4)),
+            ("without sampling", ("sampling_free", 0)),
+            ("with a control variate", ("control_variate", 0)),
+            ("with a control variate of 4 probes", ("control_variate", 4)),
         )
     ),
 }

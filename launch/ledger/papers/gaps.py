@@ -7,8 +7,11 @@ from launch.ledger.views import Curves, Measures, Pictures
 
 _CONFIG = "configs/inference_gaps.py"
 _GAPS = "evaluations.inference_gaps"
-# A hundredth of the measuring: the paper's own size takes tens of hours per model.
-_MEASURED = (
+# An eighth of the training and a hundredth of the measuring. At the paper's size a model takes an
+# estimated 5 to 7 hours to train and 20 to measure.
+_SMALL = (
+    "train.steps=246000",
+    "objective.entropy_steps=30000",
     f"{_GAPS}.parts=('test',)",
     f"{_GAPS}.num_images=100",
     f"{_GAPS}.num_simulated=20",
@@ -19,13 +22,17 @@ _MEASURED = (
     f"{_GAPS}.local.patience=3",
 )
 _IN_WORDS = (
-    "100 test images instead of 1,000, 20 chains instead of 100, 10 samples per step of the local"
-    " optimisation instead of 100"
+    "an eighth of the training steps, 100 test images instead of 1,000, 20 chains instead of 100,"
+    " 10 samples per step of the local optimisation instead of 100"
 )
-_QUARTER = ("train.steps=492000", "objective.entropy_steps=60000")
-_QUARTER_IN_WORDS = f"a quarter of the training steps; {_IN_WORDS}"
+_EPOCH, _MEASURED = 600, (1, 4, 13, 40, 121, 364, 1093, 2186)  # steps, and epochs of Figure 3
+_FEW = (f"{_GAPS}.num_images=25", f"{_GAPS}.annealing.num_chains=10")
+_FEW_IN_WORDS = "25 images of each split instead of 100, 10 chains instead of 100"
 _STANDARD = ("model.hidden_sizes=(200, 200)",)
-_EACH = "Measured on the paper's 1,000 images a model takes an estimated 20 hours on two cores."
+_EACH = (
+    "At the paper's size a model takes an estimated 5 to 7 hours to train, and 20 to measure, on"
+    " two cores."
+)
 
 _COLUMNS = (
     ("log_evidence_test", "end"),
@@ -56,16 +63,16 @@ TABLES = (
             Part(
                 _CONFIG,
                 (*_STANDARD, "posterior.name=diagonal"),
-                _MEASURED,
+                _SMALL,
                 _IN_WORDS,
-                hours=3.5,
+                hours=0.6,
             ),
             Part(
                 _CONFIG,
                 (*_STANDARD, "posterior.name=auxiliary_flow"),
-                _MEASURED,
+                _SMALL,
                 _IN_WORDS,
-                hours=7,
+                hours=1.0,
             ),
         ),
         f"{_EACH} Only 10,000 of CIFAR-10's 50,000 training images were available for these runs; a"
@@ -79,12 +86,12 @@ TABLES = (
             Part(
                 _CONFIG,
                 ("model.hidden_sizes=(500, 500)",),
-                (*_MEASURED, *_QUARTER),
-                _QUARTER_IN_WORDS,
-                hours=2.5,
+                _SMALL,
+                _IN_WORDS,
+                hours=0.8,
             ),
         ),
-        f"{_EACH} Its training at full length takes an estimated 7 hours.",
+        _EACH,
         (Measures(_COLUMNS),),
     ),
     _text_only(
@@ -97,7 +104,7 @@ TABLES = (
     Table(
         "gaps-table5",
         "GAPS Table 5: decoders of no, two and four hidden layers",
-        (Part(_CONFIG, ("model.decoder_sizes=*",), _MEASURED, _IN_WORDS, hours=4),),
+        (Part(_CONFIG, ("model.decoder_sizes=*",), _SMALL, _IN_WORDS, hours=0.6),),
         f"The model of two hidden layers is gaps-table2's (MNIST, diagonal). {_EACH}",
         (
             Measures(
@@ -116,12 +123,12 @@ TABLES = (
             Part(
                 _CONFIG,
                 ("objective.entropy_schedule=constant",),
-                (*_MEASURED, *_QUARTER),
-                _QUARTER_IN_WORDS,
-                hours=2,
+                _SMALL,
+                _IN_WORDS,
+                hours=0.8,
             ),
         ),
-        f"{_EACH} Its training at full length takes an estimated 5 hours.",
+        _EACH,
         (Measures(_COLUMNS),),
     ),
     _text_only(
@@ -139,9 +146,9 @@ TABLES = (
             Part(
                 _CONFIG,
                 ("posterior.name=full_covariance",),
-                _MEASURED,
+                _SMALL,
                 _IN_WORDS,
-                hours=4,
+                hours=0.7,
             ),
         ),
         _EACH,
@@ -168,16 +175,20 @@ TABLES = (
             Part(
                 f"{_CONFIG}:figure3",
                 (),
-                (f"{_GAPS}.annealing.num_chains=20",),
-                "Figure 3a; 20 chains instead of 100",
-                hours=5,
+                (
+                    *_SMALL[:2],
+                    f"evaluations.steps={tuple(_EPOCH * epoch // 8 for epoch in _MEASURED)}",
+                    *_FEW,
+                ),
+                f"Figure 3a, with an eighth of the training steps, {_FEW_IN_WORDS}",
+                hours=0.8,
             ),
             Part(
                 f"{_CONFIG}:figure3_overfit",
                 (),
-                (f"{_GAPS}.annealing.num_chains=20",),
-                "Figure 3b, trained on 1,000 digits; 20 chains instead of 100",
-                hours=1,
+                _FEW,
+                f"Figure 3b, trained on 1,000 digits, {_FEW_IN_WORDS}",
+                hours=0.6,
             ),
         ),
         shows=(
