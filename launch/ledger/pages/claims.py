@@ -38,22 +38,21 @@ def text_of_claims(
     }
     rows: list[list[str]] = []
     untested: list[str] = []
+    total = 0
     for heading, group in claims.items():
-        found = {claim: find(claim, accounts[claim.table].by_setting()) for claim in group}
-        tested = {claim: both for claim, both in found.items() if both is not None}
-        rows += [[f"**{heading}**", *[""] * 4]] if tested else []
-        rows += [
-            [claim.says, *_cells(claim, both), links[claim.table]] for claim, both in tested.items()
-        ]
-        untested += [
-            f"- {heading}: {claim.says} ({links[claim.table]})"
-            for claim in group
-            if claim not in tested
-        ]
-    number = sum(map(len, claims.values()))
-    count = f"{number - len(untested)} of {number} claims have been tested."
-    rest = ["Not tested yet:", "", *untested] if untested else []
-    return "\n".join([count, "", lines_of(_HEADS, rows), "", *rest]).rstrip() + "\n"
+        total += len(group)
+        of_group = []
+        for claim in group:
+            found, link = find(claim, accounts[claim.table].by_setting()), links[claim.table]
+            if found is None:
+                untested.append(f"- {heading}: {claim.says} ({link})")
+            else:
+                of_group.append([claim.says, *_cells(claim, found), link])
+        rows += [[f"**{heading}**", *[""] * 4], *of_group] if of_group else []
+    pieces = [f"{total - len(untested)} of {total} claims have been tested."]
+    pieces += [lines_of(_HEADS, rows)] if rows else []
+    pieces += ["Not tested yet:", "\n".join(untested)] if untested else []
+    return "\n\n".join(pieces) + "\n"
 
 
 def _cells(claim: Claim, found: Found) -> list[str]:
