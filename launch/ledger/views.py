@@ -64,11 +64,13 @@ class Curves:
         measures: one panel for each.
         over: "step", the measure "training_seconds", or a key of the configuration.
         where: (key, value) pairs that a run must have to be drawn.
+        since: the first step that is drawn; those before would hide how the others differ.
     """
 
     measures: tuple[str, ...]
     over: str = STEP
     where: tuple[tuple[str, str], ...] = ()
+    since: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from tiny_sweeps import write_config
 
 from launch.ledger.entries import entries_of
 from launch.ledger.pages import writing as pages
+from launch.ledger.pages.account import account_of
 from launch.ledger.pages.blocks import front
-from launch.ledger.pages.plots import digest_in
+from launch.ledger.pages.plots import digest_in, pictures_of
 from launch.ledger.records import path_of
 from launch.ledger.table import Part, Table
 from launch.ledger.times import between, duration
@@ -191,6 +192,17 @@ def test_a_view_over_steps_has_a_table_for_each_run(ledger):
     assert "| its collapse | 100.0% | 40.0% † |" in text
     assert text.count("Each number is that of one run, ± its standard error.") == 1
     assert text.count(": it is odd.") == 1
+
+
+def test_curves_may_leave_out_the_first_steps(ledger):
+    folder, papers, _ = ledger
+    ((table, _),) = papers.values()
+    records = account_of(table, folder / "records").by_setting()
+    for since, steps in ((100, {100, 200}), (101, {200})):
+        curves = dataclasses.replace(table, shows=(Curves(("kl_divergence",), since=since),))
+        panels = [panel for one in pictures_of(curves, records).values() for panel in one.panels]
+        drawn = [set(curve.points) for panel in panels for curve in panel.curves]
+        assert drawn == ([steps] if len(steps) > 1 else [])  # one point is no curve
 
 
 def test_a_table_may_show_some_of_the_runs(ledger):

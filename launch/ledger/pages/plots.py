@@ -81,7 +81,11 @@ def digest_in(path: Path) -> str | None:
 
 
 def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:
-    records = [record for record in records if is_in(flatten(record["config"]), view.where)]
+    records = [
+        _since(view.since, record)
+        for record in records
+        if is_in(flatten(record["config"]), view.where)
+    ]
     if not records:
         return []
     if view.over == STEP:
@@ -92,3 +96,9 @@ def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:
         panels = panels_over_key(records, view.over, view.measures)
     chosen = "".join(f", {key}={value}" for key, value in view.where)
     return [panel._replace(x_name=f"{panel.x_name}{chosen}") for panel in panels]
+
+
+def _since(first: int, record: Record) -> Record:
+    """Returns a record without the measures of steps before the first one that is drawn."""
+    history = record.get("history", {})
+    return {**record, "history": {s: taken for s, taken in history.items() if int(s) >= first}}

@@ -191,8 +191,8 @@ TABLES = (
                     (*((bound, END) for bound in _BOUNDS), ("collapse_fraction", END)),
                     (("data.name", data),),
                 ),
-                Curves(_BOUNDS, where=(("data.name", data),)),
-                Curves(_BOUNDS, SECONDS, (("data.name", data),)),
+                Curves(_BOUNDS, where=(("data.name", data),), since=200),
+                Curves(_BOUNDS, SECONDS, (("data.name", data),), since=200),
             )
         ),
     ),
