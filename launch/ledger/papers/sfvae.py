@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from launch.ledger.papers import gradients
 from launch.ledger.table import Part, Table, shown_by
-from launch.ledger.views import END, SECONDS, Curves, Grid, Measures, Pictures, Steps
+from launch.ledger.views import END, Curves, Grid, Measures, Pictures
 
 NO_FACES = "Needs CelebA, which was not available for these runs."
 NO_IMAGES = "Needs CelebA and 3D Chairs, which were not available for these runs."
@@ -11,37 +12,6 @@ NO_IMAGES = "Needs CelebA and 3D Chairs, which were not available for these runs
 _DISTANCE = "frechet_classifier_distance_prior"
 _FRONT = ("collapse_fraction", "reconstruction_error", "reconstruction_error_at_sample")
 _COLLAPSE = ("collapse_fraction", "reconstruction_error", "kl_divergence")
-
-_BOUNDS = ("lower_bound", "marginal_likelihood")
-# Of gradients, for the tables of their noise; the others are in the records.
-_WITH_NOISE = (
-    ("sampling once", "sampling"),
-    ("sampling a pair", "sampling_antithetic_true_num_samples_2"),
-    ("sampling 16 times", "sampling_16"),
-    ("sticking the landing", "sticking_the_landing"),
-    ("control variate, 1 probe", "control_variate_1"),
-    ("control variate, 4 probes", "control_variate_4"),
-    ("control variate, m tangents", "control_variate"),
-    ("control variate, a pair", "control_variate_antithetic_true_num_samples_2"),
-    ("linearized, 4 probes", "linearized_4"),
-)
-_WITH_BIAS = (("linearized", "linearized"), ("sampling_free", "sampling_free"))
-
-
-def _of_gradient(network: str) -> tuple[Steps, Steps]:
-    """Returns the tables of the noise and of the bias of the gradient of a network."""
-    variance, bias = f"relative_gradient_variance_{network}_", f"gradient_bias_{network}_"
-    return (
-        Steps(
-            f"Variance of the {network}'s gradient / its squared norm",
-            tuple((name, variance + estimator) for name, estimator in _WITH_NOISE),
-        ),
-        Steps(
-            f"Squared bias of the {network}'s gradient / its squared norm",
-            tuple((name, bias + estimator) for name, estimator in _WITH_BIAS),
-        ),
-    )
-
 
 # Changes configs that are written for faces so that they use rendered sprites.
 SPRITES = (
@@ -151,51 +121,7 @@ TABLES = (
             for name in ("mnist", "omniglot")
         ),
     ),
-    Table(
-        "sfvae-section4.3",
-        "SFVAE Section 4.3: the noise of gradients",
-        (
-            Part(
-                "configs/gradient_noise.py",
-                setting="10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in"
-                " batches of 20",
-                hours=0.12,
-            ),
-            Part(
-                "configs/gradient_noise.py:table4",
-                setting="the networks of Table 4, in batches of 100 for 5,000 steps",
-                hours=0.3,
-            ),
-        ),
-        "The paper does not measure the noise of gradients, and control variates are not in it.",
-        (*_of_gradient("encoder"), *_of_gradient("decoder")),
-    ),
-    Table(
-        "sfvae-section4.3-bounds",
-        "SFVAE Section 4.3, bounds: after equal steps and equal times",
-        (
-            Part(
-                "configs/gradient_noise.py:bounds",
-                setting="10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in"
-                " batches of 20",
-                hours=0.07,
-            ),
-        ),
-        "The paper compares after equal steps, in Table 3; control variates, pairs and probes are"
-        " not in it.",
-        tuple(
-            view
-            for data in ("mnist", "omniglot")
-            for view in (
-                Measures(
-                    (*((bound, END) for bound in _BOUNDS), ("collapse_fraction", END)),
-                    (("data.name", data),),
-                ),
-                Curves(_BOUNDS, where=(("data.name", data),), since=200),
-                Curves(_BOUNDS, SECONDS, (("data.name", data),), since=200),
-            )
-        ),
-    ),
+    *gradients.TABLES,
     Table(
         "sfvae-table4",
         "SFVAE Table 4: posterior collapse",
