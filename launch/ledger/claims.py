@@ -9,11 +9,10 @@ from statistics import mean, stdev, variance
 from typing import Literal
 
 from launch.ledger.record import Record
-from launch.ledger.views import END, is_in
+from launch.ledger.views import END, chosen_by
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.published_rows import PublishedRow
 from sfvae_jax.reporting.runs import by_step, caveats_at
-from sfvae_jax.runs.files.config_file import flatten
 
 # A difference is told from none if it is larger than so many standard errors.
 STANDARD_ERRORS = 2.0
@@ -117,23 +116,33 @@ def verdict(claim: Claim, found: Found) -> str:
 
 def _values(claim: Claim, quantity: Quantity, records: Sequence[Record]) -> Values:
     found: dict[int, float] = {}
-    chosen = [one for one in records if is_in(flatten(one["config"]), quantity.where)]
+    chosen = chosen_by(quantity.where, records)
     seeds = [record["seed"] for record in chosen]
     if len(set(seeds)) < len(seeds):
         raise UsageError(
             f"{claim.table}: {quantity.name!r} of the claim {claim.says!r} has several runs with"
             f" one seed, got seeds {sorted(seeds)}; choose one of each by the quantity's where"
         )
-    is_doubtful, published = False, None
+    is_doubtful = False
     for record in chosen:
-        step = str(record["step"]) if quantity.step == END else quantity.step
+        step = _step_of(quantity, record)
         value = by_step(record).get(step, {}).get(quantity.measure)
         if value is not None:
             found[record["seed"]] = value
             is_doubtful |= quantity.measure in caveats_at(record, step)
-            figure = PublishedRow(record).at(quantity.measure, step, last=quantity.step == END)
-            published = figure.mean if figure and not figure.data else None
-    return Values(found, len(chosen), is_doubtful, published)
+    return Values(found, len(chosen), is_doubtful, _published(quantity, chosen))
+
+
+def _step_of(quantity: Quantity, run: Record) -> str:
+    return str(run["step"]) if quantity.step == END else quantity.step
+
+
+def _published(quantity: Quantity, runs: Sequence[Record]) -> float | None:
+    if not runs:
+        return None
+    step = _step_of(quantity, runs[0])
+    figure = PublishedRow(runs[0]).at(quantity.measure, step, last=quantity.step == END)
+    return figure.mean if figure and not figure.data else None
 
 
 def _difference(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from sfvae_jax.runs.files.config_file import flatten
 
 END = "end"  # the last step of each run
 STEP = "step"  # curves over the steps of training
@@ -90,3 +92,10 @@ View = Measures | Steps | Grid | Curves | Pictures
 def is_in(config: Mapping[str, Any], where: tuple[tuple[str, str], ...]) -> bool:
     """Returns whether a flat configuration has the values that a view selects."""
     return all(str(config.get(key)) == value for key, value in where)
+
+
+def chosen_by(
+    where: tuple[tuple[str, str], ...], records: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the records whose configurations have the values that a view selects."""
+    return [record for record in records if is_in(flatten(record["config"]), where)]

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.ledger.pages.account import Account
+from launch.ledger.pages.over_steps import tables_over_steps
 from launch.ledger.pages.plots import pictures_of
 from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import END, Grid, Measures, Pictures, Steps, is_in
+from launch.ledger.views import END, Grid, Measures, Pictures, Steps, chosen_by
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.markdown import (
-    cell_text,
-    code,
-    lines_of,
-    notes_below,
-    prose,
-    to_markdown,
-)
+from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
 from sfvae_jax.reporting.measures import number
-from sfvae_jax.reporting.methods import by_method
-from sfvae_jax.reporting.notes import DOUBT
 from sfvae_jax.reporting.published_rows import published_figures
-from sfvae_jax.reporting.runs import by_step, caveats_at
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten
 
@@ -102,7 +92,7 @@ def _views(table: Table, records: Sequence[Record]) -> list[str]:
     chosen = [view for view in table.shows if isinstance(view, Measures)]
     texts = [text for view in chosen for text in _measures(view, records)]
     over_steps = [view for view in table.shows if isinstance(view, Steps)]
-    texts += _over_steps(over_steps, records) if over_steps else []
+    texts += tables_over_steps(over_steps, records) if over_steps else []
     grids = [view for view in table.shows if isinstance(view, Grid)]
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
@@ -117,40 +107,12 @@ def _files(table: Table) -> list[str]:
 
 def _measures(view: Measures, records: Sequence[Record]) -> list[str]:
     """Returns a table of methods, below the keys that its runs were chosen by."""
-    records = [record for record in records if is_in(flatten(record["config"]), view.where)]
+    records = chosen_by(view.where, records)
     if not records:
         return []
     heading = f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"
     table = to_markdown(_summary(records, view.columns)).rstrip()
     return [heading, table] if view.where else [table]
-
-
-def _over_steps(views: Sequence[Steps], records: Sequence[Record]) -> list[str]:
-    """Returns the tables of each run, and what ± and the marks in them mean."""
-    texts: list[str] = []
-    notes: dict[str, None] = {}
-    for method, runs in by_method(records).items():
-        for run, view in itertools.product(runs, views):
-            steps = list(by_step(run))
-            rows = []
-            for name, measure in view.rows:
-                cells = [_with_error(measure, run, step) for step in steps]
-                rows.append([name, *map(cell_text, cells)])
-                caveats = [caveats_at(run, step).get(measure) for step in steps]
-                notes |= {f"{DOUBT} {name}: {prose(text)}.": None for text in caveats if text}
-            of_run = f"{view.title}, {code(method)} with seed {run['seed']}"
-            texts += [f"{of_run}:", lines_of(["step", *steps], rows)]
-    return [*texts, "Each number is that of one run, ± its standard error.", *notes]
-
-
-def _with_error(measure: str, run: Record, step: str) -> Cell:
-    """Returns a measure of a run at a step, with its standard error if it has one."""
-    taken = by_step(run)[step]
-    value = taken.get(measure)
-    if value is None:
-        return Cell()
-    text = number(measure, value, taken.get(f"{measure}_standard_error"))
-    return Cell(text, measure in caveats_at(run, step))
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
@@ -180,10 +142,9 @@ def _chosen(
 def _grid(view: Grid, records: Sequence[Record]) -> list[str]:
     """Returns a heading and a table of one measure over two keys; nothing if it has no record."""
     cells: dict[tuple[Any, Any], list[Record]] = {}
-    for record in records:
+    for record in chosen_by(view.where, records):
         config = flatten(record["config"])
-        if is_in(config, view.where):
-            cells.setdefault((config[view.down], config[view.across]), []).append(record)
+        cells.setdefault((config[view.down], config[view.across]), []).append(record)
     if not cells:
         return []
     downs = sorted({down for down, _ in cells})

@@ -11,7 +11,7 @@ from PIL import Image
 
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import SECONDS, STEP, Curves, is_in
+from launch.ledger.views import SECONDS, STEP, Curves, chosen_by
 from sfvae_jax.reporting.curves import (
     Panel,
     draw_panels,
@@ -19,7 +19,6 @@ from sfvae_jax.reporting.curves import (
     panels_over_measure,
     panels_over_steps,
 )
-from sfvae_jax.runs.files.config_file import flatten
 
 _KEYWORD = "records"  # under which the PNG file stores the digest
 
@@ -81,11 +80,7 @@ def digest_in(path: Path) -> str | None:
 
 
 def _of_view(view: Curves, records: Sequence[Record]) -> list[Panel]:
-    records = [
-        _since(view.since, record)
-        for record in records
-        if is_in(flatten(record["config"]), view.where)
-    ]
+    records = [_since(view.since, record) for record in chosen_by(view.where, records)]
     if not records:
         return []
     if view.over == STEP:

@@ -36,6 +36,8 @@ def _of_gradient(network: str) -> tuple[Steps, Steps]:
     )
 
 
+_SHORT = "10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in batches of 20"
+
 TABLES = (
     Table(
         "sfvae-section4.3",
@@ -43,8 +45,7 @@ TABLES = (
         (
             Part(
                 "configs/gradient_noise.py",
-                setting="10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in"
-                " batches of 20",
+                setting=_SHORT,
                 hours=0.12,
             ),
             Part(
@@ -62,8 +63,7 @@ TABLES = (
         (
             Part(
                 "configs/gradient_noise.py:bounds",
-                setting="10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in"
-                " batches of 20",
+                setting=_SHORT,
                 hours=0.07,
             ),
         ),

@@ -71,42 +71,15 @@ TABLES = (
     Table(
         "sfvae-table3",
         "SFVAE Table 3: gradient estimators",
-        (
-            Part(
-                "configs/mnist_estimators.py",
-                ("objective.name=sampling_free", "seed=[0-2]"),
-                _THIRD,
-                _THIRD_IN_WORDS,
-                hours=0.4,
-            ),
-            Part(
-                "configs/mnist_estimators.py",
-                ("objective.name=sampling", "objective.num_samples=1", "seed=[0-2]"),
-                _THIRD,
-                _THIRD_IN_WORDS,
-                hours=0.04,
-            ),
-            Part(
-                "configs/mnist_estimators.py",
-                ("objective.name=[is][wt]*", "objective.num_samples=1", "seed=0"),
-                _THIRD,
-                _THIRD_IN_WORDS,
-                hours=0.04,
-            ),
-            Part(
-                "configs/mnist_estimators.py",
-                ("objective.num_samples=5", "seed=0"),
-                _THIRD,
-                _THIRD_IN_WORDS,
-                hours=0.08,
-            ),
-            Part(
-                "configs/mnist_estimators.py",
-                ("objective.num_samples=20", "seed=0"),
-                _THIRD,
-                _THIRD_IN_WORDS,
-                hours=0.25,
-            ),
+        tuple(
+            Part("configs/mnist_estimators.py", which, _THIRD, _THIRD_IN_WORDS, hours=hours)
+            for which, hours in (
+                (("objective.name=sampling_free", "seed=[0-2]"), 0.4),
+                (("objective.name=sampling", "objective.num_samples=1", "seed=[0-2]"), 0.04),
+                (("objective.name=[is][wt]*", "objective.num_samples=1", "seed=0"), 0.04),
+                (("objective.num_samples=5", "seed=0"), 0.08),
+                (("objective.num_samples=20", "seed=0"), 0.25),
+            )
         ),
         "The paper has five seeds, and also 50, 100 and 200 samples. It does not give its number"
         " of steps; 300,000 take an estimated 1.2 hours without sampling, and 10 hours with 200"
