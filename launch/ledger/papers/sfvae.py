@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.ledger.papers import gradients
+from launch.ledger.papers import sfvae_gradients
 from launch.ledger.table import Part, Table, shown_by
 from launch.ledger.views import END, Curves, Grid, Measures, Pictures
 
@@ -94,7 +94,7 @@ TABLES = (
             for name in ("mnist", "omniglot")
         ),
     ),
-    *gradients.TABLES,
+    *sfvae_gradients.TABLES,
     Table(
         "sfvae-table4",
         "SFVAE Table 4: posterior collapse",

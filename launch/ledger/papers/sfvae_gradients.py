@@ -1,4 +1,4 @@
-"""The tables on the noise of gradients, and on the bounds of models that were trained by them."""
+"""SFVAE Section 4.3: the noise of gradients, and the bounds of models trained by them."""
 
 from __future__ import annotations
 
