@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,20 +22,27 @@ from benchmarks.measuring.timing import in_turns
 from benchmarks.worker import in_own_process
 
 IMPLEMENTATIONS = ("ours", "plain", "pytorch")
-ON_A_CPU = ("ours", "plain", "plain_rows", "pytorch")  # where products of rows are faster
+# Also products of rows, which are faster there, and PyTorch's compiler, which needs no GPU's.
+ON_A_CPU = ("ours", "plain", "plain_rows", "pytorch", "pytorch_compiled")
 
 BUDGET = 40.0  # seconds of measuring for each case
 
 
 def installed(implementation: str) -> bool:
     """Returns whether the packages that an implementation needs are installed."""
-    return implementation != "pytorch" or importlib.util.find_spec("torch") is not None
+    if not implementation.startswith("pytorch"):
+        return True
+    if importlib.util.find_spec("torch") is None:
+        return False
+    return implementation == "pytorch" or shutil.which("g++") is not None
 
 
 def say_what_is_missing() -> None:
-    """Prints why a table has no rows of PyTorch, if it is not installed."""
+    """Prints why a table has no rows of PyTorch, or of its compiler, if they are not installed."""
     if not installed("pytorch"):
         print("\nPyTorch is not installed, so its rows are left out: pip install -e '.[bench]'")
+    elif not installed("pytorch_compiled"):
+        print("\ntorch.compile needs g++, which is not installed, so its rows are left out")
 
 
 def rows(
@@ -171,4 +179,16 @@ def _pytorch(case: Case) -> Prepared:
     return torch_step.prepare(case.config(), case.batch(), case.params())
 
 
-_PREPARE = {"ours": _ours, "plain": _plain, "plain_rows": _plain_rows, "pytorch": _pytorch}
+def _pytorch_compiled(case: Case) -> Prepared:
+    from benchmarks.implementations import torch_step
+
+    return torch_step.prepare(case.config(), case.batch(), case.params(), compiled=True)
+
+
+_PREPARE = {
+    "ours": _ours,
+    "plain": _plain,
+    "plain_rows": _plain_rows,
+    "pytorch": _pytorch,
+    "pytorch_compiled": _pytorch_compiled,
+}

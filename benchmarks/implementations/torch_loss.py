@@ -18,13 +18,27 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 _LOG_2_PI = math.log(2.0 * math.pi)
 
 
-def make_loss(config: ml_collections.ConfigDict, networks: Networks) -> Loss:
-    """Returns the loss of a resolved config for given noise; the sampling-free one ignores it."""
+# (decoder, z [B, m]) -> J' [B, m, n]
+Jacobian = Callable[[nn.Module, Tensor], Tensor]
+
+
+def make_loss(
+    config: ml_collections.ConfigDict, networks: Networks, jacobian: Jacobian | None = None
+) -> Loss:
+    """Returns the loss of a resolved config for given noise; the sampling-free one ignores it.
+
+    Args:
+        config: a resolved config.
+        networks: the encoder and the decoder.
+        jacobian: how tangents are taken; None for `jacobian_of_each`, faster if not compiled.
+    """
+    jacobian = jacobian or jacobian_of_each
     variance, gamma = config.likelihood.variance, config.objective.gamma
 
     def log_likelihood(x: Tensor, mean: Tensor, stddev: Tensor, noise: Tensor) -> Tensor:
         if config.objective.name == "sampling_free":
-            return sampling_free(networks.decoder, x, mean, stddev, variance, gamma)
+            tangents = jacobian(networks.decoder, mean)
+            return sampling_free(networks.decoder, tangents, x, mean, stddev, variance, gamma)
         return sampling(networks.decoder, x, mean, stddev, noise, variance)
 
     def loss(x: Tensor, noise: Tensor) -> Tensor:
@@ -37,11 +51,20 @@ def make_loss(config: ml_collections.ConfigDict, networks: Networks) -> Loss:
 
 
 def sampling_free(
-    decoder: nn.Module, x: Tensor, mean: Tensor, stddev: Tensor, variance: float, gamma: float
+    decoder: nn.Module,
+    tangents: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    stddev: Tensor,
+    variance: float,
+    gamma: float,
 ) -> Tensor:
-    """Returns log N(x; f(mean), U U' + c I) per example by an m x m system, [B]; SFVAE 18-21."""
+    """Returns log N(x; f(mean), U U' + c I) per example by an m x m system, [B]; SFVAE 18-21.
+
+    The tangents are J' [B, m, n] at the mean.
+    """
     residual = decoder(mean).flatten(1) - x.flatten(1)
-    factor = jacobian(decoder, mean) * stddev[:, :, None]  # U' [B, m, n]
+    factor = tangents * stddev[:, :, None]  # U' [B, m, n]
     system = torch.bmm(factor, factor.mT) / variance + torch.eye(mean.shape[1], device=x.device)
     triangle = torch.linalg.cholesky(system)
     projection = torch.bmm(factor, residual[:, :, None]) / variance
@@ -51,7 +74,7 @@ def sampling_free(
     return _independent(residual, variance) - 0.5 * log_det + 0.5 * gamma * quadratic
 
 
-def jacobian(decoder: nn.Module, z: Tensor) -> Tensor:
+def jacobian_of_each(decoder: nn.Module, z: Tensor) -> Tensor:
     """Returns J' [B, m, n] of a decoder at each latent of z [B, m], by `jvp` under `vmap`."""
     params = dict(decoder.named_parameters())
     basis = torch.eye(z.shape[1], device=z.device)
@@ -63,6 +86,16 @@ def jacobian(decoder: nn.Module, z: Tensor) -> Tensor:
         return vmap(lambda direction: jvp(decode, (z,), (direction,))[1])(basis)
 
     return vmap(columns)(z)
+
+
+def jacobian_of_batch(decoder: nn.Module, z: Tensor) -> Tensor:
+    """Returns the same with a single `vmap`, over directions: what `torch.compile` can compile."""
+    basis = torch.eye(z.shape[1], device=z.device)
+
+    def along(direction: Tensor) -> Tensor:
+        return jvp(decoder, (z,), (direction.expand(z.shape),))[1].flatten(1)
+
+    return vmap(along, out_dims=1)(basis)
 
 
 def sampling(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sfvae_jax.models.convolutional import conv
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+_OF_OUTPUTS = {"sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
 class Networks(NamedTuple):
@@ -50,8 +51,9 @@ def _mlp(settings: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Ne
         return [layer for pair in pairs for layer in (nn.Linear(*pair), activation())][:-1]
 
     encoder = nn.Sequential(nn.Flatten(), *layers((size, *hidden, 2 * settings.latent_size)))
-    decoder = nn.Sequential(*layers((settings.latent_size, *hidden[::-1], size)))
-    return Networks(encoder, decoder)
+    sizes = (settings.latent_size, *hidden[::-1], size)
+    activate = _OF_OUTPUTS[settings.output_activation]()
+    return Networks(encoder, nn.Sequential(*layers(sizes), activate))
 
 
 def _conv(settings: ml_collections.ConfigDict, data_shape: tuple[int, ...]) -> Networks:

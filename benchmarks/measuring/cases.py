@@ -67,12 +67,14 @@ class Case:
 
 _DIGIT = (28, 28, 1)
 _TANH = {"hidden_sizes": (200, 200), "activation": "tanh"}
-_RELU_MLP = ("mlp 784-512-256", {"hidden_sizes": (512, 256)}, _DIGIT)
+_RELU = {"hidden_sizes": (512, 256)}
+_RELU_MLP = ("mlp 784-512-256", _RELU, _DIGIT)
+_SIGMOID_MLP = ("mlp 784-512-256, sigmoid", {**_RELU, "output_activation": "sigmoid"}, _DIGIT)
 _TANH_MLP = ("tanh mlp 784-200-200", _TANH, _DIGIT)
 _CONV = ("conv 64 x 64 x 3", {"name": "conv"}, (64, 64, 3))
 
 _SIZES = {  # model, latent size, batch size
-    "table4": [(_RELU_MLP, 200, 200)],
+    "table4": [(_RELU_MLP, 200, 200), (_SIGMOID_MLP, 200, 200)],
     "table3": [(_TANH_MLP, 50, 20)],
     "conv": [(_CONV, 16, 64), (_CONV, 64, 64)],
 }

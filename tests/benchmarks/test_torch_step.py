@@ -49,3 +49,33 @@ def test_a_steps_products_count_as_in_jax():
     value, gradient = prepared.call()
     assert math.isfinite(value)
     assert len(gradient) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["sampling_free", "sampling"])
+def test_a_compiled_step_is_the_eager_one(objective):
+    """Two layers of one size once made the compiler overwrite PyTorch's zeros."""
+    settings = {"hidden_sizes": (8, 8), "activation": "tanh"}
+    case = Case(objective, "tiny", settings, (4, 4, 1), 2, 3)
+    arguments = case.config(), case.batch(), case.params()
+    steps = [torch_step.prepare(*arguments, compiled=compiled) for compiled in (False, True)]
+    assert (steps[0].compile_seconds, steps[1].runs) == (None, True), steps[1].note
+    assert steps[1].compile_seconds > 0
+    (value, gradient), (compiled_value, compiled_gradient) = map(_seeded, steps)
+    torch.testing.assert_close(compiled_value, value)
+    torch.testing.assert_close(compiled_gradient, gradient)
+
+
+def _seeded(step):
+    torch.manual_seed(0)
+    return step.call()
+
+
+def test_what_cannot_be_compiled_is_not_run(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such operation\nand more")
+
+    monkeypatch.setattr(torch_step, "_compile", lambda _: fail)
+    case = Case("sampling", "tiny", {"hidden_sizes": (8,)}, (4, 4, 1), 2, 3)
+    step = torch_step.prepare(case.config(), case.batch(), case.params(), compiled=True)
+    assert (step.runs, step.note) == (False, "torch.compile: no such operation")
