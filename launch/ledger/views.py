@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sfvae_jax.reporting.markdown import code
 from sfvae_jax.runs.files.config_file import flatten
 
 END = "end"  # the last step of each run
@@ -39,6 +40,23 @@ class Steps:
 
     title: str
     rows: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EqualTimes:
+    """A table of methods after equal times of training, whatever number of steps these allow.
+
+    Runs must have the measure "training_seconds".
+
+    Attributes:
+        measures: what is compared.
+        seconds: the times.
+        where: (key, value) pairs that a run must have to be in this table.
+    """
+
+    measures: tuple[str, ...]
+    seconds: tuple[float, ...]
+    where: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +104,17 @@ class Pictures:
     files: tuple[str, ...]
 
 
-View = Measures | Steps | Grid | Curves | Pictures
+View = Measures | Steps | EqualTimes | Grid | Curves | Pictures
 
 
 def is_in(config: Mapping[str, Any], where: tuple[tuple[str, str], ...]) -> bool:
     """Returns whether a flat configuration has the values that a view selects."""
     return all(str(config.get(key)) == value for key, value in where)
+
+
+def heading_of(where: tuple[tuple[str, str], ...]) -> str:
+    """Returns what a view selects, as Markdown."""
+    return ", ".join(code(f"{key}={value}") for key, value in where)
 
 
 def chosen_by(

@@ -7,7 +7,7 @@ import pytest
 
 from launch.ledger.entries import entries_of
 from launch.ledger.tables import PAPERS, TABLES
-from launch.ledger.views import Curves, Grid, Measures, Steps, is_in
+from launch.ledger.views import Curves, EqualTimes, Grid, Measures, Steps, is_in
 from launch.runs import expand, select
 from sfvae_jax import evaluation
 from sfvae_jax.runs.files.config_file import flatten, plain
@@ -107,7 +107,7 @@ def _shown(table):
             shown |= {measure for measure, _ in view.columns}
         elif isinstance(view, Grid):
             shown.add(view.measure)
-        elif isinstance(view, Curves):
+        elif isinstance(view, Curves | EqualTimes):
             shown |= set(view.measures)
         elif isinstance(view, Steps):
             shown |= {measure for _, measure in view.rows}

@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.ledger.pages.account import Account
+from launch.ledger.pages.equal_times import tables_after_seconds
 from launch.ledger.pages.over_steps import tables_over_steps
 from launch.ledger.pages.plots import pictures_of
 from launch.ledger.pages.provenance import how_made
 from launch.ledger.record import Record
 from launch.ledger.table import Table
-from launch.ledger.views import END, Grid, Measures, Pictures, Steps, chosen_by
+from launch.ledger.views import (
+    END,
+    EqualTimes,
+    Grid,
+    Measures,
+    Pictures,
+    Steps,
+    chosen_by,
+    heading_of,
+)
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import Cell, table_of
 from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
@@ -93,6 +103,8 @@ def _views(table: Table, records: Sequence[Record]) -> list[str]:
     texts = [text for view in chosen for text in _measures(view, records)]
     over_steps = [view for view in table.shows if isinstance(view, Steps)]
     texts += tables_over_steps(over_steps, records) if over_steps else []
+    after = [view for view in table.shows if isinstance(view, EqualTimes)]
+    texts += tables_after_seconds(after, records)
     grids = [view for view in table.shows if isinstance(view, Grid)]
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
@@ -110,7 +122,7 @@ def _measures(view: Measures, records: Sequence[Record]) -> list[str]:
     records = chosen_by(view.where, records)
     if not records:
         return []
-    heading = f"{', '.join(code(f'{key}={value}') for key, value in view.where)}:"
+    heading = f"{heading_of(view.where)}:"
     table = to_markdown(_summary(records, view.columns)).rstrip()
     return [heading, table] if view.where else [table]
 

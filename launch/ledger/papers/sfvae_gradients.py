@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch.ledger.table import Part, Table
-from launch.ledger.views import END, SECONDS, Curves, Measures, Steps
+from launch.ledger.views import END, SECONDS, Curves, EqualTimes, Measures, Steps
 
 _BOUNDS = ("lower_bound", "marginal_likelihood")
 # Of gradients, for the tables of their noise; the others are in the records.
@@ -77,6 +77,7 @@ TABLES = (
                     (*((bound, END) for bound in _BOUNDS), ("collapse_fraction", END)),
                     (("data.name", data),),
                 ),
+                EqualTimes(_BOUNDS, (10.0, 30.0), (("data.name", data),)),
                 Curves(_BOUNDS, where=(("data.name", data),), since=200),
                 Curves(_BOUNDS, SECONDS, (("data.name", data),), since=200),
             )
