@@ -30,6 +30,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_scalar,
     has_mean,
     in_one_line,
+    is_off,
     known_names,
     shape_of,
 )
@@ -64,14 +65,14 @@ def batch_loss(
     log_det_weight: float | str = 1.0,
     beta: Array | float | None = None,
     entropy_weight: Array | float = 1.0,
-    free_bits: float = 0.0,
+    free_bits: Array | float = 0.0,
     free_bits_groups: tuple[int, ...] = (),
     free_bits_of_batch: bool = False,
     tau: float = 0.2,
-    penalty_weight: float | None = None,
+    penalty_weight: Array | float | None = None,
     num_probes: int = 0,
     lanczos_steps: int = LANCZOS_STEPS,
-    bend_weight: float = 0.0,
+    bend_weight: Array | float = 0.0,
     tangent_decode: Callable[[Array], Array] | None = None,
     decode_given: Callable[[Array], Callable[[Array], Any]] | None = None,
     axis_name: str | None = None,
@@ -107,17 +108,19 @@ def batch_loss(
             for an objective whose value is an `Elbo`. None takes the objective's `default_beta`.
         entropy_weight: as in `weighted_value`; may change with the step.
         free_bits: floor under the KL divergence of each group of dimensions, in nats; 0 for none.
-            They exclude `entropy_weight`.
+            They exclude `entropy_weight`. May change with the step.
         free_bits_groups: sizes of these groups; empty makes each dimension a group.
         free_bits_of_batch: whether the floor is under the batch's mean divergence.
         tau: as in `bilbo_baggins`.
         penalty_weight: weight of the penalty of "rae_l2" and "rae_gp", or of the discrepancy of
-            "wae_mmd"; None takes the objective's `default_penalty_weight`.
+            "wae_mmd"; None takes the objective's `default_penalty_weight`. May change with the
+            step.
         num_probes: number of random directions in place of all tangents of the decoder, as in
             `linearized_elbo`, `sampling_free_elbo` and, for "rae_gp",
             `hutchinson_gradient_penalty`; 0 takes all.
         lanczos_steps: as in `sampling_free_elbo`, with probes.
-        bend_weight: weight of `bend_penalty`, from one step; 0 for none.
+        bend_weight: weight of `bend_penalty`, from one draw of the posterior; 0 for none. May
+            change with the step.
         tangent_decode: as in `sampling_free_elbo`.
         decode_given: maps one example to the decoder that scores it, for decoders of sequences that
             are fed x; None if `decode` scores every x.
@@ -156,15 +159,17 @@ def batch_loss(
     traits = _check_likelihood(info, likelihood)
     check_key(rng)
     _check_posterior(info, posterior, x)
-    if free_bits and info.of_example and not isinstance(posterior, ClosedFormPosterior):
+    has_floor = not is_off(free_bits)
+    if has_floor and info.of_example and not isinstance(posterior, ClosedFormPosterior):
         raise ArgumentError(
             "free_bits requires a KL divergence in closed form, which a"
             f" {type(posterior).__name__} does not have; anneal beta instead"
         )
     beta = info.default_beta if beta is None else beta
-    penalty_weight = info.default_penalty_weight if penalty_weight is None else penalty_weight
+    if penalty_weight is None:
+        penalty_weight = info.default_penalty_weight or 0.0
     options: Any = types.SimpleNamespace(
-        **{**values, "beta": beta, "penalty_weight": penalty_weight or 0.0},
+        **{**values, "beta": beta, "penalty_weight": penalty_weight},
         **_own_options(info, own_options),
     )
     weights = Weights(

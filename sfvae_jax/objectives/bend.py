@@ -25,6 +25,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_key,
     check_shape,
     check_vector,
+    is_off,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
 from sfvae_jax.objectives.spec import Example, GaussianPosterior, InformationLikelihood
@@ -137,7 +138,7 @@ def with_bend(of_example: Callable[[Example], Elbo]) -> Callable[[Example], Elbo
 
     def value(example: Example) -> Elbo:
         elbo = of_example(example)
-        if not example.options.bend_weight:
+        if is_off(example.options.bend_weight):
             return elbo
         rng = jax.random.fold_in(example.rng, _STREAM)
         given = (example.decode, example.x, example.posterior, example.likelihood)

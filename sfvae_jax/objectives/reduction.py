@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
-from sfvae_jax.objectives.numerics.checks import ArgumentError
+from sfvae_jax.objectives.numerics.checks import ArgumentError, is_off
 from sfvae_jax.objectives.spec import BatchOptions, Loss, ObjectiveInfo, Value, Weights
 from sfvae_jax.objectives.weights import batch_free_bits_kl, free_bits_kl, weighted_value
 
@@ -66,7 +66,7 @@ def _of_elbos(
 
 def _weighted(elbos: Elbo, options: BatchOptions, weights: Weights, axis_name: str | None) -> Array:
     """Returns ELBOs [B] with their weights and, if `free_bits` is set, with free bits."""
-    if not options.free_bits:
+    if is_off(options.free_bits):
         return weighted_value(elbos, beta=weights.beta, entropy_weight=weights.entropy)
     kls, groups = elbos.kl_per_dimension, options.free_bits_groups or None
     if kls is None:  # the closed form joins all dimensions, so they are one group

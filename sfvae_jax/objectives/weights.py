@@ -16,7 +16,15 @@ from jax import Array
 
 from sfvae_jax.objectives.elbo import Elbo
 from sfvae_jax.objectives.numerics.batch import batch_mean
-from sfvae_jax.objectives.numerics.checks import check_batch, check_per_element, check_vector
+from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
+    check_batch,
+    check_not_negative,
+    check_number,
+    check_per_element,
+    check_scalar,
+    check_vector,
+)
 from sfvae_jax.objectives.numerics.precision import wide
 
 Schedule = Callable[[Array | int], Array | float]
@@ -152,7 +160,7 @@ def weighted_value(
 
 
 def free_bits_kl(
-    kl_per_dimension: Array, *, minimum: float, group_sizes: Sequence[int] | None = None
+    kl_per_dimension: Array, *, minimum: Array | float, group_sizes: Sequence[int] | None = None
 ) -> Array:
     """The KL divergence of one example, where each group of dimensions counts at least a minimum.
 
@@ -171,8 +179,8 @@ def free_bits_kl(
         A scalar, in nats.
 
     Raises:
-        ArgumentError: if kl_per_dimension is not of rank 1.
-        ValueError: if the groups do not fit, or the minimum is negative.
+        ArgumentError: if kl_per_dimension is not of rank 1, the groups do not fit, or the
+            minimum is known to be negative.
     """
     check_vector("kl_per_dimension", kl_per_dimension)
     kl_per_dimension = wide(kl_per_dimension)
@@ -182,7 +190,7 @@ def free_bits_kl(
 def batch_free_bits_kl(
     kl_per_dimension: Array,
     *,
-    minimum: float,
+    minimum: Array | float,
     group_sizes: Sequence[int] | None = None,
     axis_name: str | None = None,
 ) -> Array:
@@ -203,21 +211,22 @@ def batch_free_bits_kl(
         A scalar, in nats per example.
 
     Raises:
-        ArgumentError: if kl_per_dimension is not of rank 2.
-        ValueError: if the groups do not fit, or the minimum is negative.
+        ArgumentError: if kl_per_dimension is not of rank 2, the groups do not fit, or the
+            minimum is known to be negative.
     """
     check_batch("kl_per_dimension", kl_per_dimension)
     mean = batch_mean(kl_per_dimension, axis_name)
     return jnp.sum(jnp.maximum(minimum, _by_group(mean, minimum, group_sizes)))
 
 
-def _by_group(kl: Array, minimum: float, group_sizes: Sequence[int] | None) -> Array:
-    if minimum < 0.0:
-        raise ValueError(f"minimum must not be negative, got {minimum}")
+def _by_group(kl: Array, minimum: Array | float, group_sizes: Sequence[int] | None) -> Array:
+    check_number("minimum", minimum)
+    check_scalar("minimum", minimum)
+    check_not_negative("minimum", minimum)
     if group_sizes is None:
         return kl
     if sum(group_sizes) != kl.size or min(group_sizes) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"group sizes {tuple(group_sizes)} must be positive and sum to the {kl.size} latents"
         )
     starts = list(itertools.accumulate(group_sizes, initial=0))

@@ -153,6 +153,22 @@ def test_weights_of_a_step_may_be_traced():
     assert (metrics["gamma"], metrics["beta"]) == (jnp.float32(0.3), 2.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("sampling", {"beta": 2.0, "entropy_weight": 0.5}),
+        ("linearized", {"free_bits": 0.7, "bend_weight": 3.0}),
+        ("sampling_free", {"log_det_weight": 0.5, "bend_weight": 0.0, "free_bits": 0.0}),
+        ("rae_l2", {"beta": 0.3, "penalty_weight": 2.0}),
+        ("wae_mmd", {"penalty_weight": 2.0}),
+    ],
+)
+def test_every_weight_of_a_step_may_be_traced(name, weights):
+    traced, _ = jax.jit(lambda weights: _loss(name, **weights))(weights)
+    known, _ = _loss(name, **weights)
+    np.testing.assert_allclose(traced, known, rtol=1e-5)
+
+
 def test_free_bits_are_a_floor():
     """Far above every divergence, the floor is the cost of each of the M dimensions."""
     loss, metrics = _loss("linearized", free_bits=50.0)

@@ -232,6 +232,12 @@ def known_value(value: Any) -> np.ndarray | None:
     return np.asarray(value)
 
 
+def is_off(weight: Any) -> bool:
+    """Returns whether a weight is 0; one that JAX traces may have any value, and counts as on."""
+    value = known_value(weight)
+    return value is not None and not value.any()
+
+
 def known_names(name: Any, known: Iterable[str], what: str = "expected one of") -> str:
     """Says after an unknown name which one is the most similar, if one is, and which there are."""
     known = list(known)
