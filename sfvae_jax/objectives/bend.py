@@ -28,10 +28,8 @@ from sfvae_jax.objectives.numerics.checks import (
     is_off,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
+from sfvae_jax.objectives.numerics.streams import Stream, stream_key
 from sfvae_jax.objectives.spec import Example, GaussianPosterior, InformationLikelihood
-
-# Keeps the draw of a penalty apart from what the objective itself draws with the same key.
-_STREAM = 2**31 - 1
 
 
 def decoder_bend(decode: Callable[[Array], Any], z: Array, step: Array) -> tuple[Any, Any, Any]:
@@ -115,6 +113,7 @@ def bend_penalty(
     check_has("posterior", posterior, "deviation", "posteriors.DiagonalGaussian(mean, stddev)")
     check_has("likelihood", likelihood, "information", "likelihoods.Gaussian(variance)")
     check_key(rng)
+    check_vector("the posterior's mean", posterior.mean)
     check_at_least_one("num_samples", num_samples)
 
     def of_step(key: Array) -> Array:
@@ -140,7 +139,7 @@ def with_bend(of_example: Callable[[Example], Elbo]) -> Callable[[Example], Elbo
         elbo = of_example(example)
         if is_off(example.options.bend_weight):
             return elbo
-        rng = jax.random.fold_in(example.rng, _STREAM)
+        rng = stream_key(example.rng, Stream.BEND)  # the objective may draw with the key itself
         given = (example.decode, example.x, example.posterior, example.likelihood)
         return dataclasses.replace(elbo, bend=bend_penalty(rng, *given))
 

@@ -24,6 +24,7 @@ from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
+from sfvae_jax.objectives.numerics.streams import Stream, stream_key
 from sfvae_jax.objectives.numerics.tangents import Rows, parameter_tangents, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
@@ -97,7 +98,7 @@ def control_variate_elbo(
         antithetic: whether samples come in pairs, e and -e, which have the same tangents and no
             linear term; `num_samples` is then even.
         prior_stddev: prior standard deviations, positive, a scalar or [m].
-        tangent_decode: the decoder whose m tangents are taken, for example one in fewer bits; the
+        tangent_decode: the decoder whose tangents are taken, for example one in fewer bits; the
             estimate remains unbiased, and has the more noise the farther it is from `decode`. None
             if it is `decode`.
 
@@ -117,15 +118,15 @@ def control_variate_elbo(
     # The tangents of a pair differ by their sign: it needs them once, and its slopes cancel.
     own = noise[: num_samples // 2] if antithetic else noise
     directions: Array | None = None
-    combine, of_tangents = own, None
+    combine = own
     if num_probes:
-        signs_rng = jax.random.fold_in(rng, num_samples)  # the samples have the keys before it
-        signs = probe_signs(signs_rng, (num_probes - 1) * len(own), own.shape[1])
+        signs = probe_signs(
+            stream_key(rng, Stream.SIGNS), (num_probes - 1) * len(own), own.shape[1]
+        )
         directions = jnp.concatenate([own, signs])
         combine = jnp.eye(len(own), len(directions), dtype=own.dtype)
-    elif tangent_decode is not None:
-        of_tangents = _of_noise(tangent_decode, posterior)
     of_noise = _of_noise(decode, posterior)
+    of_tangents = None if tangent_decode is None else _of_noise(tangent_decode, posterior)
     model = _linearize(of_noise, x, likelihood, directions, combine, of_tangents)
     if num_probes != 1:
         trace = jnp.sum(model.forms) if num_probes == 0 else jnp.mean(model.forms)

@@ -86,6 +86,7 @@ def sampling_elbo(
             to be positive.
     """
     check_likelihood(likelihood)
+    check_flag("antithetic", antithetic)
     if antithetic:
         gaussian: Any = posterior  # the next line checks that it is one
         z = samples_at(gaussian, noise_of_samples(rng, gaussian, num_samples, antithetic))

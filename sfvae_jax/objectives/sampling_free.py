@@ -315,7 +315,8 @@ SAMPLING_FREE = ObjectiveInfo(
     closed_form_kl=True,
     parts=True,
     bound="no: an approximation",
-    decoder_passes="1 + m tangents; num_probes needs fewer; bend_weight adds 1 + 1 tangent",
+    decoder_passes="1 + m tangents, or 2 (num_probes + 1) lanczos_steps; bend_weight adds 1 + 1"
+    " tangent",
     has_tangents=True,
     jacobian_at_mean=True,
     options=("gamma", "log_det_weight", "num_probes", "lanczos_steps", "bend_weight"),

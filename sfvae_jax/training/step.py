@@ -16,6 +16,7 @@ from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.objectives.numerics.streams import Stream, stream_key
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runtime.devices import device_memory
 from sfvae_jax.training.frozen_decoder import without_gradient
@@ -37,8 +38,6 @@ log = logging.getLogger("sfvae_jax")
 
 # Stands for a norm that is not computed. A nan would end a run with JAX_DEBUG_NANS.
 NOT_RECORDED = -1.0
-
-_PIXELS = 2**31 - 1  # folded into an example's key: its pixels are independent of other noise
 
 
 def make_train_step(
@@ -153,7 +152,7 @@ def _as_seen(config: ml_collections.ConfigDict, keys: Array, stored: Array) -> A
     """Converts stored examples, each with its key, to what the objective sees."""
     if config.binarization != "dynamic":
         return as_seen(stored, config.scale)
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _PIXELS)
+    keys = jax.vmap(stream_key, (0, None))(keys, Stream.PIXELS)
     return config.scale * jax.vmap(binarize_now)(keys, as_seen(stored))
 
 

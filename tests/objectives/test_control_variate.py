@@ -332,6 +332,20 @@ def test_other_tangents_have_noise_but_no_bias():
     assert abs(np.mean(draws) - _closed_form("full_covariance")) < 4 * np.std(draws) / 100
 
 
+@pytest.mark.parametrize("num_probes", [0, 1, 3])
+def test_tangents_of_a_constant_take_nothing_away(num_probes):
+    """With m tangents and with probes `tangent_decode` is asked: the ELBO is that of `sampling`."""
+    q = posteriors.DiagonalGaussian(jnp.array(MEAN), jnp.array(STDDEV))
+    given = (jax.random.key(0), _linear, jnp.array(X), q, GAUSSIAN)
+
+    def constant(z):
+        return 0.0 * _linear(z)
+
+    options = {"num_probes": num_probes, "tangent_decode": constant}
+    value = objectives.control_variate_elbo(*given, **options).value
+    np.testing.assert_allclose(value, objectives.sampling_elbo(*given).value, rtol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"num_probes": 2}])
 def test_inputs_in_fewer_bits_are_summed_in_32(options):
     q = posteriors.DiagonalGaussian(*(jnp.array(v, jnp.bfloat16) for v in (MEAN, STDDEV)))

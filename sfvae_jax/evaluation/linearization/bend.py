@@ -171,10 +171,10 @@ def image_bends(trained: TrainedModel, options: ml_collections.ConfigDict) -> Im
             return bent, moved, value + slope - moved - there
 
         axes = objectives.axis_bend(
-            lambda z: likelihood.location(decode(z)),
+            decode,
             mean,
             width,
-            observation_variance=1.0 / likelihood.fisher(decode(mean)),
+            information=lambda parameters, step: likelihood.information(x, parameters, step),
             share=share,
             reach=reach,
         )

@@ -1,23 +1,32 @@
 """Where a decoder is straight: its bend along the axes of the latent space.
 
-f is the decoder, J its Jacobian at the posterior mean mu, s_i a posterior deviation and c the
-observation variance; |v|^2 is sum_j v_j^2 / c_j, so that half of it is in nats. The bend of a step
-t along axis i is b_i(t) = f(mu + t e_i) - f(mu) - t J e_i.
+f is the decoder, J its Jacobian at the posterior mean mu and s_i a posterior deviation. |v|^2 is
+v'F v with the likelihood's information F at f(mu), for a Gaussian sum_j v_j^2 / c_j, so that half
+of it is in nats. The bend of a step t along axis i is b_i(t) = f(mu + t e_i) - f(mu) - t J e_i.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.numerics.checks import check_at_least_one, check_positive
+from sfvae_jax.objectives.numerics.checks import (
+    ArgumentError,
+    check_at_least_one,
+    check_count,
+    check_number,
+    check_positive,
+)
 from sfvae_jax.objectives.numerics.gaussian import latent_gaussian
 from sfvae_jax.objectives.numerics.precision import wide
-from sfvae_jax.objectives.sampling_free import decoder_jacobian, scalar_or_per_element
+from sfvae_jax.objectives.sampling_free import scalar_or_per_element
+
+# (theta = f(mu), a direction shaped like it) -> the direction's squared length, twice its nats
+Information = Callable[[Any, Any], Array]
 
 
 class AxisBend(NamedTuple):
@@ -36,11 +45,12 @@ class AxisBend(NamedTuple):
 
 
 def axis_bend(
-    decode: Callable[[Array], Array],
+    decode: Callable[[Array], Any],
     mean: Array,
     stddev: Array | float,
     *,
-    observation_variance: Array | float,
+    observation_variance: Array | float | None = None,
+    information: Information | None = None,
     share: float = 0.1,
     reach: float = 8.0,
     num_steps: int = 32,
@@ -55,41 +65,52 @@ def axis_bend(
     spaced steps up to `reach` s_i, and the first interval at whose end it is larger is bisected. A
     bend that begins and ends between two of these steps is missed.
 
-    If 1/c is `likelihood.fisher` and `decode` returns the likelihood's location, this is the same
-    for other likelihoods, to second order.
+    For a Gaussian give `observation_variance`, for any other likelihood `information`, such as
+    `lambda parameters, direction: likelihood.information(x, parameters, direction)`. Lengths are
+    then those of the likelihood's parameters: a decoder whose logits are linear has no bend.
 
     It takes 1 + m (3 + 2 num_steps + 2 num_bisections) decoder passes and m tangent passes.
 
     Args:
-        decode: maps one latent [m] to a mean of any shape with n elements.
+        decode: maps one latent [m] to the likelihood's parameters: for a Gaussian to a mean of any
+            shape with n elements, else to a pytree.
         mean: posterior mean mu, [m]; not a posterior, because a step along an axis only has the
             deviation of that latent. Give `q.mean` and `q.stddev` of a `DiagonalGaussian`, and of a
             covariance L L' the roots of its diagonal, the norms of the rows of L.
         stddev: posterior standard deviations s, positive, a scalar or [m].
         observation_variance: c, positive; a scalar or one per element, shaped like the mean or [n].
+        information: gives |v|^2, a scalar, from f(mu) and a direction v of the parameters, in place
+            of `observation_variance`.
         share: share of the tangent's squared norm, positive.
-        reach: how far the search goes, in posterior deviations, positive.
+        reach: how far the search goes, in posterior deviations, positive and finite.
         num_steps: steps of the search, at least 1.
-        num_bisections: halvings of the interval, which is reach s_i / num_steps wide at first.
+        num_bisections: halvings of the interval, which is reach s_i / num_steps wide at first; 0
+            for none.
 
     Returns:
         An `AxisBend` of arrays [m].
 
     Raises:
-        ArgumentError: if the shapes do not fit, or a number that must be positive is known not to
-            be.
+        ArgumentError: if the shapes do not fit, a number that must be positive is known not to be,
+            or not exactly one of `observation_variance` and `information` is given.
     """
     for name, value in (("share", share), ("reach", reach)):
+        check_number(name, value)
         check_positive(name, value)
     check_at_least_one("num_steps", num_steps)
+    check_count("num_bisections", num_bisections)
     mean, stddev, _ = latent_gaussian(mean, stddev)
-    center, jacobian = decoder_jacobian(decode, mean)
-    variance = jnp.atleast_1d(scalar_or_per_element(observation_variance, center))[None, :]
-    rows, axes = wide(jacobian).T, jnp.arange(mean.size)
+    basis, axes = jnp.eye(mean.size, dtype=mean.dtype), jnp.arange(mean.size)
+    center, rows = jax.vmap(lambda e: jax.jvp(decode, (mean,), (e,)), out_axes=(None, 0))(basis)
+    rows = wide(rows)
+    length_of = _length_of(observation_variance, information, center)
 
-    def decoded(values: Array) -> Array:
-        """The decoder's means [m, n] where one latent after another has its own of the values."""
-        return jax.vmap(lambda i, value: wide(decode(mean.at[i].set(value))).ravel())(axes, values)
+    def decoded(values: Array) -> Any:
+        """The decoder's outputs, with a leading axis [m]: each latent in turn has its value."""
+        return jax.vmap(lambda i, value: wide(decode(mean.at[i].set(value))))(axes, values)
+
+    def lengths(directions: Any) -> Array:
+        return jax.vmap(lambda direction: length_of(center, direction))(directions)
 
     centers = decoded(mean)  # f(mu), rounded as what it is compared with
 
@@ -98,12 +119,9 @@ def axis_bend(
         moved = mean + steps
         steps = moved - mean  # as rounded in the sum, so that a straight line has no bend
 
-        tangents = steps[:, None] * rows
-        bends = decoded(moved) - centers - tangents
-        return (
-            jnp.sum(jnp.square(bends) / variance, axis=1),
-            jnp.sum(jnp.square(tangents) / variance, axis=1),
-        )
+        tangents = jax.vmap(lambda step, row: jax.tree.map(lambda r: step * r, row))(steps, rows)
+        bends = jax.tree.map(lambda f, at, t: f - at - t, decoded(moved), centers, tangents)
+        return lengths(bends), lengths(tangents)
 
     def both_ways(steps: Array) -> tuple[Array, Array]:
         """The squares [2, m] of steps [m] forwards and backwards."""
@@ -131,3 +149,19 @@ def axis_bend(
         bend=0.5 * jnp.mean(bends[0], axis=0),
         radius=radius * stddev,
     )
+
+
+def _length_of(
+    variance: Array | float | None, information: Information | None, center: Any
+) -> Information:
+    """Returns the squared length |v|^2 of directions v at the decoder's output f(mu)."""
+    if (variance is None) == (information is None):
+        raise ArgumentError(
+            "give observation_variance for a Gaussian, or information for another likelihood, and"
+            " not both"
+        )
+    if information is not None:
+        return information
+    assert variance is not None
+    per_element = jnp.atleast_1d(scalar_or_per_element(variance, center))
+    return lambda _, direction: jnp.sum(jnp.square(direction.ravel()) / per_element)

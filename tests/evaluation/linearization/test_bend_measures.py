@@ -153,6 +153,19 @@ def test_the_excess_of_another_likelihood_is_that_of_its_second_order():
         assert abs(np.mean(draws) - np.mean(expected)) < 4 * np.hypot(*errors)
 
 
+@pytest.mark.parametrize("family", ["diagonal", "full"])
+def test_the_axes_have_the_same_lengths_as_the_samples(family):
+    """Logits that are linear have no bend, by samples or along the axes, though means do."""
+    trained = _trained(family, False, num_samples=3, likelihood=likelihoods.Bernoulli())
+    found = bend.image_bends(trained, trained.config.bend)
+    np.testing.assert_allclose(found.bend, 0.0, atol=1e-5)
+    np.testing.assert_allclose(found.axis_bend, 0.0, atol=1e-5)
+    np.testing.assert_allclose(found.radius, 100.0 * found.width, rtol=1e-6)
+    p = 1 / (1 + np.exp(-LINEAR @ X[0].ravel()[:M] / 255.0))
+    tangents = 0.5 * found.width[0] ** 2 * ((p * (1 - p)) @ LINEAR**2)
+    np.testing.assert_allclose(found.axis_tangent[0], tangents, rtol=1e-5)
+
+
 def test_the_table_and_the_picture_are_by_latent(tmp_path, monkeypatch):
     trained = _trained("full", num_samples=3)
     drawn = []

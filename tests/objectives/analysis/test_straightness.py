@@ -35,6 +35,32 @@ def test_a_quadratic_decoder_has_closed_forms(float64, variance):
     assert np.all(np.abs(found.radius - radius) <= 0.5 * STDDEV * 300.0 / 32 / 2**12)
 
 
+def _pair(z):
+    """Two parameters, of which the second is linear."""
+    return {"curved": _quadratic(z)[:2], "straight": jnp.array(LINEAR)[2:] @ z}
+
+
+def test_an_information_takes_the_place_of_the_variance(float64):
+    """That of all parameters, which may be a pytree and depend on where the decoder is."""
+
+    def information(parameters, direction):
+        scale = jnp.exp(parameters["straight"][0])
+        return scale * sum(jnp.sum(jnp.square(part)) for part in direction.values())
+
+    found = jax.jit(
+        lambda mean: objectives.axis_bend(
+            _pair, mean, STDDEV, information=information, share=0.2, reach=300.0
+        )
+    )(jnp.array(MEAN))
+    scale = np.exp(LINEAR[2] @ MEAN)
+    slopes = np.sum((LINEAR + np.concatenate([CURVES[:2], 0.0 * CURVES[2:]]) * MEAN) ** 2, axis=0)
+    curves = np.sum(CURVES[:2] ** 2, axis=0)
+    np.testing.assert_allclose(found.tangent, 0.5 * scale * STDDEV**2 * slopes, rtol=1e-9)
+    np.testing.assert_allclose(found.bend, scale * STDDEV**4 * curves / 8.0, rtol=1e-9)
+    radius = 2.0 * np.sqrt(0.2 * slopes / curves)  # whatever the scale
+    assert np.all(np.abs(found.radius - radius) <= 0.5 * STDDEV * 300.0 / 32 / 2**12)
+
+
 def _kinked(z):
     """Straight up to a kink at 1 along the first axis, and at -0.5 along the second."""
     kinks = jax.nn.relu(jnp.stack([z[0] - 1.0, -0.5 - z[1]]))
@@ -89,6 +115,10 @@ def test_a_linear_decoder_is_straight_as_far_as_one_looks(dtype, rounding):
     [
         ({"share": 0.0}, "share must be positive"),
         ({"reach": -1.0}, "reach must be positive"),
+        ({"reach": np.inf}, "reach must be finite"),
+        ({"num_bisections": -3}, "num_bisections must not be negative"),
+        ({"observation_variance": None}, "give observation_variance for a Gaussian, or"),
+        ({"information": lambda *_: 1.0}, "give observation_variance for a Gaussian, or"),
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"observation_variance": np.ones(3)}, "observation_variance must"),
         ({"stddev": np.ones(2)}, "stddev must"),
