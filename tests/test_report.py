@@ -91,7 +91,7 @@ def test_a_table_beside_which_nothing_is_published_says_so():
     run = _searched(0, 0.9, 3.0)
     run["metrics"] = {"kl_divergence": 2.0}
     text = report.to_markdown(report.summarize([run]))
-    assert "; none of these measures is in RAE, Figure 2 (1 run)." in text
+    assert "; there is no number for this setting in RAE, Figure 2 (1 run)." in text
     assert "after the slash" not in text
 
 

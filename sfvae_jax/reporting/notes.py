@@ -40,7 +40,7 @@ def heading(summary: dict[str, Any], markup: Markup) -> str:
     if papers:
         sources = "; ".join(_source(paper, papers, markup) for paper in papers)
         stands = any(cell["published"] for _, _, cell in all_cells(summary))
-        where = markup.beside if stands else "none of these measures is in"
+        where = markup.beside if stands else "there is no number for this setting in"
         note += f"; {where} {sources}"
         note += ", where ± of a search is over its trials" if _publishes_trials(summary) else ""
     return f"{note}."

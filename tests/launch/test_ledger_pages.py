@@ -164,6 +164,17 @@ def test_records_that_do_not_hold_are_left_out_and_named(ledger):
     assert f"3 runs without a record, an estimated 3.0 hours on two cores: `{first.stem}`" in text
 
 
+def test_the_times_of_objectives_are_apart(ledger, tmp_path):
+    folder, papers, _ = ledger
+    *_, entry = entries_of(papers["tiny"][0])
+    _file(entry, tmp_path / "more", folder / "records", 0.0)
+    pages.write_pages(folder, papers)
+    text = (folder / "tiny.md").read_text()
+    sampling = "`sampling` 2.0 minutes per run (60 s to 3.0 minutes), 36 s of processor time"
+    sampling_free = "`sampling_free` 60 s per run, 36 s of processor time."
+    assert f"4 of 4 runs, seeds 0 to 2. Time: {sampling}; {sampling_free}" in text
+
+
 def test_the_end_of_a_run_is_no_earlier_step(ledger):
     """A measure that not all runs have at their end has no number there."""
     folder, papers, (path, *_) = ledger

@@ -33,15 +33,28 @@ def how_made(table: Table, account: Account) -> str:
 
 def _counted(account: Account) -> str:
     seeds = sorted({record["config"]["seed"] for record in account.records})
-    took = _known(account.records, "seconds")
-    used = _known(account.records, "processor_seconds")
     runs = f"{len(account.records)} of {_number(len(account.filed), 'run')}"
     line = f"{runs}, seed{'s' * (len(seeds) > 1)} {_spans(seeds)}"
-    if not took:
+    by_objective: dict[str, list[Record]] = {}
+    for record in account.records:
+        by_objective.setdefault(record["config"]["objective"]["name"], []).append(record)
+    times = {name: _time_of(records) for name, records in by_objective.items()}
+    if not all(times.values()):
         return f"{line}."
+    if len(times) == 1:
+        return f"{line}; {times.popitem()[1]}."
+    each = "; ".join(f"{code(name)} {time}" for name, time in times.items())
+    return f"{line}. Time: {each}."
+
+
+def _time_of(records: Sequence[Record]) -> str:
+    """Formats the median and the range of the times of runs; empty if none is known."""
+    took, used = _known(records, "seconds"), _known(records, "processor_seconds")
+    if not took:
+        return ""
     spread = f" ({between(duration(took[0]), duration(took[-1]))})" if len(took) > 1 else ""
     of_processor = f", {duration(median(used))} of processor time" if used else ""
-    return f"{line}; {duration(median(took))} per run{spread}{of_processor}."
+    return f"{duration(median(took))} per run{spread}{of_processor}"
 
 
 def _known(records: Sequence[Record], key: str) -> list[float]:
