@@ -222,6 +222,7 @@ def train(
                 if ended:
                     break
                 step = end
+                progress.go_on()
         if has_stopped(state, config.train) and int(state.step) < config.train.steps:
             log.info("%s", _stopped(state, config))
 

@@ -22,6 +22,18 @@ def standard_error(values: np.ndarray) -> Value:
     return float(np.std(values, ddof=1, dtype=np.float64) / math.sqrt(len(values)))
 
 
+def monte_carlo_error(errors: np.ndarray, draw: str) -> Value:
+    """Returns what other draws would change of a mean over examples: sqrt(sum_i se_i^2) / N.
+
+    Args:
+        errors: the standard error of each example by its draws, [N]; nan if there is one draw.
+        draw: what was drawn, for the reason.
+    """
+    if np.isnan(errors).all():
+        return NotApplicable(f"a single {draw} has no standard error")
+    return float(np.linalg.norm(errors) / len(errors))
+
+
 def ratio_of_means(values: np.ndarray, others: np.ndarray) -> tuple[float, Value]:
     """Returns mean(values) / mean(others) of N independent pairs [N], and its standard error.
 
@@ -41,7 +53,8 @@ def means_with_errors(columns: Mapping[str, np.ndarray | NotApplicable]) -> Meas
         if isinstance(values, NotApplicable):
             found |= with_error(name, values, values)
         else:
-            found |= with_error(name, float(np.mean(values)), standard_error(values))
+            mean = np.mean(values, dtype=np.float64)  # log densities have few digits in float32
+            found |= with_error(name, float(mean), standard_error(values))
     return found
 
 

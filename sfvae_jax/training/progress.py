@@ -15,8 +15,15 @@ class Progress(Display):
         self._step, self._time = start, time.monotonic()
         self._warm: tuple[int, float] | None = None  # step and time after the first call
 
+    def go_on(self) -> None:
+        """Begins the time of the next steps, after validation, saves and measures."""
+        self._time = time.monotonic()
+
     def update(self, step: int, loss: float) -> float:
-        """Shows the step reached, and returns the steps per second since the previous call."""
+        """Shows the step reached; returns the steps per second since `go_on`, or since the last.
+
+        The time left counts everything that happens between two calls.
+        """
         now = time.monotonic()
         rate = (step - self._step) / max(now - self._time, 1e-9)
         self._step, self._time = step, now

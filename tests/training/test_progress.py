@@ -13,6 +13,18 @@ class _Terminal(io.StringIO):
         self.isatty = lambda: is_terminal
 
 
+def test_the_speed_leaves_out_what_happens_between_the_steps(monkeypatch):
+    """Steps of 2 s, with validation, saves or measures of 50 s after the first five."""
+    times = iter([0.0, 10.0, 60.0, 70.0])
+    monkeypatch.setattr("sfvae_jax.training.progress.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("sys.stderr", _Terminal(False))
+    with Progress(0, 20) as progress:
+        monkeypatch.setattr(progress, "show", lambda *_: None)
+        assert progress.update(5, 1.0) == 0.5
+        progress.go_on()
+        assert progress.update(10, 1.0) == 0.5
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_loss_rate_and_time_left_are_shown(monkeypatch, is_terminal):
     stream = _Terminal(is_terminal)

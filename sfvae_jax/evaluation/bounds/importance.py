@@ -21,7 +21,7 @@ class ImportanceStatistics(NamedTuple):
     Attributes:
         log_evidence: log 1/K sum_k w_k in nats, the IWAE bound of K samples (GAPS Eq. 9).
         effective_sample_size: (sum w)^2 / sum w^2, in samples between 1 and K.
-        standard_error: the Monte Carlo error of log_evidence, in nats.
+        standard_error: the Monte Carlo error of log_evidence, in nats; nan for K = 1.
         lower_bound: 1/K sum_k log w_k in nats, the ELBO.
         lower_bound_standard_error: the Monte Carlo error of lower_bound, in nats; nan for K = 1.
     """
@@ -73,7 +73,7 @@ def importance_statistics(
     The mean weight is unbiased for p(x); its log is low by half the squared standard error, to
     first order. With the effective sample size ESS = (sum w)^2 / sum w^2 the delta method gives
 
-        standard error of the log = sd(w) / (sqrt(K) mean(w)) = sqrt(1/ESS - 1/K)
+        standard error of the log = sd(w) / (sqrt(K) mean(w)) = sqrt((1/ESS - 1/K) K / (K - 1))
 
     Neither shows that a posterior misses a mode of p(z|x) altogether, where q puts no samples. The
     ELBO's error is sd(log w) / sqrt(K). Chunks are decoded one after the other and only running
@@ -120,10 +120,11 @@ def importance_statistics(
     effective = jnp.square(sums.total) / sums.squares
     # If all weights are equal, only rounding is left, which may be negative.
     variance = jnp.maximum(1.0 / effective - 1.0 / num_samples, 0.0)
+    degrees = num_samples - 1 if num_samples > 1 else math.nan  # one weight has no deviation
     return ImportanceStatistics(
         log_evidence=sums.maximum + jnp.log(sums.total) - math.log(num_samples),
         effective_sample_size=effective,
-        standard_error=jnp.sqrt(variance),
+        standard_error=jnp.sqrt(variance * num_samples / degrees),
         lower_bound=moments.first + moments.mean,
         lower_bound_standard_error=jnp.sqrt(moments.squares / (moments.number - 1.0) / num_samples),
     )

@@ -15,12 +15,12 @@ from sfvae_jax.evaluation.bounds.importance import (
 from sfvae_jax.evaluation.bounds.sampled import gaussian_constant, map_bound
 from sfvae_jax.evaluation.measured import Doubtful, Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure
-from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.standard_errors import monte_carlo_error, standard_error
 from sfvae_jax.evaluation.trained_model import TrainedModel
 from sfvae_jax.options import COUNT, COUNT_OR_0, Option
 
-# Below this mean effective sample size, one sample of most examples decides their estimates.
-FEWEST_EFFECTIVE = 2.0
+# Nats from which on the estimates, which are too low in expectation, have a caveat.
+LEAST_BIAS = 0.05
 
 OPTIONS = {
     "num_samples": Option(50_000, COUNT, "Number of samples of the posterior of each example"),
@@ -72,8 +72,9 @@ def evaluate_marginal_likelihood(
     deviation over sqrt(N), Monte Carlo noise included. `..._monte_carlo_error` says what another
     draw of latents for the same examples would change: sqrt(sum_i se_i^2) / N.
     `effective_sample_size` is the mean over the examples, `least_effective_sample_size` the
-    smallest. The estimates carry a caveat if the mean is below `FEWEST_EFFECTIVE`. Examples are
-    decoded one after the other, `chunk_size` latents at once.
+    smallest. The log of a mean weight is low by se_i^2 / 2 in expectation, to first order; the
+    estimates carry a caveat if the mean of that is above `LEAST_BIAS`. Examples are decoded one
+    after the other, `chunk_size` latents at once.
     """
     images = trained.images[: options.num_images or None]
     estimates = map_bound(
@@ -85,30 +86,35 @@ def evaluate_marginal_likelihood(
         chunk_size=options.chunk_size,
     )
     values, effective, errors = (np.asarray(estimate, np.float64) for estimate in estimates)
-    num_images, num_effective = len(images), float(np.mean(effective))
-    mean = _with_caveat(float(np.mean(values)), num_effective, options.num_samples)
-    constant = gaussian_constant(trained)
+    mean, constant = float(np.mean(values)), gaussian_constant(trained)
+    caveat = _caveat(errors, effective, options.num_samples)
     return {
-        "marginal_likelihood": mean,
+        "marginal_likelihood": _marked(mean, caveat),
         "marginal_likelihood_without_constant": constant
         if isinstance(constant, NotApplicable)
-        else _with_caveat(mean + constant, num_effective, options.num_samples),
+        else _marked(mean + constant, caveat),
         "marginal_likelihood_standard_error": standard_error(values),
-        "marginal_likelihood_monte_carlo_error": float(np.linalg.norm(errors) / num_images),
-        "effective_sample_size": num_effective,
+        "marginal_likelihood_monte_carlo_error": monte_carlo_error(errors, "sample"),
+        "effective_sample_size": float(np.mean(effective)),
         "least_effective_sample_size": float(np.min(effective)),
     }
 
 
-def _with_caveat(value: float, num_effective: float, num_samples: int) -> float:
-    if num_samples == 1 or num_effective >= FEWEST_EFFECTIVE:
-        return value
-    few = f"its effective sample size is {num_effective:.1f} of {num_samples}"
-    return Doubtful(
-        value,
-        f"{few}, so it is far too low; the evaluation inference_gaps estimates log p(x) by"
-        " annealing, and objective.bend_weight=1 trains closer posteriors",
+def _caveat(errors: np.ndarray, effective: np.ndarray, num_samples: int) -> str:
+    """Says how far the estimates are too low; "" if that is little, or one sample cannot tell."""
+    bias = 0.5 * float(np.mean(np.square(errors)))
+    if not bias > LEAST_BIAS:
+        return ""
+    return (
+        f"few samples count (for half of the examples at most {np.median(effective):.1f} of"
+        f" {num_samples}), so it is too low, by {bias:.2f} nats or more; raise"
+        " evaluations.marginal_likelihood.num_samples, or estimate log p(x) by annealing, with the"
+        " evaluation inference_gaps; objective.bend_weight=1 trains closer posteriors"
     )
+
+
+def _marked(value: float, caveat: str) -> float:
+    return Doubtful(value, caveat) if caveat else value
 
 
 _LOG_EVIDENCE = Measure("marginal_likelihood", unit="nats", better="more")

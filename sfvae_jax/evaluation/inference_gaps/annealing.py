@@ -257,17 +257,17 @@ def log_mean_weight(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
     With the effective sample size ESS = (sum w)^2 / sum w^2 the delta method gives
 
-        standard error of the log = sd(w) / (sqrt(C) mean(w)) = sqrt(1/ESS - 1/C)
+        standard error of the log = sd(w) / (sqrt(C) mean(w)) = sqrt((1/ESS - 1/C) C / (C - 1))
 
     Both only reflect where the chains have been: if all of them stay in one of two modes, neither
-    shows it. The formula gives a single weight an error of 0, as there is no second one.
+    shows it.
 
     Args:
         log_weights: log weights [..., C], in nats.
 
     Returns:
         (log_mean, effective_sample_size, standard_error), each [...]: in nats; between 1 and C;
-        in nats.
+        in nats, nan for a single weight.
     """
     log_weights = np.asarray(log_weights, np.float64)
     num_weights = log_weights.shape[-1]
@@ -277,7 +277,9 @@ def log_mean_weight(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     effective = np.square(total) / np.sum(np.square(weights), axis=-1)
     # For equal weights only rounding is left, which may be negative.
     variance = np.maximum(1.0 / effective - 1.0 / num_weights, 0.0)
-    return maximum + np.log(total / num_weights), effective, np.sqrt(variance)
+    degrees = num_weights - 1 if num_weights > 1 else np.nan
+    error = np.sqrt(variance * num_weights / degrees)
+    return maximum + np.log(total / num_weights), effective, error
 
 
 def _chain(

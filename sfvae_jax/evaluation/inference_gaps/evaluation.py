@@ -32,7 +32,7 @@ from sfvae_jax.evaluation.inference_gaps.measured_split import (
 from sfvae_jax.evaluation.inference_gaps.options import OPTIONS, check, local_optimization
 from sfvae_jax.evaluation.measured import Measured, NotApplicable
 from sfvae_jax.evaluation.spec import Evaluation, Measure, with_errors
-from sfvae_jax.evaluation.standard_errors import standard_error
+from sfvae_jax.evaluation.standard_errors import monte_carlo_error, standard_error
 from sfvae_jax.evaluation.trained_model import TrainedModel
 
 
@@ -104,9 +104,8 @@ def _measures(
 def _diagnostics(measured: MeasuredSplit) -> Measured:
     """Measures how well AIS and IWAE worked."""
     annealed, importance = measured.annealed, measured.importance
-    error = np.linalg.norm(annealed.standard_error) / len(measured.images)
     return {
-        "ais_monte_carlo_error": float(error),
+        "ais_monte_carlo_error": monte_carlo_error(annealed.standard_error, "chain"),
         "ais_effective_sample_size": float(np.mean(annealed.effective_sample_size)),
         "ais_least_effective_sample_size": float(np.min(annealed.effective_sample_size)),
         "ais_acceptance_rate": float(np.mean(annealed.acceptance_rate)),

@@ -196,10 +196,9 @@ def _lead(ahead: np.ndarray | None, behind: np.ndarray | None) -> str:
     if ahead is None or behind is None:
         return ""
     lead, error = float(np.mean(ahead - behind)), standard_error(ahead - behind)
-    error = 0.0 if isinstance(error, NotApplicable) else error
-    if lead <= max(_LEAST_LEAD, _CERTAIN * error):
-        return ""
-    return f"{lead:.2f} ± {error:.2f}"
+    if isinstance(error, NotApplicable):  # a single image, whose lead is what it is
+        return f"{lead:.2f}" if lead > _LEAST_LEAD else ""
+    return f"{lead:.2f} ± {error:.2f}" if lead > max(_LEAST_LEAD, _CERTAIN * error) else ""
 
 
 def with_caveats(

@@ -76,7 +76,8 @@ def measured_split(
     full, diagonal = linearized_posteriors(trained, images)
 
     def lower(posterior: Any) -> np.ndarray:
-        return np.asarray(bounds_of(trained, images, posterior, **samples).lower_bound)
+        found = bounds_of(trained, images, posterior, **samples)
+        return np.asarray(found.lower_bound, np.float64)
 
     optimal: dict[str, np.ndarray] = {}
     local: dict[str, LocalPosteriors] = {}
@@ -90,8 +91,8 @@ def measured_split(
         local[family] = found if is_drawn else found._replace(posterior=None)
     bounds = SplitBounds(
         ais=annealed.bound,
-        iwae=None if importance is None else np.asarray(importance.log_evidence),
-        lower=None if importance is None else np.asarray(importance.lower_bound),
+        iwae=None if importance is None else np.asarray(importance.log_evidence, np.float64),
+        lower=None if importance is None else np.asarray(importance.lower_bound, np.float64),
         optimal=optimal,
         linearized={"full_covariance": lower(full), "diagonal": lower(diagonal)},
         own_family=trained.posterior_family,

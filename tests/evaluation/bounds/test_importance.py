@@ -62,7 +62,7 @@ def test_both_bounds_and_errors_match_the_weights(chunk_size):
     assert float(found.lower_bound_standard_error) == pytest.approx(error, rel=1e-3)
     effective = weights.sum() ** 2 / (weights**2).sum()
     assert float(found.effective_sample_size) == pytest.approx(effective, rel=1e-2)
-    spread = np.sqrt(1 / effective - 1 / 23)
+    spread = np.sqrt((1 / effective - 1 / 23) * 23 / 22)
     assert float(found.standard_error) == pytest.approx(spread, rel=1e-2)
 
 

@@ -13,6 +13,8 @@ import scipy.stats
 from sfvae_jax import evaluation, likelihoods, posteriors
 from sfvae_jax.config import base_config
 from sfvae_jax.evaluation import importance_log_evidence
+from sfvae_jax.evaluation.bounds.marginal_likelihood import LEAST_BIAS, _caveat
+from sfvae_jax.evaluation.inference_gaps.annealing import log_mean_weight
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
 VARIANCE, PRIOR = 0.3, np.array([1.5, 0.7], np.float32)
@@ -78,7 +80,7 @@ def test_estimate_error_and_effective_sample_size_match_the_weights(keys):
     value, effective, error = _estimate(rng, x, posterior, 23, chunk_size=5)
     assert value == pytest.approx(np.log(weights.mean()), rel=1e-5)
     assert effective == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-4)
-    assert error == pytest.approx(weights.std() / weights.mean() / np.sqrt(23), rel=1e-4)
+    assert error == pytest.approx(weights.std(ddof=1) / weights.mean() / np.sqrt(23), rel=1e-4)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])
@@ -226,12 +228,39 @@ def test_measures_of_a_model():
     assert 1 <= metrics["least_effective_sample_size"] < metrics["effective_sample_size"] < 2000
 
 
-def test_few_effective_samples_are_a_caveat():
+def test_an_estimate_that_is_too_low_has_a_caveat():
     _, _, caveats, *_ = evaluation.measure(_trained())
     assert not caveats
     _, _, caveats, *_ = evaluation.measure(_trained(num_samples=2))
     assert set(caveats) == {"marginal_likelihood", "marginal_likelihood_without_constant"}
-    assert all("of 2, so it is far too low" in text for text in caveats.values())
+    assert all("of 2), so it is too low, by 0." in text for text in caveats.values())
+
+
+@pytest.mark.parametrize(("spreads", "is_low"), [((0.5, 1.0), False), ((2.0, 8.0), True)])
+def test_a_few_easy_examples_do_not_hide_the_others(spreads, is_low):
+    """Log weights N(-s^2/2, s^2), so that log p(x) = 0, with another s for each of 60 examples."""
+    rng, num_samples = np.random.default_rng(0), 50_000
+    s = rng.uniform(*spreads, 60)
+    log_weights = s[:, None] * rng.normal(size=(60, num_samples)) - 0.5 * s[:, None] ** 2
+    values, effective, errors = log_mean_weight(log_weights)
+    bias = 0.5 * np.mean(errors**2)
+    assert (bias > LEAST_BIAS) == is_low
+    assert np.mean(effective) > 20  # the easy ones alone
+    if is_low:
+        assert np.mean(values) < -bias < -LEAST_BIAS
+        caveat = _caveat(errors, effective, num_samples)
+        assert f"at most {np.median(effective):.1f} of 50000), so it is too low, by" in caveat
+    else:
+        assert _caveat(errors, effective, num_samples) == ""
+
+
+def test_one_sample_has_no_error():
+    metrics, reasons, caveats, *_ = evaluation.measure(_trained(num_samples=1))
+    assert reasons == {
+        "marginal_likelihood_monte_carlo_error": "a single sample has no standard error"
+    }
+    assert metrics["effective_sample_size"] == 1.0
+    assert not caveats
 
 
 def test_num_images_and_a_single_image():

@@ -260,11 +260,12 @@ def test_the_mean_weight_has_its_error_and_effective_size():
     np.testing.assert_allclose(value, np.log(weights.mean(axis=1)) - 500.0, atol=1e-4)
     expected = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
     np.testing.assert_allclose(effective, expected, rtol=1e-3)
-    expected = weights.std(axis=1) / weights.mean(axis=1) / np.sqrt(40)
+    expected = weights.std(axis=1, ddof=1) / weights.mean(axis=1) / np.sqrt(40)
     np.testing.assert_allclose(error, expected, rtol=1e-3)
     value, effective, error = annealing.log_mean_weight(np.full(7, -2.5))
     assert (value, effective) == pytest.approx((-2.5, 7.0))
     assert error < 1e-7
+    assert np.isnan(annealing.log_mean_weight(np.full(1, -2.5))[2])
 
 
 def _estimate(rng, **changes):
