@@ -10,6 +10,7 @@ import logging
 import os
 from typing import Any
 
+import jax
 import ml_collections
 
 from sfvae_jax import data, evaluation, models
@@ -196,8 +197,12 @@ def restore(
         UsageError: if there is no checkpoint yet, or not that of this step.
     """
     model = models.build(config, data_shape)
-    fresh = create_state(config, model, make_optimizer(config.train), data_shape)
-    fresh = with_best(fresh, config.train)
+
+    def start() -> TrainState:
+        state = create_state(config, model, make_optimizer(config.train), data_shape)
+        return with_best(state, config.train)
+
+    fresh = jax.eval_shape(start)  # what is read takes its place, so none of it is computed
     if last_step(files.checkpoints) is None:
         raise UsageError(f"workdir {files.name} holds no checkpoint yet; train first")
     if step is None:

@@ -2,9 +2,9 @@
 
 The tests compile more than they compute, so that XLA is told not to optimise, and to write each
 loop as LLVM's code directly: without its emitters for fused loops a program compiles in half the
-time. Nor is a program split to be compiled by several threads: its parts cost more in all. BLAS
-has one thread, for each worker of the tests has a core. Those that start the command as a user
-would (`run_main`) leave all of this as it is.
+time. Nor is a program split to be compiled by several threads: its parts cost more in all. What one
+worker has compiled, however small, the others read from a shared cache. BLAS has one thread, for
+each worker of the tests has a core. `run_main(quick=False)` compiles as a user's command does.
 """
 
 import ctypes
@@ -21,14 +21,14 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+COMPILE = "--xla_backend_optimization_level=0"
 # Later releases of jaxlib do not know it, and end at what they do not know.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-    FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-os.environ.setdefault("XLA_FLAGS", FLAGS)
+    COMPILE += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=2 {COMPILE}")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
@@ -154,16 +154,20 @@ def tiny_config():
 def run_main():
     """Runs `python -m sfvae_jax.main` with the tiny config as a user would; returns the process.
 
-    One that a test leaves at work ends with it.
+    It compiles quickly, as the tests do, unless quick is False. One that a test leaves at work
+    ends with it.
     """
     started = []
 
-    def run(workdir, *arguments, changes=(), devices=1, start=subprocess.run, **environment):
+    def run(
+        workdir, *arguments, changes=(), devices=1, start=subprocess.run, quick=True, **environment
+    ):
         flags = [f"--config.{key}={value}" for key, value in {**TINY, **dict(changes)}.items()]
         config = f"--config={ROOT}/configs/mnist_collapse.py:laptop"
         command = [sys.executable, "-m", "sfvae_jax.main", f"--workdir={workdir}", config]
         forced = f"--xla_force_host_platform_device_count={devices}"
-        theirs = {"XLA_FLAGS": forced, "OPENBLAS_NUM_THREADS": None}
+        theirs = {"XLA_FLAGS": f"{forced} {COMPILE}" if quick else forced}
+        theirs["OPENBLAS_NUM_THREADS"] = None
         variables = {**os.environ, **theirs, **environment}
         process = start(
             [*command, *flags, *arguments],

@@ -37,7 +37,7 @@ def assert_one_line_error(done, status, *parts):
 def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny_config):
     home, workdir = tmp_path / "home", tmp_path / "run"
     home.mkdir()
-    done = run_main(workdir, HOME=str(home), TMPDIR=str(home))
+    done = run_main(workdir, quick=False, HOME=str(home), TMPDIR=str(home))
     assert done.returncode == 0, done.stderr
     assert list(home.iterdir()) == []
     files = {"config.json", "example.json", "metrics.jsonl", "results.json", "provenance.jsonl"}

@@ -156,7 +156,7 @@ class TrainedModel:
         """
         images = self.images if images is None else images
         batch_size = batch_size or self.config.batch_size
-        keys = example_keys(self.rng if rng is None else rng, len(images))
+        keys = _example_keys(self.rng if rng is None else rng, len(images))
         counts = {len(leaf) for leaf in jax.tree.leaves(extra)}
         if not counts <= {len(images)}:
             raise ValueError(
@@ -178,6 +178,10 @@ class TrainedModel:
             more = jax.tree.map(lambda leaf: leaf[at], extra)
             batches.append(jax.device_get(of_batch(self.params, images[at], keys[at], more)))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+
+# One program for the keys of a batch, where the parts of `example_keys` would be one each.
+_example_keys = jax.jit(example_keys, static_argnums=1)
 
 
 def require(posterior: Any, method: str, purpose: str) -> Any:
@@ -328,8 +332,12 @@ def centers(trained: TrainedModel, images: np.ndarray) -> np.ndarray:
 
 @once_per_checkpoint
 def latent_size(trained: TrainedModel) -> int:
-    """Returns the number of latents m."""
-    return centers(trained, trained.images[:1]).shape[1]
+    """Returns the number of latents m, without encoding anything."""
+
+    def centers_of(params: Any, images: Array) -> Array:
+        return jax.vmap(lambda x: trained.encode(params, x).center())(trained.pixels(images))
+
+    return jax.eval_shape(centers_of, trained.params, trained.images[:1]).shape[1]
 
 
 def decode_means(trained: TrainedModel, codes: np.ndarray) -> np.ndarray:

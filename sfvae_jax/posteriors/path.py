@@ -17,7 +17,8 @@ def zero_with_gradient(value: Array) -> Array:
 def with_gradient_of(value: Array, known: Array) -> Array:
     """Returns `known` with the gradient of `value`; the two differ only by rounding errors.
 
-    Where rounding has made the value infinite or not a number, the gradient is zero.
+    Where rounding has made the value infinite or not a number, the gradient of what is returned in
+    the value is zero. What the value was computed from may still make it nan there.
     """
     change = zero_with_gradient(value)
     return jax.lax.stop_gradient(known) + jnp.where(jnp.isfinite(value), change, 0.0)

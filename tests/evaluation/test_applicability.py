@@ -103,6 +103,7 @@ def test_the_data_scale_applies_to_every_image(trained):
 def test_precisions_of_gaussian_and_bernoulli_likelihoods(trained):
     linear = np.diag(PRIOR**-2) + WEIGHTS.T @ WEIGHTS / VARIANCE
     np.testing.assert_allclose(precisions(trained), np.tile(linear, (20, 1, 1)), rtol=1e-4)
+    trained.config.names = ("constant_variance_penalty",)
     metrics, *_ = evaluation.measure(trained)
     assert metrics["constant_variance_gap"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["constant_variance_penalty"] == pytest.approx(0.0, abs=1e-6)

@@ -1,6 +1,7 @@
 """What the records say about a claim, and when they cannot tell."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -156,15 +157,20 @@ def _measured(config):
     return {m for name in config.evaluations.names for m in metric_names(config.evaluations, name)}
 
 
+@functools.cache
+def _runs_of(name):
+    """The entries of a table with their flat configurations, each made once."""
+    (table,) = (table for table in TABLES if table.name == name)
+    return [(entry, flatten(plain(entry.config))) for entry in entries_of(table)]
+
+
 @pytest.mark.parametrize("heading", CLAIMS)
 def test_every_quantity_of_a_claim_is_measured_by_runs_that_differ_in_their_seed(heading):
-    tables = {table.name: table for table in TABLES}
     for claim in CLAIMS[heading]:
-        entries = entries_of(tables[claim.table])
         for quantity in (claim.first, claim.second):
             by_setting = {}
-            for entry in entries:
-                if is_in(flatten(plain(entry.config)), quantity.where):
+            for entry, config in _runs_of(claim.table):
+                if is_in(config, quantity.where):
                     by_setting.setdefault(entry.part.setting, []).append(entry.config)
             assert by_setting, (claim.says, quantity)
             for configs in by_setting.values():

@@ -20,7 +20,7 @@ def test_the_example_runs_and_its_gradient_is_right(readme):
     exec(code, space)
     np.testing.assert_allclose(space["value"], 553.9, atol=0.1)
     rng, x = jax.random.key(1), space["x"]
-    value = lambda params: space["loss"](params, rng, x)[0]  # noqa: E731
+    value = jax.jit(lambda params: space["loss"](params, rng, x)[0])
     gradient = jax.grad(value)(space["params"])
     for name, weights in space["params"].items():
         step = 1e-2 * jax.random.normal(jax.random.key(2), weights.shape)

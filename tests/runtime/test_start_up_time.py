@@ -55,6 +55,8 @@ def test_training_imports_neither_pictures_nor_tensorflow(root, tmp_path):
         f"--workdir={tmp_path}",
         "--mode=train",
         "--config.data.num_examples=40",
+        "--config.model.hidden_sizes=(8,)",
+        "--config.model.latent_size=2",
         "--config.train.steps=2",
     ]
     code = f"""

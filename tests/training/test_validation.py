@@ -77,7 +77,7 @@ def test_any_new_least_loss_is_no_plateau(tiny_config, start):
 
 
 def test_pairs_are_never_validated_alone(tiny_config):
-    """10 images by 3: a rest of one would have no pair."""
+    """11 images by 5: a rest of one would have no pair."""
     changes = {"objective.name": "wae_mmd", "evaluations.batch_size": 5}
     _, _, state, validation = _validation(tiny_config(**changes))
     assert np.isfinite(validation.loss(state))

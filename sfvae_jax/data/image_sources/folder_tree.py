@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import os
 from collections import deque
@@ -159,11 +160,11 @@ def _check_splits(
             f"{folder} holds the folder {folders}, which has the name of a split, but no folder"
             " named train; move the training images to a folder named train, or rename that folder"
         )
-    for split in splits.keys() - {"train"}:
-        for real in splits["train"].keys() & splits[split].keys():
-            both = " and ".join(printable(splits[each][real]) for each in ("train", split))
+    for one, other in itertools.combinations(sorted(splits), 2):
+        for real in splits[one].keys() & splits[other].keys():
+            both = " and ".join(printable(splits[each][real]) for each in (one, other))
             raise UsageError(
-                f"{both} of {folder} are the same file, in the train split and in the {split}"
+                f"{both} of {folder} are the same file, in the {one} split and in the {other}"
                 " split; remove it from one of them"
             )
     left_out = sorted(name for real, name in outside.items() if not _is_in(real, splits))

@@ -204,8 +204,8 @@ def _cv_vae_of_example(example: Example) -> Loss:
     return Loss(value, {"code_norm": jnp.sum(jnp.square(mean))})
 
 
-# The paper prints no beta and no lambda. These values were the best of a grid search on held-out
-# digits; docs/deterministic.md gives the grid, the measure and the command.
+# The paper prints no beta and no lambda. These values are from a grid search on held-out digits;
+# docs/deterministic.md gives the grid, the measure and the command.
 RAE = ObjectiveInfo(
     name="rae",
     summary="the reconstruction error and the codes' squared norm",

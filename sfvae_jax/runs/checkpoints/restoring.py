@@ -51,7 +51,8 @@ def restored(folder: Path, like: TrainState) -> tuple[TrainState, list[int]]:
 
     Args:
         folder: that of the checkpoints.
-        like: a state with the structure and the placement that the result gets.
+        like: a state with the structure and the placement that the result gets; arrays without a
+            placement (`jax.ShapeDtypeStruct`) go to the default device.
 
     Raises:
         RunError: if none is whole, or its arrays do not fit the model.

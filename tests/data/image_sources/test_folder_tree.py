@@ -79,9 +79,9 @@ def test_names_of_any_bytes_are_shown_in_one_line(tmp_path, caplog):
 
 def test_splits_made_of_links(tmp_path, caplog):
     """Images outside of the splits are not left out if a split links to them."""
-    links = [("train/1.png", "../all/1.png"), ("val/2.png", "../all/2.png"), ("test", "val")]
-    splits = list_images(make(tmp_path, "all/1.png", "all/2.png", links=links))
-    assert splits == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/2.png",)}
+    links = [("train/1.png", "../all/1.png"), ("val/2.png", "../all/2.png"), ("test", "more")]
+    splits = list_images(make(tmp_path, "all/1.png", "all/2.png", "more/3.png", links=links))
+    assert splits == {"train": ("train/1.png",), "valid": ("val/2.png",), "test": ("test/3.png",)}
     assert not caplog.text
 
 
@@ -95,7 +95,12 @@ def test_splits_made_of_links(tmp_path, caplog):
             "the folder x/val, which has the name of a split.* named train",
         ),
         (["train/a.png", "bus/b.png"], [], "folder train and 1 images outside of it.* bus/b.png"),
-        (["train/a.png"], [("test", "train")], "train/a.png and test/a.png of .* are the same"),
+        (["train/a.png"], [("test", "train")], "test/a.png and train/a.png of .* are the same"),
+        (
+            ["train/a.png", "val/b.png"],
+            [("test", "val")],
+            "in the test split and in the valid split",
+        ),
         (["train/a.png", "b.png"], [("val/c.png", "../train/a.png")], "are the same file"),
     ],
 )

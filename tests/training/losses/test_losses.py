@@ -83,7 +83,7 @@ def _loss(config, x, weights, key=None):
     functions = Functions(
         encode=lambda x: DiagonalGaussian(0.5 * x[:2], jnp.array(STDDEV)),
         decode=lambda z: jnp.array(WEIGHTS, z.dtype) @ z,
-        decoder_params={"kernel": jnp.array(WEIGHTS)},
+        decoder_params={"kernel": jnp.array(WEIGHTS), "bias": jnp.array([0.0, 0.7])},
     )
     loss = build_loss(resolve(config), None)
     key = jax.random.key(0) if key is None else key
@@ -200,13 +200,13 @@ def test_entropy_weight_reaches_the_loss(float64, tiny_config):
     [
         ("autoencoder", 0.0),
         ("rae", 0.0),
-        ("rae_l2", 0.3 * np.sum(WEIGHTS**2)),
+        ("rae_l2", 0.3 * (np.sum(WEIGHTS**2) + 0.7**2)),
         ("rae_gp", 0.3 * np.sum(WEIGHTS**2)),
         ("rae_sn", 0.0),
     ],
 )
 def test_the_weights_of_the_rae_family_reach_the_loss(float64, tiny_config, name, penalty):
-    """A linear decoder's Jacobian is its weights. Parts in the metrics are unweighted."""
+    """A linear decoder's Jacobian is its kernel alone. Parts in the metrics are unweighted."""
     beta = 0.0 if name == "autoencoder" else 0.7
     config = tiny_config(**{"objective.name": name})
     config.objective.beta = beta or None
