@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,28 @@ def root():
 def tiny_config():
     """The collapse experiment in a second: 40 images, a small network, `changes` on top."""
     return make_tiny_config
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory):
+    from sfvae_jax.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train(make_tiny_config(), folder)
+    return folder
+
+
+@pytest.fixture
+def trained_run(_trained, tmp_path):
+    """A copy, in tmp_path, of the workdir that `train(tiny_config(), ...)` leaves."""
+    shutil.copytree(_trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Evaluating a run draws no pictures, and computes nothing for them."""
+    monkeypatch.setattr("sfvae_jax.evaluate.draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ def results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweep_with_more_steps_goes_on_with_its_runs(tmp_path):
     """Also with runs whose results.json says where they ended."""
     file = write_config(tmp_path, [{"seed": 0}], **STOPPING)

@@ -248,11 +248,9 @@ def test_a_run_is_evaluated_from_its_folder_alone(tmp_path, monkeypatch):
         assert sfvae_jax.load(run, plugins=(tmp_path / copy,)).config.objective.alpha == 0.5
 
 
-def test_an_evaluation_measures_a_run_that_was_trained_without_it(tmp_path):
-    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
-    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
-    run = tmp_path / "run"
-    train.train(parse_config([CONFIG, *flags]), run)
+@pytest.mark.usefixtures("undrawn")
+def test_an_evaluation_measures_a_run_that_was_trained_without_it(trained_run):
+    run = trained_run
     evaluate.evaluate(get_config(str(run)), run)
     names = [f"--config.plugins={UNITS}", "--config.evaluations.names=active_units"]
     config = parse_config([config_flag(str(run)), *names])
@@ -260,12 +258,9 @@ def test_an_evaluation_measures_a_run_that_was_trained_without_it(tmp_path):
     assert [path.read_bytes() for path in (run / "plugins").iterdir()] == [UNITS.read_bytes()]
 
 
-def test_no_code_inside_a_workdir_is_executed(tmp_path):
+def test_no_code_inside_a_workdir_is_executed(trained_run):
     """Whatever its config.json says."""
-    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
-    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
-    run = tmp_path / "run"
-    train.train(parse_config([CONFIG, *flags]), run)
+    run = trained_run
     (run / "evil.py").write_text("raise SystemExit('executed')")
     content = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**content, "plugins": [str(run / "evil.py")]}))
@@ -291,11 +286,9 @@ def test_no_module_inside_a_workdir_is_executed(inner, tmp_path, monkeypatch):
         get_config(str(tmp_path / "run"))
 
 
-def test_a_run_of_an_earlier_version_has_no_plugins(tmp_path):
-    tiny = {**TINY, "train.steps": 2, "evaluations.steps": ()}
-    flags = [f"--config.{key}={value}" for key, value in tiny.items()]
-    config, run = parse_config([CONFIG, *flags]), tmp_path / "run"
-    train.train(config, run)
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_an_earlier_version_has_no_plugins(trained_run, tiny_config):
+    config, run = tiny_config(), trained_run
     content = json.loads((run / "config.json").read_text())
     for key in ("plugins", "plugin_digests"):
         del content[key]

@@ -11,6 +11,8 @@ from sfvae_jax.evaluate import evaluate
 from sfvae_jax.runs.checkpoints.proof import read
 from sfvae_jax.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STOPPING = {"data.num_valid": 10, "train.validate_every": 3, "train.stop_patience": 2}
 
 
@@ -106,12 +108,11 @@ def test_a_run_that_stopped_early_stays_so(tmp_path, tiny_config, caplog):
         ),
     ],
 )
-def test_other_changes_are_refused_as_ever(tmp_path, tiny_config, changes, message):
-    train(tiny_config(), tmp_path)
-    before = (tmp_path / "config.json").read_bytes()
+def test_other_changes_are_refused_as_ever(trained_run, tiny_config, changes, message):
+    before = (trained_run / "config.json").read_bytes()
     with pytest.raises(UsageError, match=message):
-        train(tiny_config(**changes), tmp_path)
-    assert (tmp_path / "config.json").read_bytes() == before
+        train(tiny_config(**changes), trained_run)
+    assert (trained_run / "config.json").read_bytes() == before
 
 
 def test_a_schedule_that_is_scaled_to_the_steps_is_named(tmp_path, tiny_config):
@@ -126,8 +127,7 @@ def test_a_schedule_that_is_scaled_to_the_steps_is_named(tmp_path, tiny_config):
     assert config_of(tmp_path)["train"]["steps"] == 12
 
 
-def test_an_evaluation_does_not_change_the_steps(tmp_path, tiny_config):
-    train(tiny_config(), tmp_path)
+def test_an_evaluation_does_not_change_the_steps(trained_run, tiny_config):
     with pytest.raises(UsageError, match=r"train\.steps is 12"):
-        evaluate(tiny_config(**{"train.steps": 20}), tmp_path)
-    assert config_of(tmp_path)["train"]["steps"] == 12
+        evaluate(tiny_config(**{"train.steps": 20}), trained_run)
+    assert config_of(trained_run)["train"]["steps"] == 12

@@ -97,11 +97,10 @@ def picture_size(path):
         return picture.size
 
 
-def test_a_run_that_nobody_watched_so_far_is_told_from_its_beginning(tmp_path, tiny_config):
-    train(tiny_config(), tmp_path)
-    train(tiny_config(), tmp_path, tensorboard=True)
-    read = Read(tmp_path / "tensorboard")
-    assert_equal_records(read, tmp_path)
+def test_a_run_that_nobody_watched_so_far_is_told_from_its_beginning(trained_run, tiny_config):
+    train(tiny_config(), trained_run, tensorboard=True)
+    read = Read(trained_run / "tensorboard")
+    assert_equal_records(read, trained_run)
     assert [step for step, _ in read.scalars["measures/collapse_fraction"]] == [5, 12]
 
 
