@@ -6,6 +6,7 @@ from launch.ledger.table import Part, Table
 from launch.ledger.views import END, SECONDS, Curves, EqualTimes, Measures, Steps
 
 _BOUNDS = ("lower_bound", "marginal_likelihood")
+_AT_THE_END = (*_BOUNDS, "collapse_fraction", "reconstruction_error_at_sample")
 # Of gradients, for the tables of their noise; the others are in the records.
 _WITH_NOISE = (
     ("sampling once", "sampling"),
@@ -74,7 +75,7 @@ TABLES = (
             for data in ("mnist", "omniglot")
             for view in (
                 Measures(
-                    (*((bound, END) for bound in _BOUNDS), ("collapse_fraction", END)),
+                    tuple((measure, END) for measure in _AT_THE_END),
                     (("data.name", data),),
                 ),
                 EqualTimes(_BOUNDS, (10.0, 30.0), (("data.name", data),)),
