@@ -83,7 +83,8 @@ def batch_loss(
     It is minus the batch's mean of a bound in nats, or the mean of a deterministic autoencoder's
     loss in squared units of x, and has the meaning and the defaults that the options of a config's
     group `objective` have. `decode` is any function of one latent: it may hold parameters of any
-    network library, in which the loss can be differentiated.
+    network library, in which the loss can be differentiated. `gamma`, `free_bits` and all weights
+    may change with the step.
 
     Args:
         name: the objective, such as "sampling_free".
@@ -102,25 +103,23 @@ def batch_loss(
             "linearized_bilbo" and "cv_vae".
         num_samples: number of samples per example, of sampled bounds.
         antithetic: whether these samples come in pairs, as in `sampling_elbo`.
-        gamma: as in `sampling_free_elbo`; may change with the step.
+        gamma: as in `sampling_free_elbo`.
         log_det_weight: as in `sampling_free_elbo`, or "gamma" to follow gamma.
-        beta: weight of the KL divergence or of the codes' squared norm; may change with the step
-            for an objective whose value is an `Elbo`. None takes the objective's `default_beta`.
-        entropy_weight: as in `weighted_value`; may change with the step.
+        beta: weight of the KL divergence or of the codes' squared norm; None takes the objective's
+            `default_beta`.
+        entropy_weight: as in `weighted_value`.
         free_bits: floor under the KL divergence of each group of dimensions, in nats; 0 for none.
-            They exclude `entropy_weight`. May change with the step.
+            They exclude `entropy_weight`.
         free_bits_groups: sizes of these groups; empty makes each dimension a group.
         free_bits_of_batch: whether the floor is under the batch's mean divergence.
         tau: as in `bilbo_baggins`.
         penalty_weight: weight of the penalty of "rae_l2" and "rae_gp", or of the discrepancy of
-            "wae_mmd"; None takes the objective's `default_penalty_weight`. May change with the
-            step.
+            "wae_mmd"; None takes the objective's `default_penalty_weight`.
         num_probes: number of random directions in place of all tangents of the decoder, as in
             `linearized_elbo`, `sampling_free_elbo` and, for "rae_gp",
             `hutchinson_gradient_penalty`; 0 takes all.
         lanczos_steps: as in `sampling_free_elbo`, with probes.
-        bend_weight: weight of `bend_penalty`, from one draw of the posterior; 0 for none. May
-            change with the step.
+        bend_weight: weight of `bend_penalty`, from one draw of the posterior; 0 for none.
         tangent_decode: as in `sampling_free_elbo`.
         decode_given: maps one example to the decoder that scores it, for decoders of sequences that
             are fed x; None if `decode` scores every x.
