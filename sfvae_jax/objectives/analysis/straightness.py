@@ -92,7 +92,8 @@ def axis_bend(
 
     Raises:
         ArgumentError: if the shapes do not fit, a number that must be positive is known not to be,
-            or not exactly one of `observation_variance` and `information` is given.
+            the decoder returns no array where `observation_variance` is given, or not exactly one
+            of it and `information` is given.
     """
     for name, value in (("share", share), ("reach", reach)):
         check_number(name, value)
@@ -163,5 +164,10 @@ def _length_of(
     if information is not None:
         return information
     assert variance is not None
+    if not hasattr(center, "size"):
+        raise ArgumentError(
+            "observation_variance requires a decoder that returns an array, got a"
+            f" {type(center).__name__}; give information instead"
+        )
     per_element = jnp.atleast_1d(scalar_or_per_element(variance, center))
     return lambda _, direction: jnp.sum(jnp.square(direction.ravel()) / per_element)

@@ -110,6 +110,11 @@ def test_a_linear_decoder_is_straight_as_far_as_one_looks(dtype, rounding):
     assert np.all(found.bend < rounding * found.tangent)
 
 
+def test_a_variance_is_of_an_array():
+    with pytest.raises(objectives.ArgumentError, match="returns an array, got a dict; give inform"):
+        objectives.axis_bend(_pair, jnp.zeros(M), 1.0, observation_variance=0.1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
