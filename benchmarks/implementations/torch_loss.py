@@ -14,25 +14,21 @@ from benchmarks.implementations.torch_models import Networks
 
 # (x [B, ...], noise [B, m]) -> loss in nats per example
 Loss = Callable[[Tensor, Tensor], Tensor]
+# (decoder, z [B, m]) -> J' [B, m, n]
+Jacobian = Callable[[nn.Module, Tensor], Tensor]
 
 _LOG_2_PI = math.log(2.0 * math.pi)
 
 
-# (decoder, z [B, m]) -> J' [B, m, n]
-Jacobian = Callable[[nn.Module, Tensor], Tensor]
-
-
-def make_loss(
-    config: ml_collections.ConfigDict, networks: Networks, jacobian: Jacobian | None = None
-) -> Loss:
+def make_loss(config: ml_collections.ConfigDict, networks: Networks, jacobian: Jacobian) -> Loss:
     """Returns the loss of a resolved config for given noise; the sampling-free one ignores it.
 
     Args:
         config: a resolved config.
         networks: the encoder and the decoder.
-        jacobian: how tangents are taken; None for `jacobian_of_each`, faster if not compiled.
+        jacobian: how tangents are taken: by `jacobian_of_each`, faster if not compiled, or by
+            `jacobian_of_batch`.
     """
-    jacobian = jacobian or jacobian_of_each
     variance, gamma = config.likelihood.variance, config.objective.gamma
 
     def log_likelihood(x: Tensor, mean: Tensor, stddev: Tensor, noise: Tensor) -> Tensor:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 from launch.ledger.views import View
+
+_Kind = TypeVar("_Kind", bound=View)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Table:
     obstacle: str = ""
     shows: tuple[View, ...] = ()
     front: tuple[tuple[str, str], ...] = ()
+
+    def views(self, kind: type[_Kind]) -> list[_Kind]:
+        """Returns the views of one kind, in their order."""
+        return [view for view in self.shows if isinstance(view, kind)]
 
 
 def shown_by(name: str, title: str, other: str) -> Table:

@@ -25,16 +25,6 @@ class Stream(enum.IntEnum):
     REFERENCE_GRADIENTS = 2**31 - 6
 
 
-def stream_key(rng: Array, stream: Stream) -> Array:
-    """Returns the key of a stream.
-
-    Args:
-        rng: the evaluation's key, `TrainedModel.rng`.
-        stream: which one.
-    """
-    return jax.random.fold_in(rng, int(stream))
-
-
 def generator(rng: Array, number: int) -> np.random.Generator:
     """Returns a NumPy generator that is seeded by a key and a number.
 

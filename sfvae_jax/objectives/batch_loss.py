@@ -158,8 +158,8 @@ def batch_loss(
     traits = _check_likelihood(info, likelihood)
     check_key(rng)
     _check_posterior(info, posterior, x)
-    has_floor = not is_off(free_bits)
-    if has_floor and info.of_example and not isinstance(posterior, ClosedFormPosterior):
+    closed_form = isinstance(posterior, ClosedFormPosterior)
+    if info.of_example and not closed_form and not is_off(free_bits):
         raise ArgumentError(
             "free_bits requires a KL divergence in closed form, which a"
             f" {type(posterior).__name__} does not have; anneal beta instead"

@@ -28,7 +28,7 @@ from sfvae_jax.objectives.numerics.checks import (
     is_off,
 )
 from sfvae_jax.objectives.numerics.precision import normal_like, rounded_like, wide
-from sfvae_jax.objectives.numerics.streams import Stream, stream_key
+from sfvae_jax.objectives.numerics.streams import ExampleStream, stream_key
 from sfvae_jax.objectives.spec import Example, GaussianPosterior, InformationLikelihood
 
 
@@ -139,7 +139,7 @@ def with_bend(of_example: Callable[[Example], Elbo]) -> Callable[[Example], Elbo
         elbo = of_example(example)
         if is_off(example.options.bend_weight):
             return elbo
-        rng = stream_key(example.rng, Stream.BEND)  # the objective may draw with the key itself
+        rng = stream_key(example.rng, ExampleStream.BEND)  # the objective may draw with the key
         given = (example.decode, example.x, example.posterior, example.likelihood)
         return dataclasses.replace(elbo, bend=bend_penalty(rng, *given))
 

@@ -24,7 +24,7 @@ from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.precision import wide
 from sfvae_jax.objectives.numerics.probes import check_probes, probe_signs
-from sfvae_jax.objectives.numerics.streams import Stream, stream_key
+from sfvae_jax.objectives.numerics.streams import ExampleStream, stream_key
 from sfvae_jax.objectives.numerics.tangents import Rows, parameter_tangents, tangents
 from sfvae_jax.objectives.sampling_free import scalar_or_per_element
 from sfvae_jax.objectives.spec import (
@@ -121,7 +121,7 @@ def control_variate_elbo(
     combine = own
     if num_probes:
         signs = probe_signs(
-            stream_key(rng, Stream.SIGNS), (num_probes - 1) * len(own), own.shape[1]
+            stream_key(rng, ExampleStream.SIGNS), (num_probes - 1) * len(own), own.shape[1]
         )
         directions = jnp.concatenate([own, signs])
         combine = jnp.eye(len(own), len(directions), dtype=own.dtype)

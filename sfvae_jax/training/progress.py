@@ -20,13 +20,13 @@ class Progress(Display):
         self._time = time.monotonic()
 
     def update(self, step: int, loss: float) -> float:
-        """Shows the step reached; returns the steps per second since `go_on`, or since the last.
+        """Shows the step reached; returns the steps per second since the start or `go_on`.
 
         The time left counts everything that happens between two calls.
         """
         now = time.monotonic()
         rate = (step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = step, now
+        self._step = step
         if self._warm is None:
             self._warm = (step, now)  # the first call compiles, the others do not
             average = rate

@@ -16,7 +16,7 @@ from sfvae_jax import objectives
 from sfvae_jax.data import as_seen, binarize_now
 from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
-from sfvae_jax.objectives.numerics.streams import Stream, stream_key
+from sfvae_jax.objectives.numerics.streams import ExampleStream, stream_key
 from sfvae_jax.posteriors import POSTERIORS
 from sfvae_jax.runtime.devices import device_memory
 from sfvae_jax.training.frozen_decoder import without_gradient
@@ -152,7 +152,7 @@ def _as_seen(config: ml_collections.ConfigDict, keys: Array, stored: Array) -> A
     """Converts stored examples, each with its key, to what the objective sees."""
     if config.binarization != "dynamic":
         return as_seen(stored, config.scale)
-    keys = jax.vmap(stream_key, (0, None))(keys, Stream.PIXELS)
+    keys = jax.vmap(stream_key, (0, None))(keys, ExampleStream.PIXELS)
     return config.scale * jax.vmap(binarize_now)(keys, as_seen(stored))
 
 

@@ -99,20 +99,17 @@ def _setting(setting: str) -> str:
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
-    chosen = [view for view in table.shows if isinstance(view, Measures)]
-    texts = [text for view in chosen for text in _measures(view, records)]
-    over_steps = [view for view in table.shows if isinstance(view, Steps)]
+    texts = [text for view in table.views(Measures) for text in _measures(view, records)]
+    over_steps, grids = table.views(Steps), table.views(Grid)
     texts += tables_over_steps(over_steps, records) if over_steps else []
-    after = [view for view in table.shows if isinstance(view, EqualTimes)]
-    texts += tables_after_seconds(after, records)
-    grids = [view for view in table.shows if isinstance(view, Grid)]
+    texts += tables_after_seconds(table.views(EqualTimes), records)
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
     return [*texts, notes_below(_summary(records, shown))] if grids else texts
 
 
 def _files(table: Table) -> list[str]:
-    files = [file for view in table.shows if isinstance(view, Pictures) for file in view.files]
+    files = [file for view in table.views(Pictures) for file in view.files]
     named = ", ".join(f"`{file}`" for file in files)
     return [f"Each run draws pictures into its folder `figures/`: {named}."] if files else []
 

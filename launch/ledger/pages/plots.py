@@ -61,8 +61,7 @@ def pictures_of(table: Table, by_setting: Mapping[str, Sequence[Record]]) -> dic
 
 def _panels_of(table: Table, records: Sequence[Record]) -> list[Panel]:
     """Returns all curves of a table for the records of one setting."""
-    views = [view for view in table.shows if isinstance(view, Curves)]
-    return [panel for view in views for panel in _of_view(view, records)]
+    return [panel for view in table.views(Curves) for panel in _of_view(view, records)]
 
 
 def digest(panels: Sequence[Panel]) -> str:

@@ -18,9 +18,10 @@ from sfvae_jax.data import as_seen
 from sfvae_jax.errors import UsageError
 from sfvae_jax.evaluation.inference_gaps import annealing
 from sfvae_jax.evaluation.inference_gaps.settings import Annealing
-from sfvae_jax.evaluation.noise import Stream, stream_key
+from sfvae_jax.evaluation.noise import Stream
 from sfvae_jax.evaluation.progress import Progress
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program
+from sfvae_jax.objectives.numerics.streams import stream_key
 
 # Streams of keys within `Stream.ANNEALING`.
 _PILOT, _FORWARD, _REVERSE, _SIMULATION = range(4)

@@ -20,9 +20,10 @@ from sfvae_jax.errors import UsageError, unknown_name
 from sfvae_jax.evaluation.inference_gaps.adam_search import NONE_YET, Search, advance, begin
 from sfvae_jax.evaluation.inference_gaps.families import FAMILIES, Family
 from sfvae_jax.evaluation.inference_gaps.settings import LocalOptimization
-from sfvae_jax.evaluation.noise import Stream, stream_key
+from sfvae_jax.evaluation.noise import Stream
 from sfvae_jax.evaluation.trained_model import TrainedModel, latent_prior, program, require_bound
 from sfvae_jax.objectives.numerics.batch import example_keys
+from sfvae_jax.objectives.numerics.streams import stream_key
 
 _FEW = 16  # images, below which a chunk is not halved any more
 _JUDGEMENTS = 10  # batches of num_samples that decide between the start and what was found

@@ -12,9 +12,10 @@ from jax import Array
 
 from sfvae_jax import models, objectives
 from sfvae_jax.evaluation.measured import NotApplicable
-from sfvae_jax.evaluation.noise import Stream, stream_key
+from sfvae_jax.evaluation.noise import Stream
 from sfvae_jax.evaluation.optimization.estimators import Estimator
 from sfvae_jax.evaluation.trained_model import TrainedModel, program
+from sfvae_jax.objectives.numerics.streams import stream_key
 from sfvae_jax.posteriors import POSTERIORS
 
 NETWORKS = ("encoder", "decoder")

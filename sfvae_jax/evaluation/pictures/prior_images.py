@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sfvae_jax.evaluation.noise import Stream, stream_key
+from sfvae_jax.evaluation.noise import Stream
 from sfvae_jax.evaluation.pictures.latent_codes import encoded
 from sfvae_jax.evaluation.trained_model import TrainedModel, decode_means
+from sfvae_jax.objectives.numerics.streams import stream_key
 
 
 def prior_samples(trained: TrainedModel, latent_size: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is folded into an example's key, so that each kind of noise is independent of the others."""
+"""Keys of streams of noise, each independent of the others that come from the same key."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from jax import Array
 
 
 @enum.unique
-class Stream(enum.IntEnum):
-    """Numbered from the largest int32 down; the values decide the noise and must not change."""
+class ExampleStream(enum.IntEnum):
+    """What is folded into an example's key in training; the values decide the noise.
+
+    They are numbered from the largest int32 down, and must not change.
+    """
 
     PIXELS = 2**31 - 1  # which pixels are on, where they are drawn anew in each step
     MOMENTS = 2**31 - 2  # the extra sample of BatchNorm in the decoder
@@ -18,11 +21,11 @@ class Stream(enum.IntEnum):
     SIGNS = 2**31 - 4  # the probes of a control variate
 
 
-def stream_key(rng: Array, stream: Stream) -> Array:
+def stream_key(rng: Array, stream: enum.IntEnum) -> Array:
     """Returns the key of a stream.
 
     Args:
-        rng: the key of an example.
+        rng: the key that all streams of the enumeration share.
         stream: which one.
     """
     return jax.random.fold_in(rng, int(stream))

@@ -18,7 +18,7 @@ from jax import Array
 
 from sfvae_jax.models import Model
 from sfvae_jax.objectives.numerics.batch import example_keys
-from sfvae_jax.objectives.numerics.streams import Stream, stream_key
+from sfvae_jax.objectives.numerics.streams import ExampleStream, stream_key
 
 _EXAMPLES = "examples"
 
@@ -56,7 +56,7 @@ def batch_moments(
         if at_center:
             z = posterior.center()
         else:
-            z, _ = posterior.sample_and_log_prob(stream_key(key, Stream.MOMENTS))
+            z, _ = posterior.sample_and_log_prob(stream_key(key, ExampleStream.MOMENTS))
         return apply(statistics, "decode_given", z, x)[1]
 
     keys = example_keys(rng, x.shape[0], axis_name)
