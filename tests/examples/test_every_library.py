@@ -4,8 +4,10 @@ The same linear decoder has the same value and gradient in each library. Both ar
 algebra in float64, with n x n covariances, under the noise that the objective draws.
 """
 
+import contextlib
 import importlib
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -267,17 +269,31 @@ def _loss(name, decoder, params):
     return value
 
 
-@pytest.mark.parametrize("name", objectives.OBJECTIVES)
-def test_a_linear_decoder_of_any_library_is_dense_algebra(name):
-    expected = _dense(name)
+@pytest.fixture(scope="module")
+def decoders():
+    """The decoder of each library that is installed."""
+    made = {}
     for library, make in LIBRARIES.items():
-        try:
-            decoder = make()
-        except pytest.skip.Exception:
-            continue
-        value, gradient = jax.value_and_grad(lambda p, d=decoder: _loss(name, d, p))(decoder.params)
+        with contextlib.suppress(pytest.skip.Exception):
+            made[library] = make()
+    return made
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_a_linear_decoder_of_any_library_is_dense_algebra(name, decoders):
+    @jax.jit  # one program for all libraries
+    def of_all(params):
+        return {
+            library: jax.value_and_grad(partial(_loss, name, decoders[library]))(own)
+            for library, own in params.items()
+        }
+
+    expected = _dense(name)
+    found = of_all({library: decoder.params for library, decoder in decoders.items()})
+    for library, (value, gradient) in found.items():
         of_rank = {leaf.ndim: leaf for leaf in jax.tree.leaves(gradient)}
-        kernel = of_rank[2].T if decoder.kernel_is_transposed else of_rank[2]
+        transposed = decoders[library].kernel_is_transposed
+        kernel = of_rank[2].T if transposed else of_rank[2]
         for obtained, exact in zip((value, kernel, of_rank[1]), expected, strict=True):
             scale = np.max(np.abs(exact))
             np.testing.assert_allclose(
