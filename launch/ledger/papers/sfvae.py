@@ -13,8 +13,8 @@ _DISTANCE = "frechet_classifier_distance_prior"
 _FRONT = ("collapse_fraction", "reconstruction_error", "reconstruction_error_at_sample")
 _COLLAPSE = ("collapse_fraction", "reconstruction_error", "kl_divergence")
 
-# Changes configs that are written for faces so that they use rendered sprites. With sigmoid outputs
-# and He normal kernels, which the paper does not ask for, colours would only come after 2,400 steps.
+# Changes configs that are written for faces so that they use rendered sprites. The configs' sigmoid
+# and He normal kernels, for which the paper does not ask, give no colours before step 2,400.
 SPRITES = (
     "data.name=sprites",
     "data.crop=0",
@@ -36,8 +36,8 @@ _CHECKED_ON_SPRITES = (
     "evaluations.generated.features=classifier",
 )
 _SPRITES_IN_WORDS = (
-    "4,000 rendered sprites instead of faces, half the networks' widths, linear outputs, 2,000 steps"
-    " at a learning rate of 1e-3"
+    "4,000 rendered sprites instead of faces, half the networks' widths, linear outputs, 2,000"
+    " steps at a learning rate of 1e-3"
 )
 _THIRD = ("train.steps=100000",)
 _THIRD_IN_WORDS = "100,000 steps, a third of an estimated 300,000"
