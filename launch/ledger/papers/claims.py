@@ -137,6 +137,7 @@ def _bounds(says: str, data: str, objective: str, num_probes: int) -> Claim:
 
 
 _DISTANCE = "frechet_classifier_distance_prior"
+_MNIST_AND_OMNIGLOT = (("mnist", "MNIST"), ("omniglot", "Omniglot"))
 
 # By the heading above them.
 CLAIMS: dict[str, tuple[Claim, ...]] = {
@@ -174,7 +175,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 data,
                 *than,
             )
-            for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
+            for data, name in _MNIST_AND_OMNIGLOT
             for words, than in (
                 ("one trained with 1 sample", ("sampling", 1)),
                 ("one trained with 20 samples", ("sampling", 20)),
@@ -353,7 +354,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 data,
                 *by,
             )
-            for data, name in (("mnist", "MNIST"), ("omniglot", "Omniglot"))
+            for data, name in _MNIST_AND_OMNIGLOT
             for says, by in (
                 ("without sampling", ("sampling_free", 0)),
                 ("with a control variate", ("control_variate", 0)),

@@ -83,14 +83,11 @@ TABLES = (
         " that posteriors are narrower in a larger range.",
         (
             Measures(
-                tuple(
-                    (measure, "end")
-                    for measure in (
-                        "variance_correlation_linearized",
-                        "equivalent_samples_correlation",
-                        "equivalent_samples_covariance",
-                        "variance_ratio",
-                    )
+                (
+                    ("variance_correlation_linearized", "end"),
+                    ("equivalent_samples_correlation", "end"),
+                    ("equivalent_samples_covariance", "end"),
+                    ("variance_ratio", "end"),
                 )
             ),
         ),
