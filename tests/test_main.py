@@ -37,7 +37,8 @@ def assert_one_line_error(done, status, *parts):
 def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny_config):
     home, workdir = tmp_path / "home", tmp_path / "run"
     home.mkdir()
-    done = run_main(workdir, quick=False, HOME=str(home), TMPDIR=str(home))
+    changes = {"objective.name": "sampling_free", "model.hidden_sizes": (16, 8)}
+    done = run_main(workdir, changes=changes, quick=False, HOME=str(home), TMPDIR=str(home))
     assert done.returncode == 0, done.stderr
     assert list(home.iterdir()) == []
     files = {"config.json", "example.json", "metrics.jsonl", "results.json", "provenance.jsonl"}
@@ -72,8 +73,8 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
 
     # To train again has nothing left to do, and to evaluate again finds the same.
     before = (workdir / "metrics.jsonl").read_bytes()
-    train(tiny_config(), workdir)
-    evaluate.evaluate(tiny_config(), workdir)
+    train(tiny_config(**changes), workdir)
+    evaluate.evaluate(tiny_config(**changes), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
     assert results(workdir)["metrics"] == pytest.approx(found["metrics"])
 
@@ -81,7 +82,7 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     with pytest.raises(
         UsageError, match=r"learning_rate is 0\.001 in that run and 0\.5 in this one"
     ):
-        train(tiny_config(**{"train.learning_rate": 0.5}), workdir)
+        train(tiny_config(**changes, **{"train.learning_rate": 0.5}), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
@@ -272,6 +273,7 @@ def test_a_users_own_arrays(tmp_path, tiny_config, caplog):
         "data.num_examples": 0,
         "train.batch_size": 8,
         "evaluations.part": "test",
+        "objective.name": "sampling_free",
         "objective.gamma_schedule": "linear",
     }
     config = tiny_config(**changes)

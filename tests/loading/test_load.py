@@ -77,7 +77,7 @@ def test_a_run_gives_what_results_json_has(trained, run):
     expected = {k: v for k, v in metrics.items() if k.startswith("reconstruction")}
     assert of_floats == pytest.approx(expected, rel=1e-5)
     assert repr(run).startswith("<Run ")
-    assert "sampling_free, mlp, posterior diagonal" in repr(run)
+    assert "sampling, mlp, posterior diagonal" in repr(run)
     assert run.workdir == trained[0]
 
 

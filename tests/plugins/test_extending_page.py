@@ -32,7 +32,8 @@ def test_the_plugin_and_the_config_file_of_the_page_train(folder):
     given = "--config.objective.capacity=4"
     config = resolve(parse_config(["--config=my_config.py", given, "--config.data.num_test=5"]))
     assert config.objective.capacity == 4.0
-    tiny = [f"--config.{key}={value}" for key, value in {**TINY, "train.steps": 2}.items()]
+    own = {"objective.name": "controlled_capacity"}
+    tiny = [f"--config.{key}={value}" for key, value in {**TINY, **own, "train.steps": 2}.items()]
     train(parse_config(["--config=my_config.py", *tiny, "--config.evaluations.part=train"]), "run")
     assert all("kl" in record for record in records(folder / "run"))
 

@@ -48,7 +48,7 @@ def test_the_same_config_again_is_welcome(tmp_path, tiny_config):
     files.claim(tiny_config())
     files.check(tiny_config())
     content = json.loads(files.config.read_text())
-    assert content["model"]["hidden_sizes"] == [16, 8]
+    assert content["model"]["hidden_sizes"] == [8]
     assert "published" not in content
 
 

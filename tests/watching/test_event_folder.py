@@ -23,7 +23,6 @@ NUMBERS = {
     "loss": "loss/loss",
     "log_likelihood": "loss/log_likelihood",
     "kl": "loss/kl",
-    "gamma": "schedules/gamma",
     "beta": "schedules/beta",
     "entropy_weight": "schedules/entropy_weight",
     "learning_rate": "schedules/learning_rate",
@@ -116,6 +115,7 @@ def test_hyperparameters_are_the_main_keys_and_those_that_were_changed(tiny_conf
 
 def test_tags_have_groups():
     assert tag_of("validation_loss") == "loss/validation_loss"
+    assert tag_of("gamma") == "schedules/gamma"
     assert tag_of("a_term_of_my_own") == "loss/a_term_of_my_own"
     assert tag_of("measures/collapse_fraction") == "measures/collapse_fraction"
 

@@ -35,7 +35,7 @@ def _log_likelihood(config, gamma, key):
 
 
 def test_sampling_free_has_the_configs_variance_and_the_steps_gamma(float64, tiny_config):
-    config = tiny_config(**{"likelihood.variance": 0.7})
+    config = tiny_config(**{"objective.name": "sampling_free", "likelihood.variance": 0.7})
     obtained = _log_likelihood(config, 0.3, jax.random.key(0))
     residual = WEIGHTS @ MEAN - X
     covariance = WEIGHTS * STDDEV**2 @ WEIGHTS.T + 0.7 * np.eye(3)
@@ -50,10 +50,11 @@ def test_sampling_free_has_the_configs_weight_of_the_log_determinant(
     float64, tiny_config, weight, applied
 ):
     """Less that of weight 1: (1 - w) / 2 log det(I + U'U/c)."""
-    obtained = [
-        _log_likelihood(tiny_config(**{"objective.log_det_weight": w}), 0.3, jax.random.key(0))
+    configs = [
+        tiny_config(**{"objective.name": "sampling_free", "objective.log_det_weight": w})
         for w in (weight, 1.0)
     ]
+    obtained = [_log_likelihood(config, 0.3, jax.random.key(0)) for config in configs]
     factor = WEIGHTS * STDDEV
     log_det = np.linalg.slogdet(np.eye(2) + factor.T @ factor / 0.5)[1]
     np.testing.assert_allclose(obtained[0] - obtained[1], 0.5 * (1 - applied) * log_det, rtol=1e-9)
