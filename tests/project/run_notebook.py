@@ -1,12 +1,15 @@
-"""Runs a notebook as a program; its pictures are made, and not shown.
+"""Runs notebooks as a program, one after another; their pictures are made, and not shown.
 
-python run_notebook.py NOTEBOOK SETTINGS, where the literal dictionary SETTINGS replaces values in
-the notebook's own.
+python run_notebook.py {NOTEBOOK: SETTINGS, ...}, a literal dictionary. The dictionary SETTINGS
+replaces values in the notebook's own. Each runs in an empty folder; the traceback of one that fails
+begins after a line with its name, `failed: NAME`.
 """
 
 import ast
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,5 +33,21 @@ def run(path, settings):
     assert all(figure.axes for figure in shown)
 
 
+def run_all(settings_of):
+    """Returns how many failed."""
+    failed, begun_in = 0, Path.cwd()
+    for path, settings in settings_of.items():
+        folder = begun_in / Path(path).stem
+        folder.mkdir()
+        os.chdir(folder)
+        try:
+            run(path, settings)
+        except Exception:
+            failed += 1
+            print(f"failed: {Path(path).stem}\n{traceback.format_exc()}", file=sys.stderr)
+        plt.close("all")
+    return failed
+
+
 if __name__ == "__main__":
-    run(sys.argv[1], ast.literal_eval(sys.argv[2]))
+    sys.exit(run_all(ast.literal_eval(sys.argv[1])))

@@ -124,19 +124,24 @@ def refused(install):
 
 
 @pytest.fixture(scope="module")
-def run_notebook(refused, install, wheel, run):
-    """Runs a notebook after its own cell has installed the wheel that lies beside it."""
+def run_notebooks(refused, install, wheel, run):
+    """Runs notebooks after the cell of one has installed the wheel that lies beside it."""
     done = install(wheel=wheel)
     assert done.returncode == 0, done.stderr
     assert "site-packages" in done.stdout
 
-    def run_notebook(name, settings, **variables):
+    def run_notebooks(settings_of, **variables):
         program = Path(__file__).with_name("run_notebook.py")
-        path = ROOT / "colabs" / f"{name}.ipynb"
-        done = run(program, path, repr(settings), **variables)
-        assert done.returncode == 0, done.stderr
+        paths = {str(ROOT / "colabs" / f"{name}.ipynb"): settings_of[name] for name in settings_of}
+        return run(program, repr(paths), **variables)
 
-    return run_notebook
+    return run_notebooks
+
+
+@pytest.fixture(scope="module")
+def every_notebook(run_notebooks):
+    """All of them, in small and in one process, which imports once."""
+    return run_notebooks(SMALL, JAX_NUMPY_RANK_PROMOTION="raise")
 
 
 def test_the_install_cell_says_in_a_line_what_to_do(refused):
@@ -147,14 +152,16 @@ def test_the_install_cell_says_in_a_line_what_to_do(refused):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_cell_runs(name, run_notebook):
-    run_notebook(name, SMALL[name], JAX_NUMPY_RANK_PROMOTION="raise")
+def test_every_cell_runs(name, every_notebook):
+    assert every_notebook.returncode == 0 or "failed: " in every_notebook.stderr
+    assert f"failed: {name}\n" not in every_notebook.stderr, every_notebook.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_whole_notebook_runs(name, run_notebook):
-    run_notebook(name, {}, XLA_FLAGS="")
+def test_the_whole_notebook_runs(name, run_notebooks):
+    done = run_notebooks({name: {}}, XLA_FLAGS="")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
