@@ -57,6 +57,10 @@ KEPT_MEMORY, MOST_MEMORY = 1.5 * 2**30, 2 * 2**30
 ROOMS_WITHOUT_PICTURES = ("command_line", "launch", "loading", "plugins", "runs", "training")
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what the modules hold stays, and need not be walked through again
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
