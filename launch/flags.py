@@ -56,6 +56,8 @@ def parse_reproduce(argv: list[str], description: str) -> argparse.Namespace:
         parser.error(f"--{asked[0].replace('_', '-')} applies to all tables; do not name one")
     if not flags.table and not asked:
         parser.error("name a table, or give --all; --list shows the tables")
+    if flags.filter and (flags.list or flags.write_docs):
+        parser.error(f"--filter does not apply to --{asked[0].replace('_', '-')}; leave it out")
     _check_backend(parser, flags)
     return flags
 
@@ -82,13 +84,7 @@ def _sweep_parser(description: str) -> _Parser:
         metavar="DIR",
         help="folder for the workdirs of the runs, their logs and the table",
     )
-    add(
-        "--filter",
-        action="append",
-        default=[],
-        metavar="KEY=GLOB",
-        help="carry out only the runs that match",
-    )
+    _add_filter(parser)
     add(
         "--dry-run",
         "--dry_run",
@@ -115,6 +111,7 @@ def _reproduce_parser(description: str) -> _Parser:
         help="show the missing runs in the order in which they are carried out",
     )
     add("--all", action="store_true", help="carry out the missing runs of all tables")
+    _add_filter(parser)
     add(
         "--write-docs",
         "--write_docs",
@@ -146,6 +143,16 @@ def _make(command: str, description: str) -> _Parser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+
+
+def _add_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="KEY=GLOB",
+        help="carry out only the runs that match",
     )
 
 

@@ -9,6 +9,8 @@ a record, how long a run takes on this machine and what prevents the others; wit
 out: by the time they take, multiplied by n for the n-th seed of a method.
 TABLE carries out the missing runs of that table, --all those of all tables. A run has the workdir
 DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is written.
+--filter='objective.name=sampling*' chooses runs by what they change, as launch.sweep does, also for
+--plan.
 --write-docs writes the results pages from the records.
 
 The same command goes on where it was stopped. A run that has a record is not repeated, unless the
@@ -69,7 +71,9 @@ def _reproduce(flags: argparse.Namespace, began: float) -> int:
         return _write_docs(records)
     if flags.list:
         return _list(tables, records, one=bool(flags.table))
-    return _plan(tables, records) if flags.plan else _carry_out(flags, tables, records, began)
+    if flags.plan:
+        return _plan(tables, records, flags.filter)
+    return _carry_out(flags, tables, records, began)
 
 
 def _named(name: str | None, tables: Sequence[Table]) -> Sequence[Table]:
@@ -112,7 +116,17 @@ def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
     return 0
 
 
-def _plan(tables: Sequence[Table], records: Path) -> int:
+def _matching(filed: Sequence[Filed], filters: Sequence[str]) -> list[Filed]:
+    """Returns the runs that `--filter` chooses."""
+    from launch.runs import select
+
+    if not filters:
+        return list(filed)
+    chosen = {id(changes) for changes in select([one.entry.changes for one in filed], filters)}
+    return [one for one in filed if id(one.entry.changes) in chosen]
+
+
+def _plan(tables: Sequence[Table], records: Path, filters: Sequence[str]) -> int:
     from launch.ledger import listing
     from launch.ledger.calibration import calibration
     from launch.ledger.obstacles import Obstacles
@@ -120,7 +134,8 @@ def _plan(tables: Sequence[Table], records: Path) -> int:
 
     accounts, price = _accounts(tables, records, calibration())
     obstacles = Obstacles()
-    entries = in_order([one for _, filed in accounts for one in filed], price)
+    filed = _matching([one for _, of_table in accounts for one in of_table], filters)
+    entries = in_order(filed, price)
     reasons = {entry.path: obstacles.of(entry) for entry in entries}
     skipped = {path: reason for path, reason in reasons.items() if reason}
     say(listing.of_plan([e for e in entries if e.path not in skipped], price, skipped))
@@ -154,6 +169,7 @@ def _carry_out(
     _say_by_reason("records left out", problems)
     if flags.table and not filed:
         raise UsageError(f"{flags.table} has no runs. {tables[0].obstacle}")
+    filed = _matching(filed, flags.filter)
     work = work_on(in_order(filed, price), price, folder)
     _say_by_reason("skipped", work.skipped)
     logs = folder / "logs"

@@ -116,7 +116,7 @@ def make_run(
 
 
 def select(changes: Sequence[Overrides], filters: Sequence[str]) -> list[Overrides]:
-    """Chooses the runs of a sweep that match every KEY=GLOB.
+    """Chooses the runs that match every KEY=GLOB.
 
     Args:
         changes: what each run changes.
@@ -129,7 +129,7 @@ def select(changes: Sequence[Overrides], filters: Sequence[str]) -> list[Overrid
     chosen = [change for change in changes if all(_matches(change, *pair) for pair in wanted)]
     if not chosen:
         asked = ",".join(f"{key}={glob}" for key, glob in wanted)
-        raise UsageError(f"no run of the sweep matches --filter={asked}. Known: {_known(changes)}")
+        raise UsageError(f"no run matches --filter={asked}. Known: {_known(changes)}")
     return chosen
 
 

@@ -63,7 +63,7 @@ def test_names_of_runs_by_config_changes_and_seed(tmp_path):
     assert first.run(tmp_path).workdir == tmp_path / "t" / first.name
     with pytest.raises(UsageError, match=r"t: two runs have the name .*may occur only once"):
         entries_of(Table("t", "T", (parts[1], parts[1])))
-    with pytest.raises(UsageError, match=r"t: no run of the sweep matches --filter=seed=7"):
+    with pytest.raises(UsageError, match=r"t: no run matches --filter=seed=7"):
         entries_of(Table("t", "T", (Part(config, ("seed=7",)),)))
 
 

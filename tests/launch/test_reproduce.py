@@ -282,10 +282,23 @@ def test_list_and_plan_carry_nothing_out(ledger, tmp_path, capsys):
     assert given == []
 
 
+def test_a_filter_chooses_runs_by_what_they_change(ledger, tmp_path, capsys):
+    given = ledger(own_table(tmp_path))
+    assert run(tmp_path, "--plan", "own-table1", "--filter=seed=[12]") == 0
+    assert capsys.readouterr().out.count("own-table1/") == 2
+    assert run(tmp_path, "own-table1", "--filter=seed=1") == 0
+    assert given == [[f"own-table1/{NAME.format(1)}"]]
+    assert "1 of 1 runs have records" in capsys.readouterr().err
+    assert run(tmp_path, "--all", "--filter=seed=7") == 2
+    assert "no run matches --filter=seed=7. Known: seed=0 | 1 | 2" in capsys.readouterr().err
+    assert given[1:] == []
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ([], "name a table, or give --all; --list shows the tables"),
+        (["--list", "--filter=seed=1"], "--filter does not apply to --list; leave it out"),
         (["own-tabel1"], "unknown table 'own-tabel1'; did you mean 'own-table1'?"),
         (["own-table1", "--budget=0"], "must be a positive number of minutes, got '0'"),
         (["own-table1", "--budget=inf"], "must be a positive number of minutes, got 'inf'"),
