@@ -224,9 +224,17 @@ def percent(axis: Any) -> None:
 
 
 def _number_plainly(axis: Any) -> None:
-    """Writes numbers such as 0.2 at a logarithmic axis of less than two decades, not powers."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+    """Writes whole numbers, not what is left of them, and no powers within two decades."""
+    from matplotlib.ticker import (
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        ScalarFormatter,
+        StrMethodFormatter,
+    )
 
+    if isinstance(axis.get_major_formatter(), ScalarFormatter):
+        axis.get_major_formatter().set_useOffset(False)
     low, high = sorted(axis.get_view_interval())
     has_own_ticks = not isinstance(axis.get_major_locator(), LogLocator)
     if axis.get_scale() != "log" or has_own_ticks or high > 100.0 * low:

@@ -97,6 +97,15 @@ def test_a_figure_is_dressed_and_own_sizes_stay():
     assert visible == [False, True, True, True]
 
 
+def test_large_numbers_that_differ_little_are_written_whole():
+    axes = figures.new_figure(3, 3).subplots()
+    axes.plot([0, 1], [-7110.2, -7109.7])
+    style.dress(axes.figure)
+    axes.figure.draw_without_rendering()
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert {text.get_text()[1:4] for text in axes.get_yticklabels()} == {"710", "711"}
+
+
 @pytest.mark.parametrize(
     ("values", "numbers"),
     [([0.03, 0.6], ["0.05", "0.1", "0.2", "0.5"]), ([11.0, 16.0], ["12", "14", "16"])],
