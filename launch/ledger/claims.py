@@ -27,12 +27,14 @@ class Quantity:
         measure: the name of the measure.
         where: (key, value) pairs that a run must have.
         step: the step at which it was taken, or "end".
+        table: the name of its table, if it is not the claim's.
     """
 
     name: str
     measure: str
     where: tuple[tuple[str, str], ...] = ()
     step: str = END
+    table: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Claim:
 
     Attributes:
         says: the statement.
-        table: the name of the table whose records decide it.
+        table: the name of the table whose records decide it, where a quantity names no other.
         first: the quantity that the statement is about.
         relation: what the first quantity is said to be, compared with the second.
         second: the other quantity.
@@ -82,18 +84,21 @@ class Found:
     setting: str
 
 
-def find(claim: Claim, by_setting: Mapping[str, Sequence[Record]]) -> Found | None:
+def find(claim: Claim, tables: Mapping[str, Mapping[str, Sequence[Record]]]) -> Found | None:
     """Returns both quantities, from the first setting that has them; None if none has.
 
     Args:
         claim: the claim.
-        by_setting: the records of its table, from `Account.by_setting`.
+        tables: the records of each table, from `Account.by_setting`.
 
     Raises:
         UsageError: if two runs of a quantity have the same seed.
     """
-    for setting, records in by_setting.items():
-        first, second = (_values(claim, one, records) for one in (claim.first, claim.second))
+    for setting in tables[claim.table]:
+        first, second = (
+            _values(claim, one, tables[one.table or claim.table].get(setting, ()))
+            for one in (claim.first, claim.second)
+        )
         if first.by_seed and second.by_seed:
             return Found(first, second, setting)
     return None
@@ -154,7 +159,8 @@ def _difference(
     the spread of the other quantity's runs. The error is None if both have one run.
     """
     each = [first[seed] - second[seed] for seed in first if seed in second]
-    if claim.first.where == claim.second.where and each:
+    of_one_run = (claim.first.where, claim.first.table) == (claim.second.where, claim.second.table)
+    if of_one_run and each:
         return mean(each), stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
     groups = [list(values.values()) for values in (first, second)]
     difference = mean(groups[0]) - mean(groups[1])

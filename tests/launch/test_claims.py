@@ -39,7 +39,11 @@ RECORDS = [*_records("sampling_free", 3.0, 4.0, 5.0), *_records("sampling", 1.0,
 
 
 def _verdict(claim, records=RECORDS):
-    return verdict(claim, find(claim, {"": records}))
+    return verdict(claim, _found(claim, {"": records}))
+
+
+def _found(claim, by_setting, **others):
+    return find(claim, {"tiny-table1": by_setting, **others})
 
 
 # The means differ by 2, with a standard error of sqrt(1/3 + 1/3) = 0.82.
@@ -92,15 +96,28 @@ def test_two_measures_of_the_same_runs_are_compared_run_by_run():
 
 def test_both_quantities_come_from_the_first_setting_that_has_them():
     by_setting = {"": RECORDS[:3], "smaller": RECORDS, "tiny": RECORDS[1:]}
-    found = find(_claim("more"), by_setting)
+    found = _found(_claim("more"), by_setting)
     assert found.setting == "smaller"
     assert found.first.by_seed == {0: 3.0, 1: 4.0, 2: 5.0}
-    assert find(_claim("more", first=dataclasses.replace(FREE, step="5")), by_setting) is None
+    assert _found(_claim("more", first=dataclasses.replace(FREE, step="5")), by_setting) is None
+
+
+def test_a_quantity_may_be_of_another_table_in_the_same_setting():
+    """Runs of two tables are not the same runs, though all else is equal."""
+    claim = _claim("more", second=dataclasses.replace(FREE, table="other"))
+    others = {"": _records("sampling_free", 1.0), "half": _records("sampling_free", 1.0, 2.0, 3.0)}
+    found = _found(claim, {"half": RECORDS[:3]}, other=others)
+    assert found.setting == "half"
+    assert found.second.by_seed == {0: 1.0, 1: 2.0, 2: 3.0}
+    assert verdict(claim, found) == "yes"
+    assert _found(claim, {"": RECORDS[3:]}, other=others) is None
+    near = dataclasses.replace(claim, relation="equal", margin=2.5)
+    assert verdict(near, found) == "cannot be told"  # run by run it were 2.0 ± 0.0
 
 
 def test_two_runs_with_one_seed_are_refused():
     with pytest.raises(UsageError, match="tiny-table1: 'any' of the claim 'It is so.' has several"):
-        find(_claim("more", first=Quantity("any", "lower_bound")), {"": RECORDS})
+        _found(_claim("more", first=Quantity("any", "lower_bound")), {"": RECORDS})
 
 
 class Account:
@@ -167,9 +184,10 @@ def _runs_of(name):
 @pytest.mark.parametrize("heading", CLAIMS)
 def test_every_quantity_of_a_claim_is_measured_by_runs_that_differ_in_their_seed(heading):
     for claim in CLAIMS[heading]:
+        settings = []
         for quantity in (claim.first, claim.second):
             by_setting = {}
-            for entry, config in _runs_of(claim.table):
+            for entry, config in _runs_of(quantity.table or claim.table):
                 if is_in(config, quantity.where):
                     by_setting.setdefault(entry.part.setting, []).append(entry.config)
             assert by_setting, (claim.says, quantity)
@@ -177,3 +195,5 @@ def test_every_quantity_of_a_claim_is_measured_by_runs_that_differ_in_their_seed
                 seeds = [config.seed for config in configs]
                 assert len(set(seeds)) == len(seeds), (claim.says, quantity)
                 assert quantity.measure in _measured(configs[0]), (claim.says, quantity)
+            settings.append(by_setting.keys())
+        assert settings[0] & settings[1], claim.says

@@ -36,6 +36,7 @@ def text_of_claims(
         for paper, tables in papers.items()
         for table in tables
     }
+    by_setting = {name: account.by_setting() for name, account in accounts.items()}
     rows: list[list[str]] = []
     untested: list[str] = []
     total = 0
@@ -43,7 +44,7 @@ def text_of_claims(
         total += len(group)
         of_group = []
         for claim in group:
-            found, link = find(claim, accounts[claim.table].by_setting()), links[claim.table]
+            found, link = find(claim, by_setting), links[claim.table]
             if found is None:
                 untested.append(f"- {heading}: {claim.says} ({link})")
             else:

@@ -13,10 +13,10 @@ from launch.ledger.views import END
 _FREE, _SAMPLING = "objective.name=sampling_free", "objective.name=sampling"
 
 
-def _of(name: str, measure: str, *where: str, step: str = END) -> Quantity:
+def _of(name: str, measure: str, *where: str, step: str = END, table: str = "") -> Quantity:
     """Returns a quantity; `where` holds KEY=VALUE texts."""
     pairs = (text.partition("=")[::2] for text in where)
-    return Quantity(name, measure, tuple(pairs), step)
+    return Quantity(name, measure, tuple(pairs), step, table)
 
 
 def _collapse(says: str, measure: str) -> Claim:
@@ -95,6 +95,16 @@ def _gaps(says: str, data: str, posterior: str, margin: float = 0.0) -> Claim:
     approximation = _of("approximation", "approximation_gap_test", *where)
     relation: Literal["more", "equal"] = "equal" if margin else "more"
     return Claim(says, "gaps-table2", amortization, relation, approximation, margin)
+
+
+def _encoders(says: str, data: str, posterior: str) -> Claim:
+    """Compares the encoders of GAPS's Tables 3 and 2, on test images."""
+    where = (f"data.name={data}", f"posterior.name={posterior}")
+    larger, smaller = (
+        _of(name, "amortization_gap_test", *where, table=table)
+        for name, table in (("larger", ""), ("smaller", "gaps-table2"))
+    )
+    return Claim(says, "gaps-table3", larger, "less", smaller)
 
 
 def _distance(says: str, first: str, second: str) -> Claim:
@@ -276,6 +286,15 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             _of("flow", "log_evidence_test", "data.name=mnist", "posterior.name=auxiliary_flow"),
             "more",
             _of("Gaussian", "log_evidence_test", "data.name=mnist", "posterior.name=diagonal"),
+        ),
+        *(
+            _encoders(
+                f"On {name}, a larger encoder makes the amortization gap smaller, for {words}.",
+                data,
+                posterior,
+            )
+            for data, name in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST"))
+            for posterior, words in (("diagonal", "a Gaussian"), ("auxiliary_flow", "a flow"))
         ),
         Claim(
             "A decoder with four hidden layers has a smaller approximation gap than one without.",
