@@ -9,8 +9,8 @@ a record, how long a run takes on this machine and what prevents the others; wit
 out: by the time they take, multiplied by n for the n-th seed of a method.
 TABLE carries out the missing runs of that table, --all those of all tables. A run has the workdir
 DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is written.
---filter='objective.name=sampling*' chooses runs by what they change, as launch.sweep does, also for
---plan.
+--filter='objective.name=sampling*' carries out, or plans, only the runs whose settings match, as in
+launch.sweep. It knows the settings that a table or its sweep changes.
 --write-docs writes the results pages from the records.
 
 The same command goes on where it was stopped. A run that has a record is not repeated, unless the
@@ -18,8 +18,8 @@ record is stale because the table now asks for other settings. --budget=MINUTES 
 Ctrl-C does: the active runs save what they have reached. The measures after training are not saved
 in between, so the budget must be longer than the measures of one run take.
 
-Exit status: 0 if every run that is possible here has a record, 1 if a run failed or no run of TABLE
-is possible here, 2 for a usage error, 3 if the budget is over and runs are left, 130, 143 or 129 if
+Exit status: 0 if every chosen run that is possible here has a record, 1 if a run failed or none is
+possible here, 2 for a usage error, 3 if the budget is over and runs are left, 130, 143 or 129 if
 stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
@@ -116,26 +116,32 @@ def _list(tables: Sequence[Table], records: Path, *, one: bool) -> int:
     return 0
 
 
-def _matching(filed: Sequence[Filed], filters: Sequence[str]) -> list[Filed]:
+def _chosen(filed: Sequence[Filed], filters: Sequence[str]) -> Sequence[Filed]:
     """Returns the runs that `--filter` chooses."""
-    from launch.runs import select
+    from launch.runs import select_runs
 
-    if not filters:
-        return list(filed)
-    chosen = {id(changes) for changes in select([one.entry.changes for one in filed], filters)}
-    return [one for one in filed if id(one.entry.changes) in chosen]
+    return select_runs(filed, filters, lambda one: one.entry.settings) if filters else filed
+
+
+def _to_do(
+    filed: Sequence[Filed], chosen: Sequence[Filed], price: dict[Entry, Price]
+) -> list[Entry]:
+    """Returns the chosen runs without a record, in the order that they have among all."""
+    from launch.ledger.plan import in_order
+
+    wanted = {one.entry for one in chosen}
+    return [entry for entry in in_order(filed, price) if entry in wanted]
 
 
 def _plan(tables: Sequence[Table], records: Path, filters: Sequence[str]) -> int:
     from launch.ledger import listing
     from launch.ledger.calibration import calibration
     from launch.ledger.obstacles import Obstacles
-    from launch.ledger.plan import in_order
 
     accounts, price = _accounts(tables, records, calibration())
     obstacles = Obstacles()
-    filed = _matching([one for _, of_table in accounts for one in of_table], filters)
-    entries = in_order(filed, price)
+    filed = [one for _, of_table in accounts for one in of_table]
+    entries = _to_do(filed, _chosen(filed, filters), price)
     reasons = {entry.path: obstacles.of(entry) for entry in entries}
     skipped = {path: reason for path, reason in reasons.items() if reason}
     say(listing.of_plan([e for e in entries if e.path not in skipped], price, skipped))
@@ -156,7 +162,6 @@ def _carry_out(
     from launch.backends import ray_cluster
     from launch.backends.choice import backend_of
     from launch.ledger.calibration import calibration
-    from launch.ledger.plan import in_order
     from launch.ledger.work import do, work_on
 
     if flags.backend == "ray":
@@ -165,12 +170,12 @@ def _carry_out(
     speed = calibration()
     accounts, price = _accounts(tables, records, speed)
     filed = [one for _, of_table in accounts for one in of_table]
-    problems = {one.entry.path: one.problem for one in filed if one.problem}
-    _say_by_reason("records left out", problems)
     if flags.table and not filed:
         raise UsageError(f"{flags.table} has no runs. {tables[0].obstacle}")
-    filed = _matching(filed, flags.filter)
-    work = work_on(in_order(filed, price), price, folder)
+    chosen = _chosen(filed, flags.filter)
+    problems = {one.entry.path: one.problem for one in chosen if one.problem}
+    _say_by_reason("records left out", problems)
+    work = work_on(_to_do(filed, chosen, price), price, folder)
     _say_by_reason("skipped", work.skipped)
     logs = folder / "logs"
     for run in work.runs:
@@ -184,7 +189,7 @@ def _carry_out(
         calibration=speed,
         deadline=deadline,
     )
-    return _summarize(work, logs, num_there=sum(one.is_there for one in filed))
+    return _summarize(work, logs, num_there=sum(one.is_there for one in chosen))
 
 
 def _make_writable(folder: Path, flag: str) -> None:

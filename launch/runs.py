@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 
@@ -20,6 +20,8 @@ from sfvae_jax.runs import going_on
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.run_names import names_of
 from sfvae_jax.runs.workdir import Workdir
+
+_T = TypeVar("_T")
 
 # A comma belongs to a value, such as (512, 256), unless another KEY= follows it.
 _BETWEEN_FILTERS = re.compile(r",(?=[\w.]+=)")
@@ -116,17 +118,27 @@ def make_run(
 
 
 def select(changes: Sequence[Overrides], filters: Sequence[str]) -> list[Overrides]:
+    """Chooses runs that are given by what they change, as `select_runs` does."""
+    return select_runs(changes, filters, lambda change: change)
+
+
+def select_runs(
+    runs: Sequence[_T], filters: Sequence[str], changes_of: Callable[[_T], Overrides]
+) -> list[_T]:
     """Chooses the runs that match every KEY=GLOB.
 
     Args:
-        changes: what each run changes.
+        runs: of any kind.
         filters: KEY=GLOB, or several with commas between them.
+        changes_of: returns what a run changes.
 
     Raises:
         UsageError: if a filter is not KEY=GLOB, or no run matches; it names the known values.
     """
     wanted = [_filter(part) for text in filters for part in _BETWEEN_FILTERS.split(text)]
-    chosen = [change for change in changes if all(_matches(change, *pair) for pair in wanted)]
+    changes = list(map(changes_of, runs))
+    pairs = zip(runs, changes, strict=True)
+    chosen = [run for run, change in pairs if all(_matches(change, *one) for one in wanted)]
     if not chosen:
         asked = ",".join(f"{key}={glob}" for key, glob in wanted)
         raise UsageError(f"no run matches --filter={asked}. Known: {_known(changes)}")

@@ -58,7 +58,9 @@ ROOMS_WITHOUT_PICTURES = ("command_line", "launch", "loading", "plugins", "runs"
 
 
 def pytest_collection_finish():
-    gc.freeze()  # what the modules hold stays, and need not be walked through again
+    # Modules stay until the end, so that the garbage collector can skip what they hold.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
@@ -151,7 +153,10 @@ def root():
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """The collapse experiment in a second: 40 images, a small network, `changes` on top."""
+    """The collapse experiment in a second: the sampling model, 40 images, one hidden layer.
+
+    `changes` are made on top.
+    """
     return make_tiny_config
 
 

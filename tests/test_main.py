@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_main, tmp_path):
     flags = ("--config.train.learning_rate=1e18", "--config.train.checkpoint_every=1")
     done = run_main(tmp_path, *flags)
     assert_one_line_error(
-        done, 1, "objective 'sampling_free'", "not finite at step 1", "there is no checkpoint"
+        done, 1, "objective 'sampling'", "not finite at step 1", "there is no checkpoint"
     )
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert records(tmp_path) == []
@@ -115,9 +115,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_main, tmp_path):
 
 def test_the_last_good_checkpoint_is_kept(tmp_path, tiny_config, monkeypatch):
     """The objective breaks at step 7; the checkpoint of step 5 is kept and can be evaluated."""
-    config = tiny_config(
-        **{"objective.gamma_schedule": "piecewise", "objective.gamma_values": (0.9, 0.5)}
-    )
+    changes = {"objective.gamma_schedule": "piecewise", "objective.gamma_values": (0.9, 0.5)}
+    config = tiny_config(**changes, **{"objective.name": "sampling_free"})
 
     def build_broken(config, axis_name):
         healthy = objective.build_loss(config, axis_name)

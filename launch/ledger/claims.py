@@ -27,7 +27,7 @@ class Quantity:
         measure: the name of the measure.
         where: (key, value) pairs that a run must have.
         step: the step at which it was taken, or "end".
-        table: the name of its table, if it is not the claim's.
+        table: the name of its table; "" for that of the claim.
     """
 
     name: str
@@ -43,7 +43,8 @@ class Claim:
 
     Attributes:
         says: the statement.
-        table: the name of the table whose records decide it, where a quantity names no other.
+        table: the name of the table whose records decide it, unless a quantity names another; its
+            settings are searched in their order.
         first: the quantity that the statement is about.
         relation: what the first quantity is said to be, compared with the second.
         second: the other quantity.
@@ -56,6 +57,10 @@ class Claim:
     relation: Literal["less", "more", "equal"]
     second: Quantity
     margin: float = 0.0
+
+    def table_of(self, quantity: Quantity) -> str:
+        """Returns the name of a quantity's table."""
+        return quantity.table or self.table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +94,14 @@ def find(claim: Claim, tables: Mapping[str, Mapping[str, Sequence[Record]]]) -> 
 
     Args:
         claim: the claim.
-        tables: the records of each table, from `Account.by_setting`.
+        tables: the records of each table, by its name and then by setting (`Account.by_setting`).
 
     Raises:
         UsageError: if two runs of a quantity have the same seed.
     """
     for setting in tables[claim.table]:
         first, second = (
-            _values(claim, one, tables[one.table or claim.table].get(setting, ()))
+            _values(claim, one, tables[claim.table_of(one)].get(setting, ()))
             for one in (claim.first, claim.second)
         )
         if first.by_seed and second.by_seed:
@@ -125,8 +130,9 @@ def _values(claim: Claim, quantity: Quantity, records: Sequence[Record]) -> Valu
     seeds = [record["seed"] for record in chosen]
     if len(set(seeds)) < len(seeds):
         raise UsageError(
-            f"{claim.table}: {quantity.name!r} of the claim {claim.says!r} has several runs with"
-            f" one seed, got seeds {sorted(seeds)}; choose one of each by the quantity's where"
+            f"{claim.table_of(quantity)}: {quantity.name!r} of the claim {claim.says!r} has several"
+            f" runs with one seed, got seeds {sorted(seeds)}; choose one of each by the quantity's"
+            " where"
         )
     is_doubtful = False
     for record in chosen:
@@ -159,8 +165,10 @@ def _difference(
     the spread of the other quantity's runs. The error is None if both have one run.
     """
     each = [first[seed] - second[seed] for seed in first if seed in second]
-    of_one_run = (claim.first.where, claim.first.table) == (claim.second.where, claim.second.table)
-    if of_one_run and each:
+    first_runs, second_runs = (
+        (claim.table_of(one), one.where) for one in (claim.first, claim.second)
+    )
+    if first_runs == second_runs and each:
         return mean(each), stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
     groups = [list(values.values()) for values in (first, second)]
     difference = mean(groups[0]) - mean(groups[1])

@@ -40,6 +40,11 @@ class Entry:
         return f"{self.table}/{self.name}"
 
     @property
+    def settings(self) -> Overrides:
+        """What it changes as a run of the table: its part's overrides, and its own changes."""
+        return {**dict(text.split("=", 1) for text in self.part.overrides), **self.changes}
+
+    @property
     def method(self) -> tuple[object, ...]:
         """What identifies the method: it is equal for runs that only differ in their seed."""
         own = {key: str(value) for key, value in self.changes.items() if key != "seed"}

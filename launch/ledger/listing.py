@@ -79,7 +79,7 @@ def of_plan(
         skipped: why other runs cannot be carried out, by their names.
     """
     if not entries and not skipped:
-        return "Every run has its record."
+        return "No record is missing."
     rows, total = [["per run", "in total", "run"]], 0.0
     for entry in entries:
         total += price[entry].seconds

@@ -224,7 +224,7 @@ def percent(axis: Any) -> None:
 
 
 def _number_plainly(axis: Any) -> None:
-    """Writes whole numbers, not what is left of them, and no powers within two decades."""
+    """Writes numbers without an offset, and without powers on a short logarithmic axis."""
     from matplotlib.ticker import (
         LogLocator,
         MaxNLocator,

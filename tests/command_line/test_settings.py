@@ -65,7 +65,7 @@ def test_some_keys_and_groups(capsys):
 
 
 def test_the_configuration_of_a_run(capsys, tmp_path, tiny_config):
-    config = resolve(tiny_config(**{"objective.gamma": 0.25}))
+    config = resolve(tiny_config(**{"objective.name": "sampling_free", "objective.gamma": 0.25}))
     Workdir(tmp_path / "run").claim(config)
     shown = _shown(capsys, str(tmp_path / "run"))
     assert shown["objective.gamma"][:3] == ("*", 0.25, "0.5")

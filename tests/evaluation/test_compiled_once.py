@@ -74,6 +74,7 @@ def test_nothing_is_compiled_again_at_later_steps(tiny_config, tmp_path, compile
     """gamma changes with the step, and is not compiled in."""
     changes = {
         **SMALL,
+        "objective.name": "sampling_free",
         "evaluations.names": NAMES,
         "evaluations.steps": (3, 5, 8),
         "objective.gamma_schedule": "linear",

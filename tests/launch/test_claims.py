@@ -112,7 +112,7 @@ def test_a_quantity_may_be_of_another_table_in_the_same_setting():
     assert verdict(claim, found) == "yes"
     assert _found(claim, {"": RECORDS[3:]}, other=others) is None
     near = dataclasses.replace(claim, relation="equal", margin=2.5)
-    assert verdict(near, found) == "cannot be told"  # run by run it were 2.0 ± 0.0
+    assert verdict(near, found) == "cannot be told"  # compared run by run: 2.0 ± 0.0, a yes
 
 
 def test_two_runs_with_one_seed_are_refused():

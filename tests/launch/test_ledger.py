@@ -393,4 +393,4 @@ def test_the_plan_adds_up_and_names_what_cannot_be_had(table):
     assert rows[1] == ["60", "s", "60", "s", entries[0].path]
     assert rows[2] == ["60", "s", "2.0", "minutes", entries[1].path]
     assert "t/a and 1 more\n    no data" in text
-    assert listing.of_plan([], {}, {}) == "Every run has its record."
+    assert listing.of_plan([], {}, {}) == "No record is missing."

@@ -44,10 +44,10 @@ def test_it_replaces_the_sweep_of_the_config_file(tmp_path):
 
 
 def test_a_filter_chooses_from_it(tmp_path):
-    made = grid(tmp_path, "seed=0,1", "objective.gamma=0.5,1", filters=["objective.gamma=1.0"])
+    made = grid(tmp_path, "seed=0,1", "objective.beta=0.5,1", filters=["objective.beta=1.0"])
     assert [run.name for run in made] == [
-        "seed=0,objective.gamma=1.0",
-        "seed=1,objective.gamma=1.0",
+        "seed=0,objective.beta=1.0",
+        "seed=1,objective.beta=1.0",
     ]
 
 

@@ -18,8 +18,8 @@ from sfvae_jax.runtime.files import write_json
 
 RUNS = [
     {"seed": 0},
-    {"seed": 1, "objective.name": "sampling"},
-    {"seed": 2, "objective.name": "sampling", "model.hidden_sizes": (6, 5)},
+    {"seed": 1, "objective.name": "iwae"},
+    {"seed": 2, "objective.name": "iwae", "model.hidden_sizes": (6, 5)},
     {"likelihood.variance": 1, "data.skip_corrupt": True, "objective.beta": 0.1, "seed": 2},
 ]
 
@@ -27,8 +27,8 @@ RUNS = [
 def test_every_run_has_its_changes_a_name_and_a_workdir(tmp_path):
     file = write_config(tmp_path, RUNS)
     runs = expand(file, tmp_path / "sweep", ["--config.train.steps=7", "--config.seed=9"])
-    assert [run.name for run in runs[:2]] == ["seed=0", "seed=1,objective.name=sampling"]
-    assert runs[2].name.startswith("seed=2,objective.name=sampling,model.hidden_sizes=6,5-")
+    assert [run.name for run in runs[:2]] == ["seed=0", "seed=1,objective.name=iwae"]
+    assert runs[2].name.startswith("seed=2,objective.name=iwae,model.hidden_sizes=6,5-")
     assert [run.workdir for run in runs] == [tmp_path / "sweep" / run.name for run in runs]
     assert [run.config.seed for run in runs] == [0, 1, 2, 2]
     assert [run.steps for run in runs] == [7] * 4
@@ -92,8 +92,8 @@ def test_a_sweep_receives_the_preset_if_it_asks_for_it(tmp_path):
     ("filters", "names"),
     [
         (["seed=0"], ["seed=0"]),
-        (["seed=[12]", "objective.name=samp*"], ["seed=1", "seed=2"]),
-        (["seed=[12],objective.name=samp*"], ["seed=1", "seed=2"]),
+        (["seed=[12]", "objective.name=iwa*"], ["seed=1", "seed=2"]),
+        (["seed=[12],objective.name=iwa*"], ["seed=1", "seed=2"]),
         (["model.hidden_sizes=(6, 5),seed=*"], ["seed=2"]),
         (["model.hidden_sizes=*"], ["seed=2"]),
     ],
@@ -118,7 +118,7 @@ def assert_refused(capsys, arguments, *parts):
     [
         (None, [], ["own_config.py has no sweep(add)"]),
         ([], [], ["adds no run"]),
-        (RUNS, ["--filter=seed=7"], ["no run", "seed=7", "seed=0 | 1 | 2", "objective.name=samp"]),
+        (RUNS, ["--filter=seed=7"], ["no run", "seed=7", "seed=0 | 1 | 2", "objective.name=iwae"]),
         (RUNS, ["--filter=sed=0"], ["no run", "Known: seed="]),
         (RUNS, ["--filter=seed"], ["--filter must be KEY=GLOB", "'seed'"]),
         ([{"seed": 1}, {"seed": 0}, {"seed": 1}], [], ["runs seed=1 and seed=1", "are the same"]),

@@ -46,11 +46,11 @@ def test_an_output_activation_is_of_a_gaussian_mean(tiny_config, changes, messag
 
 
 def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
-    key = "objective.log_det_weight"
+    key, free = "objective.log_det_weight", {"objective.name": "sampling_free"}
     for value in (0, 0.5, "gamma"):
-        assert resolve(tiny_config(**{key: value})).objective.log_det_weight == value
+        assert resolve(tiny_config(**free, **{key: value})).objective.log_det_weight == value
     with pytest.raises(UsageError, match=f"{key} must be a number, 0 or more, or 'gamma', got -1"):
-        validate(tiny_config(**{key: -1.0}))
+        validate(tiny_config(**free, **{key: -1.0}))
     with pytest.raises(UsageError, match=f"{key} only applies to sampling_free; objective.name"):
         validate(tiny_config(**{key: "gamma", "objective.name": "linearized"}))
 
@@ -153,9 +153,10 @@ def test_the_log_determinants_weight_is_a_number_or_gamma(tiny_config):
 )
 def test_what_makes_no_sense_is_refused(tiny_config, key, value, message):
     piecewise = key.startswith("objective.gamma_") or value == 4
+    free = {"objective.name": "sampling_free"}
     schedule = {"objective.gamma_schedule": "piecewise" if piecewise else "constant"}
     with pytest.raises(UsageError, match=message) as caught:
-        validate(tiny_config(**{**schedule, key: value}))
+        validate(tiny_config(**{**free, **schedule, key: value}))
     assert "\n" not in str(caught.value)
 
 
@@ -368,7 +369,8 @@ def test_what_is_left_open_is_filled_in(tiny_config):
 
 
 def test_what_training_does_not_come_to_is_told(tiny_config):
-    config = resolve(tiny_config(**{"evaluations.steps": (5, 13, 40)}))
+    free = {"objective.name": "sampling_free"}
+    config = resolve(tiny_config(**free, **{"evaluations.steps": (5, 13, 40)}))
     told = ["evaluations.steps 13, 40: not measured, because training ends at train.steps 12"]
     assert unfulfilled(config) == told
     config.objective.gamma_values, config.objective.gamma_boundaries = (0.9, 0.5), (12,)

@@ -27,7 +27,10 @@ def _check(config, *, batch_size=40, streamed=False):
             r"^2,001,\d\d\d,\d\d\d,\d\d\d parameters with their gradient and the state of adam take"
             r" 37,\d\d\d GiB, more than the \d+ GiB of this machine; lower model.hidden_sizes \(1",
         ),
-        ({"model.latent_size": 2**31 - 1}, "lower model.latent_size 2147483647$"),
+        (
+            {"model.latent_size": 2**31 - 1, "objective.name": "sampling_free"},
+            "lower model.latent_size 2147483647$",
+        ),
         (
             {"model.latent_size": 2**31 - 1, "objective.name": "sampling"},
             "parameters .* lower model.latent_size 2147483647$",
@@ -66,8 +69,15 @@ def test_streamed_batches_count_with_their_images(tiny_config, monkeypatch):
         _check(tiny_config(**calls), batch_size=2, streamed=True)
 
 
+def test_only_objectives_with_tangents_need_the_jacobian(tiny_config, monkeypatch):
+    monkeypatch.setattr("sfvae_jax.training.memory_needs.device_memory", lambda: 2**30)
+    _check(tiny_config(**{"model.latent_size": 10**6}))
+    with pytest.raises(UsageError, match="decoder's Jacobian of one example takes 3 GiB, more"):
+        _check(tiny_config(**{"model.latent_size": 10**6, "objective.name": "sampling_free"}))
+
+
 def test_a_run_that_fits_is_not_refused(tiny_config):
-    _check(tiny_config())
+    _check(tiny_config(**{"objective.name": "sampling_free"}))
     _check(tiny_config(**{"model.hidden_sizes": (20_000,)}))
 
 

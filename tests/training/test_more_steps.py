@@ -27,7 +27,8 @@ def judged_by(config):
 
 
 def both(tiny_config, changes):
-    """The configurations of the shorter and of the longer run."""
+    """The configurations of the shorter and of the longer run, whose objective has a gamma."""
+    changes = {"objective.name": "sampling_free", **changes}
     return [resolve(tiny_config(**{**changes, "train.steps": steps})) for steps in (STEPS, MORE)]
 
 

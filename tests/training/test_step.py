@@ -179,7 +179,7 @@ def test_data_scale_multiplies_the_pixels(tiny_config):
 def test_gradient_is_that_of_the_mean_loss(tiny_config):
     """One step of plain gradient descent lowers the loss by rate * |gradient|^2, to first order."""
     rate = 1e-5
-    config = tiny_config(**{"objective.name": "autoencoder"})  # without noise
+    config = tiny_config(**{"objective.name": "sampling_free"})  # draws no noise
     steps, state = _steps(config, 2, optimizer=optax.sgd(rate))
     _, metrics = steps(state, data.batch_indices(0, 24, 24, 0, 2))
     expected = rate * float(metrics["grad_norm"][0]) ** 2

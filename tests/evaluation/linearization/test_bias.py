@@ -124,6 +124,7 @@ def test_a_model_without_the_measures_of_bias_says_why(changes, reason):
 def test_gamma_is_the_one_of_the_last_step(tiny_config):
     config = tiny_config(
         **{
+            "objective.name": "sampling_free",
             "objective.gamma_schedule": "piecewise",
             "objective.gamma_values": (0.9, 0.6),
             "objective.gamma_boundaries": (6,),
@@ -141,6 +142,7 @@ def test_gamma_is_the_one_of_the_last_step(tiny_config):
 def test_a_run_keeps_both_over_its_steps(tiny_config, tmp_path):
     config = tiny_config(
         **{
+            "objective.name": "sampling_free",
             "objective.gamma_schedule": "piecewise",
             "objective.gamma_values": (0.9, 0.6),
             "train.steps": 6,

@@ -44,9 +44,15 @@ def test_an_update_that_overflows_between_records_stops_the_run(tiny_config, tmp
 @pytest.mark.parametrize(
     ("changes", "advised"),
     [
-        ({"likelihood.variance": 1e-30}, "Raise likelihood.variance 1e-30"),
+        (
+            {"likelihood.variance": 1e-30, "objective.name": "sampling_free"},
+            "Raise likelihood.variance 1e-30",
+        ),
         ({"likelihood.variance": 1e-30, "objective.name": "sampling"}, "Raise likelihood.variance"),
-        ({"model.latent_scale": 1e30}, "Lower model.latent_scale 1e+30"),
+        (
+            {"model.latent_scale": 1e30, "objective.name": "sampling_free"},
+            "Lower model.latent_scale 1e+30",
+        ),
         ({"data.scale": 1e10, "objective.name": "sampling"}, "Lower data.scale 1e+10"),
         ({"objective.beta": 1e30, "objective.name": "sampling"}, "Lower objective.beta 1e+30"),
         (
