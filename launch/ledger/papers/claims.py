@@ -388,5 +388,12 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "more",
             _of("no weight", "lower_bound", _FREE, "objective.bend_weight=0.0"),
         ),
+        Claim(
+            "On MNIST with 50 latents, this weight gives it a lower negative log likelihood.",
+            "sfvae-table3-steps",
+            _of("weight 1", "nll_without_constant", _FREE, "objective.bend_weight=1.0"),
+            "less",
+            _of("no weight", "nll_without_constant", _FREE, "objective.bend_weight=0.0"),
+        ),
     ),
 }
