@@ -130,7 +130,9 @@ def _published() -> ml_collections.ConfigDict:
 
 
 def _row(value: float, data: str, objective: str, num_samples: int | None) -> dict:
-    chosen = {"name": objective}
+    chosen: dict = {"name": objective}
+    if objective == "sampling_free":
+        chosen["bend_weight"] = 0.0  # the paper has no such weight
     if num_samples is not None:
         chosen["num_samples"] = num_samples
     where = {"data": {"name": data}, "objective": chosen}

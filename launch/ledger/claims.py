@@ -71,8 +71,7 @@ class Values:
         by_seed: its values.
         num_runs: how many runs there are; some may lack the measure.
         is_doubtful: whether a value has a caveat.
-        published: the paper's number for it, on the same data and with the same options of the
-            objective; None if the paper has none.
+        published: the paper's number for it, on the same data; None if the paper has none.
     """
 
     by_seed: Mapping[int, float]
@@ -150,17 +149,11 @@ def _step_of(quantity: Quantity, run: Record) -> str:
 
 
 def _published(quantity: Quantity, runs: Sequence[Record]) -> float | None:
-    if not runs or _has_another_objective(runs[0]):
+    if not runs:
         return None
     step = _step_of(quantity, runs[0])
     figure = PublishedRow(runs[0]).at(quantity.measure, step, last=quantity.step == END)
     return figure.mean if figure and not figure.data else None
-
-
-def _has_another_objective(run: Record) -> bool:
-    """Whether an option of the objective is not the paper's, so that its number is of another."""
-    differences = (run.get("published") or {}).get("differences", {})
-    return any(key.startswith("objective.") for key in differences)
 
 
 def _difference(

@@ -5,6 +5,7 @@ import json
 import pytest
 from helpers import ROOT, load_config
 
+from sfvae_jax.reporting.published_rows import PublishedRow
 from sfvae_jax.reporting.summary import summarize
 from sfvae_jax.runs.files.config_file import flatten, plain
 from sfvae_jax.runs.published import meets, other_data, with_differences
@@ -100,3 +101,14 @@ def test_both_log_determinants_stand_beside_the_papers_row():
         "sampling_free (objective.log_det_weight=1.0)": [0.006, 0.006],
         "sampling_free (objective.log_det_weight=gamma)": [0.006, 0.006],
     }
+
+
+def test_a_weight_on_the_bend_makes_a_method_that_the_paper_does_not_have():
+    config = load_config("mnist_estimators").get_config()
+    found = {}
+    for config.objective.bend_weight in (0.0, 1.0):
+        figures = json.loads(json.dumps(with_differences(config)))
+        row = PublishedRow({"config": plain(config), "published": figures})
+        found[config.objective.bend_weight] = row.at("nll_without_constant", "300000", last=True)
+    assert found[0.0].mean == 26.18
+    assert found[1.0] is None
