@@ -187,7 +187,7 @@ def test_every_quantity_of_a_claim_is_measured_by_runs_that_differ_in_their_seed
         settings = []
         for quantity in (claim.first, claim.second):
             by_setting = {}
-            for entry, config in _runs_of(quantity.table or claim.table):
+            for entry, config in _runs_of(claim.table_of(quantity)):
                 if is_in(config, quantity.where):
                     by_setting.setdefault(entry.part.setting, []).append(entry.config)
             assert by_setting, (claim.says, quantity)

@@ -32,17 +32,19 @@ NUMBERS = {
 }
 
 
-def assert_equal_records(read, workdir):
-    logged = records(workdir)
-    assert set(NUMBERS) == set(logged[0]) - {"step"}
-    for name, tag in NUMBERS.items():
+def assert_equal_records(read, workdir, **more):
+    """`more` has the tags of what only this objective tells."""
+    logged, tags = records(workdir), {**NUMBERS, **more}
+    assert set(tags) == set(logged[0]) - {"step"}
+    for name, tag in tags.items():
         expected = [(record["step"], np.float32(record[name])) for record in logged]
         assert read.scalars[tag] == expected
 
 
 def test_a_run_that_is_stopped_goes_on_and_is_evaluated(tmp_path, tiny_config):
     """Killed at step 6, behind its last checkpoint: what came after that one is purged."""
-    config = tiny_config(**{"evaluations.step_pictures": True})
+    free = {"objective.name": "sampling_free"}
+    config = tiny_config(**free, **{"evaluations.step_pictures": True})
 
     def kill(step, values):
         if step == 6:
@@ -54,7 +56,7 @@ def test_a_run_that_is_stopped_goes_on_and_is_evaluated(tmp_path, tiny_config):
     assert [step for step, _ in Read(folder).scalars["loss/loss"]] == [1, 2, 4, 6]
     train(config, tmp_path, tensorboard=True)
     assert len(list(folder.iterdir())) == 2
-    assert_equal_records(Read(folder), tmp_path)
+    assert_equal_records(Read(folder), tmp_path, gamma="schedules/gamma")
 
     measures = evaluate(config, tmp_path, tensorboard=True)
     evaluate(config, tmp_path, tensorboard=True)
@@ -115,7 +117,6 @@ def test_hyperparameters_are_the_main_keys_and_those_that_were_changed(tiny_conf
 
 def test_tags_have_groups():
     assert tag_of("validation_loss") == "loss/validation_loss"
-    assert tag_of("gamma") == "schedules/gamma"
     assert tag_of("a_term_of_my_own") == "loss/a_term_of_my_own"
     assert tag_of("measures/collapse_fraction") == "measures/collapse_fraction"
 
