@@ -1,4 +1,4 @@
-"""SFVAE Section 4.3: the noise of gradients, and the bounds of models trained by them."""
+"""SFVAE Section 4.3: estimators over their steps, the noise of gradients, and bounds by them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _of_gradient(network: str) -> tuple[Steps, Steps]:
 
 _SHORT = "10,000 steps in batches of 100, where Table 3 has an estimated 300,000 in batches of 20"
 
-_MEASURED = (1000, 3000, 10_000, 30_000)
-_MEASURED_SHORT = (
-    f"train.steps={_MEASURED[-1]}",
-    f"evaluations.steps={_MEASURED}",
+_MEASURED_AT = (1000, 3000, 10_000, 30_000)
+_FEWER_STEPS = (
+    f"train.steps={_MEASURED_AT[-1]}",
+    f"evaluations.steps={_MEASURED_AT}",
     "evaluations.step_pictures=False",
     "data.num_test=1000",
 )
@@ -55,7 +55,7 @@ TABLES = (
             Part(
                 "configs/mnist_estimators.py",
                 ("data.name=mnist", "seed=[0-2]", *which),
-                (*_MEASURED_SHORT, *weight),
+                (*_FEWER_STEPS, *weight),
                 "30,000 steps, a tenth of an estimated 300,000, and 1,000 test images",
                 hours=hours,
             )
@@ -68,7 +68,7 @@ TABLES = (
         "The paper has one number of steps, which it does not give, and no weight on the decoder's"
         " bend.",
         (
-            Measures(tuple(("nll_without_constant", str(step)) for step in _MEASURED)),
+            Measures(tuple(("nll_without_constant", str(step)) for step in _MEASURED_AT)),
             Measures(
                 tuple(
                     (measure, END) for measure in ("lower_bound", "reconstruction_error_at_sample")
