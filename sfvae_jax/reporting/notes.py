@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sfvae_jax.evaluation import measure_named
+from sfvae_jax.reporting.alike import merged
 from sfvae_jax.reporting.cells import all_cells
 from sfvae_jax.reporting.measures import title
 
@@ -59,19 +60,27 @@ def of_papers(summary: dict[str, Any], markup: Markup) -> list[str]:
 def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
     """Returns paragraphs: on each mark, on what some runs lack, and on texts that were found."""
     cells = all_cells(summary)
-    caveats = {
-        f"{title(measure)} of {markup.prose(method['method'])}: {markup.prose(caveat)}."
-        for method, measure, cell in cells
-        for caveat in cell.get("caveats", ())
-    }
     others = dict.fromkeys(
         cell["published_data"] for _, _, cell in cells if "published_data" in cell
     )
     return [
-        *(f"{DOUBT} {caveat}" for caveat in sorted(caveats)),
+        *_caveats(summary, markup),
         *_incomplete(summary, markup),
         *(f"{OTHER_DATA} Published for other data: {markup.prose(data)}." for data in others),
         *_texts(summary, markup),
+    ]
+
+
+def _caveats(summary: dict[str, Any], markup: Markup) -> list[str]:
+    """A sentence for each doubt about a measure, with all methods that give rise to it."""
+    of_measures: dict[str, list[tuple[str, str]]] = {}
+    for method, measure, cell in all_cells(summary):
+        doubts = [(method["method"], caveat) for caveat in cell.get("caveats", ())]
+        of_measures.setdefault(title(measure), []).extend(doubts)
+    return [
+        f"{DOUBT} {measure} of {', '.join(map(markup.prose, methods))}: {markup.prose(caveat)}."
+        for measure, doubts in sorted(of_measures.items())
+        for methods, caveat in merged(doubts)
     ]
 
 
