@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import ml_collections
@@ -32,6 +32,10 @@ class SourceSplit(Protocol):
 
     def __getitem__(self, index: int) -> np.ndarray: ...
 
+    def some(self, indices: np.ndarray) -> Iterable[np.ndarray]:
+        """Returns the examples at these indices, in their order."""
+        return (self[int(index)] for index in indices)
+
     @property
     def identities(self) -> np.ndarray | None:
         """A hash of what each example is, uint64 [N] (`held_out`), if their number can change."""
@@ -43,6 +47,14 @@ class SourceSplit(Protocol):
 
     def digest(self) -> bytes:
         """Returns bytes that differ once the examples have changed; empty if they never change."""
+        return b""
+
+    def kept_under(self) -> bytes:
+        """Returns bytes under which images are kept as they are prepared (`kept_images`).
+
+        They differ once the images have changed. They are empty if reading the images again is
+        about as fast.
+        """
         return b""
 
 

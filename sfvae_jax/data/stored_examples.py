@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from sfvae_jax.data.geometry import Geometry, Shape
+from sfvae_jax.data.kept_images import kept_images
 from sfvae_jax.data.preprocessing import binarize_once
 from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
@@ -52,6 +53,7 @@ class StoredExamples:
         self.shape = (len(indices), *shape)
         self.dtype = np.dtype(split.dtype if binarization_seed is None else np.uint8)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        self._kept: np.ndarray | None = None  # all images of the split, as they are prepared
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -86,15 +88,9 @@ class StoredExamples:
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
         """Returns the examples [n, ...] at these positions, read by several threads."""
         positions = np.arange(len(self))[positions]
-        examples = np.empty((len(positions), *self.shape[1:]), self.dtype)
-
-        def read(start: int) -> None:
-            together = slice(start, start + _READ_TOGETHER)
-            examples[together] = self.read(positions[together])
-
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(read, range(0, len(positions), _READ_TOGETHER)))
-        return examples
+        if self._kept is None and 2 * len(positions) >= len(self._split):
+            self._kept = self._all_of_the_split()
+        return _in_threads(self.read, positions, self.shape[1:], self.dtype)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Returns the examples [n, ...] at these positions, read by the calling thread alone.
@@ -102,9 +98,17 @@ class StoredExamples:
         Raises:
             UsageError: if the shape of an image has changed since the data were opened.
         """
-        examples = np.empty((len(positions), *self.shape[1:]), self._split.dtype)
-        for example, index in zip(examples, self._indices[positions], strict=True):
-            found = self._geometry.apply(self._split[int(index)])
+        indices = self._indices[positions]
+        examples = self._prepared(indices) if self._kept is None else self._kept[indices]
+        if self._binarization_seed is None:
+            return examples
+        return binarize_once(examples, self._binarization_seed, positions)
+
+    def _prepared(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the examples of the split at these indices, after the geometry."""
+        examples = np.empty((len(indices), *self.shape[1:]), self._split.dtype)
+        for example, stored in zip(examples, self._split.some(indices), strict=True):
+            found = self._geometry.apply(stored)
             if found.shape != example.shape:  # one channel would be broadcast to three in silence
                 raise UsageError(
                     f"an image has shape {found.shape} instead of {example.shape}: its file has"
@@ -112,9 +116,35 @@ class StoredExamples:
                     " during a run"
                 )
             example[...] = found
-        if self._binarization_seed is None:
-            return examples
-        return binarize_once(examples, self._binarization_seed, positions)
+        return examples
+
+    def _all_of_the_split(self) -> np.ndarray | None:
+        """Returns its images from the user's cache folder; None if they are not kept there."""
+        key = self._split.kept_under()
+        if not key:
+            return None
+        shape, dtype = (len(self._split), *self.shape[1:]), self._split.dtype
+        return kept_images(
+            b"%s\n%s" % (key, repr(self._geometry).encode()),
+            shape,
+            dtype,
+            lambda indices: _in_threads(self._prepared, indices, shape[1:], dtype),
+        )
+
+
+def _in_threads(
+    read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray, shape: Shape, dtype: np.dtype
+) -> np.ndarray:
+    """Returns what `read` gives for these numbers, [n, ...], called by several threads."""
+    examples = np.empty((len(numbers), *shape), dtype)
+
+    def read_some(start: int) -> None:
+        together = slice(start, start + _READ_TOGETHER)
+        examples[together] = read(numbers[together])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(read_some, range(0, len(numbers), _READ_TOGETHER)))
+    return examples
 
 
 def fits_in_memory(num_bytes: int) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def user_cache_folder(name: str) -> tuple[Path, bool]:
@@ -22,3 +25,28 @@ def user_cache_folder(name: str) -> tuple[Path, bool]:
         return folder, os.access(folder, os.W_OK | os.X_OK)
     except (OSError, RuntimeError, ValueError):  # a user without a home, a NUL
         return folder, False
+
+
+def write_whole(file: Path, write: Callable[[BinaryIO], None]) -> str:
+    """Writes a cache file, whole or not at all.
+
+    Returns:
+        Why it cannot be written, with the name of the file; "" if it is written.
+    """
+    # Another process may be writing the same file.
+    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with unfinished.open("xb") as stream:
+            write(stream)
+        os.replace(unfinished, file)
+    except OSError as error:
+        return f"cannot write {file}: {error.strerror}{_not_removed(unfinished)}"
+    return ""
+
+
+def _not_removed(file: Path) -> str:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        return f"; cannot remove {file}"
+    return ""

@@ -183,30 +183,37 @@ def test_omniglot_at_28():
     np.testing.assert_allclose(small.mean(), large.mean(), rtol=0.03)
 
 
+class FakeSource(list):
+    def __getitems__(self, keys):
+        assert all(type(key) is int for key in keys)
+        return [self[key] for key in keys]
+
+
 class FakeBuilder:
     """A prepared set as tensorflow-datasets returns it without TensorFlow."""
 
     data_dir = "/prepared"
 
-    def __init__(self, splits, labelled):
+    def __init__(self, splits, labelled, files=()):
         shape = next(iter(splits.values())).shape[1:]
         features = {"image": types.SimpleNamespace(shape=shape)} | dict.fromkeys(labelled)
-        self.info = types.SimpleNamespace(features=features, splits=dict.fromkeys(splits))
+        split = types.SimpleNamespace(filepaths=files)
+        self.info = types.SimpleNamespace(features=features, splits=dict.fromkeys(splits, split))
         self._splits = splits
 
     def as_data_source(self, split, decoders=None):
         images = self._splits[split]
-        return [
+        return FakeSource(
             {"image": b"" if decoders else image, "label": int(image.flat[0])} for image in images
-        ]
+        )
 
 
 @pytest.fixture
-def fake_tfds(monkeypatch):
+def fake_tfds(monkeypatch, own_cache):
     import tensorflow_datasets
 
-    def install(labelled=("label",), **splits):
-        builder = FakeBuilder(splits, labelled)
+    def install(labelled=("label",), files=(), **splits):
+        builder = FakeBuilder(splits, labelled, files)
         monkeypatch.setattr(tensorflow_datasets, "builder", lambda name, **options: builder)
 
     return install
@@ -248,6 +255,25 @@ def test_cifar10_and_its_labels(fake_tfds):
         images, labels = data.load(config, split), data.load_labels(config, split)
         assert images.shape == (number, 32, 32, 3)
         np.testing.assert_array_equal(labels, images[:, 0, 0, 0])
+
+
+def test_all_images_are_kept_as_long_as_the_files_are_the_same(fake_tfds, own_cache, tmp_path):
+    file = tmp_path / "some_set-train.array_record-00000-of-00001"
+    file.write_bytes(b"12345")
+    folder = own_cache / "sfvae_jax" / "images"
+    for number, seed in ((1, 30), (1, 30), (2, 31)):
+        images = noise(seed, 8, 8, 1)[:30]
+        fake_tfds(train=images, files=[file])
+        os.utime(file, ns=(seed, seed))
+        read, (_, order) = (
+            data.load(group("some_set"), "train"),
+            data.select(group("some_set"), "train"),
+        )
+        np.testing.assert_array_equal(read, images[order])
+        assert len(list(folder.iterdir())) == number
+    fake_tfds(train=images, files=[tmp_path / "gone"])
+    with pytest.raises(UsageError, match="cannot read the images in /prepared: .*gone"):
+        data.load(group("some_set"), "train")
 
 
 def test_a_dark_image_of_a_gray_set_stays_dark(fake_tfds):

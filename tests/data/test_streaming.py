@@ -12,11 +12,12 @@ from helpers import HANG
 from sfvae_jax import data
 from sfvae_jax.config import base_config
 from sfvae_jax.data.geometry import Geometry
+from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.data.stored_examples import StoredExamples
 from sfvae_jax.errors import UsageError
 
 
-class CountedSplit:
+class CountedSplit(SourceSplit):
     """Images whose pixels are their index; counts how many have been read."""
 
     example_shapes = frozenset([(2, 2, 1)])

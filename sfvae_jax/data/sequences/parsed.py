@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from sfvae_jax.data.archive import Archive, Unreadable
 from sfvae_jax.grammars import Grammar, ParseError
 from sfvae_jax.paths import not_regular
 from sfvae_jax.runtime.display import Display
-from sfvae_jax.runtime.user_cache import user_cache_folder
+from sfvae_jax.runtime.user_cache import user_cache_folder, write_whole
 
 SUFFIX = ".npz"
 _FORMAT = "3"  # the version of a cache file's layout
@@ -219,21 +217,8 @@ def _says(rules: np.ndarray | None, text: str, grammar: Grammar) -> bool:
 
 
 def _save(file: Path, key: str, parsed: Parsed) -> None:
-    """Writes a cache file that `_load` reads, whole or not at all."""
-    # Another process may be writing the same file.
-    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with unfinished.open("xb") as stream:
-            seal = _seal(key, parsed)
-            np.savez_compressed(stream, seal=seal, **dataclasses.asdict(parsed))
-        os.replace(unfinished, file)
-    except OSError as error:
-        log.info("parsed lines are not cached: cannot write %s: %s", file, error.strerror)
-        _remove(unfinished)
-
-
-def _remove(file: Path) -> None:
-    try:
-        file.unlink(missing_ok=True)
-    except OSError:
-        log.info("cannot remove %s", file)
+    """Writes a cache file that `_load` reads."""
+    arrays = {"seal": _seal(key, parsed), **dataclasses.asdict(parsed)}
+    failed = write_whole(file, lambda stream: np.savez_compressed(stream, **arrays))
+    if failed:
+        log.info("parsed lines are not cached: %s", failed)
