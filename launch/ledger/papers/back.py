@@ -7,6 +7,10 @@ from launch.ledger.table import Part, Table, shown_by
 from launch.ledger.views import Curves, Measures, Pictures
 
 _MEASURED = "evaluations.steps=(4000,8000,12000,16000,20000,24000,28000,32000,36000)"
+_FEW = "4,000 of the embedded digits, 4,000 steps in batches of 100"
+_FEWER = "4,000 of the embedded digits, 2,000 steps in batches of 100"
+_BAGGINS = "configs/mnist_baggins.py"
+_SEEDS = 3
 _BOUNDS = (("lower_bound", "end"), ("iwae_bound", "end"), ("kl_divergence", "end"))
 
 
@@ -61,7 +65,19 @@ TABLES = (
     Table(
         "back-figure6",
         "BACK Figure 6: the scale of the data, 100 latents",
-        (Part("configs/mnist_baggins.py", ("model.latent_size=100",), hours=0.3),),
+        (
+            Part(_BAGGINS, ("model.latent_size=100",), hours=0.3),
+            *(
+                Part(
+                    f"{_BAGGINS}:laptop",
+                    ("model.latent_size=100",),
+                    (f"seed={seed}",),
+                    _FEWER,
+                    hours=0.01,
+                )
+                for seed in range(_SEEDS)
+            ),
+        ),
         shows=(
             Measures((("reconstruction_error", "end"), ("kl_divergence", "end"))),
             Pictures(("samples.png",)),
@@ -84,6 +100,13 @@ TABLES = (
                 (_MEASURED, "model.latent_size=100"),
                 hours=0.2,
             ),
+            Part(
+                "configs/mnist_bilbo.py:laptop",
+                ("model.latent_scale=*",),
+                ("evaluations.steps=(1000,2000,3000)",),
+                _FEW,
+                hours=0.02,
+            ),
         ),
         shows=(
             *(
@@ -101,7 +124,10 @@ TABLES = (
     Table(
         "back-figure10",
         "BACK Figure 10: posterior means by label, scales of the data",
-        (Part("configs/mnist_baggins.py", ("model.latent_size=2",), hours=0.15),),
+        (
+            Part(_BAGGINS, ("model.latent_size=2",), hours=0.15),
+            Part(f"{_BAGGINS}:laptop", ("model.latent_size=2",), (), _FEWER, hours=0.01),
+        ),
         shows=(
             Measures((("reconstruction_error", "end"), ("kl_divergence", "end"))),
             Pictures(("latent_plane.png", "manifold.png")),

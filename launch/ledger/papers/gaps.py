@@ -29,10 +29,36 @@ _EPOCH, _MEASURED = 600, (1, 4, 13, 40, 121, 364, 1093, 2186)  # steps, and epoc
 _FEW = (f"{_GAPS}.num_images=25", f"{_GAPS}.annealing.num_chains=10")
 _FEW_IN_WORDS = "25 images of each split instead of 100, 10 chains instead of 100"
 _STANDARD = ("model.hidden_sizes=(200, 200)",)
+_DIGITS = ("mnist", "fashion_mnist")
+_FEW_DIGITS = (
+    f"{_GAPS}.parts=('test',)",
+    f"{_GAPS}.num_images=50",
+    f"{_GAPS}.num_simulated=10",
+    "data.num_examples=4000",
+)
+_FEW_DIGITS_IN_WORDS = (
+    "4,000 training images, 10 latents, 4,000 steps, 50 test images instead of 1,000, 8 chains"
+    " instead of 100"
+)
 _EACH = (
     "At the paper's size a model takes an estimated 5 to 7 hours to train, and 20 to measure, on"
     " two cores."
 )
+
+
+def _laptop(filters: tuple[str, ...], data: tuple[str, ...] = _DIGITS) -> tuple[Part, ...]:
+    """Returns the runs of the preset laptop on data sets."""
+    return tuple(
+        Part(
+            f"{_CONFIG}:laptop",
+            filters,
+            (*_FEW_DIGITS, f"data.name={name}"),
+            _FEW_DIGITS_IN_WORDS,
+            hours=0.1,
+        )
+        for name in data
+    )
+
 
 _COLUMNS = (
     ("log_evidence_test", "end"),
@@ -74,6 +100,8 @@ TABLES = (
                 _IN_WORDS,
                 hours=1.0,
             ),
+            *_laptop(("posterior.name=diagonal",)),
+            *_laptop(("posterior.name=auxiliary_flow",)),
         ),
         f"{_EACH} Only 10,000 of CIFAR-10's 50,000 training images were available for these runs; a"
         " model on all of them takes an estimated 15 hours.",
@@ -90,6 +118,7 @@ TABLES = (
                 _IN_WORDS,
                 hours=0.8,
             ),
+            *_laptop(("model.hidden_sizes=(500, 500)",)),
         ),
         _EACH,
         (Measures(_COLUMNS),),
@@ -104,7 +133,10 @@ TABLES = (
     Table(
         "gaps-table5",
         "GAPS Table 5: decoders of no, two and four hidden layers",
-        (Part(_CONFIG, ("model.decoder_sizes=*",), _SMALL, _IN_WORDS, hours=0.6),),
+        (
+            Part(_CONFIG, ("model.decoder_sizes=*",), _SMALL, _IN_WORDS, hours=0.6),
+            *_laptop(("model.decoder_sizes=*",), _DIGITS[:1]),
+        ),
         f"The model of two hidden layers is gaps-table2's (MNIST, diagonal). {_EACH}",
         (
             Measures(
@@ -127,6 +159,7 @@ TABLES = (
                 _IN_WORDS,
                 hours=0.8,
             ),
+            *_laptop(("objective.entropy_schedule=constant",)),
         ),
         _EACH,
         (Measures(_COLUMNS),),
@@ -150,6 +183,7 @@ TABLES = (
                 _IN_WORDS,
                 hours=0.7,
             ),
+            *_laptop(("posterior.name=full_covariance",)),
         ),
         _EACH,
         (Measures(_COLUMNS[:4]),),
