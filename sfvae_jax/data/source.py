@@ -10,6 +10,7 @@ from typing import Protocol
 import ml_collections
 import numpy as np
 
+from sfvae_jax.data.kept_images import Origin
 from sfvae_jax.data.sequences.kind import SequenceKind
 from sfvae_jax.options import Option
 
@@ -49,13 +50,9 @@ class SourceSplit(Protocol):
         """Returns bytes that differ once the examples have changed; empty if they never change."""
         return b""
 
-    def kept_under(self) -> bytes:
-        """Returns bytes under which images are kept as they are prepared (`kept_images`).
-
-        They differ once the images have changed. They are empty if reading the images again is
-        about as fast.
-        """
-        return b""
+    def origin(self) -> Origin | None:
+        """Returns where images come from, if they are to be kept as they are prepared."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from sfvae_jax.data.geometry import Geometry, Shape
-from sfvae_jax.data.kept_images import kept_images
+from sfvae_jax.data.kept_images import Origin, kept_images
 from sfvae_jax.data.preprocessing import binarize_once
 from sfvae_jax.data.source import SourceSplit
 from sfvae_jax.errors import UsageError
@@ -53,7 +53,9 @@ class StoredExamples:
         self.shape = (len(indices), *shape)
         self.dtype = np.dtype(split.dtype if binarization_seed is None else np.uint8)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        self._kept: np.ndarray | None = None  # all images of the split, as they are prepared
+        # All images of the split, as they are prepared; None if they are not kept.
+        self._kept: np.ndarray | None = None
+        self._looked_for_kept = False
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -88,8 +90,8 @@ class StoredExamples:
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
         """Returns the examples [n, ...] at these positions, read by several threads."""
         positions = np.arange(len(self))[positions]
-        if self._kept is None and 2 * len(positions) >= len(self._split):
-            self._kept = self._all_of_the_split()
+        if not self._looked_for_kept and 2 * len(positions) >= len(self._split):
+            self._kept, self._looked_for_kept = self._all_of_the_split(), True
         return _in_threads(self.read, positions, self.shape[1:], self.dtype)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
@@ -120,16 +122,19 @@ class StoredExamples:
 
     def _all_of_the_split(self) -> np.ndarray | None:
         """Returns its images from the user's cache folder; None if they are not kept there."""
-        key = self._split.kept_under()
-        if not key:
+        origin = self._split.origin()
+        if origin is None:
             return None
-        shape, dtype = (len(self._split), *self.shape[1:]), self._split.dtype
-        return kept_images(
-            b"%s\n%s" % (key, repr(self._geometry).encode()),
-            shape,
-            dtype,
-            lambda indices: _in_threads(self._prepared, indices, shape[1:], dtype),
-        )
+        origin = Origin(f"{origin.place} {self._geometry}", origin.state)
+        shape, dtype = (len(self._split), *self.shape[1:]), np.dtype(self._split.dtype)
+
+        def prepare(indices: np.ndarray) -> np.ndarray:
+            return _in_threads(self._prepared, indices, shape[1:], dtype)
+
+        try:
+            return kept_images(origin, shape, dtype, prepare)
+        except UsageError:  # one of the other images is damaged
+            return None
 
 
 def _in_threads(

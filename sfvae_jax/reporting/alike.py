@@ -1,11 +1,16 @@
-"""Sentences that differ in their numbers alone become one, with the ranges of these numbers."""
+"""Sentences that differ only in their numbers become one, with the ranges of these numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
+# Not within names, settings, versions or lists, and not with a standard error.
+_NUMBER = re.compile(
+    r"(?<![\w.,/=\u2212-])(?<!± )"
+    r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
+    r"(?!\w|[.,/]\w| ±)"
+)
 
 
 def merged(sentences: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:

@@ -72,7 +72,7 @@ def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
 
 
 def _caveats(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A sentence for each doubt about a measure, with all methods that give rise to it."""
+    """A sentence for each doubt about a measure, with all methods that have it."""
     of_measures: dict[str, list[tuple[str, str]]] = {}
     for method, measure, cell in all_cells(summary):
         doubts = [(method["method"], caveat) for caveat in cell.get("caveats", ())]

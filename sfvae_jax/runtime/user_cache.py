@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,13 +41,8 @@ def write_whole(file: Path, write: Callable[[BinaryIO], None]) -> str:
             write(stream)
         os.replace(unfinished, file)
     except OSError as error:
-        return f"cannot write {file}: {error.strerror}{_not_removed(unfinished)}"
-    return ""
-
-
-def _not_removed(file: Path) -> str:
-    try:
-        file.unlink(missing_ok=True)
-    except OSError:
-        return f"; cannot remove {file}"
+        return f"cannot write {file}: {error.strerror or error}"
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return ""

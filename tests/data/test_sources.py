@@ -261,19 +261,41 @@ def test_all_images_are_kept_as_long_as_the_files_are_the_same(fake_tfds, own_ca
     file = tmp_path / "some_set-train.array_record-00000-of-00001"
     file.write_bytes(b"12345")
     folder = own_cache / "sfvae_jax" / "images"
-    for number, seed in ((1, 30), (1, 30), (2, 31)):
+    for seed in (30, 30, 31):
         images = noise(seed, 8, 8, 1)[:30]
         fake_tfds(train=images, files=[file])
-        os.utime(file, ns=(seed, seed))
+        os.utime(file, (seed, seed))
         read, (_, order) = (
             data.load(group("some_set"), "train"),
             data.select(group("some_set"), "train"),
         )
         np.testing.assert_array_equal(read, images[order])
-        assert len(list(folder.iterdir())) == number
-    fake_tfds(train=images, files=[tmp_path / "gone"])
-    with pytest.raises(UsageError, match="cannot read the images in /prepared: .*gone"):
-        data.load(group("some_set"), "train")
+        (kept,) = folder.iterdir()  # that of the set as it was before is replaced
+    # Only the images that are compared are read again.
+    changed = images.copy()
+    changed[2] = 0
+    fake_tfds(train=changed, files=[file])
+    np.testing.assert_array_equal(data.load(group("some_set"), "train"), images[order])
+    kept.unlink()
+    fake_tfds(train=changed, files=[tmp_path / "on no disk"])
+    np.testing.assert_array_equal(data.load(group("some_set"), "train"), changed[order])
+    assert not list(folder.iterdir())
+
+
+def test_sets_of_one_file_are_read_together_and_others_one_by_one(fake_tfds, tmp_path, monkeypatch):
+    images, together = noise(30, 8, 8, 1), []
+    read = FakeSource.__getitems__
+    monkeypatch.setattr(
+        FakeSource, "__getitems__", lambda source, keys: together.append(keys) or read(source, keys)
+    )
+    for number in (1, 2):
+        together.clear()
+        fake_tfds(train=images, files=[tmp_path / str(i) for i in range(number)])
+        splits = data.Splits(group("some_set"))
+        _, order = data.select(group("some_set"), "train")
+        np.testing.assert_array_equal(splits.examples("train"), images[order])
+        np.testing.assert_array_equal(splits.labels("train"), images[order][:, 0, 0, 0])
+        assert bool(together) == (number == 1)
 
 
 def test_a_dark_image_of_a_gray_set_stays_dark(fake_tfds):

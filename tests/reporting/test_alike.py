@@ -27,14 +27,20 @@ def test_other_words_stay_apart_in_their_order():
         ("10,000 of 1", "9,000 of 1", "9,000 to 10,000 of 1"),
         ("1e-5 is small", "1e-3 is small", "1e-5 to 1e-3 is small"),
         ("30% died", "4% died", "4 to 30% died"),
-        ("up to 2.", "up to 10.", "up to 2 to 10."),
+        ("left: 2.", "left: 10.", "left: 2 to 10."),
     ],
 )
 def test_numbers_of_every_kind(first, second, whole):
     assert merged([("", first), ("", second)]) == [([""], whole)]
 
 
-@pytest.mark.parametrize("name", ["key_{}", "x{}y", "v1.{}"])
-def test_numbers_within_names_are_words(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("key_{}", "x{}y", "v1.{}", "{}.5x", "0.{}.30", "mnist-{}", "run/{}", "a={}", "1,{},3"),
+        *("\u2212{}", "{} ± 0.1", "1 ± {}"),
+    ],
+)
+def test_numbers_within_other_words_are_no_numbers(name):
     sentences = [("", name.format(1)), ("", name.format(2))]
     assert [sentence for _, sentence in merged(sentences)] == [text for _, text in sentences]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfvae_jax.data.kept_images import Origin
 from sfvae_jax.data.preprocessing import as_stored
 from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+_PER_CHUNK = 1024  # records of which only the labels are held
 _PROBED = 16  # images that are looked at to see whether a set has one bit a pixel
 
 
@@ -35,7 +36,7 @@ class TfdsSplit(SourceSplit):
     """
 
     def __init__(self, name: str, builder: Any, split: str) -> None:
-        self._folder = builder.data_dir
+        self._name, self._folder, self._split = name, builder.data_dir, split
         self._files = builder.info.splits[split].filepaths
         self._source = builder.as_data_source(split)
         self._labels = _label_source(builder, split)
@@ -59,7 +60,7 @@ class TfdsSplit(SourceSplit):
         return image
 
     def some(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Reads images together, in half of the time."""
+        """Returns the images at these indices."""
         images = self._read(indices)
         return [as_stored(image, self._origin, one_bit=self.one_bit) for image in images]
 
@@ -68,18 +69,38 @@ class TfdsSplit(SourceSplit):
         if self._labels is None:
             return None
         with self._reading():
-            return np.array([found["label"] for found in _some(self._labels, indices)])
+            chunks = np.split(indices, range(_PER_CHUNK, len(indices), _PER_CHUNK))
+            found = (one for chunk in chunks for one in self._records(self._labels, chunk))
+            return np.array([one["label"] for one in found])
 
-    def kept_under(self) -> bytes:
-        """Returns the names, sizes and times of the split's files."""
-        with self._reading():
-            files = ((file.name, file.stat()) for file in map(Path, self._files))
-            lines = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files]
-        return "\n".join([f"TFDS {self._folder}", *lines]).encode()
+    def origin(self) -> Origin | None:
+        """Returns the set and the split; and the state of its files and of what decodes them."""
+        import PIL
+        import tensorflow_datasets as tfds
+
+        try:
+            found = [os.stat(file) for file in self._files]
+        except OSError:  # files that are not on a disk, or are gone
+            return None
+        state = [f"{stat.st_size} {stat.st_mtime_ns}" for stat in found]
+        state += [f"{package.__name__} {package.__version__}" for package in (tfds, PIL)]
+        place = f"TFDS {self._name} {self._folder} {self._split}"
+        return Origin(place, " ".join([*state, f"one bit: {self.one_bit}"]))
 
     def _read(self, indices: np.ndarray) -> list[np.ndarray]:
         with self._reading():
-            return [self._clean(found["image"]) for found in _some(self._source, indices)]
+            records = self._records(self._source, indices)
+            return [self._clean(found["image"]) for found in records]
+
+    def _records(self, source: Any, indices: np.ndarray) -> Iterable[Any]:
+        """Returns records, from one file in half of the time that they take one by one.
+
+        From several files they take longer together, as the reader starts a thread for each file.
+        """
+        numbers = [int(index) for index in indices]  # the readers take no NumPy
+        if len(self._files) == 1:
+            return source.__getitems__(numbers)
+        return (source[number] for number in numbers)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -139,10 +160,6 @@ def _splits(name: str, builder: Any) -> dict[str, TfdsSplit]:
     for split in splits.values():
         split.one_bit = one_bit
     return splits
-
-
-def _some(source: Any, indices: np.ndarray) -> Any:
-    return source.__getitems__([int(index) for index in indices])  # the readers take no NumPy
 
 
 def _label_source(builder: Any, split: str) -> Any:
