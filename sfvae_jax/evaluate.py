@@ -20,7 +20,7 @@ from sfvae_jax.evaluation.figures import draw_all
 from sfvae_jax.evaluation.pictures import run_pictures
 from sfvae_jax.evaluation.style import title_of
 from sfvae_jax.measuring import final_measures
-from sfvae_jax.measuring.trained import measure, trained_model, training_records
+from sfvae_jax.measuring.trained import log_caveats, measure, trained_model, training_records
 from sfvae_jax.paths import shown
 from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
 from sfvae_jax.runs.checkpoints.proof import proof
@@ -173,9 +173,7 @@ def _log_measures(entries: dict[str, Any]) -> None:
         text = f", {entries['texts'][name]}" if name in entries["texts"] else ""
         result = f"does not apply: {reason}" if reason else f"{value:.4g}{text}{doubt}"
         log.info("%s: %s", name, result)
-    for caveat in dict.fromkeys(entries["caveats"].values()):
-        names = [name for name, other in entries["caveats"].items() if other == caveat]
-        log.warning("%s: %s", ", ".join(names), caveat)
+    log_caveats(entries["caveats"])
 
 
 def restore(

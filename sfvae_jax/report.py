@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from sfvae_jax.errors import RunError, UsageError, in_one_line
 from sfvae_jax.paths import local_path, shown
@@ -154,6 +155,7 @@ def say_report(report: Report, folder: Path, *, as_latex: bool = False) -> None:
 
 def main(argv: list[str]) -> None:
     """Prints and writes the report of the runs named on the command line."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # JAX tells which backends there are not
     try:
         sys.exit(_report(argv[1:]))
     except UsageError as error:

@@ -30,7 +30,7 @@ from sfvae_jax.loading.example_shape import example_shape, with_length
 from sfvae_jax.loading.exporting import write_model
 from sfvae_jax.loading.given import blank_example, count_of, key_of, latents, stored_examples
 from sfvae_jax.loading.recorded import recorded_config, recorded_prior
-from sfvae_jax.measuring.trained import measure, trained_model, without_floating_prior
+from sfvae_jax.measuring.trained import log_caveats, measure, trained_model, without_floating_prior
 from sfvae_jax.models import Model
 from sfvae_jax.plugins import identified, import_plugins
 from sfvae_jax.runs.checkpoints.folders import checkpoint_steps
@@ -279,7 +279,8 @@ class Run:
     def measure(self, x: Any, names: Sequence[str] = ()) -> dict[str, float | None]:
         """Returns measures of these examples by name, as results.json has them under "metrics".
 
-        A measure that does not apply to the model is None. Evaluations that need more examples than
+        A measure that does not apply to the model is None. If a measure cannot be trusted as it
+        stands, the logger "sfvae_jax" warns and says why. Evaluations that need more examples than
         x, such as `frechet`, read the data set.
 
         docs/evaluations.md says what they are, and in which units.
@@ -305,7 +306,9 @@ class Run:
                 " with --mode=evaluate"
             )
         trained = dataclasses.replace(self._trained, images=examples, config=group)
-        return measure(trained)["metrics"]
+        found = measure(trained)
+        log_caveats(found["caveats"])
+        return found["metrics"]
 
     def export(self, path: str | os.PathLike) -> Path:
         """Writes the model to a file for other programs, and returns its path.

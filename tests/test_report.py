@@ -59,6 +59,18 @@ def test_a_doubtful_measure_says_so():
     assert "† collapse fraction of sampling: too early." in text
 
 
+def test_doubts_of_equal_words_are_one_note():
+    measures = ("collapse_fraction", "reconstruction_error_at_sample")
+    doubts = [dict.fromkeys(measures, f"only {number} count") for number in (7, 3, 5)]
+    runs = [{**run, "caveats": own} for run, own in zip((*RUNS[:2], RUNS[3]), doubts, strict=True)]
+    text = report.to_markdown(report.summarize(runs))
+    (note,) = (line for line in text.splitlines() if line.startswith("†"))
+    assert note == (
+        "† collapse fraction, reconstruction error at sample of sampling, sampling_free: only 3 to"
+        " 7 count."
+    )
+
+
 EXPRESSIONS = {
     "search_valid": (1.00, 0.00),
     "search_score": (3.22, 0.03),

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     let_interrupts_end_the_process()
     argv = list(sys.argv[1:] if argv is None else argv)
+    sys.path.append("")  # plugins in the current folder are found, as by `python -m`
     output.prepare()
     name, rest = (argv[0], argv[1:]) if argv else ("", [])
     try:

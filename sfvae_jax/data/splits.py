@@ -91,9 +91,11 @@ class Splits:
         if len(indices["train"]) < max(group.num_examples, 1):
             raise self._too_few(total, total - len(indices["train"]))
         if not len(indices[split]):
+            on_others = ", or measure on the others with --config.evaluations.part=train"
+            instead = on_others if split == "test" else ""
             raise UsageError(
                 f"{group.name} has no {split} split of its own; hold some {self._noun} out with"
-                f" --config.data.num_{split}=N, or evaluate on the train split"
+                f" --config.data.num_{split}=N{instead}"
             )
         number = group.num_examples if split == "train" else 0
         return source["train"], indices[split][: number or None]
@@ -162,11 +164,12 @@ class Splits:
                 f"data.num_test and data.num_valid would hold out all {total} {noun} of"
                 f" {group.name}, leaving none for training; lower them"
             )
-        held_out = f" ({total} without the {num_held_out} held out)" if num_held_out else ""
+        held_out = f" besides the {num_held_out} that are held out" if num_held_out else ""
+        fewer = ", or hold out fewer by data.num_test and data.num_valid" if num_held_out else ""
         return UsageError(
             f"data.num_examples is {group.num_examples}, but {group.name} has only"
-            f" {total - num_held_out} training {noun}{held_out}; lower data.num_examples, or"
-            " data.num_test and data.num_valid"
+            f" {total - num_held_out} training {noun}{held_out}; lower it, or set it to 0 for all"
+            f" of them{fewer}"
         )
 
     @property

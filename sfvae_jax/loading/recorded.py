@@ -80,6 +80,6 @@ def recorded_prior(
 def _instead(files: Workdir) -> str:
     """Returns what the folder is instead of that of a run."""
     if not files.folder.is_dir():
-        return "there is no such folder"
+        return "it is a file" if files.folder.exists() else "there is no such folder"
     runs = sorted(path.parent.name for path in files.folder.glob("*/config.json"))
     return f"it has the runs {listed(runs, 3)}" if runs else "it has no config.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from sfvae_jax.runs.files import provenance
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.training.schedules import gamma_schedule
 from sfvae_jax.training.state import TrainState, averaged, make_keys
+
+log = logging.getLogger("sfvae_jax")
 
 
 def trained_model(
@@ -132,3 +135,10 @@ def measure(trained: evaluation.TrainedModel) -> dict[str, Any]:
     if np.ndim(trained.prior_stddev):
         entries["prior_stddev"] = [float(value) for value in trained.prior_stddev]
     return entries
+
+
+def log_caveats(caveats: Mapping[str, str]) -> None:
+    """Logs each caveat with the measures that it applies to."""
+    for caveat in dict.fromkeys(caveats.values()):
+        names = [name for name, other in caveats.items() if other == caveat]
+        log.warning("%s: %s", ", ".join(names), caveat)

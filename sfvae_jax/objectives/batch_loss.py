@@ -244,14 +244,8 @@ class _Likelihood(NamedTuple):
     has_information: bool = False
 
 
-_WEIGHTS = (
-    "log_det_weight",
-    "beta",
-    "entropy_weight",
-    "penalty_weight",
-    "bend_weight",
-    "free_bits",
-)
+_WEIGHTS = ("log_det_weight", "beta", "entropy_weight", "penalty_weight", "bend_weight",
+            "free_bits")  # fmt: skip
 _CURVED = _Likelihood(squared_error=False, has_information=True)
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
@@ -391,10 +385,15 @@ def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
         takes_correlated = info.takes_posterior(_CORRELATED)
         method = "deviation" if takes_correlated else "kl_per_dimension"
         check_has("posterior", posterior, method, _DIAGONAL)
+    if not len(x):
+        raise ArgumentError("x holds no example; a batch has at least one")
+    stddev = getattr(posterior, "stddev", 1.0)
+    if not callable(stddev):
+        check_positive("the posterior's stddev", stddev)
     for leaf in jax.tree.leaves(posterior):
         shape = shape_of("posterior", leaf)
         if shape[:1] != (len(x),):
             raise ArgumentError(
                 f"each array of the posterior must have a leading axis of {len(x)}, one entry for"
-                f" each example, got shape {shape}; jax.vmap over the examples gives that"
+                f" each example of x, got shape {shape}; jax.vmap over the examples gives that"
             )

@@ -72,15 +72,19 @@ def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
 
 
 def _caveats(summary: dict[str, Any], markup: Markup) -> list[str]:
-    """A sentence for each doubt about a measure, with all methods that have it."""
+    """A sentence for each doubt, with all measures and methods that have it."""
     of_measures: dict[str, list[tuple[str, str]]] = {}
     for method, measure, cell in all_cells(summary):
         doubts = [(method["method"], caveat) for caveat in cell.get("caveats", ())]
         of_measures.setdefault(title(measure), []).extend(doubts)
+    measures: dict[tuple[str, str], list[str]] = {}
+    for measure, doubts in sorted(of_measures.items()):
+        for methods, caveat in merged(doubts):
+            named = ", ".join(map(markup.prose, methods))
+            measures.setdefault((named, markup.prose(caveat)), []).append(measure)
     return [
-        f"{DOUBT} {measure} of {', '.join(map(markup.prose, methods))}: {markup.prose(caveat)}."
-        for measure, doubts in sorted(of_measures.items())
-        for methods, caveat in merged(doubts)
+        f"{DOUBT} {', '.join(names)} of {methods}: {caveat}."
+        for (methods, caveat), names in measures.items()
     ]
 
 

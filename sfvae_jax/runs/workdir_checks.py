@@ -40,7 +40,9 @@ def check_writable(folder: Path, inner: str = "") -> None:
         nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
     except OSError as error:
         raise not_writable(folder, error) from error
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not nearest.is_dir():
+        raise UsageError(f"cannot write to workdir {shown(folder)}: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write to workdir {shown(folder)}: {nearest} is not writable")
 
 

@@ -123,7 +123,7 @@ def test_splits_are_disjoint_and_complete():
 def test_asking_for_too_many_images_is_refused():
     with pytest.raises(UsageError, match="is 5001, but mnist_5k has only 5000 training images"):
         data.load(group("mnist_5k", num_examples=5001), "train")
-    with pytest.raises(UsageError, match="only 4900 training images .5000 without the 100 held"):
+    with pytest.raises(UsageError, match="4900 training images besides the 100 that are held out"):
         data.load(group("mnist_5k", num_examples=4901, num_valid=100), "train")
     with pytest.raises(UsageError, match="mnist_5k has no test split of its own"):
         data.load(group("mnist_5k"), "test")

@@ -81,6 +81,14 @@ def test_a_run_gives_what_results_json_has(trained, run):
     assert run.workdir == trained[0]
 
 
+def test_why_a_measure_cannot_be_trusted_is_logged(trained, run, no_data, monkeypatch, caplog):
+    found = {"metrics": {"a": 1.0, "b": 2.0}, "caveats": {"a": "too few", "b": "too few"}}
+    monkeypatch.setattr("sfvae_jax.run.measure", lambda model: found)
+    _, images, _ = trained
+    assert run.measure(images[:3]) == found["metrics"]
+    assert caplog.messages == ["a, b: too few"]
+
+
 def test_the_pieces_agree_with_each_other(trained, run, no_data):
     _, images, metrics = trained
     q = run.encode(images)
@@ -226,7 +234,7 @@ WRONG_FOLDERS = {
     "of runs": (lambda f, t: f.parent, "holds no run; it has the runs copy"),
     "missing": (lambda f, t: t / "none", "none holds no run; there is no such folder"),
     "empty": (lambda f, t: t, "holds no run; it has no config.json"),
-    "a file": (lambda f, t: f / "config.json", "holds no run; there is no such folder"),
+    "a file": (lambda f, t: f / "config.json", "holds no run; it is a file"),
     "of a newer version": (
         lambda f, t: _broken(f, t / "run", "config.json", '{"train": {"stepz": 1}}'),
         "run/config.json: unknown config key train.stepz; did you mean train.steps",

@@ -281,7 +281,19 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
         ({"name": "rae", "posterior": MEANS}, "requires a posterior with a mean, such as"),
         (
             {"name": "sampling", "posterior": posteriors.DiagonalGaussian(MEANS, 0.1)},
-            "must have a leading axis of 4, one entry for each example, got shape ()",
+            "must have a leading axis of 4, one entry for each example of x, got shape ()",
+        ),
+        (
+            {"name": "sampling_free", "posterior": posteriors.DiagonalGaussian(MEANS, 0 * MEANS)},
+            "the posterior's stddev must be positive, got 0.0",
+        ),
+        (
+            {
+                "name": "sampling",
+                "x": X[:0],
+                "posterior": posteriors.DiagonalGaussian(MEANS[:0], MEANS[:0]),
+            },
+            "x holds no example; a batch has at least one",
         ),
         ({"name": "sampling", "posterior": FLOW, "free_bits": 1.0}, "KL divergence in closed form"),
         (
@@ -306,6 +318,7 @@ def test_what_does_not_fit_is_refused(arguments, message):
         "posterior": Q,
         "likelihood": GAUSSIAN,
         "decoder_params": WEIGHTS,
+        "x": X,
     } | arguments
     with pytest.raises(objectives.ArgumentError, match=re.escape(message)):
-        call(decode=_decode, x=X, **given)
+        call(decode=_decode, **given)

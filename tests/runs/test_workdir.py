@@ -111,7 +111,7 @@ def test_a_run_does_not_train_where_it_could_save_nothing(tmp_path, tiny_config)
     files.claim(tiny_config())
     files.checkpoints.write_text("")
     files.check(tiny_config())  # it can be evaluated
-    with pytest.raises(UsageError, match="cannot write to workdir .*/checkpoints is not writable"):
+    with pytest.raises(UsageError, match="cannot write to workdir .*/checkpoints is a file"):
         files.claim(tiny_config())
 
 

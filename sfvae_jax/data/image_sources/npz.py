@@ -29,7 +29,7 @@ log = logging.getLogger("sfvae_jax")
 
 
 def open_npz(path: str) -> Mapping[str, ArraySplit]:
-    """Opens the arrays x_train, x_test and, if it exists, x_valid, with labels y_train, ...
+    """Opens the array x_train and, if they exist, x_test and x_valid, with labels y_train, ...
 
     Whole numbers are levels of 0..255 unless those of all splits are 0 or 1; this is decided once
     for the data set, and logged. Types, shapes and sizes are checked before any array is read.
@@ -72,17 +72,18 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             return {name: archive.read(name) for name in names}
     except Unreadable as error:
         raise UsageError(
-            f"cannot read {file}: {error}; expected arrays x_train and x_test in a file of"
+            f"cannot read {file}: {error}; expected arrays such as x_train and x_test in a file of"
             " numpy.savez"
         ) from error
 
 
 def _wanted(names: tuple[str, ...], file: Path) -> list[str]:
     splits = [split for split in _SPLITS if f"x_{split}" in names]
-    if not {"train", "test"} <= set(splits):
+    if "train" not in splits:
         found = readable(listed([name[:_LONGEST] for name in names], _NAMED_AT_MOST))
         raise UsageError(
-            f"{file} must hold arrays x_train and x_test; it holds {found or 'no named arrays'}"
+            f"{file} must hold an array x_train, and may hold x_test and x_valid; it holds"
+            f" {found or 'no named arrays'}"
         )
     return [f"{kind}_{split}" for split in splits for kind in "xy" if f"{kind}_{split}" in names]
 

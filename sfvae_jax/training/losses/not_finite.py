@@ -21,6 +21,7 @@ _HARMLESS_NEAR_0 = (
     "objective.free_bits",
 )
 _LOOK_AT_DATA = "Check the data and model.initializer, the only other things that scale the loss"
+_LOOK_AT_PLUGIN = "Check the plugin's function, the data and model.initializer"
 
 
 def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
@@ -36,7 +37,8 @@ def advice(config: ml_collections.ConfigDict, *, at_start: bool) -> str:
     far = _far_from_one(config, _FAR if at_start else _VERY_FAR)
     if at_start:
         cause = "No update has been made yet, so train.learning_rate is not the cause"
-        return f"{cause}. {far or _LOOK_AT_DATA}"
+        is_own = not objectives.OBJECTIVES[config.objective.name].function
+        return f"{cause}. {far or (_LOOK_AT_PLUGIN if is_own else _LOOK_AT_DATA)}"
     slower = "Lower train.learning_rate"
     of_likelihood = LIKELIHOODS[config.likelihood.name].advice
     of_objective = objectives.OBJECTIVES[config.objective.name].advice

@@ -87,6 +87,17 @@ def test_npz_floats_beyond_one_by_rounding_are_cut_off(path):
         data.load(save(path, x_train=images, x_test=images), "train")
 
 
+def test_one_array_is_enough_if_images_are_held_out(path):
+    images = np.arange(60, dtype=np.uint8).reshape(20, 3)
+    config = save(path, x_train=images)
+    with pytest.raises(UsageError, match=r"no test split of its own; .*num_test=N, or measure on"):
+        data.load(config, "test")
+    config.num_test = 6
+    parts = [data.load(config, part) for part in ("train", "test")]
+    assert [len(part) for part in parts] == [14, 6]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts), axis=0), images)
+
+
 ZEROS = np.zeros((3, 4))
 BOTH = {"x_train": ZEROS, "x_test": ZEROS}
 
@@ -94,8 +105,8 @@ BOTH = {"x_train": ZEROS, "x_test": ZEROS}
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": ZEROS}, "must hold arrays x_train and x_test; it holds images"),
-        ({"x_train": ZEROS}, "must hold arrays x_train and x_test; it holds x_train"),
+        ({"images": ZEROS}, "must hold an array x_train, and may hold .*; it holds images"),
+        ({"x_test": ZEROS}, "must hold an array x_train, and may hold .*; it holds x_test"),
         ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"of different shapes: \(4,\) and \(5,\)"),
         ({"x_train": np.zeros(3), "x_test": np.zeros(3)}, r"has shape \(3,\); expected \[N, ...\]"),
         ({"x_train": np.zeros((0, 4)), "x_test": ZEROS}, "not empty"),

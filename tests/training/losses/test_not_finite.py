@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import ROOT
 
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import RunError
@@ -86,6 +87,13 @@ def test_a_first_loss_that_is_not_finite_is_not_blamed_on_the_learning_rate(
     told = advice(resolve(tiny_config(**changes)), at_start=True)
     assert told.startswith("No update has been made yet, so train.learning_rate is not the")
     assert advised in told
+
+
+def test_the_function_of_a_plugin_may_be_the_cause(tiny_config, no_plugins):
+    path = ROOT / "examples" / "plugins" / "renyi_objective.py"
+    config = tiny_config(**{"plugins": (str(path),), "objective.name": "renyi"})
+    told = advice(resolve(config), at_start=True)
+    assert told.endswith("Check the plugin's function, the data and model.initializer")
 
 
 def test_a_later_loss_that_is_not_finite_is_blamed_on_the_learning_rate(tiny_config):
