@@ -155,7 +155,7 @@ def say_report(report: Report, folder: Path, *, as_latex: bool = False) -> None:
 
 def main(argv: list[str]) -> None:
     """Prints and writes the report of the runs named on the command line."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # JAX tells which backends there are not
+    absl_logging.set_verbosity(absl_logging.WARNING)  # JAX logs which backends it lacks
     try:
         sys.exit(_report(argv[1:]))
     except UsageError as error:

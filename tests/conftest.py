@@ -103,6 +103,12 @@ def _return_freed_memory():
 
 
 @pytest.fixture(autouse=True)
+def _same_path(monkeypatch):
+    """What a test adds to the places of modules is gone after it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.fixture(autouse=True)
 def _one_pixel_pictures(request, monkeypatch):
     """Where no test looks at pictures, a run writes them without rendering them."""
     if request.path.relative_to(ROOT / "tests").parts[0] in ROOMS_WITHOUT_PICTURES:

@@ -17,9 +17,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.runtime import output
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     let_interrupts_end_the_process()
     argv = list(sys.argv[1:] if argv is None else argv)
-    sys.path.append("")  # plugins in the current folder are found, as by `python -m`
+    _find_plugins_here()
     output.prepare()
     name, rest = (argv[0], argv[1:]) if argv else ("", [])
     try:
@@ -66,6 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.say_error(str(error))
         return error.exit_status
     return 0
+
+
+def _find_plugins_here() -> None:
+    """Adds the current folder, which `python -m` searches too, to the places of modules."""
+    with suppress(OSError):  # the folder is gone
+        here = os.getcwd()
+        if not getattr(sys.flags, "safe_path", False) and not {"", here} & {*sys.path}:
+            sys.path.append(here)
 
 
 def _run(module: str, arguments: Sequence[str]) -> None:

@@ -54,10 +54,10 @@ def kept_images(
         prepare: prepares the images at some indices.
 
     Returns:
-        The images, in memory; None if they are too large to be kept or the folder cannot be written
-        to.
+        The images, in memory; None if there are none, they are too large to be kept, or the folder
+        cannot be written to.
     """
-    if math.prod(shape) * dtype.itemsize > MOST_BYTES:
+    if not 0 < math.prod(shape) * dtype.itemsize <= MOST_BYTES:
         return None
     folder, writable = user_cache_folder("images")
     if not writable:

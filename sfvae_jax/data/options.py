@@ -48,13 +48,13 @@ def option_group(sources: Mapping[str, DataSource]) -> dict[str, Option]:
             0,
             COUNT_OR_0,
             "Validation examples from the valid split or, if the data have none, held out of the"
-            " training examples; 0 = the whole split, or, if there is none, no examples",
+            " training examples; 0 = the whole split; no examples if there is none",
         ),
         "num_test": Option(
             0,
             COUNT_OR_0,
             "Test examples from the test split or, if the data have none, held out of the"
-            " training examples; 0 = the whole split, or, if there is none, no examples",
+            " training examples; 0 = the whole split; no examples if there is none",
         ),
         "seed": Option(
             0,

@@ -91,7 +91,7 @@ class Splits:
         if len(indices["train"]) < max(group.num_examples, 1):
             raise self._too_few(total, total - len(indices["train"]))
         if not len(indices[split]):
-            on_others = ", or measure on the others with --config.evaluations.part=train"
+            on_others = ", or measure on the training images with --config.evaluations.part=train"
             instead = on_others if split == "test" else ""
             raise UsageError(
                 f"{group.name} has no {split} split of its own; hold some {self._noun} out with"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from sfvae_jax.errors import UsageError
 
 # The largest array of examples, as they are after preparation, that is held in host memory.
 MAX_BYTES = 8 * 2**30
+
+log = logging.getLogger("sfvae_jax")
 
 _READ_TOGETHER = 64  # examples that one thread reads before it takes more
 
@@ -53,9 +56,7 @@ class StoredExamples:
         self.shape = (len(indices), *shape)
         self.dtype = np.dtype(split.dtype if binarization_seed is None else np.uint8)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        # All images of the split, as they are prepared; None if they are not kept.
-        self._kept: np.ndarray | None = None
-        self._looked_for_kept = False
+        self._can_be_kept = True
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -90,8 +91,11 @@ class StoredExamples:
     def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
         """Returns the examples [n, ...] at these positions, read by several threads."""
         positions = np.arange(len(self))[positions]
-        if not self._looked_for_kept and 2 * len(positions) >= len(self._split):
-            self._kept, self._looked_for_kept = self._all_of_the_split(), True
+        if self._can_be_kept and 2 * len(positions) >= len(self._split):
+            kept = self._all_of_the_split()
+            if kept is not None:
+                return self._binarized(kept[self._indices[positions]], positions)
+            self._can_be_kept = False
         return _in_threads(self.read, positions, self.shape[1:], self.dtype)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
@@ -100,8 +104,9 @@ class StoredExamples:
         Raises:
             UsageError: if the shape of an image has changed since the data were opened.
         """
-        indices = self._indices[positions]
-        examples = self._prepared(indices) if self._kept is None else self._kept[indices]
+        return self._binarized(self._prepared(self._indices[positions]), positions)
+
+    def _binarized(self, examples: np.ndarray, positions: np.ndarray) -> np.ndarray:
         if self._binarization_seed is None:
             return examples
         return binarize_once(examples, self._binarization_seed, positions)
@@ -133,7 +138,8 @@ class StoredExamples:
 
         try:
             return kept_images(origin, shape, dtype, prepare)
-        except UsageError:  # one of the other images is damaged
+        except UsageError as error:  # perhaps of an image that is not asked for
+            log.info("prepared images are not kept: %s", error)
             return None
 
 

@@ -47,6 +47,7 @@ from sfvae_jax.objectives.spec import (
     fixed_variance,
 )
 from sfvae_jax.objectives.table import OBJECTIVES
+from sfvae_jax.objectives.weights import WEIGHTS
 
 
 def batch_loss(
@@ -132,8 +133,9 @@ def batch_loss(
 
     Raises:
         ArgumentError: if there is no such objective, it does not take this posterior, likelihood or
-            option, an option is known to break the rule that a config has for it, rng is no key, or
-            the shapes do not fit.
+            option, an option is known to break the rule that a config has for it, a `stddev` of the
+            posterior is known not to be positive, rng is no key, the batch is empty, or the shapes
+            do not fit.
     """
     info = _info(name)
     values = {
@@ -244,8 +246,6 @@ class _Likelihood(NamedTuple):
     has_information: bool = False
 
 
-_WEIGHTS = ("log_det_weight", "beta", "entropy_weight", "penalty_weight", "bend_weight",
-            "free_bits")  # fmt: skip
 _CURVED = _Likelihood(squared_error=False, has_information=True)
 _INDEPENDENT, _CORRELATED = _Posteriors(), _Posteriors(kl_per_dimension=False)
 _DIAGONAL = "posteriors.DiagonalGaussian(means, stddevs)"
@@ -323,7 +323,7 @@ def _check_values(values: Mapping[str, Any]) -> None:
         check_number(name, values[name])
     check_in_0_1("gamma", values["gamma"])
     check_positive("tau", values["tau"])
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         weight = values[name]
         left_out = weight is None and name in ("beta", "penalty_weight")
         if left_out or (name == "log_det_weight" and isinstance(weight, str) and weight == "gamma"):
@@ -388,7 +388,7 @@ def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
     if not len(x):
         raise ArgumentError("x holds no example; a batch has at least one")
     stddev = getattr(posterior, "stddev", 1.0)
-    if not callable(stddev):
+    if _takes_learned(info) and not callable(stddev):
         check_positive("the posterior's stddev", stddev)
     for leaf in jax.tree.leaves(posterior):
         shape = shape_of("posterior", leaf)

@@ -29,6 +29,15 @@ from sfvae_jax.objectives.numerics.precision import wide
 
 Schedule = Callable[[Array | int], Array | float]
 
+# The options that weight a part of a loss.
+WEIGHTS = (
+    "log_det_weight",
+    "beta",
+    "entropy_weight",
+    "penalty_weight",
+    "bend_weight",
+    "free_bits",
+)
 # The values that SFVAE's Figure 1 steps gamma through.
 FIGURE_1_GAMMAS = (0.95, 0.9, 0.8, 0.67, 0.5)
 

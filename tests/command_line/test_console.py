@@ -89,13 +89,13 @@ def test_as_a_process():
 
 
 def test_a_plugin_in_the_current_folder_is_found_by_the_name_of_its_module(
-    tmp_path, monkeypatch, no_plugins, capsys
+    tmp_path, monkeypatch, no_plugins, capsys, request
 ):
     """As by `python -m sfvae_jax`; a script has its own folder on sys.path instead."""
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    request.addfinalizer(lambda: sys.modules.pop("my_active_units", None))
     monkeypatch.chdir(tmp_path)
     source = ROOT / "examples" / "plugins" / "active_units.py"
     (tmp_path / "my_active_units.py").write_bytes(source.read_bytes())
     assert console.main(["list", "--plugins=my_active_units", "plugins"]) == 0
     assert "active_units" in capsys.readouterr().out
-    del sys.modules["my_active_units"]

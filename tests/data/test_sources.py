@@ -257,7 +257,9 @@ def test_cifar10_and_its_labels(fake_tfds):
         np.testing.assert_array_equal(labels, images[:, 0, 0, 0])
 
 
-def test_all_images_are_kept_as_long_as_the_files_are_the_same(fake_tfds, own_cache, tmp_path):
+def test_all_images_are_kept_as_long_as_the_files_are_the_same(
+    fake_tfds, own_cache, tmp_path, monkeypatch
+):
     file = tmp_path / "some_set-train.array_record-00000-of-00001"
     file.write_bytes(b"12345")
     folder = own_cache / "sfvae_jax" / "images"
@@ -276,6 +278,9 @@ def test_all_images_are_kept_as_long_as_the_files_are_the_same(fake_tfds, own_ca
     changed[2] = 0
     fake_tfds(train=changed, files=[file])
     np.testing.assert_array_equal(data.load(group("some_set"), "train"), images[order])
+    monkeypatch.setattr("PIL.__version__", "0.0")
+    np.testing.assert_array_equal(data.load(group("some_set"), "train"), changed[order])
+    assert list(folder.iterdir()) == [kept]
     kept.unlink()
     fake_tfds(train=changed, files=[tmp_path / "on no disk"])
     np.testing.assert_array_equal(data.load(group("some_set"), "train"), changed[order])

@@ -288,6 +288,10 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
             "the posterior's stddev must be positive, got 0.0",
         ),
         (
+            {"name": "iwae", "posterior": posteriors.DiagonalGaussian(MEANS, np.nan * MEANS)},
+            "the posterior's stddev must be positive, got nan",
+        ),
+        (
             {
                 "name": "sampling",
                 "x": X[:0],
@@ -322,3 +326,12 @@ def test_what_does_not_fit_is_refused(arguments, message):
     } | arguments
     with pytest.raises(objectives.ArgumentError, match=re.escape(message)):
         call(decode=_decode, **given)
+
+
+def test_deviations_that_no_objective_reads_may_be_zero():
+    """Nor is anything known of them under `jax.jit`."""
+    degenerate = posteriors.DiagonalGaussian(MEANS, 0 * MEANS)
+    loss, _ = call("rae", jax.random.key(0), _decode, X, degenerate, None)
+    assert np.isfinite(loss)
+    traced = jax.jit(lambda q: call("sampling", jax.random.key(0), _decode, X, q, GAUSSIAN)[0])
+    assert not np.isfinite(traced(degenerate))

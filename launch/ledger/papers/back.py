@@ -100,12 +100,18 @@ TABLES = (
                 (_MEASURED, "model.latent_size=100"),
                 hours=0.2,
             ),
-            Part(
-                "configs/mnist_bilbo.py:laptop",
-                ("model.latent_scale=*",),
-                ("evaluations.steps=(1000,2000,3000)",),
-                _FEW,
-                hours=0.02,
+            *(
+                Part(
+                    "configs/mnist_bilbo.py:laptop",
+                    which,
+                    ("evaluations.steps=(1000,2000,3000)",),
+                    _FEW,
+                    hours=0.02,
+                )
+                for which in (
+                    ("model.latent_scale=*",),
+                    ("model.latent_size=2", "objective.name=[sb]*", "seed=0"),
+                )
             ),
         ),
         shows=(
@@ -126,7 +132,16 @@ TABLES = (
         "BACK Figure 10: posterior means by label, scales of the data",
         (
             Part(_BAGGINS, ("model.latent_size=2",), hours=0.15),
-            Part(f"{_BAGGINS}:laptop", ("model.latent_size=2",), (), _FEWER, hours=0.01),
+            *(
+                Part(
+                    f"{_BAGGINS}:laptop",
+                    ("model.latent_size=2",),
+                    (f"seed={seed}",) if seed else (),
+                    _FEWER,
+                    hours=0.01,
+                )
+                for seed in range(_SEEDS)
+            ),
         ),
         shows=(
             Measures((("reconstruction_error", "end"), ("kl_divergence", "end"))),

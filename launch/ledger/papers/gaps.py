@@ -37,8 +37,9 @@ _FEW_DIGITS = (
     "data.num_examples=4000",
 )
 _FEW_DIGITS_IN_WORDS = (
-    "4,000 training images, 10 latents, 4,000 steps, 50 test images instead of 1,000, 8 chains"
-    " instead of 100"
+    "4,000 training images, 10 latents instead of 50, 4,000 steps, 50 test images instead of 1,000,"
+    " 8 chains instead of 100, 1,000 samples in the IWAE bound instead of 5,000, 10 samples per"
+    " step of the local optimisation instead of 100"
 )
 _EACH = (
     "At the paper's size a model takes an estimated 5 to 7 hours to train, and 20 to measure, on"

@@ -21,11 +21,14 @@ _DIGITS = (
     "3,000 of the embedded digits, an eighth of the networks' widths, 600 steps, distances in the"
     " features of a classifier of digits instead of Inception's"
 )
-_PROBED_DIGITS = f"{_DIGITS}, one random probe per image for the gradient penalty"
+_PROBED_DIGITS = (
+    f"{_DIGITS}, 1,000 images in a distance instead of 10,000, and for rae_gp one random probe per"
+    " image"
+)
 _FEW_EXPRESSIONS = (
-    "6,000 steps in batches of 100 (of 20 for a gradient penalty or without sampling) instead of 50"
-    " epochs in batches of 600, one random probe for the gradient penalty, the most likely sentence"
-    " of a code instead of the most frequent of 25"
+    "6,000 steps in batches of 100 instead of 7,500 in batches of 600, 2,000 held-out expressions"
+    " instead of 5,000, the most likely sentence of a code instead of the most frequent of 25, and"
+    " for rae_gp one random probe per expression"
 )
 _AT_FULL_SIZE = (
     "At the paper's widths a model takes an estimated 60 hours on two cores; weights of Inception,"
@@ -62,7 +65,7 @@ TABLES = (
                 )
             ),
             *(
-                Part("configs/rae.py:laptop", (), (f"seed={seed}",), _PROBED_DIGITS, hours=0.03)
+                Part("configs/rae.py:laptop", (), (f"seed={seed}",), _PROBED_DIGITS, hours=0.1)
                 for seed in range(_SEEDS)
             ),
         ),

@@ -16,7 +16,7 @@ from sfvae_jax.data.source import DataSource, SourceSplit
 from sfvae_jax.errors import UsageError, in_one_line
 
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
-_PER_CHUNK = 1024  # records of which only the labels are held
+_PER_CHUNK = 1024  # records that are read at once for their labels
 _PROBED = 16  # images that are looked at to see whether a set has one bit a pixel
 
 
@@ -84,6 +84,7 @@ class TfdsSplit(SourceSplit):
             return None
         state = [f"{stat.st_size} {stat.st_mtime_ns}" for stat in found]
         state += [f"{package.__name__} {package.__version__}" for package in (tfds, PIL)]
+        state += ["with OpenCV" if importlib.util.find_spec("cv2") else "without OpenCV"]
         place = f"TFDS {self._name} {self._folder} {self._split}"
         return Origin(place, " ".join([*state, f"one bit: {self.one_bit}"]))
 
