@@ -39,7 +39,10 @@ TABLES = (
         ),
         shows=(
             Measures((*_BOUNDS, ("constant_variance_penalty", "end"))),
-            Curves(("lower_bound",)),
+            *(
+                Curves(("lower_bound",), where=(("model.latent_size", size),))
+                for size in ("2", "100")
+            ),
             Pictures(("latent_plane.png", "posterior_variances.png", "manifold.png")),
         ),
     ),
