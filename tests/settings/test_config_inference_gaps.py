@@ -52,16 +52,28 @@ def test_every_published_row_of_the_gaps_is_met_by_a_run_of_the_sweep():
     for changes in runs:
         config = module.get_config()
         config.update_from_flattened_dict(changes)
-        settings = flatten(json.loads(json.dumps(config.to_dict())))
-        rows = json.loads(json.dumps(config.published.rows.to_dict()))
-        meeting = [
-            name
-            for name, row in rows.items()
-            if all(settings[key] == value for key, value in flatten(row["where"]).items())
-        ]
+        meeting = _rows_met(config)
         assert len(meeting) == 1, changes
         met |= set(meeting)
-    assert met == set(rows)
+    assert met == set(config.published.rows)
+
+
+def _rows_met(config):
+    """The names of the published rows whose settings a run has."""
+    settings = flatten(json.loads(json.dumps(config.to_dict())))
+    rows = json.loads(json.dumps(config.published.rows.to_dict()))
+    return [
+        name
+        for name, row in rows.items()
+        if all(settings[key] == value for key, value in flatten(row["where"]).items())
+    ]
+
+
+@pytest.mark.parametrize("name", ["mnist_5k", "mnist", "fashion_mnist"])
+def test_small_runs_stand_beside_the_figures_of_their_data(name):
+    config = load_config("inference_gaps").get_config("laptop")
+    config.data.name = name
+    assert _rows_met(config) == [f"{name}_standard_diagonal"]
 
 
 @pytest.mark.parametrize(
