@@ -92,7 +92,7 @@ def _receive_all(listener: socket.socket, num_processes: int, until: float) -> N
     present: dict[int, socket.socket] = {}
     refusal = None
     try:
-        while refusal is not None or len(present) < num_processes:
+        while refusal is not None or not _all_are_there(present, num_processes):
             listener.settimeout(max(until - time.monotonic(), 0.01))
             try:
                 connection, _ = listener.accept()
@@ -141,6 +141,15 @@ def _enter(
     return None
 
 
+def _all_are_there(present: dict[int, socket.socket], num_processes: int) -> bool:
+    """Whether all processes have come; forgets those that have died meanwhile."""
+    if len(present) < num_processes:
+        return False
+    for number in [number for number, connection in present.items() if _is_gone(connection)]:
+        present.pop(number).close()
+    return len(present) == num_processes
+
+
 def _absent(present: dict[int, socket.socket], num_processes: int) -> str:
     names = [str(number) for number in range(num_processes) if number not in present]
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
@@ -173,6 +182,8 @@ def _is_gone(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
+    finally:
+        connection.settimeout(_SECONDS_TO_SPEAK)
 
 
 # ---- every process ----
