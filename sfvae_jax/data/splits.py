@@ -91,11 +91,10 @@ class Splits:
         if len(indices["train"]) < max(group.num_examples, 1):
             raise self._too_few(total, total - len(indices["train"]))
         if not len(indices[split]):
-            on_others = ", or measure on the training images with --config.evaluations.part=train"
-            instead = on_others if split == "test" else ""
+            instead = ", or measure on the training images with --config.evaluations.part=train"
             raise UsageError(
                 f"{group.name} has no {split} split of its own; hold some {self._noun} out with"
-                f" --config.data.num_{split}=N{instead}"
+                f" --config.data.num_{split}=N{instead if split == 'test' else ''}"
             )
         number = group.num_examples if split == "train" else 0
         return source["train"], indices[split][: number or None]

@@ -182,8 +182,6 @@ def _is_gone(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
-    finally:
-        connection.settimeout(_SECONDS_TO_SPEAK)
 
 
 # ---- every process ----

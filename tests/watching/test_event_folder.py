@@ -117,6 +117,7 @@ def test_hyperparameters_are_the_main_keys_and_those_that_were_changed(tiny_conf
 
 def test_tags_have_groups():
     assert tag_of("validation_loss") == "loss/validation_loss"
+    assert tag_of("gamma") == "schedules/gamma"
     assert tag_of("a_term_of_my_own") == "loss/a_term_of_my_own"
     assert tag_of("measures/collapse_fraction") == "measures/collapse_fraction"
 

@@ -139,7 +139,7 @@ TABLES = (
                 Part(
                     f"{_BAGGINS}:laptop",
                     ("model.latent_size=2",),
-                    (f"seed={seed}",) if seed else (),
+                    (f"seed={seed}",) if seed else (),  # records of seed 0 do not name it
                     _FEWER,
                     hours=0.01,
                 )

@@ -46,10 +46,10 @@ class TfdsSplit(SourceSplit):
         self.example_shapes = frozenset([self._clean(np.zeros(feature.shape, np.uint8)).shape])
         probed = self._read(np.arange(min(_PROBED, len(self._source))))
         self.one_bit = _is_whole(probed[0]) and max(image.max() for image in probed) <= 1
-        self.dtype = as_stored(probed[0], self._origin, one_bit=self.one_bit).dtype
+        self.dtype = as_stored(probed[0], self._in_words, one_bit=self.one_bit).dtype
 
     @property
-    def _origin(self) -> str:
+    def _in_words(self) -> str:
         return f"the images in {self._folder}"
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class TfdsSplit(SourceSplit):
     def some(self, indices: np.ndarray) -> list[np.ndarray]:
         """Returns the images at these indices."""
         images = self._read(indices)
-        return [as_stored(image, self._origin, one_bit=self.one_bit) for image in images]
+        return [as_stored(image, self._in_words, one_bit=self.one_bit) for image in images]
 
     def labels(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the labels of these images; None if the set has none."""
@@ -108,7 +108,7 @@ class TfdsSplit(SourceSplit):
         try:
             yield
         except Exception as error:  # readers raise anything on damaged files
-            raise UsageError(f"cannot read {self._origin}: {in_one_line(error)}") from error
+            raise UsageError(f"cannot read {self._in_words}: {in_one_line(error)}") from error
 
 
 def open_tfds(name: str) -> Mapping[str, TfdsSplit]:
