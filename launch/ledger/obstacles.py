@@ -9,6 +9,7 @@ import ml_collections
 from launch.ledger.entries import Entry
 from sfvae_jax import data
 from sfvae_jax.errors import UsageError, in_one_line
+from sfvae_jax.runs.decoder_from import check_source
 
 
 class Obstacles:
@@ -18,9 +19,14 @@ class Obstacles:
         self._of_data: dict[str, str] = {}
 
     def of(self, entry: Entry) -> str:
-        """Returns why a run cannot be carried out, or ""; it looks at the settings and the data."""
+        """Returns why a run cannot be carried out, or "".
+
+        It looks at the settings, at a run whose decoder is needed, and at the data.
+        """
         try:
             config = entry.config
+            if config.train.decoder_from:
+                check_source(config)
         except UsageError as error:
             return in_one_line(error).removeprefix(f"run {entry.path}: ")
         # With TensorFlow a run downloads and prepares its data set, which would take too long here.

@@ -48,9 +48,8 @@ def with_decoder_from(config: ml_collections.ConfigDict, state: TrainState) -> T
     Raises:
         UsageError: if there is no such decoder, or it does not fit the config's model.
     """
-    source = Workdir(config.train.decoder_from, "train.decoder_from")
     _check_normalisation(config, state)
-    _check_source(config, source)
+    source = check_source(config)
     networks = state.params["params"]
     wanted = layout_of(decoder_of(networks))
     found = read_params(
@@ -79,7 +78,16 @@ def _check_normalisation(config: ml_collections.ConfigDict, state: TrainState) -
         )
 
 
-def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
+def check_source(config: ml_collections.ConfigDict) -> Workdir:
+    """Returns the workdir `train.decoder_from`, after a look at its settings.
+
+    Args:
+        config: resolved, of the new run.
+
+    Raises:
+        UsageError: if it has no decoder, or that of a model with other settings.
+    """
+    source = Workdir(config.train.decoder_from, "train.decoder_from")
     if not source.config.exists():
         raise UsageError(f"train.decoder_from: {source.name} holds no run; give another workdir")
     if last_step(source.checkpoints) is None:
@@ -103,6 +111,7 @@ def _check_source(config: ml_collections.ConfigDict, source: Workdir) -> None:
         )
     if differing:
         raise _another_decoder(source, "; ".join(differing))
+    return source
 
 
 def _other_sequences(kept: str, asked: str) -> list[str]:

@@ -304,6 +304,7 @@ def test_why_a_run_cannot_be_carried_out_here(tmp_path, monkeypatch):
         f"data.name=folder:{tmp_path}/none": "none",
         "data.name=fashion_mnist": "TFDS set 'fashion_mnist' is not prepared in",
         "model.latent_size=-1": "model.latent_size",
+        f"train.decoder_from={tmp_path}": "holds no run; give another workdir",
     }
     obstacles = Obstacles()
     for override, expected in overrides.items():

@@ -44,7 +44,7 @@ def test_names_are_unique_and_those_that_are_mentioned_exist():
     names = [table.name for table in TABLES]
     assert len({name.lower() for name in names}) == len(names)
     for table in TABLES:
-        mentioned = re.findall(r"\b(?:sfvae|back|gaps|rae|flow)-\w+\d(?:\.\d)?\b", table.obstacle)
+        mentioned = re.findall(r"\b(?:sfvae|back|gaps|rae|flow)-\w+\d(?:\.\d)*\b", table.obstacle)
         assert set(mentioned) <= set(names), table.name
         assert table.parts or table.obstacle, table.name
         assert bool(table.parts) == bool(table.shows), table.name
