@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sfvae_jax.loading.batches import of_each
 from sfvae_jax.loading.example_shape import example_shape, with_length
 from sfvae_jax.loading.exporting import write_model
 from sfvae_jax.loading.given import blank_example, count_of, key_of, latents, stored_examples
+from sfvae_jax.loading.measured import measured
 from sfvae_jax.loading.recorded import recorded_config, recorded_prior
 from sfvae_jax.measuring.trained import log_caveats, measure, trained_model, without_floating_prior
 from sfvae_jax.models import Model
@@ -276,7 +277,9 @@ class Run:
         except evaluation.NotApplicable as reason:
             raise UsageError(f"log_prob does not apply to this run: {reason}") from reason
 
-    def measure(self, x: Any, names: Sequence[str] = ()) -> dict[str, float | None]:
+    def measure(
+        self, x: Any, names: Sequence[str] = (), *, options: Mapping[str, Any] | None = None
+    ) -> dict[str, float | None]:
         """Returns measures of these examples by name, as results.json has them under "metrics".
 
         A measure that does not apply to the model is None. If a measure cannot be trusted as it
@@ -288,23 +291,17 @@ class Run:
         Args:
             x: examples, at least one.
             names: the evaluations; (): those of the config.
+            options: what to change of the config's options of evaluations, such as
+                {"iwae_bound.num_samples": 100, "batch_size": 50}.
 
         Raises:
-            UsageError: if x are no examples of this run, or an evaluation is unknown.
+            UsageError: if x are no examples of this run, an evaluation or an option is unknown, or
+                a value breaks the rule of its option.
         """
         examples = self._stored(x)
         if not len(examples):
             raise UsageError("x holds no examples; there is nothing to measure")
-        group = self.config.evaluations.copy_and_resolve_references()
-        group.names = (names,) if isinstance(names, str) else tuple(names) or group.names
-        for name in group.names:
-            if name not in evaluation.EVALUATIONS:
-                raise unknown_name("evaluation", name, evaluation.EVALUATIONS)
-        if group.names and not any(evaluation.metric_names(group, name) for name in group.names):
-            raise UsageError(
-                f"{', '.join(group.names)}: has no measures, only pictures; the command draws them"
-                " with --mode=evaluate"
-            )
+        group = measured(self.config, names, options or {})
         trained = dataclasses.replace(self._trained, images=examples, config=group)
         found = measure(trained)
         log_caveats(found["caveats"])

@@ -1,5 +1,6 @@
 """`sfvae_jax.load`: what a run gives from its folder alone is what training and evaluation saw."""
 
+import json
 import shutil
 
 import jax
@@ -79,6 +80,18 @@ def test_a_run_gives_what_results_json_has(trained, run):
     assert repr(run).startswith("<Run ")
     assert "sampling, mlp, posterior diagonal" in repr(run)
     assert run.workdir == trained[0]
+
+
+def test_options_are_those_that_a_config_would_have(trained, run, tmp_path):
+    workdir = shutil.copytree(trained[0], tmp_path / "other")
+    kept = json.loads((workdir / "config.json").read_text())
+    kept["evaluations"]["lower_bound"]["num_samples"] = 3
+    (workdir / "config.json").write_text(json.dumps(kept))
+    images = trained[1]
+    options = {"lower_bound.num_samples": 3, "batch_size": 7}
+    found = run.measure(images, "lower_bound", options=options)
+    assert found == pytest.approx(sfvae_jax.load(workdir).measure(images, "lower_bound"), rel=1e-5)
+    assert found != pytest.approx(run.measure(images, "lower_bound"), rel=1e-5)
 
 
 def test_why_a_measure_cannot_be_trusted_is_logged(trained, run, no_data, monkeypatch, caplog):
@@ -316,6 +329,10 @@ def test_a_wrong_step_is_told(trained, step):
         ),
         (lambda run, x: run.log_prob(0, x, 0), "num_samples must be a whole number, 1 or more"),
         (lambda run, x: run.measure(x, ("colapse",)), "did you mean 'collapse'"),
+        (lambda run, x: run.measure(x, options={"iwae_bound.sample": 2}), "'iwae_bound.num_sampl"),
+        (lambda run, x: run.measure(x, options={"use_ema": True}), "unknown option of evaluations"),
+        (lambda run, x: run.measure(x, options={"batch_size": 0}), "evaluations.batch_size must b"),
+        (lambda run, x: run.measure(x, options={"batch_size": "a"}), "evaluations.batch_size"),
         (lambda run, x: run.measure(x[:0]), "nothing to measure"),
         (lambda run, x: run.measure(x, "pictures"), "pictures: has no measures, only pictures"),
         (lambda run, x: sfvae_jax.load(run.workdir, use_ema="no"), "use_ema must be True, False"),
