@@ -147,6 +147,7 @@ def main(argv: list[str]) -> None:
 def _run(workdir: Path, profile: Steps | None, signals: StopSignals) -> None:
     check_devices()
     # Imported here so that a mistyped flag does not wait for Orbax.
+    from sfvae_jax.command_line.unread import unread
     from sfvae_jax.evaluate import evaluate
     from sfvae_jax.runtime.compilation_cache import use_compilation_cache
     from sfvae_jax.runtime.start_up_time import process_start
@@ -157,6 +158,8 @@ def _run(workdir: Path, profile: Steps | None, signals: StopSignals) -> None:
         gc.enable()
     if _CONFIG.value.train.compilation_cache:
         use_compilation_cache()
+    for sentence in unread(_CONFIG.value, config_flags.get_override_values(flags.FLAGS["config"])):
+        log.info(sentence)
     began: float | None = process_start()
     if _MODE.value != "evaluate":
         train(

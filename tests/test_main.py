@@ -38,8 +38,10 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     home, workdir = tmp_path / "home", tmp_path / "run"
     home.mkdir()
     changes = {"objective.name": "sampling_free", "model.hidden_sizes": (16, 8)}
+    changes["objective.tau"] = 0.3
     done = run_main(workdir, changes=changes, quick=False, HOME=str(home), TMPDIR=str(home))
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("--config.objective.tau changes nothing here: it is only read")
     assert list(home.iterdir()) == []
     files = {"config.json", "example.json", "metrics.jsonl", "results.json", "provenance.jsonl"}
     assert {path.name for path in workdir.iterdir()} == files | {"checkpoints", "figures"}
