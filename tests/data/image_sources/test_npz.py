@@ -110,6 +110,10 @@ BOTH = {"x_train": ZEROS, "x_test": ZEROS}
         ({"x_train": ZEROS, "x_test": np.zeros((3, 5))}, r"of different shapes: \(4,\) and \(5,\)"),
         ({"x_train": np.zeros(3), "x_test": np.zeros(3)}, r"has shape \(3,\); expected \[N, ...\]"),
         ({"x_train": np.zeros((0, 4)), "x_test": ZEROS}, "not empty"),
+        (
+            {"x_train": np.zeros((2, 3, 8, 8))},
+            r"x_train .* \(2, 3, 8, 8\), with channels before height and width; expected \[N, hei",
+        ),
         ({"x_train": ZEROS * np.nan, "x_test": ZEROS}, "x_train of .* not finite"),
         ({"x_train": ZEROS, "x_test": ZEROS + np.inf}, "x_test of .* not finite"),
         (
