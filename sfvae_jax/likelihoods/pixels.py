@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Bernoulli:
     minus the cross entropy that many papers report. This is not a density of grey levels, so such a
     bound can only be compared with bounds of the same kind.
     """
+
+    in_unit_interval: ClassVar[bool] = True
 
     def log_prob(self, x: Array, parameters: Array) -> Array:
         """sum_j x_j l_j - log(1 + e^l_j) in nats, finite for any finite logits l."""
@@ -87,6 +89,7 @@ class DiscretizedLogistic:
         num_levels: L, at least 2; 256 for pixels of 8 bits.
     """
 
+    in_unit_interval: ClassVar[bool] = True
     num_levels: int = dataclasses.field(default=256, metadata={"static": True})
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_at_least_one,
     check_count,
+    check_data,
     check_flag,
     check_has,
     check_in_0_1,
@@ -134,8 +135,8 @@ def batch_loss(
     Raises:
         ArgumentError: if there is no such objective, it does not take this posterior, likelihood or
             option, an option is known to break the rule that a config has for it, a `stddev` of the
-            posterior is known not to be positive, rng is no key, the batch is empty, or the shapes
-            do not fit.
+            posterior is known not to be positive, rng is no key, the batch is empty, x is known to
+            leave [0, 1] where the likelihood is of such pixels, or the shapes do not fit.
     """
     info = _info(name)
     values = {
@@ -159,6 +160,7 @@ def batch_loss(
     _check_values(values)
     traits = _check_likelihood(info, likelihood)
     check_key(rng)
+    check_data(x, likelihood)
     _check_posterior(info, posterior, x)
     closed_form = isinstance(posterior, ClosedFormPosterior)
     if info.of_example and not closed_form and not is_off(free_bits):
@@ -385,8 +387,6 @@ def _check_posterior(info: ObjectiveInfo, posterior: Any, x: Array) -> None:
         takes_correlated = info.takes_posterior(_CORRELATED)
         method = "deviation" if takes_correlated else "kl_per_dimension"
         check_has("posterior", posterior, method, _DIAGONAL)
-    if not len(x):
-        raise ArgumentError("x holds no example; a batch has at least one")
     stddev = getattr(posterior, "stddev", 1.0)
     if _takes_learned(info) and not callable(stddev):
         check_positive("the posterior's stddev", stddev)

@@ -299,6 +299,11 @@ def test_an_objective_of_a_plugin_has_its_own_options(root):
             },
             "x holds no example; a batch has at least one",
         ),
+        (
+            {"name": "iwae", "x": jnp.full_like(X, 2), "likelihood": likelihoods.Bernoulli()},
+            "x must lie in [0, 1] for Bernoulli, got 2.0 at [0, 0]; divide pixels of 8 bits by 255",
+        ),
+        ({"name": "sampling", "decode": lambda z: (z, z)}, "mean must be an array, got a tuple"),
         ({"name": "sampling", "posterior": FLOW, "free_bits": 1.0}, "KL divergence in closed form"),
         (
             {"name": "sticking_the_landing", "free_bits": 1.0},
@@ -323,9 +328,10 @@ def test_what_does_not_fit_is_refused(arguments, message):
         "likelihood": GAUSSIAN,
         "decoder_params": WEIGHTS,
         "x": X,
+        "decode": _decode,
     } | arguments
     with pytest.raises(objectives.ArgumentError, match=re.escape(message)):
-        call(decode=_decode, **given)
+        call(**given)
 
 
 def test_deviations_that_no_objective_reads_may_be_zero():

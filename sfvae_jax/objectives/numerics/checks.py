@@ -176,6 +176,21 @@ def check_in_0_1(name: str, value: Any) -> None:
         raise ArgumentError(f"{name} must lie in [0, 1], got {value}")
 
 
+def check_data(x: Any, likelihood: Any) -> None:
+    """Checks that a batch is not empty, and fits a likelihood of pixels in [0, 1], if known."""
+    if not len(x):
+        raise ArgumentError("x holds no example; a batch has at least one")
+    known = known_value(x) if getattr(likelihood, "in_unit_interval", False) else None
+    if known is None:
+        return
+    inside = (known >= 0) & (known <= 1)
+    if not inside.all():
+        raise ArgumentError(
+            f"x must lie in [0, 1] for {type(likelihood).__name__}, got {_first(known, inside)};"
+            " divide pixels of 8 bits by 255"
+        )
+
+
 def check_flag(name: str, value: Any) -> None:
     """Checks that a value is True or False."""
     if not isinstance(value, (bool, np.bool_)):
@@ -270,7 +285,7 @@ def _first(values: np.ndarray, fits: np.ndarray) -> str:
     if not values.ndim:
         return str(values)
     place = tuple(int(i) for i in np.argwhere(~fits)[0])
-    return f"{values[place]} at {list(place)}"
+    return f"{values[place]!s} at {list(place)}"
 
 
 def _holds(assertion: Callable[..., None], *arguments: Any) -> bool:

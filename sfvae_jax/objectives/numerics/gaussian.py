@@ -10,6 +10,7 @@ from sfvae_jax.objectives.numerics.checks import (
     check_shape,
     check_vector,
     per_element,
+    shape_of,
 )
 from sfvae_jax.objectives.numerics.precision import wide
 
@@ -70,7 +71,7 @@ def gaussian_log_prob(x: Array, mean: Array, variance: Array | float) -> Array:
     Raises:
         ArgumentError: if the shapes do not fit, or a variance is known not to be positive.
     """
-    check_shape("x", x, mean.shape, ", as its mean has")
+    check_shape("x", x, shape_of("the mean", mean), ", as its mean has")
     check_positive("variance", variance)
     x, mean, variance = wide((x, mean, variance))
     variance = per_element("variance", variance, x)
