@@ -291,12 +291,12 @@ class Run:
         Args:
             x: examples, at least one.
             names: the evaluations; (): those of the config.
-            options: what to change of the config's options of evaluations, such as
+            options: what to change of the config's options of these evaluations, such as
                 {"iwae_bound.num_samples": 100, "batch_size": 50}.
 
         Raises:
-            UsageError: if x are no examples of this run, an evaluation or an option is unknown, or
-                a value breaks the rule of its option.
+            UsageError: if x are no examples of this run, an evaluation or an option is unknown, an
+                option is not read, or a value breaks its rule.
         """
         examples = self._stored(x)
         if not len(examples):

@@ -41,7 +41,7 @@ def test_a_run_writes_what_it_promises_and_nothing_else(run_main, tmp_path, tiny
     changes["objective.tau"] = 0.3
     done = run_main(workdir, changes=changes, quick=False, HOME=str(home), TMPDIR=str(home))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("--config.objective.tau changes nothing here: it is only read")
+    assert done.stderr.startswith("--config.objective.tau is not read in this run: objective.name")
     assert list(home.iterdir()) == []
     files = {"config.json", "example.json", "metrics.jsonl", "results.json", "provenance.jsonl"}
     assert {path.name for path in workdir.iterdir()} == files | {"checkpoints", "figures"}

@@ -85,11 +85,17 @@ class Splits:
         total = len(source["train"])
         sizes = {name: 0 if name in source else group[f"num_{name}"] for name in ("test", "valid")}
         if sum(sizes.values()) >= total:
-            raise self._too_few(total, sum(sizes.values()), requested=sum(sizes.values()))
+            raise self._too_few(total, sum(sizes.values()))
         found = held_out.divide(source["train"], group.seed, [*sizes.values()])
         indices = dict(zip((*sizes, "train"), found, strict=True))
+        if not len(indices["train"]):
+            raise UsageError(
+                f"data.num_test and data.num_valid leave no {self._noun} of {group.name} for"
+                f" training, because equal {self._noun} are held out together; lower them, or give"
+                f" more different {self._noun}"
+            )
         if len(indices["train"]) < max(group.num_examples, 1):
-            raise self._too_few(total, total - len(indices["train"]), requested=sum(sizes.values()))
+            raise self._too_few(total, total - len(indices["train"]))
         if not len(indices[split]):
             instead = ", or measure on the training images with --config.evaluations.part=train"
             raise UsageError(
@@ -156,14 +162,12 @@ class Splits:
             )
         return held_out.order(source, group.seed)[: number or total]
 
-    def _too_few(self, total: int, num_held_out: int, requested: int) -> UsageError:
+    def _too_few(self, total: int, num_held_out: int) -> UsageError:
         group, noun = self._group, self._noun
         if num_held_out >= total:
-            too_alike = f", because equal {noun} are held out together and these are too alike"
-            why = too_alike if requested < total else ""
             return UsageError(
                 f"data.num_test and data.num_valid would hold out all {total} {noun} of"
-                f" {group.name}{why}, leaving none for training; lower them"
+                f" {group.name}, leaving none for training; lower them"
             )
         held_out = f" besides the {num_held_out} that are held out" if num_held_out else ""
         fewer = ", or hold out fewer by data.num_test and data.num_valid" if num_held_out else ""

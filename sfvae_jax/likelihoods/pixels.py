@@ -292,7 +292,7 @@ BERNOULLI = LikelihoodSpec(
     build=_build_bernoulli,
     link=_logits,
     has_information=True,
-    in_unit_interval=True,
+    in_unit_interval=Bernoulli.in_unit_interval,
 )
 DISCRETIZED_LOGISTIC = LikelihoodSpec(
     name="discretized_logistic",
@@ -301,6 +301,6 @@ DISCRETIZED_LOGISTIC = LikelihoodSpec(
     link=_location_and_log_scale,
     num_scales=_num_channels,
     has_information=True,
-    in_unit_interval=True,
+    in_unit_interval=DiscretizedLogistic.in_unit_interval,
     requires_bytes=True,
 )

@@ -9,7 +9,7 @@ import ml_collections
 
 from sfvae_jax import evaluation
 from sfvae_jax.errors import UsageError, unknown_name
-from sfvae_jax.runs.files.config_file import flatten
+from sfvae_jax.options import Option, check_value, entry_of, keys, plain, unknown_key
 
 
 def measured(
@@ -20,8 +20,8 @@ def measured(
     Args:
         config: resolved, of the run.
         names: the evaluations, or one of them; (): those of the run.
-        options: values of options of single evaluations or of batch_size, by key without the
-            "evaluations." in front.
+        options: values of options of these evaluations, of the group `generated` or of batch_size,
+            by key without the "evaluations." in front.
 
     Raises:
         UsageError: if a name or a key is unknown, a value breaks the rule of its option, or the
@@ -32,15 +32,8 @@ def measured(
     for name in group.names:
         if name not in evaluation.EVALUATIONS:
             raise unknown_name("evaluation", name, evaluation.EVALUATIONS)
-    # The others say which model and which examples an evaluation of the command takes.
-    known = [key for key in flatten(group.to_dict()) if "." in key or key == "batch_size"]
     for key, value in options.items():
-        if key not in known:
-            raise unknown_name("option of evaluations", key, known)
-        try:
-            group.update_from_flattened_dict({key: value})
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"evaluations.{key}: {error}") from error
+        _set(group, str(key), plain(value))
     evaluation.check_options(group)
     if group.names and not any(evaluation.metric_names(group, name) for name in group.names):
         raise UsageError(
@@ -48,3 +41,19 @@ def measured(
             " with --mode=evaluate"
         )
     return group
+
+
+def _set(group: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    """Sets an option that the evaluations of the group read."""
+    table = evaluation.option_group()
+    name, entry = key.partition(".")[0], entry_of(table, key)
+    if name in evaluation.EVALUATIONS and name not in group.names:
+        raise UsageError(
+            f"options: {key} is not read, because {name!r} is not measured, only"
+            f" {', '.join(group.names)}"
+        )
+    # Other keys without a dot say which model and which examples the command evaluates.
+    if not isinstance(entry, Option) or not ("." in key or key == "batch_size"):
+        raise unknown_key(f"evaluations.{key}", keys(table, "evaluations."))
+    check_value(f"evaluations.{key}", value, entry.rule)
+    group.update_from_flattened_dict({key: value})

@@ -88,7 +88,7 @@ def test_options_are_those_that_a_config_would_have(trained, run, tmp_path):
     kept["evaluations"]["lower_bound"]["num_samples"] = 3
     (workdir / "config.json").write_text(json.dumps(kept))
     images = trained[1]
-    options = {"lower_bound.num_samples": 3, "batch_size": 7}
+    options = {"lower_bound.num_samples": np.int64(3), "batch_size": 7}
     found = run.measure(images, "lower_bound", options=options)
     assert found == pytest.approx(sfvae_jax.load(workdir).measure(images, "lower_bound"), rel=1e-5)
     assert found != pytest.approx(run.measure(images, "lower_bound"), rel=1e-5)
@@ -329,10 +329,15 @@ def test_a_wrong_step_is_told(trained, step):
         ),
         (lambda run, x: run.log_prob(0, x, 0), "num_samples must be a whole number, 1 or more"),
         (lambda run, x: run.measure(x, ("colapse",)), "did you mean 'collapse'"),
-        (lambda run, x: run.measure(x, options={"iwae_bound.sample": 2}), "'iwae_bound.num_sampl"),
-        (lambda run, x: run.measure(x, options={"use_ema": True}), "unknown option of evaluations"),
+        (lambda run, x: run.measure(x, options={"lower_bound.sample": 2}), "lower_bound.num_sampl"),
+        (lambda run, x: run.measure(x, options={"use_ema": True}), "unknown config key evaluation"),
+        (lambda run, x: run.measure(x, options={2: True}), "unknown config key evaluations.2; "),
+        (
+            lambda run, x: run.measure(x, "lower_bound", options={"collapse.delta": 0.1}),
+            "collapse.delta is not read, because 'collapse' is not measured, only lower_bound",
+        ),
         (lambda run, x: run.measure(x, options={"batch_size": 0}), "evaluations.batch_size must b"),
-        (lambda run, x: run.measure(x, options={"batch_size": "a"}), "evaluations.batch_size"),
+        (lambda run, x: run.measure(x, options={"batch_size": "a"}), "must be .* got 'a'"),
         (lambda run, x: run.measure(x[:0]), "nothing to measure"),
         (lambda run, x: run.measure(x, "pictures"), "pictures: has no measures, only pictures"),
         (lambda run, x: sfvae_jax.load(run.workdir, use_ema="no"), "use_ema must be True, False"),

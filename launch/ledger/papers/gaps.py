@@ -155,8 +155,8 @@ TABLES = (
                 ("diagonal", ("model.hidden_sizes=(500,500)",)),
             )
         ),
-        "The decoder is that of a run of gaps-table2, which must be carried out first:"
-        f" `{_DECODER}`. At the paper's size, the presets refit_linear, refit_linear_flow and"
+        f"The decoder is that of the run `{_DECODER}`: carry out gaps-table2 first, without"
+        " --workdir. At the paper's size, the presets refit_linear, refit_linear_flow and"
         f" refit_large of {_CONFIG} do the same.",
         (Measures(_COLUMNS),),
     ),

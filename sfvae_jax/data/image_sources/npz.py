@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -115,21 +115,11 @@ def _check_images(name: str, header: Header, train: Header, file: Path) -> None:
         raise UsageError(f"{name} of {file} has shape {header.shape}; expected [N, ...], not empty")
     if header.dtype.kind not in "biuf":
         raise UsageError(f"{name} of {file} has the type {header.dtype}; expected numbers")
-    if _has_channels_first(header.shape):
-        raise UsageError(
-            f"{name} of {file} has shape {header.shape}, with channels before height and width;"
-            " expected [N, height, width, channels]: save numpy.moveaxis(x, 1, -1)"
-        )
     if header.shape[1:] != train.shape[1:]:
         raise UsageError(
             f"x_train and {name} of {file} have examples of different shapes: {train.shape[1:]} and"
             f" {header.shape[1:]}"
         )
-
-
-def _has_channels_first(shape: Sequence[int]) -> bool:
-    """Whether examples are one to four squares in front of each other, which no image is."""
-    return len(shape) == 4 and shape[1] <= 4 < shape[2] == shape[3]
 
 
 def _check_labels(name: str, header: Header, number: int, file: Path) -> None:
@@ -148,6 +138,13 @@ def _labels(arrays: Mapping[str, np.ndarray], split: str, number: int) -> np.nda
 def _log_interpretation(images: Mapping[str, np.ndarray], one_bit: bool, file: Path) -> None:
     """Logs how the values of the images are interpreted."""
     log.info("%s: %s", file, "; ".join(_interpreted(images, one_bit)))
+    shape = images["x_train"].shape
+    if len(shape) == 4 and shape[1] <= 4 < min(shape[2:]):
+        log.warning(
+            "x_train of %s has shape %s, read as [N, height, width, channels]. If its channels come"
+            " first, save numpy.moveaxis(x, 1, -1)",
+            *(file, shape),
+        )
     whole = [array.max() for array in images.values() if array.dtype.kind in "iu"]
     if whole and not one_bit and max(whole) <= _DARK:
         log.warning(

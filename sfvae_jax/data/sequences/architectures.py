@@ -40,11 +40,14 @@ class _Format(NamedTuple):
         source: the name of the source without its colon.
         parse: reads a line.
         layer_types: the vocabulary of all such files; () if each file has its own.
+        value_range: the least and the greatest value that such files can have; None if each file
+            has its own.
     """
 
     source: str
     parse: Callable[[str], Architecture]
     layer_types: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
 
 
 class _Opened(NamedTuple):
@@ -63,7 +66,7 @@ class _Opened(NamedTuple):
 
 
 _JSON_LINES = _Format("architectures", parse_layers)
-_ENAS = _Format("enas", parse_enas, ENAS_TYPES)
+_ENAS = _Format("enas", parse_enas, ENAS_TYPES, (0.0, 1.0))
 _FORMATS = {text_format.source: text_format for text_format in (_JSON_LINES, _ENAS)}
 
 
@@ -242,6 +245,12 @@ def _language(group: ml_collections.ConfigDict) -> Language:
     return _language_of(types, group.max_length)
 
 
+def _value_range(group: ml_collections.ConfigDict) -> tuple[float, float]:
+    source, colon, _ = group.name.partition(":")
+    known = _FORMATS[source].value_range if colon else None
+    return known or _open(group).value_range
+
+
 @functools.cache  # one object, so that functions compiled with its tables are found again
 def _language_of(layer_types: tuple[str, ...], num_places: int) -> Language:
     grammar = sequence_grammar(layer_types, separator=" ")
@@ -258,7 +267,7 @@ ARCHITECTURES = SequenceKind(
     "architectures",
     "architecture",
     _language,
-    value_range=lambda group: _open(group).value_range,
+    value_range=_value_range,
     own_options={
         "layer_types": Option(
             (),

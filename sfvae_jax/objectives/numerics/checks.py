@@ -21,6 +21,7 @@ from jax import Array
 
 from sfvae_jax.objectives.numerics.precision import is_narrow
 
+_ROUNDING = 2e-3  # how far pixels may lie beyond [0, 1]: two steps of float16
 _ONE_EXAMPLE = "; this function takes one example; use jax.vmap for a batch"
 
 
@@ -183,11 +184,12 @@ def check_data(x: Any, likelihood: Any) -> None:
     known = known_value(x) if getattr(likelihood, "in_unit_interval", False) else None
     if known is None:
         return
-    inside = (known >= 0) & (known <= 1)
-    if not inside.all():
+    outside = (known < -_ROUNDING) | (known > 1 + _ROUNDING)
+    if outside.any():
+        advice = "; divide pixels of 8 bits by 255" if known.max() > 2 else ""
         raise ArgumentError(
-            f"x must lie in [0, 1] for {type(likelihood).__name__}, got {_first(known, inside)};"
-            " divide pixels of 8 bits by 255"
+            f"x must lie in [0, 1] for {type(likelihood).__name__}, got"
+            f" {_first(known, ~outside)}{advice}"
         )
 
 

@@ -20,10 +20,12 @@ def _distance(says: str, first: str, second: str) -> Claim:
     return Claim(says, "rae-table1", of(first), "less", of(second))
 
 
-def _search(says: str, data: str, measure: str, relation: Literal["less", "more"]) -> Claim:
+def _search(
+    says: str, data: str, measure: str, relation: Literal["less", "more"], vae: str = "GVAE"
+) -> Claim:
     """Compares a search in the codes of GRAE with one in those of GVAE, or of CVAE."""
     on, beta = f"data.name={data}", "objective.beta=0.01"
-    vae, tokens = ("CVAE", "characters") if "CVAE" in says else ("GVAE", "grammar")
+    tokens = {"GVAE": "grammar", "CVAE": "characters"}[vae]
     return Claim(
         says,
         "rae-figure2",
@@ -67,6 +69,7 @@ CLAIMS = (
             data,
             "search_score",
             "less",
+            vae,
         )
         for data, search in (
             ("equations", "A search"),
