@@ -72,16 +72,16 @@ CLAIMS = (
             vae,
         )
         for data, search in (
-            ("equations", "A search"),
-            (EXPRESSIONS, "With GrammarVAE's own expressions, a search"),
+            (EXPRESSIONS, "With GrammarVAE's expressions, a search"),
+            ("equations", "With expressions that are drawn from the grammar, a search"),
         )
         for vae in ("GVAE", "CVAE")
     ),
     *(
         claim
         for data, search in (
-            ("molecules", "A search"),
             (ZINC, "With 20,000 molecules of ZINC, a search"),
+            ("molecules", "With well-known molecules, a search"),
         )
         for claim in (
             _search(
