@@ -330,6 +330,7 @@ def _row(name: str, variant: str, posterior: str, figures: dict[str, float]) -> 
         told_apart = {"objective.entropy_schedule": "linear"}
     told_apart["data.name"] = name
     told_apart["posterior.name"] = posterior
+    told_apart["train.decoder_from"] = ""  # models whose decoder was trained with the encoder
     return {
         "where": nest(told_apart),
         **{f"{measure}_test": {"end": (value, None)} for measure, value in figures.items()},
