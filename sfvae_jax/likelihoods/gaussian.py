@@ -208,6 +208,7 @@ GAUSSIAN = LikelihoodSpec(
     has_information=True,
     activates_mean=True,
     loss_scales=("variance",),
+    options=("variance",),
 )
 HETEROSCEDASTIC_GAUSSIAN = LikelihoodSpec(
     name="heteroscedastic_gaussian",
@@ -219,4 +220,5 @@ HETEROSCEDASTIC_GAUSSIAN = LikelihoodSpec(
     activates_mean=True,
     loss_scales=("max_variance",),
     advice="bound the learned variance with likelihood.min_variance",
+    options=("min_variance", "max_variance"),
 )

@@ -275,4 +275,5 @@ SEQUENCE = LikelihoodSpec(
     of_sequences=True,
     has_values=True,
     loss_scales=("variance",),
+    options=("variance",),
 )

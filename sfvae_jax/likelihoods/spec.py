@@ -72,6 +72,7 @@ class LikelihoodSpec:
             advice on a loss that is not finite.
         advice: what to change in this likelihood if the loss is not finite, in words that follow
             "or"; empty if nothing.
+        options: options of the group `likelihood` that only likelihoods that name them read.
         own_options: options that it adds to the group `likelihood`, where `build` finds them.
     """
 
@@ -90,4 +91,5 @@ class LikelihoodSpec:
     requires_bytes: bool = False
     loss_scales: tuple[str, ...] = ()
     advice: str = ""
+    options: tuple[str, ...] = ()
     own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)

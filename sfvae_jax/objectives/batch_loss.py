@@ -20,7 +20,7 @@ from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,
     check_at_least_one,
     check_count,
-    check_data,
+    check_examples,
     check_flag,
     check_has,
     check_in_0_1,
@@ -160,7 +160,7 @@ def batch_loss(
     _check_values(values)
     traits = _check_likelihood(info, likelihood)
     check_key(rng)
-    check_data(x, likelihood)
+    check_examples(x, likelihood)
     _check_posterior(info, posterior, x)
     closed_form = isinstance(posterior, ClosedFormPosterior)
     if info.of_example and not closed_form and not is_off(free_bits):

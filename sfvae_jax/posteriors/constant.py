@@ -25,4 +25,5 @@ CONSTANT = PosteriorSpec(
     gaussian=True,
     fixed_variance=True,
     loss_scales=("variance",),
+    options=("variance",),
 )

@@ -108,4 +108,5 @@ DIAGONAL = PosteriorSpec(
     closed_form_kl=True,
     kl_per_dimension=True,
     gaussian=True,
+    options=("stddev",),
 )

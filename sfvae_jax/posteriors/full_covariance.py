@@ -133,4 +133,5 @@ FULL_COVARIANCE = PosteriorSpec(
     build=_build,
     closed_form_kl=True,
     gaussian=True,
+    options=("stddev",),
 )

@@ -69,6 +69,7 @@ class PosteriorSpec:
             `posterior.amortized_flow=false`.
         loss_scales: options of the group `posterior` that scale the loss. They are named in the
             advice on a loss that is not finite.
+        options: options of the group `posterior` that only families that name them read.
         own_options: options that it adds to the group `posterior`; `build` and `num_outputs` find
             them in their settings.
     """
@@ -89,6 +90,7 @@ class PosteriorSpec:
     shares_networks: bool = False
     can_share_flow: bool = False
     loss_scales: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     own_options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
     def posterior(

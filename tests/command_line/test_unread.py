@@ -71,15 +71,15 @@ def test_sequences_may_have_values_of_a_variance():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"objective.name": "sampling"}, ["gamma", "tau"]),
+        ({"objective.name": "sampling"}, ["gamma", "log_det_weight", "tau"]),
         ({"objective.name": "sampling", "evaluations.names": ("bias",)}, ["tau"]),
         ({"objective.name": "sampling", "objective.gamma_schedule": "linear"}, ["tau"]),
         ({"objective.name": "sampling_free"}, ["num_samples", "tau"]),
-        ({"objective.name": "bilbo_baggins"}, ["num_samples", "gamma"]),
+        ({"objective.name": "bilbo_baggins"}, ["num_samples", "gamma", "log_det_weight"]),
     ],
 )
 def test_of_an_objective(changes, told):
-    options = ("name", "num_samples", "gamma", "gamma_steps", "tau", "beta_steps")
+    options = ("name", "num_samples", "gamma", "gamma_steps", "log_det_weight", "tau", "beta_steps")
     found = unread(make_tiny_config(**changes), [f"objective.{option}" for option in options])
     name = changes["objective.name"]
     assert found == [

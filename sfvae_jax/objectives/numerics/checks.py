@@ -177,7 +177,7 @@ def check_in_0_1(name: str, value: Any) -> None:
         raise ArgumentError(f"{name} must lie in [0, 1], got {value}")
 
 
-def check_data(x: Any, likelihood: Any) -> None:
+def check_examples(x: Any, likelihood: Any) -> None:
     """Checks that a batch is not empty, and fits a likelihood of pixels in [0, 1], if known."""
     if not len(x):
         raise ArgumentError("x holds no example; a batch has at least one")

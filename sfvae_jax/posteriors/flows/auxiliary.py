@@ -264,4 +264,12 @@ AUXILIARY_FLOW = PosteriorSpec(
     build=_build,
     exact_density=False,
     shares_networks=True,
+    options=(
+        "stddev",
+        "num_flows",
+        "hidden_sizes",
+        "context_size",
+        "reverse_sizes",
+        "auxiliary_start",
+    ),
 )

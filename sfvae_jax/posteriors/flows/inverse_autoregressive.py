@@ -215,4 +215,5 @@ IAF = PosteriorSpec(
     num_outputs=lambda settings: 2 * settings.latent_size + settings.context_size,
     build=_build,
     shares_networks=True,
+    options=("stddev", "num_flows", "hidden_sizes", "context_size"),
 )

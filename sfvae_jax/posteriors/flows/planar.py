@@ -148,4 +148,5 @@ PLANAR = PosteriorSpec(
     build=_build,
     has_inverse=False,
     can_share_flow=True,
+    options=("stddev", "num_flows"),
 )
