@@ -10,7 +10,8 @@ out: by the time they take, multiplied by n for the n-th seed of a method.
 TABLE carries out the missing runs of that table, --all those of all tables. A run has the workdir
 DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is written.
 --filter='objective.name=sampling*' carries out, or plans, only the runs whose settings match, as in
-launch.sweep. It knows the settings that a table or its sweep changes.
+launch.sweep. It knows the settings that a table or its sweep changes, and the config file with its
+preset: --filter='config=*:laptop' chooses runs that are smaller than the paper's.
 --write-docs writes the results pages from the records.
 
 The same command goes on where it was stopped. A run that has a record is not repeated, unless the
@@ -120,7 +121,11 @@ def _chosen(filed: Sequence[Filed], filters: Sequence[str]) -> Sequence[Filed]:
     """Returns the runs that `--filter` chooses."""
     from launch.runs import select_runs
 
-    return select_runs(filed, filters, lambda one: one.entry.settings) if filters else filed
+    if not filters:
+        return filed
+    return select_runs(
+        filed, filters, lambda one: {"config": one.entry.part.config, **one.entry.settings}
+    )
 
 
 def _to_do(

@@ -283,15 +283,15 @@ def test_list_and_plan_carry_nothing_out(ledger, tmp_path, capsys):
 
 
 def test_a_filter_chooses_runs_by_their_settings(ledger, tmp_path, capsys):
-    """Those of the sweep, and those that the table changes."""
+    """Those of the sweep, those that the table changes, and the config file."""
     given = ledger(own_table(tmp_path, part=((), ("train.batch_size=8",))))
     assert run(tmp_path, "--plan", "own-table1", "--filter=seed=[12],train.batch_size=8") == 0
     assert capsys.readouterr().out.count("own-table1/") == 2
-    assert run(tmp_path, "own-table1", "--filter=seed=1") == 0
+    assert run(tmp_path, "own-table1", "--filter=seed=1,config=*:laptop") == 0
     assert given == [[f"own-table1/{NAME.format(1)}"]]
     assert "1 of 1 runs have records" in capsys.readouterr().err
     assert run(tmp_path, "--all", "--filter=seed=7") == 2
-    known = "Known: train.batch_size=8; seed=0 | 1 | 2"
+    known = f"Known: config={tmp_path}/own_config.py:laptop; train.batch_size=8; seed=0 | 1 | 2"
     assert f"no run matches --filter=seed=7. {known}" in capsys.readouterr().err
     assert given[1:] == []
 
