@@ -77,7 +77,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Adds the annealed posteriors, then free bits, and neither; three seeds each (laptop: one)."""
+    """Adds the annealed posteriors, then free bits, and neither; three seeds each."""
     free_bits = FREE_BITS * get_config(preset).model.latent_size
     cures = (
         *({"posterior.name": posterior} for posterior in POSTERIORS),
@@ -92,5 +92,5 @@ def sweep(add: Callable[..., None], preset: str = "") -> None:
         {"objective.beta_schedule": "constant"},
     )
     for changes in cures:
-        for seed in range(1 if preset == "laptop" else 3):
+        for seed in range(3):
             add(seed=seed, **changes)

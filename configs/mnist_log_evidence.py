@@ -78,9 +78,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Adds three objectives, two latent sizes and three seeds; for laptop two latents, one seed."""
-    few = preset == "laptop"
-    for latent_size in LATENT_SIZES[:1] if few else LATENT_SIZES:
-        for seed in range(1 if few else 3):
+    """Adds three objectives, two latent sizes and three seeds."""
+    for latent_size in LATENT_SIZES:
+        for seed in range(3):
             for objective in OBJECTIVES:
                 add(seed=seed, **{"objective.name": objective, "model.latent_size": latent_size})
