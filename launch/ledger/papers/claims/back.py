@@ -7,6 +7,8 @@ from typing import Literal
 from launch.ledger.claims import Claim
 from launch.ledger.papers.claims.quantities import SAMPLING, quantity
 
+_EVIDENCE = "linearized_log_evidence"  # Eq. 16
+
 
 def _variances(says: str, objective: str, latent_size: int) -> Claim:
     """Compares constant and learned variances of Figure 4."""
@@ -14,6 +16,22 @@ def _variances(says: str, objective: str, latent_size: int) -> Claim:
     constant = quantity("constant", measure, f"objective.name={objective}", size)
     learned = quantity("learned", measure, SAMPLING, size)
     return Claim(says, "back-figure4", constant, "more", learned)
+
+
+def _is_tight(says: str, latent_size: int) -> Claim:
+    """Compares the lower bound of a model of Section 4.2 with its log evidence."""
+    where = (SAMPLING, f"model.latent_size={latent_size}")
+    bound = quantity("ELBO", "lower_bound", *where)
+    evidence = quantity("log evidence", _EVIDENCE, *where)
+    return Claim(says, "back-section4.2", bound, "equal", evidence, 1.0)
+
+
+def _are_level(says: str, latent_size: int) -> Claim:
+    """Compares what models of Section 4.2 reach, trained with the log evidence and the ELBO."""
+    size = f"model.latent_size={latent_size}"
+    evidence = quantity("log evidence", _EVIDENCE, "objective.name=log_evidence", size)
+    elbo = quantity("ELBO", _EVIDENCE, SAMPLING, size)
+    return Claim(says, "back-section4.2", evidence, "equal", elbo, 1.0)
 
 
 def _scaled(says: str, scale: str, variance: str) -> Claim:
@@ -50,6 +68,22 @@ CLAIMS = (
             ("constant_variance", "one posterior variance for all images"),
             ("bilbo", "BILBO"),
         )
+    ),
+    *(
+        _is_tight(
+            f"With {size} latents, a trained model's ELBO equals its log evidence (here: within"
+            " 1 nat).",
+            size,
+        )
+        for size in (2, 10)
+    ),
+    *(
+        _are_level(
+            f"With {size} latents, models trained with the log evidence and with the ELBO have the"
+            " same log evidence (here: within 1 nat).",
+            size,
+        )
+        for size in (2, 10)
     ),
     *(
         _scaled(
