@@ -75,9 +75,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[..., None], preset: str = "") -> None:
-    """Adds Figures 4 and 5 (three objectives, two latent sizes, five seeds), then 8 and 9 (scales).
+    """Adds Figures 4 and 5 (three objectives, two latent sizes), then 8 and 9 (scales).
 
-    The preset laptop has three seeds.
+    The former have five seeds, with the preset laptop three, and the latter three.
     """
     for latent_size in (2, 100):
         for seed in range(3 if preset == "laptop" else 5):

@@ -11,7 +11,7 @@ TABLE carries out the missing runs of that table, --all those of all tables. A r
 DIR/TABLE/NAME; as soon as it is finished, its record RECORDS/TABLE/NAME.json is written.
 --filter='objective.name=sampling*' carries out, or plans, only the runs whose settings match, as in
 launch.sweep. It knows the settings that a table or its sweep changes, and the config file with its
-preset: --filter='config=*:laptop' chooses runs that are smaller than the paper's.
+preset: --filter='config=*:laptop' chooses the runs of the small presets.
 --write-docs writes the results pages from the records.
 
 The same command goes on where it was stopped. A run that has a record is not repeated, unless the

@@ -63,7 +63,7 @@ def _laptop(
     data: tuple[str, ...] = _DIGITS,
     seeds: int = 1,
 ) -> tuple[Part, ...]:
-    """Returns the runs of the preset laptop on data sets, with changes."""
+    """Returns the runs of the preset laptop on data sets with the seeds 0 to `seeds` - 1."""
     return tuple(
         Part(
             f"{_CONFIG}:laptop",
@@ -72,7 +72,7 @@ def _laptop(
             _FEW_DIGITS_IN_WORDS,
             hours=0.1,
         )
-        for seed in ((), ("seed=1",), ("seed=2",))[:seeds]  # records of seed 0 do not name it
+        for seed in ((f"seed={n}",) if n else () for n in range(seeds))  # 0 is the default
         for name in data
     )
 

@@ -7,8 +7,6 @@ from typing import Literal
 from launch.ledger.claims import Claim
 from launch.ledger.papers.claims.quantities import SAMPLING, quantity
 
-_EVIDENCE = "linearized_log_evidence"  # Eq. 16
-
 
 def _variances(says: str, objective: str, latent_size: int) -> Claim:
     """Compares constant and learned variances of Figure 4."""
@@ -19,18 +17,23 @@ def _variances(says: str, objective: str, latent_size: int) -> Claim:
 
 
 def _is_tight(says: str, latent_size: int) -> Claim:
-    """Compares the lower bound of a model of Section 4.2 with its log evidence."""
+    """Compares the lower bound of a model of Section 4.2 with its log p(x), by AIS."""
     where = (SAMPLING, f"model.latent_size={latent_size}")
-    bound = quantity("ELBO", "lower_bound", *where)
-    evidence = quantity("log evidence", _EVIDENCE, *where)
+    bound = quantity("ELBO", "lower_bound_test", *where)
+    evidence = quantity("log p(x)", "log_evidence_test", *where)
     return Claim(says, "back-section4.2", bound, "equal", evidence, 1.0)
 
 
 def _are_level(says: str, latent_size: int) -> Claim:
-    """Compares what models of Section 4.2 reach, trained with the log evidence and the ELBO."""
+    """Compares the log p(x) of models of Section 4.2, by AIS."""
     size = f"model.latent_size={latent_size}"
-    evidence = quantity("log evidence", _EVIDENCE, "objective.name=log_evidence", size)
-    elbo = quantity("ELBO", _EVIDENCE, SAMPLING, size)
+    evidence, elbo = (
+        quantity(name, "log_evidence_test", f"objective.name={objective}", size)
+        for name, objective in (
+            ("trained with the log evidence", "log_evidence"),
+            ("trained with the ELBO", "sampling"),
+        )
+    )
     return Claim(says, "back-section4.2", evidence, "equal", elbo, 1.0)
 
 
@@ -71,7 +74,7 @@ CLAIMS = (
     ),
     *(
         _is_tight(
-            f"With {size} latents, a trained model's ELBO equals its log evidence (here: within"
+            f"With {size} latents, the ELBO of a trained model equals its log p(x) (here: within"
             " 1 nat).",
             size,
         )
@@ -79,8 +82,8 @@ CLAIMS = (
     ),
     *(
         _are_level(
-            f"With {size} latents, models trained with the log evidence and with the ELBO have the"
-            " same log evidence (here: within 1 nat).",
+            f"With {size} latents, training with the log evidence and with the ELBO gives the same"
+            " log p(x) (here: within 1 nat).",
             size,
         )
         for size in (2, 10)
