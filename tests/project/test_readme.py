@@ -99,5 +99,5 @@ def test_every_page_begins_with_what_it_answers(root):
 
 def test_nothing_is_left_to_fill_in(readme, root):
     for text in (readme, *(path.read_text() for path in (root / "docs").rglob("*.md"))):
-        assert "@@" not in text
+        assert "@@" not in text.replace("[C@@H]", "")  # chirality in SMILES
         assert "TODO" not in text
