@@ -121,11 +121,7 @@ def _chosen(filed: Sequence[Filed], filters: Sequence[str]) -> Sequence[Filed]:
     """Returns the runs that `--filter` chooses."""
     from launch.runs import select_runs
 
-    if not filters:
-        return filed
-    return select_runs(
-        filed, filters, lambda one: {"config": one.entry.part.config, **one.entry.settings}
-    )
+    return select_runs(filed, filters, lambda one: one.entry.settings) if filters else filed
 
 
 def _to_do(

@@ -41,8 +41,9 @@ class Entry:
 
     @property
     def settings(self) -> Overrides:
-        """What it changes as a run of the table: its part's overrides, and its own changes."""
-        return {**dict(text.split("=", 1) for text in self.part.overrides), **self.changes}
+        """What a filter knows: its config file, its part's overrides, and its own changes."""
+        overrides = dict(text.split("=", 1) for text in self.part.overrides)
+        return {"config": self.part.config, **overrides, **self.changes}
 
     @property
     def method(self) -> tuple[object, ...]:

@@ -54,6 +54,14 @@ class Table:
         return [view for view in self.shows if isinstance(view, kind)]
 
 
+def seed_overrides(number: int) -> tuple[tuple[str, ...], ...]:
+    """Returns the overrides of the seeds 0 to `number` - 1; 0, the default, has none.
+
+    For tables whose first records, of one seed, do not name it.
+    """
+    return tuple((f"seed={seed}",) if seed else () for seed in range(number))
+
+
 def shown_by(name: str, title: str, other: str) -> Table:
     """Returns a table or figure that is made from the runs of another one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch.ledger.papers.sfvae import NO_FACES, SPRITES
-from launch.ledger.table import Part, Table, shown_by
+from launch.ledger.table import Part, Table, seed_overrides, shown_by
 from launch.ledger.views import Curves, Measures, Pictures
 
 _MEASURED = "evaluations.steps=(4000,8000,12000,16000,20000,24000,28000,32000,36000)"
@@ -143,14 +143,8 @@ TABLES = (
         (
             Part(_BAGGINS, ("model.latent_size=2",), hours=0.15),
             *(
-                Part(
-                    f"{_BAGGINS}:laptop",
-                    ("model.latent_size=2",),
-                    (f"seed={seed}",) if seed else (),  # records of seed 0 do not name it
-                    _FEWER,
-                    hours=0.01,
-                )
-                for seed in range(_SEEDS)
+                Part(f"{_BAGGINS}:laptop", ("model.latent_size=2",), seed, _FEWER, hours=0.01)
+                for seed in seed_overrides(_SEEDS)
             ),
         ),
         shows=(
