@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-_SMALL = 64  # rows of a triangular matrix that are inverted together
+_SMALL = 31  # rows of a triangular matrix that are inverted together
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -67,12 +67,14 @@ class Units(NamedTuple):
     Attributes:
         order: their numbers in ascending order, then any, [H].
         signs: 1 where such a unit is active, -1 where it is not, then 0, [H].
-        level: which of `_PARTS` holds them.
+        counts: how many they are, [B].
+        examples: the numbers of the examples by their counts, [B].
     """
 
     order: Array
     signs: Array
-    level: Array
+    counts: Array
+    examples: Array
 
 
 def shares_units(decode: Any, batch_size: int) -> TypeGuard[DenseOutput]:
@@ -216,8 +218,7 @@ def _differing(active: Array, usual: Array) -> Units:
     order = jnp.sort(jnp.where(differs, numbers, numbers + size), axis=1) % size
     signs = jnp.where(jnp.take_along_axis(active, order, axis=1), 1.0, -1.0)
     signs = jnp.where(numbers < counts[:, None], signs, 0.0)
-    level = jnp.sum(counts[:, None] > jnp.array(_capacities(size)[:-1])[None, :], axis=1)
-    return Units(order, signs, level)
+    return Units(order, signs, counts, jnp.argsort(counts))
 
 
 def _capacities(size: int) -> list[int]:
@@ -245,24 +246,29 @@ def _change(layers: int, signs: Array, gathered: Any) -> Array:
     return half + half.T
 
 
-def _for_each_level(size: int, level: Array, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of a static capacity, the first one that holds all units."""
-    branches = [functools.partial(function, capacity) for capacity in _capacities(size)]
-    return jax.lax.switch(level, branches, *arguments)
+def _levels(units: Units, size: int) -> Iterator[tuple[int, Array, Array]]:
+    """Yields each capacity with the range of `units.examples` that need it and fit."""
+    start = jnp.zeros((), units.counts.dtype)
+    for capacity in _capacities(size):
+        end = jnp.sum(units.counts <= capacity)
+        yield capacity, start, end
+        start = end
 
 
 def _by_units(products: bool, kernels: Kernels, active: Array, usual: Array) -> Array:
     shared, layers = _shared(products, kernels, usual), len(kernels) - 1
+    units = _differing(active, usual)
+    results = jnp.zeros((len(active), *shared.base.shape), shared.base.dtype)
+    for capacity, start, end in _levels(units, len(usual)):
 
-    def of_some(capacity: int, order: Array, signs: Array) -> Array:
-        gathered = _gathered(shared, order[:capacity])
-        return shared.base + _change(layers, signs[:capacity], gathered)
+        def write(i: Array, results: Array, capacity: int = capacity) -> Array:
+            example = units.examples[i]
+            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
+            result = shared.base + _change(layers, signs, _gathered(shared, order))
+            return results.at[example].set(result)
 
-    def of_one(units: Units) -> Array:
-        return _for_each_level(len(usual), units.level, of_some, units.order, units.signs)
-
-    # One after another: XLA's batched products are slower on a CPU.
-    return jax.lax.map(of_one, _differing(active, usual))
+        results = jax.lax.fori_loop(start, end, write, results)
+    return results
 
 
 def _gradient_by_units(
@@ -270,26 +276,24 @@ def _gradient_by_units(
 ) -> Kernels:
     shared, pull = jax.vjp(lambda kernels: _shared(products, kernels, usual), kernels)
     layers = len(kernels) - 1
+    units = _differing(active, usual)
+    total = jax.tree.map(jnp.zeros_like, shared)
+    for capacity, start, end in _levels(units, len(usual)):
 
-    def add_some(
-        capacity: int, total: Shared, order: Array, signs: Array, cotangent: Array
-    ) -> Shared:
-        order = order[:capacity]
-        change = functools.partial(_change, layers, signs[:capacity])
-        ((inputs, paths, outputs, inner),) = jax.vjp(change, _gathered(shared, order))[1](cotangent)
-        at = order[:, None], order[None, :]
-        return total._replace(
-            inputs=total.inputs.at[order].add(inputs),
-            paths=total.paths.at[at].add(paths),
-            outputs=total.outputs.at[order].add(outputs),
-            inner=None if total.inner is None else total.inner.at[at].add(inner),
-        )
+        def add(i: Array, total: Shared, capacity: int = capacity) -> Shared:
+            example = units.examples[i]
+            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
+            change = functools.partial(_change, layers, signs)
+            _, back = jax.vjp(change, _gathered(shared, order))
+            ((inputs, paths, outputs, inner),) = back(cotangent[example])
+            at = order[:, None], order[None, :]
+            return Shared(
+                inputs=total.inputs.at[order].add(inputs),
+                paths=total.paths.at[at].add(paths),
+                outputs=total.outputs.at[order].add(outputs),
+                inner=None if total.inner is None else total.inner.at[at].add(inner),
+                base=total.base + cotangent[example],
+            )
 
-    def add_one(total: Shared, one: tuple[Units, Array]) -> tuple[Shared, None]:
-        units, cotangent = one
-        given = total, units.order, units.signs, cotangent
-        return _for_each_level(len(usual), units.level, add_some, *given), None
-
-    start = jax.tree.map(jnp.zeros_like, shared)._replace(base=jnp.sum(cotangent, axis=0))
-    total, _ = jax.lax.scan(add_one, start, (_differing(active, usual), cotangent))
+        total = jax.lax.fori_loop(start, end, add, total)
     return pull(total)[0]

@@ -253,7 +253,7 @@ def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
     """d(R R') = dR R' + its transpose. It takes one product, as does the gradient (G + G') R."""
     (rows,), (change,) = primals, tangent
     rows = _rounded(rows)
-    cross = matmul(change, rows.T)
+    cross = matmul(rows, change.T)
     return symmetric_product(rows), cross + cross.T
 
 
