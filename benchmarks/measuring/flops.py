@@ -35,9 +35,9 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> Flops:
 
     A matrix product or a convolution counts 2 for each multiply-add, except those with zeros from a
     convolution's padding or dilation. A Cholesky factorisation counts n^3 / 3, a triangular solve
-    of k columns n^2 k. A scan counts its body as often as it runs, a cond its largest branch,
-    with a note if it chooses from more than two, and a while loop, whose length is unknown, its
-    body once, with a note. Elementwise operations count nothing.
+    of k columns n^2 k. A scan counts its body as often as it runs. A cond counts its largest
+    branch, with the note `DATA_DECIDE` if it chooses from more than two, and a while loop, whose
+    length is unknown, its body once, with that note. Elementwise operations count nothing.
 
     Args:
         function: a function that JAX can trace.
@@ -67,16 +67,16 @@ def _of_equation(equation: core.JaxprEqn) -> Flops:
         return Flops(0, frozenset({f"{name} is not counted"}))
     if name == "cond":
         branches = [_of_jaxpr(branch.jaxpr) for branch in params["branches"]]
-        most = max(branches, key=lambda count: count.value)
-        sizes = len({branch.value for branch in branches})
-        return Flops(most.value, most.notes | {DATA_DECIDE}) if sizes > 2 else most
+        notes = frozenset().union(*(branch.notes for branch in branches))
+        sizes = {branch.value for branch in branches}
+        return Flops(max(sizes), notes | {DATA_DECIDE} if len(sizes) > 2 else notes)
     if name in _OF_ARRAY_CODE:
         return count_flops(functools.partial(equation.primitive.impl, **params), *_shapes(equation))
     inner = _total(_of_jaxpr(jaxpr) for jaxpr in _inner_jaxprs(params))
     if name == "scan":
         return Flops(params["length"] * inner.value, inner.notes)
     if name == "while" and inner.value:
-        return Flops(inner.value, inner.notes | {"a while loop is counted once"})
+        return Flops(inner.value, inner.notes | {DATA_DECIDE})
     return inner
 
 

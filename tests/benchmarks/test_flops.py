@@ -98,11 +98,15 @@ def test_loops_and_branches():
     def looped(x):
         return jax.lax.while_loop(lambda x: x[0] > 0, lambda x: x @ weights, x)
 
+    def seldom_looped(x):
+        return jax.lax.cond(x[0] > 0, lambda x: x @ weights @ weights, looped, x)
+
     x, one = jnp.ones(8), 2 * 8 * 8
     assert count_flops(scanned, x) == (5 * one, frozenset())
     assert count_flops(branched, x) == (2 * one, frozenset())
     assert count_flops(chosen, x) == (3 * one, {DATA_DECIDE})
-    assert count_flops(looped, x) == (one, frozenset({"a while loop is counted once"}))
+    assert count_flops(looped, x) == (one, {DATA_DECIDE})
+    assert count_flops(seldom_looped, x) == (2 * one, {DATA_DECIDE})
 
 
 def test_calls_of_every_kind_are_entered():

@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-_SMALL = 31  # rows of a triangular matrix that are inverted together
+# Rows of a triangular matrix that are inverted together. From 32 rows on, OpenBLAS would divide the
+# work between threads, which then keep a core busy while they wait for more.
+_SMALL = 31
 
 
 def matmul(a: Array, b: Array) -> Array:

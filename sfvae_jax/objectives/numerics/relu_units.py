@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -62,13 +62,13 @@ class Shared(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Units in which an example differs from most of the batch.
+    """Units in which each example differs from most of the batch.
 
     Attributes:
-        order: their numbers in ascending order, then any, [H].
-        signs: 1 where such a unit is active, -1 where it is not, then 0, [H].
+        order: their numbers in ascending order, then any, [B, H].
+        signs: 1 where such a unit is active, -1 where it is not, then 0, [B, H].
         counts: how many they are, [B].
-        examples: the numbers of the examples by their counts, [B].
+        examples: the numbers of the examples, those that differ least first, [B].
     """
 
     order: Array
@@ -246,29 +246,37 @@ def _change(layers: int, signs: Array, gathered: Any) -> Array:
     return half + half.T
 
 
-def _levels(units: Units, size: int) -> Iterator[tuple[int, Array, Array]]:
-    """Yields each capacity with the range of `units.examples` that need it and fit."""
-    start = jnp.zeros((), units.counts.dtype)
-    for capacity in _capacities(size):
-        end = jnp.sum(units.counts <= capacity)
-        yield capacity, start, end
+def _one_after_another(
+    units: Units, body: Callable[[Array, Array, Array, Any], Any], carry: Any
+) -> Any:
+    """Calls body(example, order, signs, carry) for each example; order and signs have r entries.
+
+    One after another, because XLA's batched products are slower on a CPU. Each capacity has a loop
+    of its own: with a `switch` in one loop for all, XLA would copy the carry for every example.
+    """
+    start = jnp.zeros((), jnp.int32)
+    for capacity in _capacities(units.order.shape[1]):
+
+        def of_one(number: Array, carry: Any, capacity: int = capacity) -> Any:
+            example = units.examples[number]
+            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
+            return body(example, order, signs, carry)
+
+        end = jnp.sum(units.counts <= capacity, dtype=jnp.int32)
+        carry = jax.lax.fori_loop(start, end, of_one, carry)
         start = end
+    return carry
 
 
 def _by_units(products: bool, kernels: Kernels, active: Array, usual: Array) -> Array:
     shared, layers = _shared(products, kernels, usual), len(kernels) - 1
-    units = _differing(active, usual)
+
+    def write(example: Array, order: Array, signs: Array, results: Array) -> Array:
+        change = _change(layers, signs, _gathered(shared, order))
+        return results.at[example].set(shared.base + change)
+
     results = jnp.zeros((len(active), *shared.base.shape), shared.base.dtype)
-    for capacity, start, end in _levels(units, len(usual)):
-
-        def write(i: Array, results: Array, capacity: int = capacity) -> Array:
-            example = units.examples[i]
-            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
-            result = shared.base + _change(layers, signs, _gathered(shared, order))
-            return results.at[example].set(result)
-
-        results = jax.lax.fori_loop(start, end, write, results)
-    return results
+    return _one_after_another(_differing(active, usual), write, results)
 
 
 def _gradient_by_units(
@@ -276,24 +284,20 @@ def _gradient_by_units(
 ) -> Kernels:
     shared, pull = jax.vjp(lambda kernels: _shared(products, kernels, usual), kernels)
     layers = len(kernels) - 1
-    units = _differing(active, usual)
-    total = jax.tree.map(jnp.zeros_like, shared)
-    for capacity, start, end in _levels(units, len(usual)):
 
-        def add(i: Array, total: Shared, capacity: int = capacity) -> Shared:
-            example = units.examples[i]
-            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
-            change = functools.partial(_change, layers, signs)
-            _, back = jax.vjp(change, _gathered(shared, order))
-            ((inputs, paths, outputs, inner),) = back(cotangent[example])
-            at = order[:, None], order[None, :]
-            return Shared(
-                inputs=total.inputs.at[order].add(inputs),
-                paths=total.paths.at[at].add(paths),
-                outputs=total.outputs.at[order].add(outputs),
-                inner=None if total.inner is None else total.inner.at[at].add(inner),
-                base=total.base + cotangent[example],
-            )
+    def add(example: Array, order: Array, signs: Array, total: Shared) -> Shared:
+        change = functools.partial(_change, layers, signs)
+        _, back = jax.vjp(change, _gathered(shared, order))
+        ((inputs, paths, outputs, inner),) = back(cotangent[example])
+        at = order[:, None], order[None, :]
+        return Shared(
+            inputs=total.inputs.at[order].add(inputs),
+            paths=total.paths.at[at].add(paths),
+            outputs=total.outputs.at[order].add(outputs),
+            inner=None if total.inner is None else total.inner.at[at].add(inner),
+            # Here, since XLA's sum over a first axis of long rows takes twenty times as long.
+            base=total.base + cotangent[example],
+        )
 
-        total = jax.lax.fori_loop(start, end, add, total)
-    return pull(total)[0]
+    start = jax.tree.map(jnp.zeros_like, shared)
+    return pull(_one_after_another(_differing(active, usual), add, start))[0]
