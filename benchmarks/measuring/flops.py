@@ -23,7 +23,7 @@ class Flops(NamedTuple):
 
     Attributes:
         value: twice the number of multiply-adds.
-        notes: what is not counted, or counted once although it may run more often.
+        notes: what is not counted, and `DATA_DECIDE` where the data decide how often it runs.
     """
 
     value: int
@@ -36,8 +36,9 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> Flops:
     A matrix product or a convolution counts 2 for each multiply-add, except those with zeros from a
     convolution's padding or dilation. A Cholesky factorisation counts n^3 / 3, a triangular solve
     of k columns n^2 k. A scan counts its body as often as it runs. A cond counts its largest
-    branch, with the note `DATA_DECIDE` if it chooses from more than two, and a while loop, whose
-    length is unknown, its body once, with that note. Elementwise operations count nothing.
+    branch, with the notes of all, and a while loop counts its body once. The note `DATA_DECIDE`
+    stands for a while loop, whose length is unknown, and for a cond whose branches have more than
+    two different counts. Elementwise operations count nothing.
 
     Args:
         function: a function that JAX can trace.

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# Rows of a triangular matrix that are inverted together. From 32 rows on, OpenBLAS would divide the
-# work between threads, which then keep a core busy while they wait for more.
+# Rows of a triangular matrix that are inverted together. From 32 rows on, SciPy's OpenBLAS divides
+# the work between threads, which then keep a core busy while they wait for more.
 _SMALL = 31
 
 

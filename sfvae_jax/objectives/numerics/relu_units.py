@@ -139,19 +139,36 @@ def _of_batch_fwd(products: bool, kernels: Kernels, active: Array) -> tuple[Arra
 
 
 def _of_batch_bwd(products: bool, kept: Any, cotangent: Array) -> tuple[Kernels, None]:
-    kernels, active = kept
+    return _gradient(products, *kept, cotangent), None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gradient(products: bool, kernels: Kernels, active: Array, cotangent: Array) -> Kernels:
     usual, few = _usual(active)
-
-    def by_layers() -> Kernels:
-        _, pull = jax.vjp(lambda kernels: _by_layers(products, kernels, active), kernels)
-        return pull(cotangent)[0]
-
-    def by_units() -> Kernels:
-        return _gradient_by_units(products, kernels, active, usual, cotangent)
-
-    return jax.lax.cond(few, by_units, by_layers), None
+    return jax.lax.cond(
+        few,
+        lambda: _gradient_by_units(products, kernels, active, usual, cotangent),
+        lambda: _gradient_by_layers(products, kernels, active, cotangent),
+    )
 
 
+def _gradient_fwd(products: bool, *arguments: Any) -> tuple[Kernels, Any]:
+    return _gradient(products, *arguments), arguments
+
+
+def _gradient_bwd(products: bool, kept: Any, change: Kernels) -> tuple[Kernels, None, Array]:
+    """Second derivatives, by the layers alone: loops of a traced length have no gradient."""
+    kernels, active, cotangent = kept
+    _, pull = jax.vjp(
+        lambda kernels, cotangent: _gradient_by_layers(products, kernels, active, cotangent),
+        kernels,
+        cotangent,
+    )
+    of_kernels, of_cotangent = pull(change)
+    return of_kernels, None, of_cotangent
+
+
+_gradient.defvjp(_gradient_fwd, _gradient_bwd)
 _of_batch.defvjp(_of_batch_fwd, _of_batch_bwd)
 
 
@@ -172,6 +189,13 @@ def _by_layers(products: bool, kernels: Kernels, active: Array) -> Array:
         flat = rows.reshape(-1, rows.shape[-1])
         rows = jnp.matmul(flat, kernel).reshape(*rows.shape[:-1], kernel.shape[-1])
     return rows
+
+
+def _gradient_by_layers(
+    products: bool, kernels: Kernels, active: Array, cotangent: Array
+) -> Kernels:
+    _, pull = jax.vjp(lambda kernels: _by_layers(products, kernels, active), kernels)
+    return pull(cotangent)[0]
 
 
 def _split(units: Array, kernels: Kernels) -> list[Array]:
@@ -249,9 +273,10 @@ def _change(layers: int, signs: Array, gathered: Any) -> Array:
 def _one_after_another(
     units: Units, body: Callable[[Array, Array, Array, Any], Any], carry: Any
 ) -> Any:
-    """Calls body(example, order, signs, carry) for each example; order and signs have r entries.
+    """Calls body(example, order, signs, carry) for each example.
 
-    One after another, because XLA's batched products are slower on a CPU. Each capacity has a loop
+    The last entries of order and signs, up to the capacity that holds all, have sign 0. One after
+    another, because XLA's batched products are slower on a CPU. Each capacity has a loop
     of its own: with a `switch` in one loop for all, XLA would copy the carry for every example.
     """
     start = jnp.zeros((), jnp.int32)

@@ -250,10 +250,10 @@ def _rounded(rows: Array) -> Array:
 
 @symmetric_product.defjvp
 def _symmetric_product_jvp(primals: Any, tangent: Any) -> tuple[Array, Array]:
-    """d(R R') = R dR' + its transpose. It takes one product, as does the gradient (G + G') R.
+    """d(R R') = R dR' + its transpose. It takes one product, as does the gradient (G + G')' R.
 
-    R stands first so that the gradient is (G + G')' R, whose first factor is transposed: for a
-    batch of these, XLA's CPU backend has the faster of its two kernels.
+    R stands first so that the gradient's first factor is transposed: for a batch of such products,
+    XLA's CPU backend takes the faster of its two kernels.
     """
     (rows,), (change,) = primals, tangent
     rows = _rounded(rows)

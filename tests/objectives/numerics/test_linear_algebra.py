@@ -28,7 +28,7 @@ def _lower(seed, size):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, 3, 67])  # 67 is halved into odd parts
 def test_inverse_and_log_det_are_numpys(float64, solver, size):
     matrices = _positive_definite(size, size)
     solve = jax.jit(jax.vmap(lambda matrix: inverse_and_log_det(matrix, solver)))
@@ -45,7 +45,7 @@ def test_triangular_inverse_is_numpys(float64, size):
     np.testing.assert_allclose(inverse, np.linalg.inv(matrices), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, 3, 67])
 def test_inverse_factor_is_triangular_and_numpys(float64, size):
     matrices = _positive_definite(size, size)
     factors = np.asarray(jax.jit(jax.vmap(inverse_factor))(jnp.array(matrices)))

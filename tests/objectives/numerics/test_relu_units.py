@@ -77,7 +77,7 @@ def _value_and_gradient(products, kernels, active, cotangent):
     "differing",
     [
         (0, 1, 2, 3, 0, 0, 1, 2),  # at most an eighth
-        (0, 2, 4, 6, 9, 1, 10, 0),  # a quarter and five twelfths, in two groups
+        (0, 2, 4, 6, 9, 1, 10, 0),  # up to a quarter and five twelfths, in several loops
         (24, 0, 0, 1, 1, 0, 0, 0),  # one example has no unit in common with the others
         (12, 12, 12, 12, 12, 12, 12, 12),  # too many
     ],
@@ -101,6 +101,25 @@ def test_value_and_gradient_of_a_batch_are_those_of_its_examples(differing, prod
     gradients = [_gradient(numpy_kernels, *pair) for pair in zip(active, of_rows, strict=True)]
     for own, *by_example in zip(gradient, *gradients, strict=True):
         np.testing.assert_allclose(own, np.sum(by_example, axis=0), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_second_derivatives_are_those_of_the_layers(products, float64):
+    rng = np.random.default_rng(2)
+    kernels = tuple(kernel for kernel, _ in _layers(rng))
+    active = jnp.array(_active((0, 2, 4, 6, 9, 1, 10, 0), rng))
+    assert relu_units._usual(active)[1]
+
+    def slope(of_batch, kernels):
+        gradient = jax.grad(lambda kernels: jnp.sum(of_batch(products, kernels, active) ** 2))
+        return sum(jnp.sum(leaf) for leaf in gradient(kernels))
+
+    found, expected = (
+        jax.jit(jax.grad(functools.partial(slope, of_batch)))(kernels)
+        for of_batch in (relu_units._of_batch, relu_units._by_layers)
+    )
+    for own, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, others, rtol=1e-9, atol=1e-12 * np.max(np.abs(others)))
 
 
 @pytest.mark.parametrize("activation", [None, jax.nn.sigmoid])
