@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +54,7 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> Flops:
     return _total(_of_equation(equation) for equation in jaxpr.eqns)
 
 
-def _total(counts: Iterator[Flops]) -> Flops:
+def _total(counts: Iterable[Flops]) -> Flops:
     counts = list(counts)
     notes = frozenset().union(*(count.notes for count in counts))
     return Flops(sum(count.value for count in counts), notes)
@@ -68,7 +68,7 @@ def _of_equation(equation: core.JaxprEqn) -> Flops:
         return Flops(0, frozenset({f"{name} is not counted"}))
     if name == "cond":
         branches = [_of_jaxpr(branch.jaxpr) for branch in params["branches"]]
-        notes = frozenset().union(*(branch.notes for branch in branches))
+        notes = _total(branches).notes
         sizes = {branch.value for branch in branches}
         return Flops(max(sizes), notes | {DATA_DECIDE} if len(sizes) > 2 else notes)
     if name in _OF_ARRAY_CODE:

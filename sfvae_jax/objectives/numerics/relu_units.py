@@ -275,8 +275,8 @@ def _one_after_another(
 ) -> Any:
     """Calls body(example, order, signs, carry) for each example.
 
-    The last entries of order and signs, up to the capacity that holds all, have sign 0. One after
-    another, because XLA's batched products are slower on a CPU. Each capacity has a loop
+    order and signs are an example's own up to the first capacity that holds its units. The examples
+    follow one another because XLA's batched products are slower on a CPU. Each capacity has a loop
     of its own: with a `switch` in one loop for all, XLA would copy the carry for every example.
     """
     start = jnp.zeros((), jnp.int32)
