@@ -41,10 +41,10 @@ from sfvae_jax.runtime.signals import Stopped, StopSignals, let_interrupts_end_t
 
 if __name__ == "__main__":
     let_interrupts_end_the_process()  # before JAX is imported, which takes seconds
+    gc.disable()  # until all is imported, in `_run`; searches take a tenth of the start
     # A setting of the whole process; callers of `train` keep their own.
     if computes_on_cpu():
         keep_freed_memory()
-    gc.disable()  # until all is imported, in `_run`; searches take a tenth of the start
 
 import logging
 import sys

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # Names of glibc's malloc.h, and of Linux's mman.h.
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _MADV_HUGEPAGE = 14
 _LARGE_PAGE = 2 * 2**20
 # What JAX's packages for accelerators install.
@@ -25,15 +25,17 @@ def computes_on_cpu() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep freed memory for later allocations, in pages of 2 MiB.
+    """Keeps memory that JAX's CPU backend frees for later calls, in pages of 2 MiB.
 
     XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes blocks above
     32 MiB from the kernel and gives them back, and the kernel clears them, 4 KiB at a time, at
     every first use: for convolutional networks that takes longer than the arithmetic. The price is
     that the process keeps its largest size to its end. Large pages save look-ups of addresses.
 
-    A program must call this before JAX has devices: a thread of theirs that has allocated memory
-    keeps an arena of its own, which gives large blocks back to the kernel in any case.
+    Only the main thread's arena can hold blocks above 64 MiB; other threads take them from the
+    kernel in any case. So this imports JAX and lets it compute on the CPU in the thread that calls
+    it (`jax_cpu_enable_async_dispatch=False`). It must be called before JAX has devices, and the
+    main thread must call the large computations.
 
     Returns:
         Whether the C library has these settings; if not, nothing changes.
@@ -43,12 +45,20 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # the C library is not glibc
         return False
-    # Arenas other than the first cannot grow beyond 64 MiB and would use the kernel after all.
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
+    # Threads keep arenas of their own: they would wait for each other in a common one, and longer
+    # the more small pieces the compiler has left in it.
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1))
     kept = all([mallopt(name, value) == 1 for name, value in settings])
     if kept:
         _ask_for_large_pages((host_memory() or 0) // 2)  # the kernel refuses what it cannot have
+        _compute_in_the_calling_thread()
     return kept
+
+
+def _compute_in_the_calling_thread() -> None:
+    import jax  # takes half a second, which not every caller of this module needs
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _ask_for_large_pages(size: int) -> None:

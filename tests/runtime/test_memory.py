@@ -8,25 +8,42 @@ import pytest
 
 from sfvae_jax.runtime import memory
 
+# The page faults of the third call of `touch`, which needs an array of 64 MiB or more.
 PROGRAM = """
 import resource, sys
 if sys.argv[1] == "keep":
     from sfvae_jax.runtime.memory import keep_freed_memory
     if not keep_freed_memory():
         sys.exit(3)
-def touch():
+{touch}
+def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    bytearray(64 * 2**20)[::4096]
+    touch()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-touch()
-print(touch())
+faults(), faults()
+print(faults())
 """
+TOUCHES = {
+    "python": """
+def touch():
+    bytearray(64 * 2**20)[::4096]
+""",
+    # Long enough that JAX would give it to a thread of its own.
+    "jax": """
+import jax, jax.numpy as jnp
+x = jnp.ones(5_000)
+product = jax.jit(lambda x: jnp.sin(jnp.outer(x, x)))
+def touch():
+    product(x).block_until_ready()
+""",
+}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
-def test_a_second_large_array_takes_no_new_pages(root):
+@pytest.mark.parametrize("by", TOUCHES)
+def test_later_large_arrays_take_no_new_pages(root, by):
     def faults(how):
-        command = [sys.executable, "-c", PROGRAM, how]
+        command = [sys.executable, "-c", PROGRAM.format(touch=TOUCHES[by]), how]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True)
         if done.returncode == 3:
             pytest.skip("not glibc")
@@ -38,8 +55,7 @@ def test_a_second_large_array_takes_no_new_pages(root):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
-def test_the_command_sets_it_before_jax_has_threads(root):
-    """Their arenas would use the kernel for large blocks."""
+def test_the_command_sets_it_before_jax_has_devices(root):
     program = """
 import json, runpy, sys
 from sfvae_jax.runtime import memory
