@@ -25,17 +25,18 @@ def computes_on_cpu() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Keeps memory that JAX's CPU backend frees for later calls, in pages of 2 MiB.
+    """Keeps freed memory for later calls of JAX's CPU backend, in pages of 2 MiB.
 
     XLA's CPU backend allocates the temporary arrays of every call anew. glibc takes blocks above
     32 MiB from the kernel and gives them back, and the kernel clears them, 4 KiB at a time, at
     every first use: for convolutional networks that takes longer than the arithmetic. The price is
     that the process keeps its largest size to its end. Large pages save look-ups of addresses.
 
-    Only the main thread's arena can hold blocks above 64 MiB; other threads take them from the
-    kernel in any case. So this imports JAX and lets it compute on the CPU in the thread that calls
-    it (`jax_cpu_enable_async_dispatch=False`). It must be called before JAX has devices, and the
-    main thread must call the large computations.
+    Only the main thread's arena keeps all of its memory. Those of other threads consist of parts of
+    64 MiB, which go back to the kernel when they are empty, and larger blocks come from the kernel.
+    So this imports JAX, and lets it compute on the CPU in the thread that calls a computation
+    (`jax_cpu_enable_async_dispatch=False`), unless there are several devices. The main thread must
+    call this, before JAX has devices, and later the large computations.
 
     Returns:
         Whether the C library has these settings; if not, nothing changes.
@@ -45,7 +46,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # the C library is not glibc
         return False
-    # Threads keep arenas of their own: they would wait for each other in a common one, and longer
+    # Threads have arenas of their own: in a common one they would wait for each other, and longer
     # the more small pieces the compiler has left in it.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1))
     kept = all([mallopt(name, value) == 1 for name, value in settings])

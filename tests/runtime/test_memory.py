@@ -55,7 +55,7 @@ def test_later_large_arrays_take_no_new_pages(root, by):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
-def test_the_command_sets_it_before_jax_has_devices(root):
+def test_the_command_sets_it_before_jax_is_imported(root):
     program = """
 import json, runpy, sys
 from sfvae_jax.runtime import memory
