@@ -34,14 +34,14 @@ from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.training.options import PARALLELISMS
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import TrainState, create_state, make_optimizer
+from sfvae_jax.training.state import TrainState, create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 
 CALLS = 50  # of the step that does nothing, in a turn
 STEPS = 100  # in a call, and in a turn, of real steps
 
 
-def _nothing(state: TrainState, batch: Array) -> tuple[TrainState, dict[str, Array]]:
+def _nothing(state: TrainState, batch: Array, _rng: Array) -> tuple[TrainState, dict[str, Array]]:
     return state, {"seen": jax.lax.pmean(batch.astype(np.float32).mean(), AXIS_NAME)}
 
 
@@ -56,9 +56,10 @@ class Measured:
         optimizer = make_optimizer(config.train)
         step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
         size = config.train.batch_size
+        rng = make_keys(config.seed).training
         self._indices = data.batch_indices(0, len(images), size, 0, STEPS)
         self._real, self._idle = (
-            ParallelSteps(function, images, size, parallelism=parallelism)
+            ParallelSteps(function, images, size, rng, parallelism=parallelism)
             for function in (step, _nothing)
         )
         state = create_state(config, model, optimizer, images.shape[1:])

@@ -43,6 +43,7 @@ from sfvae_jax.training.state import (
     TrainState,
     create_state,
     is_finite,
+    make_keys,
     make_optimizer,
 )
 from sfvae_jax.training.step import is_recorded, make_train_step
@@ -131,7 +132,8 @@ def train(
     step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     with memory_for("the training examples", _FEWER_EXAMPLES):
         on_device = examples if isinstance(examples, np.ndarray) else None
-        steps = ParallelSteps(step_fn, on_device, batch_size, parallelism=config.train.parallelism)
+        rng, parallelism = make_keys(config.seed).training, config.train.parallelism
+        steps = ParallelSteps(step_fn, on_device, batch_size, rng, parallelism=parallelism)
     validation = None if held_out is None else Validation(config, model, held_out)
     state = create_state(config, model, optimizer, shape)
     if config.train.decoder_from and last_step(files.checkpoints) is None:

@@ -23,12 +23,11 @@ def value_and_grad(
         config: a resolved config.
         data_shape: the shape of one example.
     """
-    model = models.build(config, data_shape)
+    take_gradient = build_gradient(config, models.build(config, data_shape), axis_name=None)
 
     def step(params: Any, rng: Array, x: Array) -> tuple[Array, Any]:
-        take_gradient = build_gradient(config, model, rng, axis_name=None)
         state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=())
-        gradient, metrics, _ = take_gradient(state, x)
+        gradient, metrics, _ = take_gradient(state, x, rng)
         return metrics["loss"], gradient
 
     return step

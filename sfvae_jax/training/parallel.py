@@ -17,13 +17,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sfvae_jax.errors import UsageError
 from sfvae_jax.training.losses.base import Metrics
-from sfvae_jax.training.state import TrainState
+from sfvae_jax.training.state import TrainState, TrainStep
 
 AXIS_NAME = "batch"
 
-# (state, batches of this process [S, b, ...], how many of them to take) -> (state, metrics), on the
-# devices of this process
-_Call = Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
+# (state, batches of this process [S, b, ...], how many of them to take, the key's numbers)
+# -> (state, metrics), on the devices of this process
+_Call = Callable[[TrainState, np.ndarray, int, np.ndarray], tuple[TrainState, Metrics]]
 
 
 def all_devices() -> list[Any]:
@@ -100,9 +100,10 @@ class ParallelSteps:
 
     def __init__(
         self,
-        train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+        train_step: TrainStep,
         examples: np.ndarray | None,
         batch_size: int,
+        rng: Array,
         devices: Sequence[Any] | None = None,
         *,
         parallelism: str = "pmap",
@@ -110,9 +111,11 @@ class ParallelSteps:
         """Copies the examples, if any, to the devices of this process.
 
         Args:
-            train_step: takes the state and a device's share of a batch; its axis is `AXIS_NAME`.
+            train_step: takes the state, a device's share of a batch, and `rng`; its axis is
+                `AXIS_NAME`.
             examples: those that the devices shall hold; None if calls send them.
             batch_size: number of examples on all devices together.
+            rng: the key of the training.
             devices: those that share a batch, grouped by process; None for all of all processes.
             parallelism: one of `options.PARALLELISMS`.
 
@@ -127,6 +130,8 @@ class ParallelSteps:
         self._everywhere = _alike_on(local)
         by = {"pmap": _by_pmap, "jit": _by_jit}[parallelism]
         self._call = by(train_step, examples, devices, self._everywhere)
+        # In numbers: an array on one process's device is no argument for the devices of several.
+        self._rng = jax.device_get(jax.random.key_data(rng))
 
     def place(self, state: TrainState) -> TrainState:
         """Copies the state to all devices of this process; the steps require this."""
@@ -153,17 +158,18 @@ class ParallelSteps:
         if number < longest:
             unused = np.zeros((longest - number, *batches.shape[1:]), batches.dtype)
             batches = np.concatenate([batches, unused])
-        state, metrics = self._call(state, batches, number)
+        state, metrics = self._call(state, batches, number, self._rng)
         return state, {name: of[:number] for name, of in jax.device_get(metrics).items()}
 
 
 def _steps(
-    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    train_step: TrainStep,
     examples_at: Callable[[Array, Array], Array],
-) -> Callable[[TrainState, Array | None, Array, Array], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Array | None, Array, Array, Array], tuple[TrainState, Metrics]]:
     """Returns the program of one device: a step for each of its first batches.
 
-    How many is an argument, so that calls of all lengths share one compiled program.
+    How many, and the key, are arguments, so that calls of all lengths and runs of all seeds share
+    one compiled program.
 
     Args:
         train_step: that of one device.
@@ -171,12 +177,15 @@ def _steps(
     """
 
     def steps(
-        state: TrainState, examples: Array | None, batches: Array, number: Array
+        state: TrainState, examples: Array | None, batches: Array, number: Array, key_data: Array
     ) -> tuple[TrainState, Metrics]:
         # batches: indices [S, b], or examples [S, b, ...]
+        rng = jax.random.wrap_key_data(key_data)
+
         @jax.jit  # so that eval_shape and the loop share one trace
         def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
-            return train_step(state, batch if examples is None else examples_at(examples, batch))
+            batch = batch if examples is None else examples_at(examples, batch)
+            return train_step(state, batch, rng)
 
         def nth(n: Array, before: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = one(before[0], batches[n])
@@ -192,7 +201,7 @@ def _steps(
 
 
 def _by_pmap(
-    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    train_step: TrainStep,
     examples: np.ndarray | None,
     devices: Sequence[Any],
     local: NamedSharding,
@@ -200,7 +209,7 @@ def _by_pmap(
     run = jax.pmap(
         _steps(train_step, lambda examples, indices: examples[indices]),
         axis_name=AXIS_NAME,
-        in_axes=(None, None, 0, None),
+        in_axes=(None, None, 0, None, None),
         out_axes=(None, None),
         devices=devices,
         donate_argnums=0,
@@ -208,26 +217,28 @@ def _by_pmap(
     held = None if examples is None else jax.device_put(examples, local)
     num_local = len(local.device_set)
 
-    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
+    def call(
+        state: TrainState, batches: np.ndarray, number: int, key_data: np.ndarray
+    ) -> tuple[TrainState, Metrics]:
         num_steps, num_examples = batches.shape[:2]
         shares = (num_local, num_examples // num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
-        return run(state, held, shared, number)
+        return run(state, held, shared, number, key_data)
 
     return call
 
 
 def _by_jit(
-    train_step: Callable[[TrainState, Array], tuple[TrainState, Metrics]],
+    train_step: TrainStep,
     examples: np.ndarray | None,
     devices: Sequence[Any],
     local: NamedSharding,
 ) -> _Call:
     everywhere = _alike_on(devices)
     alike = PartitionSpec()
-    specs = (alike, PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME), alike)
+    specs = (alike, PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME), alike, alike)
     shardings = tuple(NamedSharding(everywhere.mesh, spec) for spec in specs)
-    of_state, of_examples, of_batches, _ = shardings
+    of_state, of_examples, of_batches, *_ = shardings
     program = jax.shard_map(
         _steps(train_step, functools.partial(_exchanged, num_devices=len(devices))),
         mesh=everywhere.mesh,
@@ -239,11 +250,14 @@ def _by_jit(
     held = None if examples is None else _divided(examples, of_examples)
     alone = len(devices) == len(local.device_set)
 
-    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
+    def call(
+        state: TrainState, batches: np.ndarray, number: int, key_data: np.ndarray
+    ) -> tuple[TrainState, Metrics]:
         if alone:
-            return run(state, held, batches, number)
+            return run(state, held, batches, number, key_data)
         batches = jax.make_array_from_process_local_data(of_batches, batches)
-        return _joined(run(_joined(state, of_state), held, batches, number), local)
+        joined = _joined(state, of_state)
+        return _joined(run(joined, held, batches, number, key_data), local)
 
     return call
 

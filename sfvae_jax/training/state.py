@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jax import Array
 
 from sfvae_jax.models import Model
 from sfvae_jax.objectives import OBJECTIVES
+from sfvae_jax.objectives.reduction import Metrics
 from sfvae_jax.training.learning_rate import learning_rate
 from sfvae_jax.training.normalization.spectral import Vectors, start_vectors
 from sfvae_jax.training.updates import ema
@@ -45,6 +47,10 @@ class TrainState:
     plateau: Any = dataclasses.field(default_factory=lambda: start_plateau())
     best: Any = dataclasses.field(default_factory=dict)
     average: Any = dataclasses.field(default_factory=dict)
+
+
+# (state, stored examples [B, ...], the training's key) -> (state, metrics)
+TrainStep = Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""The train step: a pure function (state, batch) -> (state, metrics)."""
+"""The train step: a pure function (state, batch, key) -> (state, metrics)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sfvae_jax.training.microbatch import (
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.normalization.spectral import Vectors
 from sfvae_jax.training.schedules import make_schedules
-from sfvae_jax.training.state import TrainState, make_keys
+from sfvae_jax.training.state import TrainState, TrainStep
 from sfvae_jax.training.updates import ema
 
 log = logging.getLogger("sfvae_jax")
@@ -46,14 +46,15 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     axis_name: str,
-) -> Callable[[TrainState, Array], tuple[TrainState, Metrics]]:
+) -> TrainStep:
     """Returns the step that minimises a config's objective, averaged over the batch.
 
-    The step takes one device's share of the stored examples. The example at place i of the batch
-    draws from `fold_in(fold_in(rng, step), i)` with the training key of the config's seed, and
-    gradients and metrics are means over the named axis: one device with batch B and D devices with
-    B/D each take the same step. So do chunks of `train.microbatch` examples. The norms among the
-    metrics are `NOT_RECORDED` where `is_recorded` is false.
+    The step takes one device's share of the stored examples, and the training key `rng` of the
+    config's seed, which is an argument so that all seeds share one compiled program. The example at
+    place i of the batch draws from `fold_in(fold_in(rng, step), i)`, and gradients and metrics are
+    means over the named axis: one device with batch B and D devices with B/D each take the same
+    step. So do chunks of `train.microbatch` examples. The norms among the metrics are
+    `NOT_RECORDED` where `is_recorded` is false.
 
     Args:
         config: resolved.
@@ -61,10 +62,10 @@ def make_train_step(
         optimizer: turns gradients into updates.
         axis_name: axis over which the batch is shared.
     """
-    take_gradient = build_gradient(config, model, make_keys(config.seed).training, axis_name)
+    take_gradient = build_gradient(config, model, axis_name)
 
-    def train_step(state: TrainState, stored: Array) -> tuple[TrainState, Metrics]:
-        grads, metrics, (vectors, moments) = take_gradient(state, stored)
+    def train_step(state: TrainState, stored: Array, rng: Array) -> tuple[TrainState, Metrics]:
+        grads, metrics, (vectors, moments) = take_gradient(state, stored, rng)
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         scale = state.plateau.scale
@@ -93,19 +94,18 @@ def make_train_step(
 def build_gradient(
     config: ml_collections.ConfigDict,
     model: Model,
-    rng: Array,
     axis_name: str | None,
-) -> Callable[[TrainState, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
+) -> Callable[[TrainState, Array, Array], tuple[Any, Metrics, tuple[Vectors, Any]]]:
     """Returns the function that computes the gradient of a step on one device.
 
-    It takes the state and the stored examples, and returns the gradient, the metrics, and the
-    vectors of spectral normalisation and moments of BatchNorm to go on with. Gradient and metrics
-    of the whole batch are the means over the devices.
+    It takes the state, the stored examples, and the key of the training, into which it folds the
+    step. It returns the gradient, the metrics, and the vectors of spectral normalisation and
+    moments of BatchNorm to go on with. Gradient and metrics of the whole batch are the means over
+    the devices.
 
     Args:
         config: resolved.
         model: the one that it describes.
-        rng: key of the training, into which the step is folded.
         axis_name: axis over which the batch is shared; None for a batch on one device.
     """
     batch_loss = build_loss(config, axis_name)
@@ -116,7 +116,9 @@ def build_gradient(
     family = POSTERIORS[config.posterior.name]
     at_center = info.deterministic or not family.has_density or family.of_decoder is not None
 
-    def take_gradient(state: TrainState, stored: Array) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
+    def take_gradient(
+        state: TrainState, stored: Array, rng: Array
+    ) -> tuple[Any, Metrics, tuple[Vectors, Any]]:
         step_rng = jax.random.fold_in(rng, state.step)
         keys = example_keys(step_rng, len(stored), axis_name)
         x = _as_seen(config.data, keys, stored)

@@ -1,5 +1,7 @@
 """Gradients by chunks: the whole batch's for every objective that allows it, in less memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from sfvae_jax.training.microbatch import (
     tangent_bytes,
 )
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps, check_shares
-from sfvae_jax.training.state import create_state
+from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import make_train_step
 
 SMALL = {
@@ -68,7 +70,8 @@ def _abstract(shape, **changes):
 
 def _shared(step):
     """A step of which the batch is [devices, share, ...], without any device for it."""
-    return jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
+    keyed = functools.partial(step, rng=make_keys(0).training)
+    return jax.vmap(keyed, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
 
 
 def _images(number, shape):
@@ -107,7 +110,8 @@ def test_moments_of_batch_norm_are_of_the_whole_batch():
         config, step, state = _build(
             shape, **changes, **{"train.batch_size": 8, "train.microbatch": microbatch}
         )
-        step = ParallelSteps(step, _images(8, shape), 8, jax.local_devices()[:num_devices])
+        rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
+        step = ParallelSteps(step, _images(8, shape), 8, rng, devices)
         indices = data.batch_indices(config.seed, 8, 8, 0, 2)
         state, metrics = step(step.place(state), indices)
         results.append(jax.device_get((state.params, state.batch_stats, metrics)))

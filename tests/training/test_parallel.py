@@ -1,5 +1,7 @@
 """Steps by pmap and by jit: the same bits, from a whole data set or a part of it on each device."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,14 @@ from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.options import PARALLELISMS
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state
+from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import make_train_step
 
 SHAPE = (6, 5)
 NUM_IMAGES = 23  # which two devices cannot share evenly
 
 
-def _seen(state, batch):
+def _seen(state, batch, _rng):
     """A step that counts, and whose metric is the whole batch."""
     return state + 1, {"seen": jax.lax.all_gather(batch, AXIS_NAME, tiled=True)}
 
@@ -55,9 +57,9 @@ def test_devices_see_the_examples_of_the_indices(parallelism, num_devices, dtype
         examples[::2, 0] = -0.0
         examples[1::2, 1] = np.nan
     indices = np.array([[22, 0, 0, 11, 12, 1], [5, 22, 13, 21, 4, 22]])
-    devices = jax.local_devices()[:num_devices]
+    rng, devices = make_keys(0).training, jax.local_devices()[:num_devices]
     for held, batches in ((examples, indices), (None, examples[indices])):
-        steps = ParallelSteps(_seen, held, 6, devices, parallelism=parallelism)
+        steps = ParallelSteps(_seen, held, 6, rng, devices, parallelism=parallelism)
         state, metrics = steps(steps.place(jnp.zeros((), jnp.int32)), batches)
         assert int(state) == 2
         np.testing.assert_array_equal(_bits(metrics["seen"]), _bits(examples[indices]))
@@ -66,13 +68,13 @@ def test_devices_see_the_examples_of_the_indices(parallelism, num_devices, dtype
 def test_by_jit_each_device_holds_its_part(monkeypatch):
     """12 of 23 images and the other 11 with one of zeros; by pmap both hold all 23."""
     images = np.random.default_rng(0).integers(1, 256, (NUM_IMAGES, 4), np.uint8)
-    placed = []
+    placed, rng = [], make_keys(0).training
     for name in ("device_put", "make_array_from_callback"):
         place = getattr(jax, name)
         note = lambda *args, place=place: placed.append(place(*args)) or placed[-1]  # noqa: E731
         monkeypatch.setattr(jax, name, note)
     for parallelism in PARALLELISMS:
-        ParallelSteps(_seen, images, 2, jax.local_devices(), parallelism=parallelism)
+        ParallelSteps(_seen, images, 2, rng, jax.local_devices(), parallelism=parallelism)
     whole, divided = ([np.asarray(s.data) for s in array.addressable_shards] for array in placed)
     for shard in whole:
         np.testing.assert_array_equal(shard, images)
@@ -93,8 +95,8 @@ def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, 
     step, start, images, indices = _training(tiny_config(**{"objective.name": objective}), 5)
     results = []
     for parallelism in PARALLELISMS:
-        devices = jax.local_devices()[:1]
-        steps = ParallelSteps(step, images, 8, devices, parallelism=parallelism)
+        rng, devices = make_keys(0).training, jax.local_devices()[:1]
+        steps = ParallelSteps(step, images, 8, rng, devices, parallelism=parallelism)
         state, first = steps(steps.place(start), indices[:3])
         results.append(jax.device_get((first, *steps(state, indices[3:]))))
     assert int(results[0][1].step) == 5
@@ -102,11 +104,27 @@ def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, 
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)
+def test_runs_of_all_seeds_share_their_programs(tiny_config, tmp_path, caplog, parallelism):
+    """A run of another seed reads from the compilation cache all that it needs."""
+    found = []
+    for seed in (1, 2):
+        caplog.clear()
+        config = tiny_config(seed=seed, **{"train.parallelism": parallelism})
+        with caplog.at_level(logging.DEBUG, "jax._src.compiler"):
+            train(config, tmp_path / str(seed))
+        logged = caplog.text.lower()
+        found.append([logged.count(f"compilation cache {what}") for what in ("hit", "miss")])
+    hits, misses = found[1]
+    assert hits
+    assert not misses
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS)
 def test_calls_of_all_lengths_share_a_program(tiny_config, compiled, parallelism):
     """Six steps in calls of 3, 1 and 2 have the bits of those in two calls of 3."""
     step, start, images, indices = _training(tiny_config(), 6)
-    devices = jax.local_devices()[:2]
-    steps = ParallelSteps(step, images, 8, devices, parallelism=parallelism)
+    rng, devices = make_keys(0).training, jax.local_devices()[:2]
+    steps = ParallelSteps(step, images, 8, rng, devices, parallelism=parallelism)
     state, rows = steps.place(start), []
     for first in (0, 3):
         state, metrics = steps(state, indices[first : first + 3])

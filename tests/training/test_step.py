@@ -28,7 +28,8 @@ def _steps(config, num_devices, *, num_images=24, optimizer=None, state=None):
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
     devices = jax.local_devices()[:num_devices]
     assert len(devices) == num_devices
-    steps = ParallelSteps(step, images, config.train.batch_size or num_images, devices)
+    size, rng = config.train.batch_size or num_images, make_keys(config.seed).training
+    steps = ParallelSteps(step, images, size, rng, devices)
     return steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 
@@ -204,9 +205,10 @@ def test_layers_are_multiplied_as_asked_and_systems_in_full(tiny_config, precisi
     config = resolve(tiny_config(**changes, **{"objective.name": "sampling_free"}))
     model, optimizer = models.build(config, SHAPE), optax.adam(1e-2)
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    step = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME)
+    step = jax.vmap(step, in_axes=(None, 0, None), out_axes=None, axis_name=AXIS_NAME)
     state = create_state(config, model, optimizer, SHAPE)
-    text = jax.jit(step).lower(state, np.zeros((1, 6, *SHAPE), np.uint8)).as_text()
+    images = np.zeros((1, 6, *SHAPE), np.uint8)
+    text = jax.jit(step).lower(state, images, make_keys(config.seed).training).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     systems = [line for line in products if "6x4x4xf32" in line]
     layers = [line for line in products if re.search("[<x]6x30xf32>, tensor<30x8xf32>", line)]

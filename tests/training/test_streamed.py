@@ -13,7 +13,7 @@ from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.state import create_state
+from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import make_train_step
 
 CHANGES = {
@@ -89,7 +89,7 @@ def test_devices_share_streamed_batches(tiny_config):
     indices = data.index_batches(order, 0, (5, 6))
     streamed = data.example_batches(images, order, 0, (5, 6), last=6, longest=5)
     for stored, batches in ((images.all(), indices), (None, streamed)):
-        steps = ParallelSteps(step, stored, 16, devices)
+        steps = ParallelSteps(step, stored, 16, make_keys(config.seed).training, devices)
         state = steps.place(create_state(config, model, optimizer, shape))
         for batch in batches:
             state, metrics = steps(state, batch)

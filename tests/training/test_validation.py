@@ -14,7 +14,7 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.train import train
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_optimizer
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 from sfvae_jax.training.validation import Validation
 
@@ -140,7 +140,8 @@ def test_a_reduced_rate_reduces_the_update(tiny_config):
     optimizer = optax.sgd(1e-2)
     state = create_state(config, model, optimizer, (6, 5))
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, IMAGES, 10, jax.local_devices()[:1])
+    rng, devices = make_keys(config.seed).training, jax.local_devices()[:1]
+    steps = ParallelSteps(step, IMAGES, 10, rng, devices)
     state = jax.tree.map(np.array, state)
     moves = []
     for scale in (1.0, 0.5):

@@ -14,7 +14,7 @@ from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state
+from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import make_train_step
 
 SHAPE = (16, 16, 1)
@@ -35,7 +35,8 @@ def _start(config, num_devices=1, state=None):
     model = models.build(config, SHAPE)
     optimizer = optax.sgd(1e-3)
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, IMAGES, 8, jax.local_devices()[:num_devices])
+    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
+    steps = ParallelSteps(step, IMAGES, 8, rng, devices)
     return model, steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 

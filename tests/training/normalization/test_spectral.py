@@ -10,7 +10,7 @@ from sfvae_jax.config import resolve
 from sfvae_jax.objectives import spectral_normalize
 from sfvae_jax.training.normalization.spectral import start_vectors
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_optimizer
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 
 
@@ -64,7 +64,8 @@ def test_one_iteration_a_step_follows_the_weights(tiny_config):
     model = models.build(config, (6, 5))
     optimizer = make_optimizer(config.train)
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, images, 24, jax.local_devices()[:1])
+    rng, devices = make_keys(config.seed).training, jax.local_devices()[:1]
+    steps = ParallelSteps(step, images, 24, rng, devices)
     state = steps.place(create_state(config, model, optimizer, (6, 5)))
     before = jax.device_get(state.params)["params"]["decoder"]
     state, _ = steps(state, data.batch_indices(0, 24, 24, 0, 60))

@@ -11,7 +11,7 @@ import pytest
 from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_optimizer
+from sfvae_jax.training.state import create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 from sfvae_jax.training.updates.transformation import decay_mask
 
@@ -68,7 +68,8 @@ def _step(config, num_devices=1, optimizer=None):
     model = models.build(config, (6, 5))
     optimizer = optimizer or make_optimizer(config.train)
     step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, IMAGES, len(IMAGES), jax.local_devices()[:num_devices])
+    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
+    steps = ParallelSteps(step, IMAGES, len(IMAGES), rng, devices)
     state = create_state(config, model, optimizer, (6, 5))
     # Biases begin at 0, where a decay would not show.
     params = jax.tree.map(lambda leaf: leaf + 0.1, state.params)

@@ -26,7 +26,7 @@ from sfvae_jax.train import train
 from sfvae_jax.training.early_stopping import best_of, note, with_best
 from sfvae_jax.training.memory_needs import check_sizes
 from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import averaged, create_state, make_optimizer
+from sfvae_jax.training.state import averaged, create_state, make_keys, make_optimizer
 from sfvae_jax.training.step import make_train_step
 from sfvae_jax.training.updates.options import option_group
 from sfvae_jax.training.validation import Validation
@@ -110,7 +110,8 @@ def _steps(config, num_devices=1, shape=(6, 5), number=6, state=None):
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), np.uint8)
     model, fresh = _fresh(config, shape)
     step = make_train_step(config, model, make_optimizer(config.train), axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, images, 8, jax.local_devices()[:num_devices])
+    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
+    steps = ParallelSteps(step, images, 8, rng, devices)
     found = [jax.device_get(state or fresh)]
     for _ in range(number):
         state, _ = steps(steps.place(found[-1]), np.arange(8)[None])
