@@ -1,6 +1,7 @@
 """Evaluations at named steps share what the first has compiled."""
 
 import dataclasses
+import logging
 
 import jax
 import numpy as np
@@ -90,6 +91,20 @@ def test_nothing_is_compiled_again_at_later_steps(tiny_config, tmp_path, compile
     history = Workdir(tmp_path).read_results()["history"]
     for name in ("lower_bound", "sampling_free_elbo", "gamma", "constant_variance_gap"):
         assert len({metrics[name] for metrics in history.values()}) == 3, name
+
+
+def test_runs_of_all_seeds_share_what_draws_by_itself(tiny_config, tmp_path, caplog):
+    """Another seed reads from the compilation cache what has keys of its own."""
+    names = ("inference_gaps", "marginal_likelihood", "gradient_noise")
+    for seed in (1, 2):
+        changes = {**SMALL, "evaluations.names": names, "evaluations.steps": (3,)}
+        (folder := tmp_path / str(seed)).mkdir()
+        _, state, _, measurements = _run(tiny_config(seed=seed, **changes), folder)
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "jax._src.compiler"):
+            measurements.take(_at(state, 3))
+    assert "compilation cache hit" in caplog.text.lower()
+    assert "compilation cache miss" not in caplog.text.lower()
 
 
 def test_a_program_is_compiled_again_if_what_is_compiled_into_it_changes(tiny_config, tmp_path):

@@ -118,7 +118,10 @@ class _Task:
     def program(
         self, stream: int, function: Callable[[], Callable[..., Any]]
     ) -> Callable[..., Any]:
-        """Returns a stream's program, compiled once for all splits of the data and checkpoints."""
+        """Returns a stream's program, compiled once for all splits of the data and checkpoints.
+
+        It takes the stream's key, so that runs of all seeds share it in the compilation cache.
+        """
         key = ("annealing", stream, self.settings)
         return program(self.trained, key, lambda: jax.jit(function()))
 
@@ -134,7 +137,7 @@ def _step_sizes(task: _Task) -> np.ndarray:
     """Returns every image's step sizes, [N, T]; about one chunk of chains runs at once."""
     settings, key = task.settings, _stream(task.trained, _PILOT)
 
-    def pilot(params: Any, image: Array, index: Array) -> Array:
+    def pilot(params: Any, key: Array, image: Array, index: Array) -> Array:
         return annealing.pilot_step_sizes(
             jax.random.fold_in(key, index),
             task.log_likelihood(params, image),
@@ -144,11 +147,11 @@ def _step_sizes(task: _Task) -> np.ndarray:
             **task.hmc,
         )
 
-    program = task.program(_PILOT, lambda: jax.vmap(pilot, (None, 0, 0)))
+    program = task.program(_PILOT, lambda: jax.vmap(pilot, (None, None, 0, 0)))
     size = max(1, settings.rows_at_once(settings.pilot_chains) // settings.pilot_chains)
 
     def run(rows: np.ndarray) -> Array:
-        return program(task.trained.params, task.pixels(rows), rows)
+        return program(task.trained.params, key, task.pixels(rows), rows)
 
     return np.concatenate(
         [sizes for _, sizes in _chunks(run, len(task.images), size, "annealing, step sizes")]
@@ -189,16 +192,22 @@ def _run_chains(
     key = _stream(task.trained, stream)
 
     def chain(
-        params: Any, image: Array, sizes: Array, start: Array, index: Array, number: Array
+        params: Any,
+        key: Array,
+        image: Array,
+        sizes: Array,
+        start: Array,
+        index: Array,
+        number: Array,
     ) -> Any:
         own_key = jax.random.fold_in(jax.random.fold_in(key, index), number)
         return log_weight(own_key, task.log_likelihood(params, image), sizes, start)
 
-    program = task.program(stream, lambda: jax.vmap(chain, (None, 0, 0, 0, 0, 0)))
+    program = task.program(stream, lambda: jax.vmap(chain, (None, None, 0, 0, 0, 0, 0)))
 
     def run(rows: np.ndarray) -> Any:
         i, c = rows // num_chains, rows % num_chains
-        return program(task.trained.params, task.pixels(i), step_sizes[i], starts[i], i, c)
+        return program(task.trained.params, key, task.pixels(i), step_sizes[i], starts[i], i, c)
 
     num_pairs = num_images * num_chains
     log_weights = np.empty(num_pairs)
@@ -231,15 +240,15 @@ def _simulate(trained: TrainedModel, count: int, chunk_size: int) -> tuple[np.nd
     """Draws latents from the prior, [N, m], and data given them, [N, ...]."""
     prior_stddev, key = latent_prior(trained), _stream(trained, _SIMULATION)
 
-    def draw(params: Any, index: Array) -> tuple[Array, Array]:
+    def draw(params: Any, key: Array, index: Array) -> tuple[Array, Array]:
         latent_key, data_key = jax.random.split(jax.random.fold_in(key, index))
         z = prior_stddev * jax.random.normal(latent_key, prior_stddev.shape)
         return z, trained.likelihood.sample(data_key, trained.decode(params, z))
 
-    simulate = program(trained, "simulated data", lambda: jax.jit(jax.vmap(draw, (None, 0))))
+    simulate = program(trained, "simulated data", lambda: jax.jit(jax.vmap(draw, (None, None, 0))))
 
     def run(rows: np.ndarray) -> Any:
-        return simulate(trained.params, rows)
+        return simulate(trained.params, key, rows)
 
     drawn = [pair for _, pair in _chunks(run, count, chunk_size, "annealing, simulated data")]
     latents, data = zip(*drawn, strict=True)
