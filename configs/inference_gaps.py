@@ -300,7 +300,7 @@ def _published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     cifar10 = {"model": {"latent_size": 32}, "train": {"batch_size": 100}}
     return ml_collections.ConfigDict(
         {
-            "source": "GAPS, Tables 2, 3, 5, 6 and 10 (beside test images: it names no part)",
+            "source": "GAPS, Tables 2, 3, 5, 6 and 10, which do not say of which images",
             "num_runs": 1,
             "setting": cifar10 if config.data.name == "cifar10" else mnist,
             "note": f"Table 5 has, for a decoder of two hidden layers, {two_layers}. {_MISPRINTS}",

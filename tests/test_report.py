@@ -357,6 +357,12 @@ def test_all_differences_from_the_config_files_setting_are_listed():
     assert "evaluations.reconstruction.num_samples 7 (paper: 1)" in text
     assert "iwae_bound" not in text  # it was not measured
     assert "log_every" not in text  # no figure depends on it
+    # They are too many for a sentence.
+    folded = text[text.index("<details markdown>") : text.index("</details>")].splitlines()
+    listed = [line for line in folded if line.startswith("- ")]
+    heading = f"<summary>These runs differ from the paper's in {len(listed)} settings</summary>"
+    assert folded[1:3] == [heading, ""]
+    assert "- model.activation tanh (paper: relu)" in listed
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)

@@ -10,11 +10,20 @@ from typing import Any
 from sfvae_jax.paths import shown
 from sfvae_jax.reporting import notes
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.notes import DOUBT, OTHER_DATA, Markup
+from sfvae_jax.reporting.notes import DOUBT, OTHER_DATA, Markup, sentence
+
+_MOST_IN_A_SENTENCE = 4  # settings
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
-    """Returns the summary as a table, each cell as "obtained / published", and the notes below."""
+    """Returns the summary as a table, and the notes below."""
+    heading, *remarks = notes_below(summary)
+    pieces = [methods_table(summary), heading, *notes_of_papers(summary), *remarks]
+    return "\n\n".join(pieces) + "\n"
+
+
+def methods_table(summary: dict[str, Any]) -> str:
+    """Returns a table whose cells are "obtained / published"."""
     table = table_of(summary)
     first, *others = table.heads
     heads = [first, *(others if table.methods_are_rows else map(code, others))]
@@ -22,13 +31,17 @@ def to_markdown(summary: dict[str, Any]) -> str:
         [code(name) if table.methods_are_rows else name, *map(cell_text, cells)]
         for name, cells in table.rows
     ]
-    return f"{lines_of(heads, rows)}\n\n{notes_below(summary)}\n"
+    return lines_of(heads, rows)
 
 
-def notes_below(summary: dict[str, Any]) -> str:
-    """Returns what stands below the table: the papers, how the runs differ, the marks."""
-    first_note = " ".join([notes.heading(summary, _MARKUP), *notes.of_papers(summary, _MARKUP)])
-    return "\n\n".join([first_note, *notes.remarks(summary, _MARKUP)])
+def notes_below(summary: dict[str, Any]) -> list[str]:
+    """Returns the paragraphs below the table: what its numbers are, and what its marks mean."""
+    return [notes.heading(summary, _MARKUP), *notes.remarks(summary, _MARKUP)]
+
+
+def notes_of_papers(summary: dict[str, Any]) -> list[str]:
+    """Returns paragraphs: how the runs differ from those of the papers, and the papers' notes."""
+    return notes.of_papers(summary, _MARKUP)
 
 
 def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -81,4 +94,13 @@ def _listed(heading: str, lines: list[str]) -> str:
     return "\n".join([heading, "", *(f"- {line}" for line in lines)])
 
 
-_MARKUP = Markup(code, prose, str, "after the slash", _listed)
+def _folded(heading: str, settings: list[str]) -> str:
+    """Returns a sentence, or where that would be long, a list that a click on the heading opens."""
+    if len(settings) <= _MOST_IN_A_SENTENCE:
+        return sentence(heading, settings)
+    heading = f"<summary>{heading} in {len(settings)} settings</summary>"
+    lines = [f"- {setting}" for setting in settings]
+    return "\n".join(["<details markdown>", heading, "", *lines, "", "</details>"])
+
+
+_MARKUP = Markup(code, prose, str, "after the slash", _listed, _folded)

@@ -23,6 +23,7 @@ class Markup(NamedTuple):
         stated: writes a sentence or a source from a config file.
         beside: where the published figures are, such as "after the slash".
         listed: writes a heading and a list of the lines below it.
+        counted: writes what a heading says of several things, and these things.
     """
 
     code: Callable[[str], str]
@@ -30,6 +31,7 @@ class Markup(NamedTuple):
     stated: Callable[[str], str]
     beside: str
     listed: Callable[[str, list[str]], str]
+    counted: Callable[[str, list[str]], str]
 
 
 def heading(summary: dict[str, Any], markup: Markup) -> str:
@@ -110,7 +112,12 @@ def _differences(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Ma
     if not differences:
         return ""
     runs = "These runs" if len(papers) == 1 else f"The runs of {_methods(paper, markup)}"
-    return f"{runs} differ from the paper's: {', '.join(differences)}."
+    return markup.counted(f"{runs} differ from the paper's", differences)
+
+
+def sentence(heading: str, things: list[str]) -> str:
+    """Returns one sentence of a heading and several things."""
+    return f"{heading}: {', '.join(things)}."
 
 
 def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:

@@ -24,7 +24,14 @@ from launch.ledger.views import (
 )
 from sfvae_jax.errors import UsageError
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.markdown import cell_text, code, lines_of, notes_below, to_markdown
+from sfvae_jax.reporting.markdown import (
+    cell_text,
+    code,
+    lines_of,
+    methods_table,
+    notes_below,
+    notes_of_papers,
+)
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.published_rows import published_figures
 from sfvae_jax.reporting.summary import summarize
@@ -37,7 +44,7 @@ def block(table: Table, account: Account) -> str:
     pictures = pictures_of(table, by_setting)
     pieces = [f"## {table.title}"]
     for setting, records in by_setting.items():
-        pieces += [_setting(setting), *_views(table, records)]
+        pieces += [_setting(setting), *notes_of_papers(_summary(records)), *_views(table, records)]
         if setting in pictures:
             pieces.append(f"![{table.title}](figures/{pictures[setting].name})")
     pieces += [how_made(table, account), *_files(table), *filter(None, [table.obstacle])]
@@ -105,7 +112,7 @@ def _views(table: Table, records: Sequence[Record]) -> list[str]:
     texts += tables_after_seconds(table.views(EqualTimes), records)
     texts += [text for view in grids for text in _grid(view, records)]
     shown = tuple(dict.fromkeys((view.measure, END) for view in grids))
-    return [*texts, notes_below(_summary(records, shown))] if grids else texts
+    return [*texts, *notes_below(_summary(records, shown))] if grids else texts
 
 
 def _files(table: Table) -> list[str]:
@@ -120,8 +127,8 @@ def _measures(view: Measures, records: Sequence[Record]) -> list[str]:
     if not records:
         return []
     heading = f"{heading_of(view.where)}:"
-    table = to_markdown(_summary(records, view.columns)).rstrip()
-    return [heading, table] if view.where else [table]
+    summary = _summary(records, view.columns)
+    return [*([heading] if view.where else []), methods_table(summary), *notes_below(summary)]
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
