@@ -41,8 +41,9 @@ CALLS = 50  # of the step that does nothing, in a turn
 STEPS = 100  # in a call, and in a turn, of real steps
 
 
-def _nothing(state: TrainState, batch: Array, _rng: Array) -> tuple[TrainState, dict[str, Array]]:
-    return state, {"seen": jax.lax.pmean(batch.astype(np.float32).mean(), AXIS_NAME)}
+def _nothing(state: TrainState, batch: Array, rng: Array) -> tuple[TrainState, dict[str, Array]]:
+    seen = jax.lax.pmean(batch.astype(np.float32).mean(), AXIS_NAME)
+    return state, {"seen": seen, "key": jax.random.key_data(rng)[0]}
 
 
 class Measured:

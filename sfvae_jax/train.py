@@ -130,9 +130,10 @@ def train(
     # ---- objective, step ----
     optimizer = make_optimizer(config.train)
     step_fn = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
+    rng = make_keys(config.seed).training
     with memory_for("the training examples", _FEWER_EXAMPLES):
         on_device = examples if isinstance(examples, np.ndarray) else None
-        rng, parallelism = make_keys(config.seed).training, config.train.parallelism
+        parallelism = config.train.parallelism
         steps = ParallelSteps(step_fn, on_device, batch_size, rng, parallelism=parallelism)
     validation = None if held_out is None else Validation(config, model, held_out)
     state = create_state(config, model, optimizer, shape)

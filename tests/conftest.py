@@ -12,6 +12,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import pytest
 from helpers import HANG, ROOT, TINY, make_tiny_config
+from jax.experimental.compilation_cache import compilation_cache
 
 from sfvae_jax import plugins
 
@@ -238,3 +240,37 @@ def compiled(caplog):
         names += [line.split()[1] for line in lines if line.startswith("Compiling ")]
 
     return watch
+
+
+@pytest.fixture
+def empty_cache(tmp_path_factory, caplog):
+    """A compilation cache that is empty when the test begins.
+
+    `with empty_cache() as found` counts the programs that are found in it ("hits") and those that
+    are not ("misses").
+    """
+
+    @contextmanager
+    def counted():
+        found = {}
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "jax._src.compiler"):
+            yield found
+        text = caplog.text.lower()
+        found["hits"] = text.count("compilation cache hit")
+        found["misses"] = text.count("compilation cache miss")
+
+    with _cache_in(tmp_path_factory.mktemp("xla")):
+        yield counted
+
+
+@contextmanager
+def _cache_in(folder):
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()

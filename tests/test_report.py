@@ -17,6 +17,7 @@ from finished_runs import RUNS, finished_run, write_runs
 from helpers import load_config
 
 from sfvae_jax import report
+from sfvae_jax.reporting.markdown import settings_that_differ
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.pictures.points import draw_report
 from sfvae_jax.runs.files.config_file import plain
@@ -357,12 +358,22 @@ def test_all_differences_from_the_config_files_setting_are_listed():
     assert "evaluations.reconstruction.num_samples 7 (paper: 1)" in text
     assert "iwae_bound" not in text  # it was not measured
     assert "log_every" not in text  # no figure depends on it
-    # They are too many for a sentence.
-    folded = text[text.index("<details markdown>") : text.index("</details>")].splitlines()
-    listed = [line for line in folded if line.startswith("- ")]
-    heading = f"<summary>These runs differ from the paper's in {len(listed)} settings</summary>"
-    assert folded[1:3] == [heading, ""]
-    assert "- model.activation tanh (paper: relu)" in listed
+
+
+@pytest.mark.parametrize("count", [0, 4, 5])
+def test_many_settings_that_differ_are_a_list_to_open(count):
+    differences = {f"key{i}": ([i, i + 1], "x") for i in reversed(range(count))}
+    paper = {**RUNS[0]["published"], "differences": differences, "methods": ["sampling"]}
+    texts = settings_that_differ({"published": [paper]})
+    settings = [f"key{i} {i} and {i + 1} (paper: x)" for i in range(count)]
+    if count == 0:
+        assert texts == []
+    elif count == 4:
+        assert texts == [f"These runs differ from the paper's: {', '.join(settings)}."]
+    else:
+        lines = "".join(f"- {setting}\n" for setting in settings)
+        folded = f"<details markdown>\n<summary>Which</summary>\n\n{lines}\n</details>"
+        assert texts == [f"These runs differ from the paper's in 5 settings.\n\n{folded}"]
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)

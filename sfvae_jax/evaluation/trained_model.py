@@ -285,8 +285,9 @@ def program(trained: TrainedModel, key: Hashable, make: Callable[[], T]) -> T:
     """Returns compiled functions of this model, which take its parameters as an argument.
 
     They are made when a checkpoint of a run first asks for them under this key, and made again if
-    something that is compiled into them has changed: the model, its likelihood, key or scale, or a
-    floating prior. The earlier ones are then dropped, so that their number does not grow.
+    something that may be compiled into them has changed: the model, its likelihood, key or scale,
+    or a floating prior. The earlier ones are then dropped, so that their number does not grow. Take
+    random keys as arguments: one that a function closes over is compiled anew for each seed.
 
     Args:
         trained: the model.

@@ -10,7 +10,7 @@ from typing import Any
 from sfvae_jax.paths import shown
 from sfvae_jax.reporting import notes
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.notes import Markup, sentence
+from sfvae_jax.reporting.notes import Markup
 
 
 def to_latex(summary: dict[str, Any], runs: Sequence[str], left_out: dict[Path, str]) -> str:
@@ -144,4 +144,4 @@ def _listed(heading: str, lines: list[str]) -> str:
     return f"{heading} {'; '.join(lines)}."
 
 
-_MARKUP = Markup(_code, escape, escape, "published:", _listed, sentence)
+_MARKUP = Markup(_code, escape, escape, "published:", _listed)

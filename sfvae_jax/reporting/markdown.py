@@ -10,20 +10,23 @@ from typing import Any
 from sfvae_jax.paths import shown
 from sfvae_jax.reporting import notes
 from sfvae_jax.reporting.cells import Cell, table_of
-from sfvae_jax.reporting.notes import DOUBT, OTHER_DATA, Markup, sentence
+from sfvae_jax.reporting.notes import DOUBT, OTHER_DATA, Markup
 
 _MOST_IN_A_SENTENCE = 4  # settings
 
 
 def to_markdown(summary: dict[str, Any]) -> str:
     """Returns the summary as a table, and the notes below."""
-    heading, *remarks = notes_below(summary)
-    pieces = [methods_table(summary), heading, *notes_of_papers(summary), *remarks]
-    return "\n\n".join(pieces) + "\n"
+    texts = [
+        notes.heading(summary, _MARKUP),
+        *notes.of_papers(summary, _MARKUP),
+        *notes.remarks(summary, _MARKUP),
+    ]
+    return "\n\n".join([methods_table(summary), *texts]) + "\n"
 
 
 def methods_table(summary: dict[str, Any]) -> str:
-    """Returns a table whose cells are "obtained / published"."""
+    """Returns the table of a summary, each cell as "obtained / published"."""
     table = table_of(summary)
     first, *others = table.heads
     heads = [first, *(others if table.methods_are_rows else map(code, others))]
@@ -39,9 +42,25 @@ def notes_below(summary: dict[str, Any]) -> list[str]:
     return [notes.heading(summary, _MARKUP), *notes.remarks(summary, _MARKUP)]
 
 
-def notes_of_papers(summary: dict[str, Any]) -> list[str]:
-    """Returns paragraphs: how the runs differ from those of the papers, and the papers' notes."""
-    return notes.of_papers(summary, _MARKUP)
+def papers_notes(summary: dict[str, Any]) -> list[str]:
+    """Returns the papers' own notes."""
+    return [note for paper in summary["published"] for note in notes.own_note(paper, _MARKUP)]
+
+
+def settings_that_differ(summary: dict[str, Any]) -> list[str]:
+    """Returns how the runs differ from those of the papers; a click opens a long list."""
+    return [
+        _opened_by_a_click(runs, settings)
+        for paper in summary["published"]
+        for runs, settings in notes.differences(paper, summary, _MARKUP)
+    ]
+
+
+def _opened_by_a_click(runs: str, settings: list[str]) -> str:
+    if len(settings) <= _MOST_IN_A_SENTENCE:
+        return notes.in_a_sentence(runs, settings)
+    lines = ["<details markdown>", "<summary>Which</summary>", "", *(f"- {s}" for s in settings)]
+    return "\n".join([f"{runs} in {len(settings)} settings.", "", *lines, "", "</details>"])
 
 
 def lines_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -94,13 +113,4 @@ def _listed(heading: str, lines: list[str]) -> str:
     return "\n".join([heading, "", *(f"- {line}" for line in lines)])
 
 
-def _folded(heading: str, settings: list[str]) -> str:
-    """Returns a sentence, or where that would be long, a list that a click on the heading opens."""
-    if len(settings) <= _MOST_IN_A_SENTENCE:
-        return sentence(heading, settings)
-    heading = f"<summary>{heading} in {len(settings)} settings</summary>"
-    lines = [f"- {setting}" for setting in settings]
-    return "\n".join(["<details markdown>", heading, "", *lines, "", "</details>"])
-
-
-_MARKUP = Markup(code, prose, str, "after the slash", _listed, _folded)
+_MARKUP = Markup(code, prose, str, "after the slash", _listed)

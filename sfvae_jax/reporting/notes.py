@@ -23,7 +23,6 @@ class Markup(NamedTuple):
         stated: writes a sentence or a source from a config file.
         beside: where the published figures are, such as "after the slash".
         listed: writes a heading and a list of the lines below it.
-        counted: writes what a heading says of several things, and these things.
     """
 
     code: Callable[[str], str]
@@ -31,7 +30,6 @@ class Markup(NamedTuple):
     stated: Callable[[str], str]
     beside: str
     listed: Callable[[str, list[str]], str]
-    counted: Callable[[str, list[str]], str]
 
 
 def heading(summary: dict[str, Any], markup: Markup) -> str:
@@ -51,12 +49,38 @@ def heading(summary: dict[str, Any], markup: Markup) -> str:
 
 def of_papers(summary: dict[str, Any], markup: Markup) -> list[str]:
     """Returns, for each paper, how the runs differ from its runs, and its own note."""
-    papers = summary["published"]
     notes = []
-    for paper in papers:
-        notes.append(_differences(paper, papers, markup))
-        notes.append(markup.stated(paper.get("note", "")))
-    return [note for note in notes if note]
+    for paper in summary["published"]:
+        notes += [in_a_sentence(*found) for found in differences(paper, summary, markup)]
+        notes += own_note(paper, markup)
+    return notes
+
+
+def differences(
+    paper: dict[str, Any], summary: dict[str, Any], markup: Markup
+) -> list[tuple[str, list[str]]]:
+    """Returns whose runs differ from a paper's, and in which settings; empty if in none."""
+
+    def value(given: Any) -> str:
+        return markup.prose(str(given)) if given != "" else "empty"
+
+    settings = [
+        f"{markup.stated(key)} {' and '.join(map(value, own))} (paper: {value(expected)})"
+        for key, (own, expected) in sorted(paper["differences"].items())
+    ]
+    one = len(summary["published"]) == 1
+    runs = "These runs" if one else f"The runs of {_methods(paper, markup)}"
+    return [(f"{runs} differ from the paper's", settings)] if settings else []
+
+
+def in_a_sentence(runs: str, settings: list[str]) -> str:
+    """Returns one entry of `differences` as a sentence."""
+    return f"{runs}: {', '.join(settings)}."
+
+
+def own_note(paper: dict[str, Any], markup: Markup) -> list[str]:
+    """Returns the paper's note of its figures; empty if it has none."""
+    return [markup.stated(paper["note"])] if paper.get("note") else []
 
 
 def remarks(summary: dict[str, Any], markup: Markup) -> list[str]:
@@ -99,25 +123,6 @@ def _source(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Markup)
 
 def _methods(paper: dict[str, Any], markup: Markup) -> str:
     return ", ".join(markup.code(method) for method in paper["methods"])
-
-
-def _differences(paper: dict[str, Any], papers: list[dict[str, Any]], markup: Markup) -> str:
-    def value(given: Any) -> str:
-        return markup.prose(str(given)) if given != "" else "empty"
-
-    differences = [
-        f"{markup.stated(key)} {' and '.join(map(value, own))} (paper: {value(expected)})"
-        for key, (own, expected) in paper["differences"].items()
-    ]
-    if not differences:
-        return ""
-    runs = "These runs" if len(papers) == 1 else f"The runs of {_methods(paper, markup)}"
-    return markup.counted(f"{runs} differ from the paper's", differences)
-
-
-def sentence(heading: str, things: list[str]) -> str:
-    """Returns one sentence of a heading and several things."""
-    return f"{heading}: {', '.join(things)}."
 
 
 def _incomplete(summary: dict[str, Any], markup: Markup) -> list[str]:

@@ -129,9 +129,13 @@ class ParallelSteps:
         self.share = slice(first * each, (first + len(local)) * each)
         self._everywhere = _alike_on(local)
         by = {"pmap": _by_pmap, "jit": _by_jit}[parallelism]
-        self._call = by(train_step, examples, devices, self._everywhere)
-        # In numbers: an array on one process's device is no argument for the devices of several.
-        self._rng = jax.device_get(jax.random.key_data(rng))
+        # As NumPy numbers: with several processes, a program takes no array that is on one device.
+        self._key_data, impl = jax.device_get(jax.random.key_data(rng)), jax.random.key_impl(rng)
+
+        def step(state: TrainState, batch: Array, key_data: Array) -> tuple[TrainState, Metrics]:
+            return train_step(state, batch, jax.random.wrap_key_data(key_data, impl=impl))
+
+        self._call = by(step, examples, devices, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
         """Copies the state to all devices of this process; the steps require this."""
@@ -158,7 +162,7 @@ class ParallelSteps:
         if number < longest:
             unused = np.zeros((longest - number, *batches.shape[1:]), batches.dtype)
             batches = np.concatenate([batches, unused])
-        state, metrics = self._call(state, batches, number, self._rng)
+        state, metrics = self._call(state, batches, number, self._key_data)
         return state, {name: of[:number] for name, of in jax.device_get(metrics).items()}
 
 
@@ -172,7 +176,7 @@ def _steps(
     one compiled program.
 
     Args:
-        train_step: that of one device.
+        train_step: that of one device; its last argument is the key's numbers.
         examples_at: takes the examples that the device holds and indices [b].
     """
 
@@ -180,12 +184,10 @@ def _steps(
         state: TrainState, examples: Array | None, batches: Array, number: Array, key_data: Array
     ) -> tuple[TrainState, Metrics]:
         # batches: indices [S, b], or examples [S, b, ...]
-        rng = jax.random.wrap_key_data(key_data)
-
         @jax.jit  # so that eval_shape and the loop share one trace
         def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
             batch = batch if examples is None else examples_at(examples, batch)
-            return train_step(state, batch, rng)
+            return train_step(state, batch, key_data)
 
         def nth(n: Array, before: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = one(before[0], batches[n])

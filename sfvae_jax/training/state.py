@@ -1,4 +1,4 @@
-"""The train state, the optimizer, and the random keys of a seed."""
+"""The train state, the type of a train step, the optimizer, and the random keys of a seed."""
 
 from __future__ import annotations
 

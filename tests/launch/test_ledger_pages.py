@@ -89,7 +89,12 @@ def test_a_page_is_its_text_and_what_the_records_say(ledger):
     assert "| `sampling` | 3 | 40.0% ± 20.0% † / 60.0% ± 15.7% (step 1000) | 3.0 ± 1.0 " in text
     assert "| `seed` | `sampling` |\n| --- | --- |\n| 1 | 40.0% † / 60.0% ± 15.7%" in text
     assert text.count(": it is odd.") == 2
-    assert "Smaller than the paper's: half of it." in text
+    # What differs from the paper stands once, before the tables.
+    size, differing, first = text.partition("These runs differ from the paper's")
+    assert size.endswith("Smaller than the paper's: half of it.\n\n")
+    assert differing
+    assert "These runs differ" not in first
+    assert "\n- train.steps 200 (paper: 1000)\n" in first[: first.index("| method |")]
     assert "![TINY Table 1: A title](figures/tiny-table1.png)" in text
     assert "`python -m launch.reproduce tiny-table1`" in text
     assert "3 of 4 runs, seeds 0 to 2; 2.0 minutes per run (60 s to 3.0 minutes), 36 s" in text

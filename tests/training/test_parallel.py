@@ -1,7 +1,5 @@
 """Steps by pmap and by jit: the same bits, from a whole data set or a part of it on each device."""
 
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,19 +102,14 @@ def test_on_one_device_jit_takes_the_steps_of_pmap_to_the_last_bit(tiny_config, 
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)
-def test_runs_of_all_seeds_share_their_programs(tiny_config, tmp_path, caplog, parallelism):
-    """A run of another seed reads from the compilation cache all that it needs."""
-    found = []
+def test_runs_of_all_seeds_share_their_programs(tiny_config, tmp_path, empty_cache, parallelism):
+    """A run of another seed finds all that it needs in the compilation cache."""
     for seed in (1, 2):
-        caplog.clear()
         config = tiny_config(seed=seed, **{"train.parallelism": parallelism})
-        with caplog.at_level(logging.DEBUG, "jax._src.compiler"):
+        with empty_cache() as found:
             train(config, tmp_path / str(seed))
-        logged = caplog.text.lower()
-        found.append([logged.count(f"compilation cache {what}") for what in ("hit", "miss")])
-    hits, misses = found[1]
-    assert hits
-    assert not misses
+    assert found["hits"] > 0
+    assert found["misses"] == 0
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)

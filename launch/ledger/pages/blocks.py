@@ -30,7 +30,8 @@ from sfvae_jax.reporting.markdown import (
     lines_of,
     methods_table,
     notes_below,
-    notes_of_papers,
+    papers_notes,
+    settings_that_differ,
 )
 from sfvae_jax.reporting.measures import number
 from sfvae_jax.reporting.published_rows import published_figures
@@ -44,7 +45,9 @@ def block(table: Table, account: Account) -> str:
     pictures = pictures_of(table, by_setting)
     pieces = [f"## {table.title}"]
     for setting, records in by_setting.items():
-        pieces += [_setting(setting), *notes_of_papers(_summary(records)), *_views(table, records)]
+        summary = _summary(records)
+        pieces += [_setting(setting), *settings_that_differ(summary)]
+        pieces += [*_views(table, records), *papers_notes(summary)]
         if setting in pictures:
             pieces.append(f"![{table.title}](figures/{pictures[setting].name})")
     pieces += [how_made(table, account), *_files(table), *filter(None, [table.obstacle])]
@@ -102,7 +105,7 @@ def anchor(heading: str) -> str:
 
 
 def _setting(setting: str) -> str:
-    return f"Smaller than the paper's: {setting}." if setting else "At the paper's own size."
+    return f"Smaller than the paper's: {setting}." if setting else "As large as the paper's."
 
 
 def _views(table: Table, records: Sequence[Record]) -> list[str]:
