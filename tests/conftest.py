@@ -260,17 +260,12 @@ def empty_cache(tmp_path_factory, caplog):
         found["hits"] = text.count("compilation cache hit")
         found["misses"] = text.count("compilation cache miss")
 
-    with _cache_in(tmp_path_factory.mktemp("xla")):
-        yield counted
-
-
-@contextmanager
-def _cache_in(folder):
     before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    _use_cache(str(tmp_path_factory.mktemp("xla")))
+    yield counted
+    _use_cache(before)
+
+
+def _use_cache(folder):
+    jax.config.update("jax_compilation_cache_dir", folder)
     compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
-        compilation_cache.reset_cache()

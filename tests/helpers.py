@@ -40,6 +40,18 @@ def make_tiny_config(**changes):
     return config
 
 
+def parallel_steps(config, model, optimizer, examples, batch_size, num_devices=1):
+    """The train steps of a resolved config, with its seed's key, on the first of the devices."""
+    from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+    from sfvae_jax.training.state import make_keys
+    from sfvae_jax.training.step import make_train_step
+
+    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
+    devices = jax.local_devices()[:num_devices]
+    assert len(devices) == num_devices
+    return ParallelSteps(step, examples, batch_size, make_keys(config.seed).training, devices)
+
+
 def text_file(name):
     """A file of the folder SFVAE_TEXT_DIR, or ../shared/data/text; skips where it is not there."""
     folder = Path(os.environ.get("SFVAE_TEXT_DIR") or ROOT.parent / "shared" / "data" / "text")

@@ -21,9 +21,9 @@ from sfvae_jax.training.state import TrainState, TrainStep
 
 AXIS_NAME = "batch"
 
-# (state, batches of this process [S, b, ...], how many of them to take, the key's numbers)
-# -> (state, metrics), on the devices of this process
-_Call = Callable[[TrainState, np.ndarray, int, np.ndarray], tuple[TrainState, Metrics]]
+# (state, batches of this process [S, b, ...], how many of them to take) -> (state, metrics), on the
+# devices of this process
+_Call = Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
 
 
 def all_devices() -> list[Any]:
@@ -129,13 +129,7 @@ class ParallelSteps:
         self.share = slice(first * each, (first + len(local)) * each)
         self._everywhere = _alike_on(local)
         by = {"pmap": _by_pmap, "jit": _by_jit}[parallelism]
-        # As NumPy numbers: with several processes, a program takes no array that is on one device.
-        self._key_data, impl = jax.device_get(jax.random.key_data(rng)), jax.random.key_impl(rng)
-
-        def step(state: TrainState, batch: Array, key_data: Array) -> tuple[TrainState, Metrics]:
-            return train_step(state, batch, jax.random.wrap_key_data(key_data, impl=impl))
-
-        self._call = by(step, examples, devices, self._everywhere)
+        self._call = by(train_step, examples, rng, devices, self._everywhere)
 
     def place(self, state: TrainState) -> TrainState:
         """Copies the state to all devices of this process; the steps require this."""
@@ -162,13 +156,14 @@ class ParallelSteps:
         if number < longest:
             unused = np.zeros((longest - number, *batches.shape[1:]), batches.dtype)
             batches = np.concatenate([batches, unused])
-        state, metrics = self._call(state, batches, number, self._key_data)
+        state, metrics = self._call(state, batches, number)
         return state, {name: of[:number] for name, of in jax.device_get(metrics).items()}
 
 
 def _steps(
     train_step: TrainStep,
     examples_at: Callable[[Array, Array], Array],
+    key_impl: Any,
 ) -> Callable[[TrainState, Array | None, Array, Array, Array], tuple[TrainState, Metrics]]:
     """Returns the program of one device: a step for each of its first batches.
 
@@ -176,18 +171,21 @@ def _steps(
     one compiled program.
 
     Args:
-        train_step: that of one device; its last argument is the key's numbers.
+        train_step: that of one device.
         examples_at: takes the examples that the device holds and indices [b].
+        key_impl: what kind of key the last argument's numbers are of.
     """
 
     def steps(
         state: TrainState, examples: Array | None, batches: Array, number: Array, key_data: Array
     ) -> tuple[TrainState, Metrics]:
         # batches: indices [S, b], or examples [S, b, ...]
+        rng = jax.random.wrap_key_data(key_data, impl=key_impl)
+
         @jax.jit  # so that eval_shape and the loop share one trace
         def one(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
             batch = batch if examples is None else examples_at(examples, batch)
-            return train_step(state, batch, key_data)
+            return train_step(state, batch, rng)
 
         def nth(n: Array, before: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = one(before[0], batches[n])
@@ -205,11 +203,12 @@ def _steps(
 def _by_pmap(
     train_step: TrainStep,
     examples: np.ndarray | None,
+    rng: Array,
     devices: Sequence[Any],
     local: NamedSharding,
 ) -> _Call:
     run = jax.pmap(
-        _steps(train_step, lambda examples, indices: examples[indices]),
+        _steps(train_step, lambda examples, indices: examples[indices], jax.random.key_impl(rng)),
         axis_name=AXIS_NAME,
         in_axes=(None, None, 0, None, None),
         out_axes=(None, None),
@@ -217,11 +216,10 @@ def _by_pmap(
         donate_argnums=0,
     )
     held = None if examples is None else jax.device_put(examples, local)
+    key_data = _numbers(rng)
     num_local = len(local.device_set)
 
-    def call(
-        state: TrainState, batches: np.ndarray, number: int, key_data: np.ndarray
-    ) -> tuple[TrainState, Metrics]:
+    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
         num_steps, num_examples = batches.shape[:2]
         shares = (num_local, num_examples // num_local)
         shared = batches.reshape(num_steps, *shares, *batches.shape[2:]).swapaxes(0, 1)
@@ -233,6 +231,7 @@ def _by_pmap(
 def _by_jit(
     train_step: TrainStep,
     examples: np.ndarray | None,
+    rng: Array,
     devices: Sequence[Any],
     local: NamedSharding,
 ) -> _Call:
@@ -241,8 +240,9 @@ def _by_jit(
     specs = (alike, PartitionSpec(AXIS_NAME), PartitionSpec(None, AXIS_NAME), alike, alike)
     shardings = tuple(NamedSharding(everywhere.mesh, spec) for spec in specs)
     of_state, of_examples, of_batches, *_ = shardings
+    exchanged = functools.partial(_exchanged, num_devices=len(devices))
     program = jax.shard_map(
-        _steps(train_step, functools.partial(_exchanged, num_devices=len(devices))),
+        _steps(train_step, exchanged, jax.random.key_impl(rng)),
         mesh=everywhere.mesh,
         in_specs=specs,
         out_specs=PartitionSpec(),
@@ -250,11 +250,10 @@ def _by_jit(
     )
     run = jax.jit(program, donate_argnums=0, in_shardings=shardings)
     held = None if examples is None else _divided(examples, of_examples)
+    key_data = _numbers(rng)
     alone = len(devices) == len(local.device_set)
 
-    def call(
-        state: TrainState, batches: np.ndarray, number: int, key_data: np.ndarray
-    ) -> tuple[TrainState, Metrics]:
+    def call(state: TrainState, batches: np.ndarray, number: int) -> tuple[TrainState, Metrics]:
         if alone:
             return run(state, held, batches, number, key_data)
         batches = jax.make_array_from_process_local_data(of_batches, batches)
@@ -262,6 +261,11 @@ def _by_jit(
         return _joined(run(joined, held, batches, number, key_data), local)
 
     return call
+
+
+def _numbers(rng: Array) -> np.ndarray:
+    """Returns a key as NumPy numbers; several processes' programs take no array of one device."""
+    return np.asarray(jax.random.key_data(rng))
 
 
 def _divided(examples: np.ndarray, sharding: NamedSharding) -> Array:

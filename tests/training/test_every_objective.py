@@ -6,16 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import load_config
+from helpers import load_config, parallel_steps
 
 from sfvae_jax import data, likelihoods, models, objectives, posteriors
 from sfvae_jax.config import resolve
 from sfvae_jax.objectives import Weights
 from sfvae_jax.training.losses.base import build_loss
 from sfvae_jax.training.losses.model_functions import Functions
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state, make_optimizer
 
 SMALL = {
     "data.num_examples": 64,
@@ -95,8 +93,7 @@ def test_thirty_steps_improve_the_held_out_value(name, posterior, likelihood):
     train, valid = _images("train"), _images("valid")
     model = models.build(config, train.shape[1:])
     optimizer = make_optimizer(config.train)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    steps = ParallelSteps(step, train, 32, make_keys(config.seed).training, jax.local_devices()[:1])
+    steps = parallel_steps(config, model, optimizer, train, 32)
     state = steps.place(create_state(config, model, optimizer, train.shape[1:]))
     loss = build_loss(config, None)
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import data, likelihoods, models, objectives
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
+from sfvae_jax.training.parallel import AXIS_NAME
 from sfvae_jax.training.state import create_state, make_keys
 from sfvae_jax.training.step import NOT_RECORDED, make_train_step
 
@@ -25,11 +26,8 @@ def _steps(config, num_devices, *, num_images=24, optimizer=None, state=None):
     config = resolve(config)
     model = models.build(config, SHAPE)
     optimizer = optimizer or optax.adam(1e-2)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    devices = jax.local_devices()[:num_devices]
-    assert len(devices) == num_devices
-    size, rng = config.train.batch_size or num_images, make_keys(config.seed).training
-    steps = ParallelSteps(step, images, size, rng, devices)
+    size = config.train.batch_size or num_images
+    steps = parallel_steps(config, model, optimizer, images, size, num_devices)
     return steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 

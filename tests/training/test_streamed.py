@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import data, evaluate, models
 from sfvae_jax.config import resolve
@@ -11,10 +12,8 @@ from sfvae_jax.errors import UsageError
 from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
 from sfvae_jax.training.progress import Progress
-from sfvae_jax.training.state import create_state, make_keys
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state
 
 CHANGES = {
     "objective.name": "sampling",
@@ -81,15 +80,12 @@ def test_devices_share_streamed_batches(tiny_config):
     images = data.open_examples(config.data, "train")
     shape = images.shape[1:]
     model, optimizer = models.build(config, shape), optax.adam(1e-2)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    devices = jax.local_devices()
-    assert len(devices) == 2
     results = []
     order = data.BatchOrder(0, len(images), 16)
     indices = data.index_batches(order, 0, (5, 6))
     streamed = data.example_batches(images, order, 0, (5, 6), last=6, longest=5)
     for stored, batches in ((images.all(), indices), (None, streamed)):
-        steps = ParallelSteps(step, stored, 16, make_keys(config.seed).training, devices)
+        steps = parallel_steps(config, model, optimizer, stored, 16, num_devices=2)
         state = steps.place(create_state(config, model, optimizer, shape))
         for batch in batches:
             state, metrics = steps(state, batch)

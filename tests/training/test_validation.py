@@ -7,15 +7,14 @@ import jax
 import numpy as np
 import optax
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import evaluation, models
 from sfvae_jax.config import resolve
 from sfvae_jax.errors import UsageError
 from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.train import train
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.validation import Validation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 6, 5), np.uint8)
@@ -139,9 +138,7 @@ def test_a_reduced_rate_reduces_the_update(tiny_config):
     config, model, state, _ = _validation(tiny_config(**{"objective.name": "autoencoder"}))
     optimizer = optax.sgd(1e-2)
     state = create_state(config, model, optimizer, (6, 5))
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    rng, devices = make_keys(config.seed).training, jax.local_devices()[:1]
-    steps = ParallelSteps(step, IMAGES, 10, rng, devices)
+    steps = parallel_steps(config, model, optimizer, IMAGES, 10)
     state = jax.tree.map(np.array, state)
     moves = []
     for scale in (1.0, 0.5):

@@ -45,7 +45,7 @@ def block(table: Table, account: Account) -> str:
     pictures = pictures_of(table, by_setting)
     pieces = [f"## {table.title}"]
     for setting, records in by_setting.items():
-        summary = _summary(records)
+        summary = summarize(records)
         pieces += [_setting(setting), *settings_that_differ(summary)]
         pieces += [*_views(table, records), *papers_notes(summary)]
         if setting in pictures:
@@ -129,9 +129,9 @@ def _measures(view: Measures, records: Sequence[Record]) -> list[str]:
     records = chosen_by(view.where, records)
     if not records:
         return []
-    heading = f"{heading_of(view.where)}:"
     summary = _summary(records, view.columns)
-    return [*([heading] if view.where else []), methods_table(summary), *notes_below(summary)]
+    texts = [methods_table(summary), *notes_below(summary)]
+    return [f"{heading_of(view.where)}:", *texts] if view.where else texts
 
 
 def _summary(records: Sequence[Record], columns: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import data, models, objectives
 from sfvae_jax.config import base_config, resolve
 from sfvae_jax.measuring.trained import trained_model
 from sfvae_jax.runs.checkpoints.saving import Checkpoints
 from sfvae_jax.training.normalization.batch_norm import batch_moments, moving_average
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state
 
 SHAPE = (16, 16, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
@@ -34,9 +33,7 @@ def _start(config, num_devices=1, state=None):
     """Model, steps, and a state to begin with: the one given, or a new one."""
     model = models.build(config, SHAPE)
     optimizer = optax.sgd(1e-3)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
-    steps = ParallelSteps(step, IMAGES, 8, rng, devices)
+    steps = parallel_steps(config, model, optimizer, IMAGES, 8, num_devices)
     return model, steps, steps.place(state or create_state(config, model, optimizer, SHAPE))
 
 

@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import data, models
 from sfvae_jax.config import resolve
 from sfvae_jax.objectives import spectral_normalize
 from sfvae_jax.training.normalization.spectral import start_vectors
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state, make_optimizer
 
 
 def _largest(kernel):
@@ -63,9 +62,7 @@ def test_one_iteration_a_step_follows_the_weights(tiny_config):
     images = np.random.default_rng(0).integers(0, 256, (24, 6, 5), np.uint8)
     model = models.build(config, (6, 5))
     optimizer = make_optimizer(config.train)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    rng, devices = make_keys(config.seed).training, jax.local_devices()[:1]
-    steps = ParallelSteps(step, images, 24, rng, devices)
+    steps = parallel_steps(config, model, optimizer, images, 24)
     state = steps.place(create_state(config, model, optimizer, (6, 5)))
     before = jax.device_get(state.params)["params"]["decoder"]
     state, _ = steps(state, data.batch_indices(0, 24, 24, 0, 60))

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import parallel_steps
 
 from sfvae_jax import models
 from sfvae_jax.config import base_config, resolve
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import create_state, make_optimizer
 from sfvae_jax.training.updates.transformation import decay_mask
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 6, 5), np.uint8)
@@ -67,9 +66,7 @@ def _step(config, num_devices=1, optimizer=None):
     """Parameters before and after one step, and its metrics."""
     model = models.build(config, (6, 5))
     optimizer = optimizer or make_optimizer(config.train)
-    step = make_train_step(config, model, optimizer, axis_name=AXIS_NAME)
-    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
-    steps = ParallelSteps(step, IMAGES, len(IMAGES), rng, devices)
+    steps = parallel_steps(config, model, optimizer, IMAGES, len(IMAGES), num_devices)
     state = create_state(config, model, optimizer, (6, 5))
     # Biases begin at 0, where a decay would not show.
     params = jax.tree.map(lambda leaf: leaf + 0.1, state.params)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import parallel_steps
 
 import sfvae_jax
 from sfvae_jax import data, evaluate, models
@@ -25,9 +26,7 @@ from sfvae_jax.runs.workdir import Workdir
 from sfvae_jax.train import train
 from sfvae_jax.training.early_stopping import best_of, note, with_best
 from sfvae_jax.training.memory_needs import check_sizes
-from sfvae_jax.training.parallel import AXIS_NAME, ParallelSteps
-from sfvae_jax.training.state import averaged, create_state, make_keys, make_optimizer
-from sfvae_jax.training.step import make_train_step
+from sfvae_jax.training.state import averaged, create_state, make_optimizer
 from sfvae_jax.training.updates.options import option_group
 from sfvae_jax.training.validation import Validation
 
@@ -109,9 +108,7 @@ def _steps(config, num_devices=1, shape=(6, 5), number=6, state=None):
     """The states after each step on eight images."""
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), np.uint8)
     model, fresh = _fresh(config, shape)
-    step = make_train_step(config, model, make_optimizer(config.train), axis_name=AXIS_NAME)
-    rng, devices = make_keys(config.seed).training, jax.local_devices()[:num_devices]
-    steps = ParallelSteps(step, images, 8, rng, devices)
+    steps = parallel_steps(config, model, make_optimizer(config.train), images, 8, num_devices)
     found = [jax.device_get(state or fresh)]
     for _ in range(number):
         state, _ = steps(steps.place(found[-1]), np.arange(8)[None])
