@@ -21,6 +21,7 @@ from jax import Array
 # Rows of a triangular matrix that are inverted together. From 32 rows on, SciPy's OpenBLAS divides
 # the work between threads, which then keep a core busy while they wait for more.
 _SMALL = 31
+_LARGE = 128  # rows of a triangular matrix that is multiplied by halves
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -39,6 +40,7 @@ def _cholesky(matrix: Array) -> Array:
     """The lower triangular L with L L' = A, whose rounding error may be added to A."""
     factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    matrix = matrix.T  # which is A, stored as LAPACK wants it
     trial = factorize(matrix)
 
     def with_rounding_error() -> Array:
@@ -54,8 +56,18 @@ def _cholesky_inverse(matrix: Array) -> tuple[Array, Array]:
     """A^-1 and log det A from one Cholesky factorisation."""
     factor = _cholesky(matrix)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
-    root = _lower_triangular_inverse(factor)
-    return matmul(root.T, root), log_det
+    return _square_of_transpose(_lower_triangular_inverse(factor)), log_det
+
+
+def _square_of_transpose(lower: Array) -> Array:
+    """L' L for a lower triangular L, by halves, so that its zeros are not multiplied."""
+    if len(lower) < _LARGE:
+        return matmul(lower.T, lower)
+    half = len(lower) // 2
+    first, below, last = lower[:half, :half], lower[half:, :half], lower[half:, half:]
+    above = _square_of_transpose(first) + matmul(below.T, below)
+    beside = matmul(below.T, last)
+    return jnp.block([[above, beside], [beside.T, _square_of_transpose(last)]])
 
 
 def _slogdet_inverse(matrix: Array) -> tuple[Array, Array]:

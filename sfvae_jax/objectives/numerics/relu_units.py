@@ -13,68 +13,40 @@ For the r units S in which an example differs, signs e and P = A_S e + P N_SS e,
 
     M W = base + P Z_S,
 
-a product of r instead of m or h_k rows. P is found in as many substitutions as there are layers,
-because N only leads to later layers. The products (M W)(M W)' then need Z Z' and Z base' alone,
-which are shared too. This is exact for any r; it is less work than the layers' own products for r
-up to a third of all units, and r is a tenth in trained networks of SFVAE's Table 4.
+a product of r instead of m or h_k rows. P is found layer by layer, because N only leads to later
+layers. The products (M W)(M W)' then need Z Z' and Z base' alone, which are shared too. This is
+exact for any r; it is less work than the layers' own products for r up to a third of all units, and
+r is a tenth in trained networks of SFVAE's Table 4.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.objectives.numerics.decoders import DenseOutput
+from sfvae_jax.objectives.numerics.differing_units import (
+    Own,
+    Shared,
+    differing,
+    gathered,
+    one_after_another,
+    result,
+    scattered,
+)
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.tangents import quadratic_form, symmetric_product
 
-_PARTS = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 5 / 12, 1)  # of all units; r is rounded up to one of them
 _MOST = 4  # beyond this part on average, the layers' own products are taken
 _WORTH = 8  # how many times the shared products the layers' own must take
 _FEWEST = 128  # units of all layers
 
 Kernels = tuple[Array, ...]
-
-
-class Shared(NamedTuple):
-    """What all examples have in common, for H units in all; the factors are transposed or whole.
-
-    Attributes:
-        inputs: A', [H, m].
-        paths: N, [H, H].
-        outputs: Z, [H, n] for the rows; Z base', [H, m] for their products.
-        inner: Z Z', [H, H], for the products only.
-        base: base, [m, n]; base base', [m, m], for the products.
-    """
-
-    inputs: Array
-    paths: Array
-    outputs: Array
-    inner: Array | None
-    base: Array
-
-
-class Units(NamedTuple):
-    """Units in which each example differs from most of the batch.
-
-    Attributes:
-        order: their numbers in ascending order, then any, [B, H].
-        signs: 1 where such a unit is active, -1 where it is not, then 0, [B, H].
-        counts: how many they are, [B].
-        examples: the numbers of the examples, those that differ least first, [B].
-    """
-
-    order: Array
-    signs: Array
-    counts: Array
-    examples: Array
 
 
 def shares_units(decode: Any, batch_size: int) -> TypeGuard[DenseOutput]:
@@ -211,118 +183,43 @@ def _shared(products: bool, kernels: Kernels, usual: Array) -> Shared:
     for mask, kernel in zip(masks[:-1], kernels[1:-1], strict=True):
         entering.append(jnp.matmul(entering[-1] * mask[None, :], kernel))
     base = jnp.matmul(entering[-1] * masks[-1][None, :], kernels[-1])
-    blocks, outputs = [], []
+    paths: list[list[Array]] = [[] for _ in masks]
+    outputs = []
     for layer in range(len(masks)):
-        paths = kernels[layer + 1]
-        row = [jnp.zeros((paths.shape[0], len(mask)), base.dtype) for mask in masks[: layer + 1]]
-        for mask, kernel in zip(masks[layer + 1 :], kernels[layer + 2 :], strict=True):
-            row.append(paths)
-            paths = jnp.matmul(paths * mask[None, :], kernel)
-        blocks.append(jnp.concatenate(row, axis=1))
-        outputs.append(paths)
+        ahead = kernels[layer + 1]
+        for later in range(layer + 1, len(masks)):
+            paths[later].append(ahead)
+            ahead = jnp.matmul(ahead * masks[later][None, :], kernels[later + 1])
+        outputs.append(ahead)
     joined = jnp.concatenate(outputs)
-    inputs = jnp.concatenate(entering, axis=1).T
+    inputs = [part.T for part in entering]
     if not products:
-        return Shared(inputs, jnp.concatenate(blocks), joined, None, base)
-    return Shared(
-        inputs,
-        jnp.concatenate(blocks),
-        matmul(joined, base.T),
-        symmetric_product(joined),
-        symmetric_product(base),
-    )
-
-
-def _differing(active: Array, usual: Array) -> Units:
-    """Returns the units of every example, [B, ...]."""
-    differs = active != usual[None, :]
-    counts = jnp.sum(differs, axis=1)
-    size = active.shape[1]
-    numbers = jnp.arange(size)[None, :]
-    order = jnp.sort(jnp.where(differs, numbers, numbers + size), axis=1) % size
-    signs = jnp.where(jnp.take_along_axis(active, order, axis=1), 1.0, -1.0)
-    signs = jnp.where(numbers < counts[:, None], signs, 0.0)
-    return Units(order, signs, counts, jnp.argsort(counts))
-
-
-def _capacities(size: int) -> list[int]:
-    return [math.ceil(size * part) for part in _PARTS]
-
-
-def _gathered(shared: Shared, order: Array) -> Any:
-    """Returns the rows and entries of an example's units [r], to be differentiated."""
-    at = order[:, None], order[None, :]
-    inner = None if shared.inner is None else shared.inner[at]
-    return shared.inputs[order], shared.paths[at], shared.outputs[order], inner
-
-
-def _change(layers: int, signs: Array, gathered: Any) -> Array:
-    """The example's difference from the base: P Z_S [m, n], or that of the products, [m, m]."""
-    inputs, paths, outputs, inner = gathered
-    direct = inputs * signs[:, None]  # P', [r, m]
-    entering, through = direct, (paths * signs[None, :]).T
-    for _ in range(layers - 1):
-        entering = direct + jnp.matmul(through, entering)
-    if inner is None:
-        return jnp.matmul(entering.T, outputs)
-    # (base + P Z)(base + P Z)' = base base' + P V + V'P' with V = Z base' + Z Z' P' / 2.
-    half = matmul(entering.T, outputs + 0.5 * matmul(inner, entering))
-    return half + half.T
-
-
-def _one_after_another(
-    units: Units, body: Callable[[Array, Array, Array, Any], Any], carry: Any
-) -> Any:
-    """Calls body(example, order, signs, carry) for each example.
-
-    order and signs are an example's own up to the first capacity that holds its units. The examples
-    follow one another because XLA's batched products are slower on a CPU. Each capacity has a loop
-    of its own: with a `switch` in one loop for all, XLA would copy the carry for every example.
-    """
-    start = jnp.zeros((), jnp.int32)
-    for capacity in _capacities(units.order.shape[1]):
-
-        def of_one(number: Array, carry: Any, capacity: int = capacity) -> Any:
-            example = units.examples[number]
-            order, signs = units.order[example, :capacity], units.signs[example, :capacity]
-            return body(example, order, signs, carry)
-
-        end = jnp.sum(units.counts <= capacity, dtype=jnp.int32)
-        carry = jax.lax.fori_loop(start, end, of_one, carry)
-        start = end
-    return carry
+        return Shared(inputs, paths, joined, None, base)
+    by_base, inner = matmul(joined, base.T), symmetric_product(joined)
+    return Shared(inputs, paths, by_base, inner, symmetric_product(base))
 
 
 def _by_units(products: bool, kernels: Kernels, active: Array, usual: Array) -> Array:
-    shared, layers = _shared(products, kernels, usual), len(kernels) - 1
+    shared = _shared(products, kernels, usual)
 
-    def write(example: Array, order: Array, signs: Array, results: Array) -> Array:
-        change = _change(layers, signs, _gathered(shared, order))
-        return results.at[example].set(shared.base + change)
+    def write(example: Array, own: Own, results: Array) -> Array:
+        return results.at[example].set(result(own.signs, gathered(shared, own)))
 
     results = jnp.zeros((len(active), *shared.base.shape), shared.base.dtype)
-    return _one_after_another(_differing(active, usual), write, results)
+    units = differing(_split(active, kernels), _split(usual, kernels))
+    return one_after_another(units, write, results)
 
 
 def _gradient_by_units(
     products: bool, kernels: Kernels, active: Array, usual: Array, cotangent: Array
 ) -> Kernels:
     shared, pull = jax.vjp(lambda kernels: _shared(products, kernels, usual), kernels)
-    layers = len(kernels) - 1
 
-    def add(example: Array, order: Array, signs: Array, total: Shared) -> Shared:
-        change = functools.partial(_change, layers, signs)
-        _, back = jax.vjp(change, _gathered(shared, order))
-        ((inputs, paths, outputs, inner),) = back(cotangent[example])
-        at = order[:, None], order[None, :]
-        return Shared(
-            inputs=total.inputs.at[order].add(inputs),
-            paths=total.paths.at[at].add(paths),
-            outputs=total.outputs.at[order].add(outputs),
-            inner=None if total.inner is None else total.inner.at[at].add(inner),
-            # Here, since XLA's sum over a first axis of long rows takes twenty times as long.
-            base=total.base + cotangent[example],
-        )
+    def add(example: Array, own: Own, total: Shared) -> Shared:
+        _, back = jax.vjp(functools.partial(result, own.signs), gathered(shared, own))
+        (change,) = back(cotangent[example])
+        return scattered(total, change, own)
 
+    units = differing(_split(active, kernels), _split(usual, kernels))
     start = jax.tree.map(jnp.zeros_like, shared)
-    return pull(_one_after_another(_differing(active, usual), add, start))[0]
+    return pull(one_after_another(units, add, start))[0]

@@ -76,8 +76,8 @@ def _value_and_gradient(products, kernels, active, cotangent):
 @pytest.mark.parametrize(
     "differing",
     [
-        (0, 1, 2, 3, 0, 0, 1, 2),  # at most an eighth
-        (0, 2, 4, 6, 9, 1, 10, 0),  # up to a quarter and five twelfths, in several loops
+        (0, 1, 2, 3, 0, 0, 1, 2),  # at most an eighth of all units
+        (0, 2, 4, 6, 9, 1, 10, 0),  # up to five twelfths, in several loops
         (24, 0, 0, 1, 1, 0, 0, 0),  # one example has no unit in common with the others
         (12, 12, 12, 12, 12, 12, 12, 12),  # too many
     ],
@@ -85,8 +85,20 @@ def _value_and_gradient(products, kernels, active, cotangent):
 @pytest.mark.parametrize("products", [False, True])
 def test_value_and_gradient_of_a_batch_are_those_of_its_examples(differing, products, float64):
     rng = np.random.default_rng(0)
+    _check_value_and_gradient(products, _active(differing, rng), rng)
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_examples_may_differ_in_all_of_one_layer_alone(products, float64):
+    active = np.tile(USUAL, (B, 1))
+    starts = np.cumsum([0, *SIZES[1:-1]])
+    for example, (start, end) in enumerate(itertools.pairwise(starts)):
+        active[example, start:end] ^= True
+    _check_value_and_gradient(products, active, np.random.default_rng(4))
+
+
+def _check_value_and_gradient(products, active, rng):
     kernels = tuple(kernel for kernel, _ in _layers(rng))
-    active = _active(differing, rng)
     expected = np.stack([_rows(kernels, units) for units in active])
     cotangent = rng.normal(size=expected.shape)
     if products:
