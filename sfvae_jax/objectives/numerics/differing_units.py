@@ -16,12 +16,13 @@ from jax import Array
 
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 
-# r is rounded up to one of these parts of all units; the last one is all of them.
-_PARTS = (1 / 12, 1 / 8, 1 / 6, 1 / 5, 1 / 4, 3 / 8, math.inf)
+# An example takes the first of these parts whose capacities hold its units in every layer. With inf
+# they hold all units of all layers.
+_PARTS = (1 / 12, 1 / 8, 1 / 6, 1 / 5, 1 / 4, 1 / 3, 1 / 2, math.inf)
 
 
 class Shared(NamedTuple):
-    """What all examples have in common, for H units in all; the factors are transposed or whole.
+    """What all examples have in common, for H units in all; or what of it belongs to one's units.
 
     Attributes:
         inputs: A' by layers, [h_k, m] each.
@@ -41,13 +42,13 @@ class Shared(NamedTuple):
 class Units(NamedTuple):
     """Units in which each example differs from most of the batch, by layers.
 
-    The examples follow each other in the order of the parts that hold their units.
+    The examples follow each other in the order of their parts.
 
     Attributes:
         numbers: the units' numbers in ascending order, then any others, [B, h_k] each.
         signs: 1 where such a unit is active, -1 where it is not, then 0, [B, h_k] each.
         examples: the numbers of the examples, [B].
-        ends: how many examples each of `_PARTS` holds.
+        ends: for each of `_PARTS`, how many examples have this one or an earlier one.
     """
 
     numbers: list[Array]
@@ -71,7 +72,7 @@ def differing(active: list[Array], usual: list[Array]) -> Units:
         usual: by layers, [h_k] each.
     """
     capacities = jnp.array([_capacities([len(of) for of in usual], part) for part in _PARTS])
-    numbers, signs, ranks = [], [], jnp.zeros(len(active[0]), jnp.int32)
+    numbers, signs, parts = [], [], jnp.zeros(len(active[0]), jnp.int32)
     for layer, (own, usual_units) in enumerate(zip(active, usual, strict=True)):
         differs = own != usual_units[None, :]
         counts, size = jnp.sum(differs, axis=1, dtype=jnp.int32), len(usual_units)
@@ -80,17 +81,17 @@ def differing(active: list[Array], usual: list[Array]) -> Units:
         sign = jnp.where(jnp.take_along_axis(own, order, axis=1), 1.0, -1.0)
         numbers.append(order)
         signs.append(jnp.where(every < counts[:, None], sign, 0.0))
-        ranks = jnp.maximum(ranks, jnp.searchsorted(capacities[:, layer], counts))
-    examples = jnp.argsort(ranks)
-    ends = [jnp.sum(ranks <= rank, dtype=jnp.int32) for rank in range(len(_PARTS))]
+        parts = jnp.maximum(parts, jnp.searchsorted(capacities[:, layer], counts))
+    examples = jnp.argsort(parts)
+    ends = [jnp.sum(parts <= part, dtype=jnp.int32) for part in range(len(_PARTS))]
     return Units([of[examples] for of in numbers], [of[examples] for of in signs], examples, ends)
 
 
 def _capacities(sizes: list[int], part: float) -> list[int]:
-    """Returns how many units of each layer a part of all units holds.
+    """Returns how many units of each layer a part holds.
 
-    A small layer has a larger part, because an example can differ in more of one layer than of
-    another, and room in a small one costs less.
+    Of a small layer these are more than that part, of a large one fewer. An example may differ in a
+    quarter of one layer and a tenth of another, and room in a small one costs less.
     """
     mean = sum(sizes) / len(sizes)
     return [math.ceil(min(size, part * math.sqrt(size * mean))) for size in sizes]
@@ -127,22 +128,22 @@ def one_after_another(units: Units, body: Callable[[Array, Own, Any], Any], carr
     return carry
 
 
-def result(signs: list[Array], gathered: Shared) -> Array:
+def result(signs: list[Array], of_units: Shared) -> Array:
     """Returns an example's tangents base + P Z_S [m, n], or their products [m, m].
 
     Args:
         signs: those of its units.
-        gathered: what belongs to its units.
+        of_units: what belongs to its units.
     """
     entering: list[Array] = []  # P' by layers, [r_k, m]
-    for sign, inputs, paths in zip(signs, gathered.inputs, gathered.paths, strict=True):
+    for sign, inputs, paths in zip(signs, of_units.inputs, of_units.paths, strict=True):
         for path, before in zip(paths, entering, strict=True):
             inputs = inputs + jnp.matmul(path.T, before)
         entering.append(sign[:, None] * inputs)
     joined = jnp.concatenate(entering)
-    if gathered.inner is None:
-        return gathered.base + jnp.matmul(joined.T, gathered.outputs)
-    return gathered.base + _change_of_products(joined, gathered.outputs, gathered.inner)
+    if of_units.inner is None:
+        return of_units.base + jnp.matmul(joined.T, of_units.outputs)
+    return of_units.base + _change_of_products(joined, of_units.outputs, of_units.inner)
 
 
 @jax.custom_jvp
@@ -157,7 +158,10 @@ def _change_of_products(entering: Array, outputs: Array, inner: Array) -> Array:
 
 @_change_of_products.defjvp
 def _change_of_products_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """dP (V + I P') + P (dV + dI P' / 2), and its transpose: one product less in the gradient."""
+    """dP (V + I P') + P (dV + dI P' / 2), and its transpose, where I is symmetric.
+
+    Its gradient takes a product of I less than that of the two lines above.
+    """
     entering, outputs, inner = primals
     entering_change, outputs_change, inner_change = tangents
     by_inner = matmul(inner, entering)

@@ -21,7 +21,7 @@ from jax import Array
 # Rows of a triangular matrix that are inverted together. From 32 rows on, SciPy's OpenBLAS divides
 # the work between threads, which then keep a core busy while they wait for more.
 _SMALL = 31
-_LARGE = 128  # rows of a triangular matrix that is multiplied by halves
+_LARGE = 128  # rows of a matrix that is multiplied by halves
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -37,10 +37,13 @@ def one_by_one_on_cpu(function: Callable[[Array], Any], matrix: Array) -> Any:
 
 
 def _cholesky(matrix: Array) -> Array:
-    """The lower triangular L with L L' = A, whose rounding error may be added to A."""
+    """The lower triangular L with L L' = A, for a symmetric A of which the upper triangle is read.
+
+    The rounding error of A may be added to it.
+    """
     factorize = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    matrix = matrix.T  # which is A, stored as LAPACK wants it
+    matrix = matrix.T  # which is A again, and saves a copy: LAPACK stores columns, XLA rows
     trial = factorize(matrix)
 
     def with_rounding_error() -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sfvae_jax import likelihoods, objectives, posteriors
-from sfvae_jax.objectives.numerics import relu_units
+from sfvae_jax.objectives.numerics import differing_units, relu_units
 from sfvae_jax.objectives.numerics.decoders import KnownTangents
 from sfvae_jax.objectives.numerics.tangents import tangents
 
@@ -18,8 +18,8 @@ B = 8
 USUAL = np.random.default_rng(3).random(24) < 0.6
 
 
-def _layers(rng):
-    pairs = itertools.pairwise(SIZES)
+def _layers(rng, sizes=SIZES):
+    pairs = itertools.pairwise(sizes)
     return [
         (jnp.array(rng.normal(size=pair)), jnp.array(rng.normal(size=pair[1]))) for pair in pairs
     ]
@@ -49,7 +49,7 @@ def _gradient(kernels, active, cotangent):
     """The gradient of sum(cotangent * M W) in each kernel: products from the left and the right."""
     ends = np.cumsum([kernel.shape[1] for kernel in kernels[:-1]])
     masks = np.split(active.astype(float), ends)[: len(kernels) - 1]
-    left = [np.eye(SIZES[0])]
+    left = [np.eye(len(kernels[0]))]
     for kernel, mask in zip(kernels, masks, strict=False):
         left.append(left[-1] @ kernel * mask)
     right, gradients = np.asarray(cotangent), []
@@ -77,7 +77,7 @@ def _value_and_gradient(products, kernels, active, cotangent):
     "differing",
     [
         (0, 1, 2, 3, 0, 0, 1, 2),  # at most an eighth of all units
-        (0, 2, 4, 6, 9, 1, 10, 0),  # up to five twelfths, in several loops
+        (0, 2, 4, 6, 9, 1, 10, 0),  # in several loops
         (24, 0, 0, 1, 1, 0, 0, 0),  # one example has no unit in common with the others
         (12, 12, 12, 12, 12, 12, 12, 12),  # too many
     ],
@@ -85,7 +85,15 @@ def _value_and_gradient(products, kernels, active, cotangent):
 @pytest.mark.parametrize("products", [False, True])
 def test_value_and_gradient_of_a_batch_are_those_of_its_examples(differing, products, float64):
     rng = np.random.default_rng(0)
-    _check_value_and_gradient(products, _active(differing, rng), rng)
+    _check_value_and_gradient(products, _active(differing, rng), rng, few=sum(differing) < 48)
+
+
+@pytest.mark.parametrize("sizes", [(3, 24, 5), (3, 4, 20, 5), (2, 16, 4, 4, 6)])
+@pytest.mark.parametrize("products", [False, True])
+def test_layers_of_any_number_and_width(sizes, products, float64):
+    rng = np.random.default_rng(5)
+    active = _active((0, 2, 3, 6, 9, 1, 8, 5), rng)
+    _check_value_and_gradient(products, active, rng, sizes)
 
 
 @pytest.mark.parametrize("products", [False, True])
@@ -97,12 +105,36 @@ def test_examples_may_differ_in_all_of_one_layer_alone(products, float64):
     _check_value_and_gradient(products, active, np.random.default_rng(4))
 
 
-def _check_value_and_gradient(products, active, rng):
-    kernels = tuple(kernel for kernel, _ in _layers(rng))
+def test_an_example_takes_the_first_part_that_holds_its_units():
+    """Examples that fill each part exactly, in reverse order, and one with a unit too many."""
+    sizes, parts = (48, 192), differing_units._PARTS
+    held = [differing_units._capacities(sizes, part) for part in reversed(parts)]
+    held.append([held[-1][0] + 1, 0])  # the second part from the smallest
+    active = [np.arange(size)[None] < np.array(counts)[:, None]
+              for size, counts in zip(sizes, zip(*held, strict=True), strict=True)]  # fmt: skip
+    units = differing_units.differing(
+        [jnp.array(of) for of in active], [jnp.zeros(size, bool) for size in sizes]
+    )
+    np.testing.assert_array_equal(units.ends, [1, 3, *range(4, len(parts) + 2)])
+    last = len(parts) - 1
+    np.testing.assert_array_equal(
+        units.examples, [last, last - 1, last + 1, *range(last - 2, -1, -1)]
+    )
+    for numbers, signs, of in zip(units.numbers, units.signs, active, strict=True):
+        counts = np.sum(of, axis=1)[np.asarray(units.examples)]
+        np.testing.assert_array_equal(np.sum(signs, axis=1), counts)
+        np.testing.assert_array_equal(
+            np.sort(numbers), np.tile(np.arange(of.shape[1]), (len(of), 1))
+        )
+
+
+def _check_value_and_gradient(products, active, rng, sizes=SIZES, few=True):
+    assert relu_units._usual(active)[1] == few  # otherwise the layers' own products are taken
+    kernels = tuple(kernel for kernel, _ in _layers(rng, sizes))
     expected = np.stack([_rows(kernels, units) for units in active])
     cotangent = rng.normal(size=expected.shape)
     if products:
-        cotangent = rng.normal(size=(B, SIZES[0], SIZES[0]))
+        cotangent = rng.normal(size=(B, sizes[0], sizes[0]))
     value, gradient = _value_and_gradient(products, kernels, active, cotangent)
     of_rows = cotangent
     if products:
