@@ -44,7 +44,7 @@ from sfvae_jax.objectives.numerics.tangents import quadratic_form, symmetric_pro
 
 _MOST = 4  # beyond this part on average, the layers' own products are taken
 _WORTH = 8  # how many times the shared products the layers' own must take
-_FEWEST = 128  # units of all layers
+_FEWEST, _MANY = 128, 46_340  # units of all layers; int32 numbers the pairs of so many
 
 Kernels = tuple[Array, ...]
 
@@ -71,7 +71,7 @@ def shares_units(decode: Any, batch_size: int) -> TypeGuard[DenseOutput]:
     units = sum(widths[:-1])
     if decode.activation is None:
         common += units * units * widths[-1]
-    return units >= _FEWEST and batch_size * own > _WORTH * common
+    return _FEWEST <= units <= _MANY and batch_size * own > _WORTH * common
 
 
 def tangents_of_batch(decode: DenseOutput, means: Array) -> tuple[Array, Array]:

@@ -246,5 +246,8 @@ def test_it_is_only_done_where_it_saves_work(monkeypatch):
     assert not relu_units.shares_units(lambda z: z, LARGE)
     few_bits = _large([jnp.ones(size, jnp.bfloat16) for size in sizes], None)
     assert not relu_units.shares_units(few_bits, LARGE)
+    with monkeypatch.context() as patched:
+        patched.setattr(relu_units, "_MANY", 2 * WIDTH - 1)
+        assert not relu_units.shares_units(decode, LARGE)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not relu_units.shares_units(decode, LARGE)
