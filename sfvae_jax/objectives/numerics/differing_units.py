@@ -21,22 +21,20 @@ from sfvae_jax.objectives.numerics.linear_algebra import matmul
 _PARTS = (1 / 12, 1 / 8, 1 / 6, 1 / 5, 1 / 4, 1 / 3, 1 / 2, math.inf)
 
 
-class Shared(NamedTuple):
-    """What all examples have in common, for H units in all; or what of it belongs to one's units.
+class Tables(NamedTuple):
+    """What belongs to units: of all H that the layers have in all, or of the r of an example.
 
     Attributes:
         inputs: A' by layers, [h_k, m] each.
         paths: N by layers l and by the layers k before it, [h_k, h_l] each.
         outputs: Z, [H, n] for the rows; Z base', [H, m] for their products.
         inner: Z Z', [H, H], for the products only.
-        base: base, [m, n]; base base', [m, m], for the products.
     """
 
     inputs: list[Array]
     paths: list[list[Array]]
     outputs: Array
     inner: Array | None
-    base: Array
 
 
 class Units(NamedTuple):
@@ -128,22 +126,22 @@ def one_after_another(units: Units, body: Callable[[Array, Own, Any], Any], carr
     return carry
 
 
-def result(signs: list[Array], of_units: Shared) -> Array:
-    """Returns an example's tangents base + P Z_S [m, n], or their products [m, m].
+def difference(signs: list[Array], tables: Tables) -> Array:
+    """Returns P Z_S [m, n], an example's tangents less base; or their products less base base'.
 
     Args:
         signs: those of its units.
-        of_units: what belongs to its units.
+        tables: what belongs to its units.
     """
     entering: list[Array] = []  # P' by layers, [r_k, m]
-    for sign, inputs, paths in zip(signs, of_units.inputs, of_units.paths, strict=True):
+    for sign, inputs, paths in zip(signs, tables.inputs, tables.paths, strict=True):
         for path, before in zip(paths, entering, strict=True):
             inputs = inputs + jnp.matmul(path.T, before)
         entering.append(sign[:, None] * inputs)
     joined = jnp.concatenate(entering)
-    if of_units.inner is None:
-        return of_units.base + jnp.matmul(joined.T, of_units.outputs)
-    return of_units.base + _change_of_products(joined, of_units.outputs, of_units.inner)
+    if tables.inner is None:
+        return jnp.matmul(joined.T, tables.outputs)
+    return _change_of_products(joined, tables.outputs, tables.inner)
 
 
 @jax.custom_jvp
@@ -171,69 +169,48 @@ def _change_of_products_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return half + half.T, change + change.T
 
 
-def gathered(shared: Shared, own: Own) -> Shared:
+def gathered(tables: Tables, own: Own) -> Tables:
     """Returns the rows and entries of an example's units, to be differentiated."""
-    joined = _joined(shared, own)
-    return Shared(
-        inputs=[_taken(of, rows) for of, rows in zip(shared.inputs, own.numbers, strict=True)],
+    return jax.tree.map(_taken, tables, _places(tables, own))
+
+
+def scattered(total: Tables, of_example: Tables, own: Own) -> Tables:
+    """Returns a total over examples with one that is shaped as `gathered` returns it."""
+    return jax.tree.map(_added, total, of_example, _places(total, own))
+
+
+def _places(tables: Tables, own: Own) -> Tables:
+    """Returns where the rows and entries of an example's units are in each table.
+
+    Rows have their numbers, [r]. Entries have one index in the flat table, [r, s], because XLA
+    would write pairs of indices into an array.
+    """
+
+    def entries(table: Array, rows: Array, columns: Array) -> Array:
+        return rows[:, None] * table.shape[1] + columns[None, :]
+
+    numbers = own.numbers
+    starts = itertools.accumulate((len(of) for of in tables.inputs[:-1]), initial=0)
+    joined = jnp.concatenate([of + start for of, start in zip(numbers, starts, strict=True)])
+    return Tables(
+        inputs=numbers,
         paths=[
-            [_taken(of, own.numbers[before], own.numbers[layer]) for before, of in enumerate(paths)]
-            for layer, paths in enumerate(shared.paths)
+            [entries(of, numbers[before], numbers[layer]) for before, of in enumerate(paths)]
+            for layer, paths in enumerate(tables.paths)
         ],
-        outputs=_taken(shared.outputs, joined),
-        inner=None if shared.inner is None else _taken(shared.inner, joined, joined),
-        base=shared.base,
+        outputs=joined,
+        inner=None if tables.inner is None else entries(tables.inner, joined, joined),
     )
 
 
-def scattered(total: Shared, change: Shared, own: Own) -> Shared:
-    """Returns a total over examples with the change of what `gathered` returns for one of them."""
-    joined = _joined(total, own)
-    inner = total.inner
-    if inner is not None and change.inner is not None:
-        inner = _added(inner, change.inner, joined, joined)
-    return Shared(
-        inputs=list(map(_added, total.inputs, change.inputs, own.numbers)),
-        paths=[
-            [
-                _added(of, change.paths[layer][before], own.numbers[before], own.numbers[layer])
-                for before, of in enumerate(paths)
-            ]
-            for layer, paths in enumerate(total.paths)
-        ],
-        outputs=_added(total.outputs, change.outputs, joined),
-        inner=inner,
-        # Here, since XLA's sum over a first axis of long rows takes twenty times as long.
-        base=total.base + change.base,
-    )
-
-
-def _joined(shared: Shared, own: Own) -> Array:
-    """Returns the numbers of an example's units among those of all layers, [r]."""
-    starts = itertools.accumulate((len(of) for of in shared.inputs[:-1]), initial=0)
-    return jnp.concatenate([of + start for of, start in zip(own.numbers, starts, strict=True)])
-
-
-def _taken(matrix: Array, rows: Array, columns: Array | None = None) -> Array:
-    """Returns rows [r] of a matrix, or their entries in columns [s], [r, s]."""
-    flat, places = _places(matrix, rows, columns)
+def _taken(table: Array, places: Array) -> Array:
+    flat = table if places.ndim == 1 else table.reshape(-1)
     return flat.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def _added(matrix: Array, change: Array, rows: Array, columns: Array | None = None) -> Array:
-    """Returns the matrix with a change of what `_taken` returns."""
-    flat, places = _places(matrix, rows, columns)
+def _added(table: Array, values: Array, places: Array) -> Array:
+    flat = table if places.ndim == 1 else table.reshape(-1)
     flat = flat.at[places].add(
-        change, mode="promise_in_bounds", wrap_negative_indices=False, unique_indices=True
+        values, mode="promise_in_bounds", wrap_negative_indices=False, unique_indices=True
     )
-    return flat.reshape(matrix.shape)
-
-
-def _places(matrix: Array, rows: Array, columns: Array | None) -> tuple[Array, Array]:
-    """Returns an array and where in it the rows or entries are.
-
-    Entries have one index in a flat array, because XLA would write pairs of indices into an array.
-    """
-    if columns is None:
-        return matrix, rows
-    return matrix.reshape(-1), rows[:, None] * matrix.shape[1] + columns[None, :]
+    return flat.reshape(table.shape)

@@ -32,11 +32,11 @@ from jax import Array
 from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.differing_units import (
     Own,
-    Shared,
+    Tables,
+    difference,
     differing,
     gathered,
     one_after_another,
-    result,
     scattered,
 )
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
@@ -176,8 +176,8 @@ def _split(units: Array, kernels: Kernels) -> list[Array]:
     return jnp.split(units, list(ends)[:-1], axis=-1)
 
 
-def _shared(products: bool, kernels: Kernels, usual: Array) -> Shared:
-    """Computes what the examples have in common."""
+def _shared(products: bool, kernels: Kernels, usual: Array) -> tuple[Tables, Array]:
+    """Returns what belongs to all units; and base [m, n], or base base' [m, m] for the products."""
     masks = [part.astype(kernels[0].dtype) for part in _split(usual, kernels)]
     entering = [kernels[0]]
     for mask, kernel in zip(masks[:-1], kernels[1:-1], strict=True):
@@ -194,18 +194,18 @@ def _shared(products: bool, kernels: Kernels, usual: Array) -> Shared:
     joined = jnp.concatenate(outputs)
     inputs = [part.T for part in entering]
     if not products:
-        return Shared(inputs, paths, joined, None, base)
+        return Tables(inputs, paths, joined, None), base
     by_base, inner = matmul(joined, base.T), symmetric_product(joined)
-    return Shared(inputs, paths, by_base, inner, symmetric_product(base))
+    return Tables(inputs, paths, by_base, inner), symmetric_product(base)
 
 
 def _by_units(products: bool, kernels: Kernels, active: Array, usual: Array) -> Array:
-    shared = _shared(products, kernels, usual)
+    tables, base = _shared(products, kernels, usual)
 
     def write(example: Array, own: Own, results: Array) -> Array:
-        return results.at[example].set(result(own.signs, gathered(shared, own)))
+        return results.at[example].set(base + difference(own.signs, gathered(tables, own)))
 
-    results = jnp.zeros((len(active), *shared.base.shape), shared.base.dtype)
+    results = jnp.zeros((len(active), *base.shape), base.dtype)
     units = differing(_split(active, kernels), _split(usual, kernels))
     return one_after_another(units, write, results)
 
@@ -214,11 +214,13 @@ def _gradient_by_units(
     products: bool, kernels: Kernels, active: Array, usual: Array, cotangent: Array
 ) -> Kernels:
     shared, pull = jax.vjp(lambda kernels: _shared(products, kernels, usual), kernels)
+    tables, _ = shared
 
-    def add(example: Array, own: Own, total: Shared) -> Shared:
-        _, back = jax.vjp(functools.partial(result, own.signs), gathered(shared, own))
-        (change,) = back(cotangent[example])
-        return scattered(total, change, own)
+    def add(example: Array, own: Own, total: tuple[Tables, Array]) -> tuple[Tables, Array]:
+        _, back = jax.vjp(functools.partial(difference, own.signs), gathered(tables, own))
+        (of_example,) = back(cotangent[example])
+        # base here, since XLA's sum over a first axis of long rows takes twenty times as long.
+        return scattered(total[0], of_example, own), total[1] + cotangent[example]
 
     units = differing(_split(active, kernels), _split(usual, kernels))
     start = jax.tree.map(jnp.zeros_like, shared)
