@@ -10,8 +10,9 @@ import flax.linen as nn
 import ml_collections
 from jax import Array
 
-from sfvae_jax.models.lowering.correlation import correlate, is_native
+from sfvae_jax.models.lowering.correlation import is_native
 from sfvae_jax.models.spec import Axes, ModelSpec
+from sfvae_jax.objectives.numerics.rows import product_of_rows
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -35,12 +36,8 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 
 
 def _product_of_rows(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """Multiplies x [h] by a kernel [h, k] for `nn.Dense`, as a correlation of one pixel.
-
-    Under two `jax.vmap`s, one over examples and one over tangents, the kernel's gradient is then a
-    sum over rows. For a sum over two axes, XLA's CPU backend would transpose an operand first.
-    """
-    return correlate(x.reshape(1, 1, 1, -1), kernel[None, None], full=False).ravel()
+    """Takes the arguments that `nn.Dense` gives to `jax.lax.dot_general`."""
+    return product_of_rows(x, kernel)
 
 
 class Mlp(nn.Module):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.known_tangents import known_tangents, with_known
+from sfvae_jax.objectives.batch_tangents.known_tangents import known_tangents, with_known
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.numerics.checks import (
     ArgumentError,

@@ -77,7 +77,9 @@ def test_the_step_of_table_4_takes_less_arithmetic(monkeypatch):
 
     A count for the units that a batch has in common would depend on its images.
     """
-    monkeypatch.setattr("sfvae_jax.objectives.known_tangents.shares_units", lambda *_: False)
+    monkeypatch.setattr(
+        "sfvae_jax.objectives.batch_tangents.known_tangents.shares_units", lambda *_: False
+    )
     case, _ = (case for case in GROUPS["table4"] if case.objective == "sampling_free")
     arguments = case.params(), RNG, case.batch()
     counts = [

@@ -87,4 +87,4 @@ def test_in_bfloat16_every_product_is_of_bfloat16(name, lowering):
     assert {v.aval.dtype for eqn in products for v in eqn.invars} == {jnp.dtype("bfloat16")}
 
 
-PRODUCTS = ("dot_general", "conv_general_dilated", "correlate")
+PRODUCTS = ("dot_general", "conv_general_dilated", "correlate", "rows")

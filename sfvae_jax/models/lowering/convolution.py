@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from sfvae_jax.models.lowering.correlation import correlate, is_native
+from sfvae_jax.objectives.numerics.rows import product_of_rows
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -82,8 +83,8 @@ def convolve_transposed(
     size, features = kernel.shape[0], kernel.shape[-1]
     kernel = kernel[::-1, ::-1]  # y[s i + d] += x[i] kernel[k - 1 - d]
     if x.shape[:2] == (1, 1):  # the output is a single square, shaped like the kernel
-        square = kernel.transpose(2, 0, 1, 3).reshape(1, 1, x.size, -1)
-        full = correlate(x[None], square, full=True).reshape(size, size, features)
+        square = kernel.transpose(2, 0, 1, 3).reshape(x.size, -1)
+        full = product_of_rows(x.ravel(), square).reshape(size, size, features)
     else:
         full = _overlapping_squares(x, kernel, stride)
     low, length = _crop(size, stride, padding)

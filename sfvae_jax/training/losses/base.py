@@ -12,7 +12,7 @@ from jax import Array
 
 from sfvae_jax import data, likelihoods, objectives, posteriors
 from sfvae_jax.objectives import Batch, Example, Weights
-from sfvae_jax.objectives.known_tangents import known_tangents, with_known
+from sfvae_jax.objectives.batch_tangents.known_tangents import known_tangents, with_known
 from sfvae_jax.objectives.numerics.batch import example_keys
 from sfvae_jax.objectives.reduction import Metrics, loss_and_metrics
 from sfvae_jax.objectives.spec import Value

@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from sfvae_jax.objectives.batch_tangents.relu_units import shares_units, tangents_of_batch
 from sfvae_jax.objectives.numerics.decoders import KnownTangents
-from sfvae_jax.objectives.numerics.relu_units import shares_units, tangents_of_batch
 from sfvae_jax.objectives.spec import ObjectiveInfo, Options, fixed_variance
 
 

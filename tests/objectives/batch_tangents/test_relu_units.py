@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import math
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +11,14 @@ import numpy as np
 import pytest
 
 from sfvae_jax import likelihoods, objectives, posteriors
-from sfvae_jax.objectives.numerics import differing_units, relu_units
+from sfvae_jax.objectives.batch_tangents import differing_units, relu_units
 from sfvae_jax.objectives.numerics.decoders import KnownTangents
 from sfvae_jax.objectives.numerics.tangents import tangents
 
 SIZES = (3, 9, 8, 7, 5)  # latents, three hidden layers, data
 B = 8
 USUAL = np.random.default_rng(3).random(24) < 0.6
+ALL_PARTS, THREE_PARTS = differing_units._PARTS, (1 / 8, 1 / 3, math.inf)  # few compile sooner
 
 
 def _layers(rng, sizes=SIZES):
@@ -67,10 +70,11 @@ def _active(differing, rng):
     return active
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _value_and_gradient(products, kernels, active, cotangent):
-    value, pull = jax.vjp(lambda kernels: relu_units._of_batch(products, kernels, active), kernels)
-    return value, pull(cotangent)[0]
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _value_and_gradient(parts, products, kernels, active, cotangent):
+    with mock.patch.object(differing_units, "_PARTS", parts):
+        value, pull = jax.vjp(lambda own: relu_units._of_batch(products, own, active), kernels)
+        return value, pull(cotangent)[0]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,8 @@ def _value_and_gradient(products, kernels, active, cotangent):
 @pytest.mark.parametrize("products", [False, True])
 def test_value_and_gradient_of_a_batch_are_those_of_its_examples(differing, products, float64):
     rng = np.random.default_rng(0)
-    _check_value_and_gradient(products, _active(differing, rng), rng, few=sum(differing) < 48)
+    few = sum(differing) < 48
+    _check_value_and_gradient(products, _active(differing, rng), rng, few=few, parts=ALL_PARTS)
 
 
 @pytest.mark.parametrize("sizes", [(3, 24, 5), (3, 4, 20, 5), (2, 16, 4, 4, 6)])
@@ -128,14 +133,14 @@ def test_an_example_takes_the_first_part_that_holds_its_units():
         )
 
 
-def _check_value_and_gradient(products, active, rng, sizes=SIZES, few=True):
+def _check_value_and_gradient(products, active, rng, sizes=SIZES, few=True, parts=THREE_PARTS):
     assert relu_units._usual(active)[1] == few  # otherwise the layers' own products are taken
     kernels = tuple(kernel for kernel, _ in _layers(rng, sizes))
     expected = np.stack([_rows(kernels, units) for units in active])
     cotangent = rng.normal(size=expected.shape)
     if products:
         cotangent = rng.normal(size=(B, sizes[0], sizes[0]))
-    value, gradient = _value_and_gradient(products, kernels, active, cotangent)
+    value, gradient = _value_and_gradient(parts, products, kernels, active, cotangent)
     of_rows = cotangent
     if products:
         of_rows = (cotangent + cotangent.swapaxes(1, 2)) @ expected
@@ -148,7 +153,8 @@ def _check_value_and_gradient(products, active, rng, sizes=SIZES, few=True):
 
 
 @pytest.mark.parametrize("products", [False, True])
-def test_second_derivatives_are_those_of_the_layers(products, float64):
+def test_second_derivatives_are_those_of_the_layers(products, float64, monkeypatch):
+    monkeypatch.setattr(differing_units, "_PARTS", THREE_PARTS)
     rng = np.random.default_rng(2)
     kernels = tuple(kernel for kernel, _ in _layers(rng))
     active = jnp.array(_active((0, 2, 4, 6, 9, 1, 10, 0), rng))
@@ -167,31 +173,45 @@ def test_second_derivatives_are_those_of_the_layers(products, float64):
 
 
 @pytest.mark.parametrize("activation", [None, jax.nn.sigmoid])
-def test_known_tangents_are_the_decoders_own(activation, float64):
+def test_known_tangents_are_the_decoders_own(activation, float64, monkeypatch):
+    monkeypatch.setattr(differing_units, "_PARTS", THREE_PARTS)
     rng = np.random.default_rng(1)
     decode = _decoder(_layers(rng), activation)
     means = jnp.array(rng.normal(size=(B, SIZES[0])))
-    active, known = relu_units.tangents_of_batch(decode, means)
-    variance, r = jnp.array(0.3), jnp.array(rng.normal(size=SIZES[-1]))
+    variance, r = 0.3, jnp.array(rng.normal(size=SIZES[-1]))
     directions = jnp.array(rng.normal(size=(2, SIZES[0])))
-    for i in (0, 5):
-        jacobian = np.asarray(jax.jacfwd(decode)(means[i]))
-        with_known = KnownTangents(decode, active[i], known[i])
-        x_hat, own = tangents(with_known, means[i])
-        np.testing.assert_allclose(x_hat, decode(means[i]), rtol=1e-12)
-        np.testing.assert_allclose(with_known(means[i]), decode(means[i]), rtol=1e-12)
-        products = {
-            "gram": (own.gram(variance), jacobian.T @ jacobian / 0.3),
-            "diagonal": (own.gram_diagonal(variance), np.sum(jacobian**2, axis=0) / 0.3),
-            "project": (own.project(r, variance), jacobian.T @ r / 0.3),
-            "push": (own.push(directions), directions @ jacobian.T),
-            "others": (
-                tangents(with_known, means[i], directions=directions)[1].push(jnp.eye(2)),
-                directions @ jacobian.T,
-            ),
+
+    def known(mean, active, products):
+        decode_here = KnownTangents(decode, active, products)
+        x_hat, own = tangents(decode_here, mean)
+        return {
+            "x_hat": x_hat,
+            "call": decode_here(mean),
+            "gram": own.gram(jnp.array(variance)),
+            "diagonal": own.gram_diagonal(jnp.array(variance)),
+            "project": own.project(r, jnp.array(variance)),
+            "push": own.push(directions),
+            "others": tangents(decode_here, mean, directions=directions)[1].push(jnp.eye(2)),
         }
-        for name, (given, expected) in products.items():
-            np.testing.assert_allclose(given, expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+    active, products = jax.jit(lambda means: relu_units.tangents_of_batch(decode, means))(means)
+    known, jacobian_of = jax.jit(known), jax.jit(jax.jacfwd(decode))
+    for i in (0, 5):
+        x_hat, jacobian = np.asarray(jax.jit(decode)(means[i])), np.asarray(jacobian_of(means[i]))
+        expected = {
+            "x_hat": x_hat,
+            "call": x_hat,
+            "gram": jacobian.T @ jacobian / variance,
+            "diagonal": np.sum(jacobian**2, axis=0) / variance,
+            "project": jacobian.T @ r / variance,
+            "push": directions @ jacobian.T,
+            "others": directions @ jacobian.T,
+        }
+        found = known(means[i], active[i], products[i])
+        for name in expected:
+            np.testing.assert_allclose(
+                found[name], expected[name], rtol=1e-9, atol=1e-9, err_msg=name
+            )
 
 
 M, WIDTH, N, LARGE = 4, 64, 12, 200  # of a case that is worth it

@@ -29,8 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.numerics.decoders import DenseOutput
-from sfvae_jax.objectives.numerics.differing_units import (
+from sfvae_jax.objectives.batch_tangents.differing_units import (
     Own,
     Tables,
     difference,
@@ -39,6 +38,7 @@ from sfvae_jax.objectives.numerics.differing_units import (
     one_after_another,
     scattered,
 )
+from sfvae_jax.objectives.numerics.decoders import DenseOutput
 from sfvae_jax.objectives.numerics.linear_algebra import matmul
 from sfvae_jax.objectives.numerics.tangents import quadratic_form, symmetric_product
 

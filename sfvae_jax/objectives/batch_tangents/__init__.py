@@ -1,0 +1,1 @@
+"""Tangents that are computed for all examples of a batch together."""
