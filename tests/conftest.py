@@ -5,6 +5,8 @@ loop as LLVM's code directly: without its emitters for fused loops a program com
 time. Nor is a program split to be compiled by several threads: its parts cost more in all. What one
 worker has compiled, however small, the others read from a shared cache. BLAS has one thread, for
 each worker of the tests has a core. `run_main(quick=False)` compiles as a user's command does.
+
+Files are written to memory where the system has room there, because a disk would be waited for.
 """
 
 import ctypes
@@ -31,6 +33,9 @@ os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=2 {C
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30  # all files of the tests take 0.4 GiB
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 import jax
 import pytest
