@@ -1,5 +1,6 @@
 """Objectives of a batch by name: docs/your_own_model.md holds, and what does not fit is refused."""
 
+import functools
 import inspect
 import re
 
@@ -8,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import Mesh, PartitionSpec
 
 from sfvae_jax import likelihoods, objectives, plugins, posteriors
+from sfvae_jax.objectives import DenseOutput
 from sfvae_jax.objectives import batch_loss as call
 from sfvae_jax.objectives.batch_loss import _reads
 from sfvae_jax.objectives.numerics.streams import ExampleStream, stream_key
@@ -199,6 +202,37 @@ def test_a_shared_batch_is_the_whole_batch(name, options):
     shares = jax.tree.map(lambda leaf: leaf.reshape(2, BATCH // 2, -1), (X, Q))
     losses = jax.vmap(of_share, axis_name="batch")(*shares)
     np.testing.assert_allclose(losses.mean(), _loss(name, **options)[0], rtol=1e-6)
+
+
+DECODERS = {"plain": lambda w: lambda z: z @ w, "dense": lambda w: DenseOutput(lambda z: z, w)}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", ["sampling", "sampling_free", "bilbo"])
+def test_gradients_of_devices_under_shard_map(name, decoder):
+    """Their mean is that of the whole batch. With `check_vma` it would be their sum."""
+    options = {"posterior_variance": 0.4} if name == "bilbo" else {}
+
+    def gradient(weights, x, q, axis_name=None):
+        def loss(weights):
+            decode, rng = DECODERS[decoder](weights), jax.random.key(KEY)
+            return call(name, rng, decode, x, q, GAUSSIAN, axis_name=axis_name, **options)[0]
+
+        return jax.grad(loss)(weights)
+
+    def of_device(weights, x, q):
+        return jax.lax.pmean(gradient(weights, x, q, "batch"), "batch")
+
+    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch")
+    specs = (PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch"))
+    shared = functools.partial(
+        jax.shard_map, of_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()
+    )
+    found = jax.jit(shared(check_vma=False))(WEIGHTS, X, Q)
+    expected = jax.jit(gradient)(WEIGHTS, X, Q)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(objectives.ArgumentError, match="requires check_vma=False"):
+        jax.eval_shape(shared(), WEIGHTS, X, Q)
 
 
 def test_sequences_have_their_own_forms():

@@ -26,6 +26,7 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from sfvae_jax.objectives.numerics.batch import varying_axes
 from sfvae_jax.objectives.numerics.checks import check_shape
 
 LOWERINGS = ("auto", "native", "patches")
@@ -58,7 +59,10 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     # The precision is read here because products are lowered later, outside the caller's context.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return _correlate_p.bind(x.astype(dtype), kernel.astype(dtype), full=full, precision=precision)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    if varying_axes(x) != varying_axes(kernel):  # which JAX's own operations join
+        return _correlate(x, kernel, full=full, precision=precision)
+    return _correlate_p.bind(x, kernel, full=full, precision=precision)
 
 
 # There are two ways. One makes patches of the input, r^2 C numbers for each pixel, and multiplies

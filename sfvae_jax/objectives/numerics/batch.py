@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sfvae_jax.objectives.numerics.checks import check_key
+from sfvae_jax.objectives.numerics.checks import ArgumentError, check_key
 from sfvae_jax.objectives.numerics.precision import wide
 
 
@@ -20,9 +22,10 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
         axis_name: axis over which the batch is shared, or None.
 
     Raises:
-        ArgumentError: if rng is not a key.
+        ArgumentError: if rng is not a key, or the axis is one of `jax.shard_map` with `check_vma`.
     """
     check_key(rng)
+    _check_axis(axis_name)
     of_the_batch = 0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1
     if rng.ndim > of_the_batch:
         return rng
@@ -32,10 +35,33 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
 
 def batch_mean(values: Array, axis_name: str | None = None) -> Array:
     """The mean over the leading axis and, if the batch is shared, over the devices; in 32 bits."""
+    _check_axis(axis_name)
     mean = jnp.mean(wide(values), axis=0)
     return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 
 def whole_batch(values: Array, axis_name: str | None = None) -> Array:
     """The examples of all devices, [B, ...], in the order of the devices."""
+    _check_axis(axis_name)
     return values if axis_name is None else jax.lax.all_gather(values, axis_name, tiled=True)
+
+
+def varying_axes(value: Array) -> frozenset[str]:
+    """The axes of `jax.shard_map` over which a value may vary; none without `check_vma`."""
+    kind: Any = jax.typeof(value)
+    if hasattr(kind, "vma"):  # until jax 0.9
+        return kind.vma
+    return getattr(getattr(kind, "mat", None), "varying", frozenset())
+
+
+def _check_axis(axis_name: str | None) -> None:
+    """Refuses `jax.shard_map` with `check_vma`, JAX's default.
+
+    The gradient of parameters that all devices share is then their sum over the devices already.
+    Its mean over the devices, which is right everywhere else, would be D times too large.
+    """
+    if axis_name is not None and axis_name in varying_axes(jax.lax.axis_index(axis_name)):
+        raise ArgumentError(
+            "a batch that jax.shard_map shares requires check_vma=False; with it on, JAX sums the"
+            " gradients of shared parameters over the devices, where their mean is needed"
+        )

@@ -23,9 +23,13 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from sfvae_jax.objectives.numerics.batch import varying_axes
+
 
 def product_of_rows(x: Array, kernel: Array) -> Array:
     """Multiplies a vector x [h] by a kernel [h, k]."""
+    if varying_axes(x) != varying_axes(kernel):  # which JAX's own product joins
+        return jnp.matmul(x, kernel)
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     # The precision is read here because products are lowered later, outside the caller's context.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
