@@ -58,6 +58,18 @@ CLAIMS = (
         "sampling/gmm",
     ),
     _distance(
+        "Samples of a regularised autoencoder with a fitted mixture are closer to the data than"
+        " a WAE's samples of a fitted mixture.",
+        "rae_l2/gmm",
+        "wae_mmd/gmm",
+    ),
+    _distance(
+        "For a regularised autoencoder, samples of a fitted mixture are closer to the data than"
+        " samples of a fitted Gaussian.",
+        "rae_l2/gmm",
+        "rae_l2/gaussian",
+    ),
+    _distance(
         "Interpolations of a regularised autoencoder are closer to the data than a VAE's.",
         "rae_l2/interpolations",
         "sampling/interpolations",
