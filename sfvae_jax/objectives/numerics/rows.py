@@ -24,10 +24,17 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from sfvae_jax.objectives.numerics.batch import varying_axes
+from sfvae_jax.objectives.numerics.checks import check_shape
 
 
 def product_of_rows(x: Array, kernel: Array) -> Array:
-    """Multiplies a vector x [h] by a kernel [h, k]."""
+    """Multiplies a vector x [h] by a kernel [h, k].
+
+    Raises:
+        ArgumentError: if the shapes do not fit.
+    """
+    name, why = "the input of a dense layer", ", one entry for each row of its kernel"
+    check_shape(name, x, kernel.shape[:1], why)
     if varying_axes(x) != varying_axes(kernel):  # which JAX's own product joins
         return jnp.matmul(x, kernel)
     dtype = jnp.promote_types(x.dtype, kernel.dtype)

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 from jax.test_util import check_grads
 
+from sfvae_jax.objectives import ArgumentError
 from sfvae_jax.objectives.numerics.rows import product_of_rows
 
 H, K = 3, 5
@@ -104,6 +105,15 @@ def test_dtypes_are_promoted():
     x, kernel = jnp.ones(H, jnp.bfloat16), jnp.ones((H, K))
     assert product_of_rows(x, kernel).dtype == jnp.float32
     assert product_of_rows(x, kernel.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_shapes_fit_or_are_refused(keys):
+    _, kernel = _arrays(keys)
+    expected = (
+        r"input of a dense layer must have shape \(3,\), one entry for each row of its kernel"
+    )
+    with pytest.raises(ArgumentError, match=expected):
+        jax.eval_shape(product_of_rows, kernel[0], kernel)
 
 
 def test_devices_share_a_batch(keys):
