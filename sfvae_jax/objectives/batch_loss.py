@@ -136,7 +136,8 @@ def batch_loss(
         ArgumentError: if there is no such objective, it does not take this posterior, likelihood or
             option, an option is known to break the rule that a config has for it, a `stddev` of the
             posterior is known not to be positive, rng is no key, the batch is empty, x is known to
-            leave [0, 1] where the likelihood is of such pixels, or the shapes do not fit.
+            leave [0, 1] where the likelihood is of such pixels, the axis is one of `jax.shard_map`
+            with `check_vma`, or the shapes do not fit.
     """
     info = _info(name)
     values = {

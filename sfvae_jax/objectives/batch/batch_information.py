@@ -3,8 +3,8 @@
 BACK is Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder". All examples have
 one posterior variance Sigma, and the prior's variance floats with the codes: S^2 = Sigma + M_B,
 where M_B is the batch's mean of mu^2. A batch that several devices share has one S^2: with
-`axis_name` (of `jax.pmap`, `shard_map` or `vmap`) the functions take the examples of one device,
-but compute the statistics and the noise of the whole batch.
+`axis_name` (of `jax.pmap`, `vmap`, or `shard_map` with `check_vma=False`) the functions take the
+examples of one device, but compute the statistics and the noise of the whole batch.
 """
 
 from __future__ import annotations

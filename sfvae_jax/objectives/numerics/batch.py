@@ -19,7 +19,8 @@ def example_keys(rng: Array, share: int, axis_name: str | None = None) -> Array:
         rng: a key of the batch; or the examples' own keys [share], which are returned unchanged, so
             that a part of the batch draws the same noise as it does within the whole batch.
         share: number of examples on this device.
-        axis_name: axis over which the batch is shared, or None.
+        axis_name: axis over which the batch is shared, or None. It is also checked if rng holds the
+            examples' own keys.
 
     Raises:
         ArgumentError: if rng is not a key, or the axis is one of `jax.shard_map` with `check_vma`.
@@ -49,7 +50,7 @@ def whole_batch(values: Array, axis_name: str | None = None) -> Array:
 def varying_axes(value: Array) -> frozenset[str]:
     """The axes of `jax.shard_map` over which a value may vary; none without `check_vma`."""
     kind: Any = jax.typeof(value)
-    if hasattr(kind, "vma"):  # until jax 0.9
+    if hasattr(kind, "vma"):  # jax 0.8 and 0.9
         return kind.vma
     return getattr(getattr(kind, "mat", None), "varying", frozenset())
 

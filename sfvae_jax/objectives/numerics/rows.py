@@ -35,6 +35,7 @@ def product_of_rows(x: Array, kernel: Array) -> Array:
     """
     name, why = "the input of a dense layer", ", one entry for each row of its kernel"
     check_shape(name, x, kernel.shape[:1], why)
+    check_shape("the kernel of a dense layer", kernel, (*x.shape, kernel.shape[-1]))
     if varying_axes(x) != varying_axes(kernel):  # which JAX's own product joins
         return jnp.matmul(x, kernel)
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
@@ -101,8 +102,8 @@ def _rows_batched(
         return jax.vmap(lambda x, kernel: _rows(x, kernel, **params), axes)(x, kernel), 0
     assert axes[0] is not None  # at least one argument is mapped
     x = jnp.moveaxis(x, axes[0], 0)
-    y = _rows_p.bind(x.reshape(-1, x.shape[-1]), kernel, **params)
-    return y.reshape(*x.shape[:2], -1), 0
+    y = _rows_p.bind(x.reshape(x.shape[0] * x.shape[1], x.shape[2]), kernel, **params)
+    return y.reshape(*x.shape[:2], y.shape[-1]), 0
 
 
 def _contract_batched(

@@ -114,6 +114,26 @@ def test_shapes_fit_or_are_refused(keys):
     )
     with pytest.raises(ArgumentError, match=expected):
         jax.eval_shape(product_of_rows, kernel[0], kernel)
+    for other in (kernel[:, 0], kernel[:, :, None]):
+        with pytest.raises(ArgumentError, match="the kernel of a dense layer must have shape"):
+            jax.eval_shape(product_of_rows, kernel[:, 0], other)
+
+
+def test_a_batch_may_be_empty(keys):
+    _, kernel = _arrays(keys)
+    empty = jax.eval_shape(jax.vmap(product_of_rows, (0, None)), jnp.zeros((0, H)), kernel)
+    assert empty.shape == (0, K)
+
+
+def test_the_precision_is_that_of_the_call(keys):
+    """Also in the gradient, and although products are lowered later."""
+    x, kernel = _arrays(keys)
+    gradient = jax.grad(lambda x, kernel: jnp.sum(product_of_rows(x, kernel) ** 2), (0, 1))
+    with jax.default_matmul_precision("highest"):
+        traced = jax.jit(gradient).trace(x, kernel)
+    products = [line for line in traced.lower().as_text().splitlines() if "dot_general" in line]
+    assert len(products) == 3
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
 
 
 def test_devices_share_a_batch(keys):
