@@ -12,7 +12,7 @@ from jax.extend import core
 
 _NOT_COUNTED = ("lu", "qr", "householder_product", "eigh", "eig", "svd", "pallas_call", "ffi_call")
 
-# The library's own primitives (correlation.py and rows.py), counted by their array code.
+# Primitives of objectives/numerics/bilinear.py, counted by their array code.
 _OF_ARRAY_CODE = ("correlate", "contract", "rows", "contract_rows")
 
 DATA_DECIDE = "the data decide how many operations there are"

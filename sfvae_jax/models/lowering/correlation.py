@@ -15,18 +15,15 @@ transpose an operand first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from itertools import product
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
-from sfvae_jax.objectives.numerics.batch import varying_axes
+from sfvae_jax.objectives.numerics.bilinear import apply, define
 from sfvae_jax.objectives.numerics.checks import check_shape
 
 LOWERINGS = ("auto", "native", "patches")
@@ -56,13 +53,7 @@ def correlate(x: Array, kernel: Array, *, full: bool) -> Array:
     size, channels = kernel.shape[0], x.shape[-1]
     expected = (size, size, channels, kernel.shape[-1])
     check_shape("kernel", kernel, expected, ", square and with the channels of the image")
-    dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    # The precision is read here because products are lowered later, outside the caller's context.
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
-    if varying_axes(x) != varying_axes(kernel):  # which JAX's own operations join
-        return _correlate(x, kernel, full=full, precision=precision)
-    return _correlate_p.bind(x, kernel, full=full, precision=precision)
+    return apply(_correlate_p, x, kernel, full=full)
 
 
 # There are two ways. One makes patches of the input, r^2 C numbers for each pixel, and multiplies
@@ -145,24 +136,12 @@ def _turned(kernel: Array) -> Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-_correlate_p = Primitive("correlate")
-_correlate_p.def_impl(jax.jit(_correlate, static_argnames=("full", "precision")))
-_correlate_p.def_abstract_eval(
-    lambda x, kernel, *, full, precision: x.update(
-        shape=_out_shape(x, kernel, full), weak_type=False
-    )
-)
-mlir.register_lowering(_correlate_p, mlir.lower_fun(_correlate, multiple_results=False))
+def _contract_shape(x: Any, y: Any) -> tuple[int, ...]:
+    return *(x.shape[i] - y.shape[i] + 1 for i in (1, 2)), x.shape[-1], y.shape[-1]
 
-_contract_p = Primitive("contract")
-_contract_p.def_impl(jax.jit(_contract, static_argnames="precision"))
-_contract_p.def_abstract_eval(
-    lambda x, y, *, precision: x.update(
-        shape=(*(x.shape[i] - y.shape[i] + 1 for i in (1, 2)), x.shape[-1], y.shape[-1]),
-        weak_type=False,
-    )
-)
-mlir.register_lowering(_contract_p, mlir.lower_fun(_contract, multiple_results=False))
+
+_correlate_p = define("correlate", _correlate, _out_shape, "full", joins_rows=True)
+_contract_p = define("contract", _contract, _contract_shape, joins_rows=False)
 
 
 def _correlate_transpose_x(
@@ -189,25 +168,3 @@ ad.defbilinear(
     ),
     lambda ct, x, y, *, precision: _correlate_p.bind(x, ct, full=False, precision=precision),
 )
-
-
-def _correlate_batched(
-    args: Sequence[Array], axes: Sequence[int | None], **params: Any
-) -> tuple[Array, int]:
-    x, kernel = args
-    if axes[1] is not None:  # each example has its own kernel, so there is no single product
-        return jax.vmap(lambda x, kernel: _correlate(x, kernel, **params), axes)(x, kernel), 0
-    assert axes[0] is not None  # at least one argument is mapped
-    x = jnp.moveaxis(x, axes[0], 0)
-    y = _correlate_p.bind(x.reshape(-1, *x.shape[2:]), kernel, **params)
-    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-
-
-def _contract_batched(
-    args: Sequence[Array], axes: Sequence[int | None], **params: Any
-) -> tuple[Array, int]:
-    return jax.vmap(partial(_contract, **params), axes)(*args), 0
-
-
-batching.primitive_batchers[_correlate_p] = _correlate_batched
-batching.primitive_batchers[_contract_p] = _contract_batched

@@ -1,13 +1,14 @@
 """Correlations of stride 1 and their derivatives, against XLA's own convolution."""
 
+import functools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
 from jax.test_util import check_grads
+from shared_kernels import check_pmap, check_shard_map
 
 from sfvae_jax.models.lowering.correlation import correlate
 
@@ -107,28 +108,6 @@ def test_a_jacobians_gradient_sums_examples_directions_and_pixels_at_once(keys):
     assert any(f"tensor<{3 * 4 * 4 * 4}x" in line for line in gradients)
 
 
-def test_devices_share_a_batch(keys):
-    x, kernel = _arrays(keys, (4, 3, 3), 2, 2, 3)
-
-    def gradient(x, kernel):
-        return jax.grad(lambda k: jnp.mean(jnp.sin(correlate(x, k, full=False))))(kernel)
-
-    def shared(x, kernel):
-        return jax.lax.pmean(gradient(x, kernel), "batch")
-
-    found = jax.pmap(shared, "batch", in_axes=(0, None))(x.reshape(2, 2, *x.shape[1:]), kernel)
-    np.testing.assert_allclose(found[0], jax.jit(gradient)(x, kernel), rtol=1e-5, atol=1e-6)
-
-
-def test_a_shard_maps_checks_of_varying_values(keys):
-    """JAX's own rule: the gradient of a kernel that devices share is summed over them."""
-    x, kernel = _arrays(keys, (4, 3, 3), 2, 2, 3)
-
-    def gradient(x, kernel):
-        return jax.grad(lambda k: jnp.sum(jnp.sin(correlate(x, k, full=False))))(kernel)
-
-    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch")
-    specs, everywhere = (PartitionSpec("batch"), PartitionSpec()), PartitionSpec()
-    shared = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=everywhere)
-    found, expected = jax.jit(shared)(x, kernel), jax.jit(gradient)(x, kernel)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("check", [check_pmap, check_shard_map])
+def test_devices_share_a_batch(keys, check):
+    check(functools.partial(correlate, full=False), *_arrays(keys, (4, 3, 3), 2, 2, 3))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
 from jax.test_util import check_grads
+from shared_kernels import check_pmap, check_shard_map
 
 from sfvae_jax.objectives import ArgumentError
 from sfvae_jax.objectives.numerics.rows import product_of_rows
@@ -136,36 +136,8 @@ def test_the_precision_is_that_of_the_call(keys):
     assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
 
 
-def test_devices_share_a_batch(keys):
+@pytest.mark.parametrize("check", [check_pmap, check_shard_map])
+def test_devices_share_a_batch(keys, check):
     x, kernel = _arrays(keys)
     batch = jnp.stack([x, x + 1.0, x - 1.0, 2.0 * x])
-
-    def gradient(batch, kernel):
-        def loss(kernel):
-            return jnp.mean(jnp.sin(jax.vmap(product_of_rows, (0, None))(batch, kernel)))
-
-        return jax.grad(loss)(kernel)
-
-    def shared(batch, kernel):
-        return jax.lax.pmean(gradient(batch, kernel), "batch")
-
-    found = jax.pmap(shared, "batch", in_axes=(0, None))(batch.reshape(2, 2, H), kernel)
-    np.testing.assert_allclose(found[0], jax.jit(gradient)(batch, kernel), rtol=1e-5, atol=1e-6)
-
-
-def test_a_shard_maps_checks_of_varying_values(keys):
-    """JAX's own rule: the gradient of a kernel that devices share is summed over them."""
-    x, kernel = _arrays(keys)
-    batch = jnp.stack([x, x + 1.0, x - 1.0, 2.0 * x])
-
-    def gradient(batch, kernel):
-        def loss(kernel):
-            return jnp.sum(jnp.sin(jax.vmap(product_of_rows, (0, None))(batch, kernel)))
-
-        return jax.grad(loss)(kernel)
-
-    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch")
-    specs, everywhere = (PartitionSpec("batch"), PartitionSpec()), PartitionSpec()
-    shared = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=everywhere)
-    found, expected = jax.jit(shared)(batch, kernel), jax.jit(gradient)(batch, kernel)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    check(jax.vmap(product_of_rows, (0, None)), batch, kernel)

@@ -1,0 +1,34 @@
+"""Products of a batch that devices share with a kernel that all of them have."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+
+def _gradient(product, total):
+    """The kernel's gradient of a total of sin(product(batch, kernel))."""
+    return jax.grad(lambda kernel, batch: total(jnp.sin(product(batch, kernel))))
+
+
+def check_pmap(product, batch, kernel):
+    """The mean of the devices' gradients is that of the batch."""
+    gradient = _gradient(product, jnp.mean)
+
+    def shared(kernel, batch):
+        return jax.lax.pmean(gradient(kernel, batch), "batch")
+
+    shares = batch.reshape(2, len(batch) // 2, *batch.shape[1:])
+    found = jax.pmap(shared, "batch", in_axes=(None, 0))(kernel, shares)
+    expected = jax.jit(gradient)(kernel, batch)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def check_shard_map(product, batch, kernel):
+    """JAX's own rule with `check_vma`: the gradient is summed over the devices."""
+    gradient, everywhere = _gradient(product, jnp.sum), PartitionSpec()
+    specs = (everywhere, PartitionSpec("batch"))
+    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch")
+    shared = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=everywhere)
+    found, expected = (jax.jit(function)(kernel, batch) for function in (shared, gradient))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
