@@ -58,8 +58,8 @@ CLAIMS = (
         "sampling/gmm",
     ),
     _distance(
-        "Samples of a regularised autoencoder with a fitted mixture are closer to the data than"
-        " a WAE's samples of a fitted mixture.",
+        "On MNIST, samples of a regularised autoencoder with a fitted mixture are closer to the"
+        " data than a WAE's samples of a fitted mixture.",
         "rae_l2/gmm",
         "wae_mmd/gmm",
     ),
