@@ -6,7 +6,7 @@ time. Nor is a program split to be compiled by several threads: its parts cost m
 worker has compiled, however small, the others read from a shared cache. BLAS has one thread, for
 each worker of the tests has a core. `run_main(quick=False)` compiles as a user's command does.
 
-Files are written to memory where the system has room there, because a disk would be waited for.
+Files are written to memory where it has space for them, because the tests would wait for a disk.
 """
 
 import ctypes
@@ -33,9 +33,6 @@ os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=2 {C
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30  # all files of the tests take 0.4 GiB
-if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 import jax
 import pytest
@@ -62,6 +59,20 @@ KEPT_MEMORY, MOST_MEMORY = 1.5 * 2**30, 2 * 2**30
 
 # Their tests train and look at no picture.
 ROOMS_WITHOUT_PICTURES = ("command_line", "launch", "loading", "plugins", "runs", "training")
+
+
+# All files of the quick tests take 0.4 GiB. Some of them are programs that are run.
+FILES_IN_MEMORY, SPACE_FOR_FILES = Path("/dev/shm"), 2 * 2**30
+
+
+def pytest_configure(config):
+    """Keeps the files of quick tests in memory; slow tests write gigabytes."""
+    if config.option.markexpr != "not slow" or not os.access(FILES_IN_MEMORY, os.W_OK):
+        return
+    system = os.statvfs(FILES_IN_MEMORY)
+    runs_programs = not system.f_flag & os.ST_NOEXEC
+    if runs_programs and system.f_bavail * system.f_frsize > SPACE_FOR_FILES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(FILES_IN_MEMORY))
 
 
 def pytest_collection_finish():

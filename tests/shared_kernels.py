@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def _gradient(product, total):
@@ -32,3 +32,29 @@ def check_shard_map(product, batch, kernel):
     shared = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=everywhere)
     found, expected = (jax.jit(function)(kernel, batch) for function in (shared, gradient))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def check_own_kernels(product, batch, kernel):
+    """Each device has a kernel of its own, under `jax.shard_map` with `check_vma`."""
+    gradient, sharded = _gradient(product, jnp.sum), PartitionSpec("batch")
+    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch")
+    shared = jax.shard_map(gradient, mesh=mesh, in_specs=(sharded, sharded), out_specs=sharded)
+    kernels, halves = (kernel, 2 * kernel), jnp.split(batch, 2)
+    found = jax.jit(shared)(jnp.concatenate(kernels), batch)
+    expected = [jax.jit(gradient)(*pair) for pair in zip(kernels, halves, strict=True)]
+    np.testing.assert_allclose(found, jnp.concatenate(expected), rtol=1e-5, atol=1e-6)
+
+
+def check_explicit_mesh(product, batch, kernel):
+    """The axes of the mesh are explicit, as `jax.make_mesh` makes them."""
+    gradient = jax.jit(_gradient(product, jnp.sum))
+    expected = gradient(kernel, batch)
+    mesh = Mesh(np.array(jax.local_devices()[:2]), "batch", axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        shares = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("batch")))
+        everywhere = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec()))
+        found = gradient(everywhere, shares)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+CHECKS = (check_pmap, check_shard_map, check_own_kernels)

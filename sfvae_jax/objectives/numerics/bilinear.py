@@ -63,10 +63,19 @@ def define(
 
 def apply(primitive: Primitive, x: Array, y: Array, **params: Any) -> Array:
     """Applies a primitive to operands of any dtypes, in the caller's precision of products."""
-    dtype = jnp.promote_types(x.dtype, y.dtype)
+    dtype = jnp.result_type(x, y)
     # The precision is read here because products are lowered later, outside the caller's context.
     params["precision"] = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     x, y = x.astype(dtype), y.astype(dtype)
-    # JAX's own operations accept operands that vary over different axes of `jax.shard_map`.
-    own = varying_axes(x) != varying_axes(y)
-    return (primitive.impl if own else primitive.bind)(x, y, **params)
+    return (primitive.impl if _needs_own_operations(x, y) else primitive.bind)(x, y, **params)
+
+
+def _needs_own_operations(x: Array, y: Array) -> bool:
+    """Whether only JAX's own operations know where the result and its derivatives are.
+
+    They do if x and y vary over different axes of `jax.shard_map`, or are on a mesh whose axes
+    are explicit, which is `jax.make_mesh`'s default in jax 0.10.
+    """
+    meshes = [jax.typeof(operand).sharding.mesh for operand in (x, y)]
+    explicit = any(jax.sharding.AxisType.Explicit in mesh.axis_types for mesh in meshes)
+    return explicit or varying_axes(x) != varying_axes(y)

@@ -6,8 +6,8 @@ The file defines two bilinear primitives. Each derivative of one is the other or
     contract(x, y)[h, k] = sum_n x[n, h] y[n, k].
 
 `jax.vmap` adds its axis to the rows n. Under two `jax.vmap`s, as over examples and tangents, the
-kernel's gradient is then still one product. JAX's own would sum over two axes, for which XLA's CPU
-backend transposes an operand first. The gradient of x reads the kernel as it is stored, where a
+kernel's gradient is then still one product. JAX's own gradient would sum over two axes, for which
+XLA's CPU backend transposes an operand first. The gradient of x reads the kernel as it is stored. A
 transposed kernel would be copied.
 """
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from shared_kernels import check_pmap, check_shard_map
+from shared_kernels import CHECKS
 
 from sfvae_jax.models.lowering.correlation import correlate
 
@@ -108,6 +108,6 @@ def test_a_jacobians_gradient_sums_examples_directions_and_pixels_at_once(keys):
     assert any(f"tensor<{3 * 4 * 4 * 4}x" in line for line in gradients)
 
 
-@pytest.mark.parametrize("check", [check_pmap, check_shard_map])
+@pytest.mark.parametrize("check", CHECKS)
 def test_devices_share_a_batch(keys, check):
     check(functools.partial(correlate, full=False), *_arrays(keys, (4, 3, 3), 2, 2, 3))

@@ -139,3 +139,12 @@ def test_its_tangents_are_formed_and_counted():
     decode = layer(activation=jax.nn.sigmoid)
     assert not objectives.has_short_form(decode, 200)
     assert tangent_bytes(decode, 200) == LAYERS_KEPT * 200 * 784 * 4
+
+
+def test_several_latents_at_once():
+    """A decoder that is called with rows [2, H] instead of being mapped gives a row of each."""
+    weights, _, mean, _ = _arguments()
+    first, last, _ = weights
+    decode = objectives.DenseOutput(lambda z: jnp.tanh(z @ first), last)
+    expected = np.stack([decode(z) for z in mean])
+    np.testing.assert_allclose(decode(mean), expected, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from shared_kernels import check_pmap, check_shard_map
+from shared_kernels import CHECKS, check_explicit_mesh
 
 from sfvae_jax.objectives import ArgumentError
 from sfvae_jax.objectives.numerics.rows import product_of_rows
@@ -107,6 +107,13 @@ def test_dtypes_are_promoted():
     assert product_of_rows(x, kernel.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+def test_weak_types_do_not_widen_a_kernel():
+    weak = jnp.broadcast_to(2.0, (H,))
+    kernel = jnp.ones((H, K), jnp.bfloat16)
+    assert weak.weak_type
+    assert product_of_rows(weak, kernel).dtype == jnp.matmul(weak, kernel).dtype == jnp.bfloat16
+
+
 def test_shapes_fit_or_are_refused(keys):
     _, kernel = _arrays(keys)
     expected = (
@@ -136,7 +143,7 @@ def test_the_precision_is_that_of_the_call(keys):
     assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
 
 
-@pytest.mark.parametrize("check", [check_pmap, check_shard_map])
+@pytest.mark.parametrize("check", [*CHECKS, check_explicit_mesh])
 def test_devices_share_a_batch(keys, check):
     x, kernel = _arrays(keys)
     batch = jnp.stack([x, x + 1.0, x - 1.0, 2.0 * x])
